@@ -1,0 +1,32 @@
+//! Inputs of the stored figures, by formula, so that `tests/goldens.py` and the tests here build the same numbers.
+
+use crate::splitmix::splitmix64;
+
+/// Value `i` is the top 23 bits of `splitmix64(seed 10^6 + i)`, over 2^23: exact in f32, also when halved and added.
+pub(crate) fn uniforms(seed: u64, n: usize) -> Vec<f32> {
+    (0..n as u64).map(|i| (splitmix64(seed * 1_000_000 + i) >> 41) as f32 / 8_388_608.0).collect()
+}
+
+/// `n` images of `d` values around ten fixed patterns, image `i` around pattern `i % 10`: (1 - spread) p + spread u.
+pub(crate) fn images(seed: u64, n: usize, d: usize, spread: f32) -> Vec<f32> {
+    let (u, p) = (uniforms(seed, n * d), uniforms(99, 10 * d));
+    u.iter()
+        .enumerate()
+        .map(|(i, v)| {
+            let exact = f64::from(1.0 - spread) * f64::from(p[i / d % 10 * d + i % d])
+                + f64::from(spread) * f64::from(*v);
+            exact as f32
+        })
+        .collect()
+}
+
+/// Labels of [`images`].
+pub(crate) fn labels(n: usize) -> Vec<u32> {
+    (0..n as u32).map(|i| i % 10).collect()
+}
+
+/// Asserts |found - wanted| <= tolerance (1 + |wanted|).
+#[track_caller]
+pub(crate) fn assert_close(found: f64, wanted: f64, tolerance: f64) {
+    assert!((found - wanted).abs() <= tolerance * (1.0 + wanted.abs()), "found {found:?}, wanted {wanted:?}");
+}

@@ -1,0 +1,39 @@
+//! Measures of samples and energies: Fréchet distance, nearest neighbours, MMD, AUROC.
+//!
+//! Everything works on plain slices and closures, so that samples of any program can be measured:
+//!
+//! ```
+//! use ebm_eval::{Samples, image_quality};
+//!
+//! // 8x8 images in [0, 1], row by row; here stripes, as "training", "held-out" and "model" images.
+//! let stripes = |shift: usize| -> Vec<f32> {
+//!     (0..40 * 64).map(|i| ((i * i + shift) % 7) as f32 / 7.0).collect()
+//! };
+//! let (train, held, drawn) = (stripes(0), stripes(1), stripes(2));
+//! let labels: Vec<u32> = (0..40).map(|i| i % 10).collect();
+//! let view = |v| Samples::new(v, 40, 64);
+//! let q = image_quality(view(&drawn)?, view(&train)?, Some(&labels), view(&held)?)?;
+//! assert!(q.near <= 1.0 && q.fd_pix >= 0.0);
+//! # Ok::<(), ebm_eval::EvalError>(())
+//! ```
+//!
+//! Arithmetic is f64; nothing here draws random numbers except from a seed that the caller gives.
+
+mod dense;
+mod error;
+mod features;
+mod frechet;
+#[cfg(test)]
+mod goldens;
+mod image_quality;
+mod nearest;
+mod samples;
+mod splitmix;
+
+pub use error::{EvalError, Result};
+pub use features::{SIGNS, cell_means, pixels, signs};
+pub use frechet::{RIDGE, frechet};
+pub use image_quality::{ImageQuality, NEAR_QUANTILE, ReferenceRows, image_quality, reference_rows};
+pub use nearest::{Nearest, effective_classes, nearest};
+pub use samples::{Features, Samples};
+pub use splitmix::{SplitMix, splitmix64};

@@ -1,0 +1,91 @@
+"""Figures stored in the unit tests, from independent implementations.
+
+usage: python goldens.py BLOCK...      (numpy, scipy, scikit-learn, arviz; versions are printed)
+Inputs come from splitmix64 by the formulas of src/goldens.rs, so nothing but the outputs is stored.
+"""
+import sys
+import numpy as np
+
+M64 = (1 << 64) - 1
+
+
+def splitmix(i):
+    z = (i * 0x9E3779B97F4A7C15) & M64
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & M64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & M64
+    return z ^ (z >> 31)
+
+
+def uniforms(seed, n):
+    return np.array([(splitmix(seed * 1000000 + i) >> 41) / 8388608.0 for i in range(n)])
+
+
+def images(seed, n, d, spread):
+    p = np.tile(uniforms(99, 10 * d).reshape(10, d), (n // 10 + 1, 1))[:n]
+    return ((1 - spread) * p + spread * uniforms(seed, n * d).reshape(n, d)).astype(np.float32).astype(np.float64)
+
+
+def labels(n):
+    return np.arange(n) % 10
+
+
+def normals(seed, n):
+    return uniforms(seed, 12 * n).reshape(n, 12).sum(1) - 6
+
+
+def show(name, *values):
+    print(f"{name}: [{', '.join(repr(float(v)) for v in values)}]")
+
+
+# ------------------------------------------------------------------ images (the script of the digit recipes)
+
+
+def frechet_of(a, b):
+    A, B = (np.cov(v.T) + 1e-6 * np.eye(v.shape[1]) for v in (a, b))
+    w, v = np.linalg.eigh(A)
+    r = (v * np.sqrt(np.maximum(w, 0))) @ v.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(r @ B @ r), 0)).sum()
+    return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(A) + np.trace(B) - 2 * cross
+
+
+def pixels_of(x):
+    return x if x.shape[1] == 64 else x.reshape(-1, 7, 4, 7, 4).mean((2, 4)).reshape(-1, 49)
+
+
+def signs_of(x):
+    D = x.shape[1]
+    W = np.array([[1.0 if splitmix(k * D + i + 1) >> 63 else -1.0 for i in range(D)] for k in range(64)])
+    return 4 * np.maximum(0, (x - 0.5) @ W.T / np.sqrt(D))
+
+
+def nearest_of(x, ref):
+    d = np.sqrt(np.maximum(0, (x ** 2).sum(1)[:, None] + (ref ** 2).sum(1)[None] - 2 * x @ ref.T))
+    j = d.argmin(1)
+    return d[np.arange(len(x)), j], j
+
+
+def frechet():
+    t = lambda s, n, d: uniforms(s, n * d).reshape(n, d)
+    show("frechet", frechet_of(t(1, 60, 5), t(2, 40, 5)), frechet_of(t(3, 10, 16), t(4, 12, 16)))
+
+
+def signs():
+    show("signs", *(signs_of(uniforms(7, 2 * 784).reshape(2, 784)) @ np.arange(1, 65)))
+
+
+def image_quality():
+    for side, spread in ((8, 0.9375), (28, 0.890625)):
+        d = side * side
+        x, t, h = images(11, 43, d, spread), images(12, 120, d, 0.5), images(13, 50, d, 0.875)
+        dist, j = nearest_of(x, t)
+        near = (dist <= np.quantile(nearest_of(h, t)[0], 0.95)).mean()
+        p = np.bincount(labels(120)[j], minlength=10) / len(j)
+        classes = np.exp(-(p[p > 0] * np.log(p[p > 0])).sum())
+        show(f"image_quality {side}", frechet_of(pixels_of(x), pixels_of(h)), frechet_of(signs_of(x), signs_of(h)),
+             near, classes)
+
+
+if __name__ == "__main__":
+    print("numpy", np.__version__)
+    for block in sys.argv[1:]:
+        globals()[block]()
