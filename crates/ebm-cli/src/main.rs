@@ -1,0 +1,3 @@
+//! The `ebm` command.
+
+fn main() {}

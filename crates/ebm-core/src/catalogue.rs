@@ -1,0 +1,402 @@
+//! The catalogue of plugins: one declaration gives help, schema, validation and tables.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{Error, Result};
+
+/// A family of plugins: what trait they implement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// Energies.
+    Energy,
+    /// Markov steps.
+    Transition,
+    /// Programs over transitions.
+    Sampler,
+    /// Entropy estimators.
+    Entropy,
+    /// Objectives.
+    Objective,
+    /// Replay buffers.
+    Replay,
+    /// Data sources.
+    Data,
+    /// Optimisers.
+    Optimiser,
+    /// Observers.
+    Observer,
+    /// Policies.
+    Policy,
+}
+
+impl Family {
+    /// All families in the order of the book.
+    pub const ALL: [Family; 10] = [
+        Family::Energy,
+        Family::Transition,
+        Family::Sampler,
+        Family::Entropy,
+        Family::Objective,
+        Family::Replay,
+        Family::Data,
+        Family::Optimiser,
+        Family::Observer,
+        Family::Policy,
+    ];
+
+    /// The family's word in configuration and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Energy => "energy",
+            Family::Transition => "transition",
+            Family::Sampler => "sampler",
+            Family::Entropy => "entropy",
+            Family::Objective => "objective",
+            Family::Replay => "replay",
+            Family::Data => "data",
+            Family::Optimiser => "optimiser",
+            Family::Observer => "observer",
+            Family::Policy => "policy",
+        }
+    }
+
+    /// The family of this name.
+    pub fn named(name: &str) -> Option<Family> {
+        Family::ALL.into_iter().find(|f| f.name() == name)
+    }
+}
+
+/// Ties a configuration trait to its family.
+pub trait InFamily {
+    /// The family.
+    const FAMILY: Family;
+}
+
+/// What a setting holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ParamKind {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number.
+    Int,
+    /// A number.
+    Float,
+    /// Text.
+    Text,
+    /// A list of whole numbers.
+    Ints,
+    /// A list of numbers.
+    Floats,
+    /// A list of texts.
+    Texts,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A component of this family: a table with `kind`.
+    Part(Family),
+    /// A list of components of this family.
+    Parts(Family),
+    /// A table with these settings.
+    Table(&'static [Param]),
+    /// A list of tables with these settings.
+    Tables(&'static [Param]),
+}
+
+/// One setting of a component: name, kind, meaning, default, range.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Param {
+    /// Its name in TOML.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: ParamKind,
+    /// What it means, with units.
+    pub doc: &'static str,
+    /// Default as TOML text; `None` means it must be given.
+    pub default: Option<&'static str>,
+    /// Smallest value, and whether it is itself excluded.
+    pub low: Option<(f64, bool)>,
+    /// Largest value, and whether it is itself excluded.
+    pub high: Option<(f64, bool)>,
+}
+
+impl Param {
+    /// A setting of any kind.
+    pub const fn new(name: &'static str, kind: ParamKind, doc: &'static str) -> Self {
+        Param { name, kind, doc, default: None, low: None, high: None }
+    }
+    /// A whole number.
+    pub const fn int(name: &'static str, doc: &'static str) -> Self {
+        Self::new(name, ParamKind::Int, doc)
+    }
+    /// A number.
+    pub const fn float(name: &'static str, doc: &'static str) -> Self {
+        Self::new(name, ParamKind::Float, doc)
+    }
+    /// `true` or `false`.
+    pub const fn bool(name: &'static str, doc: &'static str) -> Self {
+        Self::new(name, ParamKind::Bool, doc)
+    }
+    /// Text.
+    pub const fn text(name: &'static str, doc: &'static str) -> Self {
+        Self::new(name, ParamKind::Text, doc)
+    }
+    /// A list of whole numbers.
+    pub const fn ints(name: &'static str, doc: &'static str) -> Self {
+        Self::new(name, ParamKind::Ints, doc)
+    }
+    /// A list of numbers.
+    pub const fn floats(name: &'static str, doc: &'static str) -> Self {
+        Self::new(name, ParamKind::Floats, doc)
+    }
+    /// One of some words.
+    pub const fn choice(name: &'static str, words: &'static [&'static str], doc: &'static str) -> Self {
+        Self::new(name, ParamKind::Choice(words), doc)
+    }
+    /// A component of a family.
+    pub const fn part(name: &'static str, family: Family, doc: &'static str) -> Self {
+        Self::new(name, ParamKind::Part(family), doc)
+    }
+    /// A list of components of a family.
+    pub const fn parts(name: &'static str, family: Family, doc: &'static str) -> Self {
+        Self::new(name, ParamKind::Parts(family), doc)
+    }
+    /// A table; write its settings as `const { &[...] }`.
+    pub const fn table(name: &'static str, settings: &'static [Param], doc: &'static str) -> Self {
+        Self::new(name, ParamKind::Table(settings), doc)
+    }
+    /// A list of tables; write their settings as `const { &[...] }`.
+    pub const fn tables(name: &'static str, settings: &'static [Param], doc: &'static str) -> Self {
+        Self::new(name, ParamKind::Tables(settings), doc)
+    }
+    /// The same with a default, written as in TOML (`"none"` for an absent optional setting).
+    #[must_use]
+    pub const fn default(mut self, toml: &'static str) -> Self {
+        self.default = Some(toml);
+        self
+    }
+    /// The same with value ≥ `low`.
+    #[must_use]
+    pub const fn at_least(mut self, low: f64) -> Self {
+        self.low = Some((low, false));
+        self
+    }
+    /// The same with value > `low`.
+    #[must_use]
+    pub const fn above(mut self, low: f64) -> Self {
+        self.low = Some((low, true));
+        self
+    }
+    /// The same with value ≤ `high`.
+    #[must_use]
+    pub const fn at_most(mut self, high: f64) -> Self {
+        self.high = Some((high, false));
+        self
+    }
+    /// The same with value < `high`.
+    #[must_use]
+    pub const fn below(mut self, high: f64) -> Self {
+        self.high = Some((high, true));
+        self
+    }
+
+    /// The range in words, such as `> 0` or `0 ..= 1`; empty if any value goes.
+    pub fn range(&self) -> String {
+        let low = self.low.map(|(v, open)| if open { format!("> {v}") } else { format!("≥ {v}") });
+        let high = self.high.map(|(v, open)| if open { format!("< {v}") } else { format!("≤ {v}") });
+        [low, high].into_iter().flatten().collect::<Vec<_>>().join(" and ")
+    }
+
+    /// Whether a number is in range.
+    pub fn allows(&self, v: f64) -> bool {
+        let low = self.low.is_none_or(|(l, open)| if open { v > l } else { v >= l });
+        let high = self.high.is_none_or(|(h, open)| if open { v < h } else { v <= h });
+        low && high && v.is_finite()
+    }
+}
+
+/// A plugin in the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct Component {
+    /// Its family.
+    pub family: Family,
+    /// Its name in `kind = "..."`, kebab-case.
+    pub kind: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// Paper and equation, or `this project`.
+    pub source: &'static str,
+    /// A complete example of its settings as TOML lines (without `kind`).
+    pub example: &'static str,
+    /// Its settings.
+    pub params: &'static [Param],
+    /// The crate that brings it.
+    pub origin: &'static str,
+    /// That crate's version.
+    pub version: &'static str,
+}
+
+inventory::collect!(Component);
+
+/// All linked components, by family, then kind.
+pub fn components() -> Vec<&'static Component> {
+    let mut all: Vec<&Component> = inventory::iter::<Component>.into_iter().collect();
+    all.sort_by_key(|c| (c.family, c.kind, c.origin));
+    all
+}
+
+/// The component of this family and kind.
+pub fn find(family: Family, kind: &str) -> Option<&'static Component> {
+    inventory::iter::<Component>.into_iter().find(|c| c.family == family && c.kind == kind)
+}
+
+/// The kinds of a family that are nearest to `kind`, best first, at most three.
+pub fn nearest(family: Family, kind: &str) -> Vec<&'static str> {
+    let all: Vec<&'static str> =
+        components().into_iter().filter(|c| c.family == family).map(|c| c.kind).collect();
+    closest(kind, all)
+}
+
+/// The words nearest to `word`, best first, at most three and none that is very unlike.
+pub fn closest<'a>(word: &str, mut known: Vec<&'a str>) -> Vec<&'a str> {
+    let score = |k: &str| strsim::jaro_winkler(word, k);
+    known.retain(|k| score(k) > 0.55);
+    known.sort_by(|a, b| score(b).total_cmp(&score(a)));
+    known.truncate(3);
+    known
+}
+
+/// Crates that brought components, with the number of them.
+pub fn origins() -> BTreeMap<&'static str, usize> {
+    let mut all = BTreeMap::new();
+    for c in components() {
+        *all.entry(c.origin).or_insert(0) += 1;
+    }
+    all
+}
+
+/// Checks that no two components share a family and a kind. Call it before reading a configuration.
+///
+/// # Errors
+/// Names the kind and both crates.
+pub fn check() -> Result<()> {
+    check_unique(&components())
+}
+
+fn check_unique(all: &[&Component]) -> Result<()> {
+    for pair in all.windows(2) {
+        let (a, b) = (pair[0], pair[1]);
+        if a.family == b.family && a.kind == b.kind {
+            return Err(Error::config(
+                format!("{} `{}`", a.family.name(), a.kind),
+                format!(
+                    "is brought by two crates, {} {} and {} {}; rename one of them or link only one",
+                    a.origin, a.version, b.origin, b.version
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Puts a component into the catalogue. Its configuration type also needs
+/// `#[typetag::serde(name = "...")]` with the same kind.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Param, Result, View, candle::Tensor, register};
+///
+/// #[derive(Debug, serde::Serialize, serde::Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Bowl {
+///     stiffness: f64,
+/// }
+///
+/// struct BowlNet(f64);
+/// impl Forward for BowlNet {
+///     fn terms<V: Diff>(&self, _: &View, x: &V, _: Option<&Tensor>) -> Result<V> {
+///         x.flatten()?.square()?.sum_last()?.scale(0.5 * self.0)
+///     }
+/// }
+///
+/// #[typetag::serde(name = "bowl")]
+/// impl EnergyConfig for Bowl {
+///     fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+///         cx.autograd(BowlNet(self.stiffness), &["bowl"])
+///     }
+/// }
+///
+/// register! {
+///     EnergyConfig, "bowl" => Bowl,
+///     summary: "a quadratic bowl around the origin",
+///     source: "textbook",
+///     example: "stiffness = 1.0",
+///     params: [Param::float("stiffness", "inverse variance").above(0.0)],
+/// }
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! register {
+    (
+        $config:ident, $kind:literal => $type:ty,
+        summary: $summary:expr,
+        source: $source:expr,
+        example: $example:expr,
+        params: [$($param:expr),* $(,)?] $(,)?
+    ) => {
+        const _: () = {
+            const fn configures<T: $config>() {}
+            configures::<$type>();
+        };
+        $crate::inventory::submit! {
+            $crate::catalogue::Component {
+                family: <dyn $config as $crate::catalogue::InFamily>::FAMILY,
+                kind: $kind,
+                summary: $summary,
+                source: $source,
+                example: $example,
+                params: const { &[$($param),*] },
+                origin: env!("CARGO_PKG_NAME"),
+                version: env!("CARGO_PKG_VERSION"),
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn component(kind: &'static str, origin: &'static str) -> Component {
+        Component {
+            family: Family::Energy,
+            kind,
+            summary: "",
+            source: "",
+            example: "",
+            params: &[],
+            origin,
+            version: "1.0.0",
+        }
+    }
+
+    #[test]
+    fn two_crates_with_one_kind_are_named() {
+        let (a, b) = (component("bowl", "first-crate"), component("bowl", "second-crate"));
+        let text = check_unique(&[&a, &b]).unwrap_err().to_string();
+        assert!(
+            text.contains("first-crate") && text.contains("second-crate") && text.contains("bowl"),
+            "{text}"
+        );
+        check_unique(&[&a, &component("cup", "second-crate")]).unwrap();
+    }
+
+    #[test]
+    fn ranges_read_as_they_check() {
+        let p = Param::float("x", "").above(0.0).at_most(1.0);
+        assert_eq!(p.range(), "> 0 and ≤ 1");
+        assert!(!p.allows(0.0) && p.allows(1.0) && !p.allows(f64::NAN));
+    }
+}

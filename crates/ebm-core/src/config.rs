@@ -1,0 +1,354 @@
+//! Configuration twins: data that build live components. Each is a typetag trait, so that any
+//! linked crate can add kinds.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::energy::autograd::{Autograd, Forward};
+use crate::{
+    Accelerated, DataSource, EnergyFn, EnergySpec, Engine, EntropyEstimator, Error, Key, Objective, Observer,
+    Optimiser, ParamSet, Policy, ReplayBuffer, Result, Role, Sampler, Transition,
+};
+
+/// Initial values of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Normal with this standard deviation.
+    Normal(f64),
+    /// Uniform in ± this bound.
+    Uniform(f64),
+    /// Uniform in ±1/√fan_in: PyTorch's default for convolutions and linear layers, weights and biases.
+    FanIn(usize),
+    /// All the same.
+    Constant(f64),
+    /// A random unit vector (power iteration).
+    UnitVector,
+}
+
+/// Everything a component's builder may need: shapes, device, keys, names already used.
+pub struct BuildCx {
+    sample_shape: Vec<usize>,
+    condition: usize,
+    range: Option<(f64, f64)>,
+    dtype: DType,
+    device: Device,
+    key: Key,
+    base: PathBuf,
+    engine: Option<Arc<dyn Engine>>,
+    path: String,
+    made: Vec<(String, Tensor, Role)>,
+    notes: Vec<String>,
+}
+
+impl BuildCx {
+    /// A context for samples of `sample_shape`; initial values come from `key`.
+    pub fn new(sample_shape: &[usize], dtype: DType, device: &Device, key: Key) -> Self {
+        BuildCx {
+            sample_shape: sample_shape.to_vec(),
+            condition: 0,
+            range: None,
+            dtype,
+            device: device.clone(),
+            key,
+            base: PathBuf::from("."),
+            engine: None,
+            path: "energy".into(),
+            made: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// The same with condition vectors of length `condition`.
+    #[must_use]
+    pub fn with_condition(mut self, condition: usize) -> Self {
+        self.condition = condition;
+        self
+    }
+
+    /// The same with bounded sample values.
+    #[must_use]
+    pub fn with_range(mut self, range: Option<(f64, f64)>) -> Self {
+        self.range = range;
+        self
+    }
+
+    /// The same, with relative paths counted from `base` (the folder of the configuration file).
+    #[must_use]
+    pub fn with_base(mut self, base: impl Into<PathBuf>) -> Self {
+        self.base = base.into();
+        self
+    }
+
+    /// The same with a fused engine for every energy that is built.
+    #[must_use]
+    pub fn with_engine(mut self, engine: Option<Arc<dyn Engine>>) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// Shape of one sample.
+    pub fn sample_shape(&self) -> &[usize] {
+        &self.sample_shape
+    }
+
+    /// Number of values of one sample.
+    pub fn sample_len(&self) -> usize {
+        self.sample_shape.iter().product()
+    }
+
+    /// Length of the condition vector; 0 for none.
+    pub fn condition(&self) -> usize {
+        self.condition
+    }
+
+    /// Range of sample values, if bounded.
+    pub fn range(&self) -> Option<(f64, f64)> {
+        self.range
+    }
+
+    /// Number type of parameters.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Device of parameters.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Key of initial values.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Dotted path of the component that is being built, for messages.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// A path in the configuration, made absolute from the configuration's folder.
+    pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// Remarks for `ebm check`, such as why a part runs on the graph.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Adds a remark for `ebm check`.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(format!("{}: {}", self.path, text.into()));
+    }
+
+    /// The samples as an image `(C, H, W)`.
+    ///
+    /// # Errors
+    /// If samples are not images.
+    pub fn image_shape(&self) -> Result<(usize, usize, usize)> {
+        match self.sample_shape[..] {
+            [c, h, w] => Ok((c, h, w)),
+            _ => Err(Error::shape(
+                &self.path,
+                &self.sample_shape,
+                "(C, H, W)",
+                "this energy is for images; use an image data set or another energy",
+            )),
+        }
+    }
+
+    /// Declares the trainable parameter `name`.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn param(&mut self, name: &str, shape: impl Into<candle_core::Shape>, init: Init) -> Result<()> {
+        self.tensor(name, shape, init, Role::Trainable)
+    }
+
+    /// Declares the buffer `name` (saved, never trained).
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn buffer(&mut self, name: &str, shape: impl Into<candle_core::Shape>, init: Init) -> Result<()> {
+        self.tensor(name, shape, init, Role::Buffer)
+    }
+
+    /// Declares the tensor `name` with these values.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn value(&mut self, name: &str, value: &Tensor, role: Role) -> Result<()> {
+        if self.made.iter().any(|(n, _, _)| n == name) {
+            return Err(Error::config(&self.path, format!("declares the parameter `{name}` twice")));
+        }
+        let value = value.to_dtype(self.dtype)?.to_device(&self.device)?;
+        self.made.push((name.to_string(), value, role));
+        Ok(())
+    }
+
+    fn tensor(
+        &mut self,
+        name: &str,
+        shape: impl Into<candle_core::Shape>,
+        init: Init,
+        role: Role,
+    ) -> Result<()> {
+        let shape = shape.into();
+        let n = shape.elem_count();
+        let key = self.key.at("init").at(name);
+        let mut data = vec![0f32; n];
+        match init {
+            Init::Normal(sd) => {
+                key.fill_normal(0, &mut data);
+                data.iter_mut().for_each(|v| *v *= sd as f32);
+            }
+            Init::Uniform(bound) => uniform(key, bound, &mut data),
+            Init::FanIn(fan) => uniform(key, 1.0 / (fan.max(1) as f64).sqrt(), &mut data),
+            Init::Constant(c) => data.fill(c as f32),
+            Init::UnitVector => {
+                key.fill_normal(0, &mut data);
+                let norm = data.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt().max(1e-12);
+                data.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+            }
+        }
+        self.value(name, &Tensor::from_vec(data, shape, &Device::Cpu)?, role)
+    }
+
+    /// Takes the declared parameters as a set.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn take_params(&mut self) -> Result<ParamSet> {
+        ParamSet::new(std::mem::take(&mut self.made))
+    }
+
+    /// The energy of forward function `net` over the declared parameters, with these terms.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn autograd<F: Forward>(&mut self, net: F, terms: &[&str]) -> Result<Arc<dyn EnergyFn>> {
+        let spec = EnergySpec::new(&self.sample_shape, terms);
+        let params = self.take_params()?;
+        Ok(Arc::new(Autograd::new(self.path.clone(), net, spec, params)))
+    }
+
+    /// Builds a whole energy, with the engine's twin where there is one.
+    ///
+    /// # Errors
+    /// If the configuration does not fit.
+    pub fn energy(&mut self, config: &dyn EnergyConfig) -> Result<Arc<dyn EnergyFn>> {
+        let built = config.build(self)?;
+        let Some(engine) = self.engine.clone() else { return Ok(built) };
+        match engine.accelerate(&built)? {
+            Accelerated::Twin(twin) => Ok(twin),
+            Accelerated::Graph(reason) => {
+                self.note(format!("stays on the graph, because {reason}"));
+                Ok(built)
+            }
+        }
+    }
+
+    /// Builds a part of a composed energy under `name`, for samples of `sample_shape`.
+    ///
+    /// # Errors
+    /// If the part's configuration does not fit.
+    pub fn part(
+        &mut self,
+        name: &str,
+        sample_shape: &[usize],
+        config: &dyn EnergyConfig,
+    ) -> Result<Arc<dyn EnergyFn>> {
+        let mut inner = BuildCx {
+            sample_shape: sample_shape.to_vec(),
+            condition: self.condition,
+            range: self.range,
+            dtype: self.dtype,
+            device: self.device.clone(),
+            key: self.key.at(name),
+            base: self.base.clone(),
+            engine: self.engine.clone(),
+            path: format!("{}.{name}", self.path),
+            made: Vec::new(),
+            notes: Vec::new(),
+        };
+        let built = inner.energy(config);
+        self.notes.append(&mut inner.notes);
+        built
+    }
+}
+
+fn uniform(key: Key, bound: f64, data: &mut [f32]) {
+    key.fill_uniform(0, data);
+    data.iter_mut().for_each(|v| *v = ((f64::from(*v) * 2.0 - 1.0) * bound) as f32);
+}
+
+macro_rules! config_twin {
+    ($(#[$doc:meta])* $name:ident, $family:ident, $build:ty) => {
+        $(#[$doc])*
+        #[typetag::serde(tag = "kind")]
+        pub trait $name: std::fmt::Debug + Send + Sync {
+            /// Builds the live component.
+            ///
+            /// # Errors
+            /// If the configuration does not fit the context.
+            fn build(&self, cx: &mut BuildCx) -> Result<$build>;
+        }
+
+        impl crate::catalogue::InFamily for dyn $name {
+            const FAMILY: crate::catalogue::Family = crate::catalogue::Family::$family;
+        }
+    };
+}
+
+config_twin!(
+    /// Configuration of an energy.
+    EnergyConfig, Energy, Arc<dyn EnergyFn>
+);
+config_twin!(
+    /// Configuration of a transition.
+    TransitionConfig, Transition, Box<dyn Transition>
+);
+config_twin!(
+    /// Configuration of a sampling program.
+    SamplerConfig, Sampler, Box<dyn Sampler>
+);
+config_twin!(
+    /// Configuration of an entropy estimator.
+    EntropyConfig, Entropy, Box<dyn EntropyEstimator>
+);
+config_twin!(
+    /// Configuration of an objective.
+    ObjectiveConfig, Objective, Box<dyn Objective>
+);
+config_twin!(
+    /// Configuration of a replay buffer.
+    ReplayConfig, Replay, Box<dyn ReplayBuffer>
+);
+config_twin!(
+    /// Configuration of a data source; the context's sample shape is not yet known.
+    DataConfig, Data, Arc<dyn DataSource>
+);
+config_twin!(
+    /// Configuration of an optimiser.
+    OptimiserConfig, Optimiser, Box<dyn Optimiser>
+);
+config_twin!(
+    /// Configuration of a policy.
+    PolicyConfig, Policy, Box<dyn Policy>
+);
+
+/// Configuration of an observer.
+#[typetag::serde(tag = "kind")]
+pub trait ObserverConfig: std::fmt::Debug + Send + Sync {
+    /// Builds the observer, which writes below the run directory of `paths`.
+    ///
+    /// # Errors
+    /// If a file cannot be made.
+    fn build(&self, paths: &crate::RunPaths) -> Result<Box<dyn Observer>>;
+}
+
+impl crate::catalogue::InFamily for dyn ObserverConfig {
+    const FAMILY: crate::catalogue::Family = crate::catalogue::Family::Observer;
+}

@@ -1,0 +1,68 @@
+//! Where training samples come from.
+
+use candle_core::Tensor;
+
+use crate::{Batch, Key, Result};
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// What training sees.
+    Train,
+    /// What is kept back for measures.
+    HeldOut,
+}
+
+/// Samples as stored (no dequantisation noise: bytes at the middle of their level), with labels.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    /// `(N, ...)`, f32, units of training samples.
+    pub x: Tensor,
+    /// Class of each sample, if known.
+    pub labels: Option<Vec<u32>>,
+}
+
+/// A source of training samples with random access: the cursor of a run is two integers.
+pub trait DataSource: Send + Sync {
+    /// Number of training samples.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Shape of one sample.
+    fn sample_shape(&self) -> &[usize];
+
+    /// Length of the condition vector of a batch; 0 for none.
+    fn condition(&self) -> usize {
+        0
+    }
+
+    /// Batch `index` of `size` samples of `epoch`; order and noise come from `key` and these numbers
+    /// alone. Batches past the end of an epoch are an error; see [`DataSource::batches`].
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    fn batch(&self, epoch: u64, index: usize, size: usize, key: Key) -> Result<Batch>;
+
+    /// Number of whole batches of `size` in an epoch (at least 1 if there are samples).
+    fn batches(&self, size: usize) -> usize {
+        (self.len() / size.max(1)).max(usize::from(!self.is_empty()))
+    }
+
+    /// Up to `limit` samples of a split as stored, for measures and pictures; `None` if there is no such split.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    fn stored(&self, split: Split, limit: usize) -> Result<Option<Labelled>>;
+
+    /// Range of sample values if bounded, such as `(0, 1)` for images.
+    fn range(&self) -> Option<(f64, f64)> {
+        None
+    }
+
+    /// The source's name for messages.
+    fn name(&self) -> String;
+}

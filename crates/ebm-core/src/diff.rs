@@ -1,0 +1,363 @@
+//! Differentiable values: the algebra in which an author writes a forward pass once.
+//!
+//! candle keeps no graph of its backward pass, so a second derivative taken by a second
+//! `backward` is silently wrong. Written over [`Diff`], a forward pass runs on plain tensors (for
+//! values and reverse gradients) and on [`Dual`] numbers, which carry the directional derivative
+//! along a constant direction `v` with them. One ordinary `backward` of that derivative's sum is
+//! the exact mixed second derivative (forward-over-reverse, Pearlmutter 1994).
+
+use candle_core::{D, Result as TensorResult, Tensor};
+
+use crate::Result;
+
+/// A value an author's forward pass works on: a [`Tensor`] or a [`Dual`].
+///
+/// Six primitives carry it; all else is provided on top. The closures see plain tensors.
+pub trait Diff: Clone + Sized {
+    /// The value itself, for its shape; using its numbers in a constant cuts the derivative.
+    fn value(&self) -> &Tensor;
+
+    /// A linear map `f` (convolution or product with a weight, pooling, reshape, sum).
+    ///
+    /// # Errors
+    /// If `f` fails.
+    fn linear(&self, f: impl Fn(&Tensor) -> TensorResult<Tensor>) -> Result<Self>;
+
+    /// A pointwise function `f` with derivative `df`.
+    ///
+    /// # Errors
+    /// If `f` or `df` fails.
+    fn pointwise(
+        &self,
+        f: impl Fn(&Tensor) -> TensorResult<Tensor>,
+        df: impl Fn(&Tensor) -> TensorResult<Tensor>,
+    ) -> Result<Self>;
+
+    /// A map `f` linear in each of two values (product, matrix product of activations).
+    ///
+    /// # Errors
+    /// If `f` fails.
+    fn bilinear(&self, other: &Self, f: impl Fn(&Tensor, &Tensor) -> TensorResult<Tensor>) -> Result<Self>;
+
+    /// A map `f` jointly linear in several values (concatenation, stacking).
+    ///
+    /// # Errors
+    /// If `f` fails.
+    fn join(parts: &[Self], f: impl Fn(&[Tensor]) -> TensorResult<Tensor>) -> Result<Self>;
+
+    /// The sum of two values of broadcastable shapes.
+    ///
+    /// # Errors
+    /// If the shapes do not broadcast.
+    fn plus(&self, other: &Self) -> Result<Self>;
+
+    /// The sum with a constant or parameter `c`, broadcast.
+    ///
+    /// # Errors
+    /// If the shapes do not broadcast.
+    fn shift(&self, c: &Tensor) -> Result<Self>;
+
+    /// `factor · x`.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn scale(&self, factor: f64) -> Result<Self> {
+        self.linear(|t| t.affine(factor, 0.0))
+    }
+
+    /// `x · c` with a constant or parameter `c`, broadcast.
+    ///
+    /// # Errors
+    /// If the shapes do not broadcast.
+    fn times(&self, c: &Tensor) -> Result<Self> {
+        self.linear(|t| t.broadcast_mul(c))
+    }
+
+    /// `x − other`.
+    ///
+    /// # Errors
+    /// If the shapes do not broadcast.
+    fn minus(&self, other: &Self) -> Result<Self> {
+        self.plus(&other.scale(-1.0)?)
+    }
+
+    /// Product of two values of broadcastable shapes.
+    ///
+    /// # Errors
+    /// If the shapes do not broadcast.
+    fn mul(&self, other: &Self) -> Result<Self> {
+        self.bilinear(other, |a, b| a.broadcast_mul(b))
+    }
+
+    /// `x²`.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn square(&self) -> Result<Self> {
+        self.pointwise(|t| t.sqr(), |t| t.affine(2.0, 0.0))
+    }
+
+    /// `x·sigmoid(x)` (SiLU).
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn swish(&self) -> Result<Self> {
+        self.pointwise(
+            |t| t.silu(),
+            |t| {
+                let s = sigmoid(t)?;
+                let one_minus = s.affine(-1.0, 1.0)?;
+                &s * &(t * one_minus)?.affine(1.0, 1.0)?
+            },
+        )
+    }
+
+    /// `1/(1 + exp(−x))`.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn sigmoid(&self) -> Result<Self> {
+        self.pointwise(sigmoid, |t| {
+            let s = sigmoid(t)?;
+            &s * &s.affine(-1.0, 1.0)?
+        })
+    }
+
+    /// Hyperbolic tangent.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn tanh(&self) -> Result<Self> {
+        self.pointwise(|t| t.tanh(), |t| t.tanh()?.sqr()?.affine(-1.0, 1.0))
+    }
+
+    /// `max(x, 0)`; derivative 0 at 0.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn relu(&self) -> Result<Self> {
+        self.leaky_relu(0.0)
+    }
+
+    /// `x` if positive, else `slope·x`.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn leaky_relu(&self, slope: f64) -> Result<Self> {
+        let df = |t: &Tensor| {
+            let on = t.gt(&t.zeros_like()?)?.to_dtype(t.dtype())?;
+            on.affine(1.0 - slope, slope)
+        };
+        self.pointwise(|t| t * df(t)?, df)
+    }
+
+    /// `log(1 + exp x)`, without overflow.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn softplus(&self) -> Result<Self> {
+        self.pointwise(|t| t.relu()? + t.abs()?.neg()?.exp()?.affine(1.0, 1.0)?.log()?, sigmoid)
+    }
+
+    /// `exp x`.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn exp(&self) -> Result<Self> {
+        self.pointwise(|t| t.exp(), |t| t.exp())
+    }
+
+    /// Natural logarithm of positive values.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn log(&self) -> Result<Self> {
+        self.pointwise(|t| t.log(), |t| t.recip())
+    }
+
+    /// Square root of positive values.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn sqrt(&self) -> Result<Self> {
+        self.pointwise(|t| t.sqrt(), |t| t.sqrt()?.recip()?.affine(0.5, 0.0))
+    }
+
+    /// `1/x`.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn recip(&self) -> Result<Self> {
+        self.pointwise(|t| t.recip(), |t| t.sqr()?.recip()?.neg())
+    }
+
+    /// Sine.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn sin(&self) -> Result<Self> {
+        self.pointwise(|t| t.sin(), |t| t.cos())
+    }
+
+    /// Cosine.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn cos(&self) -> Result<Self> {
+        self.pointwise(|t| t.cos(), |t| t.sin()?.neg())
+    }
+
+    /// Keeps the batch axis, flattens the rest: `(B, n)`.
+    ///
+    /// # Errors
+    /// If the value has no batch axis.
+    fn flatten(&self) -> Result<Self> {
+        self.linear(|t| t.flatten_from(1))
+    }
+
+    /// `x W` for `x` `(B, n)` and `W` `(n, m)`.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    fn matmul(&self, w: &Tensor) -> Result<Self> {
+        self.linear(|t| t.matmul(w))
+    }
+
+    /// PyTorch's linear layer: `x Wᵀ + b` for `x` `(B, in)`, `W` `(out, in)`, `b` `(out,)`.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    fn linear_layer(&self, w: &Tensor, b: Option<&Tensor>) -> Result<Self> {
+        let y = self.linear(|t| t.matmul(&w.t()?))?;
+        match b {
+            Some(b) => y.shift(b),
+            None => Ok(y),
+        }
+    }
+
+    /// Sum over the last axis, which stays with length 1.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn sum_last(&self) -> Result<Self> {
+        self.linear(|t| t.sum_keepdim(D::Minus1))
+    }
+
+    /// Mean over the last axis, which stays with length 1.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn mean_last(&self) -> Result<Self> {
+        self.linear(|t| t.mean_keepdim(D::Minus1))
+    }
+
+    /// Softmax over the last axis.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn softmax_last(&self) -> Result<Self> {
+        // The maximum is a constant shift: softmax does not depend on it.
+        let top = self.value().detach().max_keepdim(D::Minus1)?.neg()?;
+        let e = self.shift(&top)?.exp()?;
+        e.mul(&e.sum_last()?.recip()?)
+    }
+
+    /// `log Σ exp` over the last axis, which stays with length 1.
+    ///
+    /// # Errors
+    /// If the tensor operation fails.
+    fn log_sum_exp_last(&self) -> Result<Self> {
+        let top = self.value().detach().max_keepdim(D::Minus1)?;
+        self.shift(&top.neg()?)?.exp()?.sum_last()?.log()?.shift(&top)
+    }
+}
+
+/// `1/(1 + exp(−x))` out of differentiable candle operations.
+fn sigmoid(t: &Tensor) -> TensorResult<Tensor> {
+    candle_nn::ops::sigmoid(t)
+}
+
+impl Diff for Tensor {
+    fn value(&self) -> &Tensor {
+        self
+    }
+    fn linear(&self, f: impl Fn(&Tensor) -> TensorResult<Tensor>) -> Result<Self> {
+        Ok(f(self)?)
+    }
+    fn pointwise(
+        &self,
+        f: impl Fn(&Tensor) -> TensorResult<Tensor>,
+        _: impl Fn(&Tensor) -> TensorResult<Tensor>,
+    ) -> Result<Self> {
+        Ok(f(self)?)
+    }
+    fn bilinear(&self, other: &Self, f: impl Fn(&Tensor, &Tensor) -> TensorResult<Tensor>) -> Result<Self> {
+        Ok(f(self, other)?)
+    }
+    fn join(parts: &[Self], f: impl Fn(&[Tensor]) -> TensorResult<Tensor>) -> Result<Self> {
+        Ok(f(parts)?)
+    }
+    fn plus(&self, other: &Self) -> Result<Self> {
+        Ok(self.broadcast_add(other)?)
+    }
+    fn shift(&self, c: &Tensor) -> Result<Self> {
+        Ok(self.broadcast_add(c)?)
+    }
+}
+
+/// A value with its derivative along a constant direction of the input.
+#[derive(Clone, Debug)]
+pub struct Dual {
+    value: Tensor,
+    tangent: Tensor,
+}
+
+impl Dual {
+    /// The input `x` moving along `v` (same shape).
+    pub fn new(x: Tensor, v: Tensor) -> Self {
+        Dual { value: x, tangent: v }
+    }
+
+    /// The derivative along the direction.
+    pub fn tangent(&self) -> &Tensor {
+        &self.tangent
+    }
+}
+
+impl Diff for Dual {
+    fn value(&self) -> &Tensor {
+        &self.value
+    }
+    fn linear(&self, f: impl Fn(&Tensor) -> TensorResult<Tensor>) -> Result<Self> {
+        Ok(Dual { value: f(&self.value)?, tangent: f(&self.tangent)? })
+    }
+    fn pointwise(
+        &self,
+        f: impl Fn(&Tensor) -> TensorResult<Tensor>,
+        df: impl Fn(&Tensor) -> TensorResult<Tensor>,
+    ) -> Result<Self> {
+        Ok(Dual { value: f(&self.value)?, tangent: (df(&self.value)? * &self.tangent)? })
+    }
+    fn bilinear(&self, other: &Self, f: impl Fn(&Tensor, &Tensor) -> TensorResult<Tensor>) -> Result<Self> {
+        Ok(Dual {
+            value: f(&self.value, &other.value)?,
+            tangent: (f(&self.tangent, &other.value)? + f(&self.value, &other.tangent)?)?,
+        })
+    }
+    fn join(parts: &[Self], f: impl Fn(&[Tensor]) -> TensorResult<Tensor>) -> Result<Self> {
+        let values: Vec<Tensor> = parts.iter().map(|p| p.value.clone()).collect();
+        let tangents: Vec<Tensor> = parts.iter().map(|p| p.tangent.clone()).collect();
+        Ok(Dual { value: f(&values)?, tangent: f(&tangents)? })
+    }
+    fn plus(&self, other: &Self) -> Result<Self> {
+        Ok(Dual {
+            value: self.value.broadcast_add(&other.value)?,
+            tangent: self.tangent.broadcast_add(&other.tangent)?,
+        })
+    }
+    fn shift(&self, c: &Tensor) -> Result<Self> {
+        let value = self.value.broadcast_add(c)?;
+        let tangent = self.tangent.broadcast_as(value.shape())?;
+        Ok(Dual { value, tangent })
+    }
+}

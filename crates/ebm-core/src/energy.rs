@@ -1,0 +1,303 @@
+//! The energy: five exact calls that everything in the field is made of.
+
+use std::collections::BTreeMap;
+
+use candle_core::{D, Tensor};
+
+use crate::plan::NetPlan;
+use crate::{Batch, Error, Key, ParamSet, Result};
+
+pub mod autograd;
+pub mod compose;
+pub mod opaque;
+pub mod pull_back;
+
+/// What a batch must look like, and what the energy returns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EnergySpec {
+    /// Shape of one sample.
+    pub sample_shape: Vec<usize>,
+    /// Names of the terms; their number is `T`.
+    pub terms: Vec<String>,
+    /// What condition the energy takes.
+    pub condition: Condition,
+    /// Whether the two tangent calls are exact.
+    pub exactness: Exactness,
+}
+
+/// The condition an energy takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Ignores conditions.
+    None,
+    /// Takes a vector of this length, or none.
+    Optional(usize),
+    /// Must have a vector of this length.
+    Required(usize),
+}
+
+/// How the tangent calls (`grad_theta_slope`, `hvp`) are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exactness {
+    /// Exact up to rounding.
+    Exact,
+    /// Central differences of exact gradients: error `O(h²)`.
+    CentralDifferences,
+}
+
+impl EnergySpec {
+    /// A spec with exact derivatives and no condition.
+    pub fn new(sample_shape: &[usize], terms: &[&str]) -> Self {
+        EnergySpec {
+            sample_shape: sample_shape.to_vec(),
+            terms: terms.iter().map(|t| (*t).to_string()).collect(),
+            condition: Condition::None,
+            exactness: Exactness::Exact,
+        }
+    }
+
+    /// Checks the shape of a batch and of its condition.
+    ///
+    /// # Errors
+    /// A shape error in the words of the user.
+    pub fn check(&self, component: &str, at: &Batch) -> Result<()> {
+        if at.sample_shape() != self.sample_shape {
+            let mut want = String::from("(B");
+            self.sample_shape.iter().for_each(|d| want += &format!(", {d}"));
+            return Err(Error::shape(
+                component,
+                at.x.dims(),
+                want + ")",
+                "the data do not fit this energy: change the energy's or the data's shape",
+            ));
+        }
+        let found = at.cond.as_ref().map(|c| c.dims().to_vec());
+        match (self.condition, found) {
+            (Condition::Required(n), None) => Err(Error::capability(
+                component,
+                format!("a condition of length {n}"),
+                "the batch",
+                "use labelled data or wrap the energy in `conditioned`",
+            )),
+            (Condition::Required(n) | Condition::Optional(n), Some(d)) if d != [at.len(), n] => {
+                Err(Error::shape(
+                    component,
+                    &d,
+                    format!("condition ({}, {n})", at.len()),
+                    "check the label length",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Energies and input gradient of a batch.
+#[derive(Clone, Debug)]
+pub struct Slope {
+    /// Energies `(B,)`: the row sums of the terms.
+    pub energy: Tensor,
+    /// `∇ₓE`, the shape of the samples.
+    pub grad: Tensor,
+}
+
+/// Gradients by parameter name, and the terms of the pass that gave them.
+#[derive(Clone, Debug)]
+pub struct ThetaGrad {
+    /// Terms `(B, T)` of this pass (`(B, 0)` where a call does not compute them).
+    pub terms: Tensor,
+    /// Gradients; a parameter that does not enter is absent.
+    pub grads: BTreeMap<String, Tensor>,
+}
+
+impl ThetaGrad {
+    /// Adds `factor` times the gradients of `other`; terms stay as they are.
+    ///
+    /// # Errors
+    /// If shapes differ.
+    pub fn accumulate(&mut self, other: &BTreeMap<String, Tensor>, factor: f64) -> Result<()> {
+        for (name, g) in other {
+            let scaled = if factor == 1.0 { g.clone() } else { g.affine(factor, 0.0)? };
+            let sum = match self.grads.get(name) {
+                Some(mine) => (mine + scaled)?,
+                None => scaled,
+            };
+            self.grads.insert(name.clone(), sum);
+        }
+        Ok(())
+    }
+
+    /// Euclidean norm over all gradients, in f64.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn norm(&self) -> Result<f64> {
+        let mut sum = 0.0;
+        for g in self.grads.values() {
+            sum += sum_of_squares(g)?;
+        }
+        Ok(sum.sqrt())
+    }
+}
+
+/// Sum of squares of a tensor in f64 (accumulated in the tensor's dtype by blocks of candle's reduction).
+///
+/// # Errors
+/// If the tensor cannot be read.
+pub fn sum_of_squares(t: &Tensor) -> Result<f64> {
+    Ok(t.sqr()?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?)
+}
+
+/// Weights `(B, T)` as a function of the terms `(B, T)` of the same pass.
+pub type WeightFn<'a> = dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'a;
+
+/// A scalar energy E_θ(x | c) for every sample of a batch, in nats: exp(−E) is the unnormalised
+/// density, so low energy means likely. `B` samples, `T` named terms.
+///
+/// Most authors do not implement this trait: they write [`Forward`](autograd::Forward) once and
+/// wrap it in [`Autograd`](autograd::Autograd).
+pub trait EnergyFn: Send + Sync {
+    /// Shape of one sample, names of the terms, and the condition it expects.
+    fn spec(&self) -> &EnergySpec;
+
+    /// Tensors under dotted names, such as `small.res_1a.conv1.weight`.
+    fn params(&self) -> &ParamSet;
+
+    /// Terms of the energy, `(B, T)`; their row sum is the energy. Builds no graph.
+    ///
+    /// # Errors
+    /// If the batch does not fit the spec or an operation fails.
+    fn terms(&self, at: &Batch) -> Result<Tensor>;
+
+    /// Energies `(B,)` and ∇ₓE (shape of `at.x`) with θ frozen: the hot call of samplers.
+    ///
+    /// # Errors
+    /// If the batch does not fit the spec or an operation fails.
+    fn slope(&self, at: &Batch) -> Result<Slope>;
+
+    /// ∇_θ Σ w_bt·E_t(x_b); `w` sees the terms `(B, T)` of this very pass, returns as many.
+    ///
+    /// # Errors
+    /// If the batch does not fit the spec or an operation fails.
+    fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad>;
+
+    /// ∇_θ Σ_b ⟨v_b, ∇ₓE(x_b)⟩ with `v` constant: the exact mixed second derivative (spec eq. 1).
+    ///
+    /// # Errors
+    /// If the batch does not fit the spec or an operation fails.
+    fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad>;
+
+    /// ∇ₓ⟨v, ∇ₓE(x)⟩ for each sample (Hessian-vector product), θ frozen.
+    ///
+    /// # Errors
+    /// If the batch does not fit the spec or an operation fails.
+    fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor>;
+
+    /// Row sums of the terms, `(B,)`.
+    ///
+    /// # Errors
+    /// As [`EnergyFn::terms`].
+    fn energy(&self, at: &Batch) -> Result<Tensor> {
+        Ok(self.terms(at)?.sum(D::Minus1)?)
+    }
+
+    /// Layer plan from which a fused engine may build a faster twin of this energy; parameter
+    /// names in it are those of [`EnergyFn::params`].
+    fn plan(&self) -> Option<&NetPlan> {
+        None
+    }
+
+    /// Runs a whole row program (steps that touch each row alone) if this energy can do so faster
+    /// than one [`EnergyFn::slope`] a step. The result must equal the plain loop to rounding.
+    ///
+    /// # Errors
+    /// If the batch does not fit the spec or an operation fails.
+    fn walk(&self, at: &Batch, program: &RowProgram, key: Key) -> Result<Option<Walked>> {
+        let _ = (at, program, key);
+        Ok(None)
+    }
+
+    /// New values of buffers after an update (power iteration); computed, not written.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {
+        Ok(BTreeMap::new())
+    }
+
+    /// The energy as a normalised density, where it is known in closed form.
+    fn density(&self) -> Option<&dyn Density> {
+        None
+    }
+
+    /// One line on how the five calls are computed, for `ebm check`.
+    fn engine(&self) -> String {
+        "graph".into()
+    }
+}
+
+/// What closed-form energies know exactly.
+pub trait Density: Send + Sync {
+    /// `log p(x)`, normalised, `(B,)`, nats.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    fn log_density(&self, at: &Batch) -> Result<Tensor>;
+
+    /// Independent exact draws for these chains, `(B, ...)` in the dtype and on the device of the parameters.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    fn draw(&self, chains: &crate::Chains, key: Key) -> Result<Tensor>;
+
+    /// Exact mean of each coordinate, flattened, if finite.
+    fn mean(&self) -> Option<Vec<f64>> {
+        None
+    }
+
+    /// Exact variance of each coordinate, flattened, if finite.
+    fn variance(&self) -> Option<Vec<f64>> {
+        None
+    }
+}
+
+/// One gradient step on each row alone, as data, so that an engine can run many of them at once.
+///
+/// Order of operations, all in the dtype of the samples: `x̂ = x + σ·ε` if `noise_first`;
+/// `d = step_size·∇E(x̂)`; `d` limited to `±move_limit`; `y = x̂ − d`; `y = y + σ·ε` if not
+/// `noise_first`; clamp to `clamp`. `ε` of step `k` is `key.at(k)`'s normal row of the chain.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowStep {
+    /// Factor λ of the gradient.
+    pub step_size: f64,
+    /// Standard deviation σ of the noise.
+    pub noise: f64,
+    /// Noise before the gradient is taken (the published program) or after the move (textbook).
+    pub noise_first: bool,
+    /// Range of the samples after the step.
+    pub clamp: Option<(f64, f64)>,
+    /// Largest move of one coordinate.
+    pub move_limit: Option<f64>,
+}
+
+/// A sequence of row steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowProgram {
+    /// The steps in order.
+    pub steps: Vec<RowStep>,
+}
+
+/// Result of [`EnergyFn::walk`].
+#[derive(Clone, Debug)]
+pub struct Walked {
+    /// Last samples, `(B, ...)`.
+    pub x: Tensor,
+    /// The point at which the last gradient was taken (x̂).
+    pub hat: Tensor,
+    /// Its gradient ∇E(x̂).
+    pub grad: Tensor,
+    /// Energies at x̂ of each step, `(K, B)`.
+    pub energy: Tensor,
+    /// Mean square of the gradient's entries at each step, `(K, B)`.
+    pub grad_square: Tensor,
+}

@@ -1,0 +1,130 @@
+//! The five calls from one generic forward function.
+
+use candle_core::backprop::GradStore;
+use candle_core::{D, DType, Tensor, Var};
+
+use crate::plan::NetPlan;
+use crate::{Batch, Diff, Dual, EnergyFn, EnergySpec, ParamSet, Result, Slope, ThetaGrad, View, WeightFn};
+
+/// The only function most authors write. [`Autograd`] derives every call of [`EnergyFn`] from it:
+/// `V = Tensor` gives values and reverse gradients, `V = Dual` carries a tangent along.
+pub trait Forward: Send + Sync + 'static {
+    /// Terms `(B, T)` of the energy at `x` `(B, ...)`, written with the operations of [`Diff`].
+    ///
+    /// # Errors
+    /// If a parameter is missing or an operation fails.
+    fn terms<V: Diff>(&self, p: &View, x: &V, cond: Option<&Tensor>) -> Result<V>;
+}
+
+/// An energy made of a forward function and its parameters.
+pub struct Autograd<F> {
+    net: F,
+    name: String,
+    spec: EnergySpec,
+    params: ParamSet,
+    plan: Option<NetPlan>,
+}
+
+impl<F: Forward> Autograd<F> {
+    /// The energy `net` over `params`; `name` stands in its error messages.
+    pub fn new(name: impl Into<String>, net: F, spec: EnergySpec, params: ParamSet) -> Self {
+        Autograd { net, name: name.into(), spec, params, plan: None }
+    }
+
+    /// The same energy with a layer plan for fused engines.
+    #[must_use]
+    pub fn with_plan(mut self, plan: NetPlan) -> Self {
+        self.plan = Some(plan);
+        self
+    }
+
+    /// The forward function.
+    pub fn net(&self) -> &F {
+        &self.net
+    }
+
+    fn forward<V: Diff>(&self, p: &View, x: &V, at: &Batch) -> Result<V> {
+        self.spec.check(&self.name, at)?;
+        let out = self.net.terms(p, x, at.cond.as_ref()).map_err(|e| e.within(&self.name))?;
+        let want = [at.len(), self.spec.terms.len()];
+        if out.value().dims() != want {
+            return Err(crate::Error::shape(
+                &self.name,
+                out.value().dims(),
+                format!("terms {want:?}"),
+                "keep the batch axis first and one column a term",
+            ));
+        }
+        Ok(out)
+    }
+
+    fn collect(&self, terms: Tensor, store: &GradStore) -> ThetaGrad {
+        let grads = self
+            .params
+            .trainable()
+            .filter_map(|name| {
+                let g = store.get(self.params.var(name)?)?;
+                Some((name.to_string(), g.clone()))
+            })
+            .collect();
+        ThetaGrad { terms, grads }
+    }
+}
+
+/// The gradient of `x` in `store`, zero if `x` does not enter.
+pub(crate) fn input_grad(store: &mut GradStore, x: &Var) -> Result<Tensor> {
+    match store.remove(x) {
+        Some(g) => Ok(g),
+        None => Ok(x.as_tensor().zeros_like()?),
+    }
+}
+
+impl<F: Forward> EnergyFn for Autograd<F> {
+    fn spec(&self) -> &EnergySpec {
+        &self.spec
+    }
+
+    fn params(&self) -> &ParamSet {
+        &self.params
+    }
+
+    fn terms(&self, at: &Batch) -> Result<Tensor> {
+        self.forward(self.params.frozen(), &at.x.detach(), at)
+    }
+
+    fn slope(&self, at: &Batch) -> Result<Slope> {
+        let x = Var::from_tensor(&at.x)?;
+        let energy = self.forward(self.params.frozen(), x.as_tensor(), at)?.sum(D::Minus1)?;
+        let grad = input_grad(&mut energy.sum_all()?.backward()?, &x)?;
+        Ok(Slope { energy: energy.detach(), grad })
+    }
+
+    fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
+        let terms = self.forward(self.params.live(), &at.x.detach(), at)?;
+        let weights = w(&terms.detach())?;
+        let store = (&terms * weights.detach())?.sum_all()?.backward()?;
+        Ok(self.collect(terms.detach(), &store))
+    }
+
+    fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
+        let x = Dual::new(at.x.detach(), v.detach());
+        let out = self.forward(self.params.live(), &x, at)?;
+        let store = out.tangent().sum_all()?.backward()?;
+        Ok(self.collect(out.value().detach(), &store))
+    }
+
+    fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor> {
+        let x = Var::from_tensor(&at.x)?;
+        let out = self.forward(self.params.frozen(), &Dual::new(x.as_tensor().clone(), v.detach()), at)?;
+        input_grad(&mut out.tangent().sum_all()?.backward()?, &x)
+    }
+
+    fn plan(&self) -> Option<&NetPlan> {
+        self.plan.as_ref()
+    }
+}
+
+/// The dtype in which an energy computes: that of its parameters, else that of the batch.
+pub fn dtype_of(e: &dyn EnergyFn, at: &Batch) -> DType {
+    e.params().names().find_map(|n| e.params().get(n)).map_or(at.dtype(), Tensor::dtype)
+}

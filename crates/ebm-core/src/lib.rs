@@ -1,0 +1,78 @@
+//! The contract of the ebm framework: what an energy, a transition, a sampler, an entropy
+//! estimator, an objective, a buffer, a data source, an observer and a policy are.
+//!
+//! An energy is written once and gives five exact calls:
+//!
+//! ```
+//! use ebm_core::candle::{Device, Tensor};
+//! use ebm_core::{Autograd, Batch, Diff, EnergyFn, EnergySpec, Forward, ParamSet, Result, View};
+//!
+//! /// E(x) = |x|²/2: the standard normal density.
+//! struct Bowl;
+//! impl Forward for Bowl {
+//!     fn terms<V: Diff>(&self, _: &View, x: &V, _: Option<&Tensor>) -> Result<V> {
+//!         x.flatten()?.square()?.sum_last()?.scale(0.5)
+//!     }
+//! }
+//!
+//! let bowl = Autograd::new("bowl", Bowl, EnergySpec::new(&[2], &["bowl"]), ParamSet::default());
+//! let at = Batch::new(Tensor::new(&[[3f64, 4.0]], &Device::Cpu)?)?;
+//! assert_eq!(bowl.energy(&at)?.to_vec1::<f64>()?, [12.5]);
+//! assert_eq!(bowl.slope(&at)?.grad.to_vec2::<f64>()?, [[3.0, 4.0]]);
+//! # Ok::<(), ebm_core::Error>(())
+//! ```
+//!
+//! Three ideas carry the design: everything done with an energy is one of its *five calls*;
+//! objectives *demand*, trainers fulfil; and *nothing outside the state*: random numbers are
+//! functions of a [`Key`], never drawn in sequence.
+
+mod batch;
+pub mod catalogue;
+mod config;
+mod data;
+mod diff;
+pub mod energy;
+mod engine;
+mod entropy;
+mod error;
+mod key;
+mod objective;
+mod optimiser;
+mod params;
+pub mod plan;
+mod replay;
+mod report;
+mod sampler;
+mod transition;
+
+pub use batch::{Batch, per_row};
+pub use candle_core as candle;
+pub use candle_nn;
+pub use catalogue::{Component, Family, Param, ParamKind};
+pub use config::{
+    BuildCx, DataConfig, EnergyConfig, EntropyConfig, Init, ObjectiveConfig, ObserverConfig, OptimiserConfig,
+    PolicyConfig, ReplayConfig, SamplerConfig, TransitionConfig,
+};
+pub use data::{DataSource, Labelled, Split};
+pub use diff::{Diff, Dual};
+pub use energy::autograd::{Autograd, Forward};
+pub use energy::compose::{Conditioned, Frozen, Part, SoftMin, Sum};
+pub use energy::opaque::Opaque;
+pub use energy::pull_back::{Map, PullBack, Separable};
+pub use energy::{
+    Condition, Density, EnergyFn, EnergySpec, Exactness, RowProgram, RowStep, Slope, ThetaGrad, Walked,
+    WeightFn, sum_of_squares,
+};
+pub use engine::{Accelerated, Engine};
+pub use entropy::{EntropyEstimate, EntropyEstimator};
+pub use error::{Error, Result};
+pub use inventory;
+pub use key::{Chains, Key, Label, normal_lanes, normals, philox4x32};
+pub use objective::{Demand, Demands, Needs, Objective, StepInput, ValueFn, What};
+pub use optimiser::{Optimiser, OptimiserState, Schedule, Shape};
+pub use params::{ParamSet, Role, View};
+pub use replay::ReplayBuffer;
+pub use report::{Action, Event, Observer, Policy, Report, RunPaths, RunView};
+pub use sampler::{Blind, DrawRequest, Drawn, Probe, Sampler, SlopeDemand, Trail};
+pub use transition::{Adjust, ChainState, Link, Sensitivity, StepInfo, Stepped, Transition};
+pub use typetag;

@@ -1,0 +1,96 @@
+//! Optimisers with explicit state, and learning-rate schedules.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::{ParamSet, Result};
+
+/// Moments of an optimiser by name, all in a checkpoint.
+#[derive(Clone, Debug, Default)]
+pub struct OptimiserState {
+    /// Number of updates so far.
+    pub step: u64,
+    /// Named tensors such as `exp_avg_sq.layer1.weight`.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+/// Turns gradients into new parameters. Pure: nothing is written until the trainer commits.
+pub trait Optimiser: Send + Sync {
+    /// New values of the parameters that have a gradient, and the next state.
+    ///
+    /// `rate` is the learning rate after schedule and policies.
+    ///
+    /// # Errors
+    /// If shapes differ or an operation fails.
+    fn propose(
+        &self,
+        params: &ParamSet,
+        grads: &BTreeMap<String, Tensor>,
+        state: &OptimiserState,
+        rate: f64,
+    ) -> Result<(BTreeMap<String, Tensor>, OptimiserState)>;
+
+    /// The learning rate at `step` of `of`, before policies.
+    fn rate(&self, step: u64, of: u64) -> f64;
+
+    /// Largest global gradient norm; larger gradients are scaled down to it. `None`: no clipping.
+    fn clip_norm(&self) -> Option<f64> {
+        None
+    }
+
+    /// Decay of the exponential moving average of the parameters; `None`: no average.
+    fn average(&self) -> Option<f64> {
+        None
+    }
+
+    /// The optimiser's name for messages.
+    fn name(&self) -> String;
+}
+
+/// A learning-rate schedule as a factor of the base rate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// Form of the decay.
+    pub shape: Shape,
+    /// Factor at the end of the run.
+    #[serde(default)]
+    pub end: f64,
+    /// Steps of linear warm-up from 0.
+    #[serde(default)]
+    pub warmup: u64,
+}
+
+/// Form of a decay from 1 to [`Schedule::end`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shape {
+    /// Stays at 1.
+    Constant,
+    /// A straight line.
+    Linear,
+    /// Half a cosine.
+    Cosine,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Schedule { shape: Shape::Constant, end: 1.0, warmup: 0 }
+    }
+}
+
+impl Schedule {
+    /// The factor at `step` of `of`.
+    pub fn factor(&self, step: u64, of: u64) -> f64 {
+        let t = if of > 0 { (step as f64 / of as f64).min(1.0) } else { 0.0 };
+        let decay = match self.shape {
+            Shape::Constant => 1.0,
+            Shape::Linear => 1.0 + (self.end - 1.0) * t,
+            Shape::Cosine => self.end + (1.0 - self.end) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos()),
+        };
+        let warm = if self.warmup > 0 { ((step + 1) as f64 / self.warmup as f64).min(1.0) } else { 1.0 };
+        decay * warm
+    }
+}

@@ -1,0 +1,175 @@
+//! A network described as data: what a graph interpreter runs on any device and what a fused
+//! engine compiles.
+//!
+//! A [`NetPlan`] is a list of [`Node`]s in evaluation order; node 0 is the input. It holds no
+//! weights, only the names under which they stand in the energy's parameter set, so one plan
+//! serves every precision, device and checkpoint.
+
+use serde::{Deserialize, Serialize};
+
+/// Index of a node in [`NetPlan::nodes`].
+pub type NodeId = usize;
+
+/// A network from one sample `(C, H, W)` or `(D,)` to one or more scalar terms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NetPlan {
+    /// Shape of one sample: `[C, H, W]` or `[D]`.
+    pub input: Vec<usize>,
+    /// Length of the condition vector; 0 if the network has no label layers.
+    pub condition: usize,
+    /// Nodes in evaluation order; every input of a node stands before it. Node 0 is `Input`.
+    pub nodes: Vec<Node>,
+    /// The terms of the energy, in order; each names a node of shape `[1]`.
+    pub terms: Vec<PlanTerm>,
+}
+
+/// One term (head) of the energy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanTerm {
+    /// Name of the term in logs.
+    pub name: String,
+    /// The node that computes it.
+    pub node: NodeId,
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// A unique readable name such as `res_1a.conv1`.
+    pub name: String,
+    /// What it does.
+    pub op: Op,
+    /// Where its operands come from.
+    pub inputs: Vec<NodeId>,
+    /// Shape of its result for one sample: `[C, H, W]` or `[D]`.
+    pub shape: Vec<usize>,
+}
+
+/// How a convolution's effective weight comes from its parameter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum WeightRule {
+    /// Used as it is.
+    Plain,
+    /// Standardised per output channel: `(w − mean)/(std + 1e−5)`, unbiased deviation (Qiao et al. 2019).
+    Standardised,
+    /// Divided by `σ = uᵀWv` with `u`, `v` constant buffers of these names (Miyato et al. 2018).
+    Spectral {
+        /// Left vector, `(out,)`.
+        u: String,
+        /// Right vector, `(in·k·k,)`.
+        v: String,
+    },
+}
+
+/// A pooling rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Pool {
+    /// 3×3 average, stride 2, zero padding 1 counted (always divides by 9); output `ceil(H/2)`.
+    Average3,
+    /// Reflect padding 1, `[1,2,1]⊗[1,2,1]/16`, stride 2 (Zhang 2019); output `ceil(H/2)`; needs `H ≥ 2`.
+    Blur,
+    /// `k×k` average with stride `k`, no padding; output `floor(H/k)`.
+    Average {
+        /// Window and stride.
+        size: usize,
+    },
+}
+
+/// A pointwise function.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Activation {
+    /// `x·sigmoid(x)`.
+    Swish,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x` if positive, else `slope·x`.
+    LeakyRelu(f64),
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `log(1 + exp x)`.
+    Softplus,
+    /// `1/(1 + exp(−x))`.
+    Sigmoid,
+    /// `x²`.
+    Square,
+}
+
+/// One operation of a plan. Weights are named; `(out, in)` orders follow PyTorch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Op {
+    /// The sample.
+    Input,
+    /// Square convolution on `[C, H, W]`; `weight` is `(out, in, k, k)`, `bias` `(out,)`.
+    Conv {
+        /// Parameter name.
+        weight: String,
+        /// Parameter name.
+        bias: Option<String>,
+        /// Kernel side.
+        kernel: usize,
+        /// Stride.
+        stride: usize,
+        /// Zero padding on each side.
+        padding: usize,
+        /// How the effective weight is made.
+        rule: WeightRule,
+    },
+    /// `W x + b` on `[D]`; `weight` is `(out, in)`.
+    Linear {
+        /// Parameter name.
+        weight: String,
+        /// Parameter name.
+        bias: Option<String>,
+    },
+    /// `[cos(Bx), sin(Bx)]` on `[D]` with the fixed matrix `frequencies` `(m, D)` (Tancik et al. 2020); result `[2m]`.
+    Fourier {
+        /// Buffer name.
+        frequencies: String,
+    },
+    /// Pooling.
+    Pool(Pool),
+    /// Group norm over `C/groups` channels and space, biased variance, `ε` inside the root;
+    /// `groups = C` is instance norm. `weight`, `bias` are `(C,)`.
+    Norm {
+        /// Number of groups.
+        groups: usize,
+        /// Inside the root.
+        epsilon: f64,
+        /// Parameter name of the gain.
+        weight: Option<String>,
+        /// Parameter name of the shift.
+        bias: Option<String>,
+    },
+    /// Label gain and bias: `(g, s) = split(W y + b)`, `x·g + s` per channel; identity if the
+    /// batch has no condition. `weight` is `(2C, condition)`, `bias` `(2C,)`.
+    LabelAffine {
+        /// Parameter name.
+        weight: String,
+        /// Parameter name.
+        bias: String,
+    },
+    /// A pointwise function.
+    Activate(Activation),
+    /// Sum of two equal shapes.
+    Add,
+    /// Multiplication by a constant.
+    Scale(f64),
+    /// `x + γ·V softmax(QᵀK)ᵀ` over positions, softmax over keys, no `1/√q` (spec 8.1). All 1×1
+    /// convolutions with bias; parameters are `{prefix}.query_conv`, `key_conv`, `value_conv`
+    /// (`.weight`, `.bias`) and the scalar `{prefix}.gamma` `(1,)`.
+    Attention {
+        /// Prefix of the parameter names.
+        prefix: String,
+    },
+    /// Mean over space: `[C, H, W]` to `[C]`.
+    SpatialMean,
+    /// Sum over space: `[C, H, W]` to `[C]`.
+    SpatialSum,
+    /// `[C, H, W]` to `[C·H·W]` in that order.
+    Flatten,
+    /// Concatenation along the first axis of `[D]` operands.
+    Concat,
+    /// Sum over all entries of `[D]`: `[1]`.
+    SumAll,
+}

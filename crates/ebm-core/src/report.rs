@@ -1,0 +1,146 @@
+//! What a training step tells: reports, observers that see them, policies that act on them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::{EnergyFn, Result};
+
+/// Numbers of one training step, by name. Names are stable: `energy.data`, `energy.samples`
+/// (means), `energy.data.sd`, `energy.samples.sd`, `energy.difference`, `loss.<term>`,
+/// `grad.<term>` (norms), `grad` (norm before clipping), `sampler.grad_rms`, `sampler.accepted`,
+/// `sampler.saturated`, `rate`, `replay`, `seconds`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Training step, from 1 after the first update.
+    pub step: u64,
+    /// Number of steps of the run.
+    pub of: u64,
+    /// Values by name.
+    pub values: BTreeMap<String, f64>,
+}
+
+impl Report {
+    /// The value called `name`.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.values.get(name).copied()
+    }
+}
+
+/// Read-only view of a run for observers.
+pub trait RunView {
+    /// The energy with live weights.
+    fn energy(&self) -> &dyn EnergyFn;
+
+    /// Samples drawn from fresh starts with averaged weights, `(n, ...)`, values as in the data.
+    ///
+    /// # Errors
+    /// If sampling fails.
+    fn samples(&self, n: usize) -> Result<Tensor>;
+
+    /// Up to `n` chains of the replay buffer, `(n, ...)`.
+    ///
+    /// # Errors
+    /// If the buffer fails.
+    fn buffered(&self, n: usize) -> Result<Option<Tensor>>;
+
+    /// Up to `n` training samples as stored, `(n, ...)`.
+    ///
+    /// # Errors
+    /// If the source fails.
+    fn data(&self, n: usize) -> Result<Option<Tensor>>;
+
+    /// Shape of one sample.
+    fn sample_shape(&self) -> &[usize];
+}
+
+/// What an observer is told.
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The run starts or resumes at a step.
+    Start {
+        /// First step to run, from 0.
+        step: u64,
+        /// Number of steps of the run.
+        of: u64,
+        /// Name of the run.
+        name: &'a str,
+        /// The run directory.
+        directory: &'a Path,
+    },
+    /// A step was committed. Reports come every step; expensive values only every `report_every` steps.
+    Step {
+        /// The numbers.
+        report: &'a Report,
+        /// The run.
+        view: &'a dyn RunView,
+    },
+    /// A checkpoint was written.
+    Checkpoint {
+        /// Training step.
+        step: u64,
+        /// Its folder.
+        path: &'a Path,
+    },
+    /// The run ended.
+    Finish {
+        /// Last report.
+        report: &'a Report,
+        /// Why it ended: `done`, `interrupted`, or the reason of a stop.
+        reason: &'a str,
+        /// The run.
+        view: &'a dyn RunView,
+    },
+}
+
+/// Sees what happens; cannot change it. An observer that fails is reported and detached.
+pub trait Observer: Send {
+    /// Called for each event.
+    ///
+    /// # Errors
+    /// An error detaches the observer; the run goes on.
+    fn on(&mut self, event: &Event<'_>) -> Result<()>;
+
+    /// Steps at which it needs the expensive values (gradient norms a term): every this many; 0 for never.
+    fn report_every(&self) -> u64 {
+        0
+    }
+
+    /// The observer's name for messages.
+    fn name(&self) -> String;
+}
+
+/// What a policy may ask of the trainer.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Write a checkpoint.
+    Checkpoint,
+    /// Multiply the learning rate by this factor from now on.
+    ScaleRate(f64),
+    /// End the run as diverged, with the reason.
+    Stop(String),
+    /// End the run early but in good order, with the reason.
+    Finish(String),
+}
+
+/// Decides on actions from reports. Pure but for its own state, which a checkpoint holds.
+pub trait Policy: Send + Sync {
+    /// Actions after a step; `memory` is the policy's own state (JSON null at first).
+    ///
+    /// # Errors
+    /// If the memory is not the policy's.
+    fn decide(&self, memory: &mut serde_json::Value, report: &Report) -> Result<Vec<Action>>;
+
+    /// The policy's name for messages.
+    fn name(&self) -> String;
+}
+
+/// Where a component may write.
+#[derive(Clone, Debug)]
+pub struct RunPaths {
+    /// The run directory.
+    pub directory: PathBuf,
+}

@@ -1,0 +1,185 @@
+//! One Markov step, its diagnostics, and how its result depends on the parameters.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use crate::{Batch, EnergyFn, Key, Result, RowStep, Slope};
+
+/// Diagnostics of one step: named tensors `(B,)` still on the device. Usual names are `energy`,
+/// `grad_square` (mean square of the gradient's entries), `accepted` (0 or 1) and `saturated`
+/// (share of coordinates on the clamp).
+pub type StepInfo = BTreeMap<&'static str, Tensor>;
+
+/// Everything a chain carries from one step to the next; serialisable as named tensors.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChainState {
+    /// Position, condition and identity of the chains.
+    pub at: Batch,
+    /// Index of the next step in the program.
+    pub step: usize,
+    /// Length of the program (for schedules); at least 1.
+    pub of: usize,
+    /// The slope at the position, if the last step knew it.
+    pub cache: Option<Slope>,
+    /// Whatever else the transition keeps (momentum, adapted step sizes), by name.
+    pub aux: BTreeMap<String, Tensor>,
+}
+
+impl ChainState {
+    /// A state at `at` with nothing cached, at the first of one step.
+    pub fn new(at: Batch) -> Self {
+        ChainState { at, step: 0, of: 1, cache: None, aux: BTreeMap::new() }
+    }
+
+    /// The next state of the same program: position `x`, step index raised, cache dropped, aux kept.
+    #[must_use]
+    pub fn advance(&self, x: Tensor) -> Self {
+        ChainState {
+            at: self.at.with_x(x),
+            step: self.step + 1,
+            of: self.of,
+            cache: None,
+            aux: self.aux.clone(),
+        }
+    }
+
+    /// How far the program has come, from 0 at the first to 1 at the last step.
+    pub fn progress(&self) -> f64 {
+        if self.of > 1 { self.step as f64 / (self.of - 1) as f64 } else { 0.0 }
+    }
+
+    /// The cached slope, or a fresh one.
+    ///
+    /// # Errors
+    /// If the energy fails.
+    pub fn slope(&self, e: &dyn EnergyFn) -> Result<Slope> {
+        match &self.cache {
+            Some(s) => Ok(s.clone()),
+            None => e.slope(&self.at),
+        }
+    }
+}
+
+/// A step's result.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stepped {
+    /// The new state.
+    pub state: ChainState,
+    /// Diagnostics.
+    pub info: StepInfo,
+    /// How the new position depends on the parameters.
+    pub link: Link,
+}
+
+impl Stepped {
+    /// A step that reached `state`; no diagnostics.
+    pub fn new(state: ChainState, link: Link) -> Self {
+        Stepped { state, info: StepInfo::new(), link }
+    }
+
+    /// The same with the diagnostic `name` `(B,)`.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: Tensor) -> Self {
+        self.info.insert(name, value);
+        self
+    }
+}
+
+/// How one step's result depends on θ and on the step's start.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Link {
+    /// `dx′ = pass ⊙ (dx − scale · active ⊙ d[∇E(x)])`, the gradient taken at `at`.
+    Descent {
+        /// The point at which the gradient was taken (noise already added), as a constant.
+        at: Batch,
+        /// Step size λ.
+        scale: f64,
+        /// 1 where the result moves with its argument, 0 where a clamp holds it; `None` means 1 everywhere.
+        pass: Option<Tensor>,
+        /// 1 where the gradient enters, 0 where it was limited or the row rejected; `None` means 1.
+        active: Option<Tensor>,
+    },
+    /// `dx′ = dx`: the step adds something that depends on neither θ nor x.
+    Identity,
+    /// The result is a constant: nothing before this step is differentiated.
+    Cut,
+}
+
+/// Whether [`Stepped::link`] tells the truth about the dependence on θ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sensitivity {
+    /// The link is exact.
+    Exact,
+    /// The step depends on θ in a way its link does not tell; a KL term must refuse it.
+    None,
+}
+
+/// Changes to a transition's settings along a program, as factors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adjust {
+    /// Factor of the step size.
+    pub step_size: f64,
+    /// Factor of the noise.
+    pub noise: f64,
+}
+
+/// One Markov kernel. Pure in `(state, key)`: same inputs, same outputs, on every device.
+pub trait Transition: Send + Sync {
+    /// State at `at`, with whatever the kernel carries between steps (momentum, cache).
+    ///
+    /// # Errors
+    /// If the energy or an operation fails.
+    fn init(&self, e: &dyn EnergyFn, at: Batch, key: Key) -> Result<ChainState> {
+        let _ = (e, key);
+        Ok(ChainState::new(at))
+    }
+
+    /// One step: the new state, its diagnostics, and how it depends on θ.
+    ///
+    /// # Errors
+    /// If the energy or an operation fails.
+    fn step(&self, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped>;
+
+    /// Whether `Stepped::link` is exact; asked before a run starts, not during it.
+    fn sensitivity(&self) -> Sensitivity;
+
+    /// Whether the step evaluates the energy; augmentation and noise do not.
+    fn needs_energy(&self) -> bool {
+        true
+    }
+
+    /// This step as data, if it touches each row alone by one gradient step, at step `index` of `of`.
+    fn row_step(&self, index: usize, of: usize) -> Option<RowStep> {
+        let _ = (index, of);
+        None
+    }
+
+    /// The same kernel with adjusted settings, for annealing; `None` if it has none to adjust.
+    fn adjusted(&self, by: Adjust) -> Option<Box<dyn Transition>> {
+        let _ = by;
+        None
+    }
+
+    /// Logarithm of the proposal ratio `log q(x|x′) − log q(x′|x)`, `(B,)`, of a move from `from` to
+    /// `to`, if the kernel knows it; lets `metropolis` wrap it. Symmetric proposals return zeros.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    fn log_ratio(&self, e: &dyn EnergyFn, from: &ChainState, to: &ChainState) -> Result<Option<Tensor>> {
+        let _ = (e, from, to);
+        Ok(None)
+    }
+
+    /// Names of `aux` entries that outlive a program (adapted step sizes): the trainer keeps them
+    /// from one program to the next and in checkpoints.
+    fn carried(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The kernel's name for messages.
+    fn name(&self) -> String;
+}

@@ -1,0 +1,1 @@
+//! Differentiable layers and network plans for energies.

@@ -1,0 +1,1 @@
+//! Checks of energies, transitions and buffers for plugin tests.

@@ -1,0 +1,1 @@
+//! The training step, its state, checkpoints and the loop.

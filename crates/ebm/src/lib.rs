@@ -1,0 +1,1 @@
+//! The framework in one crate: configuration, runs, the command line.

@@ -1,0 +1,1 @@
+//! Energies over energies: sum, soft-min, multi-scale, temperature, frozen, conditioned.

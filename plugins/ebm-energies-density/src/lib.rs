@@ -1,0 +1,1 @@
+//! Closed-form energies with exact log-density and draws.

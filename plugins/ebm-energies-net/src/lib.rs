@@ -1,0 +1,1 @@
+//! Network energies: multilayer perceptron and a small convolutional net.

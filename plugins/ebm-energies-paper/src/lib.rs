@@ -1,0 +1,1 @@
+//! The networks of Du, Li, Tenenbaum, Mordatch 2021.

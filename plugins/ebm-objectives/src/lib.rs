@@ -1,0 +1,1 @@
+//! Training objectives: contrastive divergence with its KL and entropy terms.

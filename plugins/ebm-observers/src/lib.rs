@@ -1,0 +1,1 @@
+//! Observers: progress, JSON lines, sheets.

@@ -1,0 +1,1 @@
+//! Optimisers with explicit state, schedules, policies.

@@ -1,0 +1,1 @@
+//! Transitions driven by an energy, and sampling programs.

@@ -1,0 +1,1 @@
+//! Transitions without an energy: noise, restart, augmentation, mixtures.
