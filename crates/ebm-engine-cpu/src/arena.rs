@@ -1,0 +1,135 @@
+//! Tensor memory: aligned buffers and the channel-blocked layout "C16".
+//!
+//! A tensor is `[channel block][image][row][column][16 channels]`. Channels beyond the real count
+//! hold finite rubbish that no reader uses (their weights are zero); a halo and the slack that fills
+//! the last Winograd tile hold zeros that no kernel writes.
+
+use std::ops::{Deref, DerefMut};
+
+/// Channels in a block: one AVX-512 register.
+pub(crate) const BLOCK: usize = 16;
+
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Line([f32; BLOCK]);
+
+/// A zeroed buffer of floats on 64-byte lines.
+#[derive(Default)]
+pub(crate) struct Buf {
+    lines: Vec<Line>,
+}
+
+impl Buf {
+    /// At least `len` floats, all zero.
+    pub(crate) fn new(len: usize) -> Buf {
+        Buf { lines: vec![Line([0.0; BLOCK]); len.div_ceil(BLOCK)] }
+    }
+
+    /// Grows to at least `len` floats; the content is kept, what is new is zero.
+    pub(crate) fn reserve(&mut self, len: usize) {
+        if self.len() < len {
+            self.lines.resize(len.div_ceil(BLOCK), Line([0.0; BLOCK]));
+        }
+    }
+}
+
+impl Deref for Buf {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `Line` is exactly 16 floats without padding, so the vector is `16·n` floats.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * BLOCK) }
+    }
+}
+
+impl DerefMut for Buf {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as above, and `&mut self` makes the access unique.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.lines.len() * BLOCK) }
+    }
+}
+
+/// Shape and strides of a C16 tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Geom {
+    /// Channel blocks.
+    pub cb: usize,
+    /// Images it has room for.
+    pub n: usize,
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+    /// Whether a zero border surrounds each image (and fills its last 4×4 tile).
+    pub halo: bool,
+}
+
+impl Geom {
+    /// Floats between rows.
+    pub(crate) fn rs(&self) -> usize {
+        (if self.halo { self.w.next_multiple_of(4) + 2 } else { self.w }) * BLOCK
+    }
+    /// Floats between images.
+    pub(crate) fn is(&self) -> usize {
+        (if self.halo { self.h.next_multiple_of(4) + 2 } else { self.h }) * self.rs()
+    }
+    /// Floats between channel blocks.
+    pub(crate) fn cs(&self) -> usize {
+        self.n * self.is()
+    }
+    /// Floats before the first pixel.
+    pub(crate) fn base(&self) -> usize {
+        if self.halo { self.rs() + BLOCK } else { 0 }
+    }
+    /// Floats of the whole tensor.
+    pub(crate) fn len(&self) -> usize {
+        self.cb * self.cs()
+    }
+    /// Index of the first channel of a pixel.
+    #[inline]
+    pub(crate) fn at(&self, c: usize, i: usize, r: usize, q: usize) -> usize {
+        self.base() + c * self.cs() + i * self.is() + r * self.rs() + q * BLOCK
+    }
+}
+
+/// A tensor to read, from image `i0` on.
+#[derive(Clone, Copy)]
+pub(crate) struct Src<'a> {
+    /// All of the tensor's memory.
+    pub d: &'a [f32],
+    /// Its layout.
+    pub g: Geom,
+    /// The image the kernel calls its first.
+    pub i0: usize,
+}
+
+/// A tensor to write, from image `i0` on.
+pub(crate) struct Dst<'a> {
+    /// All of the tensor's memory.
+    pub d: &'a mut [f32],
+    /// Its layout.
+    pub g: Geom,
+    /// The image the kernel calls its first.
+    pub i0: usize,
+}
+
+impl Src<'_> {
+    /// The 16 channels of one pixel.
+    #[inline]
+    pub(crate) fn px(&self, c: usize, i: usize, r: usize, q: usize) -> &[f32] {
+        let o = self.g.at(c, self.i0 + i, r, q);
+        &self.d[o..o + BLOCK]
+    }
+}
+
+impl Dst<'_> {
+    /// The 16 channels of one pixel.
+    #[inline]
+    pub(crate) fn px(&mut self, c: usize, i: usize, r: usize, q: usize) -> &mut [f32] {
+        let o = self.g.at(c, self.i0 + i, r, q);
+        &mut self.d[o..o + BLOCK]
+    }
+    /// The same tensor to read.
+    pub(crate) fn src(&self) -> Src<'_> {
+        Src { d: self.d, g: self.g, i0: self.i0 }
+    }
+}

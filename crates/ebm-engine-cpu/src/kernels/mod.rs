@@ -1,0 +1,353 @@
+//! Kernels on the channel-blocked layout, one table of functions per instruction set, and the safe
+//! calls that check extents before they hand out pointers.
+//!
+//! With [`crate::simd`] and [`crate::arena`] this is all the unsafe code of the crate. Every kernel
+//! reads and writes only pixels inside the geometry it is given; the checks here make that geometry
+//! fit the memory.
+
+pub(crate) mod affine;
+mod boxes;
+mod gemm;
+mod table;
+mod wino;
+
+use crate::arena::{Dst, Geom, Src};
+use crate::simd::Isa;
+use table::Table;
+pub(crate) use wino::weight_matrix;
+
+/// A strided view: pointer to pixel (0, 0) of the first image, channel block 0. `cs`, `is`, `rs`:
+/// floats between channel blocks, images, rows; `ts`: from a value to its tangent.
+#[derive(Clone, Copy)]
+pub(crate) struct View {
+    p: *mut f32,
+    cs: usize,
+    is: usize,
+    rs: usize,
+    ts: usize,
+}
+
+impl View {
+    #[inline(always)]
+    unsafe fn at(&self, c: usize, n: usize, h: usize, w: usize) -> *mut f32 {
+        // SAFETY: the kernels stay inside the checked geometry.
+        unsafe { self.p.add(c * self.cs + n * self.is + h * self.rs + w * 16) }
+    }
+    /// One row up and one column left of pixel (0, 0): the start of the halo.
+    #[inline(always)]
+    unsafe fn halo(&self, c: usize, n: usize) -> *mut f32 {
+        // SAFETY: only called on tensors with a halo.
+        unsafe { self.p.add(c * self.cs + n * self.is).sub(self.rs + 16) }
+    }
+}
+
+/// `streams` physical images make one image of the kernel (value, tangent).
+fn view(p: *mut f32, g: Geom, i0: usize, streams: usize) -> View {
+    View {
+        p: p.wrapping_add(g.base() + i0 * g.is()),
+        cs: g.cs(),
+        is: g.is() * streams,
+        rs: g.rs(),
+        ts: g.is(),
+    }
+}
+
+fn read(x: Src<'_>, n: usize, streams: usize) -> View {
+    assert!(x.i0 + n * streams <= x.g.n && x.g.len() <= x.d.len(), "tensor too small");
+    // The kernels only read through views made here.
+    view(x.d.as_ptr().cast_mut(), x.g, x.i0, streams)
+}
+
+fn write(x: &mut Dst<'_>, n: usize, streams: usize) -> View {
+    assert!(x.i0 + n * streams <= x.g.n && x.g.len() <= x.d.len(), "tensor too small");
+    view(x.d.as_mut_ptr(), x.g, x.i0, streams)
+}
+
+/// Last index of a strided block structure must lie inside `len`.
+fn fits(len: usize, blocks: usize, stride: usize, rows: usize) {
+    assert!(blocks == 0 || (blocks - 1) * stride + rows * 16 <= len, "matrix too small");
+}
+
+/// The kernels of one instruction set. Each method is the safe form of the kernel of that name.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernels {
+    isa: Isa,
+    t: &'static Table,
+}
+
+/// A matrix of 16-column blocks: rows 16 floats apart, blocks `stride` floats apart, from `at` on.
+#[derive(Clone, Copy)]
+pub(crate) struct Blocks {
+    /// Floats before the first entry.
+    pub at: usize,
+    /// Floats between blocks.
+    pub stride: usize,
+}
+
+/// What one Winograd transform covers.
+#[derive(Clone, Copy)]
+pub(crate) struct Tiles {
+    /// Transform size: 6 for F(4×4), 4 for F(2×2).
+    pub n: usize,
+    /// First tile.
+    pub t0: usize,
+    /// One past the last.
+    pub t1: usize,
+    /// Floats between points in the transformed tensor.
+    pub ps: usize,
+}
+
+impl Tiles {
+    fn check(&self, g: &Geom, i0: usize, len: usize, halo: bool) -> usize {
+        let m = self.n - 2;
+        let tiles = (g.n - i0) * g.h.div_ceil(m) * g.w.div_ceil(m);
+        let rows = self.t1 - self.t0;
+        assert!(self.t0 <= self.t1 && self.t1 <= tiles && (g.halo || !halo), "tiles outside the tensor");
+        assert!(self.ps >= g.cb * rows * 16 && self.n * self.n * self.ps <= len, "scratch too small");
+        rows * 16
+    }
+}
+
+impl Kernels {
+    /// The kernels of `isa`, if this processor has it.
+    pub(crate) fn of(isa: Isa) -> Option<Kernels> {
+        if !isa.available() {
+            return None;
+        }
+        table::of(isa).map(|t| Kernels { isa, t })
+    }
+
+    /// Whether a product with `columns` blocks is packed in panels of two.
+    pub(crate) fn pairs(&self, columns: usize) -> bool {
+        self.isa == Isa::Avx512 && columns.is_multiple_of(2)
+    }
+
+    /// `C (+)= A·B` for `m` rows: `A` from `a[at..]` with its blocks at `koff`, `B` packed by
+    /// [`crate::pack::panels`] for `kb` column blocks.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn gemm(
+        &self,
+        m: usize,
+        koff: &[usize],
+        a: &[f32],
+        at: usize,
+        b: &[f32],
+        kb: usize,
+        c: &mut [f32],
+        cb: Blocks,
+        add: bool,
+    ) {
+        let last = koff.iter().copied().max().unwrap_or(0);
+        assert!(at + last + m * 16 <= a.len() && koff.len() * 256 * kb <= b.len(), "factor too small");
+        fits(c.len().saturating_sub(cb.at), kb, cb.stride, m);
+        let pair = self.pairs(kb);
+        // SAFETY: extents checked above; the processor has the set (`of`).
+        unsafe {
+            (self.t.gemm)(
+                pair,
+                m,
+                koff,
+                a.as_ptr().add(at),
+                b.as_ptr(),
+                if pair { kb / 2 } else { kb },
+                c.as_mut_ptr().add(cb.at),
+                cb.stride,
+                add,
+            );
+        }
+    }
+
+    /// `du[kb][16·cb][16] += vᵀ·d` over `t` rows.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn gemm_tn(
+        &self,
+        t: usize,
+        cb: usize,
+        kb: usize,
+        v: &[f32],
+        vb: Blocks,
+        d: &[f32],
+        db: Blocks,
+        du: &mut [f32],
+    ) {
+        fits(v.len() - vb.at, cb, vb.stride, t);
+        fits(d.len() - db.at, kb, db.stride, t);
+        assert!(du.len() >= kb * cb * 256, "result too small");
+        // SAFETY: extents checked above; the processor has the set (`of`).
+        unsafe {
+            (self.t.gemm_tn)(
+                t,
+                cb,
+                kb,
+                v.as_ptr().add(vb.at),
+                vb.stride,
+                d.as_ptr().add(db.at),
+                db.stride,
+                du.as_mut_ptr(),
+            );
+        }
+    }
+
+    /// Winograd input transform of a tensor with halo.
+    pub(crate) fn wino_in(&self, x: Src<'_>, t: Tiles, v: &mut [f32]) {
+        let vks = t.check(&x.g, x.i0, v.len(), true);
+        let g = x.g;
+        // SAFETY: `check` bounds tiles and scratch.
+        unsafe { (self.t.wino_in)(t.n, read(x, 0, 1), g.cb, g.h, g.w, t.t0, t.t1, v.as_mut_ptr(), t.ps, vks) }
+    }
+
+    /// Winograd output transform, clipped to the map.
+    pub(crate) fn wino_out(&self, m: &[f32], t: Tiles, y: &mut Dst<'_>, add: bool) {
+        let vks = t.check(&y.g, y.i0, m.len(), false);
+        let g = y.g;
+        let y = write(y, 0, 1);
+        // SAFETY: `check` bounds tiles and scratch.
+        unsafe { (self.t.wino_out)(t.n, m.as_ptr(), t.ps, vks, y, g.cb, g.h, g.w, t.t0, t.t1, add) }
+    }
+
+    /// Adjoint of the output transform.
+    pub(crate) fn wino_adj(&self, y: Src<'_>, t: Tiles, d: &mut [f32]) {
+        let vks = t.check(&y.g, y.i0, d.len(), false);
+        let g = y.g;
+        // SAFETY: `check` bounds tiles and scratch.
+        unsafe {
+            (self.t.wino_adj)(t.n, read(y, 0, 1), g.cb, g.h, g.w, t.t0, t.t1, d.as_mut_ptr(), t.ps, vks)
+        }
+    }
+
+    /// Channel means and variances of `n` images.
+    pub(crate) fn stats(&self, y: Src<'_>, n: usize, streams: usize, st: &mut [f32]) {
+        let g = y.g;
+        assert!(st.len() >= n * g.cb * affine::stat::LEN * 16, "statistics too small");
+        // SAFETY: extents checked here and in `read`.
+        unsafe { (self.t.stats)(read(y, n, streams), g.cb, n, g.h, g.w, st.as_mut_ptr()) }
+    }
+
+    /// Channel sums of the tangents of `n` images.
+    pub(crate) fn tangent_sums(&self, y: Src<'_>, n: usize, st: &mut [f32]) {
+        let g = y.g;
+        assert!(st.len() >= n * g.cb * affine::stat::LEN * 16, "statistics too small");
+        // SAFETY: extents checked here and in `read`.
+        unsafe { (self.t.tangent_sums)(read(y, n, 2), g.cb, n, g.h, g.w, st.as_mut_ptr()) }
+    }
+
+    /// `out = act(scale·y + shift) (+ res)`, on `streams` streams.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn affine(
+        &self,
+        act: (u8, f32),
+        y: Src<'_>,
+        n: usize,
+        streams: usize,
+        st: &[f32],
+        res: Option<Src<'_>>,
+        out: &mut Dst<'_>,
+    ) {
+        let g = y.g;
+        assert!(st.len() >= n * g.cb * affine::stat::LEN * 16, "statistics too small");
+        assert!(same(&g, &out.g) && res.as_ref().is_none_or(|r| same(&g, &r.g)), "shapes differ");
+        let f = self.t.forward[usize::from(act.0)][streams - 1];
+        let res = res.map(|r| read(r, n, streams));
+        let out = write(out, n, streams);
+        // SAFETY: extents checked here and in `read`, `write`.
+        unsafe { f(read(y, n, streams), g.cb, n, g.h, g.w, st.as_ptr(), act.1, res, out) }
+    }
+
+    /// First pass of the adjoint of [`Kernels::affine`].
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn affine_sums(
+        &self,
+        act: (u8, f32),
+        y: Src<'_>,
+        grad: Src<'_>,
+        n: usize,
+        streams: usize,
+        st: &[f32],
+        sums: &mut [f32],
+        out: &mut Dst<'_>,
+    ) {
+        let g = y.g;
+        assert!(st.len() >= n * g.cb * affine::stat::LEN * 16, "statistics too small");
+        assert!(sums.len() >= n * g.cb * affine::sum::LEN * 16, "sums too small");
+        assert!(same(&g, &out.g) && same(&g, &grad.g), "shapes differ");
+        let f = self.t.backward_sums[usize::from(act.0)][streams - 1];
+        let out = write(out, n, streams);
+        let (y, grad) = (read(y, n, streams), read(grad, n, streams));
+        // SAFETY: extents checked here and in `read`, `write`.
+        unsafe { f(y, grad, g.cb, n, g.h, g.w, st.as_ptr(), act.1, sums.as_mut_ptr(), out) }
+    }
+
+    /// Second pass of the adjoint of [`Kernels::affine`], in place.
+    pub(crate) fn affine_apply(&self, y: Src<'_>, n: usize, streams: usize, coef: &[f32], out: &mut Dst<'_>) {
+        let g = y.g;
+        assert!(coef.len() >= n * g.cb * affine::coef::LEN * 16 && same(&g, &out.g), "shapes differ");
+        let out = write(out, n, streams);
+        let f = self.t.backward_apply[streams - 1];
+        // SAFETY: extents checked here and in `read`, `write`.
+        unsafe { f(read(y, n, streams), g.cb, n, g.h, g.w, coef.as_ptr(), out) }
+    }
+
+    /// `dst (+)= a·src` on `n` physical images.
+    pub(crate) fn scaled(&self, src: Src<'_>, n: usize, a: f32, add: bool, dst: &mut Dst<'_>) {
+        let g = src.g;
+        assert!(same(&g, &dst.g), "shapes differ");
+        let dst = write(dst, n, 1);
+        // SAFETY: extents checked here and in `read`, `write`.
+        unsafe { (self.t.scaled)(read(src, n, 1), g.cb, n, g.h, g.w, a, add, dst) }
+    }
+
+    /// Box sums of rows `r0..r1` of image `i` into `a[at..]`.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn box_in(
+        &self,
+        x: Src<'_>,
+        i: usize,
+        rows: (usize, usize),
+        a: &mut [f32],
+        ab: Blocks,
+        tmp: &mut [f32],
+    ) {
+        let g = x.g;
+        check_box(&g, rows, a.len(), ab, tmp.len());
+        assert!(g.halo, "box sums need a halo");
+        let x = read(x, i + 1, 1);
+        // SAFETY: extents checked above.
+        unsafe {
+            let a = a.as_mut_ptr().add(ab.at);
+            (self.t.box_in)(x, g.cb, i, g.h, g.w, rows.0, rows.1, a, ab.stride, tmp.as_mut_ptr());
+        }
+    }
+
+    /// Adjoint of [`Kernels::box_in`]; adds.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn box_out(
+        &self,
+        gx: &mut Dst<'_>,
+        i: usize,
+        rows: (usize, usize),
+        a: &[f32],
+        ab: Blocks,
+        tmp: &mut [f32],
+    ) {
+        let g = gx.g;
+        check_box(&g, rows, a.len(), ab, tmp.len());
+        let gx = write(gx, i + 1, 1);
+        // SAFETY: extents checked above.
+        unsafe {
+            let a = a.as_ptr().add(ab.at);
+            (self.t.box_out)(gx, g.cb, i, g.h, g.w, rows.0, rows.1, a, ab.stride, tmp.as_mut_ptr());
+        }
+    }
+}
+
+fn same(a: &Geom, b: &Geom) -> bool {
+    (a.cb, a.h, a.w) == (b.cb, b.h, b.w)
+}
+
+fn check_box(g: &Geom, rows: (usize, usize), len: usize, ab: Blocks, tmp: usize) {
+    assert!(
+        rows.0 <= rows.1 && rows.1 <= g.h.div_ceil(2) && tmp >= 3 * (g.w + 2) * 16,
+        "rows outside the map"
+    );
+    fits(len.saturating_sub(ab.at), 9 * g.cb, ab.stride, (rows.1 - rows.0) * g.w.div_ceil(2));
+}

@@ -1,0 +1,116 @@
+//! The generic kernels instantiated inside functions that enable an instruction set.
+
+use super::{View, affine, boxes, gemm, wino};
+use crate::simd::Isa;
+
+type Forward = unsafe fn(View, usize, usize, usize, usize, *const f32, f32, Option<View>, View);
+type BackwardSums = unsafe fn(View, View, usize, usize, usize, usize, *const f32, f32, *mut f32, View);
+type BackwardApply = unsafe fn(View, usize, usize, usize, usize, *const f32, View);
+
+/// Activation kinds; see [`affine::code`].
+const KINDS: usize = 7;
+
+/// One function per kernel; arguments as in the generic kernels.
+#[allow(clippy::type_complexity)]
+pub(super) struct Table {
+    pub gemm: unsafe fn(bool, usize, &[usize], *const f32, *const f32, usize, *mut f32, usize, bool),
+    pub gemm_tn: unsafe fn(usize, usize, usize, *const f32, usize, *const f32, usize, *mut f32),
+    pub wino_in: unsafe fn(usize, View, usize, usize, usize, usize, usize, *mut f32, usize, usize),
+    pub wino_out: unsafe fn(usize, *const f32, usize, usize, View, usize, usize, usize, usize, usize, bool),
+    pub wino_adj: unsafe fn(usize, View, usize, usize, usize, usize, usize, *mut f32, usize, usize),
+    pub stats: unsafe fn(View, usize, usize, usize, usize, *mut f32),
+    pub tangent_sums: unsafe fn(View, usize, usize, usize, usize, *mut f32),
+    pub forward: [[Forward; 2]; KINDS],
+    pub backward_sums: [[BackwardSums; 2]; KINDS],
+    pub backward_apply: [BackwardApply; 2],
+    pub scaled: unsafe fn(View, usize, usize, usize, usize, f32, bool, View),
+    pub box_in: unsafe fn(View, usize, usize, usize, usize, usize, usize, *mut f32, usize, *mut f32),
+    pub box_out: unsafe fn(View, usize, usize, usize, usize, usize, usize, *const f32, usize, *mut f32),
+}
+
+macro_rules! wrap {
+    ([$($attr:meta)?] $name:ident = $($k:ident)::+ :: <$($g:tt),*> ($($b:ident : $u:ty),*)) => {
+        $(#[$attr])?
+        #[allow(clippy::too_many_arguments)]
+        pub(super) unsafe fn $name($($b: $u),*) {
+            // SAFETY: the same promise, passed on.
+            unsafe { $($k)::+::<$($g),*>($($b),*) }
+        }
+    };
+}
+
+macro_rules! kind {
+    ([$($attr:meta)?] $m:ident, $a:literal) => {
+        mod $m {
+            use super::*;
+            wrap!([$($attr)?] forward1 = affine::forward::<S, $a, false>(y: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, res: Option<View>, out: View));
+            wrap!([$($attr)?] forward2 = affine::forward::<S, $a, true>(y: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, res: Option<View>, out: View));
+            wrap!([$($attr)?] sums1 = affine::backward_sums::<S, $a, false>(y: View, g: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, s: *mut f32, out: View));
+            wrap!([$($attr)?] sums2 = affine::backward_sums::<S, $a, true>(y: View, g: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, s: *mut f32, out: View));
+        }
+    };
+}
+
+macro_rules! table {
+    ($m:ident, $S:ty, [$($attr:meta)?]) => {
+        mod $m {
+            use super::*;
+            type S = $S;
+            wrap!([$($attr)?] gemm = gemm::gemm::<S>(pair: bool, m: usize, k: &[usize], a: *const f32, b: *const f32, np: usize, c: *mut f32, cns: usize, add: bool));
+            wrap!([$($attr)?] gemm_tn = gemm::gemm_tn::<S>(t: usize, cb: usize, kb: usize, v: *const f32, vks: usize, d: *const f32, dks: usize, du: *mut f32));
+            wrap!([$($attr)?] wino_in = wino::wino_in::<S>(n: usize, x: View, cb: usize, h: usize, w: usize, t0: usize, t1: usize, v: *mut f32, ps: usize, vks: usize));
+            wrap!([$($attr)?] wino_out = wino::wino_out::<S>(n: usize, m: *const f32, ps: usize, vks: usize, y: View, kb: usize, h: usize, w: usize, t0: usize, t1: usize, add: bool));
+            wrap!([$($attr)?] wino_adj = wino::wino_adj::<S>(n: usize, y: View, kb: usize, h: usize, w: usize, t0: usize, t1: usize, d: *mut f32, ps: usize, vks: usize));
+            wrap!([$($attr)?] stats = affine::stats::<S>(y: View, cb: usize, n: usize, h: usize, w: usize, st: *mut f32));
+            wrap!([$($attr)?] tangent_sums = affine::tangent_sums::<S>(y: View, cb: usize, n: usize, h: usize, w: usize, st: *mut f32));
+            wrap!([$($attr)?] apply1 = affine::backward_apply::<S, false>(y: View, cb: usize, n: usize, h: usize, w: usize, co: *const f32, out: View));
+            wrap!([$($attr)?] apply2 = affine::backward_apply::<S, true>(y: View, cb: usize, n: usize, h: usize, w: usize, co: *const f32, out: View));
+            wrap!([$($attr)?] scaled = affine::scaled::<S>(s: View, cb: usize, n: usize, h: usize, w: usize, a: f32, add: bool, d: View));
+            wrap!([$($attr)?] box_in = boxes::box_in::<S>(x: View, cb: usize, i: usize, h: usize, w: usize, r0: usize, r1: usize, a: *mut f32, aks: usize, tmp: *mut f32));
+            wrap!([$($attr)?] box_out = boxes::box_out::<S>(x: View, cb: usize, i: usize, h: usize, w: usize, r0: usize, r1: usize, a: *const f32, aks: usize, tmp: *mut f32));
+            kind!([$($attr)?] k0, 0);
+            kind!([$($attr)?] k1, 1);
+            kind!([$($attr)?] k2, 2);
+            kind!([$($attr)?] k3, 3);
+            kind!([$($attr)?] k4, 4);
+            kind!([$($attr)?] k5, 5);
+            kind!([$($attr)?] k6, 6);
+            pub(super) static TABLE: Table = Table {
+                gemm, gemm_tn, wino_in, wino_out, wino_adj, stats, tangent_sums, scaled, box_in, box_out,
+                forward: [
+                    [k0::forward1, k0::forward2], [k1::forward1, k1::forward2], [k2::forward1, k2::forward2],
+                    [k3::forward1, k3::forward2], [k4::forward1, k4::forward2], [k5::forward1, k5::forward2],
+                    [k6::forward1, k6::forward2],
+                ],
+                backward_sums: [
+                    [k0::sums1, k0::sums2], [k1::sums1, k1::sums2], [k2::sums1, k2::sums2], [k3::sums1, k3::sums2],
+                    [k4::sums1, k4::sums2], [k5::sums1, k5::sums2], [k6::sums1, k6::sums2],
+                ],
+                backward_apply: [apply1, apply2],
+            };
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+table!(avx512, crate::simd::Avx512, [target_feature(enable = "avx512f,avx512dq,avx512vl,fma")]);
+#[cfg(target_arch = "x86_64")]
+table!(avx2, crate::simd::Avx2, [target_feature(enable = "avx2,fma")]);
+#[cfg(target_arch = "aarch64")]
+table!(neon, crate::simd::Neon, [target_feature(enable = "neon")]);
+table!(portable, crate::simd::Portable, []);
+
+/// The table of `isa`, if it was compiled for this architecture.
+pub(super) fn of(isa: Isa) -> Option<&'static Table> {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => Some(&avx512::TABLE),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => Some(&avx2::TABLE),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => Some(&neon::TABLE),
+        Isa::Portable => Some(&portable::TABLE),
+        #[allow(unreachable_patterns)]
+        _ => None,
+    }
+}

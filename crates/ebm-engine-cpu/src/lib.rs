@@ -1,0 +1,4 @@
+//! Fused CPU engine: compiled twins of network plans.
+mod arena;
+mod kernels;
+pub mod simd;
