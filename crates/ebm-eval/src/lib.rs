@@ -26,14 +26,24 @@ mod frechet;
 #[cfg(test)]
 mod goldens;
 mod image_quality;
+mod log_mean;
+mod mmd;
 mod nearest;
+mod plane_grid;
+mod plane_score;
 mod samples;
 mod splitmix;
+mod temperature;
 
 pub use error::{EvalError, Result};
 pub use features::{SIGNS, cell_means, pixels, signs};
 pub use frechet::{RIDGE, frechet};
 pub use image_quality::{ImageQuality, NEAR_QUANTILE, ReferenceRows, image_quality, reference_rows};
+pub use log_mean::{LogMean, LogZ, ais_log_z, bits_per_dim, log_mean_exp, log_sum_exp};
+pub use mmd::{median_distance, mmd2};
 pub use nearest::{Nearest, effective_classes, nearest};
+pub use plane_grid::PlaneGrid;
+pub use plane_score::{FINE, PlaneScore, PlaneSettings, plane_score};
 pub use samples::{Features, Samples};
 pub use splitmix::{SplitMix, splitmix64};
+pub use temperature::{EnergyMatching, best_temperature};

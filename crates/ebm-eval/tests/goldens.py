@@ -85,6 +85,57 @@ def image_quality():
              near, classes)
 
 
+# ------------------------------------------------------------------ the plane
+
+
+def mmd2_of(a, b, h):
+    from scipy.spatial.distance import cdist
+    k = lambda p, q: np.exp(-cdist(p, q, "sqeuclidean") / (2 * h * h))
+    n, m = len(a), len(b)
+    return (k(a, a).sum() - n) / (n * (n - 1)) + (k(b, b).sum() - m) / (m * (m - 1)) - 2 * k(a, b).mean()
+
+
+def mmd():
+    from scipy.spatial.distance import pdist
+    a, b = uniforms(1, 300).reshape(150, 2), uniforms(2, 120).reshape(60, 2)
+    h = np.median(pdist(a))
+    show("mmd", h, np.median(pdist(b)), mmd2_of(a, b, h), mmd2_of(a, b, 0.25))
+
+
+def plane():
+    from scipy.optimize import minimize_scalar
+    from scipy.spatial.distance import pdist
+    from scipy.special import logsumexp
+
+    def points(half, cells):
+        c = -half + (np.arange(cells) + 0.5) * (2 * half / cells)
+        return np.stack(np.meshgrid(c, c, indexing="ij"), -1).reshape(-1, 2).astype(np.float32)
+
+    def wells(p):
+        x, y = p.astype(np.float64).T
+        r = x * x + y * y - 4.0
+        return (0.25 * r * r + 0.5 * x * x * y * y + 0.125 * x).astype(np.float32).astype(np.float64)
+
+    held = (4 * uniforms(21, 120) - 2).astype(np.float32).reshape(60, 2)
+    grid = points(3.0, 64)
+    eg, ew, eh = wells(grid), wells(points(6.0, 64)), wells(held)
+    log_z = lambda beta: logsumexp(-beta * eg) + 2 * np.log(6.0 / 64)
+    ll = lambda beta: -beta * eh.mean() - log_z(beta)
+    best = minimize_scalar(lambda v: -ll(np.exp(v)), bracket=(-3, 3), tol=1e-10).x
+    c = -6.0 + (np.arange(64) + 0.5) * (12.0 / 64)
+    inner = ((np.abs(c)[:, None] < 3) & (np.abs(c)[None] < 3)).ravel()
+    leak = 1 - np.exp(logsumexp(-ew[inner]) - logsumexp(-ew))
+    ref = held[:50].astype(np.float64)
+    h = np.median(pdist(ref))
+    show("plane", log_z(1.0), ll(1.0), ll(np.exp(best)), leak, h)
+    show("plane t", np.exp(-best))
+    u = uniforms(22, 150)
+    cdf = np.cumsum(np.exp(-eg - logsumexp(-eg)))
+    idx = (cdf / cdf[-1]).searchsorted(u[:50], side="right")
+    draws = grid[idx] + (u[50:].reshape(50, 2) - 0.5) * (6.0 / 64)
+    show("plane mmd", mmd2_of(ref, draws, h), mmd2_of(ref, draws, 0.25))
+
+
 if __name__ == "__main__":
     print("numpy", np.__version__)
     for block in sys.argv[1:]:
