@@ -30,3 +30,21 @@ pub(crate) fn labels(n: usize) -> Vec<u32> {
 pub(crate) fn assert_close(found: f64, wanted: f64, tolerance: f64) {
     assert!((found - wanted).abs() <= tolerance * (1.0 + wanted.abs()), "found {found:?}, wanted {wanted:?}");
 }
+/// Sums of twelve uniforms minus 6: close to normal, and exact in f64 in any language.
+pub(crate) fn normals(seed: u64, n: usize) -> Vec<f64> {
+    uniforms(seed, 12 * n)
+        .chunks_exact(12)
+        .map(|c| c.iter().map(|&v| f64::from(v)).sum::<f64>() - 6.0)
+        .collect()
+}
+
+/// Chains `(m, n)` of the recursion x_t = φ x_{t-1} + e_t, x_0 = e_0, with e from [`normals`].
+pub(crate) fn autoregression(seed: u64, m: usize, n: usize, phi: f64) -> Vec<f64> {
+    let mut x = normals(seed, m * n);
+    for t in 0..m * n {
+        if t % n != 0 {
+            x[t] += phi * x[t - 1];
+        }
+    }
+    x
+}

@@ -19,8 +19,11 @@
 //!
 //! Arithmetic is f64; nothing here draws random numbers except from a seed that the caller gives.
 
+mod autocorrelation;
+mod chains;
 mod dense;
 mod error;
+mod ess;
 mod features;
 mod frechet;
 #[cfg(test)]
@@ -29,21 +32,28 @@ mod image_quality;
 mod log_mean;
 mod mmd;
 mod nearest;
+mod normal_quantile;
 mod plane_grid;
 mod plane_score;
+mod rhat;
 mod samples;
 mod splitmix;
 mod temperature;
 
+pub use autocorrelation::autocorrelation;
+pub use chains::{Chains, FEWEST_DRAWS};
 pub use error::{EvalError, Result};
+pub use ess::{ChainSummary, ess_bulk, ess_mean, ess_tail, mcse_mean, summarise};
 pub use features::{SIGNS, cell_means, pixels, signs};
 pub use frechet::{RIDGE, frechet};
 pub use image_quality::{ImageQuality, NEAR_QUANTILE, ReferenceRows, image_quality, reference_rows};
 pub use log_mean::{LogMean, LogZ, ais_log_z, bits_per_dim, log_mean_exp, log_sum_exp};
 pub use mmd::{median_distance, mmd2};
 pub use nearest::{Nearest, effective_classes, nearest};
+pub use normal_quantile::normal_quantile;
 pub use plane_grid::PlaneGrid;
 pub use plane_score::{FINE, PlaneScore, PlaneSettings, plane_score};
+pub use rhat::{rhat, rhat_rank};
 pub use samples::{Features, Samples};
 pub use splitmix::{SplitMix, splitmix64};
 pub use temperature::{EnergyMatching, best_temperature};

@@ -136,6 +136,37 @@ def plane():
     show("plane mmd", mmd2_of(ref, draws, h), mmd2_of(ref, draws, 0.25))
 
 
+# ------------------------------------------------------------------ chains
+
+
+def autoregression(seed, m, n, phi):
+    x = normals(seed, m * n).reshape(m, n)
+    for t in range(1, n):
+        x[:, t] += phi * x[:, t - 1]
+    return x
+
+
+def normal_quantile():
+    from scipy.stats import norm
+    show("normal_quantile", *norm.ppf([0.975, 0.6, 0.05, 1e-5, 1 - 1e-9, 1e-20, 1e-300]))
+
+
+def chains():
+    import arviz
+    for c in ((41, 4, 100, 0.5), (42, 1, 101, 0.9), (43, 3, 60, -0.6), (44, 2, 8, 0.0), (45, 4, 250, 0.97)):
+        x = autoregression(*c)
+        show(f"chains {c}", *(arviz.ess(x, method=k) for k in ("mean", "bulk", "tail")), arviz.mcse(x))
+
+
+def rhat():
+    import arviz
+    x = autoregression(61, 4, 120, 0.4)
+    for f in (lambda v: v, lambda v: v + 2, lambda v: 3 * v):
+        y = x.copy()
+        y[0] = f(y[0])
+        show("rhat", arviz.rhat(y, method="split"), arviz.rhat(y, method="rank"))
+
+
 if __name__ == "__main__":
     print("numpy", np.__version__)
     for block in sys.argv[1:]:
