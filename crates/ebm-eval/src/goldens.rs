@@ -48,3 +48,20 @@ pub(crate) fn autoregression(seed: u64, m: usize, n: usize, phi: f64) -> Vec<f64
     }
     x
 }
+
+/// Scores of 70 positives around 1 and 50 negatives around 0; with `levels` > 0 rounded down to that many steps a
+/// unit, which makes ties.
+pub(crate) fn scores(levels: f64) -> (Vec<f64>, Vec<f64>) {
+    let coarse = |v: f64| if levels > 0.0 { (v * levels).floor() / levels } else { v };
+    let p = normals(71, 70).into_iter().map(|v| coarse(v + 1.0)).collect();
+    (p, normals(72, 50).into_iter().map(coarse).collect())
+}
+
+/// Two clouds in four dimensions: 60 "real" rows, 40 "drawn" rows that are shifted by 1 and three quarters as wide.
+pub(crate) fn clouds() -> (crate::Features, crate::Features) {
+    let b = normals(82, 160).into_iter().map(|v| 0.75 * v + 1.0).collect();
+    #[expect(clippy::unwrap_used, reason = "fixed shapes of test inputs")]
+    let both =
+        (crate::Features::new(normals(81, 240), 60, 4).unwrap(), crate::Features::new(b, 40, 4).unwrap());
+    both
+}

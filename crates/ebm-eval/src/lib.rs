@@ -20,8 +20,11 @@
 //! Arithmetic is f64; nothing here draws random numbers except from a seed that the caller gives.
 
 mod autocorrelation;
+mod bootstrap;
 mod chains;
+mod class_score;
 mod dense;
+mod detection;
 mod error;
 mod ess;
 mod features;
@@ -29,31 +32,40 @@ mod frechet;
 #[cfg(test)]
 mod goldens;
 mod image_quality;
+mod kernel_distance;
 mod log_mean;
 mod mmd;
 mod nearest;
 mod normal_quantile;
 mod plane_grid;
 mod plane_score;
+mod precision_recall;
 mod rhat;
 mod samples;
 mod splitmix;
 mod temperature;
+mod wasserstein;
 
 pub use autocorrelation::autocorrelation;
+pub use bootstrap::{Interval, bootstrap};
 pub use chains::{Chains, FEWEST_DRAWS};
+pub use class_score::class_score;
+pub use detection::{Detection, aupr, auroc, detection, fpr_at_tpr};
 pub use error::{EvalError, Result};
 pub use ess::{ChainSummary, ess_bulk, ess_mean, ess_tail, mcse_mean, summarise};
 pub use features::{SIGNS, cell_means, pixels, signs};
 pub use frechet::{RIDGE, frechet};
 pub use image_quality::{ImageQuality, NEAR_QUANTILE, ReferenceRows, image_quality, reference_rows};
+pub use kernel_distance::{kernel_distance, kernel_distance_subsets};
 pub use log_mean::{LogMean, LogZ, ais_log_z, bits_per_dim, log_mean_exp, log_sum_exp};
 pub use mmd::{median_distance, mmd2};
 pub use nearest::{Nearest, effective_classes, nearest};
 pub use normal_quantile::normal_quantile;
 pub use plane_grid::PlaneGrid;
 pub use plane_score::{FINE, PlaneScore, PlaneSettings, plane_score};
+pub use precision_recall::{PrecisionRecall, precision_recall};
 pub use rhat::{rhat, rhat_rank};
 pub use samples::{Features, Samples};
 pub use splitmix::{SplitMix, splitmix64};
 pub use temperature::{EnergyMatching, best_temperature};
+pub use wasserstein::{sliced_wasserstein, wasserstein};

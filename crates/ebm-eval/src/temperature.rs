@@ -29,8 +29,9 @@ pub fn best_temperature(grid: &PlaneGrid, energies: &[f64], at: &[f64]) -> (f64,
     ((-middle).exp(), ll(middle))
 }
 
-/// Finds the temperature by energy matching: d ll / dβ = E_chain[E] - E_data[E] for the density exp(-βE), so at the
-/// best β chains at that β have the mean energy of the data. Needs chains and training data, no log Z.
+/// Finds the temperature by energy matching: d ll / dβ is the mean energy of chains less that of data, for the
+/// density exp(-βE), so at the best β chains at that β have the mean energy of the data. Needs chains and training
+/// data, no log Z.
 ///
 /// Each update is a damped Newton step of log β, (E_chain - E_data) / (β Var_chain E), at most 1/2 long, with gain
 /// k^-0.6 (Robbins and Monro 1951); [`temperature`](Self::temperature) is the polynomial-decay average of the

@@ -167,6 +167,98 @@ def rhat():
         show("rhat", arviz.rhat(y, method="split"), arviz.rhat(y, method="rank"))
 
 
+# ------------------------------------------------------------------ detection
+
+
+def scores(levels):
+    coarse = lambda v: np.floor(v * levels) / levels if levels else v
+    return coarse(normals(71, 70) + 1), coarse(normals(72, 50))
+
+
+def detection():
+    from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+    for levels in (0, 8):
+        p, n = scores(levels)
+        y, s = np.r_[np.ones(len(p)), np.zeros(len(n))], np.r_[p, n]
+        fpr, tpr, _ = roc_curve(y, s, drop_intermediate=False)
+        show("detection", roc_auc_score(y, s), average_precision_score(y, s), average_precision_score(1 - y, -s),
+             fpr[np.argmax(tpr >= 0.95)], fpr[np.argmax(tpr >= 0.8)])
+
+
+class Stream:
+    """SplitMix of src/splitmix.rs."""
+
+    def __init__(self, seed):
+        self.i = splitmix(seed + 1)
+
+    def bits(self):
+        self.i = (self.i + 1) & M64
+        return splitmix(self.i)
+
+    def below(self, n):
+        return self.bits() * n >> 64
+
+    def normal(self):
+        u, v = ((self.bits() >> 11) / 2 ** 53 for _ in range(2))
+        return np.sqrt(-2 * np.log(1 - u)) * np.cos(2 * np.pi * v)
+
+
+def bootstrap():
+    from sklearn.metrics import roc_auc_score
+    area = lambda p, n: roc_auc_score(np.r_[np.ones(len(p)), np.zeros(len(n))], np.r_[p, n])
+    p, n = scores(8)
+    r, found = Stream(7), []
+    for _ in range(50):
+        a = p[[r.below(len(p)) for _ in p]]
+        found.append(area(a, n[[r.below(len(n)) for _ in n]]))
+    show("bootstrap", area(p, n), *np.quantile(found, [0.025, 0.975]), np.std(found, ddof=1))
+
+
+# ------------------------------------------------------------------ distances between sets of features
+
+
+def clouds():
+    return normals(81, 240).reshape(60, 4), 0.75 * normals(82, 160).reshape(40, 4) + 1
+
+
+def kernel_distance():
+    a, b = clouds()
+    k = lambda p, q: (p @ q.T / 4 + 1) ** 3
+    off = lambda m: (m.sum() - np.trace(m)) / (len(m) * (len(m) - 1))
+    show("kernel_distance", off(k(a, a)) + off(k(b, b)) - 2 * k(a, b).mean())
+
+
+def precision_recall():
+    from scipy.spatial.distance import cdist
+    real, drawn = clouds()
+    for k in (3, 5):
+        rr, rd = (np.sort(cdist(v, v), axis=1)[:, k] for v in (real, drawn))
+        d = cdist(real, drawn)
+        show("precision_recall", (d <= rr[:, None]).any(0).mean(), (d <= rd[None]).any(1).mean(),
+             (d <= rr[:, None]).sum(0).mean() / k, (d.min(1) <= rr).mean())
+
+
+def wasserstein():
+    from scipy.stats import wasserstein_distance
+    a, b = clouds()
+    r = Stream(4)
+    v = np.array([[r.normal() for _ in range(4)] for _ in range(16)])
+    v /= np.linalg.norm(v, axis=1, keepdims=True)
+    one = [wasserstein_distance(a @ w, b @ w) for w in v]
+    # 60 and 40 rows have 120 common quantile steps: repeat the rows and couple in order
+    two = [((np.sort(np.repeat(a @ w, 2)) - np.sort(np.repeat(b @ w, 3))) ** 2).mean() for w in v]
+    show("wasserstein", wasserstein_distance(normals(91, 30), normals(92, 21)), np.mean(one), np.sqrt(np.mean(two)))
+
+
+def class_score():
+    from scipy.stats import entropy
+    p = (uniforms(95, 150).reshape(25, 6) ** 2).astype(np.float32).astype(float)
+    p /= p.sum(1, keepdims=True)
+    parts = [p[s * 25 // 4:(s + 1) * 25 // 4] for s in range(4)]
+    found = [np.exp(np.mean([entropy(row, q.mean(0)) for row in q])) for q in parts]
+    show("class_score", np.mean(found), np.std(found))
+
+
 if __name__ == "__main__":
     print("numpy", np.__version__)
     for block in sys.argv[1:]:
