@@ -88,6 +88,18 @@ impl BuildCx {
         self
     }
 
+    /// The same with the dotted path of the component that is built first, for messages.
+    #[must_use]
+    pub fn with_path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// The fused engine for energies that are built here, if any.
+    pub fn engine(&self) -> Option<&Arc<dyn Engine>> {
+        self.engine.as_ref()
+    }
+
     /// Shape of one sample.
     pub fn sample_shape(&self) -> &[usize] {
         &self.sample_shape

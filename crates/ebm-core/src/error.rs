@@ -51,6 +51,9 @@ pub enum Error {
         /// Found and expected, with the byte offset where it matters.
         message: String,
     },
+    /// A reader of data failed; its message names the file and the place.
+    #[error("{0}")]
+    DataFile(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A number that must be finite is not, or left its bounds.
     #[error("{what} at step {step}: {message}")]
     Numeric {
@@ -138,6 +141,11 @@ impl Error {
     /// A data error about a file.
     pub fn data(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
         Error::Data { path: path.into(), message: message.into() }
+    }
+
+    /// A data error from a reader that names the file and the place itself.
+    pub fn data_source(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Error::DataFile(source.into())
     }
 
     /// A numeric error.

@@ -118,6 +118,13 @@ pub trait Observer: Send {
 pub enum Action {
     /// Write a checkpoint.
     Checkpoint,
+    /// From now on keep the newest `last` checkpoints, and every one whose step is a multiple of `every` (0: none).
+    Keep {
+        /// Number of newest checkpoints to keep, at least 1.
+        last: usize,
+        /// Steps between checkpoints that are kept for good.
+        every: u64,
+    },
     /// Multiply the learning rate by this factor from now on.
     ScaleRate(f64),
     /// End the run as diverged, with the reason.

@@ -1,1 +1,65 @@
-//! Data sources.
+//! Data sources: embedded digits, IDX, `.npy`, CIFAR-10, folders of images, 2-D sets.
+//!
+//! ```
+//! use ebm_core::{BuildCx, DataConfig, Key, candle::{DType, Device}};
+//! let config: Box<dyn DataConfig> = Box::new(ebm_sources::Digits::default());
+//! let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0));
+//! let source = config.build(&mut cx)?;
+//! let batch = source.batch(0, 0, 64, Key::root(1))?;
+//! assert_eq!(batch.x.dims(), [64, 1, 8, 8]);
+//! # Ok::<(), ebm_core::Error>(())
+//! ```
+
+mod cifar10;
+mod digits;
+mod folder;
+mod idx;
+mod images;
+mod mnist5k;
+mod npy;
+mod points;
+mod toy2d;
+
+pub use cifar10::Cifar10;
+pub use digits::Digits;
+pub use folder::ImageFolder;
+pub use idx::IdxImages;
+pub use images::{ImageOptions, ImageSource};
+pub use mnist5k::Mnist5k;
+pub use npy::NpyArray;
+pub use points::PointSource;
+pub use toy2d::Toy2dSet;
+
+use ebm_core::{Error, Key};
+use ebm_data::DataError;
+
+/// The framework's error for a reader's error, which already names the file and the place.
+fn data_error(source: DataError) -> Error {
+    Error::data_source(source)
+}
+
+/// Which sample stands at `position` of an epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// A new permutation each epoch.
+    #[default]
+    Shuffle,
+    /// Drawn with replacement.
+    Replacement,
+}
+
+/// Sample indices of batch `index` of an epoch.
+fn rows(order: Order, len: usize, epoch: u64, index: usize, size: usize, key: Key) -> Vec<usize> {
+    let first = index * size;
+    match order {
+        Order::Shuffle => {
+            let permutation = key.at("shuffle").at(epoch).permutation(len);
+            (first..first + size).map(|p| permutation[p % len.max(1)]).collect()
+        }
+        Order::Replacement => {
+            let draws = key.at("replacement").at(epoch);
+            (first..first + size).map(|p| draws.below(p as u64, len)).collect()
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `idx`: image files in the format of MNIST, plain or gzipped.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ebm_core::{BuildCx, DataConfig, DataSource, Param, Result, register};
+use serde::{Deserialize, Serialize};
+
+use crate::images::yes;
+use crate::{ImageOptions, ImageSource, Order, data_error};
+
+/// Settings of `idx`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdxImages {
+    /// Training images.
+    pub images: PathBuf,
+    /// Their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_file: Option<PathBuf>,
+    /// Held-out images; without them every `held_out_every`-th training image is held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out_images: Option<PathBuf>,
+    /// Their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out_labels: Option<PathBuf>,
+    /// Every this many images are held out if there is no held-out file; 0 for none.
+    #[serde(default)]
+    pub held_out_every: usize,
+    /// Uniform dequantisation over 256 levels.
+    #[serde(default = "yes")]
+    pub dequantise: bool,
+    /// Order of an epoch.
+    #[serde(default)]
+    pub order: Order,
+    /// One-hot label as condition.
+    #[serde(default)]
+    pub labels: bool,
+}
+
+#[typetag::serde(name = "idx")]
+impl DataConfig for IdxImages {
+    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+        let read = |images: &PathBuf, labels: &Option<PathBuf>| {
+            let labels = labels.as_ref().map(|l| cx.resolve(l));
+            ebm_data::idx::read_images(cx.resolve(images), labels.as_deref()).map_err(data_error)
+        };
+        let mut train = read(&self.images, &self.label_file)?;
+        let mut held = None;
+        if let Some(path) = &self.held_out_images {
+            held = Some(read(path, &self.held_out_labels)?);
+        } else if self.held_out_every > 1 {
+            let (t, h) = train.split_every(self.held_out_every).map_err(data_error)?;
+            (train, held) = (t, Some(h));
+        }
+        let options = ImageOptions { dequantise: self.dequantise, order: self.order, labels: self.labels };
+        Ok(Arc::new(ImageSource::new("idx", train, held, options)?))
+    }
+}
+
+register! {
+    DataConfig, "idx" => IdxImages,
+    summary: "byte images in IDX files (the format of MNIST), plain or gzipped",
+    source: "LeCun, Cortes, Burges 1998",
+    example: "images = \"train-images-idx3-ubyte.gz\"\nlabel_file = \"train-labels-idx1-ubyte.gz\"",
+    params: [
+        Param::text("images", "file of training images; relative to the configuration file"),
+        Param::text("label_file", "file of their labels").default("none"),
+        Param::text("held_out_images", "file of held-out images").default("none"),
+        Param::text("held_out_labels", "file of their labels").default("none"),
+        Param::int("held_out_every", "without a held-out file: hold out every this many; 0 for none").default("0").at_least(0.0),
+        Param::bool("dequantise", "x = (b + U[0,1))/256 afresh each draw; else b/255").default("true"),
+        Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\""),
+        Param::bool("labels", "label as one-hot condition").default("false"),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use candle_core::{DType, Device};
+    use ebm_core::Key;
+
+    #[test]
+    fn a_missing_and_a_truncated_file_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)).with_base(folder.path());
+        let config: IdxImages = toml::from_str("images = \"x\"").unwrap();
+        let text = config.build(&mut cx).err().unwrap().to_string();
+        assert!(text.contains("/x"), "{text}");
+        std::fs::write(folder.path().join("x"), [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 1]).unwrap();
+        let text = config.build(&mut cx).err().unwrap().to_string();
+        assert!(text.contains("/x") && text.contains("4"), "{text}");
+    }
+}

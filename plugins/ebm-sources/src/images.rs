@@ -1,0 +1,225 @@
+//! Byte images as a data source: dequantisation, order, labels.
+
+use std::sync::Mutex;
+
+use candle_core::{Device, Tensor};
+use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Result, Split};
+use ebm_data::ImageSet;
+
+use crate::Order;
+
+/// What all image sources have in common.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ImageOptions {
+    /// `x = (b + U[0,1))/levels` afresh each draw (spec 9); else `b/(levels − 1)`.
+    pub dequantise: bool,
+    /// Order of an epoch.
+    pub order: Order,
+    /// Whether batches carry the label as a one-hot condition.
+    pub labels: bool,
+}
+
+/// A data source over an [`ImageSet`] in memory, values in [0, 1].
+pub struct ImageSource {
+    name: String,
+    train: ImageSet,
+    held_out: Option<ImageSet>,
+    options: ImageOptions,
+    shape: [usize; 3],
+    classes: usize,
+    /// The permutation of the epoch that was asked for last: a function of (key, epoch), kept for speed.
+    permutation: Mutex<Option<(Key, u64, std::sync::Arc<Vec<usize>>)>>,
+}
+
+impl ImageSource {
+    /// The source `name` over training images and, if there are any, held-out ones.
+    ///
+    /// # Errors
+    /// If there are no images, or labels are asked for and missing.
+    pub fn new(
+        name: &str,
+        train: ImageSet,
+        held_out: Option<ImageSet>,
+        options: ImageOptions,
+    ) -> Result<Self> {
+        if train.is_empty() {
+            return Err(Error::config(name, "holds no training images"));
+        }
+        let classes = if options.labels { train.classes() } else { 0 };
+        if options.labels && classes == 0 {
+            return Err(Error::config(
+                format!("{name}.labels"),
+                "asks for labels, but the set has none; name a label file or set labels = false",
+            ));
+        }
+        let (c, h, w) = train.shape();
+        Ok(ImageSource {
+            name: name.into(),
+            train,
+            held_out,
+            options,
+            shape: [c, h, w],
+            classes,
+            permutation: Mutex::new(None),
+        })
+    }
+
+    fn rows(&self, epoch: u64, index: usize, size: usize, key: Key) -> Vec<usize> {
+        if self.options.order != Order::Shuffle {
+            return crate::rows(self.options.order, self.train.len(), epoch, index, size, key);
+        }
+        let mut kept = self.permutation.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let permutation = match &*kept {
+            Some((k, e, p)) if (*k, *e) == (key, epoch) => p.clone(),
+            _ => {
+                let p = std::sync::Arc::new(key.at("shuffle").at(epoch).permutation(self.train.len()));
+                *kept = Some((key, epoch, p.clone()));
+                p
+            }
+        };
+        (index * size..(index + 1) * size).map(|p| permutation[p % permutation.len()]).collect()
+    }
+}
+
+impl DataSource for ImageSource {
+    fn len(&self) -> usize {
+        self.train.len()
+    }
+
+    fn sample_shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn condition(&self) -> usize {
+        self.classes
+    }
+
+    fn batch(&self, epoch: u64, index: usize, size: usize, key: Key) -> Result<Batch> {
+        let rows = self.rows(epoch, index, size, key);
+        let len = self.train.sample_len();
+        let levels = self.train.levels() as f32;
+        let mut x = vec![0f32; rows.len() * len];
+        let noise = key.at("dequantise").at(epoch);
+        for (position, (row, out)) in rows.iter().zip(x.chunks_mut(len)).enumerate() {
+            let bytes = self.train.image(*row).unwrap_or(&[]);
+            if self.options.dequantise {
+                noise.fill_uniform((index * size + position) as u64, out);
+                out.iter_mut().zip(bytes).for_each(|(o, b)| *o = (f32::from(*b) + *o) / levels);
+            } else {
+                out.iter_mut().zip(bytes).for_each(|(o, b)| *o = f32::from(*b) / (levels - 1.0));
+            }
+        }
+        let [c, h, w] = self.shape;
+        let x = Tensor::from_vec(x, (rows.len(), c, h, w), &Device::Cpu)?;
+        let batch = Batch::new(x)?.with_chains(Chains::range((index * size) as u64, rows.len()));
+        match self.train.labels() {
+            Some(labels) if self.options.labels => {
+                let mut hot = vec![0f32; rows.len() * self.classes];
+                for (i, row) in rows.iter().enumerate() {
+                    hot[i * self.classes + labels[*row] as usize] = 1.0;
+                }
+                Ok(batch.with_cond(Some(Tensor::from_vec(hot, (rows.len(), self.classes), &Device::Cpu)?)))
+            }
+            _ => Ok(batch),
+        }
+    }
+
+    fn stored(&self, split: Split, limit: usize) -> Result<Option<Labelled>> {
+        let set = match split {
+            Split::Train => &self.train,
+            Split::HeldOut => match &self.held_out {
+                Some(set) => set,
+                None => return Ok(None),
+            },
+        };
+        let n = set.len().min(limit);
+        let levels = set.levels() as f32;
+        let middle = |b: &u8| match self.options.dequantise {
+            true => (f32::from(*b) + 0.5) / levels,
+            false => f32::from(*b) / (levels - 1.0),
+        };
+        let x: Vec<f32> = set.bytes()[..n * set.sample_len()].iter().map(middle).collect();
+        let [c, h, w] = self.shape;
+        Ok(Some(Labelled {
+            x: Tensor::from_vec(x, (n, c, h, w), &Device::Cpu)?,
+            labels: set.labels().map(|l| l[..n].to_vec()),
+        }))
+    }
+
+    fn range(&self) -> Option<(f64, f64)> {
+        Some((0.0, 1.0))
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// Serde default of settings that are on unless switched off.
+pub(crate) fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn source(options: ImageOptions) -> ImageSource {
+        let set = ImageSet::new((0..20).collect(), (1, 1, 2), 20).unwrap();
+        let set = set.with_labels((0..10).map(|i| i % 3).collect(), vec![]).unwrap();
+        ImageSource::new("test", set, None, options).unwrap()
+    }
+
+    const PLAIN: ImageOptions = ImageOptions { dequantise: true, order: Order::Shuffle, labels: true };
+
+    #[test]
+    fn an_epoch_shows_every_image_once_and_another_epoch_another_order() {
+        let s = source(PLAIN);
+        let firsts = |epoch| -> Vec<i32> {
+            (0..5)
+                .flat_map(|i| {
+                    let x = s.batch(epoch, i, 2, Key::root(1)).unwrap().x.flatten_all().unwrap();
+                    let v = x.to_vec1::<f32>().unwrap();
+                    [v[0], v[2]].map(|v| (v * 20.0).floor() as i32)
+                })
+                .collect()
+        };
+        let (a, b) = (firsts(0), firsts(1));
+        assert_ne!(a, b);
+        for mut order in [a, b] {
+            order.sort_unstable();
+            assert_eq!(order, (0..10).map(|i| 2 * i).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_batch_is_a_function_of_its_numbers_and_noise_is_fresh_each_epoch() {
+        let s = source(PLAIN);
+        let get =
+            |e, i| s.batch(e, i, 5, Key::root(2)).unwrap().x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(get(3, 1), get(3, 1));
+        let fractions: Vec<f32> =
+            [get(0, 0), get(1, 0)].concat().iter().map(|v| (v * 20.0).fract()).collect();
+        assert!(fractions.windows(2).any(|w| w[0] != w[1]));
+        assert!(fractions.iter().all(|f| (0.0..1.0).contains(f)));
+    }
+
+    #[test]
+    fn labels_come_as_one_hot_rows_and_stored_values_at_the_middle_of_their_level() {
+        let s = source(PLAIN);
+        let cond = s.batch(0, 0, 10, Key::root(0)).unwrap().cond.unwrap();
+        assert_eq!(cond.dims(), [10, 3]);
+        assert_eq!(cond.sum_all().unwrap().to_scalar::<f32>().unwrap(), 10.0);
+        let stored = s.stored(Split::Train, 1).unwrap().unwrap();
+        assert_eq!(stored.x.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [0.025, 0.075]);
+        assert!(s.stored(Split::HeldOut, 1).unwrap().is_none());
+    }
+
+    #[test]
+    fn labels_that_are_not_there_are_refused() {
+        let set = ImageSet::new(vec![0; 4], (1, 1, 2), 2).unwrap();
+        let text = ImageSource::new("idx", set, None, PLAIN).err().unwrap().to_string();
+        assert!(text.contains("idx.labels") && text.contains("labels = false"), "{text}");
+    }
+}

@@ -1,0 +1,102 @@
+//! Arrays of numbers as a data source.
+
+use candle_core::{Device, Tensor};
+use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Result, Split};
+use ebm_data::ArraySet;
+
+use crate::Order;
+
+/// A data source over an [`ArraySet`] in memory: points of the plane, feature vectors.
+pub struct PointSource {
+    name: String,
+    train: ArraySet,
+    held_out: Option<ArraySet>,
+    order: Order,
+    noise: f64,
+}
+
+impl PointSource {
+    /// The source `name`; Gaussian noise of deviation `noise` is added afresh at each draw.
+    ///
+    /// # Errors
+    /// If there are no samples or samples are scalars.
+    pub fn new(
+        name: &str,
+        train: ArraySet,
+        held_out: Option<ArraySet>,
+        order: Order,
+        noise: f64,
+    ) -> Result<Self> {
+        if train.is_empty() {
+            return Err(Error::config(name, "holds no training samples"));
+        }
+        if train.dims().len() < 2 {
+            return Err(Error::shape(name, train.dims(), "(N, D, ...)", "put one sample a row"));
+        }
+        Ok(PointSource { name: name.into(), train, held_out, order, noise })
+    }
+}
+
+impl DataSource for PointSource {
+    fn len(&self) -> usize {
+        self.train.len()
+    }
+
+    fn sample_shape(&self) -> &[usize] {
+        &self.train.dims()[1..]
+    }
+
+    fn batch(&self, epoch: u64, index: usize, size: usize, key: Key) -> Result<Batch> {
+        let rows = crate::rows(self.order, self.train.len(), epoch, index, size, key);
+        let len = self.train.sample_len();
+        let mut x = Vec::with_capacity(rows.len() * len);
+        rows.iter().for_each(|r| x.extend_from_slice(self.train.sample(*r).unwrap_or(&[])));
+        if self.noise > 0.0 {
+            let (key, mut n) = (key.at("noise").at(epoch), vec![0f32; len]);
+            for (position, row) in x.chunks_mut(len).enumerate() {
+                key.fill_normal((index * size + position) as u64, &mut n);
+                row.iter_mut().zip(&n).for_each(|(v, n)| *v += self.noise as f32 * n);
+            }
+        }
+        let mut shape = vec![rows.len()];
+        shape.extend_from_slice(self.sample_shape());
+        let batch = Batch::new(Tensor::from_vec(x, shape, &Device::Cpu)?)?;
+        Ok(batch.with_chains(Chains::range((index * size) as u64, rows.len())))
+    }
+
+    fn stored(&self, split: Split, limit: usize) -> Result<Option<Labelled>> {
+        let set = match split {
+            Split::Train => &self.train,
+            Split::HeldOut => match &self.held_out {
+                Some(set) => set,
+                None => return Ok(None),
+            },
+        };
+        let n = set.len().min(limit);
+        let mut shape = vec![n];
+        shape.extend_from_slice(self.sample_shape());
+        let x = Tensor::from_vec(set.values()[..n * set.sample_len()].to_vec(), shape, &Device::Cpu)?;
+        Ok(Some(Labelled { x, labels: None }))
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn draws_with_replacement_come_from_the_set_and_noise_from_the_key() {
+        let set = ArraySet::new(vec![0.0, 1.0, 2.0, 3.0], vec![2, 2]).unwrap();
+        let plain = PointSource::new("p", set.clone(), None, Order::Replacement, 0.0).unwrap();
+        let x = plain.batch(0, 0, 50, Key::root(0)).unwrap().x.to_vec2::<f32>().unwrap();
+        assert!(x.iter().all(|r| r == &[0.0, 1.0] || r == &[2.0, 3.0]));
+        let noisy = PointSource::new("p", set, None, Order::Replacement, 0.1).unwrap();
+        let y = noisy.batch(0, 0, 50, Key::root(0)).unwrap().x.to_vec2::<f32>().unwrap();
+        assert!(x.iter().zip(&y).all(|(a, b)| a != b && (a[0] - b[0]).abs() < 0.6));
+    }
+}
