@@ -271,7 +271,7 @@ mod tests {
     fn a_damaged_gzip_stream_is_a_format_error() {
         let mut packed = gz(&file(8, &[64], &[9; 64]));
         packed.truncate(packed.len() - 9);
-        assert!(message(&packed).contains("the gzip stream is"), "{}", message(&packed));
+        assert!(message(&packed).contains("the packed stream is"), "{}", message(&packed));
     }
 
     #[test]

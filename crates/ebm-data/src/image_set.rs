@@ -36,7 +36,7 @@ impl ImageSet {
         if len == 0 {
             return Err(DataError::mismatch("shape of one image", format!("{shape:?}"), "(C, H, W) above 0"));
         }
-        if images.len() % len != 0 {
+        if !images.len().is_multiple_of(len) {
             return Err(DataError::mismatch(
                 "bytes of an image set",
                 images.len().to_string(),
@@ -54,6 +54,45 @@ impl ImageSet {
             ));
         }
         Ok(Self { images, shape, labels: None, levels, class_names: Vec::new() })
+    }
+
+    /// Images `(N, H, W, C)`, as most picture programs lay them out, and `(H, W, C)` of one of them.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn from_channels_last(bytes: &[u8], shape: (usize, usize, usize), levels: u32) -> Result<Self> {
+        let (h, w, c) = shape;
+        // Checked before the copy, on the bytes as they stand: the sizes are the same either way.
+        let mut set = Self::new(bytes.to_vec(), (c, h, w), levels)?;
+        for (to, from) in set.images.chunks_exact_mut(c * h * w).zip(bytes.chunks_exact(c * h * w)) {
+            for (channel, plane) in to.chunks_exact_mut(h * w).enumerate() {
+                plane.iter_mut().zip(from.iter().skip(channel).step_by(c)).for_each(|(t, f)| *t = *f);
+            }
+        }
+        Ok(set)
+    }
+
+    /// The same images resized to `(H, W)` by [`bilinear`](crate::resize::bilinear), stretched to fit.
+    ///
+    /// # Errors
+    /// If a size is 0.
+    pub fn resize(&self, to: (usize, usize)) -> Result<Self> {
+        let (c, h, w) = self.shape;
+        if to.0 == 0 || to.1 == 0 {
+            return Err(DataError::mismatch("size to resize to", format!("{to:?}"), "(H, W) above 0"));
+        }
+        let images = crate::resize::bilinear(&self.images, (h, w), to);
+        Ok(Self { images, shape: (c, to.0, to.1), ..self.clone_without_images() })
+    }
+
+    fn clone_without_images(&self) -> Self {
+        Self {
+            images: Vec::new(),
+            shape: self.shape,
+            labels: self.labels.clone(),
+            levels: self.levels,
+            class_names: self.class_names.clone(),
+        }
     }
 
     /// The same images with one label each; `class_names` may be empty (classes without names).
@@ -155,13 +194,7 @@ impl ImageSet {
             images.extend_from_slice(image);
         }
         let labels = self.labels.as_ref().map(|l| indices.iter().map(|&i| l[i]).collect());
-        Ok(Self {
-            images,
-            shape: self.shape,
-            labels,
-            levels: self.levels,
-            class_names: self.class_names.clone(),
-        })
+        Ok(Self { images, labels, ..self.clone_without_images() })
     }
 
     /// `(training, held-out)`: images 0, k, 2k, … are held out, see [`every`](crate::split::every).
@@ -191,6 +224,15 @@ mod tests {
         assert_eq!(train.labels().unwrap(), [1, 2, 3, 4, 6, 7, 8, 9]);
         assert_eq!(held.image(1).unwrap(), [5, 15]);
         assert_eq!(train.bytes()[..4], [1, 11, 2, 12]);
+    }
+
+    #[test]
+    fn a_resized_set_keeps_labels_and_levels() {
+        let set = ImageSet::new(vec![0, 16, 0, 16], (1, 2, 2), 17).unwrap();
+        let set = set.with_labels(vec![3], vec![]).unwrap().resize((4, 4)).unwrap();
+        assert_eq!((set.shape(), set.levels(), set.labels()), ((1, 4, 4), 17, Some(&[3][..])));
+        assert_eq!(set.image(0).unwrap()[..4], [0, 4, 12, 16]);
+        assert!(set.resize((0, 4)).is_err());
     }
 
     #[test]

@@ -15,10 +15,19 @@
 //! ```
 
 mod array_set;
+mod atomic;
+pub mod cifar;
 mod error;
+pub mod folder;
 pub mod idx;
 mod image_set;
+pub mod npy;
+mod npy_header;
+pub mod npz;
+pub mod png;
+pub mod resize;
 pub mod split;
+pub mod toy2d;
 mod unpack;
 
 pub use array_set::ArraySet;

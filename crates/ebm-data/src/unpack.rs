@@ -35,19 +35,26 @@ impl<'a> Unpacked<'a> {
         file.by_ref().take(2).read_to_end(&mut magic).map_err(DataError::io(path, "read"))?;
         let gz = magic == GZIP;
         let whole = BufReader::new(std::io::Cursor::new(magic).chain(file));
-        Ok(Self::new(whole, gz, meta.len(), Origin(path)))
+        Ok(Self::gzip_or_plain(whole, gz, meta.len(), Origin(path)))
     }
 
     /// Bytes in memory; `name` stands in error messages.
     pub fn from_bytes(bytes: &'a [u8], name: &'a Path) -> Self {
-        Self::new(bytes, bytes.starts_with(&GZIP), bytes.len() as u64, Origin(name))
+        Self::gzip_or_plain(bytes, bytes.starts_with(&GZIP), bytes.len() as u64, Origin(name))
     }
 
-    fn new(whole: impl Read + 'a, gz: bool, len: u64, origin: Origin<'a>) -> Self {
-        let inner: Box<dyn Read + 'a> =
-            if gz { Box::new(BufReader::new(MultiGzDecoder::new(whole))) } else { Box::new(whole) };
-        let bound = if gz { len.saturating_mul(DEFLATE_RATIO) } else { len };
-        Self { inner, origin, offset: 0, bound, exact: !gz }
+    /// The stream of a member of an archive whose packed size is `packed`.
+    pub fn member(inner: impl Read + 'a, packed: u64, name: &'a Path) -> Self {
+        let bound = packed.saturating_mul(DEFLATE_RATIO);
+        Self { inner: Box::new(inner), origin: Origin(name), offset: 0, bound, exact: false }
+    }
+
+    fn gzip_or_plain(whole: impl Read + 'a, gz: bool, len: u64, origin: Origin<'a>) -> Self {
+        if gz {
+            let inner = BufReader::new(MultiGzDecoder::new(whole));
+            return Self { origin, ..Self::member(inner, len, origin.0) };
+        }
+        Self { inner: Box::new(whole), origin, offset: 0, bound: len, exact: true }
     }
 
     pub fn origin(&self) -> Origin<'a> {
@@ -60,11 +67,20 @@ impl<'a> Unpacked<'a> {
 
     /// The next `N` bytes of a header.
     pub fn header<const N: usize>(&mut self, item: &str) -> Result<[u8; N]> {
-        let bytes = self.take(N as u64)?;
-        let found = bytes.len();
-        bytes.try_into().map_err(|_| {
-            self.origin.format(self.offset, item, format!("{found} bytes"), format!("{N} bytes"))
-        })
+        let mut header = [0; N];
+        header.copy_from_slice(&self.exactly(N as u64, item)?);
+        Ok(header)
+    }
+
+    /// The next `len` bytes, of which there may be more.
+    pub fn exactly(&mut self, len: u64, item: &str) -> Result<Vec<u8>> {
+        let start = self.offset;
+        let bytes = self.take(len)?;
+        if (bytes.len() as u64) < len {
+            let found = format!("{} bytes", bytes.len());
+            return Err(self.origin.format(start, item, found, format!("{len} bytes")));
+        }
+        Ok(bytes)
     }
 
     /// Exactly `len` more bytes, after which the data must end.
@@ -79,10 +95,7 @@ impl<'a> Unpacked<'a> {
             let at_most = if self.exact { "" } else { "at most " };
             return Err(self.origin.format(start, item, format!("{at_most}{left} bytes"), wanted));
         }
-        let bytes = self.take(len)?;
-        if (bytes.len() as u64) < len {
-            return Err(self.origin.format(start, item, format!("{} bytes", bytes.len()), wanted));
-        }
+        let bytes = self.exactly(len, item)?;
         if !self.take(1)?.is_empty() {
             return Err(self.origin.format(
                 start + len,
@@ -95,7 +108,7 @@ impl<'a> Unpacked<'a> {
     }
 
     /// All remaining bytes, at most `limit` of them.
-    pub fn at_most(&mut self, limit: u64, item: &str) -> Result<Vec<u8>> {
+    pub fn until_end(&mut self, limit: u64, item: &str) -> Result<Vec<u8>> {
         let start = self.offset;
         let bytes = self.take(limit.saturating_add(1))?;
         if bytes.len() as u64 > limit {
@@ -112,12 +125,12 @@ impl<'a> Unpacked<'a> {
         self.offset += bytes.len() as u64;
         match end {
             Ok(_) => Ok(bytes),
-            // What a damaged gzip stream looks like: the file was readable, its content was not.
+            // What a damaged packed stream looks like: the file was readable, its content was not.
             Err(e) if !self.exact => Err(self.origin.format(
                 start + bytes.len() as u64,
-                "the gzip stream",
+                "the packed stream",
                 e.to_string(),
-                "sound gzip data; fetch the file again",
+                "sound packed data; fetch the file again",
             )),
             Err(e) => Err(DataError::io(self.origin.0, "read")(e)),
         }

@@ -1,0 +1,69 @@
+//! Files that appear whole or not at all: written beside their place, synced, renamed.
+
+use std::io::Write;
+use std::path::Path;
+
+use tempfile::Builder;
+
+use crate::{DataError, Result};
+
+/// Replaces `path` by `bytes`; on any error what stood there stays.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    // The same folder, because a rename between file systems would be a copy.
+    let folder = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    let mut builder = Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // A temporary file is private by default; the user's umask decides, as for any new file.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file =
+        builder.prefix(".writing-").tempfile_in(folder).map_err(DataError::io(path, "write beside"))?;
+    file.write_all(bytes).map_err(DataError::io(path, "write"))?;
+    file.as_file().sync_all().map_err(DataError::io(path, "sync"))?;
+    file.persist(path).map_err(|e| DataError::io(path, "rename to")(e.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_is_left_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_named_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = write(&folder.path().join("no/a.bin"), b"x").unwrap_err().to_string();
+        assert!(text.contains("no/a.bin: cannot write beside"), "{text}");
+        // A folder cannot be replaced by a file; the temporary file must go all the same.
+        std::fs::create_dir_all(folder.path().join("taken/inside")).unwrap();
+        assert!(write(&folder.path().join("taken"), b"x").is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn others_may_read_what_the_umask_lets_them() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |p: &Path| std::fs::metadata(p).unwrap().permissions().mode();
+        let (ours, plain) = (folder.path().join("ours"), folder.path().join("plain"));
+        write(&ours, b"x").unwrap();
+        std::fs::write(&plain, b"x").unwrap();
+        assert_eq!(mode(&ours), mode(&plain));
+    }
+}

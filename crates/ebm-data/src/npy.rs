@@ -1,0 +1,362 @@
+//! Arrays of NumPy: `.npy` files read and written, values in C order.
+//!
+//! Hand-written because the readers at hand either need a tensor library or take the claimed size from
+//! the allocator before they look at the file.
+
+use std::path::Path;
+
+use crate::npy_header::{self, Stored};
+use crate::unpack::Unpacked;
+use crate::{ArraySet, DataError, ImageSet, Result};
+
+/// Values of an [`Npy`] file in the type it stores; byte order is already the machine's.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum NpyValues {
+    U8(Vec<u8>),
+    U16(Vec<u16>),
+    U32(Vec<u32>),
+    I32(Vec<i32>),
+    I64(Vec<i64>),
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+/// One array: sizes and values in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Npy {
+    dims: Vec<usize>,
+    values: NpyValues,
+}
+
+impl Npy {
+    /// Reads an `.npy` file of version 1 to 3, plain or gzipped.
+    ///
+    /// # Errors
+    /// If the file is missing, truncated, longer than its shape says, in Fortran order, or of another type
+    /// than u1, u2, u4, i4, i8, f4, f8 (either byte order).
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        Self::parse_from(Unpacked::open(path.as_ref())?)
+    }
+
+    /// Reads bytes in memory; `name` stands in error messages.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// ```
+    /// use ebm_data::npy::{Npy, encode};
+    /// let file = encode(&[1.0, 2.0], &[2, 1])?;
+    /// assert_eq!(Npy::parse(&file, "two")?.into_array()?.values(), [1.0, 2.0]);
+    /// # Ok::<(), ebm_data::DataError>(())
+    /// ```
+    pub fn parse(bytes: &[u8], name: &str) -> Result<Self> {
+        Self::parse_from(Unpacked::from_bytes(bytes, Path::new(name)))
+    }
+
+    pub(crate) fn parse_from(mut from: Unpacked<'_>) -> Result<Self> {
+        let header = npy_header::read(&mut from)?;
+        let too_large = || {
+            let shape = format!("{:?}, too large for this machine", header.dims);
+            from.origin().format(from.offset(), "the npy shape", shape, "sizes that fit the file")
+        };
+        let bytes = header
+            .dims
+            .iter()
+            .try_fold(header.stored.size, |n, &d| n.checked_mul(d))
+            .ok_or_else(too_large)?;
+        let dims: Vec<usize> = header
+            .dims
+            .iter()
+            .map(|&d| usize::try_from(d).map_err(|_| too_large()))
+            .collect::<Result<_>>()?;
+        let raw = from.rest(bytes, &format!("the data of shape {dims:?}"))?;
+        Ok(Self { dims, values: decode(raw, header.stored) })
+    }
+
+    /// Sizes, slowest first; empty for a single number.
+    pub fn dims(&self) -> &[usize] {
+        &self.dims
+    }
+
+    /// Values in row-major order.
+    pub fn values(&self) -> &NpyValues {
+        &self.values
+    }
+
+    /// Values as `f32` (rounded from wider types) with shape `(N, D…)`.
+    ///
+    /// # Errors
+    /// If the array is a single number or a size beyond the first is 0.
+    pub fn into_array(self) -> Result<ArraySet> {
+        let data = match self.values {
+            NpyValues::U8(v) => v.into_iter().map(f32::from).collect(),
+            NpyValues::U16(v) => v.into_iter().map(f32::from).collect(),
+            NpyValues::U32(v) => v.into_iter().map(|x| x as f32).collect(),
+            NpyValues::I32(v) => v.into_iter().map(|x| x as f32).collect(),
+            NpyValues::I64(v) => v.into_iter().map(|x| x as f32).collect(),
+            NpyValues::F32(v) => v,
+            NpyValues::F64(v) => v.into_iter().map(|x| x as f32).collect(),
+        };
+        ArraySet::new(data, self.dims)
+    }
+
+    /// Bytes `(N, H, W)` or `(N, C, H, W)` as images of 256 levels.
+    ///
+    /// # Errors
+    /// If the values are no u1 or the rank is neither 3 nor 4.
+    pub fn into_images(self) -> Result<ImageSet> {
+        let shape = match self.dims[..] {
+            [_, h, w] => (1, h, w),
+            [_, c, h, w] => (c, h, w),
+            _ => return Err(self.no_images("(N, H, W) or (N, C, H, W)")),
+        };
+        match self.values {
+            NpyValues::U8(bytes) => ImageSet::new(bytes, shape, 256),
+            _ => Err(self.no_images("type u1, or read the file as an array")),
+        }
+    }
+
+    /// Bytes `(N, H, W, C)` as images of 256 levels, the channels moved to the front.
+    ///
+    /// # Errors
+    /// If the values are no u1 or the rank is not 4.
+    pub fn into_images_channels_last(self) -> Result<ImageSet> {
+        match (&self.dims[..], &self.values) {
+            (&[_, h, w, c], NpyValues::U8(bytes)) => ImageSet::from_channels_last(bytes, (h, w, c), 256),
+            _ => Err(self.no_images("(N, H, W, C) of type u1")),
+        }
+    }
+
+    /// Whole numbers `(N,)` as class labels.
+    ///
+    /// # Errors
+    /// If the rank is not 1, or a value is no whole number in 0..2³².
+    pub fn into_labels(self) -> Result<Vec<u32>> {
+        fn narrow<T: Copy + ToString + TryInto<u32>>(v: &[T]) -> Result<Vec<u32>> {
+            let label = |(i, &x): (usize, &T)| {
+                x.try_into().map_err(|_| {
+                    DataError::mismatch(format!("label {i}"), x.to_string(), "a whole number from 0")
+                })
+            };
+            v.iter().enumerate().map(label).collect()
+        }
+        match (&self.dims[..], &self.values) {
+            ([_], NpyValues::U8(v)) => narrow(v),
+            ([_], NpyValues::U16(v)) => narrow(v),
+            ([_], NpyValues::U32(v)) => narrow(v),
+            ([_], NpyValues::I32(v)) => narrow(v),
+            ([_], NpyValues::I64(v)) => narrow(v),
+            _ => Err(DataError::mismatch(
+                "npy labels",
+                format!("shape {:?} of {}", self.dims, self.values.kind()),
+                "whole numbers of shape (N,)",
+            )),
+        }
+    }
+
+    fn no_images(&self, expected: &str) -> DataError {
+        DataError::mismatch(
+            "npy images",
+            format!("shape {:?} of {}", self.dims, self.values.kind()),
+            expected,
+        )
+    }
+}
+
+impl NpyValues {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::U8(_) => "u1",
+            Self::U16(_) => "u2",
+            Self::U32(_) => "u4",
+            Self::I32(_) => "i4",
+            Self::I64(_) => "i8",
+            Self::F32(_) => "f4",
+            Self::F64(_) => "f8",
+        }
+    }
+}
+
+fn decode(raw: Vec<u8>, stored: Stored) -> NpyValues {
+    fn numbers<const N: usize, T>(raw: &[u8], stored: Stored, from_le: fn([u8; N]) -> T) -> Vec<T> {
+        let number = |chunk: &[u8]| {
+            let mut bytes = [0; N];
+            bytes.copy_from_slice(chunk);
+            if stored.big_endian {
+                bytes.reverse();
+            }
+            from_le(bytes)
+        };
+        raw.chunks_exact(N).map(number).collect()
+    }
+    match (stored.kind, stored.size) {
+        (b'u', 2) => NpyValues::U16(numbers(&raw, stored, u16::from_le_bytes)),
+        (b'u', 4) => NpyValues::U32(numbers(&raw, stored, u32::from_le_bytes)),
+        (b'i', 4) => NpyValues::I32(numbers(&raw, stored, i32::from_le_bytes)),
+        (b'i', 8) => NpyValues::I64(numbers(&raw, stored, i64::from_le_bytes)),
+        (b'f', 4) => NpyValues::F32(numbers(&raw, stored, f32::from_le_bytes)),
+        (b'f', 8) => NpyValues::F64(numbers(&raw, stored, f64::from_le_bytes)),
+        // The header admits nothing else but bytes.
+        _ => NpyValues::U8(raw),
+    }
+}
+
+/// An `.npy` file (version 1.0, `<f4`, C order) with shape `dims` as bytes.
+///
+/// # Errors
+/// If the product of `dims` is not the number of values, or there are so many sizes that the header
+/// outgrows version 1.0 (65,535 bytes).
+pub fn encode(values: &[f32], dims: &[usize]) -> Result<Vec<u8>> {
+    let product = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d));
+    if product != Some(values.len()) {
+        return Err(DataError::mismatch(
+            "values of an npy array",
+            values.len().to_string(),
+            format!("the product of its shape {dims:?}"),
+        ));
+    }
+    let shape: String = dims.iter().map(|d| format!("{d}, ")).collect();
+    let shape = match dims.len() {
+        1 => shape.trim_end(),
+        _ => shape.trim_end_matches(", "),
+    };
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}");
+    // NumPy aligns the values to 64 bytes: 10 bytes stand before the header, a line feed ends it.
+    let padding = (64 - (10 + header.len() + 1) % 64) % 64;
+    header.extend(std::iter::repeat_n(' ', padding));
+    header.push('\n');
+    let len = u16::try_from(header.len())
+        .map_err(|_| DataError::mismatch("rank of an npy array", dims.len().to_string(), "a few sizes"))?;
+    let mut out = b"\x93NUMPY\x01\x00".to_vec();
+    out.extend(len.to_le_bytes());
+    out.extend(header.as_bytes());
+    out.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    Ok(out)
+}
+
+/// Writes [`encode`]'s bytes to `path`; the file appears whole or not at all.
+///
+/// # Errors
+/// As [`encode`], and if the folder does not exist or cannot be written.
+pub fn write(path: impl AsRef<Path>, values: &[f32], dims: &[usize]) -> Result<()> {
+    crate::atomic::write(path.as_ref(), &encode(values, dims)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file(version: u8, descr: &str, shape: &str, payload: &[u8]) -> Vec<u8> {
+        let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+        let mut out = b"\x93NUMPY".to_vec();
+        out.extend([version, 0]);
+        match version {
+            1 => out.extend((header.len() as u16).to_le_bytes()),
+            _ => out.extend((header.len() as u32).to_le_bytes()),
+        }
+        out.extend(header.as_bytes());
+        out.extend(payload);
+        out
+    }
+
+    fn message(bytes: &[u8]) -> String {
+        Npy::parse(bytes, "f").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_type_version_and_byte_order_is_read() {
+        let of = |v, d, p: &[u8]| Npy::parse(&file(v, d, "(2,)", p), "f").unwrap().values;
+        assert_eq!(of(1, "|u1", &[1, 255]), NpyValues::U8(vec![1, 255]));
+        assert_eq!(of(2, "<u2", &[1, 0, 0, 1]), NpyValues::U16(vec![1, 256]));
+        assert_eq!(of(3, ">u4", &[0, 0, 1, 0, 0, 0, 0, 2]), NpyValues::U32(vec![256, 2]));
+        assert_eq!(of(1, "<i4", &[255, 255, 255, 255, 1, 0, 0, 0]), NpyValues::I32(vec![-1, 1]));
+        let wide = [1i64.to_le_bytes(), (-3i64).to_le_bytes()].concat();
+        assert_eq!(of(1, "<i8", &wide), NpyValues::I64(vec![1, -3]));
+        let floats = [0.5f32.to_be_bytes(), (-2f32).to_be_bytes()].concat();
+        assert_eq!(of(1, ">f4", &floats), NpyValues::F32(vec![0.5, -2.0]));
+        let doubles = [0.1f64.to_le_bytes(), 7f64.to_le_bytes()].concat();
+        assert_eq!(of(1, "<f8", &doubles), NpyValues::F64(vec![0.1, 7.0]));
+    }
+
+    #[test]
+    fn the_written_file_is_numpys_own_to_the_byte() {
+        // python3 -c "import numpy as np; np.save('f.npy', np.array([[1], [-2]], '<f4'))"
+        let mut expected = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+        expected.extend(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1), }");
+        expected.resize(127, b' ');
+        expected.extend(b"\n\x00\x00\x80\x3f\x00\x00\x00\xc0");
+        assert_eq!(encode(&[1.0, -2.0], &[2, 1]).unwrap(), expected);
+        assert!(encode(&[1.0], &[2]).is_err());
+        assert!(encode(&[1.0], &vec![1; 40_000]).is_err());
+    }
+
+    #[test]
+    fn each_kind_of_damage_has_its_own_message() {
+        assert!(message(&file(1, "<f4", "(2,)", &[0; 7])).contains("shape [2] is 7 bytes, expected 8 bytes"));
+        assert!(message(&file(1, "<f4", "(2,)", &[0; 9])).contains("is 9 bytes, expected 8 bytes"));
+        assert!(message(&file(4, "<f4", "(2,)", &[])).contains("version is 4.0"));
+        assert!(message(b"\x93NUMPX\x01\x00").contains("magic number"));
+        assert!(
+            message(b"\x93NUMPY\x02\x00\xff\xff\xff\xff").contains("length is 4294967295, expected at most")
+        );
+        assert!(message(b"\x93NUMPY\x01\x00\x10\x00{}").contains("header is 2 bytes, expected 16 bytes"));
+        let huge = "(18446744073709551615, 18446744073709551615)";
+        assert!(message(&file(1, "<f4", huge, &[])).contains("too large"));
+        assert!(
+            message(&file(1, "|u1", "(1000000000000,)", &[])).contains("is 0 bytes, expected 1000000000000")
+        );
+    }
+
+    #[test]
+    fn images_in_both_layouts_and_labels_are_told_apart() {
+        let last = Npy::parse(&file(1, "|u1", "(1, 1, 2, 3)", &[1, 2, 3, 4, 5, 6]), "f").unwrap();
+        let set = last.into_images_channels_last().unwrap();
+        assert_eq!((set.shape(), set.bytes()), ((3, 1, 2), &[1, 4, 2, 5, 3, 6][..]));
+        let labels = Npy::parse(&file(1, "<i4", "(2,)", &[3, 0, 0, 0, 255, 255, 255, 255]), "f").unwrap();
+        assert!(labels.clone().into_images().is_err());
+        assert_eq!(
+            labels.into_labels().unwrap_err().to_string(),
+            "label 1: found -1, expected a whole number from 0"
+        );
+        assert!(Npy::parse(&file(1, "|u1", "()", &[1]), "f").unwrap().into_array().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(n in 0usize..6, d in 1usize..5, seed in any::<u32>()) {
+            let values: Vec<f32> = (0..n * d).map(|i| f32::from_bits(seed.wrapping_mul(i as u32 + 1))).collect();
+            let bytes = encode(&values, &[n, d]).unwrap();
+            let back = Npy::parse(&bytes, "f").unwrap();
+            prop_assert_eq!(back.dims(), &[n, d][..]);
+            let NpyValues::F32(back) = back.values else { panic!("another type") };
+            prop_assert!(back.iter().zip(&values).all(|(a, b)| a.to_bits() == b.to_bits()));
+            prop_assert_eq!(bytes.len() % 64, n * d * 4 % 64);
+        }
+
+        #[test]
+        fn damage_anywhere_never_panics(at in 0usize..160, byte in any::<u8>(), cut in 0usize..160) {
+            let mut bytes = encode(&[1.0; 8], &[2, 4]).unwrap();
+            let n = bytes.len();
+            prop_assert!(Npy::parse(&bytes[..cut.min(n - 1)], "f").is_err());
+            bytes[at.min(n - 1)] = byte;
+            if let Ok(npy) = Npy::parse(&bytes, "f") {
+                let _ = npy.clone().into_labels();
+                let _ = npy.clone().into_images();
+                let _ = npy.into_array();
+            }
+        }
+
+        #[test]
+        fn random_headers_never_panic(text in "[{}()\\[\\]'\":, a-zA-Z0-9<>|=é-]{0,80}") {
+            let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+            bytes.extend((text.len() as u16).to_le_bytes());
+            bytes.extend(text.as_bytes());
+            let _ = Npy::parse(&bytes, "f");
+        }
+    }
+}

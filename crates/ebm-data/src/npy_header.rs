@@ -1,0 +1,261 @@
+//! The header of an `.npy` file: a Python dictionary with the type, the order and the shape.
+//!
+//! Source: NumPy enhancement proposal 1 and `numpy.lib.format`, versions 1.0, 2.0 and 3.0.
+
+use crate::Result;
+use crate::error::Origin;
+use crate::unpack::Unpacked;
+
+/// The longest header taken: real ones have about 100 bytes, and the length field claims up to 4 GB.
+const LONGEST: u32 = 1 << 16;
+
+/// One number as it is stored: kind (`u`, `i`, `f`), bytes, byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub kind: u8,
+    pub size: u64,
+    pub big_endian: bool,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct Header {
+    pub stored: Stored,
+    pub dims: Vec<u64>,
+}
+
+/// Reads magic number, version and dictionary; `from` then stands at the first value.
+pub(crate) fn read(from: &mut Unpacked<'_>) -> Result<Header> {
+    let origin = from.origin();
+    let magic: [u8; 6] = from.header("the npy magic number")?;
+    if &magic != b"\x93NUMPY" {
+        return Err(origin.format(0, "the npy magic number", format!("{magic:02x?}"), "93 then NUMPY"));
+    }
+    let [major, minor]: [u8; 2] = from.header("the npy version")?;
+    let len = match (major, minor) {
+        (1, 0) => u32::from(u16::from_le_bytes(from.header("the header length")?)),
+        (2 | 3, 0) => u32::from_le_bytes(from.header("the header length")?),
+        _ => return Err(origin.format(6, "the npy version", format!("{major}.{minor}"), "1.0, 2.0 or 3.0")),
+    };
+    let at = from.offset();
+    if len > LONGEST {
+        return Err(origin.format(8, "the header length", len.to_string(), format!("at most {LONGEST}")));
+    }
+    let text = from.exactly(u64::from(len), "the npy header")?;
+    let Ok(text) = std::str::from_utf8(&text) else {
+        return Err(origin.format(at, "the npy header", "not UTF-8", "a Python dictionary"));
+    };
+    parse(text, origin, at)
+}
+
+fn parse(text: &str, origin: Origin<'_>, at: u64) -> Result<Header> {
+    let mut scan = Scan { text, pos: 0, origin, at };
+    let (mut descr, mut fortran, mut dims) = (None, None, None);
+    scan.symbol('{')?;
+    while !scan.accept('}') {
+        let key_at = scan.here();
+        let key = scan.string()?;
+        scan.symbol(':')?;
+        match key {
+            "descr" => descr = Some(scan.descr()?),
+            "fortran_order" => fortran = Some((scan.boolean()?, key_at)),
+            "shape" => dims = Some(scan.shape()?),
+            _ => {
+                return Err(origin.format(
+                    key_at,
+                    "a key of the npy header",
+                    format!("`{key}`"),
+                    "descr, fortran_order or shape",
+                ));
+            }
+        }
+        if !scan.accept(',') {
+            scan.symbol('}')?;
+            break;
+        }
+    }
+    if !scan.rest().trim().is_empty() {
+        return Err(scan.wrong("the end of the header"));
+    }
+    let (Some(stored), Some((fortran, key_at)), Some(dims)) = (descr, fortran, dims) else {
+        return Err(origin.format(
+            at,
+            "the npy header",
+            format!("`{}`", text.trim_end()),
+            "the keys descr, fortran_order and shape",
+        ));
+    };
+    // With at most one size above 1 both orders are the same bytes.
+    if fortran && dims.iter().filter(|&&d| d != 1).count() > 1 {
+        return Err(origin.unsupported(
+            key_at,
+            "fortran_order: True",
+            "samples would not lie together in the file; save numpy.ascontiguousarray(x)",
+        ));
+    }
+    Ok(Header { stored, dims })
+}
+
+/// A cursor over the dictionary's text, which knows where in the file it stands.
+struct Scan<'a> {
+    text: &'a str,
+    pos: usize,
+    origin: Origin<'a>,
+    at: u64,
+}
+
+impl<'a> Scan<'a> {
+    fn rest(&self) -> &'a str {
+        &self.text[self.pos..]
+    }
+
+    fn skip_space(&mut self) {
+        self.pos = self.text.len() - self.rest().trim_start().len();
+    }
+
+    fn here(&mut self) -> u64 {
+        self.skip_space();
+        self.at + self.pos as u64
+    }
+
+    fn wrong(&mut self, expected: &str) -> crate::DataError {
+        let offset = self.here();
+        let found: String = self.rest().chars().take(20).collect();
+        let found = if found.is_empty() { "the end of the header".to_owned() } else { format!("{found:?}") };
+        self.origin.format(offset, "the npy header", found, expected)
+    }
+
+    fn accept(&mut self, symbol: char) -> bool {
+        self.skip_space();
+        let hit = self.rest().starts_with(symbol);
+        if hit {
+            self.pos += symbol.len_utf8();
+        }
+        hit
+    }
+
+    fn symbol(&mut self, symbol: char) -> Result<()> {
+        if self.accept(symbol) { Ok(()) } else { Err(self.wrong(&format!("`{symbol}`"))) }
+    }
+
+    fn string(&mut self) -> Result<&'a str> {
+        self.skip_space();
+        for quote in ['\'', '"'] {
+            if let Some(body) = self.rest().strip_prefix(quote)
+                && let Some(end) = body.find(quote)
+            {
+                self.pos += end + 2;
+                return Ok(&body[..end]);
+            }
+        }
+        Err(self.wrong("a string in quotes"))
+    }
+
+    fn boolean(&mut self) -> Result<bool> {
+        self.skip_space();
+        for (word, value) in [("True", true), ("False", false)] {
+            if self.rest().starts_with(word) {
+                self.pos += word.len();
+                return Ok(value);
+            }
+        }
+        Err(self.wrong("True or False"))
+    }
+
+    fn shape(&mut self) -> Result<Vec<u64>> {
+        let mut dims = Vec::new();
+        self.symbol('(')?;
+        while !self.accept(')') {
+            self.skip_space();
+            let digits =
+                self.rest().len() - self.rest().trim_start_matches(|c: char| c.is_ascii_digit()).len();
+            let Ok(dim) = self.rest()[..digits].parse() else {
+                return Err(self.wrong("a size below 2^64"));
+            };
+            self.pos += digits;
+            dims.push(dim);
+            if !self.accept(',') {
+                self.symbol(')')?;
+                break;
+            }
+        }
+        Ok(dims)
+    }
+
+    fn descr(&mut self) -> Result<Stored> {
+        let offset = self.here();
+        if self.rest().starts_with('[') {
+            return Err(self.origin.unsupported(
+                offset,
+                "a structured type",
+                "one plain number a value is read; save the fields as arrays of their own",
+            ));
+        }
+        let text = self.string()?;
+        let refuse = |reason: &str| Err(self.origin.unsupported(offset, format!("type '{text}'"), reason));
+        let (order, kind) = match text.as_bytes() {
+            [order @ (b'<' | b'>' | b'|' | b'='), rest @ ..] => (*order, rest),
+            rest => (b'=', rest),
+        };
+        let stored = |size| Ok(Stored { kind: kind[0], size, big_endian: order == b'>' });
+        match kind {
+            b"u1" => stored(1),
+            b"u2" => stored(2),
+            b"i4" | b"u4" | b"f4" => stored(4),
+            b"i8" | b"f8" => stored(8),
+            [b'O', ..] => refuse("Python objects are pickled code, which is never run; save plain numbers"),
+            _ => refuse("u1, u2, u4, i4, i8, f4 and f8 are read; convert with .astype"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use super::*;
+
+    fn header(text: &str) -> Result<Header> {
+        parse(text, Origin(Path::new("f")), 10)
+    }
+
+    #[test]
+    fn every_spelling_that_numpy_writes_is_read() {
+        let h = header("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }   \n").unwrap();
+        assert_eq!(h.dims, [3, 4]);
+        assert_eq!(h.stored, Stored { kind: b'f', size: 4, big_endian: false });
+        assert_eq!(
+            header("{\"shape\":(5,),\"descr\":\">i8\",\"fortran_order\":False}").unwrap().stored,
+            Stored { kind: b'i', size: 8, big_endian: true }
+        );
+        assert_eq!(
+            header("{'descr': '|u1', 'fortran_order': False, 'shape': ()}").unwrap().dims,
+            Vec::<u64>::new()
+        );
+        // numpy marks (N, 1) as fortran order too at times; the bytes are the same.
+        assert!(header("{'descr': '<f4', 'fortran_order': True, 'shape': (3, 1)}").is_ok());
+    }
+
+    #[test]
+    fn each_refusal_says_what_stood_there_and_why() {
+        let text = |t: &str| header(t).unwrap_err().to_string();
+        assert_eq!(
+            text("{'descr': '<f4', 'fortran_order': True, 'shape': (3, 4)}"),
+            "f: byte 27: fortran_order: True is not supported: samples would not lie together in the file; \
+             save numpy.ascontiguousarray(x)"
+        );
+        assert!(
+            text("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}").contains("'|O' is not supported")
+        );
+        assert!(text("{'descr': '<c8', 'fortran_order': False, 'shape': (1,)}").contains(".astype"));
+        assert!(text("{'descr': [('x', '<f4')]}").contains("structured"));
+        assert!(text("{'descr': '<f4', 'shape': (1,)}").contains("expected the keys"));
+        assert!(text("{'descr': '<f4', 'shape': (-1,)}").contains("\"-1,)}\", expected a size"));
+        assert!(text("{'descr': '<f4', 'shape': (99999999999999999999999,)}").contains("below 2^64"));
+        assert!(text("{'descr': '<f4").contains("a string in quotes"));
+        assert!(text("{'colour': 1}").contains("`colour`"));
+        assert!(text("").contains("the end of the header, expected `{`"));
+        assert!(text("{'fortran_order': Maybe}").contains("True or False"));
+        assert!(text("{} x").contains("expected the end of the header"));
+    }
+}
