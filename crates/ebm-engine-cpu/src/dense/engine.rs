@@ -1,0 +1,636 @@
+//! The five calls on flat slices: blocks of rows that stay in cache, spread over the pool.
+
+use std::sync::Arc;
+
+use ebm_core::plan::NetPlan;
+
+use super::kernels::{ActAt, Combine, Kernels, Mode, Outer, Product};
+use super::pack::{Buffer, NO_BIAS, Packed, pack};
+use super::program::{Backward, Forward, Graph, Program, Reverse, Slot, Source, Unsupported};
+use crate::pool::{Pool, Split};
+use crate::simd::Isa;
+
+/// Floats of activations that should stay in the nearest caches beside the weights.
+const ARENA: usize = 64 * 1024;
+
+/// Rows whose activations are kept for a weight gradient at a time. A constant, so that sums over
+/// rows do not depend on the number of threads.
+const KEPT_ROWS: usize = 1024;
+
+/// A compiled plan: instructions for values and for values with a tangent.
+pub struct DensePlan {
+    pub(super) graph: Graph,
+    pub(super) kernels: Kernels,
+    pub(super) first: Program,
+    pub(super) second: Program,
+    tasks: Vec<GradTask>,
+    cuts: Vec<usize>,
+    scratch: usize,
+}
+
+/// A part of the flat gradient that one thread computes.
+#[derive(Clone, Copy, Debug)]
+struct GradTask {
+    linear: usize,
+    bias: bool,
+    first: usize,
+    count: usize,
+}
+
+impl DensePlan {
+    /// Compiles a plan for an instruction set (or the best one below it that this processor has).
+    ///
+    /// # Errors
+    /// The reason if the plan has operations other than input, flatten, linear, pointwise,
+    /// Fourier, scale, add, concatenate and sum.
+    pub fn compile(plan: &NetPlan, isa: Isa) -> Result<DensePlan, Unsupported> {
+        let graph = Graph::build(plan)?;
+        let (first, second) = (graph.schedule(false), graph.schedule(true));
+        let (mut tasks, mut cuts, mut scratch) = (Vec::new(), vec![0], 16);
+        let mut end = 0;
+        for (linear, l) in graph.linears.iter().enumerate() {
+            if !matches!(l.weight, Source::Param(_)) {
+                continue;
+            }
+            let padded = l.in_blocks * 16;
+            let most = (8192 / padded).max(16) / 16 * 16;
+            for start in (0..l.outputs).step_by(most) {
+                let count = most.min(l.outputs - start);
+                tasks.push(GradTask { linear, bias: false, first: start, count });
+                end += count * l.places.len();
+                cuts.push(end);
+                scratch = scratch.max(count * padded);
+            }
+            if l.bias.is_some() {
+                tasks.push(GradTask { linear, bias: true, first: 0, count: l.outputs });
+                end += l.outputs;
+                cuts.push(end);
+                scratch = scratch.max(l.out_blocks() * 16);
+            }
+        }
+        Ok(DensePlan { graph, kernels: Kernels::new(isa), first, second, tasks, cuts, scratch })
+    }
+
+    /// Trainable tensors in the order of the flat parameter vector.
+    pub fn params(&self) -> &[Slot] {
+        &self.graph.params
+    }
+
+    /// Constant tensors in the order of the flat buffer vector.
+    pub fn buffers(&self) -> &[Slot] {
+        &self.graph.buffers
+    }
+
+    /// Length of the flat parameter vector.
+    pub fn param_count(&self) -> usize {
+        self.graph.params.last().map_or(0, |s| s.offset + s.len())
+    }
+
+    /// Length of the flat buffer vector.
+    pub fn buffer_count(&self) -> usize {
+        self.graph.buffers.last().map_or(0, |s| s.offset + s.len())
+    }
+
+    /// Floats of one sample.
+    pub fn width(&self) -> usize {
+        self.graph.width
+    }
+
+    /// Number of terms.
+    pub fn term_count(&self) -> usize {
+        self.first.terms.len()
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa()
+    }
+}
+
+impl Program {
+    /// Rows of a block: activations fit the cache, and every product still has full tiles.
+    fn most_rows(&self) -> usize {
+        (ARENA / (self.blocks * 16)).clamp(24, 96)
+    }
+
+    /// Rows a task works on: all tasks of about one size, their number a multiple of `threads`.
+    pub(super) fn rows(&self, batch: usize, threads: usize) -> usize {
+        let blocks = batch.div_ceil(self.most_rows()).next_multiple_of(threads.max(1));
+        batch.div_ceil(blocks.max(1)).max(1)
+    }
+}
+
+/// Where a block lives: an arena, its row count, and the distance of its column blocks.
+pub(super) struct Block<'a> {
+    pub arena: &'a mut [f32],
+    pub rows: usize,
+    pub stride: usize,
+}
+
+/// Distance of column blocks for blocks of `rows` rows: odd in cache lines, so that the column
+/// blocks of a row do not fall into one set of the cache.
+pub(super) fn stride_of(rows: usize) -> usize {
+    (rows | 1) * 16
+}
+
+/// A plan with packed weights: what the threads share.
+pub(super) struct Net<'a> {
+    pub plan: &'a DensePlan,
+    pub packed: &'a [Packed],
+}
+
+impl Net<'_> {
+    /// Runs the forward pass of `program` on what stands in the input buffers.
+    pub fn forward(&self, program: &Program, b: &mut Block<'_>) {
+        let k = self.plan.kernels;
+        let streams = if program.dual { 2 } else { 1 };
+        let (rows, stride) = (b.rows, b.stride);
+        for step in &program.forward {
+            match step {
+                Forward::Linear { linear, src, dst } => {
+                    let (l, w) = (&self.plan.graph.linears[*linear], &self.packed[*linear]);
+                    for s in 0..streams {
+                        let p = Product {
+                            rows,
+                            stride,
+                            a: src[s] * stride,
+                            k: l.k(),
+                            c: dst[s] * stride,
+                            blocks: l.out_blocks(),
+                            mode: Mode::Write,
+                        };
+                        // A tangent passes the map without its shift.
+                        let bias = (s == 0).then_some(&*w.bias);
+                        if l.narrow() {
+                            k.narrow(p, l.outputs, b.arena, &w.forward, bias.unwrap_or(&NO_BIAS));
+                        } else {
+                            k.product(p, b.arena, &w.forward, bias);
+                        }
+                    }
+                }
+                Forward::Act { act, blocks, z, a, d, tangent } => k.activate(
+                    ActAt {
+                        rows,
+                        stride,
+                        blocks: *blocks,
+                        z: z * stride,
+                        a: a * stride,
+                        d: d * stride,
+                        tangent: tangent.map(|(z, a, e)| (z * stride, a * stride, e * stride)),
+                    },
+                    *act,
+                    b.arena,
+                ),
+                Forward::Sum { blocks, a, b: other, dst } => {
+                    for s in 0..streams {
+                        let to = dst[s] * stride;
+                        let copy = Combine { to, ..pass(rows, stride, *blocks, a[s] * stride) };
+                        k.combine(copy, b.arena);
+                        let add =
+                            Combine { to, mode: Mode::Add, ..pass(rows, stride, *blocks, other[s] * stride) };
+                        k.combine(add, b.arena);
+                    }
+                }
+                Forward::Copy { blocks, src, dst } => {
+                    for s in 0..streams {
+                        let to = dst[s] * stride;
+                        k.combine(Combine { to, ..pass(rows, stride, *blocks, src[s] * stride) }, b.arena);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs the reverse pass from seeded terms; without `input`, only what trainable parameters need.
+    pub fn backward(&self, program: &Program, b: &mut Block<'_>, input: bool) {
+        for step in program.backward.iter().filter(|s| input || s.trained) {
+            self.reverse(program.dual, step, b);
+        }
+    }
+
+    fn reverse(&self, dual: bool, step: &Backward, b: &mut Block<'_>) {
+        let k = self.plan.kernels;
+        let (rows, stride) = (b.rows, b.stride);
+        let streams = if dual { 2 } else { 1 };
+        let (g, to) = (step.g.map(|g| g * stride), step.to.map(|t| t * stride));
+        match step.what {
+            Reverse::Linear { linear } => {
+                let (l, w) = (&self.plan.graph.linears[linear], &self.packed[linear]);
+                for s in 0..streams {
+                    let p = Product {
+                        rows,
+                        stride,
+                        a: g[s],
+                        k: l.outputs,
+                        c: to[s],
+                        blocks: l.in_blocks,
+                        mode: step.mode,
+                    };
+                    if l.narrow_back() {
+                        k.narrow(p, l.k(), b.arena, &w.backward, &NO_BIAS);
+                    } else {
+                        k.product(p, b.arena, &w.backward, None);
+                    }
+                }
+            }
+            Reverse::Act { blocks, d, e } => {
+                let (d, e) = (d * stride, e * stride);
+                let uv = dual.then_some((g[1], e));
+                let first =
+                    Combine { rows, stride, blocks, x: g[0], y: Some(d), uv, to: to[0], mode: step.mode };
+                k.combine(first, b.arena);
+                if dual {
+                    let x = Combine { x: g[1], to: to[1], uv: None, ..first };
+                    k.combine(x, b.arena);
+                }
+            }
+            Reverse::Copy { blocks } => {
+                for s in 0..streams {
+                    k.combine(
+                        Combine { to: to[s], mode: step.mode, ..pass(rows, stride, blocks, g[s]) },
+                        b.arena,
+                    );
+                }
+            }
+        }
+    }
+
+    /// Seeds the gradients of the terms: `seed(row, term)` in `stream`, zero in all other places.
+    pub fn seed(
+        &self,
+        program: &Program,
+        b: &mut Block<'_>,
+        stream: usize,
+        seed: impl Fn(usize, usize) -> f32,
+    ) {
+        for (t, (_, grad, mode)) in program.terms.iter().enumerate() {
+            for r in 0..b.rows {
+                let at = |s: usize| grad[s] * b.stride + r * 16;
+                if *mode == Mode::Write {
+                    b.arena[at(0)..][..16].fill(0.0);
+                    b.arena[at(1)..][..16].fill(0.0);
+                }
+                b.arena[at(stream)] += seed(r, t);
+            }
+        }
+    }
+
+    /// Energies of the block's rows: the sum of the terms.
+    pub fn energies(&self, program: &Program, b: &Block<'_>, out: &mut [f32]) {
+        for (r, e) in out.iter_mut().enumerate() {
+            *e = program.terms.iter().map(|(v, _, _)| b.arena[v[0] * b.stride + r * 16]).sum();
+        }
+    }
+
+    fn terms(&self, program: &Program, b: &Block<'_>, out: &mut [f32]) {
+        let n = program.terms.len();
+        for (r, row) in out.chunks_exact_mut(n).enumerate() {
+            for (o, (v, _, _)) in row.iter_mut().zip(&program.terms) {
+                *o = b.arena[v[0] * b.stride + r * 16];
+            }
+        }
+    }
+
+    /// Energies and input gradients of rows `x`.
+    pub fn slope(&self, b: &mut Block<'_>, x: &[f32], energy: &mut [f32], grad: &mut [f32]) {
+        let (p, k, width) = (&self.plan.first, self.plan.kernels, self.plan.graph.width);
+        k.rows_in(x, width, b.stride, b.arena, p.input[0] * b.stride);
+        self.forward(p, b);
+        self.energies(p, b, energy);
+        self.seed(p, b, 0, |_, _| 1.0);
+        self.backward(p, b, true);
+        k.rows_out(b.arena, p.input_grad[0] * b.stride, width, b.stride, grad);
+    }
+}
+
+/// A copy of a buffer, to be completed with its target.
+fn pass(rows: usize, stride: usize, blocks: usize, x: usize) -> Combine {
+    Combine { rows, stride, blocks, x, y: None, uv: None, to: x, mode: Mode::Write }
+}
+
+/// Scratch of one thread.
+#[derive(Default)]
+pub(super) struct Work {
+    pub arena: Buffer,
+    /// The block geometry the arena was last zeroed for; padding must be zero.
+    key: (bool, usize),
+    pub scratch: Buffer,
+    pub noise: Buffer,
+}
+
+impl Work {
+    /// An arena for blocks of `rows` rows of `program`.
+    pub fn block(&mut self, program: &Program, rows: usize, of: usize) -> Block<'_> {
+        let stride = stride_of(of);
+        let len = program.blocks * stride;
+        self.arena.ensure(len);
+        if self.key != (program.dual, of) {
+            // Another layout: what was a value may now be padding.
+            self.arena.fill(0.0);
+            self.key = (program.dual, of);
+        }
+        Block { arena: &mut self.arena[..len], rows, stride }
+    }
+}
+
+/// Runs a compiled plan: packed weights and scratch memory, reused from call to call.
+pub struct Dense {
+    pub(super) plan: Arc<DensePlan>,
+    pub(super) packed: Vec<Packed>,
+    pub(super) pool: Option<Arc<Pool>>,
+    pub(super) works: Vec<Work>,
+    kept: Buffer,
+    kept_key: (bool, usize),
+}
+
+impl Dense {
+    /// A runner on the pool of the process; weights are zero until [`Dense::load`].
+    pub fn new(plan: Arc<DensePlan>) -> Dense {
+        Dense {
+            plan,
+            packed: Vec::new(),
+            pool: None,
+            works: Vec::new(),
+            kept: Buffer::default(),
+            kept_key: (false, 0),
+        }
+        .prepared()
+    }
+
+    /// The same on a pool of its own.
+    #[must_use]
+    pub fn with_pool(mut self, pool: Arc<Pool>) -> Dense {
+        self.pool = Some(pool);
+        self.prepared()
+    }
+
+    fn prepared(mut self) -> Dense {
+        let threads = self.pool().threads();
+        self.works.resize_with(threads, Work::default);
+        for w in &mut self.works {
+            w.scratch.ensure(self.plan.scratch);
+        }
+        if self.packed.is_empty() {
+            let (p, b) = (vec![0.0; self.plan.param_count()], vec![0.0; self.plan.buffer_count()]);
+            self.load(&p, &b);
+        }
+        self
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        self.pool.as_deref().unwrap_or_else(|| Pool::global())
+    }
+
+    /// The compiled plan.
+    pub fn plan(&self) -> &Arc<DensePlan> {
+        &self.plan
+    }
+
+    /// Packs new weights: flat vectors in the order of [`DensePlan::params`] and [`DensePlan::buffers`].
+    pub fn load(&mut self, params: &[f32], buffers: &[f32]) {
+        assert_eq!((params.len(), buffers.len()), (self.plan.param_count(), self.plan.buffer_count()));
+        pack(&self.plan.graph, self.plan.kernels, params, buffers, &mut self.packed);
+    }
+
+    /// Terms `(B, T)` of samples `x` `(B, D)`.
+    pub fn terms(&mut self, x: &[f32], out: &mut [f32]) {
+        let (width, count) = (self.plan.width(), self.plan.term_count());
+        let batch = self.batch(x);
+        assert_eq!(out.len(), batch * count, "terms");
+        let pool = self.pool.clone();
+        let pool = pool.as_deref().unwrap_or_else(|| Pool::global());
+        let net = Net { plan: &self.plan, packed: &self.packed };
+        let p = &net.plan.first;
+        let rows = p.rows(batch, pool.threads());
+        pool.run_split(
+            &mut self.works,
+            batch.div_ceil(rows),
+            [Split::every(out, rows * count)],
+            |w, i, [out]| {
+                let mut b = w.block(p, out.len() / count, rows);
+                let x = &x[i * rows * width..][..b.rows * width];
+                net.plan.kernels.rows_in(x, width, b.stride, b.arena, p.input[0] * b.stride);
+                net.forward(p, &mut b);
+                net.terms(p, &b, out);
+            },
+        );
+    }
+
+    /// Energies `(B,)` and input gradients `(B, D)` of samples `x` `(B, D)`.
+    pub fn slope(&mut self, x: &[f32], energy: &mut [f32], grad: &mut [f32]) {
+        let (width, batch) = (self.plan.width(), self.batch(x));
+        assert_eq!((energy.len(), grad.len()), (batch, batch * width), "slope");
+        let pool = self.pool.clone();
+        let pool = pool.as_deref().unwrap_or_else(|| Pool::global());
+        let net = Net { plan: &self.plan, packed: &self.packed };
+        let rows = net.plan.first.rows(batch, pool.threads());
+        let parts = [Split::every(energy, rows), Split::every(grad, rows * width)];
+        pool.run_split(&mut self.works, batch.div_ceil(rows), parts, |w, i, [energy, grad]| {
+            let mut b = w.block(&net.plan.first, energy.len(), rows);
+            net.slope(&mut b, &x[i * rows * width..][..grad.len()], energy, grad);
+        });
+    }
+
+    /// `∇ₓ⟨v, ∇ₓE⟩` for each row; `x`, `v`, `out` are `(B, D)`.
+    pub fn hvp(&mut self, x: &[f32], v: &[f32], out: &mut [f32]) {
+        let (width, batch) = (self.plan.width(), self.batch(x));
+        assert_eq!((v.len(), out.len()), (x.len(), x.len()), "hvp");
+        let pool = self.pool.clone();
+        let pool = pool.as_deref().unwrap_or_else(|| Pool::global());
+        let net = Net { plan: &self.plan, packed: &self.packed };
+        let (p, k) = (&net.plan.second, net.plan.kernels);
+        let rows = p.rows(batch, pool.threads());
+        let parts = [Split::every(out, rows * width)];
+        pool.run_split(&mut self.works, batch.div_ceil(rows), parts, |w, i, [out]| {
+            let mut b = w.block(p, out.len() / width, rows);
+            for (s, from) in [x, v].into_iter().enumerate() {
+                let part = &from[i * rows * width..][..out.len()];
+                k.rows_in(part, width, b.stride, b.arena, p.input[s] * b.stride);
+            }
+            net.forward(p, &mut b);
+            net.seed(p, &mut b, 1, |_, _| 1.0);
+            net.backward(p, &mut b, true);
+            k.rows_out(b.arena, p.input_grad[0] * b.stride, width, b.stride, out);
+        });
+    }
+
+    /// `∇_θ Σ w_bt·E_t(x_b)` into `grad` (flat). `weights` sees the terms `(B, T)` of this pass and
+    /// returns as many numbers; `terms` receives them.
+    ///
+    /// # Errors
+    /// What `weights` returns.
+    pub fn grad_theta<E>(
+        &mut self,
+        x: &[f32],
+        terms: &mut [f32],
+        weights: impl FnOnce(&[f32]) -> Result<Vec<f32>, E>,
+        grad: &mut [f32],
+    ) -> Result<(), E> {
+        let (width, count, batch) = (self.plan.width(), self.plan.term_count(), self.batch(x));
+        assert_eq!((terms.len(), grad.len()), (batch * count, self.plan.param_count()), "grad_theta");
+        let once = batch <= KEPT_ROWS;
+        if once {
+            self.keep(false, x, None, terms);
+        } else {
+            self.terms(x, terms);
+        }
+        let w = weights(terms)?;
+        assert_eq!(w.len(), terms.len(), "one weight a term");
+        for start in (0..batch).step_by(KEPT_ROWS) {
+            let end = (start + KEPT_ROWS).min(batch);
+            if !once {
+                let (x, t) = (&x[start * width..end * width], &mut terms[start * count..end * count]);
+                self.keep(false, x, None, t);
+            }
+            self.unwind(false, end - start, Some(&w[start * count..end * count]));
+            self.weight_gradient(false, end - start, start > 0, grad);
+        }
+        if batch == 0 {
+            grad.fill(0.0);
+        }
+        Ok(())
+    }
+
+    /// `∇_θ Σ_b ⟨v_b, ∇ₓE(x_b)⟩` into `grad` (flat): the tangent of the energies along `v`, then its
+    /// reverse pass. `terms` receives the terms `(B, T)`.
+    pub fn grad_theta_slope(&mut self, x: &[f32], v: &[f32], terms: &mut [f32], grad: &mut [f32]) {
+        let (width, count, batch) = (self.plan.width(), self.plan.term_count(), self.batch(x));
+        assert_eq!(
+            (v.len(), terms.len(), grad.len()),
+            (x.len(), batch * count, self.plan.param_count()),
+            "grad_theta_slope"
+        );
+        for start in (0..batch).step_by(KEPT_ROWS) {
+            let end = (start + KEPT_ROWS).min(batch);
+            let part = start * width..end * width;
+            self.keep(true, &x[part.clone()], Some(&v[part]), &mut terms[start * count..end * count]);
+            self.unwind(true, end - start, None);
+            self.weight_gradient(true, end - start, start > 0, grad);
+        }
+        if batch == 0 {
+            grad.fill(0.0);
+        }
+    }
+
+    fn batch(&self, x: &[f32]) -> usize {
+        assert!(x.len().is_multiple_of(self.plan.width()), "samples must be whole rows");
+        x.len() / self.plan.width()
+    }
+
+    /// Forward pass of up to [`KEPT_ROWS`] rows whose activations stay in `kept`.
+    fn keep(&mut self, dual: bool, x: &[f32], v: Option<&[f32]>, terms: &mut [f32]) {
+        let (width, batch) = (self.plan.width(), self.batch(x));
+        let pool = self.pool.clone();
+        let pool = pool.as_deref().unwrap_or_else(|| Pool::global());
+        let net = Net { plan: &self.plan, packed: &self.packed };
+        let p = if dual { &net.plan.second } else { &net.plan.first };
+        let (k, count) = (net.plan.kernels, net.plan.term_count());
+        let rows = p.rows(batch, pool.threads());
+        let stride = stride_of(rows);
+        let size = p.blocks * stride;
+        let tasks = batch.div_ceil(rows);
+        self.kept.ensure(size * tasks);
+        if self.kept_key != (dual, rows) {
+            self.kept.fill(0.0);
+            self.kept_key = (dual, rows);
+        }
+        let parts = [Split::every(&mut self.kept, size), Split::every(terms, rows * count)];
+        pool.run_split(&mut self.works, tasks, parts, |_, i, [arena, terms]| {
+            let mut b = Block { arena, rows: terms.len() / count, stride };
+            let part = i * rows * width..(i * rows + b.rows) * width;
+            k.rows_in(&x[part.clone()], width, stride, b.arena, p.input[0] * stride);
+            if let Some(v) = v {
+                k.rows_in(&v[part], width, stride, b.arena, p.input[1] * stride);
+            }
+            net.forward(p, &mut b);
+            net.terms(p, &b, terms);
+        });
+    }
+
+    /// Reverse pass of the kept rows, seeded with weights `(B, T)` or, for tangents, with ones.
+    fn unwind(&mut self, dual: bool, batch: usize, weights: Option<&[f32]>) {
+        let pool = self.pool.clone();
+        let pool = pool.as_deref().unwrap_or_else(|| Pool::global());
+        let net = Net { plan: &self.plan, packed: &self.packed };
+        let p = if dual { &net.plan.second } else { &net.plan.first };
+        let count = net.plan.term_count();
+        let rows = p.rows(batch, pool.threads());
+        let stride = stride_of(rows);
+        let parts = [Split::every(&mut self.kept, p.blocks * stride)];
+        pool.run_split(&mut self.works, batch.div_ceil(rows), parts, |_, i, [arena]| {
+            let mut b = Block { arena, rows: rows.min(batch - i * rows), stride };
+            let seed = |r: usize, t: usize| weights.map_or(1.0, |w| w[(i * rows + r) * count + t]);
+            net.seed(p, &mut b, usize::from(dual), seed);
+            net.backward(p, &mut b, false);
+        });
+    }
+
+    /// Sums over the kept rows, each thread on its own part of the parameters, rows in order: the
+    /// result does not depend on how many threads there are.
+    fn weight_gradient(&mut self, dual: bool, batch: usize, add: bool, grad: &mut [f32]) {
+        let pool = self.pool.clone();
+        let pool = pool.as_deref().unwrap_or_else(|| Pool::global());
+        let plan = &*self.plan;
+        let p = if dual { &plan.second } else { &plan.first };
+        let k = plan.kernels;
+        let rows = p.rows(batch, pool.threads());
+        let stride = stride_of(rows);
+        let kept = &*self.kept;
+        let blocks = || kept.chunks_exact(p.blocks * stride).take(batch.div_ceil(rows)).enumerate();
+        let rows_of = |i: usize| rows.min(batch - i * rows);
+        pool.run_split(&mut self.works, plan.tasks.len(), [Split::at(grad, &plan.cuts)], |w, i, [out]| {
+            let task = plan.tasks[i];
+            let l = &plan.graph.linears[task.linear];
+            let Some(at) = p.weights.iter().find(|w| w.linear == task.linear) else { return };
+            if task.bias {
+                let sums = &mut w.scratch[..l.out_blocks() * 16];
+                sums.fill(0.0);
+                if add {
+                    sums[..task.count].copy_from_slice(out);
+                }
+                // A shift has no tangent, so only the values' stream counts.
+                for (i, arena) in blocks() {
+                    k.column_sums(rows_of(i), stride, arena, at.delta[0] * stride, l.out_blocks(), sums);
+                }
+                out.copy_from_slice(&sums[..task.count]);
+                return;
+            }
+            let (padded, n) = (l.in_blocks * 16, l.places.len());
+            let sums = &mut w.scratch[..task.count * padded];
+            sums.fill(0.0);
+            if add {
+                each_weight(l, task.count, |s, o| sums[s] = out[o]);
+            }
+            let streams = if dual { 2 } else { 1 };
+            for s in 0..streams {
+                for (i, arena) in blocks() {
+                    let outer = Outer {
+                        rows: rows_of(i),
+                        stride,
+                        delta: at.delta[s] * stride,
+                        a: at.src[s] * stride,
+                        in_blocks: l.in_blocks,
+                        first: task.first,
+                        count: task.count,
+                    };
+                    k.outer(outer, arena, sums);
+                }
+            }
+            if padded == n {
+                out.copy_from_slice(sums);
+            } else {
+                each_weight(l, task.count, |s, o| out[o] = sums[s]);
+            }
+        });
+    }
+}
+
+/// Pairs of places in padded and in dense rows of a weight matrix.
+fn each_weight(l: &super::program::Linear, rows: usize, mut f: impl FnMut(usize, usize)) {
+    let (padded, n) = (l.in_blocks * 16, l.places.len());
+    for r in 0..rows {
+        for (i, place) in l.places.iter().enumerate() {
+            f(r * padded + place, r * n + i);
+        }
+    }
+}

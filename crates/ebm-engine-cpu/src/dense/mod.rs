@@ -1,0 +1,25 @@
+//! Fused engine for fully connected networks on one processor: all five calls of an energy, whole
+//! Langevin walks, an optimiser pass and nearest neighbours, in f32.
+//!
+//! Blocks of rows go through the whole network while they are in the nearest caches. A row's
+//! result depends on neither the batch, nor the block, nor the number of threads.
+
+mod adam;
+mod engine;
+mod kernels;
+mod nearest;
+mod pack;
+mod pointwise;
+mod program;
+mod walk;
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
+
+pub use adam::{AdamStep, adam_ema};
+pub use engine::{Dense, DensePlan};
+pub use nearest::nearest;
+pub use program::{Slot, Unsupported};
+pub use walk::WalkOut;
