@@ -1,1 +1,28 @@
-//! Checks of energies, transitions and buffers for plugin tests.
+//! Checks of energies, transitions and components for the tests of plugins.
+//!
+//! ```
+//! use ebm_testkit::{check_energy, toy};
+//! use ebm_core::{Batch, Key, candle::{DType, Device}, Chains};
+//!
+//! let e = toy::mlp(3, 8, 2, 7)?;
+//! let x = Key::root(1).normal(&Chains::range(0, 4), &[3], DType::F64, &Device::Cpu)?;
+//! check_energy(&e, &Batch::new(x)?)?; // five calls, batching, order of rows, f32
+//! # Ok::<(), ebm_testkit::Failure>(())
+//! ```
+//!
+//! Checks return a [`Failure`] that names the law, the place and both numbers.
+
+mod component;
+mod difference;
+mod energy;
+mod failure;
+mod law;
+pub mod toy;
+mod transition;
+
+pub use component::{check_component, check_components};
+pub use difference::{relative_gap, theta_difference, x_difference};
+pub use energy::{Checked, check_energy, check_energy_within};
+pub use failure::{Failure, Verdict};
+pub use law::{Moments, check_variance, moments, run};
+pub use transition::check_transition;

@@ -1,0 +1,242 @@
+//! The laws of an energy: five calls against differences, batching, order of rows, number type.
+
+use ebm_core::candle::{D, DType, Tensor};
+use ebm_core::{Batch, Chains, EnergyFn, Exactness, Key, Result};
+
+use crate::difference::{relative_gap, relative_gap_all, theta_difference, x_difference};
+use crate::{Failure, Verdict};
+
+/// Largest relative deviations that a check of an energy found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Checked {
+    /// ∇ₓE against differences of E.
+    pub slope: f64,
+    /// ∇_θ Σ wE against differences of it.
+    pub grad_theta: f64,
+    /// The mixed derivative against differences of ⟨v, ∇ₓE⟩ in θ.
+    pub grad_theta_slope: f64,
+    /// The Hessian-vector product against differences of ⟨v, ∇ₓE⟩ in x.
+    pub hvp: f64,
+    /// Rows alone or in another order against the batch.
+    pub batching: f64,
+}
+
+/// Checks all five calls of `e` at `at` (both in f64) against central differences, to 1e−6 relative:
+/// the truncation error of step 1e−4 on functions of unit scale is 1e−8, rounding 1e−11. For
+/// energies that take tangents by differences themselves, to 1e−4.
+///
+/// Also: a batch equals its rows one by one, rows may be permuted, an empty set of gradients is
+/// returned for zero weights' parts, and the energy has `T` columns.
+///
+/// # Errors
+/// Names the first law that fails.
+pub fn check_energy(e: &dyn EnergyFn, at: &Batch) -> Verdict<Checked> {
+    let tolerance = if e.spec().exactness == Exactness::Exact { 1e-6 } else { 1e-4 };
+    check_energy_within(e, at, 1e-4, tolerance)
+}
+
+/// The same with difference step `h` and relative `tolerance`.
+///
+/// # Errors
+/// Names the first law that fails.
+pub fn check_energy_within(e: &dyn EnergyFn, at: &Batch, h: f64, tolerance: f64) -> Verdict<Checked> {
+    Failure::unless(at.dtype() == DType::F64, || format!("check_energy needs f64 samples, found {:?}", at.dtype()))?;
+    let spec = e.spec();
+    let terms = e.terms(at)?;
+    let want = [at.len(), spec.terms.len()];
+    Failure::unless(terms.dims() == want, || {
+        format!("terms: found shape {:?}, expected {want:?} (rows, terms)", terms.dims())
+    })?;
+    let found = Checked {
+        slope: slope(e, at, h)?,
+        grad_theta: grad_theta(e, at, h)?,
+        grad_theta_slope: grad_theta_slope(e, at, h)?,
+        hvp: hvp(e, at, h)?,
+        batching: batching(e, at)?,
+    };
+    for (law, gap) in [
+        ("slope against differences of the energy", found.slope),
+        ("grad_theta against differences of the weighted energy", found.grad_theta),
+        ("grad_theta_slope against differences of the directional slope", found.grad_theta_slope),
+        ("hvp against differences of the directional slope", found.hvp),
+    ] {
+        Failure::unless(gap <= tolerance, || {
+            format!("{law}: relative deviation {gap:.3e}, allowed {tolerance:.0e}")
+        })?;
+    }
+    // Rows are independent: only the order of sums inside a row may differ.
+    Failure::unless(found.batching <= 1e-11, || {
+        format!("rows alone or permuted deviate from the batch by {:.3e}, allowed 1e-11", found.batching)
+    })?;
+    Ok(found)
+}
+
+fn number(t: &Tensor) -> Result<f64> {
+    Ok(t.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?)
+}
+
+/// A fixed direction like the samples, and weights like the terms.
+fn direction(at: &Batch) -> Result<Tensor> {
+    Key::root(41).normal(&Chains::range(0, at.len()), at.sample_shape(), at.dtype(), at.device())
+}
+
+fn slope(e: &dyn EnergyFn, at: &Batch, h: f64) -> Verdict<f64> {
+    let s = e.slope(at)?;
+    Failure::unless(s.energy.dims() == [at.len()] && s.grad.dims() == at.x.dims(), || {
+        format!("slope: found shapes {:?} and {:?}", s.energy.dims(), s.grad.dims())
+    })?;
+    let energy = e.energy(at)?;
+    let same = relative_gap(&s.energy, &energy)?;
+    Failure::unless(same <= 1e-11, || format!("energies of slope and terms differ by {same:.3e} relative"))?;
+    let d = x_difference(&at.x, h, |x| number(&e.energy(&at.with_x(x.clone()))?))?;
+    Ok(relative_gap(&s.grad, &d)?)
+}
+
+/// Weights that look at the terms, so that a call which ignores them is found out.
+fn weight(terms: &Tensor) -> Result<Tensor> {
+    let (b, t) = terms.dims2()?;
+    let fixed = Key::root(43).normal(&Chains::range(0, b), &[t], terms.dtype(), terms.device())?;
+    Ok((fixed + terms.affine(0.3, 0.0)?)?)
+}
+
+fn grad_theta(e: &dyn EnergyFn, at: &Batch, h: f64) -> Verdict<f64> {
+    let got = e.grad_theta(at, &weight)?;
+    let terms = e.terms(at)?;
+    let same = relative_gap(&got.terms, &terms)?;
+    Failure::unless(same <= 1e-11, || format!("terms of grad_theta and terms() differ by {same:.3e}"))?;
+    // The weights are constants of the gradient: fixed at the terms of this point.
+    let w = weight(&terms)?;
+    let d = theta_difference(e, h, || number(&(e.terms(at)? * &w)?))?;
+    Ok(relative_gap_all(&got.grads, &d)?.0)
+}
+
+fn along(e: &dyn EnergyFn, at: &Batch, v: &Tensor) -> Result<f64> {
+    number(&(e.slope(at)?.grad * v)?)
+}
+
+fn grad_theta_slope(e: &dyn EnergyFn, at: &Batch, h: f64) -> Verdict<f64> {
+    let v = direction(at)?;
+    let got = e.grad_theta_slope(at, &v)?;
+    let d = theta_difference(e, h, || along(e, at, &v))?;
+    Ok(relative_gap_all(&got.grads, &d)?.0)
+}
+
+fn hvp(e: &dyn EnergyFn, at: &Batch, h: f64) -> Verdict<f64> {
+    let v = direction(at)?;
+    let got = e.hvp(at, &v)?;
+    Failure::unless(got.dims() == at.x.dims(), || format!("hvp: found shape {:?}", got.dims()))?;
+    let d = x_difference(&at.x, h, |x| along(e, &at.with_x(x.clone()), &v))?;
+    Ok(relative_gap(&got, &d)?)
+}
+
+fn batching(e: &dyn EnergyFn, at: &Batch) -> Verdict<f64> {
+    let v = direction(at)?;
+    let whole = (e.terms(at)?, e.slope(at)?.grad, e.hvp(at, &v)?);
+    let mut worst = 0f64;
+    let rows: Vec<usize> = (0..at.len()).rev().collect();
+    for &r in &rows {
+        let (one, v) = (at.narrow(r, 1)?, v.narrow(0, r, 1)?);
+        let parts = [
+            (e.terms(&one)?, whole.0.narrow(0, r, 1)?),
+            (e.slope(&one)?.grad, whole.1.narrow(0, r, 1)?),
+            (e.hvp(&one, &v)?, whole.2.narrow(0, r, 1)?),
+        ];
+        for (alone, together) in parts {
+            worst = worst.max(relative_gap(&alone, &together)?);
+        }
+    }
+    let index: Vec<u32> = rows.iter().map(|r| *r as u32).collect();
+    let index = Tensor::new(index.as_slice(), at.device())?;
+    let turned = at
+        .with_x(at.x.index_select(&index, 0)?)
+        .with_cond(at.cond.as_ref().map(|c| c.index_select(&index, 0)).transpose()?);
+    worst = worst.max(relative_gap(&e.energy(&turned)?, &whole.0.sum(D::Minus1)?.index_select(&index, 0)?)?);
+    worst = worst.max(relative_gap(&e.slope(&turned)?.grad, &whole.1.index_select(&index, 0)?)?);
+    // A batch of all rows must sum the gradients of its parts.
+    let ones = |t: &Tensor| -> Result<Tensor> { Ok(t.ones_like()?) };
+    let together = e.grad_theta(at, &ones)?;
+    let half = at.len() / 2;
+    if half > 0 {
+        let mut sum = e.grad_theta(&at.narrow(0, half)?, &ones)?;
+        sum.accumulate(&e.grad_theta(&at.narrow(half, at.len() - half)?, &ones)?.grads, 1.0)?;
+        worst = worst.max(relative_gap_all(&sum.grads, &together.grads)?.0);
+    }
+    Ok(worst)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_core::candle::Device;
+    use ebm_core::{EnergySpec, ParamSet, Slope, ThetaGrad, WeightFn};
+
+    use super::*;
+    use crate::toy;
+
+    fn batch(d: usize) -> Batch {
+        let x = Key::root(5).normal(&Chains::range(0, 4), &[d], DType::F64, &Device::Cpu).unwrap();
+        Batch::new(x).unwrap()
+    }
+
+    #[test]
+    fn toys_pass() {
+        check_energy(&toy::bowl(3, 1.7).unwrap(), &batch(3)).unwrap();
+        check_energy(&toy::mlp(3, 6, 2, 1).unwrap(), &batch(3)).unwrap();
+    }
+
+    /// A wrapper with one broken call.
+    struct Broken<E> {
+        inner: E,
+        what: &'static str,
+    }
+
+    impl<E: EnergyFn> EnergyFn for Broken<E> {
+        fn spec(&self) -> &EnergySpec {
+            self.inner.spec()
+        }
+        fn params(&self) -> &ParamSet {
+            self.inner.params()
+        }
+        fn terms(&self, at: &Batch) -> Result<Tensor> {
+            let t = self.inner.terms(at)?;
+            // Subtracting the batch mean: the classical leak between rows.
+            if self.what == "rows" { Ok(t.broadcast_sub(&t.mean_keepdim(0)?)?) } else { Ok(t) }
+        }
+        fn slope(&self, at: &Batch) -> Result<Slope> {
+            let mut s = self.inner.slope(at)?;
+            if self.what == "slope" {
+                s.grad = s.grad.affine(1.001, 0.0)?;
+            }
+            if self.what == "rows" {
+                s.energy = self.energy(at)?;
+            }
+            Ok(s)
+        }
+        fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
+            let mut g = self.inner.grad_theta(at, w)?;
+            if self.what == "grad_theta" {
+                g.grads.remove("first.bias");
+            }
+            Ok(g)
+        }
+        fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
+            let v = if self.what == "grad_theta_slope" { v.neg()? } else { v.clone() };
+            self.inner.grad_theta_slope(at, &v)
+        }
+        fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor> {
+            let h = self.inner.hvp(at, v)?;
+            if self.what == "hvp" { Ok((h * f64::NAN)?) } else { Ok(h) }
+        }
+    }
+
+    #[test]
+    fn each_broken_call_is_named() {
+        for what in ["slope", "grad_theta", "grad_theta_slope", "hvp"] {
+            let e = Broken { inner: toy::mlp(3, 5, 2, 2).unwrap(), what };
+            let text = check_energy(&e, &batch(3)).unwrap_err().to_string();
+            assert!(text.starts_with(&format!("{what} ")), "{what}: {text}");
+        }
+        let e = Broken { inner: toy::bowl(3, 1.0).unwrap(), what: "rows" };
+        assert!(check_energy(&e, &batch(3)).is_err());
+    }
+}
