@@ -1,0 +1,100 @@
+//! Checks that the parts of a plan can give each other what they need, before the run starts.
+
+use ebm_core::{Condition, Error, Exactness, Result, Sensitivity};
+
+use crate::plan::Plan;
+
+/// # Errors
+/// The first pair of parts that do not fit, naming both.
+pub(crate) fn check(plan: &Plan) -> Result<()> {
+    shape(plan)?;
+    condition(plan)?;
+    objective(plan)?;
+    replay(plan)
+}
+
+fn energy_name(plan: &Plan) -> String {
+    let kind = plan.tree.pointer("/energy/kind").and_then(|k| k.as_str()).unwrap_or("energy");
+    format!("energy `{kind}`")
+}
+
+fn shape(plan: &Plan) -> Result<()> {
+    let (want, found) = (&plan.energy.spec().sample_shape, plan.data.sample_shape());
+    if want != found {
+        return Err(Error::shape(
+            energy_name(plan),
+            found,
+            format!("{want:?} for one sample"),
+            format!("that is the shape of {}; change the energy's or the data's shape", plan.data.name()),
+        ));
+    }
+    Ok(())
+}
+
+fn condition(plan: &Plan) -> Result<()> {
+    let given = plan.data.condition();
+    let (want, optional) = match plan.energy.spec().condition {
+        Condition::None => return Ok(()),
+        Condition::Optional(n) => (n, true),
+        Condition::Required(n) => (n, false),
+    };
+    if given == want || (optional && given == 0) {
+        return Ok(());
+    }
+    Err(Error::capability(
+        energy_name(plan),
+        format!("a condition of length {want}"),
+        format!("data {} (its condition has length {given})", plan.data.name()),
+        "use labelled data, set the energy's label length, or wrap the energy in `conditioned`",
+    ))
+}
+
+fn objective(plan: &Plan) -> Result<()> {
+    let needs = &plan.needs;
+    let who = || format!("objective `{}`", plan.objective.name());
+    if needs.exact && plan.energy.spec().exactness != Exactness::Exact {
+        return Err(Error::capability(
+            who(),
+            "exact second derivatives",
+            energy_name(plan),
+            "its tangent calls are central differences; write the energy with `Forward`, or use an objective without a KL or score term",
+        ));
+    }
+    if needs.trail > 0 && plan.sampler.sensitivity() == Sensitivity::None {
+        return Err(Error::capability(
+            who(),
+            format!("how the last {} steps depend on the parameters", needs.trail),
+            format!("sampler `{}`", plan.sampler.name()),
+            "use a sampler of gradient steps such as `langevin`, or switch the KL term off",
+        ));
+    }
+    if needs.trail > 0 && plan.sampler.steps() < needs.trail {
+        return Err(Error::capability(
+            who(),
+            format!("a trail of {} steps", needs.trail),
+            format!("sampler `{}` of {} steps", plan.sampler.name(), plan.sampler.steps()),
+            "lower the trail or raise the number of steps",
+        ));
+    }
+    if needs.bank > 0 && plan.config.replay.is_none() {
+        return Err(Error::capability(
+            who(),
+            format!("{} earlier samples for its entropy term", needs.bank),
+            "this run, which has no replay buffer",
+            "add a [replay] section, or remove the entropy",
+        ));
+    }
+    Ok(())
+}
+
+fn replay(plan: &Plan) -> Result<()> {
+    if plan.needs.samples && plan.from_replay() && plan.config.replay.is_none() {
+        return Err(Error::capability(
+            "chains.from = \"replay\"",
+            "a replay buffer",
+            "this run, which has none",
+            "add a [replay] section, or set chains.from to \"data\" or \"fresh\"",
+        ));
+    }
+    Ok(())
+}

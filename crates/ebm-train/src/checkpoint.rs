@@ -1,0 +1,342 @@
+//! Checkpoints: folders that hold the whole state, with a digest of every file.
+//!
+//! `step-00001000/` has `state.safetensors` (`params.*`, `average.*`, `optimiser.*`, `sampler.*`),
+//! `replay.safetensors`, `state.json` (numbers, digests, versions) and `config.toml`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ebm_core::candle::{Device, Tensor};
+use ebm_core::{Error, OptimiserState, Result, catalogue};
+use serde::{Deserialize, Serialize};
+
+use crate::config::tree_of;
+use crate::digest::{self, config_digest, sha256};
+use crate::disk::{Disk, Files, write_folder};
+use crate::plan::Plan;
+use crate::state::TrainState;
+
+/// Format number of checkpoints.
+pub const FORMAT: u32 = 1;
+
+const STATE: &str = "state.safetensors";
+const REPLAY: &str = "replay.safetensors";
+const MANIFEST: &str = "state.json";
+const CONFIG: &str = "config.toml";
+
+/// What `state.json` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Format number of the checkpoint.
+    pub format: u32,
+    /// Updates so far.
+    pub step: u64,
+    /// Steps tried so far.
+    pub attempts: u64,
+    /// Epoch of the next data batch.
+    pub epoch: u64,
+    /// Index of the next data batch.
+    pub cursor: usize,
+    /// Updates of the optimiser.
+    pub optimiser_step: u64,
+    /// Factor of the learning rate set by policies.
+    pub rate_factor: f64,
+    /// Name and memory of each policy.
+    pub policies: Vec<(String, serde_json::Value)>,
+    /// Whether there is a moving average.
+    pub average: bool,
+    /// Shape of one sample.
+    pub sample_shape: Vec<usize>,
+    /// Length of the condition; 0 for none.
+    pub condition: usize,
+    /// Range of sample values, if bounded.
+    pub range: Option<(f64, f64)>,
+    /// Folder from which relative paths of the configuration count.
+    pub base: PathBuf,
+    /// Digest of the settings that a continuation must share.
+    pub config_digest: String,
+    /// Crates that brought plugins, with versions.
+    pub crates: BTreeMap<String, String>,
+    /// SHA-256 of each file.
+    pub files: BTreeMap<String, String>,
+}
+
+/// The manifest with its own digest, so that a changed number is noticed.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    digest: String,
+    manifest: serde_json::Value,
+}
+
+/// A checkpoint that was read and found whole.
+pub struct Contents {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its numbers.
+    pub manifest: Manifest,
+    /// Its configuration's text.
+    pub config: String,
+    /// Tensors of `state.safetensors`, on the CPU.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Tensors of the buffer, on the CPU.
+    pub replay: Option<BTreeMap<String, Tensor>>,
+}
+
+impl Contents {
+    /// Tensors under `prefix.`, without it.
+    pub fn part(&self, prefix: &str) -> BTreeMap<String, Tensor> {
+        let strip = |name: &str| name.strip_prefix(prefix)?.strip_prefix('.').map(str::to_string);
+        self.tensors.iter().filter_map(|(k, v)| Some((strip(k)?, v.clone()))).collect()
+    }
+}
+
+/// The crates that brought plugins, with versions.
+pub fn versions() -> BTreeMap<String, String> {
+    catalogue::components().into_iter().map(|c| (c.origin.to_string(), c.version.to_string())).collect()
+}
+
+/// The folder of a checkpoint of `step` below `folder`.
+pub fn folder_of(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("step-{step:08}"))
+}
+
+/// Writes the state as a checkpoint below `folder` and returns its path.
+///
+/// # Errors
+/// If it cannot be written; older checkpoints stay as they are.
+pub fn save(plan: &Plan, state: &TrainState, folder: &Path) -> Result<PathBuf> {
+    save_on(&Files, plan, state, folder)
+}
+
+pub(crate) fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, folder: &Path) -> Result<PathBuf> {
+    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+    for name in state.params.names() {
+        if let Some(t) = state.params.get(name) {
+            tensors.insert(format!("params.{name}"), t.clone());
+        }
+    }
+    let mut add = |prefix: &str, part: &BTreeMap<String, Tensor>| {
+        tensors.extend(part.iter().map(|(k, v)| (format!("{prefix}.{k}"), v.clone())));
+    };
+    state.average.iter().for_each(|a| add("average", a));
+    add("optimiser", &state.optimiser.tensors);
+    add("sampler", &state.sampler);
+
+    let mut files = vec![(STATE, bytes(&tensors)?), (CONFIG, plan.text.clone().into_bytes())];
+    if let Some(replay) = &state.replay {
+        files.push((REPLAY, bytes(&replay.save()?)?));
+    }
+    let manifest = Manifest {
+        format: FORMAT,
+        step: state.step,
+        attempts: state.attempts,
+        epoch: state.epoch,
+        cursor: state.cursor,
+        optimiser_step: state.optimiser.step,
+        rate_factor: state.rate_factor,
+        policies: plan.policies.iter().map(|p| p.name()).zip(state.policies.iter().cloned()).collect(),
+        average: state.average.is_some(),
+        sample_shape: plan.data.sample_shape().to_vec(),
+        condition: plan.data.condition(),
+        range: plan.data.range(),
+        base: std::path::absolute(&plan.base).unwrap_or_else(|_| plan.base.clone()),
+        config_digest: config_digest(&plan.tree),
+        crates: versions(),
+        files: files.iter().map(|(name, b)| ((*name).to_string(), sha256(b))).collect(),
+    };
+    let path = folder_of(folder, state.step);
+    let json = |e: serde_json::Error| Error::plugin("checkpoint", e);
+    let manifest = serde_json::to_value(&manifest).map_err(json)?;
+    let sealed = Sealed { digest: seal(&manifest), manifest };
+    files.push((MANIFEST, serde_json::to_vec_pretty(&sealed).map_err(json)?));
+    write_folder(disk, &path, &files)?;
+    Ok(path)
+}
+
+fn seal(manifest: &serde_json::Value) -> String {
+    sha256(digest::sorted(manifest).to_string().as_bytes())
+}
+
+/// Tensors as the bytes of a safetensors file.
+fn bytes(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
+    safetensors::serialize(tensors.iter().map(|(k, v)| (k.as_str(), v)), None)
+        .map_err(|e| Error::plugin("checkpoint", e))
+}
+
+/// Steps and folders of the checkpoints below `folder`, oldest first; empty if there are none.
+pub fn list(folder: &Path) -> Vec<(u64, PathBuf)> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut all: Vec<(u64, PathBuf)> = entries
+        .filter_map(|e| {
+            let path = e.ok()?.path();
+            let step = path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
+            path.is_dir().then_some((step, path))
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// Reads a checkpoint and checks every file against its digest.
+///
+/// # Errors
+/// [`Error::Data`] with the file and what is wrong with it.
+pub fn read(path: &Path) -> Result<Contents> {
+    let manifest = manifest(path)?;
+    let mut whole: HashMap<&str, Vec<u8>> = HashMap::new();
+    for (name, want) in &manifest.files {
+        let file = path.join(name);
+        let found = fs::read(&file)
+            .map_err(|e| Error::data(&file, format!("cannot be read ({e}); the checkpoint is incomplete")))?;
+        let digest = sha256(&found);
+        if digest != *want {
+            return Err(Error::data(
+                &file,
+                format!(
+                    "is damaged: SHA-256 of its {} bytes is {}…, expected {}…",
+                    found.len(),
+                    &digest[..12],
+                    want.get(..12).unwrap_or(want)
+                ),
+            ));
+        }
+        whole.insert(name.as_str(), found);
+    }
+    let tensors = |name: &str| -> Result<Option<BTreeMap<String, Tensor>>> {
+        let Some(bytes) = whole.get(name) else { return Ok(None) };
+        let all = ebm_core::candle::safetensors::load_buffer(bytes, &Device::Cpu)
+            .map_err(|e| Error::data(path.join(name), format!("is not a safetensors file: {e}")))?;
+        Ok(Some(all.into_iter().collect()))
+    };
+    let missing = |name: &str| Error::data(path.join(name), "is not listed in state.json");
+    let config = whole.get(CONFIG).ok_or_else(|| missing(CONFIG))?;
+    let config = String::from_utf8(config.clone())
+        .map_err(|_| Error::data(path.join(CONFIG), "is not UTF-8 text"))?;
+    let state = tensors(STATE)?.ok_or_else(|| missing(STATE))?;
+    let replay = tensors(REPLAY)?;
+    Ok(Contents { path: path.to_path_buf(), manifest, config, tensors: state, replay })
+}
+
+/// Reads `state.json` alone.
+///
+/// # Errors
+/// [`Error::Data`] if it is missing, damaged, or of another format.
+pub fn manifest(path: &Path) -> Result<Manifest> {
+    let file = path.join(MANIFEST);
+    let text = fs::read(&file)
+        .map_err(|e| Error::data(&file, format!("cannot be read ({e}); the checkpoint is incomplete")))?;
+    let sealed: Sealed = serde_json::from_slice(&text)
+        .map_err(|e| Error::data(&file, format!("is damaged: not the expected JSON: {e}")))?;
+    if seal(&sealed.manifest) != sealed.digest {
+        return Err(Error::data(&file, "is damaged: its digest does not fit its contents"));
+    }
+    match sealed.manifest.get("format").and_then(serde_json::Value::as_u64) {
+        Some(f) if f == u64::from(FORMAT) => {}
+        f => {
+            let found = f.map_or("none".to_string(), |f| f.to_string());
+            return Err(Error::data(
+                &file,
+                format!("has format {found}, but this version reads format {FORMAT}; use the version that wrote it"),
+            ));
+        }
+    }
+    serde_json::from_value(sealed.manifest).map_err(|e| Error::data(&file, format!("is damaged: {e}")))
+}
+
+/// The newest whole checkpoint below `folder`, and what is wrong with newer ones.
+pub struct Newest {
+    /// The checkpoint.
+    pub contents: Contents,
+    /// Newer checkpoints that are damaged, with the reason.
+    pub damaged: Vec<(PathBuf, String)>,
+}
+
+/// Finds the newest whole checkpoint below `folder`.
+///
+/// # Errors
+/// If there is none; the message has the reason for each that was refused.
+pub fn newest(folder: &Path) -> Result<Newest> {
+    let mut damaged = Vec::new();
+    for (_, path) in list(folder).into_iter().rev() {
+        match read(&path) {
+            Ok(contents) => return Ok(Newest { contents, damaged }),
+            Err(e) => {
+                tracing::warn!(checkpoint = %path.display(), "refused: {e}");
+                damaged.push((path, e.to_string()));
+            }
+        }
+    }
+    let reasons: String = damaged.iter().map(|(_, why)| format!("; {why}")).collect();
+    Err(Error::data(folder, format!("holds no whole checkpoint{reasons}")))
+}
+
+/// The state of a checkpoint, written into the plan's energy.
+///
+/// # Errors
+/// If the checkpoint belongs to another configuration (naming the settings) or to another network.
+pub fn restore(plan: &Plan, contents: &Contents) -> Result<TrainState> {
+    let m = &contents.manifest;
+    if m.config_digest != config_digest(&plan.tree) {
+        let all = digest::essential_differences(&tree_of(&contents.config)?, &plan.tree);
+        let all = if all.is_empty() { "settings differ".to_string() } else { all.join("; ") };
+        return Err(Error::config(
+            "configuration",
+            format!(
+                "does not fit the checkpoint {}: {all}. Only steps, names, devices, observers, policies and [generate] may change in a continuation",
+                contents.path.display()
+            ),
+        ));
+    }
+    let here = |t: BTreeMap<String, Tensor>| -> Result<BTreeMap<String, Tensor>> {
+        t.into_iter().map(|(k, v)| Ok((k, v.to_device(&plan.device)?))).collect()
+    };
+    let params = plan.energy.params().clone();
+    params.restore(&here(contents.part("params"))?)?;
+    let average = m.average.then(|| here(contents.part("average"))).transpose()?;
+    let mut replay = plan.empty_replay()?;
+    match (&mut replay, &contents.replay) {
+        (Some(buffer), Some(saved)) => buffer.load(saved)?,
+        (None, None) => {}
+        (Some(_), None) => {
+            return Err(Error::data(&contents.path, "has no replay buffer, but the run has one"));
+        }
+        (None, Some(_)) => {
+            return Err(Error::data(&contents.path, "has a replay buffer, but the run has none"));
+        }
+    }
+    let remembered = |i: usize, name: &str| {
+        // Policies may change in a continuation; one that stands at another place or is new starts afresh.
+        m.policies.get(i).filter(|(n, _)| n == name).map_or(serde_json::Value::Null, |(_, v)| v.clone())
+    };
+    Ok(TrainState {
+        step: m.step,
+        attempts: m.attempts,
+        epoch: m.epoch,
+        cursor: m.cursor,
+        params,
+        average,
+        optimiser: OptimiserState { step: m.optimiser_step, tensors: here(contents.part("optimiser"))? },
+        replay,
+        sampler: here(contents.part("sampler"))?,
+        policies: plan.policies.iter().enumerate().map(|(i, p)| remembered(i, &p.name())).collect(),
+        rate_factor: m.rate_factor,
+    })
+}
+
+/// Removes all but the newest `last` checkpoints and those whose step is a multiple of `every` (0: none).
+///
+/// # Errors
+/// If a folder cannot be removed.
+pub fn prune(folder: &Path, last: usize, every: u64) -> Result<()> {
+    let all = list(folder);
+    let spare = all.len().saturating_sub(last.max(1));
+    for (step, path) in &all[..spare] {
+        if every == 0 || step % every != 0 {
+            fs::remove_dir_all(path).map_err(|e| Error::io(path, e))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! Writes files so that a crash or a full disk never leaves half of one in place of a whole one.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use ebm_core::{Error, Result};
+
+/// How bytes reach a file. Tests put a full disk here.
+pub(crate) trait Disk {
+    /// Creates `path` with these bytes and waits until they are on the medium.
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// The file system.
+pub(crate) struct Files;
+
+impl Disk for Files {
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+}
+
+/// Writes a folder of files beside `path` and renames it into place; an older folder of that name is replaced.
+pub(crate) fn write_folder(disk: &dyn Disk, path: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let parent = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+    let partial = parent.join(format!(".{name}.partial"));
+    let old = parent.join(format!(".{name}.old"));
+    for rest in [&partial, &old] {
+        if rest.exists() {
+            fs::remove_dir_all(rest).map_err(|e| Error::io(rest, e))?;
+        }
+    }
+    let written = (|| {
+        fs::create_dir(&partial).map_err(|e| Error::io(&partial, e))?;
+        for (file, bytes) in files {
+            disk.write(&partial.join(file), bytes).map_err(|e| Error::io(path.join(file), e))?;
+        }
+        sync_folder(&partial)
+    })();
+    if let Err(e) = written {
+        // Best effort: what is left is hidden and removed by the next attempt.
+        let _ = fs::remove_dir_all(&partial);
+        return Err(e);
+    }
+    if path.exists() {
+        fs::rename(path, &old).map_err(|e| Error::io(path, e))?;
+    }
+    fs::rename(&partial, path).map_err(|e| Error::io(path, e))?;
+    if old.exists() {
+        fs::remove_dir_all(&old).map_err(|e| Error::io(&old, e))?;
+    }
+    sync_folder(parent)
+}
+
+/// Replaces one file as a whole.
+pub(crate) fn write_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = std::path::PathBuf::from(partial);
+    disk.write(&partial, bytes).map_err(|e| Error::io(path, e))?;
+    fs::rename(&partial, path).map_err(|e| Error::io(path, e))
+}
+
+/// Waits until the names in a folder are on the medium.
+fn sync_folder(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io(path, e))?;
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}

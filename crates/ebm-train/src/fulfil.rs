@@ -1,0 +1,288 @@
+//! Fulfils demands: merges those that can share a pass and adds up their gradients.
+//!
+//! Demands are linear in their gradients, so those on the same batch add their weights, and
+//! different batches of one shape are laid end to end in one call.
+
+use std::collections::BTreeMap;
+
+use ebm_core::candle::Tensor;
+use ebm_core::{Batch, Demand, EnergyFn, Error, Result, ThetaGrad, ValueFn, What, WeightFn};
+
+use crate::numbers::same;
+
+/// Gradients of all demands together, and what the passes showed.
+pub struct Fulfilled {
+    /// Sum of the gradients by parameter.
+    pub grads: BTreeMap<String, Tensor>,
+    /// Terms `(B, T)` by the name of the batch (`data`, `samples`).
+    pub terms: BTreeMap<&'static str, Tensor>,
+    /// Values of the loss terms of energy demands, by label.
+    pub values: BTreeMap<&'static str, f64>,
+}
+
+/// One `Energy` demand's functions.
+type Functions<'d> = (&'static str, &'d WeightFn<'static>, &'d ValueFn);
+
+/// Energy demands on one batch.
+struct Group<'d> {
+    rows: &'static str,
+    at: &'d Batch,
+    demands: Vec<Functions<'d>>,
+}
+
+/// Whether two batches are the same rows under the same condition.
+fn same_batch(a: &Batch, b: &Batch) -> bool {
+    same(&a.x, &b.x)
+        && match (&a.cond, &b.cond) {
+            (None, None) => true,
+            (Some(a), Some(b)) => same(a, b),
+            _ => false,
+        }
+}
+
+/// Whether two batches can be laid end to end.
+fn fit(a: &Batch, b: &Batch) -> bool {
+    a.sample_shape() == b.sample_shape()
+        && a.dtype() == b.dtype()
+        && a.cond.as_ref().map(|c| &c.dims()[1..]) == b.cond.as_ref().map(|c| &c.dims()[1..])
+}
+
+/// Splits `all` into runs of batches that can be laid end to end, each non-empty.
+fn alike<'g, T>(all: &'g [T], at: impl Fn(&T) -> &Batch) -> Vec<Vec<&'g T>> {
+    let mut sets: Vec<Vec<&T>> = Vec::new();
+    for item in all.iter().filter(|i| !at(i).is_empty()) {
+        match sets.iter_mut().find(|s| fit(at(s[0]), at(item))) {
+            Some(set) => set.push(item),
+            None => sets.push(vec![item]),
+        }
+    }
+    sets
+}
+
+/// One batch from several; no copy if there is only one.
+fn joined(parts: &[&Batch]) -> Result<Batch> {
+    match parts {
+        [one] => Ok((*one).clone()),
+        many => Batch::cat(many),
+    }
+}
+
+/// Fulfils `demands` on `energy`.
+///
+/// # Errors
+/// If the energy fails, or a weight has another shape than the terms (the message names the loss term).
+pub fn fulfil<'d>(
+    energy: &dyn EnergyFn,
+    demands: impl IntoIterator<Item = &'d Demand>,
+) -> Result<Fulfilled> {
+    let mut groups: Vec<Group<'d>> = Vec::new();
+    let mut slopes: Vec<(&'d Batch, Tensor)> = Vec::new();
+    for Demand { label, what } in demands {
+        match what {
+            What::Energy { rows, at, weight, value } => {
+                let demand: Functions<'d> = (label, &**weight, &**value);
+                match groups.iter_mut().find(|g| g.rows == *rows && same_batch(g.at, at)) {
+                    Some(g) => g.demands.push(demand),
+                    None => groups.push(Group { rows, at, demands: vec![demand] }),
+                }
+            }
+            What::Slope { at, v } => {
+                if v.dims() != at.x.dims() {
+                    let want = format!("{:?} like the samples", at.x.dims());
+                    let hint = "give one direction for each sample";
+                    return Err(Error::shape(format!("direction of `{label}`"), v.dims(), want, hint));
+                }
+                match slopes.iter_mut().find(|(b, _)| same_batch(b, at)) {
+                    Some((_, sum)) => *sum = (&*sum + v)?,
+                    None => slopes.push((at, v.clone())),
+                }
+            }
+        }
+    }
+    let mut out = Fulfilled { grads: BTreeMap::new(), terms: BTreeMap::new(), values: BTreeMap::new() };
+    let mut total: Option<ThetaGrad> = None;
+    for set in alike(&groups, |g| g.at) {
+        let pass = energies(energy, &set, &mut out)?;
+        add(&mut total, pass)?;
+    }
+    for set in alike(&slopes, |s| s.0) {
+        let at = joined(&set.iter().map(|s| s.0).collect::<Vec<_>>())?;
+        let v = match &set[..] {
+            [one] => one.1.clone(),
+            many => Tensor::cat(&many.iter().map(|s| &s.1).collect::<Vec<_>>(), 0)?,
+        };
+        add(&mut total, energy.grad_theta_slope(&at, &v)?)?;
+    }
+    if let Some(total) = total {
+        out.grads = total.grads;
+    }
+    Ok(out)
+}
+
+/// One `grad_theta` pass over batches laid end to end.
+fn energies(energy: &dyn EnergyFn, set: &[&Group<'_>], out: &mut Fulfilled) -> Result<ThetaGrad> {
+    let at = joined(&set.iter().map(|g| g.at).collect::<Vec<_>>())?;
+    let weights = |terms: &Tensor| -> Result<Tensor> {
+        let mut parts = Vec::with_capacity(set.len());
+        let mut start = 0;
+        for g in set {
+            let own = terms.narrow(0, start, g.at.len())?;
+            start += g.at.len();
+            parts.push(weight_of(g, &own)?);
+        }
+        match &parts[..] {
+            [one] => Ok(one.clone()),
+            many => Ok(Tensor::cat(many, 0)?),
+        }
+    };
+    let pass = energy.grad_theta(&at, &weights)?;
+    let mut start = 0;
+    for g in set {
+        let own = pass.terms.narrow(0, start, g.at.len())?;
+        start += g.at.len();
+        for (label, _, value) in &g.demands {
+            *out.values.entry(label).or_insert(0.0) += value(&own)?;
+        }
+        out.terms.entry(g.rows).or_insert(own);
+    }
+    Ok(pass)
+}
+
+/// Sum of the weights of a group's demands, `(B, T)`.
+fn weight_of(g: &Group<'_>, terms: &Tensor) -> Result<Tensor> {
+    let mut sum: Option<Tensor> = None;
+    for (label, weight, _) in &g.demands {
+        let w = weight(terms)?;
+        if w.dims() != terms.dims() {
+            let want = format!("{:?} like the terms", terms.dims());
+            let hint = "the objective must weigh every sample and term";
+            return Err(Error::shape(format!("weight of `{label}`"), w.dims(), want, hint));
+        }
+        sum = Some(match sum {
+            Some(s) => (s + w)?,
+            None => w,
+        });
+    }
+    match sum {
+        Some(s) => Ok(s),
+        None => Ok(terms.zeros_like()?),
+    }
+}
+
+fn add(total: &mut Option<ThetaGrad>, pass: ThetaGrad) -> Result<()> {
+    match total {
+        Some(t) => t.accumulate(&pass.grads, 1.0),
+        None => {
+            *total = Some(pass);
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use ebm_core::candle::{Device, IndexOp};
+    use ebm_core::{Autograd, Demands, Diff, EnergySpec, Forward, ParamSet, Role, Slope, View};
+
+    use super::*;
+
+    /// E = (w·x)² + c·|x|⁴ with counters of the two calls.
+    struct Net;
+    impl Forward for Net {
+        fn terms<V: Diff>(&self, p: &View, x: &V, _: Option<&Tensor>) -> Result<V> {
+            x.matmul(p.get("w")?)?.square()?.square()?.sum_last()
+        }
+    }
+    struct Counted(Autograd<Net>, AtomicUsize, AtomicUsize);
+    impl EnergyFn for Counted {
+        fn spec(&self) -> &EnergySpec {
+            self.0.spec()
+        }
+        fn params(&self) -> &ParamSet {
+            self.0.params()
+        }
+        fn terms(&self, at: &Batch) -> Result<Tensor> {
+            self.0.terms(at)
+        }
+        fn slope(&self, at: &Batch) -> Result<Slope> {
+            self.0.slope(at)
+        }
+        fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.grad_theta(at, w)
+        }
+        fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
+            self.2.fetch_add(1, Ordering::Relaxed);
+            self.0.grad_theta_slope(at, v)
+        }
+        fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor> {
+            self.0.hvp(at, v)
+        }
+    }
+
+    fn energy() -> Counted {
+        let w = Tensor::new(&[[0.3f64, -0.7], [1.1, 0.2]], &Device::Cpu).unwrap();
+        let params = ParamSet::new([("w".to_string(), w, Role::Trainable)]).unwrap();
+        let net = Autograd::new("net", Net, EnergySpec::new(&[2], &["e"]), params);
+        Counted(net, AtomicUsize::new(0), AtomicUsize::new(0))
+    }
+
+    fn batch(rows: &[[f64; 2]]) -> Batch {
+        Batch::new(Tensor::new(rows, &Device::Cpu).unwrap()).unwrap()
+    }
+
+    fn demands() -> (Demands, Batch, Batch) {
+        let (data, samples) = (batch(&[[0.1, 0.4], [0.9, -0.3], [0.2, 0.2]]), batch(&[[1.0, 0.5], [-0.4, 0.6]]));
+        let mut d = Demands::default();
+        let mean = |t: &Tensor| Ok(t.mean_all()?.to_scalar::<f64>()?);
+        d.energy("cd", "data", &data, |t| Ok((t.ones_like()? * (1.0 / 3.0))?), mean);
+        d.energy("cd", "samples", &samples, |t| Ok((t.ones_like()? * -0.5)?), move |t| Ok(-mean(t)?));
+        d.energy("reg", "data", &data, |t| Ok((t * (2.0 / 3.0))?), |t| {
+            Ok(t.sqr()?.mean_all()?.to_scalar::<f64>()?)
+        });
+        d.slope("kl", samples.clone(), Tensor::new(&[[0.1f64, 0.2], [0.3, -0.4]], &Device::Cpu).unwrap());
+        d.slope("ent", samples.clone(), Tensor::new(&[[-1.0f64, 0.5], [0.7, 0.1]], &Device::Cpu).unwrap());
+        let other = batch(&[[0.6, 0.7]]);
+        d.slope("kl", other, Tensor::new(&[[0.5f64, 0.5]], &Device::Cpu).unwrap());
+        (d, data, samples)
+    }
+
+    #[test]
+    fn merging_shares_passes_and_changes_nothing() {
+        let (e, (d, data, _)) = (energy(), demands());
+        let all = fulfil(&e, &d.list).unwrap();
+        assert_eq!((e.1.load(Ordering::Relaxed), e.2.load(Ordering::Relaxed)), (1, 1));
+        let mut sum = Tensor::zeros((2, 2), ebm_core::candle::DType::F64, &Device::Cpu).unwrap();
+        let mut cd = 0.0;
+        for one in &d.list {
+            let alone = fulfil(&e, [one]).unwrap();
+            sum = (sum + &alone.grads["w"]).unwrap();
+            cd += alone.values.get("cd").unwrap_or(&0.0);
+        }
+        let off = (sum - &all.grads["w"]).unwrap().abs().unwrap().max_all().unwrap();
+        // Six gradients of order one added in another order.
+        assert!(off.to_scalar::<f64>().unwrap() < 1e-13);
+        assert!((all.values["cd"] - cd).abs() < 1e-14);
+        let terms = e.terms(&data).unwrap();
+        let off = (terms - &all.terms["data"]).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(off.to_scalar::<f64>().unwrap() < 1e-15);
+        assert_eq!(all.terms["samples"].dims(), [2, 1]);
+    }
+
+    #[test]
+    fn a_weight_of_a_wrong_shape_is_named() {
+        let e = energy();
+        let mut d = Demands::default();
+        d.energy("odd", "data", &batch(&[[0.0, 1.0], [1.0, 0.0]]), |t| Ok(t.i(..1)?), |_| Ok(0.0));
+        let text = fulfil(&e, &d.list).err().unwrap().to_string();
+        assert!(text.contains("weight of `odd`") && text.contains("[2, 1]"), "{text}");
+    }
+
+    #[test]
+    fn nothing_demanded_gives_no_gradient() {
+        assert!(fulfil(&energy(), &[]).unwrap().grads.is_empty());
+    }
+}

@@ -1,0 +1,97 @@
+//! Draws samples from fresh starts, a piece at a time.
+
+use std::collections::BTreeMap;
+
+use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::{Batch, Blind, Chains, DrawRequest, EnergyFn, Error, Key, Probe, Result, Sampler};
+
+use crate::plan::Plan;
+use crate::starts::Starts;
+use crate::state::TrainState;
+
+/// Draws samples of one energy. Chains are numbered through all pieces, so the result does not
+/// depend on the size of a piece.
+pub struct Generator<'a> {
+    /// The energy.
+    pub energy: &'a dyn EnergyFn,
+    /// The program.
+    pub sampler: &'a dyn Sampler,
+    /// Makes fresh starts.
+    pub starts: &'a Starts,
+    /// What the sampler learnt in training (adapted step sizes).
+    pub memory: BTreeMap<String, Tensor>,
+    /// Largest number of rows at a time.
+    pub batch: usize,
+}
+
+impl<'a> Generator<'a> {
+    /// The generator of a run at `state`: weights, program and piece size as configured.
+    ///
+    /// # Errors
+    /// If the averaged weights cannot be written.
+    pub fn of(plan: &'a Plan, state: &TrainState) -> Result<Self> {
+        Ok(Generator {
+            energy: plan.sampled_energy(state)?.as_ref(),
+            sampler: plan.generator.as_ref(),
+            starts: &plan.starts,
+            memory: state.sampler.clone(),
+            batch: plan.config.run.batch,
+        })
+    }
+
+    /// `n` samples `(n, ...)` under the conditions `cond` (`(m, c)` used in turn, or none).
+    ///
+    /// # Errors
+    /// If a start or the program fails, or a sample is not finite.
+    pub fn draw(&self, n: usize, cond: Option<&Tensor>, key: Key) -> Result<Tensor> {
+        self.draw_watched(n, cond, key, &mut Blind)
+    }
+
+    /// As [`Generator::draw`]; `probe` sees every step of every piece.
+    ///
+    /// # Errors
+    /// As [`Generator::draw`], and if the probe fails.
+    pub fn draw_watched(
+        &self,
+        n: usize,
+        cond: Option<&Tensor>,
+        key: Key,
+        probe: &mut dyn Probe,
+    ) -> Result<Tensor> {
+        let mut pieces = Vec::new();
+        let mut first = 0;
+        while first < n {
+            let rows = (n - first).min(self.batch.max(1));
+            let chains = Chains::range(first as u64, rows);
+            let cond = cond.map(|c| rows_in_turn(c, first, rows)).transpose()?;
+            let x = self.starts.fresh(self.energy, &chains, cond.as_ref(), key.at("start"))?;
+            let at = Batch::new(x)?.with_chains(chains).with_cond(cond);
+            let mut memory = self.memory.clone();
+            let mut request = DrawRequest::new(probe, &mut memory);
+            let drawn = self.sampler.draw(self.energy, at, key.at("sampler"), &mut request)?;
+            crate::guard::finite("generated samples", &drawn.last.at.x, 0)?;
+            pieces.push(drawn.last.at.x);
+            first += rows;
+        }
+        match &pieces[..] {
+            [] => Err(Error::config("generate.count", "is 0, must be at least 1")),
+            [one] => Ok(one.clone()),
+            many => Ok(Tensor::cat(many, 0)?),
+        }
+    }
+}
+
+/// Rows `first .. first + rows` of `cond`, beginning again at its end.
+fn rows_in_turn(cond: &Tensor, first: usize, rows: usize) -> Result<Tensor> {
+    let m = cond.dim(0)?.max(1);
+    let index: Vec<u32> = (first..first + rows).map(|i| (i % m) as u32).collect();
+    Ok(cond.index_select(&Tensor::new(index, cond.device())?, 0)?)
+}
+
+/// One condition for all samples, `(1, n)`.
+///
+/// # Errors
+/// If the tensor cannot be made.
+pub fn one_condition(values: &[f64], dtype: DType, device: &Device) -> Result<Tensor> {
+    Ok(Tensor::new(values, device)?.to_dtype(dtype)?.unsqueeze(0)?)
+}

@@ -1,0 +1,174 @@
+//! Plain loops over the values of a tensor where a tensor operation would cost more than its work.
+//!
+//! On the CPU, contiguous f32 and f64 tensors are read as slices; everything else goes through
+//! tensor operations with the same order of rounding in each element.
+
+use ebm_core::candle::{CpuStorage, DType, Device, Storage, Tensor};
+use ebm_core::{Result, sum_of_squares};
+
+/// Runs `f32s` or `f64s` on the values of `t` if they lie in one piece on the CPU.
+fn on_slice<R>(t: &Tensor, f32s: impl FnOnce(&[f32]) -> R, f64s: impl FnOnce(&[f64]) -> R) -> Option<R> {
+    let (storage, layout) = t.storage_and_layout();
+    let (start, end) = layout.contiguous_offsets()?;
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(v)) => Some(f32s(&v[start..end])),
+        Storage::Cpu(CpuStorage::F64(v)) => Some(f64s(&v[start..end])),
+        _ => None,
+    }
+}
+
+macro_rules! any_bad {
+    ($v:expr) => {
+        // A block at a time without early exit, so that the test is one vector operation.
+        $v.chunks(1024).any(|c| c.iter().fold(false, |bad, x| bad | !x.is_finite()))
+    };
+}
+
+/// The flat index and value of the first entry that is not finite.
+///
+/// # Errors
+/// If the tensor cannot be read.
+pub(crate) fn first_bad(t: &Tensor) -> Result<Option<(usize, f64)>> {
+    match on_slice(t, |v| any_bad!(v), |v| any_bad!(v)) {
+        Some(false) => return Ok(None),
+        Some(true) => {}
+        None => {
+            // A sum is finite only if all entries are; it may overflow without any, hence the scan below.
+            if matches!(t.dtype(), DType::F32 | DType::F64)
+                && t.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?.is_finite()
+            {
+                return Ok(None);
+            }
+        }
+    }
+    let all = t.flatten_all()?.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_vec1::<f64>()?;
+    Ok(all.iter().position(|v| !v.is_finite()).map(|i| (i, all[i])))
+}
+
+macro_rules! squares {
+    ($v:expr) => {{
+        let mut lanes = [0f64; 8];
+        let chunks = $v.chunks_exact(8);
+        let rest: f64 = chunks.remainder().iter().map(|x| (*x as f64) * (*x as f64)).sum();
+        for c in chunks {
+            for (l, x) in lanes.iter_mut().zip(c) {
+                *l += (*x as f64) * (*x as f64);
+            }
+        }
+        lanes.iter().sum::<f64>() + rest
+    }};
+}
+
+/// Sum of squares in f64.
+///
+/// # Errors
+/// If the tensor cannot be read.
+#[allow(clippy::unnecessary_cast)]
+pub(crate) fn squares(t: &Tensor) -> Result<f64> {
+    match on_slice(t, |v| squares!(v), |v| squares!(v)) {
+        Some(s) => Ok(s),
+        None => sum_of_squares(t),
+    }
+}
+
+/// `keep·old + (1 − keep)·new`, entry by entry: the moving average after an update.
+///
+/// # Errors
+/// If shapes differ.
+pub(crate) fn blend(old: &Tensor, new: &Tensor, keep: f64) -> Result<Tensor> {
+    let add = 1.0 - keep;
+    if old.dims() == new.dims() && old.dtype() == new.dtype() {
+        let both = on_slice(
+            old,
+            |o| {
+                let f = |n: &[f32]| {
+                    let (k, a) = (keep as f32, add as f32);
+                    let v: Vec<f32> = o.iter().zip(n).map(|(o, n)| o * k + n * a).collect();
+                    Tensor::from_vec(v, old.dims(), &Device::Cpu)
+                };
+                on_slice(new, f, |_| Ok(old.clone()))
+            },
+            |o| {
+                let f = |n: &[f64]| {
+                    let v: Vec<f64> = o.iter().zip(n).map(|(o, n)| o * keep + n * add).collect();
+                    Tensor::from_vec(v, old.dims(), &Device::Cpu)
+                };
+                on_slice(new, |_| Ok(old.clone()), f)
+            },
+        );
+        if let Some(Some(blended)) = both {
+            return Ok(blended?);
+        }
+    }
+    Ok((old.affine(keep, 0.0)? + new.affine(add, 0.0)?)?)
+}
+
+/// Mean and standard deviation (n − 1) of all entries, in f64.
+///
+/// # Errors
+/// If the tensor cannot be read.
+pub(crate) fn mean_sd(t: &Tensor) -> Result<(f64, f64)> {
+    let v = t.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let n = v.len().max(1) as f64;
+    let mean = v.iter().sum::<f64>() / n;
+    let spread = v.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+    Ok((mean, (spread / (n - 1.0).max(1.0)).sqrt()))
+}
+
+/// Whether two tensors are the same values in the same memory.
+pub(crate) fn same(a: &Tensor, b: &Tensor) -> bool {
+    if a.id() == b.id() {
+        return true;
+    }
+    if a.dims() != b.dims() || a.dtype() != b.dtype() {
+        return false;
+    }
+    let ((s, k), (t, l)) = (a.storage_and_layout(), b.storage_and_layout());
+    std::ptr::eq(&*s, &*t) && k.start_offset() == l.start_offset() && k.stride() == l.stride()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn t(v: &[f64]) -> Tensor {
+        Tensor::new(v, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn the_first_bad_entry_is_found() {
+        let mut v = vec![1.0; 3000];
+        assert_eq!(first_bad(&t(&v)).unwrap(), None);
+        v[2500] = f64::INFINITY;
+        v[2700] = f64::NAN;
+        assert_eq!(first_bad(&t(&v)).unwrap(), Some((2500, f64::INFINITY)));
+        // Not contiguous: through tensor operations.
+        let m = t(&v).reshape((2, 1500)).unwrap().t().unwrap();
+        assert_eq!(first_bad(&m).unwrap(), Some((2001, f64::INFINITY)));
+    }
+
+    #[test]
+    fn loops_agree_with_tensor_operations() {
+        let a: Vec<f64> = (0..37).map(|i| (f64::from(i) * 0.7).sin()).collect();
+        let b: Vec<f64> = (0..37).map(|i| (f64::from(i) * 0.3).cos()).collect();
+        let want: f64 = a.iter().map(|x| x * x).sum();
+        // Different order of 37 additions of numbers below 1.
+        assert!((squares(&t(&a)).unwrap() - want).abs() < 1e-13);
+        let tensor = ((t(&a) * 0.9).unwrap() + (t(&b) * (1.0 - 0.9)).unwrap()).unwrap();
+        assert_eq!(
+            blend(&t(&a), &t(&b), 0.9).unwrap().to_vec1::<f64>().unwrap(),
+            tensor.to_vec1::<f64>().unwrap()
+        );
+        let (m, sd) = mean_sd(&t(&[1.0, 2.0, 3.0, 6.0])).unwrap();
+        assert!((m - 3.0).abs() < 1e-15 && (sd - (14.0f64 / 3.0).sqrt()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_view_of_the_same_memory_is_the_same() {
+        let a = t(&[1.0, 2.0, 3.0, 4.0]);
+        assert!(same(&a.narrow(0, 1, 2).unwrap(), &a.narrow(0, 1, 2).unwrap()));
+        assert!(!same(&a.narrow(0, 1, 2).unwrap(), &a.narrow(0, 2, 2).unwrap()));
+        assert!(!same(&a, &a.copy().unwrap()));
+    }
+}

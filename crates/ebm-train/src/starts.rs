@@ -1,0 +1,93 @@
+//! Where chains start: fresh starts, restarts among drawn chains, and transitions applied to them.
+
+use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::{Batch, BuildCx, Chains, EnergyFn, Key, Result, Transition, TransitionConfig, per_row};
+
+/// Makes fresh starts and prepares chains drawn from the buffer.
+pub struct Starts {
+    shape: Vec<usize>,
+    dtype: DType,
+    device: Device,
+    range: (f64, f64),
+    fresh: Option<Box<dyn Transition>>,
+    drawn: Vec<Box<dyn Transition>>,
+    restart: f64,
+}
+
+impl Starts {
+    /// Starts for samples of the context's shape, range and type.
+    ///
+    /// # Errors
+    /// If a transition cannot be built.
+    pub(crate) fn build(
+        cx: &mut BuildCx,
+        fresh: Option<&dyn TransitionConfig>,
+        drawn: &[Box<dyn TransitionConfig>],
+        restart: f64,
+    ) -> Result<Self> {
+        Ok(Starts {
+            shape: cx.sample_shape().to_vec(),
+            dtype: cx.dtype(),
+            device: cx.device().clone(),
+            range: cx.range().unwrap_or((0.0, 1.0)),
+            fresh: fresh.map(|t| t.build(cx)).transpose()?,
+            drawn: drawn.iter().map(|t| t.build(cx)).collect::<Result<_>>()?,
+            restart,
+        })
+    }
+
+    /// Fresh starts for these chains under this condition, `(B, ...)`.
+    ///
+    /// # Errors
+    /// If the start transition fails.
+    pub fn fresh(&self, e: &dyn EnergyFn, chains: &Chains, cond: Option<&Tensor>, key: Key) -> Result<Tensor> {
+        match &self.fresh {
+            None => {
+                let x = key.uniform(chains, &self.shape, self.dtype, &self.device)?;
+                let (low, high) = self.range;
+                Ok(if (low, high) == (0.0, 1.0) { x } else { x.affine(high - low, low)? })
+            }
+            Some(t) => {
+                let mut shape = vec![chains.len()];
+                shape.extend_from_slice(&self.shape);
+                let zeros = Batch::new(Tensor::zeros(shape, self.dtype, &self.device)?)?;
+                let at = zeros.with_chains(chains.clone()).with_cond(cond.cloned());
+                Ok(apply(t.as_ref(), e, at, key)?.x)
+            }
+        }
+    }
+
+    /// Applies the transitions for drawn chains in their order.
+    ///
+    /// # Errors
+    /// If a transition fails.
+    pub fn prepare(&self, e: &dyn EnergyFn, mut at: Batch, key: Key) -> Result<Batch> {
+        for (i, t) in self.drawn.iter().enumerate() {
+            at = apply(t.as_ref(), e, at, key.at(i))?;
+        }
+        Ok(at)
+    }
+
+    /// Replaces each row by a fresh start with the restart probability.
+    ///
+    /// # Errors
+    /// If a fresh start cannot be made.
+    pub fn restart(&self, e: &dyn EnergyFn, at: Batch, key: Key) -> Result<Batch> {
+        let coin = key.at("coin");
+        let hit: Vec<u8> =
+            at.chains.ids().iter().map(|id| u8::from(coin.uniform_at(*id) < self.restart)).collect();
+        if hit.iter().all(|h| *h == 0) {
+            return Ok(at);
+        }
+        let fresh = self.fresh(e, &at.chains, at.cond.as_ref(), key.at("fresh"))?;
+        let mask = per_row(&Tensor::from_vec(hit, at.len(), at.device())?, &at.x)?.broadcast_as(at.x.shape())?;
+        let x = mask.where_cond(&fresh, &at.x)?;
+        Ok(at.with_x(x))
+    }
+}
+
+/// One step of `t` from `at`.
+fn apply(t: &dyn Transition, e: &dyn EnergyFn, at: Batch, key: Key) -> Result<Batch> {
+    let state = t.init(e, at, key.at("init"))?;
+    Ok(t.step(e, &state, key.at("step"))?.state.at)
+}

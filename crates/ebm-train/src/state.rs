@@ -1,0 +1,89 @@
+//! The state of a run: everything the next step depends on besides the configuration.
+
+use std::collections::BTreeMap;
+
+use ebm_core::candle::Tensor;
+use ebm_core::{OptimiserState, ParamSet, ReplayBuffer, Result};
+
+use crate::plan::Plan;
+
+/// Everything the next step depends on besides the plan. Random numbers are functions of the seed
+/// and of `attempts`, so there is no generator state.
+pub struct TrainState {
+    /// Updates so far.
+    pub step: u64,
+    /// Steps tried so far: updates and batches that were skipped because a number was not finite.
+    pub attempts: u64,
+    /// Epoch of the next data batch.
+    pub epoch: u64,
+    /// Index of the next data batch in its epoch.
+    pub cursor: usize,
+    /// The energy's parameters and buffers; they share memory with the plan's energy.
+    pub params: ParamSet,
+    /// Exponential moving average of the trainable parameters, if the optimiser keeps one.
+    pub average: Option<BTreeMap<String, Tensor>>,
+    /// Moments of the optimiser.
+    pub optimiser: OptimiserState,
+    /// Earlier chains.
+    pub replay: Option<Box<dyn ReplayBuffer>>,
+    /// What the sampler keeps from one program to the next (adapted step sizes).
+    pub sampler: BTreeMap<String, Tensor>,
+    /// Memories of the policies, in the order of the configuration.
+    pub policies: Vec<serde_json::Value>,
+    /// Factor of the learning rate set by policies.
+    pub rate_factor: f64,
+}
+
+impl TrainState {
+    /// The state before the first step: parameters as the plan's energy has them, average equal to
+    /// them, buffer filled as the configuration says.
+    ///
+    /// # Errors
+    /// If the buffer cannot be built or filled.
+    pub fn new(plan: &Plan) -> Result<Self> {
+        let params = plan.energy.params().clone();
+        let average = match plan.optimiser.average() {
+            Some(_) => Some(trainable(&params)?),
+            None => None,
+        };
+        Ok(TrainState {
+            step: 0,
+            attempts: 0,
+            epoch: 0,
+            cursor: 0,
+            params,
+            average,
+            optimiser: OptimiserState::default(),
+            replay: plan.new_replay()?,
+            sampler: BTreeMap::new(),
+            policies: vec![serde_json::Value::Null; plan.policies.len()],
+            rate_factor: 1.0,
+        })
+    }
+
+    /// The place of the next data batch after this one.
+    pub(crate) fn next_batch(&self, plan: &Plan) -> (u64, usize) {
+        if self.cursor + 1 < plan.data.batches(plan.config.run.batch) {
+            (self.epoch, self.cursor + 1)
+        } else {
+            (self.epoch + 1, 0)
+        }
+    }
+
+    /// Leaves the present batch out: the next step takes other data and other random numbers.
+    pub fn skip(&mut self, plan: &Plan) {
+        (self.epoch, self.cursor) = self.next_batch(plan);
+        self.attempts += 1;
+    }
+}
+
+/// Copies of the trainable parameters.
+fn trainable(params: &ParamSet) -> Result<BTreeMap<String, Tensor>> {
+    let mut all = BTreeMap::new();
+    for name in params.trainable() {
+        if let Some(t) = params.get(name) {
+            all.insert(name.to_string(), t.copy()?);
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,47 @@
+//! What observers see of a run.
+
+use ebm_core::candle::Tensor;
+use ebm_core::{EnergyFn, Result, RunView, Split};
+
+use crate::generate::Generator;
+use crate::plan::Plan;
+use crate::state::TrainState;
+
+/// A read-only view of a plan and its state.
+pub struct View<'a> {
+    plan: &'a Plan,
+    state: &'a TrainState,
+}
+
+impl<'a> View<'a> {
+    /// The view of `plan` at `state`.
+    pub fn new(plan: &'a Plan, state: &'a TrainState) -> Self {
+        View { plan, state }
+    }
+}
+
+impl RunView for View<'_> {
+    fn energy(&self) -> &dyn EnergyFn {
+        self.plan.energy.as_ref()
+    }
+
+    /// The key is that of generation, the same at every step, so that sheets of one run show the
+    /// same chains under changing weights.
+    fn samples(&self, n: usize) -> Result<Tensor> {
+        let cond = self.plan.batch_at(0, 0)?.cond;
+        Generator::of(self.plan, self.state)?.draw(n, cond.as_ref(), self.plan.key.at("generate"))
+    }
+
+    fn buffered(&self, n: usize) -> Result<Option<Tensor>> {
+        let Some(replay) = &self.state.replay else { return Ok(None) };
+        Ok(replay.draw(n, self.plan.key.at("buffered"))?.map(|(_, x)| x))
+    }
+
+    fn data(&self, n: usize) -> Result<Option<Tensor>> {
+        Ok(self.plan.data.stored(Split::Train, n)?.map(|l| l.x))
+    }
+
+    fn sample_shape(&self) -> &[usize] {
+        self.plan.data.sample_shape()
+    }
+}
