@@ -1,5 +1,7 @@
 //! The five calls from one generic forward function.
 
+use std::collections::BTreeMap;
+
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Tensor, Var};
 
@@ -14,6 +16,15 @@ pub trait Forward: Send + Sync + 'static {
     /// # Errors
     /// If a parameter is missing or an operation fails.
     fn terms<V: Diff>(&self, p: &View, x: &V, cond: Option<&Tensor>) -> Result<V>;
+
+    /// New values of buffers after an update (power iteration), from the parameters `p`.
+    ///
+    /// # Errors
+    /// If a parameter is missing or an operation fails.
+    fn refreshed(&self, p: &View) -> Result<BTreeMap<String, Tensor>> {
+        let _ = p;
+        Ok(BTreeMap::new())
+    }
 }
 
 /// An energy made of a forward function and its parameters.
@@ -121,6 +132,10 @@ impl<F: Forward> EnergyFn for Autograd<F> {
 
     fn plan(&self) -> Option<&NetPlan> {
         self.plan.as_ref()
+    }
+
+    fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.net.refreshed(self.params.frozen())
     }
 }
 

@@ -1,0 +1,21 @@
+//! Weight standardisation (Qiao et al. 2019), in the published program's form.
+
+use candle_core::{Result, Tensor};
+
+/// `(w − mean)/(std + 1e−5)` for each output channel of `w` `(O, C, k, k)`: the unbiased
+/// deviation, the constant added outside the root. Gradients flow through mean and deviation.
+///
+/// # Errors
+/// If a channel has fewer than two weights.
+pub fn standardised(w: &Tensor) -> Result<Tensor> {
+    let (o, c, k, k2) = w.dims4()?;
+    let n = c * k * k2;
+    if n < 2 {
+        candle_core::bail!("weight standardisation: found {n} weight a channel, wanted two or more");
+    }
+    let flat = w.reshape((o, n))?;
+    let centred = flat.broadcast_sub(&flat.mean_keepdim(1)?)?;
+    let variance = (centred.sqr()?.sum_keepdim(1)? / (n - 1) as f64)?;
+    let scale = (variance.sqrt()? + 1e-5)?.recip()?;
+    centred.broadcast_mul(&scale)?.reshape((o, c, k, k2))
+}

@@ -1,0 +1,177 @@
+//! The graph interpreter of network plans: runs a [`NetPlan`] on any [`Diff`] and any device.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use candle_core::{D, DType, DeviceLocation, Tensor};
+use ebm_core::plan::{NetPlan, NodeId, Op, Pool, WeightRule};
+use ebm_core::{Diff, Error, Forward, Result, View};
+
+use crate::check::validate;
+use crate::layers;
+
+/// A forward function made of a plan.
+pub struct PlanNet {
+    plan: NetPlan,
+    /// For each node, the last node that reads it.
+    last_use: Vec<NodeId>,
+    pools: Mutex<Vec<PoolEntry>>,
+}
+
+/// Row and column matrices of one pooling node on one device, made at its first use.
+struct PoolEntry {
+    node: NodeId,
+    dtype: DType,
+    place: DeviceLocation,
+    rows: Tensor,
+    columns: Tensor,
+}
+
+impl PlanNet {
+    /// The interpreter of `plan`.
+    ///
+    /// # Errors
+    /// If the plan is not [valid](validate).
+    pub fn new(plan: NetPlan) -> Result<Self> {
+        validate(&plan)?;
+        let mut last_use: Vec<NodeId> = (0..plan.nodes.len()).collect();
+        for (id, node) in plan.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|&i| last_use[i] = id);
+        }
+        for term in &plan.terms {
+            last_use[term.node] = plan.nodes.len();
+        }
+        Ok(PlanNet { plan, last_use, pools: Mutex::new(Vec::new()) })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &NetPlan {
+        &self.plan
+    }
+
+    /// The value `(B, ...)` of the node called `name`, for feature maps (`compute_feat` of the spec).
+    ///
+    /// # Errors
+    /// If there is no such node or an operation fails.
+    pub fn node<V: Diff>(&self, name: &str, p: &View, x: &V, cond: Option<&Tensor>) -> Result<V> {
+        let Some(id) = self.plan.nodes.iter().position(|n| n.name == name) else {
+            return Err(Error::config(name, "the plan has no node of this name"));
+        };
+        let mut wanted = self.run(p, x, cond, &[id])?;
+        wanted.pop().ok_or_else(|| Error::config(name, "was not computed"))
+    }
+
+    /// Runs the plan and returns the values of `wanted` in order.
+    fn run<V: Diff>(&self, p: &View, x: &V, cond: Option<&Tensor>, wanted: &[NodeId]) -> Result<Vec<V>> {
+        let end = wanted.iter().copied().max().unwrap_or(0);
+        let mut values: Vec<Option<V>> = vec![None; self.plan.nodes.len()];
+        for id in 0..=end {
+            let value =
+                self.apply(id, &values, p, x, cond).map_err(|e| e.within(&self.plan.nodes[id].name))?;
+            values[id] = Some(value);
+            // A value without further readers is freed here if no graph holds it.
+            for &i in &self.plan.nodes[id].inputs {
+                if self.last_use[i] <= id && !wanted.contains(&i) {
+                    values[i] = None;
+                }
+            }
+        }
+        wanted.iter().map(|&id| values[id].clone().ok_or_else(|| missing(id))).collect()
+    }
+
+    fn apply<V: Diff>(
+        &self,
+        id: NodeId,
+        values: &[Option<V>],
+        p: &View,
+        x: &V,
+        cond: Option<&Tensor>,
+    ) -> Result<V> {
+        let node = &self.plan.nodes[id];
+        let operand = |k: usize| -> Result<&V> {
+            let i = node.inputs.get(k).copied().unwrap_or(usize::MAX);
+            values.get(i).and_then(Option::as_ref).ok_or_else(|| missing(i))
+        };
+        let named = |name: &Option<String>| name.as_deref().map(|n| p.get(n)).transpose();
+        match &node.op {
+            Op::Input => Ok(x.clone()),
+            Op::Conv { weight, bias, stride, padding, rule, .. } => {
+                let raw = p.get(weight)?;
+                let weight = match rule {
+                    WeightRule::Plain => raw.clone(),
+                    WeightRule::Standardised => layers::standardised(raw)?,
+                    WeightRule::Spectral { u, v } => layers::spectral(raw, p.get(u)?, p.get(v)?)?,
+                };
+                layers::conv2d(operand(0)?, &weight, named(bias)?, *stride, *padding)
+            }
+            Op::Linear { weight, bias } => layers::linear(operand(0)?, p.get(weight)?, named(bias)?),
+            Op::Fourier { frequencies } => layers::fourier(operand(0)?, p.get(frequencies)?),
+            Op::Pool(rule) => {
+                let x = operand(0)?;
+                let (rows, columns) = self.matrices(id, rule, x.value())?;
+                layers::pool2d(x, &rows, &columns)
+            }
+            Op::Norm { groups, epsilon, weight, bias } => {
+                layers::group_norm(operand(0)?, *groups, *epsilon, named(weight)?, named(bias)?)
+            }
+            Op::LabelAffine { weight, bias } => {
+                layers::label_affine(operand(0)?, cond, p.get(weight)?, p.get(bias)?)
+            }
+            Op::Activate(rule) => layers::activate(operand(0)?, *rule),
+            Op::Add => operand(0)?.plus(operand(1)?),
+            Op::Scale(factor) => operand(0)?.scale(*factor),
+            Op::Attention { prefix } => layers::self_attention(operand(0)?, p, prefix),
+            Op::SpatialMean => operand(0)?.linear(|t| t.flatten_from(2)?.mean(D::Minus1)),
+            Op::SpatialSum => operand(0)?.linear(|t| t.flatten_from(2)?.sum(D::Minus1)),
+            Op::Flatten => operand(0)?.flatten(),
+            Op::Concat => {
+                let parts: Vec<V> =
+                    (0..node.inputs.len()).map(|k| operand(k).cloned()).collect::<Result<_>>()?;
+                V::join(&parts, |t| Tensor::cat(t, 1))
+            }
+            Op::SumAll => operand(0)?.sum_last(),
+            other => Err(Error::config("", format!("{other:?} is not known to the graph interpreter"))),
+        }
+    }
+
+    fn matrices(&self, node: NodeId, rule: &Pool, like: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (dtype, place) = (like.dtype(), like.device().location());
+        // A poisoned lock only means that another thread stopped while making a matrix.
+        let mut pools = self.pools.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(e) = pools.iter().find(|e| e.node == node && e.dtype == dtype && e.place == place) {
+            return Ok((e.rows.clone(), e.columns.clone()));
+        }
+        let (_, _, h, w) = like.dims4()?;
+        let rows = layers::pooling_tensor(rule, h, like)?;
+        let columns = layers::pooling_tensor(rule, w, like)?;
+        pools.push(PoolEntry { node, dtype, place, rows: rows.clone(), columns: columns.clone() });
+        Ok((rows, columns))
+    }
+}
+
+fn missing(id: NodeId) -> Error {
+    Error::config("", format!("reads node {id}, which is not computed"))
+}
+
+impl Forward for PlanNet {
+    fn terms<V: Diff>(&self, p: &View, x: &V, cond: Option<&Tensor>) -> Result<V> {
+        let wanted: Vec<NodeId> = self.plan.terms.iter().map(|t| t.node).collect();
+        let values = self.run(p, x, cond, &wanted)?;
+        match values.as_slice() {
+            [only] => Ok(only.clone()),
+            all => V::join(all, |parts| Tensor::cat(parts, 1)),
+        }
+    }
+
+    fn refreshed(&self, p: &View) -> Result<BTreeMap<String, Tensor>> {
+        let mut all = BTreeMap::new();
+        for node in &self.plan.nodes {
+            if let Op::Conv { weight, rule: WeightRule::Spectral { u, v }, .. } = &node.op {
+                let (new_u, new_v) = layers::power_iteration(p.get(weight)?, p.get(u)?)?;
+                all.insert(u.clone(), new_u);
+                all.insert(v.clone(), new_v);
+            }
+        }
+        Ok(all)
+    }
+}

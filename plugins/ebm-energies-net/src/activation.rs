@@ -1,0 +1,36 @@
+//! The names of pointwise functions in configuration.
+
+use ebm_core::plan::Activation;
+use serde::{Deserialize, Serialize};
+
+/// Words that [`Nonlinearity`] reads.
+pub(crate) const WORDS: &[&str] = &["swish", "tanh", "softplus", "relu", "leaky-relu"];
+
+/// A pointwise function between layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nonlinearity {
+    /// `x·sigmoid(x)`.
+    #[default]
+    Swish,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `log(1 + exp x)`.
+    Softplus,
+    /// `max(x, 0)`: the energy's slope is then piecewise constant.
+    Relu,
+    /// `x` if positive, else `x/5` (IGEBM's choice of slope).
+    LeakyRelu,
+}
+
+impl From<Nonlinearity> for Activation {
+    fn from(n: Nonlinearity) -> Self {
+        match n {
+            Nonlinearity::Swish => Activation::Swish,
+            Nonlinearity::Tanh => Activation::Tanh,
+            Nonlinearity::Softplus => Activation::Softplus,
+            Nonlinearity::Relu => Activation::Relu,
+            Nonlinearity::LeakyRelu => Activation::LeakyRelu(0.2),
+        }
+    }
+}

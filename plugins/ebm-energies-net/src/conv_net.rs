@@ -1,0 +1,146 @@
+//! `conv-net`: strided convolutions, then dense layers on the flattened map.
+
+use std::sync::Arc;
+
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Error, Param, Result, register};
+use ebm_nn::{Conv, NetBuilder};
+use serde::{Deserialize, Serialize};
+
+use crate::activation::{Nonlinearity, WORDS};
+
+/// Convolutions without norm layers, then dense layers and a scalar head on the **flattened** map, so
+/// that positions matter (right for centred digits; a mean over space would forget them).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvNet {
+    /// Convolutions in order.
+    #[serde(default = "default_layers")]
+    pub layers: Vec<ConvLayer>,
+    /// Widths of the dense layers between map and head.
+    #[serde(default = "default_hidden")]
+    pub hidden: Vec<usize>,
+    /// After each layer but the head.
+    #[serde(default)]
+    pub activation: Nonlinearity,
+}
+
+/// One convolution with a square kernel, zero-padded by half the kernel.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvLayer {
+    /// Number of filters.
+    pub filters: usize,
+    /// Side of the kernel.
+    #[serde(default = "three")]
+    pub kernel: usize,
+    /// Stride.
+    #[serde(default = "one")]
+    pub stride: usize,
+}
+
+fn three() -> usize {
+    3
+}
+
+fn one() -> usize {
+    1
+}
+
+fn default_layers() -> Vec<ConvLayer> {
+    let layer = |filters, kernel| ConvLayer { filters, kernel, stride: 2 };
+    vec![layer(32, 5), layer(64, 3), layer(64, 3)]
+}
+
+fn default_hidden() -> Vec<usize> {
+    vec![64]
+}
+
+impl Default for ConvNet {
+    fn default() -> Self {
+        ConvNet { layers: default_layers(), hidden: default_hidden(), activation: Nonlinearity::default() }
+    }
+}
+
+#[typetag::serde(name = "conv-net")]
+impl EnergyConfig for ConvNet {
+    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+        cx.image_shape()?;
+        let path = cx.path().to_string();
+        let mut net = NetBuilder::new(cx);
+        for (i, layer) in self.layers.iter().enumerate() {
+            if layer.kernel == 0 || layer.stride == 0 {
+                return Err(Error::config(
+                    format!("{path}.layers[{i}]"),
+                    format!(
+                        "kernel is {}, stride is {}; both must be at least 1",
+                        layer.kernel, layer.stride
+                    ),
+                ));
+            }
+            net.conv(&format!("conv{}", i + 1), Conv::new(layer.filters, layer.kernel).stride(layer.stride))?
+                .activate(self.activation.into())?;
+        }
+        net.flatten()?;
+        for (i, &width) in self.hidden.iter().enumerate() {
+            net.linear(&format!("dense{}", i + 1), width)?.activate(self.activation.into())?;
+        }
+        net.linear("head", 1)?.term("energy");
+        net.finish()
+    }
+}
+
+register! {
+    EnergyConfig, "conv-net" => ConvNet,
+    summary: "strided convolutions and dense layers on the flattened map, for small centred images",
+    source: "this project (measured recipe for 28×28 digits)",
+    example: "layers = [{ filters = 32, kernel = 5, stride = 2 }, { filters = 64, stride = 2 }]\nhidden = [64]",
+    params: [
+        Param::tables(
+            "layers",
+            const {
+                &[
+                    Param::int("filters", "number of filters").at_least(1.0),
+                    Param::int("kernel", "side of the kernel; zero-padded by half of it").default("3").at_least(1.0),
+                    Param::int("stride", "stride").default("1").at_least(1.0),
+                ]
+            },
+            "convolutions in order",
+        )
+        .default(
+            "[{ filters = 32, kernel = 5, stride = 2 }, { filters = 64, kernel = 3, stride = 2 }, { filters = 64, kernel = 3, stride = 2 }]",
+        ),
+        Param::ints("hidden", "widths of the dense layers between map and head").default("[64]").at_least(1.0),
+        Param::choice("activation", WORDS, "pointwise function after each layer but the head").default("\"swish\""),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_core::Key;
+    use ebm_core::candle::{DType, Device};
+
+    use super::*;
+
+    fn build(config: &ConvNet, shape: &[usize]) -> Result<Arc<dyn EnergyFn>> {
+        config.build(&mut BuildCx::new(shape, DType::F32, &Device::Cpu, Key::root(0)))
+    }
+
+    #[test]
+    fn the_mnist_recipe_flattens_to_1024() {
+        let e = build(&ConvNet::default(), &[1, 28, 28]).unwrap();
+        assert_eq!(e.params().get("dense1.weight").unwrap().dims(), [64, 1024]);
+        let convs = (32 * 25 + 32) + (64 * 32 * 9 + 64) + (64 * 64 * 9 + 64);
+        assert_eq!(e.params().count(), convs + (64 * 1024 + 64) + (64 + 1));
+    }
+
+    #[test]
+    fn points_and_zero_strides_are_refused() {
+        let text = build(&ConvNet::default(), &[2]).err().unwrap().to_string();
+        assert!(text.contains("(C, H, W)"), "{text}");
+        let config =
+            ConvNet { layers: vec![ConvLayer { filters: 1, kernel: 3, stride: 0 }], ..ConvNet::default() };
+        let text = build(&config, &[1, 8, 8]).err().unwrap().to_string();
+        assert!(text.contains("layers[0]"), "{text}");
+    }
+}
