@@ -109,9 +109,13 @@ impl PlaneGrid {
         same("energies of the grid", energies.len(), self.cells * self.cells, "the cells")?;
         let n = uniforms.len() / 3;
         same("uniforms for draws", uniforms.len(), 3 * n, "three a draw")?;
+        if let Some(index) = energies.iter().position(|e| e.is_nan() || *e == f64::NEG_INFINITY) {
+            return Err(EvalError::NotFinite { what: "energies of the grid", index, value: energies[index] });
+        }
         let lowest = energies.iter().copied().fold(f64::INFINITY, f64::min);
-        if !lowest.is_finite() {
-            return Err(EvalError::NotFinite { what: "lowest energy of the grid", index: 0, value: lowest });
+        if lowest == f64::INFINITY {
+            let wanted = "a cell of finite energy";
+            return Err(EvalError::Setting { what: "lowest energy of the grid", found: lowest, wanted });
         }
         let mut mass = Vec::with_capacity(energies.len());
         let mut total = 0.0;
@@ -187,6 +191,7 @@ mod tests {
         assert!(g.draws(&e, &u[..4]).is_err());
         assert!(g.draws(&e[..3], &u).is_err());
         assert!(g.draws(&[f64::INFINITY; 4], &u).is_err());
+        assert!(g.draws(&[0.0, f64::NAN, 0.0, 0.0], &u).is_err());
     }
 
     #[test]

@@ -153,7 +153,7 @@ def normal_quantile():
 
 def chains():
     import arviz
-    for c in ((41, 4, 100, 0.5), (42, 1, 101, 0.9), (43, 3, 60, -0.6), (44, 2, 8, 0.0), (45, 4, 250, 0.97)):
+    for c in ((41, 4, 100, 0.5), (42, 1, 101, 0.9), (43, 3, 300, -0.3), (44, 2, 8, 0.0), (45, 4, 250, 0.97)):
         x = autoregression(*c)
         show(f"chains {c}", *(arviz.ess(x, method=k) for k in ("mean", "bulk", "tail")), arviz.mcse(x))
 
