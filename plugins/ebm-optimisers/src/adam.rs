@@ -1,0 +1,294 @@
+//! Adam with bias correction (Kingma, Ba 2015, algorithm 1).
+
+use std::collections::BTreeMap;
+
+use ebm_core::candle::Tensor;
+use ebm_core::{
+    BuildCx, Error, Optimiser, OptimiserConfig, OptimiserState, Param, ParamSet, Result, Schedule, register,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::common::{self, SCHEDULE, moment};
+use crate::slices;
+
+/// Settings of `adam`.
+///
+/// With m and v the decaying means of g and g², t the number of updates:
+/// θ ← θ − rate·(m/(1 − β₁ᵗ)) / (√v/√(1 − β₂ᵗ) + ε), ε outside the root. With `weight_decay` w the
+/// step also takes rate·w·θ away (decoupled: Loshchilov, Hutter 2019).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adam {
+    /// Learning rate.
+    rate: f64,
+    /// Decay of the mean gradient and of the mean squared gradient.
+    #[serde(default = "betas")]
+    betas: [f64; 2],
+    /// ε, added to the root.
+    #[serde(default = "epsilon")]
+    epsilon: f64,
+    /// Decoupled weight decay.
+    #[serde(default)]
+    weight_decay: f64,
+    /// Largest global gradient norm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    clip_norm: Option<f64>,
+    /// Decay of the moving average of parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    average: Option<f64>,
+    /// Learning rate over the run.
+    #[serde(default)]
+    schedule: Schedule,
+}
+
+fn betas() -> [f64; 2] {
+    [0.0, 0.9]
+}
+
+fn epsilon() -> f64 {
+    1e-8
+}
+
+#[typetag::serde(name = "adam")]
+impl OptimiserConfig for Adam {
+    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Optimiser>> {
+        common::check(cx, self.rate, self.clip_norm, self.average, &self.schedule)?;
+        if self.betas.iter().any(|b| !(0.0..1.0).contains(b)) {
+            let message = format!("are {:?}, each must be ≥ 0 and < 1", self.betas);
+            return Err(Error::config(format!("{}.betas", cx.path()), message));
+        }
+        if self.epsilon <= 0.0 || self.weight_decay < 0.0 {
+            return Err(Error::config(cx.path(), "epsilon must be > 0 and weight_decay ≥ 0"));
+        }
+        Ok(Box::new(self.clone()))
+    }
+}
+
+register! {
+    OptimiserConfig, "adam" => Adam,
+    summary: "Adam with bias correction; the defaults are those of energy-based models",
+    source: "Kingma, Ba 2015 (arXiv 1412.6980), algorithm 1; Loshchilov, Hutter 2019 for weight decay",
+    example: "rate = 2e-4\nbetas = [0.0, 0.9]\nclip_norm = 0.5\naverage = 0.99",
+    params: [
+        Param::float("rate", "learning rate").above(0.0),
+        Param::floats("betas", "decay of the mean gradient and of the mean squared gradient")
+            .default("[0.0, 0.9]").at_least(0.0).below(1.0),
+        Param::float("epsilon", "added to the root of the mean squared gradient").default("1e-8").above(0.0),
+        Param::float("weight_decay", "decoupled weight decay, a rate of 1/update at learning rate 1")
+            .default("0.0").at_least(0.0),
+        Param::float("clip_norm", "largest global gradient norm; absent: no limit").default("none").above(0.0),
+        Param::float("average", "decay of the moving average of the parameters; absent: no average")
+            .default("none").at_least(0.0).below(1.0),
+        Param::table("schedule", SCHEDULE, "learning rate over the run").default("{ shape = \"constant\", end = 1.0 }"),
+    ],
+}
+
+/// The numbers of one update.
+#[derive(Clone, Copy)]
+struct Factors {
+    b1: f64,
+    b2: f64,
+    /// √(1 − β₂ᵗ)
+    root: f64,
+    /// rate/(1 − β₁ᵗ)
+    step: f64,
+    epsilon: f64,
+    /// 1 − rate·weight decay
+    keep: f64,
+}
+
+impl Adam {
+    fn factors(&self, rate: f64, t: i32) -> Factors {
+        let [b1, b2] = self.betas;
+        Factors {
+            b1,
+            b2,
+            root: (1.0 - b2.powi(t)).sqrt(),
+            step: rate / (1.0 - b1.powi(t)),
+            epsilon: self.epsilon,
+            keep: 1.0 - rate * self.weight_decay,
+        }
+    }
+}
+
+/// New parameter and moments; `m` is absent when β₁ = 0, where it would equal the gradient.
+fn update(
+    p: &Tensor,
+    g: &Tensor,
+    m: Option<&Tensor>,
+    v: &Tensor,
+    f: Factors,
+) -> Result<(Tensor, Option<Tensor>, Tensor)> {
+    let single = |x: f64| x as f32;
+    let (b1, b2, root, step, eps, keep) =
+        (single(f.b1), single(f.b2), single(f.root), single(f.step), single(f.epsilon), single(f.keep));
+    let (c1, c2) = (single(1.0 - f.b1), single(1.0 - f.b2));
+    let done = match m {
+        Some(m) => slices::map(
+            [p, g, m, v],
+            |[p, g, m, v]| {
+                let (m, v) = (b1 * m + c1 * g, b2 * v + c2 * (g * g));
+                [keep * p - step * m / (v.sqrt() / root + eps), m, v]
+            },
+            |[p, g, m, v]| {
+                let (m, v) = (f.b1 * m + (1.0 - f.b1) * g, f.b2 * v + (1.0 - f.b2) * (g * g));
+                [f.keep * p - f.step * m / (v.sqrt() / f.root + f.epsilon), m, v]
+            },
+        )?
+        .map(|[p, m, v]| (p, Some(m), v)),
+        None => slices::map(
+            [p, g, v],
+            |[p, g, v]| {
+                let v = b2 * v + c2 * (g * g);
+                [keep * p - step * g / (v.sqrt() / root + eps), v]
+            },
+            |[p, g, v]| {
+                let v = f.b2 * v + (1.0 - f.b2) * (g * g);
+                [f.keep * p - f.step * g / (v.sqrt() / f.root + f.epsilon), v]
+            },
+        )?
+        .map(|[p, v]| (p, None, v)),
+    };
+    if let Some(done) = done {
+        return Ok(done);
+    }
+    let m = m.map(|m| -> Result<Tensor> { Ok((m.affine(f.b1, 0.0)? + g.affine(1.0 - f.b1, 0.0)?)?) }).transpose()?;
+    let v = (v.affine(f.b2, 0.0)? + g.sqr()?.affine(1.0 - f.b2, 0.0)?)?;
+    let down = v.sqrt()?.affine(1.0 / f.root, f.epsilon)?;
+    let p = (p.affine(f.keep, 0.0)? - (m.as_ref().unwrap_or(g).affine(f.step, 0.0)? / down)?)?;
+    Ok((p, m, v))
+}
+
+impl Optimiser for Adam {
+    fn propose(
+        &self,
+        params: &ParamSet,
+        grads: &BTreeMap<String, Tensor>,
+        state: &OptimiserState,
+        rate: f64,
+    ) -> Result<(BTreeMap<String, Tensor>, OptimiserState)> {
+        let mut next = OptimiserState { step: state.step + 1, tensors: state.tensors.clone() };
+        let factors = self.factors(rate, i32::try_from(next.step).unwrap_or(i32::MAX));
+        let mut new = BTreeMap::new();
+        for (name, g) in grads {
+            let p = common::param(params, name, g)?;
+            let (first, second) = (format!("exp_avg.{name}"), format!("exp_avg_sq.{name}"));
+            let m = (self.betas[0] > 0.0).then(|| moment(state, &first, p)).transpose()?;
+            let v = moment(state, &second, p)?;
+            let (p, m, v) = update(p, g, m.as_ref(), &v, factors)?;
+            new.insert(name.clone(), p);
+            next.tensors.extend(m.map(|m| (first, m)));
+            next.tensors.insert(second, v);
+        }
+        Ok((new, next))
+    }
+
+    fn rate(&self, step: u64, of: u64) -> f64 {
+        self.rate * self.schedule.factor(step, of)
+    }
+
+    fn clip_norm(&self) -> Option<f64> {
+        self.clip_norm
+    }
+
+    fn average(&self) -> Option<f64> {
+        self.average
+    }
+
+    fn name(&self) -> String {
+        "adam".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_core::candle::{DType, Device};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::common::testing::{one_param, values};
+
+    fn adam(text: &str) -> Adam {
+        Adam { rate: 0.01, ..serde_json::from_str(text).unwrap() }
+    }
+
+    /// Algorithm 1 of the paper in its own order, on plain numbers: bias-corrected moments first.
+    fn reference(theta: &mut f64, m: &mut f64, v: &mut f64, g: f64, t: i32, betas: [f64; 2], rate: f64, eps: f64) {
+        *m = betas[0] * *m + (1.0 - betas[0]) * g;
+        *v = betas[1] * *v + (1.0 - betas[1]) * g * g;
+        let (mh, vh) = (*m / (1.0 - betas[0].powi(t)), *v / (1.0 - betas[1].powi(t)));
+        *theta -= rate * mh / (vh.sqrt() + eps);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn follows_algorithm_1(
+            start in prop::collection::vec(-2.0f64..2.0, 3),
+            grads in prop::collection::vec(prop::collection::vec(-3.0f64..3.0, 3), 1..6),
+            b1 in prop_oneof![Just(0.0), 0.1f64..0.99],
+            b2 in 0.5f64..0.9999,
+        ) {
+            let a = Adam { betas: [b1, b2], ..adam(r#"{"rate":1.0}"#) };
+            let params = one_param(&start, DType::F64);
+            let mut state = OptimiserState::default();
+            let mut want: Vec<(f64, f64, f64)> = start.iter().map(|p| (*p, 0.0, 0.0)).collect();
+            for (i, g) in grads.iter().enumerate() {
+                let given = BTreeMap::from([("w".to_string(), Tensor::new(g.as_slice(), &Device::Cpu).unwrap())]);
+                let (new, next) = a.propose(&params, &given, &state, 0.01).unwrap();
+                params.restore(&new).unwrap();
+                state = next;
+                for (w, g) in want.iter_mut().zip(g) {
+                    reference(&mut w.0, &mut w.1, &mut w.2, *g, i as i32 + 1, a.betas, 0.01, 1e-8);
+                }
+            }
+            for (found, want) in values(&params).iter().zip(&want) {
+                // At most five updates of at most 0.1 each, a few roundings of 2⁻⁵³ in each.
+                prop_assert!((found - want.0).abs() < 1e-14, "{found} {want:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_step_is_the_sign_of_the_gradient() {
+        let params = one_param(&[1.0, 1.0, 1.0], DType::F64);
+        let g = Tensor::new(&[1e-3f64, -5.0, 0.0], &Device::Cpu).unwrap();
+        let grads = BTreeMap::from([("w".to_string(), g)]);
+        let (new, next) = adam(r#"{"rate":1.0}"#).propose(&params, &grads, &OptimiserState::default(), 0.1).unwrap();
+        let new = new["w"].to_vec1::<f64>().unwrap();
+        // g/(|g| + 1e-8): relative error 1e-5 at the smallest gradient.
+        assert!((new[0] - 0.9).abs() < 2e-6 && (new[1] - 1.1).abs() < 1e-9 && new[2] == 1.0, "{new:?}");
+        assert!(!next.tensors.contains_key("exp_avg.w"), "no mean gradient is kept when β₁ = 0");
+    }
+
+    #[test]
+    fn loop_and_tensor_operations_agree() {
+        let n = 12;
+        let t = |s: f64| {
+            let v: Vec<f32> = (0..n).map(|i| (f64::from(i) * s).sin() as f32).collect();
+            Tensor::new(v, &Device::Cpu).unwrap()
+        };
+        let f = adam(r#"{"rate":1.0,"weight_decay":0.1}"#).factors(0.01, 3);
+        let f = Factors { b1: 0.5, ..f };
+        let (p, g, m, v) = (t(0.3), t(0.7), t(0.2), t(0.9).sqr().unwrap());
+        let fast = update(&p, &g, Some(&m), &v, f).unwrap();
+        // A transposed gradient is not contiguous, which forces the other way.
+        let turn = |t: &Tensor| t.reshape((3, 4)).unwrap().t().unwrap();
+        let slow = update(&turn(&p), &turn(&g), Some(&turn(&m)), &turn(&v), f).unwrap();
+        let off = |a: &Tensor, b: &Tensor| {
+            (turn(a) - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap()
+        };
+        // Roundings of single precision in another order, on numbers of size one.
+        assert!(off(&fast.0, &slow.0) < 3e-7 && off(&fast.2, &slow.2) < 3e-7);
+        assert!(off(&fast.1.unwrap(), &slow.1.unwrap()) < 3e-7);
+    }
+
+    #[test]
+    fn parameters_without_gradient_are_left_alone() {
+        let params = one_param(&[1.0], DType::F64);
+        let (new, _) =
+            adam(r#"{"rate":1.0}"#).propose(&params, &BTreeMap::new(), &OptimiserState::default(), 0.1).unwrap();
+        assert!(new.is_empty());
+    }
+}

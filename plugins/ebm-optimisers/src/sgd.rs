@@ -1,0 +1,182 @@
+//! Stochastic gradient descent with momentum (Polyak 1964; Nesterov 1983).
+
+use std::collections::BTreeMap;
+
+use ebm_core::candle::Tensor;
+use ebm_core::{
+    BuildCx, Error, Optimiser, OptimiserConfig, OptimiserState, Param, ParamSet, Result, Schedule, register,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::common::{self, SCHEDULE, moment};
+use crate::slices;
+
+/// Settings of `sgd`: u ← μ·u + g; θ ← θ − rate·u, or θ − rate·(g + μ·u) with `nesterov`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sgd {
+    /// Learning rate.
+    rate: f64,
+    /// μ.
+    #[serde(default)]
+    momentum: f64,
+    /// Looks ahead by the momentum.
+    #[serde(default)]
+    nesterov: bool,
+    /// Largest global gradient norm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    clip_norm: Option<f64>,
+    /// Decay of the moving average of parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    average: Option<f64>,
+    /// Learning rate over the run.
+    #[serde(default)]
+    schedule: Schedule,
+}
+
+#[typetag::serde(name = "sgd")]
+impl OptimiserConfig for Sgd {
+    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Optimiser>> {
+        common::check(cx, self.rate, self.clip_norm, self.average, &self.schedule)?;
+        if !(0.0..1.0).contains(&self.momentum) {
+            let message = format!("is {}, must be ≥ 0 and < 1", self.momentum);
+            return Err(Error::config(format!("{}.momentum", cx.path()), message));
+        }
+        Ok(Box::new(self.clone()))
+    }
+}
+
+register! {
+    OptimiserConfig, "sgd" => Sgd,
+    summary: "gradient descent with momentum",
+    source: "Polyak 1964; Nesterov 1983; form of Sutskever et al. 2013 with the rate outside the momentum",
+    example: "rate = 0.01\nmomentum = 0.9",
+    params: [
+        Param::float("rate", "learning rate").above(0.0),
+        Param::float("momentum", "share of the last step that is kept").default("0.0").at_least(0.0).below(1.0),
+        Param::bool("nesterov", "look ahead by the momentum").default("false"),
+        Param::float("clip_norm", "largest global gradient norm; absent: no limit").default("none").above(0.0),
+        Param::float("average", "decay of the moving average of the parameters; absent: no average")
+            .default("none").at_least(0.0).below(1.0),
+        Param::table("schedule", SCHEDULE, "learning rate over the run").default("{ shape = \"constant\", end = 1.0 }"),
+    ],
+}
+
+impl Sgd {
+    /// New parameter and momentum.
+    fn update(&self, p: &Tensor, g: &Tensor, u: &Tensor, rate: f64) -> Result<(Tensor, Tensor)> {
+        let (mu, ahead) = (self.momentum, self.nesterov);
+        let (mu32, rate32) = (mu as f32, rate as f32);
+        let fast = slices::map(
+            [p, g, u],
+            |[p, g, u]| {
+                let u = mu32 * u + g;
+                [p - rate32 * if ahead { g + mu32 * u } else { u }, u]
+            },
+            |[p, g, u]| {
+                let u = mu * u + g;
+                [p - rate * if ahead { g + mu * u } else { u }, u]
+            },
+        )?;
+        if let Some([p, u]) = fast {
+            return Ok((p, u));
+        }
+        let u = (u.affine(mu, 0.0)? + g)?;
+        let way = if ahead { (g + u.affine(mu, 0.0)?)? } else { u.clone() };
+        Ok(((p - way.affine(rate, 0.0)?)?, u))
+    }
+}
+
+impl Optimiser for Sgd {
+    fn propose(
+        &self,
+        params: &ParamSet,
+        grads: &BTreeMap<String, Tensor>,
+        state: &OptimiserState,
+        rate: f64,
+    ) -> Result<(BTreeMap<String, Tensor>, OptimiserState)> {
+        let mut next = OptimiserState { step: state.step + 1, tensors: state.tensors.clone() };
+        let mut new = BTreeMap::new();
+        for (name, g) in grads {
+            let p = common::param(params, name, g)?;
+            if self.momentum == 0.0 {
+                new.insert(name.clone(), (p - g.affine(rate, 0.0)?)?);
+                continue;
+            }
+            let key = format!("momentum.{name}");
+            let (p, u) = self.update(p, g, &moment(state, &key, p)?, rate)?;
+            new.insert(name.clone(), p);
+            next.tensors.insert(key, u);
+        }
+        Ok((new, next))
+    }
+
+    fn rate(&self, step: u64, of: u64) -> f64 {
+        self.rate * self.schedule.factor(step, of)
+    }
+
+    fn clip_norm(&self) -> Option<f64> {
+        self.clip_norm
+    }
+
+    fn average(&self) -> Option<f64> {
+        self.average
+    }
+
+    fn name(&self) -> String {
+        "sgd".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_core::candle::{DType, Device};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::common::testing::{one_param, values};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn follows_the_formula(
+            start in -2.0f64..2.0,
+            grads in prop::collection::vec(-3.0f64..3.0, 1..6),
+            momentum in prop_oneof![Just(0.0), 0.1f64..0.99],
+            nesterov: bool,
+        ) {
+            let text = format!(r#"{{"rate":0.1,"momentum":{momentum},"nesterov":{nesterov}}}"#);
+            let sgd: Sgd = serde_json::from_str(&text).unwrap();
+            let params = one_param(&[start], DType::F64);
+            let mut state = OptimiserState::default();
+            let (mut theta, mut u) = (start, 0.0);
+            for g in &grads {
+                let given = BTreeMap::from([("w".to_string(), Tensor::new(&[*g], &Device::Cpu).unwrap())]);
+                let (new, next) = sgd.propose(&params, &given, &state, 0.1).unwrap();
+                params.restore(&new).unwrap();
+                state = next;
+                u = sgd.momentum * u + g;
+                theta -= 0.1 * if nesterov && momentum > 0.0 { g + momentum * u } else { u };
+            }
+            // Five steps of at most 0.1·3·5, a few roundings in each.
+            prop_assert!((values(&params)[0] - theta).abs() < 1e-14);
+        }
+    }
+
+    #[test]
+    fn loop_and_tensor_operations_agree() {
+        let sgd: Sgd = serde_json::from_str(r#"{"rate":0.1,"momentum":0.9,"nesterov":true}"#).unwrap();
+        let t = |s: f64| {
+            let v: Vec<f64> = (0..12).map(|i| (f64::from(i) * s).sin()).collect();
+            Tensor::new(v, &Device::Cpu).unwrap()
+        };
+        let turn = |t: &Tensor| t.reshape((3, 4)).unwrap().t().unwrap();
+        let (p, g, u) = (t(0.3), t(0.7), t(0.2));
+        let fast = sgd.update(&p, &g, &u, 0.1).unwrap();
+        let slow = sgd.update(&turn(&p), &turn(&g), &turn(&u), 0.1).unwrap();
+        let off = (turn(&fast.0) - slow.0).unwrap().abs().unwrap().max_all().unwrap();
+        // Roundings in another order.
+        assert!(off.to_scalar::<f64>().unwrap() < 1e-15);
+    }
+}
