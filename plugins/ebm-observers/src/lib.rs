@@ -1,1 +1,33 @@
-//! Observers: progress, JSON lines, sheets.
+//! Observers: `progress`, `jsonl`, `csv` and `sheet`.
+//!
+//! An observer sees every step and writes below the run directory; it cannot change the run, and one that
+//! fails is detached, not fatal.
+//!
+//! ```
+//! use ebm_core::{Event, ObserverConfig, RunPaths};
+//! use ebm_observers as _; // links the crate, so that its kinds are known
+//!
+//! let directory = std::env::temp_dir().join(format!("ebm-observers-doc-{}", std::process::id()));
+//! std::fs::create_dir_all(&directory)?;
+//! let config: Box<dyn ObserverConfig> = toml::from_str("kind = 'jsonl'")?;
+//! let mut jsonl = config.build(&RunPaths { directory: directory.clone() })?;
+//! jsonl.on(&Event::Start { step: 0, of: 10, name: "doc", directory: &directory })?;
+//! assert!(directory.join("metrics.jsonl").is_file());
+//! # std::fs::remove_dir_all(&directory)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod csv;
+mod jsonl;
+mod lines;
+pub mod picture;
+mod progress;
+mod sheet;
+
+pub use csv::CsvConfig;
+pub use jsonl::JsonlConfig;
+pub use progress::ProgressConfig;
+pub use sheet::{SheetConfig, What};
+
+#[cfg(test)]
+mod fake;

@@ -1,0 +1,126 @@
+//! `csv`: chosen numbers of every step as a table.
+
+use std::path::PathBuf;
+
+use ebm_core::{Event, Observer, ObserverConfig, Param, Report, Result, RunPaths, register, typetag};
+use serde::{Deserialize, Serialize};
+
+use crate::lines::Lines;
+
+/// Writes `metrics.csv` with a header; a number that a step does not have is an empty field.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CsvConfig {
+    /// Steps between lines; the last step is always written.
+    #[serde(default = "ten")]
+    pub every: u64,
+    /// File name below the run directory.
+    #[serde(default = "file")]
+    pub file: String,
+    /// Names of the values, in this order, after the step.
+    #[serde(default = "columns")]
+    pub columns: Vec<String>,
+}
+
+fn ten() -> u64 {
+    10
+}
+
+fn file() -> String {
+    "metrics.csv".into()
+}
+
+fn columns() -> Vec<String> {
+    ["energy.data", "energy.samples", "energy.difference", "grad", "rate", "seconds"].map(String::from).to_vec()
+}
+
+struct Csv {
+    config: CsvConfig,
+    path: PathBuf,
+    lines: Option<Lines>,
+    last: u64,
+}
+
+impl Csv {
+    fn write(&mut self, report: &Report) -> Result<()> {
+        let Some(lines) = self.lines.as_mut().filter(|_| report.step != self.last) else { return Ok(()) };
+        self.last = report.step;
+        let mut line = report.step.to_string();
+        for name in &self.config.columns {
+            line.push(',');
+            if let Some(v) = report.get(name) {
+                line += &v.to_string();
+            }
+        }
+        lines.write(&line)
+    }
+}
+
+impl Observer for Csv {
+    fn on(&mut self, event: &Event<'_>) -> Result<()> {
+        match event {
+            Event::Start { step, .. } => {
+                self.last = *step;
+                let step_of = |line: &str| line.split(',').next()?.trim().parse().ok();
+                let mut lines = Lines::open(&self.path, *step, step_of)?;
+                if lines.is_empty()? {
+                    lines.write(&format!("step,{}", self.config.columns.join(",")))?;
+                }
+                self.lines = Some(lines);
+            }
+            Event::Step { report, .. } if report.step % self.config.every.max(1) == 0 => self.write(report)?,
+            Event::Checkpoint { .. } => self.lines.as_mut().map_or(Ok(()), Lines::flush)?,
+            Event::Finish { report, .. } => {
+                self.write(report)?;
+                self.lines.as_mut().map_or(Ok(()), Lines::flush)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        "csv".into()
+    }
+}
+
+#[typetag::serde(name = "csv")]
+impl ObserverConfig for CsvConfig {
+    fn build(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
+        let path = paths.directory.join(&self.file);
+        Ok(Box::new(Csv { config: self.clone(), path, lines: None, last: 0 }))
+    }
+}
+
+register! {
+    ObserverConfig, "csv" => CsvConfig,
+    summary: "chosen numbers of every step as a table",
+    source: "this project",
+    example: "every = 10\ncolumns = [\"energy.data\", \"energy.samples\"]",
+    params: [
+        Param::int("every", "steps between lines").at_least(1.0).default("10"),
+        Param::text("file", "file name below the run directory").default("\"metrics.csv\""),
+        Param::new("columns", ebm_core::ParamKind::Texts, "names of the values").default(
+            "[\"energy.data\", \"energy.samples\", \"energy.difference\", \"grad\", \"rate\", \"seconds\"]",
+        ),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fake;
+
+    #[test]
+    fn the_table_has_one_header_and_every_step_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = RunPaths { directory: folder.path().to_path_buf() };
+        let config: Box<dyn ObserverConfig> =
+            toml::from_str("kind = 'csv'\nevery = 1\ncolumns = ['energy.data', 'none.such']").unwrap();
+        fake::run(&mut *config.build(&paths).unwrap(), folder.path(), 0, 3, "interrupted").unwrap();
+        fake::run(&mut *config.build(&paths).unwrap(), folder.path(), 2, 4, "done").unwrap();
+        let text = std::fs::read_to_string(folder.path().join("metrics.csv")).unwrap();
+        assert_eq!(text, "step,energy.data,none.such\n1,-0.5,\n2,-0.5,\n3,-0.5,\n4,-0.5,\n");
+    }
+}

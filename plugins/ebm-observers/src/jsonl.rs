@@ -1,0 +1,118 @@
+//! `jsonl`: the numbers of every step as one JSON object a line.
+
+use std::path::PathBuf;
+
+use ebm_core::{Event, Observer, ObserverConfig, Param, Report, Result, RunPaths, register, typetag};
+use serde::{Deserialize, Serialize};
+
+use crate::lines::Lines;
+
+/// Writes `metrics.jsonl`: `{"step":1,"of":6000,"values":{"energy.data":...}}`. A number that is not finite is `null`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JsonlConfig {
+    /// Steps between lines; the last step is always written.
+    #[serde(default = "one")]
+    pub every: u64,
+    /// File name below the run directory.
+    #[serde(default = "file")]
+    pub file: String,
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn file() -> String {
+    "metrics.jsonl".into()
+}
+
+struct Jsonl {
+    every: u64,
+    path: PathBuf,
+    lines: Option<Lines>,
+    last: u64,
+}
+
+impl Jsonl {
+    fn write(&mut self, report: &Report) -> Result<()> {
+        if report.step == self.last {
+            return Ok(());
+        }
+        self.last = report.step;
+        let line = serde_json::to_string(report).map_err(|e| ebm_core::Error::plugin("jsonl", e))?;
+        self.lines.as_mut().map_or(Ok(()), |l| l.write(&line))
+    }
+}
+
+impl Observer for Jsonl {
+    fn on(&mut self, event: &Event<'_>) -> Result<()> {
+        match event {
+            Event::Start { step, .. } => {
+                self.last = *step;
+                self.lines = Some(Lines::open(&self.path, *step, step_of)?);
+            }
+            Event::Step { report, .. } if report.step % self.every.max(1) == 0 => self.write(report)?,
+            // A run that is resumed from here finds all lines up to here.
+            Event::Checkpoint { .. } => self.lines.as_mut().map_or(Ok(()), Lines::flush)?,
+            Event::Finish { report, .. } => {
+                self.write(report)?;
+                self.lines.as_mut().map_or(Ok(()), Lines::flush)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        "jsonl".into()
+    }
+}
+
+fn step_of(line: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Step {
+        step: u64,
+    }
+    serde_json::from_str::<Step>(line).ok().map(|s| s.step)
+}
+
+#[typetag::serde(name = "jsonl")]
+impl ObserverConfig for JsonlConfig {
+    fn build(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
+        let path = paths.directory.join(&self.file);
+        Ok(Box::new(Jsonl { every: self.every, path, lines: None, last: 0 }))
+    }
+}
+
+register! {
+    ObserverConfig, "jsonl" => JsonlConfig,
+    summary: "the numbers of every step as JSON lines",
+    source: "this project",
+    example: "every = 10",
+    params: [
+        Param::int("every", "steps between lines").at_least(1.0).default("1"),
+        Param::text("file", "file name below the run directory").default("\"metrics.jsonl\""),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fake;
+
+    #[test]
+    fn a_resumed_run_writes_the_file_of_a_straight_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = RunPaths { directory: folder.path().to_path_buf() };
+        let config: Box<dyn ObserverConfig> = toml::from_str("kind = 'jsonl'\nevery = 2").unwrap();
+        fake::run(&mut *config.build(&paths).unwrap(), folder.path(), 0, 5, "interrupted").unwrap();
+        // Killed after step 5, resumed from the checkpoint of step 3.
+        fake::run(&mut *config.build(&paths).unwrap(), folder.path(), 3, 8, "done").unwrap();
+        let text = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
+        let steps: Vec<u64> = text.lines().map(|l| step_of(l).unwrap()).collect();
+        assert_eq!(steps, [2, 4, 6, 8]);
+        assert!(text.contains("\"energy.data\":-0.5") && text.contains("\"loss.kl\":null"), "{text}");
+    }
+}

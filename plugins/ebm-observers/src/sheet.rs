@@ -1,0 +1,143 @@
+//! `sheet`: pictures of samples and of the replay buffer while a run goes on.
+
+use std::path::{Path, PathBuf};
+
+use ebm_core::{Error, Event, Observer, ObserverConfig, Param, Result, RunPaths, RunView, register, typetag};
+use serde::{Deserialize, Serialize};
+
+use crate::picture;
+
+/// Writes `sheets/samples-00001000.png` and `sheets/buffer-00001000.png`: images as a sheet, points of the plane as
+/// a scatter over the data.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SheetConfig {
+    /// Steps between pictures.
+    #[serde(default = "every")]
+    pub every: u64,
+    /// Samples of a picture; a scatter shows 16 times as many.
+    #[serde(default = "count")]
+    pub count: usize,
+    /// What to draw.
+    #[serde(default)]
+    pub what: What,
+}
+
+/// What a sheet shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// Samples drawn from fresh starts, as after training; costs a generation.
+    #[default]
+    Samples,
+    /// Chains of the replay buffer; costs nothing.
+    Buffer,
+    /// Both.
+    Both,
+}
+
+fn every() -> u64 {
+    1000
+}
+
+fn count() -> usize {
+    64
+}
+
+struct Sheets {
+    config: SheetConfig,
+    folder: PathBuf,
+}
+
+impl Sheets {
+    fn draw(&self, view: &dyn RunView, step: u64) -> Result<()> {
+        std::fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
+        let plane = view.sample_shape() == [2];
+        let n = if plane { self.config.count * 16 } else { self.config.count };
+        let background = if plane { view.data(4 * n)? } else { None };
+        let file = |what: &str| self.folder.join(format!("{what}-{step:08}.png"));
+        if self.config.what != What::Buffer {
+            picture::write(&file("samples"), &view.samples(n)?, background.as_ref())?;
+        }
+        if self.config.what != What::Samples
+            && let Some(held) = view.buffered(n)?
+        {
+            picture::write(&file("buffer"), &held, background.as_ref())?;
+        }
+        Ok(())
+    }
+}
+
+impl Observer for Sheets {
+    fn on(&mut self, event: &Event<'_>) -> Result<()> {
+        match event {
+            Event::Step { report, view } if report.step % self.config.every.max(1) == 0 => {
+                self.draw(*view, report.step)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn name(&self) -> String {
+        "sheet".into()
+    }
+}
+
+fn folder(directory: &Path) -> PathBuf {
+    directory.join("sheets")
+}
+
+#[typetag::serde(name = "sheet")]
+impl ObserverConfig for SheetConfig {
+    fn build(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
+        Ok(Box::new(Sheets { config: self.clone(), folder: folder(&paths.directory) }))
+    }
+}
+
+register! {
+    ObserverConfig, "sheet" => SheetConfig,
+    summary: "pictures of samples and of the replay buffer",
+    source: "this project",
+    example: "every = 1000\nwhat = \"both\"",
+    params: [
+        Param::int("every", "steps between pictures").at_least(1.0).default("1000"),
+        Param::int("count", "samples of a picture; a scatter shows 16 times as many").at_least(1.0).default("64"),
+        Param::choice("what", &["samples", "buffer", "both"], "what to draw").default("\"samples\""),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fake;
+
+    fn names(shape: &[usize], config: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = RunPaths { directory: folder.path().to_path_buf() };
+        let config: Box<dyn ObserverConfig> = toml::from_str(&format!("kind = 'sheet'\n{config}")).unwrap();
+        let mut sheets = config.build(&paths).unwrap();
+        fake::run_of(&mut *sheets, folder.path(), &fake::Run::new(shape), 0, 4, "done").unwrap();
+        let list = std::fs::read_dir(folder.path().join("sheets")).unwrap();
+        let mut names: Vec<String> = list.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn pictures_come_every_so_many_steps() {
+        assert_eq!(names(&[1, 4, 4], "every = 2"), ["samples-00000002.png", "samples-00000004.png"]);
+        let both = names(&[2], "every = 4\nwhat = 'both'\ncount = 2");
+        assert_eq!(both, ["buffer-00000004.png", "samples-00000004.png"]);
+    }
+
+    #[test]
+    fn samples_that_cannot_be_drawn_are_an_error_once() {
+        let sheets = Sheets {
+            config: SheetConfig { every: 1, count: 4, what: What::Samples },
+            folder: folder(tempfile::tempdir().unwrap().path()),
+        };
+        let text = sheets.draw(&fake::Run::new(&[5]), 1).unwrap_err().to_string();
+        assert!(text.contains("picture"), "{text}");
+    }
+}
