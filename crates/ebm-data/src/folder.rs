@@ -266,6 +266,22 @@ mod tests {
     }
 
     #[test]
+    fn grey_weights_are_pils_to_the_last_bit() {
+        // Image.new("RGB", (1, 1), p).convert("L").getpixel((0, 0)), Pillow 11.3.0.
+        let golden = [
+            ([255, 255, 255], 255),
+            ([0, 255, 0], 150),
+            ([0, 0, 255], 29),
+            ([1, 1, 1], 1),
+            ([3, 250, 77], 156),
+            ([254, 253, 7], 225),
+        ];
+        for ([r, g, b], expected) in golden {
+            assert_eq!(luma(r, g, b), expected, "{r} {g} {b}");
+        }
+    }
+
+    #[test]
     fn jpeg_and_resizing_work_together() {
         let root = tempfile::tempdir().unwrap();
         grey(root.path().join("a.jpg"), 9, 5, 80);
