@@ -4,8 +4,9 @@ use faer::{Mat, MatRef};
 
 use crate::samples::Features;
 
-/// Rows of `a` handled at once when all pairs are visited: bounds the scratch to 128 rows of `b.n()` numbers.
-const BLOCK: usize = 128;
+/// Rows of `a` handled at once when all pairs are visited: bounds the scratch to 512 rows of `b.n()` numbers;
+/// smaller blocks pack `b` again too often.
+const BLOCK: usize = 512;
 
 /// The table as a faer matrix `(n, d)`.
 pub(crate) fn matrix(f: &Features) -> MatRef<'_, f64> {
