@@ -43,17 +43,15 @@ pub fn check_component(c: &Component) -> Verdict {
 fn inner(c: &Component) -> Verdict {
     let kebab = |k: &str| k.chars().all(|a| a.is_ascii_lowercase() || a.is_ascii_digit() || a == '-');
     Failure::unless(kebab(c.kind) && !c.kind.is_empty(), || "the kind is not kebab-case".into())?;
-    Failure::unless(!c.summary.is_empty() && !c.source.is_empty(), || {
-        "summary or source is empty".into()
-    })?;
+    Failure::unless(!c.summary.is_empty() && !c.source.is_empty(), || "summary or source is empty".into())?;
     for p in c.params {
         Failure::unless(!p.doc.is_empty(), || format!("setting `{}` is not explained", p.name))?;
     }
     let example = example(c)?;
-    let read = parse(c.family, &example).map_err(|e| Failure::new(format!("the example does not parse: {e}")))?;
-    let again = parse(c.family, &read.written).map_err(|e| {
-        Failure::new(format!("what was written does not parse again: {e}\n{}", read.written))
-    })?;
+    let read =
+        parse(c.family, &example).map_err(|e| Failure::new(format!("the example does not parse: {e}")))?;
+    let again = parse(c.family, &read.written)
+        .map_err(|e| Failure::new(format!("what was written does not parse again: {e}\n{}", read.written)))?;
     Failure::unless(again.written == read.written, || {
         format!("writing and reading changed it:\n{}\n{}", read.written, again.written)
     })?;
@@ -66,7 +64,8 @@ fn inner(c: &Component) -> Verdict {
 }
 
 fn example(c: &Component) -> Verdict<Table> {
-    let mut table: Table = c.example.parse().map_err(|e| Failure::new(format!("the example is not TOML: {e}")))?;
+    let mut table: Table =
+        c.example.parse().map_err(|e| Failure::new(format!("the example is not TOML: {e}")))?;
     table.insert("kind".into(), Value::String(c.kind.into()));
     Ok(table)
 }
@@ -98,13 +97,15 @@ fn defaults(c: &Component, example: &Table) -> Verdict {
             })?;
             continue;
         };
-        let plain = written(&without).map_err(|e| Failure::new(format!("`{}` cannot be left out: {e}", p.name)))?;
+        let plain =
+            written(&without).map_err(|e| Failure::new(format!("`{}` cannot be left out: {e}", p.name)))?;
         let mut with = without.clone();
         if default == "none" {
             // Absent by default: some value must be accepted.
             if let Some(v) = sample(p) {
                 with.insert(p.name.into(), v);
-                written(&with).map_err(|e| Failure::new(format!("a value for `{}` is refused: {e}", p.name)))?;
+                written(&with)
+                    .map_err(|e| Failure::new(format!("a value for `{}` is refused: {e}", p.name)))?;
             }
             continue;
         }
@@ -114,7 +115,8 @@ fn defaults(c: &Component, example: &Table) -> Verdict {
         if let Some(v) = value.get("v") {
             with.insert(p.name.into(), v.clone());
         }
-        let explicit = written(&with).map_err(|e| Failure::new(format!("the default of `{}` is refused: {e}", p.name)))?;
+        let explicit = written(&with)
+            .map_err(|e| Failure::new(format!("the default of `{}` is refused: {e}", p.name)))?;
         let same = explicit == plain;
         Failure::unless(same, || {
             format!("the default of `{}` in the catalogue is not serde's:\n{explicit:?}\n{plain:?}", p.name)

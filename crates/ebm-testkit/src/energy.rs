@@ -40,7 +40,9 @@ pub fn check_energy(e: &dyn EnergyFn, at: &Batch) -> Verdict<Checked> {
 /// # Errors
 /// Names the first law that fails.
 pub fn check_energy_within(e: &dyn EnergyFn, at: &Batch, h: f64, tolerance: f64) -> Verdict<Checked> {
-    Failure::unless(at.dtype() == DType::F64, || format!("check_energy needs f64 samples, found {:?}", at.dtype()))?;
+    Failure::unless(at.dtype() == DType::F64, || {
+        format!("check_energy needs f64 samples, found {:?}", at.dtype())
+    })?;
     let spec = e.spec();
     let terms = e.terms(at)?;
     let want = [at.len(), spec.terms.len()];

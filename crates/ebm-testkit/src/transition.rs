@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::{DType, Tensor};
-use ebm_core::{Batch, ChainState, Chains, EnergyFn, Key, Link, Result, Sensitivity, Transition, Trail};
+use ebm_core::{Batch, ChainState, Chains, EnergyFn, Key, Link, Result, Sensitivity, Trail, Transition};
 
 use crate::difference::{relative_gap, relative_gap_all, theta_difference};
 use crate::{Failure, Verdict};
@@ -31,7 +31,9 @@ pub fn check_transition(t: &dyn Transition, e: &dyn EnergyFn, at: &Batch, indepe
     Failure::unless(next.at.x.dims() == at.x.dims() && next.at.chains == at.chains, || {
         format!("{name}: shape or chains changed: {:?} from {:?}", next.at.x.dims(), at.x.dims())
     })?;
-    Failure::unless(next.at.cond.is_some() == at.cond.is_some(), || format!("{name}: the condition got lost"))?;
+    Failure::unless(next.at.cond.is_some() == at.cond.is_some(), || {
+        format!("{name}: the condition got lost")
+    })?;
     Failure::unless(next.step == state.step + 1, || {
         format!("{name}: step index went from {} to {}", state.step, next.step)
     })?;

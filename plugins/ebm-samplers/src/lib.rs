@@ -1,1 +1,48 @@
-//! Transitions driven by an energy, and sampling programs.
+//! Transitions driven by an energy, and sampling programs over transitions.
+//!
+//! | kind | family | what |
+//! |---|---|---|
+//! | `langevin` | transition | gradient step with noise of its own size (published form), clamped |
+//! | `ula` | transition | Langevin with matched noise, no accept test |
+//! | `mala` | transition | Langevin with accept test, step size adapted |
+//! | `hmc` | transition | leapfrog trajectories with accept test |
+//! | `metropolis` | transition | an accept test around any proposal that knows its ratio |
+//! | `difference-jump` | transition | jumps by the difference of two other chains or samples |
+//! | `chain` | sampler | steps of one transition |
+//! | `rounds` | sampler | blocks of steps with transitions in between (generation) |
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use ebm_core::candle::{DType, Device, Tensor};
+//! use ebm_core::{Batch, Blind, DrawRequest, Key, Sampler};
+//! use ebm_samplers::{Chain, Mala};
+//!
+//! let e = ebm_testkit::toy::bowl(2, 4.0)?; // a Gaussian of variance ¼
+//! let start = Batch::new(Tensor::zeros((2000, 2), DType::F64, &Device::Cpu)?)?;
+//! let (mut blind, mut memory) = (Blind, BTreeMap::new());
+//! let drawn = Chain::new(Box::new(Mala::new(0.1)), 30)
+//!     .draw(&e, start, Key::root(1), &mut DrawRequest::new(&mut blind, &mut memory))?;
+//! let variance = drawn.last.at.x.sqr()?.mean_all()?.to_scalar::<f64>()?;
+//! assert!((variance - 0.25).abs() < 0.02);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod accept;
+mod adapt;
+mod chain;
+mod difference_jump;
+mod hmc;
+mod langevin;
+mod mala;
+mod metropolis;
+mod rounds;
+mod ula;
+
+pub use chain::{Chain, ChainConfig};
+pub use difference_jump::{DifferenceJump, DifferenceJumpConfig, Pairs};
+pub use hmc::{Hmc, HmcConfig};
+pub use langevin::{Langevin, LangevinConfig};
+pub use mala::{Mala, MalaConfig};
+pub use metropolis::{Metropolis, MetropolisConfig};
+pub use rounds::{Rounds, RoundsConfig};
+pub use ula::UlaConfig;

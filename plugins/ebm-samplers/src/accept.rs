@@ -1,0 +1,70 @@
+//! The Metropolis decision and the masks that follow from it.
+
+use candle_core::Tensor;
+use ebm_core::{Chains, Key, Result, per_row};
+
+/// Which proposals are taken.
+pub(crate) struct Decision {
+    /// 1 where the proposal is taken, `(B,)`, u8.
+    taken: Tensor,
+    /// The same in the dtype of the samples.
+    pub(crate) accepted: Tensor,
+    /// `min(1, exp log_ratio)`, `(B,)`: what adaptation averages (less noisy than `accepted`).
+    pub(crate) chance: Tensor,
+}
+
+impl Decision {
+    /// Takes row `b` with probability `min(1, exp(log_ratio_b))`. A ratio that is not a number
+    /// or infinite (the energy left its domain) is a rejection.
+    pub(crate) fn draw(log_ratio: &Tensor, chains: &Chains, key: Key) -> Result<Self> {
+        let zero = log_ratio.zeros_like()?;
+        // |r| < ∞ is false for NaN too.
+        let finite = log_ratio.abs()?.lt(f64::INFINITY)?;
+        let below = log_ratio.minimum(&zero)?.exp()?;
+        let chance = finite.where_cond(&below, &zero)?;
+        let u = key.uniform(chains, &[], log_ratio.dtype(), log_ratio.device())?;
+        let taken = u.lt(&chance)?;
+        Ok(Decision { accepted: taken.to_dtype(log_ratio.dtype())?, taken, chance })
+    }
+
+    /// Rows of `new` where the proposal is taken, rows of `old` elsewhere.
+    pub(crate) fn select(&self, new: &Tensor, old: &Tensor) -> Result<Tensor> {
+        let mask = per_row(&self.taken, new)?.broadcast_as(new.shape())?;
+        Ok(mask.where_cond(new, old)?)
+    }
+
+    /// The mask as a factor that broadcasts over samples like `like`.
+    pub(crate) fn factor(&self, like: &Tensor) -> Result<Tensor> {
+        per_row(&self.accepted, like)
+    }
+}
+
+/// 1 where `low ≤ t ≤ high` (bounds included), else 0, in the dtype of `t`.
+pub(crate) fn within(t: &Tensor, low: f64, high: f64) -> Result<Tensor> {
+    Ok((t.ge(low)? * t.le(high)?)?.to_dtype(t.dtype())?)
+}
+
+/// Mean over the coordinates of each row, `(B,)`.
+pub(crate) fn row_mean(t: &Tensor) -> Result<Tensor> {
+    Ok(rows(t)?.mean(1)?)
+}
+
+/// Sum over the coordinates of each row, `(B,)`.
+pub(crate) fn row_sum(t: &Tensor) -> Result<Tensor> {
+    Ok(rows(t)?.sum(1)?)
+}
+
+fn rows(t: &Tensor) -> Result<Tensor> {
+    let b = t.dims().first().copied().unwrap_or(0);
+    Ok(t.reshape((b, t.elem_count() / b.max(1)))?)
+}
+
+/// `−∞` where a coordinate of the row leaves `range`, else 0, `(B,)`: added to a log ratio it
+/// restricts the target to the box.
+pub(crate) fn outside(x: &Tensor, range: Option<(f64, f64)>) -> Result<Option<Tensor>> {
+    let Some((low, high)) = range else { return Ok(None) };
+    let inside = rows(&within(x, low, high)?)?.min(1)?;
+    let zero = inside.zeros_like()?;
+    let barrier = (&zero - f64::INFINITY)?;
+    Ok(Some(inside.gt(0.5)?.where_cond(&zero, &barrier)?))
+}

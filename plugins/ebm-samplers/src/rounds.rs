@@ -1,0 +1,283 @@
+//! The generation program: blocks of steps with transitions in between.
+
+use std::collections::BTreeMap;
+
+use ebm_core::candle::Tensor;
+use ebm_core::{
+    Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Error, Key, Param, Probe, Result, Sampler,
+    SamplerConfig, Sensitivity, Stepped, Transition, TransitionConfig, catalogue::Family, register,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::Chain;
+
+/// `rounds` blocks of `steps` steps; after each block that another follows, the transitions
+/// `between` (augmentation, noise); then `refine` steps; then `finish` once (spec 10.1).
+///
+/// The trail and the accept of links reach back to the start of the last block.
+pub struct Rounds {
+    block: Chain,
+    rounds: usize,
+    refine: usize,
+    between: std::sync::Arc<[Box<dyn Transition>]>,
+    finish: Option<std::sync::Arc<dyn Transition>>,
+}
+
+impl Rounds {
+    /// `rounds` blocks of `steps` steps of `transition` with `between` in between.
+    pub fn new(
+        transition: Box<dyn Transition>,
+        rounds: usize,
+        steps: usize,
+        between: Vec<Box<dyn Transition>>,
+    ) -> Self {
+        Rounds {
+            block: Chain::new(transition, steps),
+            rounds,
+            refine: 0,
+            between: between.into(),
+            finish: None,
+        }
+    }
+
+    /// The same with `steps` more steps after the last round, which is then followed by `between` too.
+    #[must_use]
+    pub fn refined(mut self, steps: usize) -> Self {
+        self.refine = steps;
+        self
+    }
+
+    /// The same with one step of `transition` at the very end.
+    #[must_use]
+    pub fn finished(mut self, transition: Box<dyn Transition>) -> Self {
+        self.finish = Some(transition.into());
+        self
+    }
+}
+
+/// Passes steps on with the index of the whole program.
+struct Shifted<'a> {
+    inner: &'a mut dyn Probe,
+    by: usize,
+}
+
+impl Probe for Shifted<'_> {
+    fn on_step(&mut self, index: usize, step: &Stepped) -> Result<()> {
+        self.inner.on_step(self.by + index, step)
+    }
+
+    fn wants_steps(&self) -> bool {
+        self.inner.wants_steps()
+    }
+}
+
+impl Sampler for Rounds {
+    fn draw(&self, e: &dyn EnergyFn, from: Batch, key: Key, request: &mut DrawRequest<'_>) -> Result<Drawn> {
+        let blocks: Vec<usize> = std::iter::repeat_n(self.block.steps(), self.rounds)
+            .chain((self.refine > 0).then_some(self.refine))
+            .collect();
+        let mut at = from;
+        let mut done = 0;
+        let mut curves: BTreeMap<&'static str, Vec<Tensor>> = BTreeMap::new();
+        let mut last: Option<Drawn> = None;
+        for (r, steps) in blocks.iter().enumerate() {
+            if r > 0 {
+                for (i, t) in self.between.iter().enumerate() {
+                    let key = key.at("between").at(r).at(i);
+                    let mut state = t.init(e, at, key.at("init"))?;
+                    // Annealed transitions see how far the program has come.
+                    (state.step, state.of) = (r, blocks.len());
+                    at = t.step(e, &state, key)?.state.at;
+                }
+            }
+            let is_last = r + 1 == blocks.len();
+            let mut probe = Shifted { inner: &mut *request.probe, by: done };
+            let mut inner = DrawRequest::new(&mut probe, &mut *request.memory)
+                .with_trail(if is_last { request.trail } else { 0 }, request.trail_rows);
+            let drawn = self.block.with(*steps).draw(e, at, key.at("round").at(r), &mut inner)?;
+            for (name, c) in &drawn.curves {
+                curves.entry(name).or_default().push(c.clone());
+            }
+            at = drawn.last.at.clone();
+            done += steps;
+            last = Some(drawn);
+        }
+        let mut drawn = last.unwrap_or_else(|| {
+            Drawn::new(ChainState::new(at), ebm_core::Trail::default(), ebm_core::StepInfo::new())
+        });
+        if let Some(t) = &self.finish {
+            let key = key.at("finish");
+            let state = t.init(e, drawn.last.at.clone(), key.at("init"))?;
+            let stepped = t.step(e, &state, key)?;
+            if request.trail > 0 {
+                let rows = request.trail_rows.unwrap_or(stepped.state.at.len());
+                drawn.trail.push(crate::chain::narrow(stepped.link, rows)?, request.trail);
+            }
+            drawn.last = stepped.state;
+        }
+        drawn.curves =
+            curves.into_iter().map(|(name, c)| Ok((name, Tensor::cat(&c, 0)?))).collect::<Result<_>>()?;
+        Ok(drawn)
+    }
+
+    fn sensitivity(&self) -> Sensitivity {
+        match &self.finish {
+            Some(t) if t.sensitivity() == Sensitivity::None => Sensitivity::None,
+            _ => self.block.sensitivity(),
+        }
+    }
+
+    fn steps(&self) -> usize {
+        self.rounds * self.block.steps() + self.refine
+    }
+
+    /// As many whole rounds as fit beside the refinement; the rest of the steps goes there.
+    fn with_steps(&self, steps: usize) -> Box<dyn Sampler> {
+        let rounds = steps.saturating_sub(self.refine) / self.block.steps().max(1);
+        Box::new(Rounds {
+            block: self.block.with(self.block.steps()),
+            rounds,
+            refine: steps - rounds * self.block.steps(),
+            between: self.between.clone(),
+            finish: self.finish.clone(),
+        })
+    }
+
+    fn name(&self) -> String {
+        format!("{} rounds of {}, then {} steps", self.rounds, self.block.name(), self.refine)
+    }
+}
+
+/// Settings of `rounds`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoundsConfig {
+    /// Number of blocks.
+    pub rounds: usize,
+    /// Steps of a block.
+    pub steps: usize,
+    /// The step.
+    pub transition: Box<dyn TransitionConfig>,
+    /// Transitions after each block that another follows.
+    #[serde(default)]
+    pub between: Vec<Box<dyn TransitionConfig>>,
+    /// Steps after the last round.
+    #[serde(default)]
+    pub refine: usize,
+    /// One step at the very end, such as a jump without noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish: Option<Box<dyn TransitionConfig>>,
+}
+
+#[typetag::serde(name = "rounds")]
+impl SamplerConfig for RoundsConfig {
+    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
+        for (name, value) in [("rounds", self.rounds), ("steps", self.steps)] {
+            if value == 0 {
+                return Err(Error::config(format!("rounds.{name}"), "is 0, must be at least 1"));
+            }
+        }
+        let between = self.between.iter().map(|t| t.build(cx)).collect::<Result<Vec<_>>>()?;
+        let mut all =
+            Rounds::new(self.transition.build(cx)?, self.rounds, self.steps, between).refined(self.refine);
+        if let Some(t) = &self.finish {
+            all = all.finished(t.build(cx)?);
+        }
+        Ok(Box::new(all))
+    }
+}
+
+register! {
+    SamplerConfig, "rounds" => RoundsConfig,
+    summary: "blocks of steps with transitions in between, then a refinement (generation)",
+    source: "Du, Li, Tenenbaum, Mordatch 2021; published evaluation programs",
+    example: r#"rounds = 20
+steps = 15
+refine = 120
+transition = { kind = "langevin", step_size = 500.0, clamp = [0.0, 1.0] }
+between = [{ kind = "langevin", step_size = 1.0, noise = 0.1 }]"#,
+    params: [
+        Param::int("rounds", "number of blocks").at_least(1.0),
+        Param::int("steps", "steps of a block").at_least(1.0),
+        Param::part("transition", Family::Transition, "the step"),
+        Param::parts("between", Family::Transition, "transitions after each block that another follows").default("[]"),
+        Param::int("refine", "steps after the last round, without transitions").at_least(0.0).default("0"),
+        Param::part("finish", Family::Transition, "one step at the very end, such as a jump without noise").default("none"),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_core::Blind;
+    use ebm_core::candle::{DType, Device};
+    use ebm_testkit::toy;
+
+    use super::*;
+    use crate::Langevin;
+
+    /// Adds one to every coordinate.
+    struct Lift;
+
+    impl Transition for Lift {
+        fn step(&self, _: &dyn EnergyFn, state: &ChainState, _: Key) -> Result<Stepped> {
+            Ok(Stepped::new(state.advance(state.at.x.affine(1.0, 1.0)?), ebm_core::Link::Identity))
+        }
+        fn sensitivity(&self) -> Sensitivity {
+            Sensitivity::Exact
+        }
+        fn name(&self) -> String {
+            "lift".into()
+        }
+    }
+
+    fn draw(s: &dyn Sampler) -> (f64, Vec<usize>, usize) {
+        let e = toy::bowl(1, 1.0).unwrap();
+        let at = Batch::new(Tensor::zeros((1, 1), DType::F64, &Device::Cpu).unwrap()).unwrap();
+        let mut seen = Vec::new();
+        let mut probe = |k: usize, _: &Stepped| {
+            seen.push(k);
+            Ok(())
+        };
+        let mut memory = BTreeMap::new();
+        let mut request = DrawRequest::new(&mut probe, &mut memory).with_trail(99, None);
+        let drawn = s.draw(&e, at, Key::root(0), &mut request).unwrap();
+        let x = drawn.last.at.x.flatten_all().unwrap().to_vec1::<f64>().unwrap()[0];
+        assert_eq!(drawn.curves["energy"].dims(), [s.steps()]);
+        (x, seen, drawn.trail.len())
+    }
+
+    #[test]
+    fn transitions_stand_between_blocks_and_not_at_the_end() {
+        // x → x/2 a step; blocks of 1 step; +1 between: 0, 1, ½, 1½, ¾.
+        let half = || Box::new(Langevin::new(0.5, 0.0)) as Box<dyn Transition>;
+        let plain = Rounds::new(half(), 3, 1, vec![Box::new(Lift)]);
+        assert_eq!(draw(&plain), (0.75, vec![0, 1, 2], 1));
+        // Refinement of two steps follows a third transition: (¾ + 1)/4. The trail stays inside.
+        let refined = Rounds::new(half(), 3, 1, vec![Box::new(Lift)]).refined(2);
+        assert_eq!(draw(&refined), (1.75 / 4.0, vec![0, 1, 2, 3, 4], 2));
+        let finished = Rounds::new(half(), 3, 1, vec![]).finished(Box::new(Lift));
+        assert_eq!(draw(&finished), (1.0, vec![0, 1, 2], 2));
+    }
+
+    #[test]
+    fn another_number_of_steps_keeps_the_refinement() {
+        let r = Rounds::new(Box::new(Langevin::new(0.5, 0.0)), 3, 10, vec![]).refined(7);
+        for n in [0, 5, 7, 17, 40, 41] {
+            assert_eq!(r.with_steps(n).steps(), n);
+        }
+    }
+
+    #[test]
+    fn blocks_have_their_own_noise() {
+        let e = toy::bowl(1, 0.0).unwrap();
+        let at = Batch::new(Tensor::zeros((1, 1), DType::F64, &Device::Cpu).unwrap()).unwrap();
+        let r = Rounds::new(Box::new(Langevin::unadjusted(0.5, 1.0)), 2, 1, vec![]);
+        let (mut blind, mut memory) = (Blind, BTreeMap::new());
+        let x = r.draw(&e, at.clone(), Key::root(0), &mut DrawRequest::new(&mut blind, &mut memory)).unwrap();
+        let first =
+            r.with_steps(1).draw(&e, at, Key::root(0), &mut DrawRequest::new(&mut blind, &mut memory));
+        let v = |d: &Drawn| d.last.at.x.flatten_all().unwrap().to_vec1::<f64>().unwrap()[0];
+        assert!((v(&x) - 2.0 * v(&first.unwrap())).abs() > 1e-6);
+    }
+}
