@@ -230,7 +230,7 @@ mod tests {
         Counted(net, AtomicUsize::new(0), AtomicUsize::new(0))
     }
 
-    fn batch(rows: &[[f64; 2]]) -> Batch {
+    fn batch<const N: usize>(rows: &[[f64; 2]; N]) -> Batch {
         Batch::new(Tensor::new(rows, &Device::Cpu).unwrap()).unwrap()
     }
 
