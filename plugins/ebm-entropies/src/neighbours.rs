@@ -1,0 +1,87 @@
+//! The `k` nearest reference samples of each sample, by matrix product with exact distances after.
+
+use candle_core::{DType, Tensor};
+use ebm_core::{Error, Result};
+
+/// Distance to and row of the `k`-th nearest reference sample of each sample.
+pub struct Neighbours {
+    /// Euclidean distances over the flattened samples, `(B,)`, in f64.
+    pub distance: Vec<f64>,
+    /// Row of the reference set, `(B,)`.
+    pub row: Vec<u32>,
+}
+
+/// The `k`-th nearest (from 1) rows of `bank` `(M, ...)` for each row of `x` `(B, ...)`; the first of
+/// equally near rows comes first. Rows nearer than `exclude` (the sample itself) do not count.
+///
+/// # Errors
+/// If shapes differ or fewer than `k` rows count.
+pub fn kth_nearest(name: &str, x: &Tensor, bank: &Tensor, k: usize, exclude: f64) -> Result<Neighbours> {
+    if x.rank() < 2 || bank.rank() < 2 || x.dims()[1..] != bank.dims()[1..] {
+        let want = format!("reference samples shaped like the samples {:?}", x.dims());
+        return Err(Error::shape(name, bank.dims(), want, "draw both from the same model"));
+    }
+    let (flat, reference) = (x.flatten_from(1)?, bank.flatten_from(1)?);
+    let (b, m) = (flat.dims()[0], reference.dims()[0]);
+    // |x|² + |r|² − 2 x·r ranks the candidates; the winners' distances are computed again from the
+    // difference, because the expansion cancels where they are close.
+    let cross = flat.matmul(&reference.t()?)?.affine(-2.0, 0.0)?;
+    let square = |t: &Tensor| t.sqr()?.sum(1);
+    let ranked = cross.broadcast_add(&square(&reference)?.unsqueeze(0)?)?;
+    let ranked =
+        ranked.broadcast_add(&square(&flat)?.unsqueeze(1)?)?.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+    let rows = |t: &Tensor| -> Result<Vec<Vec<f64>>> { Ok(t.to_dtype(DType::F64)?.to_vec2::<f64>()?) };
+    let (flat, reference) = (rows(&flat)?, rows(&reference)?);
+    let exact = |i: usize, j: usize| {
+        flat[i].iter().zip(&reference[j]).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
+    };
+    let mut out = Neighbours { distance: Vec::with_capacity(b), row: Vec::with_capacity(b) };
+    for (i, ranks) in ranked.iter().enumerate() {
+        // Rounding of the expansion is relative to the squared norms: keep all that could still win.
+        let scale =
+            flat[i].iter().map(|v| v * v).sum::<f64>() + ranks.iter().fold(0.0, |a: f64, v| a.max(v.abs()));
+        let slack = 1e-5 * scale.max(1e-30);
+        let mut order: Vec<usize> = (0..m).collect();
+        order.sort_by(|a, b| ranks[*a].total_cmp(&ranks[*b]));
+        let mut best: Vec<(f64, usize)> = Vec::new();
+        for j in order {
+            if best.len() >= k {
+                let worst = best[k - 1].0;
+                if ranks[j] > worst * worst + slack {
+                    break;
+                }
+            }
+            let d = exact(i, j);
+            if d > exclude {
+                best.push((d, j));
+                best.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            }
+        }
+        let Some((d, j)) = best.get(k - 1) else {
+            return Err(Error::config(
+                name,
+                format!(
+                    "needs {k} reference samples apart from the sample itself, found {}; raise the bank",
+                    best.len()
+                ),
+            ));
+        };
+        out.distance.push(*d);
+        out.row.push(*j as u32);
+    }
+    Ok(out)
+}
+
+/// `(x − r)/(B d²)` for each row: the gradient of the mean log distance, the shape of `x`.
+///
+/// # Errors
+/// If an operation fails.
+pub fn mean_log_gradient(x: &Tensor, bank: &Tensor, near: &Neighbours) -> Result<Tensor> {
+    let b = near.row.len();
+    let rows = Tensor::new(near.row.as_slice(), x.device())?;
+    // A sample that sits on a reference sample has no direction: its gradient is zero.
+    let factor: Vec<f64> =
+        near.distance.iter().map(|d| if *d > 0.0 { 1.0 / (b as f64 * d * d) } else { 0.0 }).collect();
+    let factor = ebm_core::per_row(&Tensor::new(factor.as_slice(), x.device())?.to_dtype(x.dtype())?, x)?;
+    Ok((x - bank.index_select(&rows, 0)?)?.broadcast_mul(&factor)?)
+}
