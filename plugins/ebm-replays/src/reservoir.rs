@@ -1,0 +1,193 @@
+//! A reservoir: a uniform sample of all chains there ever were.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use ebm_core::{BuildCx, Key, Param, ReplayBuffer, ReplayConfig, Result, register};
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Storage, Store, capacity};
+
+/// Each chain ever offered is held with the same probability (Vitter 1985, algorithm R): once full,
+/// offer number `n` goes to slot `i`, uniform in `0..n`, if there is such a slot.
+///
+/// `published` appends whole batches while the published cursor is past the end, so that the
+/// capacity is the first multiple of the batch size that is not smaller (spec trap 10).
+pub struct Reservoir {
+    store: Store,
+    capacity: usize,
+    published: bool,
+    /// Chains ever offered.
+    offered: u64,
+    /// The published program's cursor.
+    next: usize,
+}
+
+impl Reservoir {
+    fn offer(&mut self, rows: &crate::store::Rows, i: usize, key: Key) {
+        self.offered += 1;
+        // The number of the offer, not of the row, selects the random stream: it never repeats.
+        let slot = key.at("slot").below(self.offered, usize::try_from(self.offered).unwrap_or(usize::MAX));
+        if slot < self.store.len() {
+            self.store.write(slot, rows, i);
+        }
+    }
+}
+
+impl ReplayBuffer for Reservoir {
+    fn len(&self) -> usize {
+        self.store.len()
+    }
+
+    fn draw(&self, n: usize, key: Key) -> Result<Option<(Vec<u64>, Tensor)>> {
+        if n == 0 || self.len() < n { Ok(None) } else { self.store.draw(n, key).map(Some) }
+    }
+
+    fn put(&mut self, _: Option<&[u64]>, x: &Tensor, key: Key) -> Result<()> {
+        let (n, rows) = self.store.rows(x)?;
+        let append = match self.published {
+            true if self.next >= self.store.len() => n,
+            true => 0,
+            false => n.min(self.capacity.saturating_sub(self.store.len())),
+        };
+        self.store.append(&rows, 0, append);
+        self.offered += append as u64;
+        for i in append..n {
+            self.offer(&rows, i, key);
+        }
+        self.next = (self.next + n) % self.capacity;
+        Ok(())
+    }
+
+    fn save(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.store.save(&[self.offered, self.next as u64])
+    }
+
+    fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        let counters = self.store.load(state, 2)?;
+        (self.offered, self.next) = (counters[0], counters[1] as usize);
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        format!("reservoir of {}", self.capacity)
+    }
+}
+
+/// Settings of `reservoir`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReservoirConfig {
+    /// Number of chains held.
+    pub capacity: usize,
+    /// As floats or bytes.
+    #[serde(default)]
+    pub storage: Storage,
+    /// The published program's capacity rule and byte rounding.
+    #[serde(default)]
+    pub published: bool,
+    /// Bytes are read inverted, as the published program does without augmentation.
+    #[serde(default)]
+    pub inverted: bool,
+}
+
+#[typetag::serde(name = "reservoir")]
+impl ReplayConfig for ReservoirConfig {
+    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
+        Ok(Box::new(Reservoir {
+            store: Store::new(cx, self.storage, self.published, self.inverted),
+            capacity: capacity("reservoir", self.capacity)?,
+            published: self.published,
+            offered: 0,
+            next: 0,
+        }))
+    }
+}
+
+register! {
+    ReplayConfig, "reservoir" => ReservoirConfig,
+    summary: "a uniform sample of all chains there ever were",
+    source: "Vitter 1985; Du, Li, Tenenbaum, Mordatch 2021, published program",
+    example: "capacity = 10_000\nstorage = \"bytes\"",
+    params: [
+        Param::int("capacity", "number of chains held").at_least(1.0),
+        Param::choice("storage", &["float", "bytes"], "how samples are kept").default("\"float\""),
+        Param::bool("published", "the published program's capacity rule and byte rounding").default("false"),
+        Param::bool("inverted", "read bytes inverted, as the published program does without augmentation").default("false"),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use candle_core::{DType, Device};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn reservoir(capacity: usize, published: bool) -> Reservoir {
+        let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0));
+        let store = Store::new(&cx, Storage::Float, published, false);
+        Reservoir { store, capacity, published, offered: 0, next: 0 }
+    }
+
+    fn put(r: &mut Reservoir, first: usize, n: usize, key: Key) {
+        let v: Vec<f32> = (first..first + n).map(|i| i as f32).collect();
+        r.put(None, &Tensor::from_vec(v, (n, 1), &Device::Cpu).unwrap(), key).unwrap();
+    }
+
+    fn contents(r: &Reservoir) -> Vec<f32> {
+        let slots: Vec<u64> = (0..r.len() as u64).collect();
+        r.store.read(&slots, Key::root(0)).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn the_capacity_holds(capacity in 1usize..20, n in 1usize..9, puts in 1usize..20) {
+            let (mut sane, mut published) = (reservoir(capacity, false), reservoir(capacity, true));
+            for k in 0..puts {
+                put(&mut sane, k * n, n, Key::root(k as u64));
+                put(&mut published, k * n, n, Key::root(k as u64));
+            }
+            prop_assert_eq!(sane.len(), capacity.min(n * puts));
+            prop_assert_eq!(sane.offered, (n * puts) as u64);
+            // Trap 10: the first multiple of the batch size that is not below the capacity.
+            prop_assert_eq!(published.len(), (capacity.div_ceil(n) * n).min(n * puts));
+            // Nobody is held twice.
+            let mut all = contents(&sane);
+            all.sort_by(f32::total_cmp);
+            all.dedup();
+            prop_assert_eq!(all.len(), sane.len());
+        }
+
+        #[test]
+        fn saved_and_loaded_goes_on_alike(capacity in 1usize..9, puts in 0usize..5, published: bool) {
+            let mut a = reservoir(capacity, published);
+            for k in 0..puts {
+                put(&mut a, 3 * k, 3, Key::root(k as u64));
+            }
+            let mut b = reservoir(capacity, published);
+            b.load(&a.save().unwrap()).unwrap();
+            put(&mut a, 100, 4, Key::root(9));
+            put(&mut b, 100, 4, Key::root(9));
+            prop_assert_eq!(contents(&a), contents(&b));
+        }
+    }
+
+    #[test]
+    fn early_and_late_offers_are_held_alike() {
+        // 4 of 12 offers are held: each with probability ⅓.
+        let mut held = [0u32; 12];
+        let runs = 3000;
+        for run in 0..runs {
+            let mut r = reservoir(4, false);
+            for k in 0..4 {
+                put(&mut r, 3 * k, 3, Key::root(run).at(k));
+            }
+            contents(&r).iter().for_each(|i| held[*i as usize] += 1);
+        }
+        // Four standard deviations of a binomial count.
+        let sd = (runs as f64 * 2.0 / 9.0).sqrt();
+        assert!(held.iter().all(|h| (f64::from(*h) - runs as f64 / 3.0).abs() < 4.0 * sd), "{held:?}");
+    }
+}

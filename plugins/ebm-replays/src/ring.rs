@@ -1,0 +1,214 @@
+//! A ring: the newest chains overwrite the oldest.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use ebm_core::{BuildCx, Key, Param, ReplayBuffer, ReplayConfig, Result, register};
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Storage, Store, capacity};
+
+/// The last `capacity` chains (spec 6).
+///
+/// `published` is the published program's ring: while it fills, its length may exceed the
+/// capacity until the first wrap, and a wrap writes over everything from the cursor to the end.
+pub struct Ring {
+    store: Store,
+    capacity: usize,
+    published: bool,
+    /// Slot that is written next.
+    next: usize,
+}
+
+impl ReplayBuffer for Ring {
+    fn len(&self) -> usize {
+        self.store.len()
+    }
+
+    fn draw(&self, n: usize, key: Key) -> Result<Option<(Vec<u64>, Tensor)>> {
+        if n == 0 || self.len() < n { Ok(None) } else { self.store.draw(n, key).map(Some) }
+    }
+
+    fn put(&mut self, _: Option<&[u64]>, x: &Tensor, _: Key) -> Result<()> {
+        let (n, rows) = self.store.rows(x)?;
+        let (size, next) = (self.capacity, self.next);
+        if self.published {
+            if next >= self.store.len() {
+                self.store.append(&rows, 0, n);
+            } else if n + next < size {
+                self.store.splice(next, next + n, &rows, 0, n);
+            } else {
+                let first = (size - next).min(n);
+                let end = self.store.len();
+                self.store.splice(next, end, &rows, 0, first);
+                self.store.splice(0, n - first, &rows, first, n);
+            }
+        } else {
+            for i in 0..n {
+                let slot = (next + i) % size;
+                if slot < self.store.len() {
+                    self.store.write(slot, &rows, i);
+                } else {
+                    self.store.append(&rows, i, i + 1);
+                }
+            }
+        }
+        self.next = (next + n) % size;
+        Ok(())
+    }
+
+    fn save(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.store.save(&[self.next as u64])
+    }
+
+    fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.next = self.store.load(state, 1)?[0] as usize;
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        format!("ring of {}", self.capacity)
+    }
+}
+
+/// Settings of `ring`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RingConfig {
+    /// Number of chains held.
+    pub capacity: usize,
+    /// As floats or bytes.
+    #[serde(default)]
+    pub storage: Storage,
+    /// The published program's ring and byte rounding.
+    #[serde(default)]
+    pub published: bool,
+    /// Bytes are read inverted, as the published program does without augmentation.
+    #[serde(default)]
+    pub inverted: bool,
+}
+
+impl RingConfig {
+    /// A ring of floats.
+    pub fn new(capacity: usize) -> Self {
+        RingConfig { capacity, storage: Storage::Float, published: false, inverted: false }
+    }
+}
+
+#[typetag::serde(name = "ring")]
+impl ReplayConfig for RingConfig {
+    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
+        Ok(Box::new(Ring {
+            store: Store::new(cx, self.storage, self.published, self.inverted),
+            capacity: capacity("ring", self.capacity)?,
+            published: self.published,
+            next: 0,
+        }))
+    }
+}
+
+register! {
+    ReplayConfig, "ring" => RingConfig,
+    summary: "the newest chains overwrite the oldest",
+    source: "Du, Li, Tenenbaum, Mordatch 2021; published program",
+    example: "capacity = 10_000",
+    params: [
+        Param::int("capacity", "number of chains held").at_least(1.0),
+        Param::choice("storage", &["float", "bytes"], "how samples are kept").default("\"float\""),
+        Param::bool("published", "the published program's overflow and byte rounding").default("false"),
+        Param::bool("inverted", "read bytes inverted, as the published program does without augmentation").default("false"),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use candle_core::{DType, Device};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A batch of consecutive numbers from `first`.
+    fn batch(first: u32, n: usize) -> (Vec<f32>, Tensor) {
+        let v: Vec<f32> = (0..n).map(|i| (first as usize + i) as f32).collect();
+        (v.clone(), Tensor::from_vec(v, (n, 1), &Device::Cpu).unwrap())
+    }
+
+    fn contents(ring: &Ring) -> Vec<f32> {
+        let slots: Vec<u64> = (0..ring.len() as u64).collect();
+        ring.store.read(&slots, Key::root(0)).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn ring(capacity: usize, published: bool) -> Ring {
+        let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0));
+        Ring { store: Store::new(&cx, Storage::Float, published, false), capacity, published, next: 0 }
+    }
+
+    proptest! {
+        #[test]
+        fn holds_the_last_ones(capacity in 1usize..12, sizes in prop::collection::vec(0usize..9, 1..12)) {
+            let mut r = ring(capacity, false);
+            let mut all = Vec::new();
+            for n in sizes {
+                let (v, x) = batch(all.len() as u32, n);
+                all.extend(v);
+                r.put(None, &x, Key::root(0)).unwrap();
+                let mut want = all[all.len().saturating_sub(capacity)..].to_vec();
+                let mut got = contents(&r);
+                got.sort_by(f32::total_cmp);
+                want.sort_by(f32::total_cmp);
+                prop_assert_eq!(got, want);
+            }
+        }
+
+        /// Against the list operations of the published program, word by word.
+        #[test]
+        fn published_is_the_published_list(size in 1usize..12, n in 1usize..9, puts in 1usize..12) {
+            let mut r = ring(size, true);
+            let (mut list, mut next): (Vec<f32>, usize) = (Vec::new(), 0);
+            for k in 0..puts {
+                let (v, x) = batch((k * n) as u32, n);
+                if next >= list.len() {
+                    list.extend(&v);
+                } else if n + next < size {
+                    let end = (next + n).min(list.len());
+                    list.splice(next..end, v);
+                } else {
+                    let first = (size - next).min(n);
+                    list.splice(next.., v[..first].iter().copied());
+                    let end = (n - first).min(list.len());
+                    list.splice(..end, v[first..].iter().copied());
+                }
+                next = (next + n) % size;
+                r.put(None, &x, Key::root(0)).unwrap();
+                prop_assert_eq!(contents(&r), list.clone());
+            }
+        }
+
+        #[test]
+        fn saved_and_loaded_goes_on_alike(capacity in 1usize..9, puts in 0usize..5) {
+            let mut a = ring(capacity, false);
+            for k in 0..puts {
+                a.put(None, &batch(3 * k as u32, 3).1, Key::root(0)).unwrap();
+            }
+            let mut b = ring(capacity, false);
+            b.load(&a.save().unwrap()).unwrap();
+            for r in [&mut a, &mut b] {
+                r.put(None, &batch(100, 4).1, Key::root(0)).unwrap();
+            }
+            prop_assert_eq!(contents(&a), contents(&b));
+        }
+    }
+
+    #[test]
+    fn published_overflows_until_the_first_wrap() {
+        let mut r = ring(10, true);
+        let mut lengths = Vec::new();
+        for k in 0..4 {
+            r.put(None, &batch(4 * k, 4).1, Key::root(0)).unwrap();
+            lengths.push(r.len());
+        }
+        // 12 > 10: the third batch is appended whole. The cursor is then 2, and 2 + 4 < 10.
+        assert_eq!(lengths, [4, 8, 12, 12]);
+    }
+}

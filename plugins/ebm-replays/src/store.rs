@@ -1,0 +1,286 @@
+//! A list of samples as floats or bytes: what all buffers share.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+use ebm_core::{BuildCx, Error, Key, Result};
+use serde::{Deserialize, Serialize};
+
+/// How samples are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Storage {
+    /// As 32-bit floats.
+    #[default]
+    Float,
+    /// As bytes over the range of the data; read with uniform noise inside a level.
+    Bytes,
+}
+
+/// How bytes stand for values `u` in [0, 1].
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Levels {
+    low: f64,
+    high: f64,
+    /// Written as `floor(255 u)` but read as `(b + U)/256` (spec trap 7): darkens by u/256 a trip.
+    /// Otherwise written as `floor(256 u)`: a trip keeps the mean.
+    published: bool,
+    /// Read as `(256 − b) mod 256` (spec trap 8).
+    inverted: bool,
+}
+
+enum Values {
+    Float(Vec<f32>),
+    Bytes(Vec<u8>, Levels),
+}
+
+/// Rows of equal length in slots `0..len`.
+pub(crate) struct Store {
+    shape: Vec<usize>,
+    values: Values,
+}
+
+/// Rows on their way into a store, already in its form.
+pub(crate) struct Rows(Values);
+
+impl Store {
+    pub(crate) fn new(cx: &BuildCx, storage: Storage, published: bool, inverted: bool) -> Self {
+        let (low, high) = cx.range().unwrap_or((0.0, 1.0));
+        let values = match storage {
+            Storage::Float => Values::Float(Vec::new()),
+            Storage::Bytes => Values::Bytes(Vec::new(), Levels { low, high, published, inverted }),
+        };
+        Store { shape: cx.sample_shape().to_vec(), values }
+    }
+
+    fn width(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        let n = match &self.values {
+            Values::Float(v) => v.len(),
+            Values::Bytes(v, _) => v.len(),
+        };
+        n / self.width().max(1)
+    }
+
+    /// Takes samples `(n, ...)` into the store's form.
+    pub(crate) fn rows(&self, x: &Tensor) -> Result<(usize, Rows)> {
+        if x.dims().get(1..) != Some(self.shape.as_slice()) {
+            return Err(Error::shape(
+                "replay",
+                x.dims(),
+                format!("(n, {:?})", self.shape),
+                "the buffer was made for other samples",
+            ));
+        }
+        let n = x.dims()[0];
+        let v = x.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+        let rows = match &self.values {
+            Values::Float(_) => Values::Float(v),
+            Values::Bytes(_, l) => Values::Bytes(v.into_iter().map(|v| l.write(v)).collect(), *l),
+        };
+        Ok((n, Rows(rows)))
+    }
+
+    /// Replaces slots `start..end`, clipped to what there is, by rows `from..to`: a list's slice assignment.
+    pub(crate) fn splice(&mut self, start: usize, end: usize, rows: &Rows, from: usize, to: usize) {
+        let (w, len) = (self.width(), self.len());
+        let place = start.min(len) * w..end.clamp(start.min(len), len) * w;
+        let part = from * w..to * w;
+        match (&mut self.values, &rows.0) {
+            (Values::Float(v), Values::Float(r)) => drop(v.splice(place, r[part].iter().copied())),
+            (Values::Bytes(v, _), Values::Bytes(r, _)) => drop(v.splice(place, r[part].iter().copied())),
+            // Rows come from this store's own `rows`.
+            _ => unreachable!("rows of another store"),
+        }
+    }
+
+    /// Writes row `from` to `slot`, which exists.
+    pub(crate) fn write(&mut self, slot: usize, rows: &Rows, from: usize) {
+        self.splice(slot, slot + 1, rows, from, from + 1);
+    }
+
+    /// Appends rows `from..to`.
+    pub(crate) fn append(&mut self, rows: &Rows, from: usize, to: usize) {
+        let len = self.len();
+        self.splice(len, len, rows, from, to);
+    }
+
+    /// The samples in `slots`, `(n, ...)`, f32 on the CPU; bytes get fresh noise from `key`.
+    pub(crate) fn read(&self, slots: &[u64], key: Key) -> Result<Tensor> {
+        let w = self.width();
+        let mut out = vec![0f32; slots.len() * w];
+        match &self.values {
+            Values::Float(v) => {
+                for (slot, row) in slots.iter().zip(out.chunks_mut(w.max(1))) {
+                    row.copy_from_slice(&v[*slot as usize * w..][..w]);
+                }
+            }
+            Values::Bytes(v, l) => {
+                // Rows may hold the same slot twice: noise goes by row.
+                let noise = key.at("dequantise");
+                for (r, (slot, row)) in slots.iter().zip(out.chunks_mut(w.max(1))).enumerate() {
+                    noise.fill_uniform(r as u64, row);
+                    for (o, b) in row.iter_mut().zip(&v[*slot as usize * w..][..w]) {
+                        *o = l.read(*b, *o);
+                    }
+                }
+            }
+        }
+        let mut shape = vec![slots.len()];
+        shape.extend_from_slice(&self.shape);
+        Ok(Tensor::from_vec(out, shape, &Device::Cpu)?)
+    }
+
+    /// `n` slots uniformly with replacement, and their samples.
+    pub(crate) fn draw(&self, n: usize, key: Key) -> Result<(Vec<u64>, Tensor)> {
+        let len = self.len();
+        let pick = key.at("slots");
+        let slots: Vec<u64> = (0..n).map(|i| pick.below(i as u64, len) as u64).collect();
+        let x = self.read(&slots, key)?;
+        Ok((slots, x))
+    }
+
+    /// Samples as they are kept and `counters`, as named tensors.
+    pub(crate) fn save(&self, counters: &[u64]) -> Result<BTreeMap<String, Tensor>> {
+        let counters: Vec<i64> = counters.iter().map(|c| *c as i64).collect();
+        let mut out = BTreeMap::new();
+        out.insert("counters".to_string(), Tensor::new(counters.as_slice(), &Device::Cpu)?);
+        if self.len() > 0 {
+            let mut shape = vec![self.len()];
+            shape.extend_from_slice(&self.shape);
+            let samples = match &self.values {
+                Values::Float(v) => Tensor::from_slice(v, shape, &Device::Cpu)?,
+                Values::Bytes(v, _) => Tensor::from_slice(v, shape, &Device::Cpu)?,
+            };
+            out.insert("samples".to_string(), samples);
+        }
+        Ok(out)
+    }
+
+    /// Takes what [`Store::save`] gave; returns the `n` counters. On error nothing is changed.
+    pub(crate) fn load(&mut self, state: &BTreeMap<String, Tensor>, n: usize) -> Result<Vec<u64>> {
+        let wrong = |what: String| Error::config("replay", format!("{what}; the state is of another buffer"));
+        let counters = state.get("counters").ok_or_else(|| wrong("the state has no `counters`".into()))?;
+        let counters = counters.to_dtype(DType::I64)?.flatten_all()?.to_vec1::<i64>()?;
+        if counters.len() != n {
+            return Err(wrong(format!("the state has {} counters, expected {n}", counters.len())));
+        }
+        let samples = match state.get("samples") {
+            None => None,
+            Some(s) if s.dims().get(1..) == Some(self.shape.as_slice()) => Some(s.flatten_all()?),
+            Some(s) => {
+                return Err(Error::shape(
+                    "replay",
+                    s.dims(),
+                    format!("(n, {:?})", self.shape),
+                    "the state is of other samples",
+                ));
+            }
+        };
+        let kept = samples.as_ref().map(Tensor::dtype);
+        match (&mut self.values, samples) {
+            (Values::Float(v), None) => v.clear(),
+            (Values::Bytes(v, _), None) => v.clear(),
+            (Values::Float(v), Some(s)) if kept == Some(DType::F32) => *v = s.to_vec1()?,
+            (Values::Bytes(v, _), Some(s)) if kept == Some(DType::U8) => *v = s.to_vec1()?,
+            (_, Some(_)) => {
+                return Err(wrong(format!("samples are stored as {kept:?}; set `storage` as it was")));
+            }
+        }
+        Ok(counters.into_iter().map(|c| c as u64).collect())
+    }
+}
+
+impl Levels {
+    fn write(&self, v: f32) -> u8 {
+        let u = ((f64::from(v) - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
+        let levels = if self.published { 255.0 } else { 256.0 };
+        // The cast truncates; 256·1 saturates to 255.
+        (u * levels) as u8
+    }
+
+    fn read(&self, b: u8, noise: f32) -> f32 {
+        let b = if self.inverted { 0u8.wrapping_sub(b) } else { b };
+        let u = (f64::from(b) + f64::from(noise)) / 256.0;
+        (self.low + u * (self.high - self.low)) as f32
+    }
+}
+
+/// A capacity that is not zero.
+pub(crate) fn capacity(kind: &str, capacity: usize) -> Result<usize> {
+    match capacity {
+        0 => Err(Error::config(format!("{kind}.capacity"), "is 0, must be at least 1")),
+        n => Ok(n),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn store(storage: Storage, published: bool, inverted: bool) -> Store {
+        let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0));
+        Store::new(&cx, storage, published, inverted)
+    }
+
+    fn trip(s: &mut Store, values: &[f32]) -> Vec<f32> {
+        let x = Tensor::from_slice(values, (values.len(), 1), &Device::Cpu).unwrap();
+        let (n, rows) = s.rows(&x).unwrap();
+        s.append(&rows, 0, n);
+        let slots: Vec<u64> = (0..n as u64).collect();
+        s.read(&slots, Key::root(1)).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn floats_come_back_as_they_went() {
+        let v = [-3.5, 0.1, 1.7];
+        assert_eq!(trip(&mut store(Storage::Float, false, false), &v), v);
+    }
+
+    #[test]
+    fn bytes_keep_the_mean_and_the_published_ones_darken() {
+        let values: Vec<f32> = (0..20_000).map(|i| i as f32 / 20_000.0).collect();
+        let mean = |v: &[f32]| v.iter().map(|v| f64::from(*v)).sum::<f64>() / v.len() as f64;
+        let shift =
+            |published| mean(&trip(&mut store(Storage::Bytes, published, false), &values)) - mean(&values);
+        // Noise of one level: standard error 1/256/sqrt(6·20000) = 1.1e−5; four of them.
+        assert!(shift(false).abs() < 4.5e-5, "{}", shift(false));
+        // −½·(1/256) in the mean of u/256 over [0, 1].
+        assert!((shift(true) + 0.5 / 256.0).abs() < 4.5e-5, "{}", shift(true));
+        for (a, b) in values.iter().zip(trip(&mut store(Storage::Bytes, false, false), &values)) {
+            assert!((a - b).abs() < 1.0 / 256.0);
+        }
+    }
+
+    #[test]
+    fn the_inverted_read_is_the_published_accident() {
+        let mut s = store(Storage::Bytes, true, true);
+        // 0 stays 0, 255·0.5 = 127 becomes 129, 255 becomes 1.
+        for (got, level) in trip(&mut s, &[0.0, 0.5, 1.0]).iter().zip([0.0, 129.0, 1.0]) {
+            assert!(*got >= level / 256.0 && *got < (level + 1.0) / 256.0, "{got}");
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_clipped_and_ranges_scale() {
+        let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0)).with_range(Some((-1.0, 1.0)));
+        let mut s = Store::new(&cx, Storage::Bytes, false, false);
+        let v = trip(&mut s, &[-9.0, 0.0, 9.0]);
+        assert!(v[0] >= -1.0 && v[0] < -0.99 && v[1].abs() < 0.01 && v[2] < 1.0 && v[2] > 0.99, "{v:?}");
+    }
+
+    #[test]
+    fn states_of_other_buffers_are_refused() {
+        let mut floats = store(Storage::Float, false, false);
+        trip(&mut floats, &[0.5]);
+        let saved = floats.save(&[1]).unwrap();
+        let text = store(Storage::Bytes, false, false).load(&saved, 1).unwrap_err().to_string();
+        assert!(text.contains("storage"), "{text}");
+        assert!(store(Storage::Float, false, false).load(&saved, 2).is_err());
+        assert!(store(Storage::Float, false, false).load(&BTreeMap::new(), 1).is_err());
+    }
+}
