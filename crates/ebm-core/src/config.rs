@@ -272,9 +272,23 @@ impl BuildCx {
         sample_shape: &[usize],
         config: &dyn EnergyConfig,
     ) -> Result<Arc<dyn EnergyFn>> {
+        self.part_under(name, sample_shape, self.condition, config)
+    }
+
+    /// As [`BuildCx::part`], for a part that takes another condition than the batch has.
+    ///
+    /// # Errors
+    /// If the part's configuration does not fit.
+    pub fn part_under(
+        &mut self,
+        name: &str,
+        sample_shape: &[usize],
+        condition: usize,
+        config: &dyn EnergyConfig,
+    ) -> Result<Arc<dyn EnergyFn>> {
         let mut inner = BuildCx {
             sample_shape: sample_shape.to_vec(),
-            condition: self.condition,
+            condition,
             range: self.range,
             dtype: self.dtype,
             device: self.device.clone(),

@@ -1,1 +1,31 @@
-//! Energies over energies: sum, soft-min, multi-scale, temperature, frozen, conditioned.
+//! Energies over energies: sum, soft-min, negate, temperature, multi-scale, pull-back, frozen,
+//! conditioned. Each is an energy again, closed under the five calls, and nests freely.
+//!
+//! ```
+//! use ebm_core::EnergyConfig;
+//! use ebm_energies_compose as _;
+//! // "A, and not B": any energy kind of a linked crate can stand in place of `sum` here.
+//! let text = r#"
+//! kind = "sum"
+//! parts = [{ name = "empty", energy = { kind = "sum", parts = [] } }]
+//! "#;
+//! let config: Box<dyn EnergyConfig> = toml::from_str(text)?;
+//! assert_eq!(config.typetag_name(), "sum");
+//! # Ok::<(), toml::de::Error>(())
+//! ```
+
+mod conditioned;
+mod frozen;
+mod multi_scale;
+mod pull_back;
+mod scaled;
+mod soft_min;
+mod sum;
+
+pub use conditioned::ConditionedConfig;
+pub use frozen::FrozenConfig;
+pub use multi_scale::MultiScale;
+pub use pull_back::{PullBackConfig, View};
+pub use scaled::{Negate, Temperature};
+pub use soft_min::SoftMinConfig;
+pub use sum::{PartConfig, SumConfig};

@@ -1,0 +1,63 @@
+//! `sum`: weighted sum of energies, the conjunction ("and") of their densities.
+
+use std::sync::Arc;
+
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Family, Param, Part, Result, Sum, register};
+use serde::{Deserialize, Serialize};
+
+/// `E = Σ αₖ Eₖ`, terms side by side: a product of densities (Hinton 2002); α < 0 is "not"
+/// (Du, Li, Mordatch 2020).
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SumConfig {
+    /// The parts.
+    pub parts: Vec<PartConfig>,
+}
+
+/// A named, weighted part.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartConfig {
+    /// Prefix of its parameters and terms; names differ within one energy.
+    pub name: String,
+    /// Factor of its energy.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// The energy.
+    pub energy: Box<dyn EnergyConfig>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Settings of a list of parts, for the catalogue.
+pub(crate) const PART: &[Param] = &[
+    Param::text("name", "prefix of its parameters and terms"),
+    Param::float("weight", "factor of its energy; negative for \"not\"").default("1.0"),
+    Param::part("energy", Family::Energy, "the energy"),
+];
+
+/// The live parts, all for the samples of `cx`.
+pub(crate) fn build_parts(parts: &[PartConfig], cx: &mut BuildCx) -> Result<Vec<Part>> {
+    let shape = cx.sample_shape().to_vec();
+    parts
+        .iter()
+        .map(|p| Ok(Part::new(&p.name, cx.part(&p.name, &shape, &*p.energy)?).weighted(p.weight)))
+        .collect()
+}
+
+#[typetag::serde(name = "sum")]
+impl EnergyConfig for SumConfig {
+    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+        Ok(Arc::new(Sum::new(build_parts(&self.parts, cx)?)?))
+    }
+}
+
+register! {
+    EnergyConfig, "sum" => SumConfig,
+    summary: "weighted sum of energies: all of them at once; negative weights: not",
+    source: "Hinton 2002 (products of experts); Du, Li, Mordatch 2020",
+    example: "parts = [{ name = \"a\", energy = { kind = \"mlp\", hidden = [8] } }]",
+    params: [Param::tables("parts", PART, "the parts")],
+}
