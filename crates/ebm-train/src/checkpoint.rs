@@ -213,8 +213,8 @@ pub fn read(path: &Path) -> Result<Contents> {
     };
     let missing = |name: &str| Error::data(path.join(name), "is not listed in state.json");
     let config = whole.get(CONFIG).ok_or_else(|| missing(CONFIG))?;
-    let config = String::from_utf8(config.clone())
-        .map_err(|_| Error::data(path.join(CONFIG), "is not UTF-8 text"))?;
+    let config =
+        String::from_utf8(config.clone()).map_err(|_| Error::data(path.join(CONFIG), "is not UTF-8 text"))?;
     let state = tensors(STATE)?.ok_or_else(|| missing(STATE))?;
     let replay = tensors(REPLAY)?;
     Ok(Contents { path: path.to_path_buf(), manifest, config, tensors: state, replay })
@@ -239,7 +239,9 @@ pub fn manifest(path: &Path) -> Result<Manifest> {
             let found = f.map_or("none".to_string(), |f| f.to_string());
             return Err(Error::data(
                 &file,
-                format!("has format {found}, but this version reads format {FORMAT}; use the version that wrote it"),
+                format!(
+                    "has format {found}, but this version reads format {FORMAT}; use the version that wrote it"
+                ),
             ));
         }
     }
@@ -339,4 +341,46 @@ pub fn prune(folder: &Path, last: usize, every: u64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A disk with room for so many bytes.
+    struct Full(AtomicUsize);
+
+    impl Disk for Full {
+        fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+            let room = self.0.load(Ordering::Relaxed);
+            let n = bytes.len().min(room);
+            self.0.store(room - n, Ordering::Relaxed);
+            fs::write(path, &bytes[..n])?;
+            if n < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_full_disk_leaves_the_old_checkpoint_and_no_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = folder_of(dir.path(), 5);
+        let files = |byte: u8| vec![("a", vec![byte; 100]), ("b", vec![byte; 100])];
+        write_folder(&Files, &path, &files(1)).unwrap();
+        for room in [0, 50, 150, 199] {
+            let e = write_folder(&Full(AtomicUsize::new(room)), &path, &files(2)).unwrap_err();
+            assert!(
+                matches!(&e, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull),
+                "{e}"
+            );
+            assert!(e.to_string().contains("step-00000005"), "{e}");
+            assert_eq!(fs::read(path.join("b")).unwrap(), [1; 100]);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half-written is left");
+        }
+        write_folder(&Full(AtomicUsize::new(200)), &path, &files(2)).unwrap();
+        assert_eq!(fs::read(path.join("b")).unwrap(), [2; 100]);
+    }
 }

@@ -35,7 +35,9 @@ impl EngineWatch {
         let seen = watch.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match (seen.refused.first(), seen.twins) {
             (Some(why), _) => refuse(watch.inner.name(), why),
-            (None, 0) => refuse(watch.inner.name(), &format!("the energy has no layer plan ({})", energy.engine())),
+            (None, 0) => {
+                refuse(watch.inner.name(), &format!("the energy has no layer plan ({})", energy.engine()))
+            }
             _ => Ok(()),
         }
     }

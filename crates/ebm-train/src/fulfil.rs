@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Batch, Demand, EnergyFn, Error, Result, ThetaGrad, ValueFn, What, WeightFn};
+use ebm_core::{Batch, Demand, EnergyFn, Error, Result, ThetaGrad, ValueFn, WeightFn, What};
 
 use crate::numbers::same;
 
@@ -71,10 +71,7 @@ fn joined(parts: &[&Batch]) -> Result<Batch> {
 ///
 /// # Errors
 /// If the energy fails, or a weight has another shape than the terms (the message names the loss term).
-pub fn fulfil<'d>(
-    energy: &dyn EnergyFn,
-    demands: impl IntoIterator<Item = &'d Demand>,
-) -> Result<Fulfilled> {
+pub fn fulfil<'d>(energy: &dyn EnergyFn, demands: impl IntoIterator<Item = &'d Demand>) -> Result<Fulfilled> {
     let mut groups: Vec<Group<'d>> = Vec::new();
     let mut slopes: Vec<(&'d Batch, Tensor)> = Vec::new();
     for Demand { label, what } in demands {
@@ -235,14 +232,19 @@ mod tests {
     }
 
     fn demands() -> (Demands, Batch, Batch) {
-        let (data, samples) = (batch(&[[0.1, 0.4], [0.9, -0.3], [0.2, 0.2]]), batch(&[[1.0, 0.5], [-0.4, 0.6]]));
+        let (data, samples) =
+            (batch(&[[0.1, 0.4], [0.9, -0.3], [0.2, 0.2]]), batch(&[[1.0, 0.5], [-0.4, 0.6]]));
         let mut d = Demands::default();
         let mean = |t: &Tensor| Ok(t.mean_all()?.to_scalar::<f64>()?);
         d.energy("cd", "data", &data, |t| Ok((t.ones_like()? * (1.0 / 3.0))?), mean);
         d.energy("cd", "samples", &samples, |t| Ok((t.ones_like()? * -0.5)?), move |t| Ok(-mean(t)?));
-        d.energy("reg", "data", &data, |t| Ok((t * (2.0 / 3.0))?), |t| {
-            Ok(t.sqr()?.mean_all()?.to_scalar::<f64>()?)
-        });
+        d.energy(
+            "reg",
+            "data",
+            &data,
+            |t| Ok((t * (2.0 / 3.0))?),
+            |t| Ok(t.sqr()?.mean_all()?.to_scalar::<f64>()?),
+        );
         d.slope("kl", samples.clone(), Tensor::new(&[[0.1f64, 0.2], [0.3, -0.4]], &Device::Cpu).unwrap());
         d.slope("ent", samples.clone(), Tensor::new(&[[-1.0f64, 0.5], [0.7, 0.1]], &Device::Cpu).unwrap());
         let other = batch(&[[0.6, 0.7]]);

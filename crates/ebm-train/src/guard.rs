@@ -49,7 +49,11 @@ pub(crate) fn gradient_norm(grads: &BTreeMap<String, Tensor>, step: u64) -> Resu
     if norm.is_finite() {
         return Ok(norm);
     }
-    Err(Error::numeric("gradient", step, format!("its norm is {norm}; lower the learning rate or the step size")))
+    Err(Error::numeric(
+        "gradient",
+        step,
+        format!("its norm is {norm}; lower the learning rate or the step size"),
+    ))
 }
 
 /// Scales gradients of global norm `norm` down to `limit`: factor `min(1, limit/(norm + 1e-6))`
@@ -79,7 +83,10 @@ mod tests {
         let t = Tensor::new(&[[1f32, 2.0], [f32::NAN, 4.0]], &Device::Cpu).unwrap();
         let grads = BTreeMap::from([("layer.weight".to_string(), t)]);
         let text = gradient_norm(&grads, 7).unwrap_err().to_string();
-        assert!(text.contains("layer.weight") && text.contains("step 7") && text.contains("[1, 0]"), "{text}");
+        assert!(
+            text.contains("layer.weight") && text.contains("step 7") && text.contains("[1, 0]"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -272,7 +272,9 @@ fn owned(config: &RunConfig) -> Result<(RunConfig, String, serde_json::Value)> {
         let paths = crate::digest::differences(&tree, &again).join(", ");
         return Err(Error::config(
             "configuration",
-            format!("these settings change when written and read again: {paths}; report this to the plugin's author"),
+            format!(
+                "these settings change when written and read again: {paths}; report this to the plugin's author"
+            ),
         ));
     }
     Ok((copy, text, tree))

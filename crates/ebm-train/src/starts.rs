@@ -40,7 +40,13 @@ impl Starts {
     ///
     /// # Errors
     /// If the start transition fails.
-    pub fn fresh(&self, e: &dyn EnergyFn, chains: &Chains, cond: Option<&Tensor>, key: Key) -> Result<Tensor> {
+    pub fn fresh(
+        &self,
+        e: &dyn EnergyFn,
+        chains: &Chains,
+        cond: Option<&Tensor>,
+        key: Key,
+    ) -> Result<Tensor> {
         match &self.fresh {
             None => {
                 let x = key.uniform(chains, &self.shape, self.dtype, &self.device)?;
@@ -80,7 +86,8 @@ impl Starts {
             return Ok(at);
         }
         let fresh = self.fresh(e, &at.chains, at.cond.as_ref(), key.at("fresh"))?;
-        let mask = per_row(&Tensor::from_vec(hit, at.len(), at.device())?, &at.x)?.broadcast_as(at.x.shape())?;
+        let mask =
+            per_row(&Tensor::from_vec(hit, at.len(), at.device())?, &at.x)?.broadcast_as(at.x.shape())?;
         let x = mask.where_cond(&fresh, &at.x)?;
         Ok(at.with_x(x))
     }

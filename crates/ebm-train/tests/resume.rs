@@ -63,7 +63,10 @@ fn chains_from_data_and_momentum_in_double_precision() {
 fn adam_with_both_moments_and_buffers_of_the_energy() {
     law(&[
         ("energy", "kind = \"test-energy\"\nwidth = 4\ncounter = true"),
-        ("optimiser", "kind = \"adam\"\nrate = 0.01\nbetas = [0.9, 0.999]\naverage = 0.5\nweight_decay = 0.01"),
+        (
+            "optimiser",
+            "kind = \"adam\"\nrate = 0.01\nbetas = [0.9, 0.999]\naverage = 0.5\nweight_decay = 0.01",
+        ),
         ("chains", "from = \"fresh\""),
     ]);
 }

@@ -20,9 +20,16 @@ fn a_step_moves_everything_it_should() {
     }
     assert!(after.contains_key("optimiser.exp_avg_sq.w"));
     assert_eq!(report.step, 1);
-    for name in
-        ["energy.data", "energy.samples.sd", "energy.difference", "loss.cd", "loss.reg", "grad", "rate", "replay"]
-    {
+    for name in [
+        "energy.data",
+        "energy.samples.sd",
+        "energy.difference",
+        "loss.cd",
+        "loss.reg",
+        "grad",
+        "rate",
+        "replay",
+    ] {
         assert!(report.get(name).is_some(), "{name} is missing in {report:?}");
     }
     let difference = report.get("energy.data").unwrap() - report.get("energy.samples").unwrap();
@@ -141,7 +148,8 @@ fn filling_and_restarts() {
 fn the_bank_comes_once_the_buffer_holds_enough() {
     let plan = plan(&[("objective", "kind = \"test-cd\"\nbank = 4")]);
     let mut state = TrainState::new(&plan).unwrap();
-    let seen: Vec<bool> = (0..4).map(|_| step(&plan, &mut state).unwrap().get("loss.ent").is_some()).collect();
+    let seen: Vec<bool> =
+        (0..4).map(|_| step(&plan, &mut state).unwrap().get("loss.ent").is_some()).collect();
     // Eight chains a step, more than ten wanted: after two steps.
     assert_eq!(seen, [false, false, true, true]);
 }

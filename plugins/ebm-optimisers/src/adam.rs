@@ -152,7 +152,9 @@ fn update(
     if let Some(done) = done {
         return Ok(done);
     }
-    let m = m.map(|m| -> Result<Tensor> { Ok((m.affine(f.b1, 0.0)? + g.affine(1.0 - f.b1, 0.0)?)?) }).transpose()?;
+    let m = m
+        .map(|m| -> Result<Tensor> { Ok((m.affine(f.b1, 0.0)? + g.affine(1.0 - f.b1, 0.0)?)?) })
+        .transpose()?;
     let v = (v.affine(f.b2, 0.0)? + g.sqr()?.affine(1.0 - f.b2, 0.0)?)?;
     let down = v.sqrt()?.affine(1.0 / f.root, f.epsilon)?;
     let p = (p.affine(f.keep, 0.0)? - (m.as_ref().unwrap_or(g).affine(f.step, 0.0)? / down)?)?;
@@ -214,7 +216,16 @@ mod tests {
     }
 
     /// Algorithm 1 of the paper in its own order, on plain numbers: bias-corrected moments first.
-    fn reference(theta: &mut f64, m: &mut f64, v: &mut f64, g: f64, t: i32, betas: [f64; 2], rate: f64, eps: f64) {
+    fn reference(
+        theta: &mut f64,
+        m: &mut f64,
+        v: &mut f64,
+        g: f64,
+        t: i32,
+        betas: [f64; 2],
+        rate: f64,
+        eps: f64,
+    ) {
         *m = betas[0] * *m + (1.0 - betas[0]) * g;
         *v = betas[1] * *v + (1.0 - betas[1]) * g * g;
         let (mh, vh) = (*m / (1.0 - betas[0].powi(t)), *v / (1.0 - betas[1].powi(t)));
@@ -255,7 +266,8 @@ mod tests {
         let params = one_param(&[1.0, 1.0, 1.0], DType::F64);
         let g = Tensor::new(&[1e-3f64, -5.0, 0.0], &Device::Cpu).unwrap();
         let grads = BTreeMap::from([("w".to_string(), g)]);
-        let (new, next) = adam(r#"{"rate":1.0}"#).propose(&params, &grads, &OptimiserState::default(), 0.1).unwrap();
+        let (new, next) =
+            adam(r#"{"rate":1.0}"#).propose(&params, &grads, &OptimiserState::default(), 0.1).unwrap();
         let new = new["w"].to_vec1::<f64>().unwrap();
         // g/(|g| + 1e-8): relative error 1e-5 at the smallest gradient.
         assert!((new[0] - 0.9).abs() < 2e-6 && (new[1] - 1.1).abs() < 1e-9 && new[2] == 1.0, "{new:?}");
@@ -287,8 +299,9 @@ mod tests {
     #[test]
     fn parameters_without_gradient_are_left_alone() {
         let params = one_param(&[1.0], DType::F64);
-        let (new, _) =
-            adam(r#"{"rate":1.0}"#).propose(&params, &BTreeMap::new(), &OptimiserState::default(), 0.1).unwrap();
+        let (new, _) = adam(r#"{"rate":1.0}"#)
+            .propose(&params, &BTreeMap::new(), &OptimiserState::default(), 0.1)
+            .unwrap();
         assert!(new.is_empty());
     }
 }

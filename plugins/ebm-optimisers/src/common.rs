@@ -55,7 +55,12 @@ pub(crate) fn param<'a>(params: &'a ParamSet, name: &str, g: &Tensor) -> Result<
     let p = params.get(name).ok_or_else(|| Error::config(name, "has a gradient but no value"))?;
     if p.dims() != g.dims() {
         let want = format!("{:?} like the parameter", p.dims());
-        return Err(Error::shape(format!("gradient of {name}"), g.dims(), want, "the energy must keep shapes"));
+        return Err(Error::shape(
+            format!("gradient of {name}"),
+            g.dims(),
+            want,
+            "the energy must keep shapes",
+        ));
     }
     Ok(p)
 }

@@ -211,7 +211,9 @@ mod tests {
         assert!(p.decide(&mut memory, &report(4, &[("energy.data", 1.0)])).unwrap().is_empty());
         assert!(p.decide(&mut memory, &high).unwrap().is_empty());
         match &p.decide(&mut memory, &report(6, &[("grad", 6.0)])).unwrap()[..] {
-            [Action::Stop(why)] => assert!(why.contains("|grad| is 6.0000") && why.contains("step 6"), "{why}"),
+            [Action::Stop(why)] => {
+                assert!(why.contains("|grad| is 6.0000") && why.contains("step 6"), "{why}")
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -230,7 +232,10 @@ mod tests {
         assert!(p.decide(&mut memory, &report(1, &[("seconds", 0.6)])).unwrap().is_empty());
         // The memory goes through a checkpoint as text.
         memory = serde_json::from_str(&memory.to_string()).unwrap();
-        assert!(matches!(p.decide(&mut memory, &report(2, &[("seconds", 0.6)])).unwrap()[..], [Action::Finish(_)]));
+        assert!(matches!(
+            p.decide(&mut memory, &report(2, &[("seconds", 0.6)])).unwrap()[..],
+            [Action::Finish(_)]
+        ));
     }
 
     #[test]

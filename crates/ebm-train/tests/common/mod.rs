@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
-    Autograd, Batch, BuildCx, ChainState, Chains, Condition, DataConfig, DataSource, Demands, Diff, DrawRequest,
-    Drawn, EnergyConfig, EnergyFn, EnergySpec, Error, Exactness, Forward, Init, Key, Labelled, Link, Needs,
-    Objective, ObjectiveConfig, Observer, ObserverConfig, ParamSet, ReplayBuffer, ReplayConfig, Report, Result,
-    RunPaths, Sampler, SamplerConfig, Sensitivity, Slope, Split, StepInput, ThetaGrad, Trail, Transition,
-    TransitionConfig, View, WeightFn,
+    Autograd, Batch, BuildCx, ChainState, Chains, Condition, DataConfig, DataSource, Demands, Diff,
+    DrawRequest, Drawn, EnergyConfig, EnergyFn, EnergySpec, Error, Exactness, Forward, Init, Key, Labelled,
+    Link, Needs, Objective, ObjectiveConfig, Observer, ObserverConfig, ParamSet, ReplayBuffer, ReplayConfig,
+    Report, Result, RunPaths, Sampler, SamplerConfig, Sensitivity, Slope, Split, StepInput, ThetaGrad, Trail,
+    Transition, TransitionConfig, View, WeightFn,
 };
 use ebm_optimisers as _;
 use ebm_train::{Plan, RunConfig, TrainState};

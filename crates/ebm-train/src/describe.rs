@@ -1,0 +1,103 @@
+//! What a plan is made of, for `ebm check`.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::plan::Plan;
+
+/// The parts of a plan in words and numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Description {
+    /// Kind of each part, by section.
+    pub parts: Vec<(String, String)>,
+    /// Shape of one sample.
+    pub sample_shape: Vec<usize>,
+    /// Length of the condition; 0 for none.
+    pub condition: usize,
+    /// Training samples.
+    pub samples: usize,
+    /// Batches in an epoch.
+    pub batches: usize,
+    /// Trainable scalars.
+    pub parameters: usize,
+    /// Names of the energy's terms.
+    pub terms: Vec<String>,
+    /// How the calls of the energy are computed.
+    pub engine: String,
+    /// Remarks of the parts.
+    pub notes: Vec<String>,
+    /// Estimated memory.
+    pub memory: Memory,
+}
+
+/// Estimated bytes of a run without its buffer, which knows its size only when full. Activations count twice the outputs of all layers of the plan (values
+/// and gradients) for data and samples together; 0 where the energy has no layer plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Parameters, gradients, average and two moments.
+    pub weights: u64,
+    /// Activations of the largest pass.
+    pub activations: u64,
+}
+
+impl Memory {
+    /// All together.
+    pub fn total(&self) -> u64 {
+        self.weights + self.activations
+    }
+}
+
+impl Plan {
+    /// What the plan is made of.
+    pub fn describe(&self) -> Description {
+        let kind = |section: &str| {
+            let kind = self.tree.pointer(&format!("/{section}/kind")).and_then(|k| k.as_str());
+            kind.map(|k| (section.to_string(), k.to_string()))
+        };
+        let sections = ["data", "energy", "sampler", "replay", "objective", "optimiser"];
+        let bytes = self.dtype.size_in_bytes() as u64;
+        let params = self.energy.params();
+        let stored: usize = params.names().filter_map(|n| params.get(n)).map(|t| t.elem_count()).sum();
+        let copies = 4 + u64::from(self.optimiser.average().is_some());
+        Description {
+            parts: sections.into_iter().filter_map(kind).collect(),
+            sample_shape: self.data.sample_shape().to_vec(),
+            condition: self.data.condition(),
+            samples: self.data.len(),
+            batches: self.data.batches(self.config.run.batch),
+            parameters: params.count(),
+            terms: self.energy.spec().terms.clone(),
+            engine: self.energy.engine(),
+            notes: self.notes.clone(),
+            memory: Memory {
+                weights: stored as u64 * bytes * copies,
+                activations: self.activations() * bytes,
+            },
+        }
+    }
+
+    /// Values held for data and samples in one pass, and their gradients.
+    fn activations(&self) -> u64 {
+        let Some(plan) = self.energy.plan() else { return 0 };
+        let one: usize = plan.nodes.iter().map(|n| n.shape.iter().product::<usize>()).sum();
+        (one * self.config.run.batch * 4) as u64
+    }
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (section, kind) in &self.parts {
+            writeln!(f, "{section:<12}{kind}")?;
+        }
+        writeln!(f, "{:<12}{:?}, condition {}", "sample", self.sample_shape, self.condition)?;
+        writeln!(f, "{:<12}{} in {} batches", "samples", self.samples, self.batches)?;
+        writeln!(f, "{:<12}{} ({})", "parameters", self.parameters, self.terms.join(", "))?;
+        writeln!(f, "{:<12}{}", "engine", self.engine)?;
+        let mib = |b: u64| b as f64 / (1 << 20) as f64;
+        let m = &self.memory;
+        write!(f, "{:<12}about {:.1} MiB: weights {:.1}, ", "memory", mib(m.total()), mib(m.weights))?;
+        writeln!(f, "activations {:.1}, and the buffer as it fills", mib(m.activations))?;
+        self.notes.iter().try_for_each(|n| writeln!(f, "{:<12}{n}", "note"))
+    }
+}
