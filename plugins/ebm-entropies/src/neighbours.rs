@@ -9,6 +9,8 @@ pub struct Neighbours {
     pub distance: Vec<f64>,
     /// Row of the reference set, `(B,)`.
     pub row: Vec<u32>,
+    /// Number of reference samples that count, `(B,)`.
+    pub counted: Vec<usize>,
 }
 
 /// The `k`-th nearest (from 1) rows of `bank` `(M, ...)` for each row of `x` `(B, ...)`; the first of
@@ -35,7 +37,8 @@ pub fn kth_nearest(name: &str, x: &Tensor, bank: &Tensor, k: usize, exclude: f64
     let exact = |i: usize, j: usize| {
         flat[i].iter().zip(&reference[j]).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
     };
-    let mut out = Neighbours { distance: Vec::with_capacity(b), row: Vec::with_capacity(b) };
+    let mut out =
+        Neighbours { distance: Vec::with_capacity(b), row: Vec::with_capacity(b), counted: Vec::new() };
     for (i, ranks) in ranked.iter().enumerate() {
         // Rounding of the expansion is relative to the squared norms: keep all that could still win.
         let scale =
@@ -44,6 +47,8 @@ pub fn kth_nearest(name: &str, x: &Tensor, bank: &Tensor, k: usize, exclude: f64
         let mut order: Vec<usize> = (0..m).collect();
         order.sort_by(|a, b| ranks[*a].total_cmp(&ranks[*b]));
         let mut best: Vec<(f64, usize)> = Vec::new();
+        // All that are this near stand before the winner, so the loop meets every one of them.
+        let mut excluded = 0;
         for j in order {
             if best.len() >= k {
                 let worst = best[k - 1].0;
@@ -55,6 +60,8 @@ pub fn kth_nearest(name: &str, x: &Tensor, bank: &Tensor, k: usize, exclude: f64
             if d > exclude {
                 best.push((d, j));
                 best.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            } else {
+                excluded += 1;
             }
         }
         let Some((d, j)) = best.get(k - 1) else {
@@ -68,6 +75,7 @@ pub fn kth_nearest(name: &str, x: &Tensor, bank: &Tensor, k: usize, exclude: f64
         };
         out.distance.push(*d);
         out.row.push(*j as u32);
+        out.counted.push(m - excluded);
     }
     Ok(out)
 }
