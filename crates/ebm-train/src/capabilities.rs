@@ -88,7 +88,7 @@ fn objective(plan: &Plan) -> Result<()> {
 }
 
 fn replay(plan: &Plan) -> Result<()> {
-    if plan.needs.samples && plan.from_replay() && plan.config.replay.is_none() {
+    if plan.needs.samples && plan.starts_on_replay() && plan.config.replay.is_none() {
         return Err(Error::capability(
             "chains.from = \"replay\"",
             "a replay buffer",

@@ -48,7 +48,7 @@ fn fit(a: &Batch, b: &Batch) -> bool {
 }
 
 /// Splits `all` into runs of batches that can be laid end to end, each non-empty.
-fn alike<'g, T>(all: &'g [T], at: impl Fn(&T) -> &Batch) -> Vec<Vec<&'g T>> {
+fn alike<T>(all: &[T], at: impl Fn(&T) -> &Batch) -> Vec<Vec<&T>> {
     let mut sets: Vec<Vec<&T>> = Vec::new();
     for item in all.iter().filter(|i| !at(i).is_empty()) {
         match sets.iter_mut().find(|s| fit(at(s[0]), at(item))) {

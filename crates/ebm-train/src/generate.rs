@@ -8,6 +8,7 @@ use ebm_core::{Batch, Blind, Chains, DrawRequest, EnergyFn, Error, Key, Probe, R
 use crate::plan::Plan;
 use crate::starts::Starts;
 use crate::state::TrainState;
+use crate::step::BANK;
 
 /// Draws samples of one energy. Chains are numbered through all pieces, so the result does not
 /// depend on the size of a piece.
@@ -30,11 +31,13 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// If the averaged weights cannot be written.
     pub fn of(plan: &'a Plan, state: &TrainState) -> Result<Self> {
+        let mut memory = state.sampler.clone();
+        memory.insert(BANK.into(), plan.batch_at(0, 0)?.x);
         Ok(Generator {
             energy: plan.sampled_energy(state)?.as_ref(),
             sampler: plan.generator.as_ref(),
             starts: &plan.starts,
-            memory: state.sampler.clone(),
+            memory,
             batch: plan.config.run.batch,
         })
     }

@@ -253,7 +253,7 @@ impl Plan {
     }
 
     /// Whether chains start from the buffer.
-    pub(crate) fn from_replay(&self) -> bool {
+    pub(crate) fn starts_on_replay(&self) -> bool {
         self.config.chains.from == From::Replay
     }
 }

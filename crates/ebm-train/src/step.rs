@@ -15,6 +15,9 @@ use crate::plan::Plan;
 use crate::state::TrainState;
 use crate::{Demand, guard};
 
+/// Name under which a sampler's memory shows training samples to its transitions.
+pub(crate) const BANK: &str = "bank";
+
 /// What a step wants to change.
 struct Proposal {
     params: BTreeMap<String, Tensor>,
@@ -66,9 +69,12 @@ fn propose(plan: &Plan, state: &TrainState, expensive: bool) -> Result<Proposal>
         let (start, from) = starts(plan, state, &data, key)?;
         slots = from;
         let mut probe = Blind;
+        // Transitions that jump along differences of reference samples take those of this batch.
+        sampler.insert(BANK.into(), data.x.clone());
         let mut request =
             DrawRequest::new(&mut probe, &mut sampler).with_trail(plan.needs.trail, plan.needs.trail_rows);
         let ends = plan.sampler.draw(energy, start, key.at("sampler"), &mut request)?;
+        sampler.remove(BANK);
         guard::finite("samples", &ends.last.at.x, number)?;
         drawn = Some(ends);
     }
