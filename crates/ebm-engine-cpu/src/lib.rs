@@ -1,4 +1,6 @@
 //! Fused CPU engine: compiled twins of network plans.
-mod arena;
-mod kernels;
+
+pub mod conv;
+pub mod dense;
+pub mod pool;
 pub mod simd;

@@ -1,7 +1,7 @@
 //! Kernels on the channel-blocked layout, one table of functions per instruction set, and the safe
 //! calls that check extents before they hand out pointers.
 //!
-//! With [`crate::simd`] and [`crate::arena`] this is all the unsafe code of the crate. Every kernel
+//! With `simd` and `arena` this is all the unsafe code of the crate. Every kernel
 //! reads and writes only pixels inside the geometry it is given; the checks here make that geometry
 //! fit the memory.
 
@@ -11,7 +11,7 @@ mod gemm;
 mod table;
 mod wino;
 
-use crate::arena::{Dst, Geom, Src};
+use crate::conv::arena::{Dst, Geom, Src};
 use crate::simd::Isa;
 use table::Table;
 pub(crate) use wino::weight_matrix;
@@ -123,7 +123,7 @@ impl Kernels {
     }
 
     /// `C (+)= A·B` for `m` rows: `A` from `a[at..]` with its blocks at `koff`, `B` packed by
-    /// [`crate::pack::panels`] for `kb` column blocks.
+    /// `pack::panels` for `kb` column blocks.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn gemm(
         &self,

@@ -1,0 +1,183 @@
+//! The core of self attention, `O = softmax(Q Kᵀ) V` over positions, with tangents and adjoints.
+//!
+//! Matrices of one image: rows are positions. Tangents: `S' = Q'Kᵀ + QK'ᵀ`,
+//! `A' = A ⊙ (S' − m)` with `m = Σ A ⊙ S'` per row, `O' = A'V + AV'`. Adjoints of `(O, O')` follow
+//! from these by the product rule; the adjoint of the softmax's tangent also reaches `A`.
+
+/// Number of positions and channels of queries and values.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub p: usize,
+    pub q: usize,
+    pub c: usize,
+}
+
+/// One image's operands, row-major `(P, q)`, `(P, q)`, `(P, C)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Qkv<'a> {
+    pub q: &'a [f32],
+    pub k: &'a [f32],
+    pub v: &'a [f32],
+}
+
+/// `c (+)= a·bᵀ`: `(n, d) × (m, d)`.
+fn nt(c: &mut [f32], a: &[f32], b: &[f32], d: usize, m: usize, add: bool) {
+    for (row, a) in c.chunks_exact_mut(m).zip(a.chunks_exact(d)) {
+        for (v, b) in row.iter_mut().zip(b.chunks_exact(d)) {
+            let dot: f32 = a.iter().zip(b).map(|(x, y)| x * y).sum();
+            *v = if add { *v + dot } else { dot };
+        }
+    }
+}
+
+/// `c += a·b`: `(n, k) × (k, m)`.
+fn nn(c: &mut [f32], a: &[f32], b: &[f32], k: usize, m: usize) {
+    for (row, a) in c.chunks_exact_mut(m).zip(a.chunks_exact(k)) {
+        for (&x, b) in a.iter().zip(b.chunks_exact(m)) {
+            for (v, y) in row.iter_mut().zip(b) {
+                *v += x * y;
+            }
+        }
+    }
+}
+
+/// `c += aᵀ·b`: `(k, n)ᵀ × (k, m)`.
+fn tn(c: &mut [f32], a: &[f32], b: &[f32], n: usize, m: usize) {
+    for (a, b) in a.chunks_exact(n).zip(b.chunks_exact(m)) {
+        for (&x, row) in a.iter().zip(c.chunks_exact_mut(m)) {
+            for (v, y) in row.iter_mut().zip(b) {
+                *v += x * y;
+            }
+        }
+    }
+}
+
+fn softmax(s: &mut [f32], p: usize) {
+    for row in s.chunks_exact_mut(p) {
+        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut sum = 0.0;
+        for v in row.iter_mut() {
+            *v = (*v - max).exp();
+            sum += *v;
+        }
+        row.iter_mut().for_each(|v| *v /= sum);
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+/// Working memory: six P×P matrices.
+pub(crate) fn scratch_len(s: Size) -> usize {
+    6 * s.p * s.p
+}
+
+fn split(work: &mut [f32], p: usize) -> [&mut [f32]; 6] {
+    let mut it = work.chunks_exact_mut(p * p);
+    std::array::from_fn(|_| it.next().unwrap_or_default())
+}
+
+/// `o = softmax(q kᵀ) v`, and its tangent if `t` is given. `o`, `ot` are overwritten.
+pub(crate) fn forward(
+    s: Size,
+    x: Qkv<'_>,
+    t: Option<Qkv<'_>>,
+    o: &mut [f32],
+    ot: &mut [f32],
+    work: &mut [f32],
+) {
+    let [a, at, ..] = split(work, s.p);
+    nt(a, x.q, x.k, s.q, s.p, false);
+    softmax(a, s.p);
+    o.fill(0.0);
+    nn(o, a, x.v, s.p, s.c);
+    if let Some(t) = t {
+        tangent(s, x, t, a, at);
+        ot.fill(0.0);
+        nn(ot, at, x.v, s.p, s.c);
+        nn(ot, a, t.v, s.p, s.c);
+    }
+}
+
+/// `A'` into `at` (through `S'`).
+fn tangent(s: Size, x: Qkv<'_>, t: Qkv<'_>, a: &[f32], at: &mut [f32]) {
+    nt(at, t.q, x.k, s.q, s.p, false);
+    nt(at, x.q, t.k, s.q, s.p, true);
+    for (row, a) in at.chunks_exact_mut(s.p).zip(a.chunks_exact(s.p)) {
+        let m = dot(row, a);
+        row.iter_mut().zip(a).for_each(|(v, a)| *v = a * (*v - m));
+    }
+}
+
+/// Gradients of one image's operands; all are added to.
+pub(crate) struct Grads<'a> {
+    pub q: &'a mut [f32],
+    pub k: &'a mut [f32],
+    pub v: &'a mut [f32],
+}
+
+/// `S̄ = A ⊙ (Ā − Σ A ⊙ Ā)` in place.
+fn softmax_adjoint(s: &mut [f32], a: &[f32], p: usize) {
+    for (row, a) in s.chunks_exact_mut(p).zip(a.chunks_exact(p)) {
+        let m = dot(row, a);
+        row.iter_mut().zip(a).for_each(|(v, a)| *v = a * (*v - m));
+    }
+}
+
+/// Adjoint of the single-stream forward.
+pub(crate) fn backward(s: Size, x: Qkv<'_>, go: &[f32], g: &mut Grads<'_>, work: &mut [f32]) {
+    let [a, sb, ..] = split(work, s.p);
+    nt(a, x.q, x.k, s.q, s.p, false);
+    softmax(a, s.p);
+    tn(g.v, a, go, s.p, s.c);
+    nt(sb, go, x.v, s.c, s.p, false);
+    softmax_adjoint(sb, a, s.p);
+    nn(g.q, sb, x.k, s.p, s.q);
+    tn(g.k, sb, x.q, s.p, s.q);
+}
+
+/// Adjoint of the two-stream forward: `(go, got)` are the adjoints of `(o, o')`, `g` receives those
+/// of the values, `gt` those of the tangents.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn backward_two(
+    s: Size,
+    x: Qkv<'_>,
+    t: Qkv<'_>,
+    go: &[f32],
+    got: &[f32],
+    g: &mut Grads<'_>,
+    gt: &mut Grads<'_>,
+    work: &mut [f32],
+) {
+    let [a, at, st, sbt, ab, _] = split(work, s.p);
+    nt(a, x.q, x.k, s.q, s.p, false);
+    softmax(a, s.p);
+    nt(st, t.q, x.k, s.q, s.p, false);
+    nt(st, x.q, t.k, s.q, s.p, true);
+    tangent(s, x, t, a, at);
+    tn(gt.v, a, got, s.p, s.c);
+    tn(g.v, a, go, s.p, s.c);
+    tn(g.v, at, got, s.p, s.c);
+    // Adjoint of A' (in sbt) and of A (in ab).
+    nt(sbt, got, x.v, s.c, s.p, false);
+    nt(ab, go, x.v, s.c, s.p, false);
+    nt(ab, got, t.v, s.c, s.p, true);
+    let p = s.p;
+    for i in 0..p {
+        let rows = i * p..(i + 1) * p;
+        let (a, st, sbt) = (&a[rows.clone()], &st[rows.clone()], &sbt[rows.clone()]);
+        let (m, w) = (dot(a, st), dot(sbt, a));
+        for (j, v) in ab[rows].iter_mut().enumerate() {
+            *v += sbt[j] * (st[j] - m) - w * st[j];
+        }
+    }
+    softmax_adjoint(sbt, a, p);
+    softmax_adjoint(ab, a, p);
+    nn(gt.q, sbt, x.k, p, s.q);
+    tn(gt.k, sbt, x.q, p, s.q);
+    nn(g.q, ab, x.k, p, s.q);
+    nn(g.q, sbt, t.k, p, s.q);
+    tn(g.k, ab, x.q, p, s.q);
+    tn(g.k, sbt, t.q, p, s.q);
+}

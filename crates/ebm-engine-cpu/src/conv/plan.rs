@@ -1,0 +1,423 @@
+//! The compiled plan and its five calls on flat `f32` slices.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use ebm_core::plan::NetPlan;
+
+use super::exec::{Arena, Io, Run, Scratch};
+use super::kernels::Kernels;
+use super::layout::{Mode, layout};
+use super::pack::{Packed, Theta, ThetaLayout, unpack};
+use super::program::{Algorithm, Kind, Program, Unsupported, lower, refuse};
+use crate::pool::{Pool, Split};
+use crate::simd::Isa;
+
+/// Images whose weight gradients are summed before they meet those of others: a constant, so that
+/// the result does not depend on the number of threads.
+const THETA_CHUNK: usize = 8;
+/// Most images a thread holds at once.
+const MAX_CHUNK: usize = 64;
+
+/// A network compiled for one instruction set. Holds no weights; see [`CpuPlan::pack`].
+pub struct CpuPlan {
+    program: Program,
+    kernels: Kernels,
+    isa: Isa,
+    theta: ThetaLayout,
+}
+
+/// The samples of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Samples, `(B, C, H, W)` or `(B, D)`, row-major.
+    pub x: &'a [f32],
+    /// Condition `(B, k)`; label layers are left out without it.
+    pub cond: Option<&'a [f32]>,
+}
+
+/// Gradients by parameter name, each in the parameter's own order.
+pub type Gradients = Vec<(String, Vec<f32>)>;
+
+/// Memory of all threads, reused between calls: a call with the shapes of an earlier one allocates
+/// only its result.
+#[derive(Default)]
+pub struct Workspace {
+    workers: Vec<Worker>,
+}
+
+#[derive(Default)]
+struct Worker {
+    scratch: Scratch,
+    arenas: Vec<Arena>,
+    theta: Vec<f32>,
+}
+
+impl Workspace {
+    /// Empty; memory comes with the first call.
+    pub fn new() -> Workspace {
+        Workspace::default()
+    }
+
+    /// Bytes held in tensors.
+    pub fn bytes(&self) -> usize {
+        self.workers.iter().flat_map(|w| &w.arenas).map(Arena::bytes).sum()
+    }
+
+    fn workers(&mut self, threads: usize) -> &mut [Worker] {
+        while self.workers.len() < threads {
+            self.workers.push(Worker::default());
+        }
+        &mut self.workers
+    }
+}
+
+impl Worker {
+    /// Index of an arena for `chunk` images in `mode`.
+    fn arena(&mut self, p: &Program, mode: Mode, chunk: usize) -> usize {
+        let fits = |a: &Arena| a.layout.mode == mode && a.layout.chunk >= chunk;
+        if let Some(i) = self.arenas.iter().position(fits) {
+            return i;
+        }
+        self.arenas.retain(|a| a.layout.mode != mode);
+        let arena = Arena::new(p, mode, chunk, &mut self.scratch);
+        self.arenas.push(arena);
+        self.arenas.len() - 1
+    }
+}
+
+/// The sum of the chunks' weight gradients, added strictly in order.
+struct Ordered {
+    state: Mutex<(usize, Vec<f32>)>,
+    turn: Condvar,
+}
+
+impl Ordered {
+    fn lock(&self) -> MutexGuard<'_, (usize, Vec<f32>)> {
+        // A poisoned lock means that a chunk panicked; the pool passes the panic on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, index: usize, part: &[f32]) {
+        let mut s = self.lock();
+        while s.0 < index {
+            s = self.turn.wait(s).unwrap_or_else(PoisonError::into_inner);
+        }
+        if index == 0 {
+            s.1.copy_from_slice(part);
+        } else {
+            s.1.iter_mut().zip(part).for_each(|(a, b)| *a += b);
+        }
+        self.pass(s, index);
+    }
+
+    fn pass(&self, mut s: MutexGuard<'_, (usize, Vec<f32>)>, index: usize) {
+        s.0 = s.0.max(index + 1);
+        drop(s);
+        self.turn.notify_all();
+    }
+}
+
+/// Lets the others go on if a chunk panics before it has added its part.
+struct Turn<'a>(&'a Ordered);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.pass(self.0.lock(), usize::MAX - 1);
+        }
+    }
+}
+
+impl CpuPlan {
+    /// Compiles `plan` for the instruction set `isa`.
+    ///
+    /// # Errors
+    /// With the reason in words if an operation, a shape or the instruction set is not covered.
+    pub fn compile(plan: &NetPlan, isa: Isa) -> Result<CpuPlan, Unsupported> {
+        let Some(kernels) = Kernels::of(isa) else {
+            return refuse(format!("this processor has no {}", isa.name()));
+        };
+        let program = lower(plan)?;
+        let theta = ThetaLayout::new(&program);
+        Ok(CpuPlan { program, kernels, isa, theta })
+    }
+
+    /// Packs the weights that `lookup` gives for each parameter and buffer name of the plan. To be
+    /// repeated whenever they change.
+    ///
+    /// # Errors
+    /// If a name is missing or has another number of entries.
+    pub fn pack<'a>(&self, lookup: impl FnMut(&str) -> Option<&'a [f32]>) -> Result<Packed, Unsupported> {
+        Packed::new(&self.program, &self.kernels, lookup)
+    }
+
+    /// Names of the parameters and buffers the plan reads.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.program.params.iter().map(|p| p.name.as_str())
+    }
+
+    /// The same names with their numbers of entries.
+    pub fn lengths(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.program.params.iter().map(|p| (p.name.as_str(), p.len))
+    }
+
+    /// Number of terms `T`.
+    pub fn terms_len(&self) -> usize {
+        self.program.terms.len()
+    }
+
+    /// Entries of one sample.
+    pub fn sample_len(&self) -> usize {
+        self.program.sample_len
+    }
+
+    fn count(&self, call: &Call<'_>) -> Result<usize, Unsupported> {
+        let (len, k) = (self.program.sample_len, self.program.condition);
+        let n = call.x.len() / len;
+        if n * len != call.x.len() {
+            return refuse(format!("the samples have {} entries, not a multiple of {len}", call.x.len()));
+        }
+        match call.cond {
+            Some(c) if k == 0 || c.len() != n * k => {
+                refuse(format!("the condition has {} entries, wanted {n} × {k}", c.len()))
+            }
+            _ => Ok(n),
+        }
+    }
+
+    /// Terms `(B, T)` into `out`.
+    ///
+    /// # Errors
+    /// If a slice has the wrong length.
+    pub fn terms(
+        &self,
+        packed: &Packed,
+        ws: &mut Workspace,
+        pool: &Pool,
+        call: Call<'_>,
+        out: &mut [f32],
+    ) -> Result<(), Unsupported> {
+        let n = self.count(&call)?;
+        self.wanted("terms", out.len(), n * self.terms_len())?;
+        self.rows(Mode::TERMS, packed, ws, pool, (call, None), n, [out, &mut [], &mut []]);
+        Ok(())
+    }
+
+    /// Terms `(B, T)` and the input gradient of their sum, weights frozen.
+    ///
+    /// # Errors
+    /// If a slice has the wrong length.
+    pub fn slope(
+        &self,
+        packed: &Packed,
+        ws: &mut Workspace,
+        pool: &Pool,
+        call: Call<'_>,
+        terms: &mut [f32],
+        grad: &mut [f32],
+    ) -> Result<(), Unsupported> {
+        let n = self.count(&call)?;
+        self.wanted("terms", terms.len(), n * self.terms_len())?;
+        self.wanted("gradient", grad.len(), call.x.len())?;
+        self.rows(Mode::SLOPE, packed, ws, pool, (call, None), n, [terms, grad, &mut []]);
+        Ok(())
+    }
+
+    /// `∇ₓ⟨v, ∇ₓE⟩` into `out`; `v` and `out` have the shape of the samples.
+    ///
+    /// # Errors
+    /// If a slice has the wrong length.
+    pub fn hvp(
+        &self,
+        packed: &Packed,
+        ws: &mut Workspace,
+        pool: &Pool,
+        call: Call<'_>,
+        v: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), Unsupported> {
+        let n = self.count(&call)?;
+        self.wanted("v", v.len(), call.x.len())?;
+        self.wanted("result", out.len(), call.x.len())?;
+        let mut terms = vec![0.0; n * self.terms_len()];
+        self.rows(Mode::HVP, packed, ws, pool, (call, Some(v)), n, [&mut terms, &mut [], out]);
+        Ok(())
+    }
+
+    /// `∇_θ Σ w_bt·E_t(x_b)` for weights `(B, T)`, and the terms of the pass.
+    ///
+    /// # Errors
+    /// If a slice has the wrong length.
+    pub fn grad_theta(
+        &self,
+        packed: &Packed,
+        ws: &mut Workspace,
+        pool: &Pool,
+        call: Call<'_>,
+        weights: &[f32],
+        terms: &mut [f32],
+    ) -> Result<Gradients, Unsupported> {
+        let n = self.count(&call)?;
+        self.wanted("weights", weights.len(), n * self.terms_len())?;
+        self.wanted("terms", terms.len(), n * self.terms_len())?;
+        Ok(self.theta(Mode::THETA, packed, ws, pool, call, (None, Some(weights)), n, terms))
+    }
+
+    /// `∇_θ Σ_b ⟨v_b, ∇ₓE(x_b)⟩`, exact; `v` has the shape of the samples.
+    ///
+    /// # Errors
+    /// If a slice has the wrong length.
+    pub fn grad_theta_slope(
+        &self,
+        packed: &Packed,
+        ws: &mut Workspace,
+        pool: &Pool,
+        call: Call<'_>,
+        v: &[f32],
+        terms: &mut [f32],
+    ) -> Result<Gradients, Unsupported> {
+        let n = self.count(&call)?;
+        self.wanted("v", v.len(), call.x.len())?;
+        self.wanted("terms", terms.len(), n * self.terms_len())?;
+        Ok(self.theta(Mode::MIXED, packed, ws, pool, call, (Some(v), None), n, terms))
+    }
+
+    fn wanted(&self, what: &str, found: usize, wanted: usize) -> Result<(), Unsupported> {
+        if found == wanted {
+            return Ok(());
+        }
+        refuse(format!("{what}: found {found} entries, wanted {wanted}"))
+    }
+
+    /// A call whose outputs belong to single images: any split gives the same bits.
+    #[allow(clippy::too_many_arguments)]
+    fn rows(
+        &self,
+        mode: Mode,
+        packed: &Packed,
+        ws: &mut Workspace,
+        pool: &Pool,
+        (call, v): (Call<'_>, Option<&[f32]>),
+        n: usize,
+        [terms, grad, hvp]: [&mut [f32]; 3],
+    ) {
+        if n == 0 {
+            return;
+        }
+        let tasks = n.div_ceil(MAX_CHUNK).next_multiple_of(pool.threads()).min(n);
+        let chunk = n.div_ceil(tasks);
+        let (len, t) = (self.program.sample_len, self.terms_len());
+        let (has_grad, has_hvp) = (!grad.is_empty(), !hvp.is_empty());
+        let slices =
+            [Split::every(terms, chunk * t), Split::every(grad, chunk * len), Split::every(hvp, chunk * len)];
+        pool.run_split(ws.workers(pool.threads()), n.div_ceil(chunk), slices, |w, i, [terms, grad, hvp]| {
+            let (from, to) = (i * chunk, ((i + 1) * chunk).min(n));
+            let arena = w.arena(&self.program, mode, chunk);
+            let mut io = self.io(call, v, None, (from, to), terms);
+            io.grad = has_grad.then_some(grad);
+            io.hvp = has_hvp.then_some(hvp);
+            self.run(packed, &w.arenas[arena], to - from).run(&mut w.scratch, &mut io, None);
+        });
+    }
+
+    fn run<'a>(&'a self, packed: &'a Packed, arena: &'a Arena, n: usize) -> Run<'a> {
+        Run { p: &self.program, packed, k: &self.kernels, arena, n }
+    }
+
+    fn io<'a>(
+        &self,
+        call: Call<'a>,
+        v: Option<&'a [f32]>,
+        weights: Option<&'a [f32]>,
+        (from, to): (usize, usize),
+        terms: &'a mut [f32],
+    ) -> Io<'a> {
+        let (len, k, t) = (self.program.sample_len, self.program.condition, self.terms_len());
+        Io {
+            x: &call.x[from * len..to * len],
+            v: v.map(|v| &v[from * len..to * len]),
+            cond: call.cond.map(|c| &c[from * k..to * k]),
+            weights: weights.map(|w| &w[from * t..to * t]),
+            terms,
+            grad: None,
+            hvp: None,
+        }
+    }
+
+    /// A call that sums over images: fixed chunks, added in order.
+    #[allow(clippy::too_many_arguments)]
+    fn theta(
+        &self,
+        mode: Mode,
+        packed: &Packed,
+        ws: &mut Workspace,
+        pool: &Pool,
+        call: Call<'_>,
+        (v, weights): (Option<&[f32]>, Option<&[f32]>),
+        n: usize,
+        terms: &mut [f32],
+    ) -> Gradients {
+        let total = Ordered { state: Mutex::new((0, vec![0.0; self.theta.len])), turn: Condvar::new() };
+        let slices = [Split::every(terms, THETA_CHUNK * self.terms_len())];
+        let chunks = n.div_ceil(THETA_CHUNK);
+        pool.run_split(ws.workers(pool.threads()), chunks, slices, |w, i, [terms]| {
+            let _turn = Turn(&total);
+            let (from, to) = (i * THETA_CHUNK, ((i + 1) * THETA_CHUNK).min(n));
+            let arena = w.arena(&self.program, mode, THETA_CHUNK);
+            w.theta.clear();
+            w.theta.resize(self.theta.len, 0.0);
+            let mut io = self.io(call, v, weights, (from, to), terms);
+            let theta = Theta { layout: &self.theta, d: &mut w.theta };
+            self.run(packed, &w.arenas[arena], to - from).run(&mut w.scratch, &mut io, Some(theta));
+            total.add(i, &w.theta);
+        });
+        let sum = total.state.into_inner().unwrap_or_else(PoisonError::into_inner).1;
+        unpack(&self.program, packed, &self.theta, &sum)
+    }
+
+    /// What was chosen for each layer, and the memory of a slope of `batch` images on one thread.
+    pub fn describe(&self, batch: usize) -> String {
+        use std::fmt::Write;
+        let p = &self.program;
+        let plan = layout(p, Mode::SLOPE, batch.clamp(1, MAX_CHUNK));
+        let mut out = format!("cpu engine, {}\n", self.isa.name());
+        for seg in &plan.segments {
+            let _ = writeln!(out, "  groups of {}:", seg.group);
+            for step in &p.steps[seg.from..seg.to] {
+                let v = &p.values[step.out];
+                let what = match &step.kind {
+                    Kind::Conv(c) => {
+                        let algorithm = match c.algorithm {
+                            Algorithm::Winograd(np) => format!("winograd F({0}×{0})", np - 2),
+                            Algorithm::Patches => "patches".into(),
+                            Algorithm::Boxes => "box sums (convolution and pooling in one)".into(),
+                        };
+                        let dropped = if c.bias_dropped { ", bias without effect" } else { "" };
+                        format!("{0}×{0} {1}→{2} by {algorithm}{dropped}", c.kernel, c.cin, c.cout)
+                    }
+                    Kind::Affine(a) => {
+                        let mut parts = Vec::new();
+                        if let Some(n) = &a.norm {
+                            parts.push(format!("norm of {} groups", n.groups));
+                        }
+                        if a.label.is_some() {
+                            parts.push("label affine".into());
+                        }
+                        if a.act.0 != 0 {
+                            parts.push("activation".into());
+                        }
+                        if a.residual {
+                            parts.push("residual".into());
+                        }
+                        parts.join(" + ")
+                    }
+                    other => format!("{other:?}").split(['(', ' ']).next().unwrap_or_default().to_lowercase(),
+                };
+                let _ = writeln!(out, "    {:<32} ({}, {}, {})  {what}", step.name, v.c, v.h, v.w);
+            }
+        }
+        let bytes: usize = plan.buffers.iter().map(|g| g.len() * 4).sum();
+        let _ = writeln!(out, "  tensors of {} images: {} KiB", plan.chunk, bytes >> 10);
+        out
+    }
+}
