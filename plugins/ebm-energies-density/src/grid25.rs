@@ -1,0 +1,113 @@
+//! `grid25`: 25 separate modes on a grid.
+
+use std::f64::consts::TAU;
+use std::sync::Arc;
+
+use ebm_core::candle::{Device, Tensor};
+use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Param, Result, Role, View, register};
+use serde::{Deserialize, Serialize};
+
+use crate::closed::{plane, positive};
+use crate::{Closed, Drawer, KnownDensity};
+
+/// `E(x) = −log Σ_c exp(−|x − c|²/(2s²))` over `c` in {−2, …, 2}²; `E = −log p − log(25·2πs²)`.
+///
+/// Computed as the sum of the same energy of five modes in each coordinate. With `s = 0.1` barriers
+/// between neighbours are 12.5 nats less the log of 2.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grid25 {
+    /// Standard deviation of each mode.
+    #[serde(default = "tenth")]
+    pub sd: f64,
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+impl Default for Grid25 {
+    fn default() -> Self {
+        Grid25 { sd: tenth() }
+    }
+}
+
+#[typetag::serde(name = "grid25")]
+impl EnergyConfig for Grid25 {
+    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+        plane(cx)?;
+        let sd = positive(cx, "sd", self.sd)?;
+        let centres: Vec<f64> = (-2i8..=2).map(|m| -f64::from(m)).collect();
+        cx.value("minus_centres", &Tensor::from_vec(centres, 5, &Device::Cpu)?, Role::Buffer)?;
+        Closed::build(cx, Modes { sd }, "grid25")
+    }
+}
+
+struct Modes {
+    sd: f64,
+}
+
+impl Forward for Modes {
+    fn terms<V: Diff>(&self, p: &View, x: &V, _: Option<&Tensor>) -> Result<V> {
+        let x = x.flatten()?.linear(|t| t.unsqueeze(2))?;
+        let logits = x.shift(p.get("minus_centres")?)?.square()?.scale(-0.5 / (self.sd * self.sd))?;
+        logits.log_sum_exp_last()?.flatten()?.sum_last()?.scale(-1.0)
+    }
+}
+
+impl KnownDensity for Modes {
+    fn log_z(&self, _: &View) -> Result<f64> {
+        Ok((25.0 * TAU * self.sd * self.sd).ln())
+    }
+
+    fn drawer(&self, _: &View) -> Result<Drawer<'_>> {
+        Ok(Box::new(|s, out| {
+            for o in out {
+                *o = (5.0 * s.uniform()).floor() - 2.0 + self.sd * s.normal();
+            }
+        }))
+    }
+
+    fn mean(&self, _: &View) -> Option<Vec<f64>> {
+        Some(vec![0.0; 2])
+    }
+
+    fn variance(&self, _: &View) -> Option<Vec<f64>> {
+        Some(vec![2.0 + self.sd * self.sd; 2])
+    }
+}
+
+register! {
+    EnergyConfig, "grid25" => Grid25,
+    summary: "25 separate modes on the grid {-2, ..., 2} x {-2, ..., 2}",
+    source: "common 2-D test set",
+    example: "sd = 0.1",
+    params: [
+        Param::float("sd", "standard deviation of each mode").default("0.1").above(0.0),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_data::toy2d::Toy2d;
+
+    use super::*;
+    use crate::check::{build, lattice, log_densities, refusal};
+
+    #[test]
+    fn the_density_is_that_of_the_data_set() {
+        let points = lattice(2.7, 30);
+        let got = log_densities(&build(&Grid25::default(), &[2]), &points);
+        for (x, l) in points.iter().zip(got) {
+            // Rounding of squares of size 1000.
+            assert!((l - Toy2d::Grid25.log_density(*x)).abs() < 1e-11, "{x:?}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        assert!(refusal(&Grid25 { sd: 0.0 }, &[2]).contains("energy.sd"));
+        assert!(refusal(&Grid25::default(), &[1, 8, 8]).contains("(2,)"));
+    }
+}
