@@ -1,3 +1,7 @@
-//! The `ebm` command.
+//! The `ebm` command: the standard set of plugins and the command line of the facade.
 
-fn main() {}
+use ebm_plugins as _;
+
+fn main() -> std::process::ExitCode {
+    ebm::cli::main()
+}

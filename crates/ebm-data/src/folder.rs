@@ -73,6 +73,27 @@ pub fn read(root: impl AsRef<Path>, options: &FolderOptions) -> Result<ImageSet>
     gather(root, members.into_iter(), options)?.finish(Some(names))
 }
 
+/// One picture, 256 levels.
+///
+/// # Errors
+/// If it is damaged or no picture.
+pub fn read_picture(path: impl AsRef<Path>, options: &FolderOptions) -> Result<ImageSet> {
+    let path = path.as_ref();
+    gather(path, std::iter::once((path.to_path_buf(), 0)), options)?.finish(None)
+}
+
+/// The pictures of a folder and of its sub-folders, in the order in which [`read`] takes them.
+///
+/// # Errors
+/// If a folder cannot be listed.
+pub fn pictures(root: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    let (folders, mut files) = list(root.as_ref())?;
+    for folder in folders {
+        files.extend(list(&folder)?.1);
+    }
+    Ok(files)
+}
+
 fn no_picture(folder: &Path) -> DataError {
     Origin(folder).format(0, "the folder", "without pictures", "files ending in png, jpg or jpeg")
 }

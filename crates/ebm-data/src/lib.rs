@@ -23,6 +23,7 @@ pub mod idx;
 mod image_set;
 pub mod npy;
 mod npy_header;
+mod npy_rows;
 pub mod npz;
 pub mod png;
 pub mod resize;

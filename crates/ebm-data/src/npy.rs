@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+pub use crate::npy_rows::NpyRows;
+
 use crate::npy_header::{self, Stored};
 use crate::unpack::Unpacked;
 use crate::{ArraySet, DataError, ImageSet, Result};
@@ -166,6 +168,19 @@ impl Npy {
 }
 
 impl NpyValues {
+    /// The numbers as f32; bytes and whole numbers keep their values, f64 is rounded.
+    pub fn into_f32(self) -> Vec<f32> {
+        match self {
+            Self::U8(v) => v.into_iter().map(f32::from).collect(),
+            Self::U16(v) => v.into_iter().map(f32::from).collect(),
+            Self::U32(v) => v.into_iter().map(|x| x as f32).collect(),
+            Self::I32(v) => v.into_iter().map(|x| x as f32).collect(),
+            Self::I64(v) => v.into_iter().map(|x| x as f32).collect(),
+            Self::F32(v) => v,
+            Self::F64(v) => v.into_iter().map(|x| x as f32).collect(),
+        }
+    }
+
     fn kind(&self) -> &'static str {
         match self {
             Self::U8(_) => "u1",
@@ -179,7 +194,7 @@ impl NpyValues {
     }
 }
 
-fn decode(raw: Vec<u8>, stored: Stored) -> NpyValues {
+pub(crate) fn decode(raw: Vec<u8>, stored: Stored) -> NpyValues {
     fn numbers<const N: usize, T>(raw: &[u8], stored: Stored, from_le: fn([u8; N]) -> T) -> Vec<T> {
         let number = |chunk: &[u8]| {
             let mut bytes = [0; N];

@@ -1,1 +1,54 @@
-//! The framework in one crate: configuration, runs, the command line.
+//! The framework in one crate: configuration, runs, and the whole command line.
+//!
+//! ```no_run
+//! use ebm::{Source, TrainOptions};
+//! # use ebm_plugins as _; // links the standard set of plugins
+//!
+//! // The built-in quick start, shortened; everything else as `ebm train` does it.
+//! let source = Source::quick_start().with(["run.steps=200"])?;
+//! let trained = ebm::train(&source, &TrainOptions::default())?;
+//! println!("{} after {} steps", trained.directory.display(), trained.summary.step);
+//! # Ok::<(), ebm::Error>(())
+//! ```
+//!
+//! A program with plugins of its own is three lines:
+//!
+//! ```no_run
+//! use ebm_plugins as _; // the standard set
+//! # mod my_plugins {}
+//! use my_plugins as _; // yours
+//! fn main() -> std::process::ExitCode {
+//!     ebm::cli::main()
+//! }
+//! ```
+
+mod checking;
+pub mod cli;
+pub mod config;
+mod data;
+mod device;
+mod engine;
+mod error;
+mod measures;
+mod run_directory;
+mod sampling;
+mod scoring;
+mod training;
+
+pub use checking::{Checked, Cost, check};
+pub use config::{RunConfig, Source};
+pub use data::{data_setting, open_data};
+pub use device::open_device;
+pub use ebm_core as core;
+pub use ebm_core::{Component, Family, catalogue};
+pub use ebm_data as files;
+pub use ebm_eval as eval;
+pub use ebm_train as trainer;
+pub use ebm_train::{Outcome, Summary};
+pub use engine::engine;
+pub use error::{Error, Result};
+pub use measures::{Measures, measure};
+pub use run_directory::RunDirectory;
+pub use sampling::{Model, SampleOptions, sample};
+pub use scoring::{ScoreRow, score};
+pub use training::{TrainOptions, Trained, resume, train};

@@ -1,1 +1,23 @@
-//! The standard set of plugins.
+//! The standard set of plugins: linking this crate makes all their kinds known.
+//!
+//! ```
+//! use ebm_core::{Family, catalogue};
+//! use ebm_plugins as _; // without this line the linker drops every plugin silently
+//!
+//! assert!(catalogue::find(Family::Sampler, "chain").is_some());
+//! catalogue::check()?; // no kind is brought twice
+//! # Ok::<(), ebm_core::Error>(())
+//! ```
+
+use ebm_energies_compose as _;
+use ebm_energies_density as _;
+use ebm_energies_net as _;
+use ebm_energies_paper as _;
+use ebm_entropies as _;
+use ebm_objectives as _;
+use ebm_observers as _;
+use ebm_optimisers as _;
+use ebm_replays as _;
+use ebm_samplers as _;
+use ebm_sources as _;
+use ebm_transitions as _;

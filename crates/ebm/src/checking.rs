@@ -1,0 +1,138 @@
+//! What a configuration would do, without doing it.
+
+use std::time::Instant;
+
+use ebm_core::{Family, catalogue};
+use ebm_train::{Plan, TrainState, step};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::training::build;
+use crate::{Result, Source};
+
+/// Steps that are timed; the first is thrown away, for it fills caches.
+const TIMED: u32 = 2;
+
+/// What `ebm check` says.
+#[derive(Clone, Debug, Serialize)]
+pub struct Checked {
+    /// Section, kind, and what it is.
+    pub parts: Vec<(String, String)>,
+    /// Shape of one sample.
+    pub sample_shape: Vec<usize>,
+    /// Number of training samples.
+    pub samples: usize,
+    /// Number of trainable parameters.
+    pub parameters: usize,
+    /// Names of the energy's terms.
+    pub terms: Vec<String>,
+    /// How the energy's calls are computed.
+    pub engine: String,
+    /// Remarks of the parts.
+    pub notes: Vec<String>,
+    /// What a step costs; `None` if nothing was timed.
+    pub cost: Option<Cost>,
+    /// The complete configuration.
+    pub resolved: String,
+}
+
+/// What training costs.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Cost {
+    /// Seconds of one step, measured.
+    pub step_seconds: f64,
+    /// Seconds of the run: steps times that.
+    pub run_seconds: f64,
+    /// Bytes of parameters, average and moments.
+    pub state_bytes: usize,
+    /// Bytes of a full replay buffer of floats, if the run has one with a capacity.
+    pub replay_bytes: Option<usize>,
+    /// Most memory that this program has had, where the system tells.
+    pub peak_bytes: Option<usize>,
+}
+
+/// Reads a configuration, builds all its parts, and times a few steps on a state that is thrown away.
+///
+/// # Errors
+/// As [`train`](crate::train), before its first step.
+pub fn check(source: &Source) -> Result<Checked> {
+    let plan = build(source)?;
+    let tree = plan.config().tree()?;
+    let mut checked = Checked {
+        parts: parts(&tree),
+        sample_shape: plan.data().sample_shape().to_vec(),
+        samples: plan.data().len(),
+        parameters: plan.energy().params().count(),
+        terms: plan.energy().spec().terms.clone(),
+        engine: plan.energy().engine(),
+        notes: plan.notes().to_vec(),
+        cost: None,
+        resolved: plan.text().to_string(),
+    };
+    let mut state = TrainState::new(&plan).map_err(|e| source.place(e))?;
+    checked.cost = Some(cost(&plan, &mut state, &tree).map_err(|e| match e {
+        crate::Error::Core(e) => source.place(e),
+        other => other,
+    })?);
+    Ok(checked)
+}
+
+fn cost(plan: &Plan, state: &mut TrainState, tree: &Value) -> Result<Cost> {
+    step(plan, state)?;
+    let began = Instant::now();
+    for _ in 0..TIMED {
+        step(plan, state)?;
+    }
+    let step_seconds = began.elapsed().as_secs_f64() / f64::from(TIMED);
+    let size = |t: &candle_core::Tensor| t.elem_count() * t.dtype().size_in_bytes();
+    let live: usize = state.params.names().filter_map(|n| state.params.get(n)).map(size).sum();
+    let average: usize = state.average.iter().flat_map(|a| a.values()).map(size).sum();
+    let moments: usize = state.optimiser.tensors.values().map(size).sum();
+    let sample: usize = plan.data().sample_shape().iter().product();
+    let capacity = tree.pointer("/replay/capacity").and_then(Value::as_u64);
+    let width = plan.config().run.dtype.dtype().size_in_bytes();
+    Ok(Cost {
+        step_seconds,
+        run_seconds: step_seconds * plan.config().run.steps as f64,
+        state_bytes: live + average + moments,
+        replay_bytes: capacity.map(|n| n as usize * sample * width),
+        peak_bytes: peak(),
+    })
+}
+
+/// Section and kind of every component in the configuration, outermost first, with its summary.
+fn parts(tree: &Value) -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    for (section, family) in [
+        ("data", Family::Data),
+        ("energy", Family::Energy),
+        ("sampler", Family::Sampler),
+        ("replay", Family::Replay),
+        ("objective", Family::Objective),
+        ("optimiser", Family::Optimiser),
+        ("observer", Family::Observer),
+        ("policy", Family::Policy),
+    ] {
+        let Some(value) = tree.get(section) else { continue };
+        let list = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+        for one in &list {
+            let kind = one.get("kind").and_then(Value::as_str).unwrap_or_default();
+            if let Some(c) = catalogue::find(family, kind) {
+                out.push((section.to_string(), format!("{kind}: {} ({} {})", c.summary, c.origin, c.version)));
+            }
+            if let Some(inner) = one.pointer("/transition/kind").and_then(Value::as_str)
+                && let Some(c) = catalogue::find(Family::Transition, inner)
+            {
+                out.push(("  transition".to_string(), format!("{inner}: {}", c.summary)));
+            }
+        }
+    }
+    out
+}
+
+/// The most memory this process has had, in bytes (Linux).
+fn peak() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok().map(|k| k * 1024)
+}

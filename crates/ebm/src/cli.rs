@@ -1,0 +1,144 @@
+//! The whole command line as one call, so that a binary with plugins of its own is three lines.
+//!
+//! Results go to standard output (`--json` for machines), progress and logs to standard error. Exit codes: 0 done,
+//! 2 usage or configuration, 3 data, 4 diverged, 5 device or memory, 130 interrupted after saving, 1 other.
+
+mod check;
+mod data;
+mod output;
+mod plugins;
+mod resume;
+mod sample;
+mod schema;
+mod score;
+mod settings;
+mod signals;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::{Closed, Output};
+
+/// Exit code of a run that was interrupted and saved.
+const INTERRUPTED: u8 = 130;
+
+/// Trains, samples and examines energy-based models.
+#[derive(Debug, Parser)]
+#[command(name = "ebm", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// What to log: error, warn, info, debug, trace, or a filter such as `ebm_train=debug`.
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a model; without a configuration the built-in quick start on handwritten digits.
+    Train(train::Train),
+    /// Continue a run from its newest checkpoint.
+    Resume(resume::Resume),
+    /// Draw samples of a trained model.
+    Sample(sample::Sample),
+    /// Print the energies of files as CSV.
+    Score(score::Score),
+    /// Validate a configuration and say what it would cost, without training.
+    Check(check::Check),
+    /// List and describe the linked plugins.
+    Plugins(plugins::Plugins),
+    /// List, verify and preview data.
+    Data(data::Data),
+}
+
+/// How a command ended short of an error.
+enum End {
+    /// All done.
+    Done,
+    /// Interrupted after saving.
+    Interrupted,
+}
+
+/// Why a command ended early.
+enum Failure {
+    /// Something went wrong.
+    Error(crate::Error),
+    /// Nobody reads standard output any more: no error, and nothing to say it to.
+    Closed,
+}
+
+impl<E: Into<crate::Error>> From<E> for Failure {
+    fn from(e: E) -> Self {
+        Failure::Error(e.into())
+    }
+}
+
+impl From<Closed> for Failure {
+    fn from(_: Closed) -> Self {
+        Failure::Closed
+    }
+}
+
+type Outcome = Result<End, Failure>;
+
+/// Runs the command line of this process and returns its exit code.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+/// Runs a command line; the first argument is the program's name.
+pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(e) => {
+            // Help and version are results, all else is for standard error; a closed one is no reason to panic.
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+        }
+    };
+    log(arguments.log.as_deref());
+    let mut out = Output::new();
+    let ended = match arguments.command {
+        Command::Train(c) => c.run(&mut out),
+        Command::Resume(c) => c.run(&mut out),
+        Command::Sample(c) => c.run(&mut out),
+        Command::Score(c) => c.run(&mut out),
+        Command::Check(c) => c.run(&mut out),
+        Command::Plugins(c) => c.run(&mut out),
+        Command::Data(c) => c.run(&mut out),
+    };
+    match ended {
+        Ok(End::Done) | Err(Failure::Closed) => ExitCode::SUCCESS,
+        Ok(End::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(Failure::Error(e)) => {
+            output::say(&format!("error: {e}"));
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+/// Logs go to standard error, warnings and what a user should know; `EBM_LOG` or `--log` say otherwise.
+fn log(filter: Option<&str>) {
+    let wanted = filter.map(str::to_string).or_else(|| std::env::var("EBM_LOG").ok());
+    let filter = match wanted.as_deref().map(tracing_subscriber::EnvFilter::try_new) {
+        Some(Ok(filter)) => filter,
+        Some(Err(e)) => {
+            output::say(&format!("warning: the log filter is not understood ({e}); logging `info`"));
+            tracing_subscriber::EnvFilter::new("info")
+        }
+        None => tracing_subscriber::EnvFilter::new("info"),
+    };
+    let color = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    // A second command in one process (tests, servers) keeps the first's logger.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color)
+        .with_target(false)
+        .without_time()
+        // A closed standard error must not become a panic inside of the logger.
+        .log_internal_errors(false)
+        .try_init();
+}

@@ -1,0 +1,78 @@
+//! `ebm check`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::output::Output;
+use super::settings::Changes;
+use super::{End, Outcome};
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The configuration; without one the built-in quick start.
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    changes: Changes,
+    /// Print the complete configuration, every default written out, and nothing else.
+    #[arg(long)]
+    resolved: bool,
+    /// Print everything as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub fn run(self, out: &mut Output) -> Outcome {
+        let checked = crate::check(&self.changes.source(self.config.as_deref())?)?;
+        if self.json {
+            out.json(&checked)?;
+            return Ok(End::Done);
+        }
+        if self.resolved {
+            out.line(&checked.resolved)?;
+            out.flush()?;
+            return Ok(End::Done);
+        }
+        for (section, what) in &checked.parts {
+            out.line(format!("{section:<13} {what}"))?;
+        }
+        out.line(format!("{:<13} {} samples of shape {:?}", "data set", checked.samples, checked.sample_shape))?;
+        out.line(format!("{:<13} {}", "parameters", checked.parameters))?;
+        out.line(format!("{:<13} {}", "terms", checked.terms.join(", ")))?;
+        out.line(format!("{:<13} {}", "engine", checked.engine))?;
+        for note in &checked.notes {
+            out.line(format!("{:<13} {note}", "note"))?;
+        }
+        if let Some(cost) = &checked.cost {
+            let replay = cost.replay_bytes.map_or(String::new(), |b| format!(", full replay buffer {}", size(b)));
+            let peak = cost.peak_bytes.map_or(String::new(), |b| format!(", whole program now {}", size(b)));
+            out.line(format!("{:<13} state {}{replay}{peak}", "memory", size(cost.state_bytes)))?;
+            out.line(format!(
+                "{:<13} {:.1} ms a step (timed), {} for the run",
+                "time",
+                cost.step_seconds * 1e3,
+                duration(cost.run_seconds)
+            ))?;
+        }
+        out.line("the configuration is sound")?;
+        out.flush()?;
+        Ok(End::Done)
+    }
+}
+
+fn size(bytes: usize) -> String {
+    match bytes as f64 {
+        b if b < 1e6 => format!("{:.1} kB", b / 1e3),
+        b if b < 1e9 => format!("{:.1} MB", b / 1e6),
+        b => format!("{:.1} GB", b / 1e9),
+    }
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}

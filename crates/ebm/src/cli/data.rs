@@ -1,0 +1,137 @@
+//! `ebm data`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use ebm_core::{Family, Key, Split, catalogue};
+use serde_json::json;
+
+use super::output::Output;
+use super::{End, Failure, Outcome};
+use crate::{Error, open_data};
+
+/// Kinds that are compiled into a program.
+const EMBEDDED: [&str; 2] = ["digits", "mnist-5k"];
+
+/// Where sets that are not embedded are to be had, by their publishers' pages.
+const ELSEWHERE: [(&str, &str); 2] = [
+    ("cifar10", "cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html, unpacked; then data.root = the folder"),
+    ("mnist", "the four IDX files from http://yann.lecun.com/exdb/mnist/; then the kind `idx`, or the embedded `mnist-5k`"),
+];
+
+#[derive(Debug, Args)]
+pub(super) struct Data {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// The kinds of data that are linked.
+    List,
+    /// Say where a set comes from; nothing is downloaded.
+    Fetch {
+        /// Its name.
+        name: String,
+    },
+    /// Read a set from its first sample to its last.
+    Verify {
+        /// A linked kind, a folder of images, an .npy or an IDX file.
+        what: String,
+    },
+    /// Draw training samples as a picture.
+    Preview {
+        /// A linked kind, a folder of images, an .npy or an IDX file.
+        what: String,
+        /// Number of samples.
+        #[arg(long = "n", short = 'n', default_value_t = 64)]
+        count: usize,
+        /// Where to.
+        #[arg(long, default_value = "preview.png")]
+        out: PathBuf,
+    },
+}
+
+impl Data {
+    pub fn run(self, out: &mut Output) -> Outcome {
+        catalogue::check()?;
+        match self.action.unwrap_or(Action::List) {
+            Action::List => list(out, self.json)?,
+            Action::Fetch { name } => fetch(out, &name)?,
+            Action::Verify { what } => verify(out, &what, self.json)?,
+            Action::Preview { what, count, out: file } => {
+                let source = open_data(&what)?;
+                let batch = source.batch(0, 0, count.clamp(1, source.len().max(1)), Key::root(0).at("data"))?;
+                ebm_observers::picture::write(&file, &batch.x, None)?;
+                out.line(format!("{} {:?}", file.display(), batch.x.dims()))?;
+            }
+        }
+        out.flush()?;
+        Ok(End::Done)
+    }
+}
+
+fn list(out: &mut Output, json: bool) -> Result<(), Failure> {
+    let all: Vec<_> = catalogue::components().into_iter().filter(|c| c.family == Family::Data).collect();
+    let needs = |kind: &str| if EMBEDDED.contains(&kind) { "embedded" } else { "" };
+    if json {
+        let rows: Vec<_> = all
+            .iter()
+            .map(|c| json!({ "kind": c.kind, "embedded": EMBEDDED.contains(&c.kind), "summary": c.summary }))
+            .collect();
+        return out.json(&rows);
+    }
+    for c in all {
+        out.line(format!("{:<14} {:<9} {}", c.kind, needs(c.kind), c.summary))?;
+    }
+    Ok(())
+}
+
+fn fetch(out: &mut Output, name: &str) -> Result<(), Failure> {
+    if EMBEDDED.contains(&name) {
+        return out.line(format!("{name} is embedded in this program: there is nothing to fetch"));
+    }
+    let place = ELSEWHERE.iter().find(|(n, _)| *n == name).map(|(_, place)| *place);
+    let message = match place {
+        Some(place) => format!("{name}: this program does not download; get {place}"),
+        None => format!(
+            "{name}: cannot be fetched; embedded sets are {}, your own files are named by `--data PATH`",
+            EMBEDDED.join(" and ")
+        ),
+    };
+    Err(Error::Usage(message).into())
+}
+
+fn verify(out: &mut Output, what: &str, json: bool) -> Result<(), Failure> {
+    let source = open_data(what)?;
+    // Every training sample passes through the reader once, in batches as training sees them.
+    let size = 256.min(source.len().max(1));
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for index in 0..source.batches(size) {
+        let x = source.batch(0, index, size, Key::root(0).at("data"))?.x;
+        let x = x.to_dtype(candle_core::DType::F64).and_then(|x| x.flatten_all()?.to_vec1::<f64>());
+        for v in x.map_err(ebm_core::Error::from)? {
+            if !v.is_finite() {
+                return Err(ebm_core::Error::data(what, format!("holds the value {v} in batch {index}")).into());
+            }
+            (low, high) = (low.min(v), high.max(v));
+        }
+    }
+    let held = source.stored(Split::HeldOut, usize::MAX)?.map_or(0, |l| l.x.dims()[0]);
+    let labels = source.stored(Split::Train, 1)?.is_some_and(|l| l.labels.is_some());
+    if json {
+        return out.json(&json!({
+            "data": what, "training": source.len(), "held_out": held, "sample_shape": source.sample_shape(),
+            "smallest": low, "largest": high, "labels": labels,
+        }));
+    }
+    out.line(format!(
+        "{what}: {} training and {held} held-out samples of shape {:?}, values {low:.4} to {high:.4}, {}",
+        source.len(),
+        source.sample_shape(),
+        if labels { "with labels" } else { "without labels" }
+    ))
+}

@@ -1,0 +1,59 @@
+//! Writing results to standard output and words to standard error, either of which may be closed.
+
+use std::io::{self, BufWriter, Stdout, Write as _};
+
+use serde::Serialize;
+
+use super::Failure;
+
+/// Standard output has no reader any more.
+pub(super) struct Closed;
+
+/// Standard output.
+pub(super) struct Output {
+    out: BufWriter<Stdout>,
+}
+
+impl Output {
+    pub fn new() -> Self {
+        Output { out: BufWriter::new(io::stdout()) }
+    }
+
+    /// Writes a line.
+    pub fn line(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
+        let text = text.as_ref();
+        let newline = if text.ends_with('\n') { "" } else { "\n" };
+        write!(self.out, "{text}{newline}").map_err(failed)
+    }
+
+    /// Writes a value as JSON.
+    pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value).map_err(|e| ebm_core::Error::plugin("json", e))?;
+        self.line(text)?;
+        self.flush()
+    }
+
+    /// Hands everything to the reader.
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        self.out.flush().map_err(failed)
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // What could not be written was reported by `flush`, or nobody listens.
+        let _ = self.out.flush();
+    }
+}
+
+fn failed(e: io::Error) -> Failure {
+    match e.kind() {
+        io::ErrorKind::BrokenPipe => Closed.into(),
+        _ => crate::Error::io("standard output")(e).into(),
+    }
+}
+
+/// A line on standard error.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

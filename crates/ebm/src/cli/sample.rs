@@ -1,0 +1,46 @@
+//! `ebm sample`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::output::Output;
+use super::{End, Outcome, settings};
+use crate::{Error, Model, SampleOptions};
+
+#[derive(Debug, Args)]
+pub(super) struct Sample {
+    /// A run directory, or a configuration (whose energy may name the weights of runs).
+    #[arg(value_name = "RUN|CONFIG.toml")]
+    target: PathBuf,
+    /// Number of samples.
+    #[arg(long = "n", short = 'n', default_value_t = 64)]
+    count: usize,
+    /// Steps of the program; as configured without it.
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Seed; that of the run without it.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// auto, cpu, cuda, cuda:N or metal.
+    #[arg(long)]
+    device: Option<String>,
+    /// Where to: .png for a picture, .npy for the numbers.
+    #[arg(long, value_name = "FILE", default_value = "samples.png")]
+    out: PathBuf,
+}
+
+impl Sample {
+    pub fn run(self, out: &mut Output) -> Outcome {
+        if self.count == 0 {
+            return Err(Error::Usage("--n 0: wanted at least 1".into()).into());
+        }
+        let model = Model::open(&self.target, &settings::numbers(None, None, self.device.as_deref())?)?;
+        let options =
+            SampleOptions { count: self.count, steps: self.steps, seed: self.seed, out: self.out.clone() };
+        let drawn = crate::sample(&model, &options)?;
+        out.line(format!("{} {:?}", self.out.display(), drawn.dims()))?;
+        out.flush()?;
+        Ok(End::Done)
+    }
+}

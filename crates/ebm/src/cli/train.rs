@@ -1,0 +1,79 @@
+//! `ebm train`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ebm_train::Outcome as Ended;
+
+use super::output::Output;
+use super::settings::Changes;
+use super::{End, Outcome, signals};
+use crate::{Error, TrainOptions, Trained};
+
+#[derive(Debug, Args)]
+pub(super) struct Train {
+    /// The configuration; without one the built-in quick start.
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    changes: Changes,
+    /// The run directory, which must not exist; without it runs/<name>-<seed>-<n>.
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Train {
+    pub fn run(self, out: &mut Output) -> Outcome {
+        let source = self.changes.source(self.config.as_deref())?;
+        let options = TrainOptions { out: self.out, stop: Some(signals::stop()), ..TrainOptions::default() };
+        tell(out, &crate::train(&source, &options)?, self.json)
+    }
+}
+
+/// Prints what a run came to.
+pub(super) fn tell(out: &mut Output, trained: &Trained, json: bool) -> Outcome {
+    let summary = &trained.summary;
+    let told = if json { out.json(trained) } else { table(out, trained) };
+    match &summary.outcome {
+        // A run that diverged says so even to a closed pipe.
+        Ended::Diverged(why) => Err(Error::Diverged(why.clone()).into()),
+        Ended::Interrupted => Ok(End::Interrupted),
+        Ended::Done | Ended::Finished(_) => told.map(|()| End::Done),
+    }
+}
+
+fn table(out: &mut Output, trained: &Trained) -> Result<(), super::Failure> {
+    let summary = &trained.summary;
+    let rate = summary.steps_now as f64 / summary.seconds.max(1e-9);
+    let ended = match &summary.outcome {
+        Ended::Done => "done".to_string(),
+        Ended::Finished(why) => format!("finished early: {why}"),
+        Ended::Interrupted => {
+            format!("interrupted; continue with `ebm resume {}`", trained.directory.display())
+        }
+        Ended::Diverged(why) => format!("diverged: {why}"),
+    };
+    out.line(format!("run       {}", trained.directory.display()))?;
+    out.line(format!("steps     {} ({:.1} s, {rate:.1}/s)", summary.step, summary.seconds))?;
+    out.line(format!("ended     {ended}"))?;
+    if summary.skipped > 0 {
+        out.line(format!("skipped   {} batches with numbers that were not finite", summary.skipped))?;
+    }
+    for (name, key) in [("E data", "energy.data"), ("E samples", "energy.samples")] {
+        if let Some(v) = summary.last.get(key) {
+            out.line(format!("{name:<9} {v:.4}"))?;
+        }
+    }
+    for detached in &summary.detached {
+        out.line(format!("detached  observer {detached}"))?;
+    }
+    if let Some(samples) = &trained.samples {
+        out.line(format!("samples   {}", samples.display()))?;
+    }
+    if let Some(measures) = &trained.measures {
+        out.line(format!("\n{}({} samples drawn from fresh starts)", measures.table(), measures.count))?;
+    }
+    out.flush()
+}

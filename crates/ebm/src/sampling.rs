@@ -1,0 +1,149 @@
+//! Samples of a trained model, or of a composition of trained models.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use ebm_core::{EnergyFn, Key, Sampler, Split};
+use ebm_train::{Generator, Plan, TrainState, run};
+
+use crate::config::Override;
+use crate::training::{build, source_of};
+use crate::{Error, Result, Source};
+
+/// A model that can be sampled and asked for energies.
+pub struct Model {
+    plan: Plan,
+    state: TrainState,
+    /// Updates of the checkpoint; `None` for a configuration, whose weights are those it names or fresh ones.
+    pub step: Option<u64>,
+}
+
+impl Model {
+    /// Opens a run directory at its newest whole checkpoint, or a configuration file.
+    ///
+    /// # Errors
+    /// If it is neither, or the checkpoint does not fit.
+    pub fn open(target: &Path, changes: &[Override]) -> Result<Self> {
+        if target.is_dir() {
+            if !target.join("config.toml").is_file() {
+                return Err(Error::Usage(format!(
+                    "{}: found no config.toml in it, wanted the directory of a run or a configuration file",
+                    target.display()
+                )));
+            }
+            let plan = build(&source_of(target, changes)?)?;
+            let (state, damaged) = run::resume(&plan, target)?;
+            for (path, why) in damaged {
+                tracing::warn!("passed over {}: {why}", path.display());
+            }
+            let step = Some(state.step);
+            return Ok(Model { plan, state, step });
+        }
+        let mut source = Source::file(target)?;
+        source.overrides = changes.to_vec();
+        let plan = build(&source)?;
+        let state = TrainState::new(&plan).map_err(|e| source.place(e))?;
+        Ok(Model { plan, state, step: None })
+    }
+
+    /// The live parts.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The state.
+    pub fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    /// The energy with the weights that samples are drawn from.
+    ///
+    /// # Errors
+    /// If the weights cannot be written.
+    pub fn energy(&self) -> Result<&dyn EnergyFn> {
+        Ok(self.plan.sampled_energy(&self.state)?.as_ref())
+    }
+
+    /// `n` samples `(n, ...)` from fresh starts; `steps` of the generation program, or as many as configured.
+    ///
+    /// # Errors
+    /// If sampling fails or a sample is not finite.
+    pub fn sample(&self, n: usize, steps: Option<usize>, seed: Option<u64>) -> Result<Tensor> {
+        let mut generator = Generator::of(&self.plan, &self.state)?;
+        let own: Option<Box<dyn Sampler>> = steps.map(|k| self.plan.generator().with_steps(k));
+        if let Some(own) = &own {
+            generator.sampler = own.as_ref();
+        }
+        let key = seed.map_or(self.plan.key(), Key::root).at("generate");
+        Ok(generator.draw(n, conditions(&self.plan)?.as_ref(), key)?)
+    }
+}
+
+/// Conditions for generation: those of the first data batch, used in turn.
+pub(crate) fn conditions(plan: &Plan) -> Result<Option<Tensor>> {
+    if plan.data().condition() == 0 {
+        return Ok(None);
+    }
+    let size = plan.config().run.batch;
+    let cond = plan.data().batch(0, 0, size, plan.key().at("data"))?.cond;
+    let dtype = plan.config().run.dtype.dtype();
+    let moved = cond.map(|c| c.to_dtype(dtype).and_then(|c| c.to_device(&device_of(plan)))).transpose();
+    Ok(moved.map_err(ebm_core::Error::from)?)
+}
+
+/// What to draw and where to write it.
+#[derive(Clone, Debug, Default)]
+pub struct SampleOptions {
+    /// Number of samples.
+    pub count: usize,
+    /// Steps of the program; without it as configured.
+    pub steps: Option<usize>,
+    /// Seed; without it that of the run.
+    pub seed: Option<u64>,
+    /// `.png` for a picture, `.npy` for the numbers.
+    pub out: PathBuf,
+}
+
+/// Draws samples and writes them to a file.
+///
+/// # Errors
+/// If the ending is neither, samples cannot be drawn as a picture, or the file cannot be written.
+pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
+    let ending = options.out.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let shape = model.plan.data().sample_shape();
+    match ending {
+        "npy" => {}
+        "png" if ebm_observers::picture::can_draw(shape) => {}
+        "png" => {
+            return Err(Error::Usage(format!(
+                "--out {}: samples of shape {shape:?} are no pictures; write them to a file ending in .npy",
+                options.out.display()
+            )));
+        }
+        _ => {
+            return Err(Error::Usage(format!(
+                "--out {}: found the ending `{ending}`, wanted .png or .npy",
+                options.out.display()
+            )));
+        }
+    }
+    let drawn = model.sample(options.count, options.steps, options.seed)?;
+    if ending == "npy" {
+        let values = drawn.to_dtype(candle_core::DType::F32).and_then(|t| t.flatten_all()?.to_vec1::<f32>());
+        ebm_data::npy::write(&options.out, &values.map_err(ebm_core::Error::from)?, drawn.dims())?;
+    } else {
+        let background = match shape {
+            [2] => model.plan.data().stored(Split::Train, 4096)?.map(|l| l.x),
+            _ => None,
+        };
+        ebm_observers::picture::write(&options.out, &drawn, background.as_ref())?;
+    }
+    Ok(drawn)
+}
+
+/// The device of a plan: that of its parameters.
+pub(crate) fn device_of(plan: &Plan) -> Device {
+    let params = plan.energy().params();
+    let first = params.names().next().and_then(|n| params.get(n).map(|t| t.device().clone()));
+    first.unwrap_or(Device::Cpu)
+}

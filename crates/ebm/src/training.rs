@@ -1,0 +1,158 @@
+//! Training and continuing a run, with samples and measures at its end.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use ebm_train::run::{self, Options};
+use ebm_train::{Generator, Outcome, Plan, Summary, TrainState, checkpoint};
+use serde::Serialize;
+
+use crate::config::Override;
+use crate::measures::{Measures, measure};
+use crate::run_directory::RunDirectory;
+use crate::{Error, Result, Source, open_device};
+
+/// How to run.
+#[derive(Clone, Debug, Default)]
+pub struct TrainOptions<'a> {
+    /// The run directory; without it `<runs>/<name>-<seed>-<n>`.
+    pub out: Option<PathBuf>,
+    /// Folder of numbered run directories; `runs` without it.
+    pub runs: Option<PathBuf>,
+    /// When this becomes true, the step is finished, saved, and the run returns.
+    pub stop: Option<&'a AtomicBool>,
+    /// No samples and measures at the end.
+    pub bare: bool,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trained {
+    /// The run directory.
+    pub directory: PathBuf,
+    /// How it ended, with its last numbers.
+    pub summary: Summary,
+    /// Picture of samples drawn from fresh starts, if the run ended in good order and they can be drawn.
+    pub samples: Option<PathBuf>,
+    /// Measures of such samples, for images with held-out data.
+    pub measures: Option<Measures>,
+}
+
+/// Trains the configuration in `source` in a new run directory.
+///
+/// # Errors
+/// If the configuration is wrong, a part cannot be built, the directory exists, or a file cannot be written.
+/// A run that diverges is no error: see [`Summary::outcome`].
+pub fn train(source: &Source, options: &TrainOptions<'_>) -> Result<Trained> {
+    if let Some(out) = &options.out {
+        RunDirectory::check_free(out)?;
+    }
+    let plan = build(source)?;
+    let mut state = TrainState::new(&plan).map_err(|e| source.place(e))?;
+    let runs = options.runs.clone().unwrap_or_else(|| PathBuf::from("runs"));
+    let run = &plan.config().run;
+    let directory = RunDirectory::create(options.out.as_deref(), &runs, &run.name, run.seed)?;
+    drive(&plan, &mut state, &directory, options)
+}
+
+/// Continues the run in `directory` from its newest whole checkpoint; `changes` are of `run.steps`, devices,
+/// observers and policies only.
+///
+/// # Errors
+/// If it is no run directory, has no whole checkpoint, or a change makes it another run.
+pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>) -> Result<Trained> {
+    let held = RunDirectory::open(directory)?;
+    let source = source_of(directory, changes)?;
+    let plan = build(&source)?;
+    let (mut state, damaged) = run::resume(&plan, directory)?;
+    for (path, why) in damaged {
+        tracing::warn!("passed over {}: {why}", path.display());
+    }
+    if state.step > plan.config().run.steps {
+        return Err(Error::Usage(format!(
+            "{}: has done {} steps, wanted is a run of {}; give at least as many",
+            directory.display(),
+            state.step,
+            plan.config().run.steps
+        )));
+    }
+    tracing::info!("continues at step {}", state.step);
+    drive(&plan, &mut state, &held, options)
+}
+
+/// The configuration of a run directory; relative paths count from where they did when it was trained.
+pub(crate) fn source_of(directory: &Path, changes: &[Override]) -> Result<Source> {
+    let mut source = Source::file(directory.join("config.toml"))?;
+    let folder = run::checkpoints_of(directory);
+    let manifests = checkpoint::list(&folder).into_iter().rev().filter_map(|(_, p)| checkpoint::manifest(&p).ok());
+    if let Some(manifest) = manifests.take(1).next() {
+        source.base = manifest.base;
+    }
+    source.overrides = changes.to_vec();
+    Ok(source)
+}
+
+/// Builds all parts of a configuration on its device.
+pub(crate) fn build(source: &Source) -> Result<Plan> {
+    let config = source.read()?;
+    let device = open_device(&config.run.device)?;
+    let engine = crate::engine::engine(&device);
+    let plan = Plan::build(&config, &source.base, &device, engine).map_err(|e| source.place(e))?;
+    for note in plan.notes() {
+        tracing::info!("{note}");
+    }
+    Ok(plan)
+}
+
+fn drive(
+    plan: &Plan,
+    state: &mut TrainState,
+    directory: &RunDirectory,
+    options: &TrainOptions<'_>,
+) -> Result<Trained> {
+    let path = directory.path();
+    let mut run_options = Options::default();
+    run_options.directory = Some(path);
+    run_options.stop = options.stop;
+    run_options.observers = run::observers(plan, path)?;
+    let summary = run::run(plan, state, run_options)?;
+    let mut trained = Trained { directory: path.to_path_buf(), summary, samples: None, measures: None };
+    let ended = matches!(trained.summary.outcome, Outcome::Done | Outcome::Finished(_));
+    if ended && !options.bare {
+        finish(plan, state, path, &mut trained)?;
+    }
+    Ok(trained)
+}
+
+/// Draws samples from fresh starts, writes their picture, and measures them.
+fn finish(plan: &Plan, state: &TrainState, path: &Path, trained: &mut Trained) -> Result<()> {
+    let shape = plan.data().sample_shape().to_vec();
+    if !ebm_observers::picture::can_draw(&shape) {
+        tracing::info!("samples of shape {shape:?} cannot be drawn as a picture; see `ebm sample`");
+        return Ok(());
+    }
+    let plane = shape == [2];
+    let shown = plan.config().generate.count * if plane { 16 } else { 1 };
+    let measured = crate::measures::wanted(plan)?;
+    let cond = crate::sampling::conditions(plan)?;
+    let generator = Generator::of(plan, state)?;
+    let drawn = generator.draw(shown.max(measured), cond.as_ref(), plan.key().at("generate"))?;
+    let file = path.join("samples.png");
+    let background = match plane {
+        true => plan.data().stored(ebm_core::Split::Train, 4 * shown)?.map(|l| l.x),
+        false => None,
+    };
+    let sheet = drawn.narrow(0, 0, shown.min(drawn.dims()[0])).map_err(ebm_core::Error::from)?;
+    ebm_observers::picture::write(&file, &sheet, background.as_ref())?;
+    trained.samples = Some(file);
+    if measured > 0 {
+        let some = drawn.narrow(0, 0, measured).map_err(ebm_core::Error::from)?;
+        trained.measures = measure(plan, &some)?;
+        if let Some(measures) = &trained.measures {
+            let file = path.join("measures.json");
+            let text = serde_json::to_string_pretty(measures).map_err(|e| ebm_core::Error::plugin("measures", e))?;
+            std::fs::write(&file, text + "\n").map_err(Error::io(&file))?;
+        }
+    }
+    Ok(())
+}
