@@ -16,7 +16,11 @@ fn normal(seed: u64, shape: &[usize]) -> Tensor {
 
 /// Builds `write` on images of `shape`, moves every parameter off its symmetric start, and checks
 /// the five calls on two rows. `condition` 0 means none.
-fn check(shape: &[usize], condition: usize, write: impl Fn(&mut NetBuilder<'_>) -> Result<()>) -> Arc<dyn EnergyFn> {
+fn check(
+    shape: &[usize],
+    condition: usize,
+    write: impl Fn(&mut NetBuilder<'_>) -> Result<()>,
+) -> Arc<dyn EnergyFn> {
     let mut cx = BuildCx::new(shape, DType::F64, &Device::Cpu, Key::root(3)).with_condition(condition);
     let mut net = NetBuilder::new(&mut cx);
     write(&mut net).unwrap();
@@ -68,9 +72,12 @@ fn fourier_features() {
 
 #[test]
 fn convolutions_of_every_stride_and_padding() {
-    for (kernel, stride, padding) in [(1, 1, 0), (3, 1, 1), (3, 2, 1), (5, 2, 2), (2, 2, 0), (3, 3, 0), (2, 3, 1)] {
+    for (kernel, stride, padding) in
+        [(1, 1, 0), (3, 1, 1), (3, 2, 1), (5, 2, 2), (2, 2, 0), (3, 3, 0), (2, 3, 1)]
+    {
         check(&[1, 6, 5], 0, |net| {
-            net.conv("conv", Conv::new(2, kernel).stride(stride).padding(padding))?.activate(Activation::Swish)?;
+            net.conv("conv", Conv::new(2, kernel).stride(stride).padding(padding))?
+                .activate(Activation::Swish)?;
             head(net)
         });
     }
@@ -149,7 +156,9 @@ fn residual_sums_concatenations_and_several_terms() {
 #[test]
 fn convolution_adjoints_agree_with_their_definition() {
     // ⟨g, conv(x, w)⟩ is linear in x and in w: the adjoints must give the same number three times.
-    for (h, w, k, s, p) in [(7, 5, 3, 2, 1), (8, 8, 5, 2, 2), (6, 9, 4, 3, 2), (5, 5, 1, 2, 0), (4, 7, 3, 1, 0)] {
+    for (h, w, k, s, p) in
+        [(7, 5, 3, 2, 1), (8, 8, 5, 2, 2), (6, 9, 4, 3, 2), (5, 5, 1, 2, 0), (4, 7, 3, 1, 0)]
+    {
         let (x, weight) = (normal(1, &[3, 2, h, w]), normal(2, &[4, 2, k, k]));
         let y = layers::conv2d(&x, &weight, None, s, p).unwrap();
         let g = normal(3, y.dims());

@@ -63,7 +63,9 @@ fn a_builder_refuses_what_does_not_fit() {
     assert!(text(&|n| n.conv("a", Conv::new(4, 11).padding(0)).map(|_| ())).contains("too small"));
     assert!(text(&|n| n.norm("a", 2).map(|_| ())).contains("do not divide"));
     assert!(text(&|n| n.attention("a").map(|_| ())).contains("8 or more"));
-    assert!(text(&|n| n.conv("a", Conv::new(4, 3))?.conv("a", Conv::new(4, 3)).map(|_| ())).contains("this name"));
+    assert!(
+        text(&|n| n.conv("a", Conv::new(4, 3))?.conv("a", Conv::new(4, 3)).map(|_| ())).contains("this name")
+    );
     assert!(text(&|n| n.label("a", 0).map(|_| ())).contains("length"));
 }
 
@@ -98,7 +100,10 @@ fn candles_average_pool_still_needs_the_detour() {
         Err(_) => true,
         Ok(store) => match store.get(&x) {
             None => true,
-            Some(g) => g.get_on_dim(2, 2).unwrap().abs().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap() > 0.0,
+            Some(g) => {
+                g.get_on_dim(2, 2).unwrap().abs().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap()
+                    > 0.0
+            }
         },
     };
     assert!(wrong, "candle's avg_pool2d now has a right backward pass: pooling may use it");

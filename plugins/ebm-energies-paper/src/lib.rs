@@ -23,6 +23,7 @@ mod faces_net;
 mod imagenet_net;
 mod layout;
 pub mod names;
+pub mod parity;
 
 pub use cifar_resnet::CifarResnet;
 pub use digits_net::DigitsNet;

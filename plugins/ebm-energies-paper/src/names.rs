@@ -194,9 +194,13 @@ mod tests {
 
     #[test]
     fn names_go_there_and_back() {
-        for published in
-            ["conv1.weight", "mid_conv1.weight", "small_res_2b.bn1.bias", "self_attn.gamma", "energy_map.bias"]
-        {
+        for published in [
+            "conv1.weight",
+            "mid_conv1.weight",
+            "small_res_2b.bn1.bias",
+            "self_attn.gamma",
+            "energy_map.bias",
+        ] {
             let (part, local) = local_name(published);
             assert_eq!(published_name(part, local).unwrap(), published);
             assert_eq!(published_of(&format!("{part}.{local}")), published);

@@ -28,7 +28,13 @@ fn at_scale(shape: &[usize; 3], scale: Scale) -> [usize; 3] {
 }
 
 /// The networks of one energy, finest last.
-fn parts(network: Network, filters: usize, scales: &[Scale], attention: bool, condition: usize) -> Vec<Arc<dyn EnergyFn>> {
+fn parts(
+    network: Network,
+    filters: usize,
+    scales: &[Scale],
+    attention: bool,
+    condition: usize,
+) -> Vec<Arc<dyn EnergyFn>> {
     let conditional = condition > 0;
     scales
         .iter()
@@ -52,7 +58,15 @@ fn parts(network: Network, filters: usize, scales: &[Scale], attention: bool, co
 
 fn state(network: Network, filters: usize, multiscale: bool, conditional: bool) -> usize {
     let channels = if network == Network::Digits { 1 } else { 3 };
-    let o = StateOptions { filters, channels, multiscale, attention: true, conditional, norm: true, spectral: false };
+    let o = StateOptions {
+        filters,
+        channels,
+        multiscale,
+        attention: true,
+        conditional,
+        norm: true,
+        spectral: false,
+    };
     published_state(network, &o)
         .iter()
         .filter(|t| t.role == Role::Trainable)
@@ -107,7 +121,8 @@ fn parameter_counts_are_the_published_ones() {
             assert_eq!(count, in_use, "{network:?} {multiscale} {f} built");
         }
     }
-    let off: usize = parts(Network::Cifar, 16, &Scale::ALL, false, 0).iter().map(|e| e.params().count()).sum();
+    let off: usize =
+        parts(Network::Cifar, 16, &Scale::ALL, false, 0).iter().map(|e| e.params().count()).sum();
     assert_eq!(off, 412_467);
 }
 
@@ -122,7 +137,15 @@ fn built_networks_have_exactly_the_published_tensors_in_use() {
     ] {
         let multiscale = network != Network::Digits;
         let channels = if multiscale { 3 } else { 1 };
-        let o = StateOptions { filters: 8, channels, multiscale, attention, conditional, norm: true, spectral: false };
+        let o = StateOptions {
+            filters: 8,
+            channels,
+            multiscale,
+            attention,
+            conditional,
+            norm: true,
+            spectral: false,
+        };
         let want: BTreeMap<String, Vec<usize>> =
             published_state(network, &o).into_iter().filter(|t| t.used).map(|t| (t.name, t.shape)).collect();
         let condition = if conditional { published_classes(network) } else { 0 };
@@ -131,7 +154,8 @@ fn built_networks_have_exactly_the_published_tensors_in_use() {
         let mut found = BTreeMap::new();
         for (e, part) in parts(network, 8, scales, attention, condition).iter().zip(names) {
             for n in e.params().names() {
-                found.insert(published_of(&format!("{part}.{n}")), e.params().get(n).unwrap().dims().to_vec());
+                found
+                    .insert(published_of(&format!("{part}.{n}")), e.params().get(n).unwrap().dims().to_vec());
             }
         }
         assert_eq!(found, want, "{network:?}");
