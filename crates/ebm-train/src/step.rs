@@ -5,15 +5,16 @@ use std::time::Instant;
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    Batch, Blind, DrawRequest, Drawn, Error, Key, OptimiserState, ParamSet, Report, Result, Role, StepInput,
+    Batch, Blind, Demand, DrawRequest, Drawn, Error, Key, OptimiserState, ParamSet, Report, Result, Role,
+    StepInput,
 };
 
 use crate::config::From;
 use crate::fulfil::{Fulfilled, fulfil};
+use crate::guard;
 use crate::numbers::{blend, first_bad, mean_sd};
 use crate::plan::Plan;
 use crate::state::TrainState;
-use crate::{Demand, guard};
 
 /// Name under which a sampler's memory shows training samples to its transitions.
 pub(crate) const BANK: &str = "bank";

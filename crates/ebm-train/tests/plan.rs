@@ -12,6 +12,9 @@ use ebm_core::candle::{DType, Device};
 use ebm_core::{Accelerated, EnergyFn, Engine, Param, ParamKind, Result};
 use ebm_train::{Generator, Plan, RUN_SECTIONS, RunConfig, TrainState, Trained, Weights, checkpoint, step};
 
+/// Sections to replace.
+type Parts<'a> = &'a [(&'a str, &'a str)];
+
 fn refused(parts: &[(&str, &str)]) -> String {
     Plan::build(&config(parts), Path::new("."), &Device::Cpu, None).err().unwrap().to_string()
 }
@@ -49,7 +52,7 @@ fn settings_out_of_range_or_unknown_are_refused() {
 
 #[test]
 fn parts_that_do_not_fit_are_both_named() {
-    let cases: [(&[(&str, &str)], &[&str]); 6] = [
+    let cases: [(Parts, &[&str]); 6] = [
         (
             &[
                 ("energy", "kind = \"test-energy\"\nwidth = 4\ndifferences = true"),

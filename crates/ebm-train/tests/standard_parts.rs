@@ -9,9 +9,7 @@ use std::path::Path;
 use common::{bits, timeless};
 use ebm_core::candle::Device;
 use ebm_train::{Plan, RunConfig, TrainState, checkpoint, step};
-use {
-    ebm_energies_net as _, ebm_entropies as _, ebm_objectives as _, ebm_replays as _, ebm_samplers as _,
-};
+use {ebm_energies_net as _, ebm_entropies as _, ebm_objectives as _, ebm_replays as _, ebm_samplers as _};
 
 fn plan(sections: &str) -> Plan {
     let text = format!(
@@ -64,8 +62,10 @@ fn a_reservoir_of_bytes_filled_with_starts() {
 
 #[test]
 fn chains_in_place_with_accepted_steps_of_adapted_size() {
-    law("[sampler]\nkind = \"chain\"\nsteps = 4\ntransition = { kind = \"mala\", step_size = 0.1, target_acceptance = 0.6 }\n\
-         [replay]\nkind = \"in-place\"\ncapacity = 20\n[objective]\nkind = \"contrastive\"\n");
+    law(
+        "[sampler]\nkind = \"chain\"\nsteps = 4\ntransition = { kind = \"mala\", step_size = 0.1, target_acceptance = 0.6 }\n\
+         [replay]\nkind = \"in-place\"\ncapacity = 20\n[objective]\nkind = \"contrastive\"\n",
+    );
 }
 
 #[test]

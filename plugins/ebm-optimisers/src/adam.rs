@@ -215,21 +215,11 @@ mod tests {
         Adam { rate: 0.01, ..serde_json::from_str(text).unwrap() }
     }
 
-    /// Algorithm 1 of the paper in its own order, on plain numbers: bias-corrected moments first.
-    fn reference(
-        theta: &mut f64,
-        m: &mut f64,
-        v: &mut f64,
-        g: f64,
-        t: i32,
-        betas: [f64; 2],
-        rate: f64,
-        eps: f64,
-    ) {
-        *m = betas[0] * *m + (1.0 - betas[0]) * g;
-        *v = betas[1] * *v + (1.0 - betas[1]) * g * g;
-        let (mh, vh) = (*m / (1.0 - betas[0].powi(t)), *v / (1.0 - betas[1].powi(t)));
-        *theta -= rate * mh / (vh.sqrt() + eps);
+    /// Algorithm 1 of the paper in its own order, on plain numbers (θ, m, v): bias-corrected moments first.
+    fn reference((theta, m, v): (f64, f64, f64), g: f64, t: i32, [b1, b2]: [f64; 2]) -> (f64, f64, f64) {
+        let (m, v) = (b1 * m + (1.0 - b1) * g, b2 * v + (1.0 - b2) * g * g);
+        let (m_hat, v_hat) = (m / (1.0 - b1.powi(t)), v / (1.0 - b2.powi(t)));
+        (theta - 0.01 * m_hat / (v_hat.sqrt() + 1e-8), m, v)
     }
 
     proptest! {
@@ -251,7 +241,7 @@ mod tests {
                 params.restore(&new).unwrap();
                 state = next;
                 for (w, g) in want.iter_mut().zip(g) {
-                    reference(&mut w.0, &mut w.1, &mut w.2, *g, i as i32 + 1, a.betas, 0.01, 1e-8);
+                    *w = reference(*w, *g, i as i32 + 1, a.betas);
                 }
             }
             for (found, want) in values(&params).iter().zip(&want) {
