@@ -28,11 +28,14 @@ mod builder;
 mod check;
 mod cost;
 pub mod layers;
+mod legacy_torch;
 mod plan_net;
 mod shape;
+mod weights;
 
 pub use builder::{Conv, NetBuilder, Weight};
 pub use check::{check_params, plan_tensors, validate};
 pub use cost::Cost;
 pub use plan_net::PlanNet;
 pub use shape::PlanTensor;
+pub use weights::read_tensors;

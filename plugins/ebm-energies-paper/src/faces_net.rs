@@ -69,7 +69,7 @@ impl Default for FacesNet {
 
 /// The main network begins with half the filters: an odd number has no half.
 pub(crate) fn check_even(cx: &BuildCx, filters: usize) -> Result<()> {
-    if filters % 2 == 0 {
+    if filters.is_multiple_of(2) {
         return Ok(());
     }
     Err(Error::config(

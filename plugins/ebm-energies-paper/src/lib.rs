@@ -17,6 +17,7 @@
 //! published ones.
 
 mod block;
+mod checkpoint;
 mod cifar_resnet;
 mod digits_net;
 mod faces_net;
@@ -25,6 +26,7 @@ mod layout;
 pub mod names;
 pub mod parity;
 
+pub use checkpoint::{Imported, import_checkpoint};
 pub use cifar_resnet::CifarResnet;
 pub use digits_net::DigitsNet;
 pub use faces_net::FacesNet;

@@ -9,9 +9,11 @@
 mod block;
 mod compare;
 mod golden;
+mod gradients;
 mod iteration;
 mod report;
 mod subject;
+mod update;
 
 use std::path::Path;
 use std::sync::Arc;
