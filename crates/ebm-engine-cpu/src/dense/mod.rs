@@ -5,6 +5,7 @@
 //! result depends on neither the batch, nor the block, nor the number of threads.
 
 mod adam;
+mod energy;
 mod engine;
 mod kernels;
 mod nearest;
@@ -19,6 +20,7 @@ mod reference;
 mod tests;
 
 pub use adam::{AdamStep, adam_ema};
+pub use energy::DenseEnergy;
 pub use engine::{Dense, DensePlan};
 pub use nearest::nearest;
 pub use program::{Slot, Unsupported};

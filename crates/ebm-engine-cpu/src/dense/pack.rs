@@ -57,17 +57,17 @@ pub(super) fn pack(graph: &Graph, kernels: Kernels, params: &[f32], buffers: &[f
     out.resize_with(graph.linears.len(), Packed::default);
     for (l, p) in graph.linears.iter().zip(out) {
         let n = l.places.len();
-        let weight: &[f32] = match l.weight {
-            Source::Param(i) => &params[graph.params[i].offset..][..l.outputs * n],
-            Source::Buffer(i) => &buffers[graph.buffers[i].offset..][..l.outputs * n],
-            Source::Ones | Source::Identity => &[],
-        };
-        let at = |o: usize, i: usize| match l.weight {
-            Source::Ones => 1.0,
-            Source::Identity => f32::from(u8::from(o == i)),
-            _ => weight[o * n + i],
-        };
-        pack_one(l, kernels, at, p);
+        match l.weight {
+            Source::Param(i) => pack_one(l, kernels, &params[graph.params[i].offset..][..l.outputs * n], p),
+            Source::Buffer(i) => pack_one(l, kernels, &buffers[graph.buffers[i].offset..][..l.outputs * n], p),
+            // Constants are packed once: a bias always has length, so it tells whether that was done.
+            Source::Ones if p.bias.is_empty() => pack_one(l, kernels, &vec![1.0; n], p),
+            Source::Identity if p.bias.is_empty() => {
+                let identity: Vec<f32> = (0..n * n).map(|i| f32::from(u8::from(i % (n + 1) == 0))).collect();
+                pack_one(l, kernels, &identity, p);
+            }
+            Source::Ones | Source::Identity => {}
+        }
         p.bias.ensure(l.out_blocks() * 16);
         if let Some(b) = l.bias {
             p.bias[..l.outputs].copy_from_slice(&params[graph.params[b].offset..][..l.outputs]);
@@ -75,53 +75,59 @@ pub(super) fn pack(graph: &Graph, kernels: Kernels, params: &[f32], buffers: &[f
     }
 }
 
-fn pack_one(l: &Linear, kernels: Kernels, at: impl Fn(usize, usize) -> f32, p: &mut Packed) {
-    let padded = l.in_blocks * 16;
-    // Entries for padding are zero from the start and stay so.
+/// `weight` is `(outputs, inputs)` row-major. Entries for padding are zero from the start and stay so.
+fn pack_one(l: &Linear, kernels: Kernels, weight: &[f32], p: &mut Packed) {
+    let n = l.places.len();
+    let rows = || weight.chunks_exact(n).enumerate();
+    // Forward: columns are outputs.
     if l.narrow() {
         let k = l.k().div_ceil(16) * 16;
         p.forward.ensure(l.outputs * k);
-        for o in 0..l.outputs {
-            for (i, place) in l.places.iter().enumerate() {
-                p.forward[o * k + place] = at(o, i);
+        for (o, row) in rows() {
+            for (place, w) in l.places.iter().zip(row) {
+                p.forward[o * k + place] = *w;
             }
         }
     } else {
-        p.forward.ensure(l.k() * l.out_blocks() * 16);
-        panels(kernels, l.k(), l.out_blocks(), |slot| {
-            for o in 0..l.outputs {
-                for (i, place) in l.places.iter().enumerate() {
-                    p.forward[slot(*place, o)] = at(o, i);
+        let (k, blocks) = (l.k(), l.out_blocks());
+        p.forward.ensure(k * blocks * 16);
+        let mut first = 0;
+        while first < l.outputs {
+            // A whole panel at a time, so that writes are contiguous.
+            let (start, columns) = place(kernels, k, blocks, first);
+            let count = columns.min(l.outputs - first);
+            for (i, place) in l.places.iter().enumerate() {
+                let line = &mut p.forward[start + place * columns..][..count];
+                for (o, v) in line.iter_mut().enumerate() {
+                    *v = weight[(first + o) * n + i];
                 }
             }
-        });
+            first += columns;
+        }
     }
+    // Backward: columns are places of inputs.
     if l.narrow_back() {
         let k = l.out_blocks() * 16;
         p.backward.ensure(l.k() * k);
-        for o in 0..l.outputs {
-            for (i, place) in l.places.iter().enumerate() {
-                p.backward[place * k + o] = at(o, i);
+        for (o, row) in rows() {
+            for (place, w) in l.places.iter().zip(row) {
+                p.backward[place * k + o] = *w;
             }
         }
     } else {
-        p.backward.ensure(l.outputs * padded);
-        panels(kernels, l.outputs, l.in_blocks, |slot| {
-            for o in 0..l.outputs {
-                for (i, place) in l.places.iter().enumerate() {
-                    p.backward[slot(o, *place)] = at(o, i);
-                }
+        p.backward.ensure(l.outputs * l.in_blocks * 16);
+        let mut i = 0;
+        while i < n {
+            // Coordinates that stand side by side in one block are copied together.
+            let at = l.places[i];
+            let run = (1..(16 - at % 16).min(n - i)).take_while(|j| l.places[i + j] == at + j).count() + 1;
+            let (start, columns) = place(kernels, l.outputs, l.in_blocks, at);
+            for (o, row) in rows() {
+                p.backward[start + o * columns..][..run].copy_from_slice(&row[i..i + run]);
             }
-        });
+            i += run;
+        }
     }
-}
-
-/// Calls `f` with the place of entry `(k, column)` in panels as [`Kernels::product`] reads them.
-fn panels(kernels: Kernels, k: usize, blocks: usize, f: impl FnOnce(&dyn Fn(usize, usize) -> usize)) {
-    f(&|row, column| {
-        let (start, step) = place(kernels, k, blocks, column);
-        start + row * step
-    });
 }
 
 /// Start and step of a column of a matrix of `k` rows and `blocks` column blocks.

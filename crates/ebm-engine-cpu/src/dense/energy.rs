@@ -1,0 +1,444 @@
+//! The fused twin of an energy that has a plan of fully connected layers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::{DType, Device, Storage, Tensor};
+use ebm_core::plan::NetPlan;
+use ebm_core::{
+    Batch, Density, EnergyFn, EnergySpec, Error, Key, ParamSet, Result, Role, RowProgram, Slope, ThetaGrad, Walked,
+    WeightFn,
+};
+
+use super::{Dense, DensePlan, Slot, Unsupported, WalkOut};
+use crate::pool::Pool;
+use crate::simd::Isa;
+
+/// An energy whose calls in f32 on the processor run in the dense engine; all others (f64, other
+/// devices) go to the energy it was made from. Parameters are shared with it.
+pub struct DenseEnergy {
+    graph: Arc<dyn EnergyFn>,
+    plan: Arc<DensePlan>,
+    state: Mutex<State>,
+    threads: usize,
+}
+
+struct State {
+    dense: Dense,
+    /// Version of the parameters that are packed.
+    packed: Option<u64>,
+    params: Vec<f32>,
+    buffers: Vec<f32>,
+}
+
+impl DenseEnergy {
+    /// The twin of `energy` on the instruction set `isa` and on the pool of the process.
+    ///
+    /// # Errors
+    /// The reason why there is none: no plan, an operation the engine lacks, a condition, or
+    /// parameters that are not f32 on the processor.
+    pub fn new(energy: Arc<dyn EnergyFn>, isa: Isa) -> std::result::Result<DenseEnergy, Unsupported> {
+        Self::build(energy, isa, None)
+    }
+
+    /// The same on a pool of its own.
+    ///
+    /// # Errors
+    /// As [`DenseEnergy::new`].
+    pub fn on_pool(
+        energy: Arc<dyn EnergyFn>,
+        isa: Isa,
+        pool: Arc<Pool>,
+    ) -> std::result::Result<DenseEnergy, Unsupported> {
+        Self::build(energy, isa, Some(pool))
+    }
+
+    fn build(
+        energy: Arc<dyn EnergyFn>,
+        isa: Isa,
+        pool: Option<Arc<Pool>>,
+    ) -> std::result::Result<DenseEnergy, Unsupported> {
+        let net = energy.plan().ok_or_else(|| Unsupported("the energy has no layer plan".into()))?;
+        let plan = Arc::new(DensePlan::compile(net, isa)?);
+        if net.input != energy.spec().sample_shape || net.terms.len() != energy.spec().terms.len() {
+            return Err(Unsupported("the plan's input or terms differ from the energy's".into()));
+        }
+        if let Some(s) = plan.buffers().iter().find(|s| energy.params().role(&s.name) == Some(Role::Trainable)) {
+            return Err(Unsupported(format!("`{}` is trainable, but the plan holds it constant", s.name)));
+        }
+        for s in plan.params().iter().chain(plan.buffers()) {
+            let Some(t) = energy.params().get(&s.name) else {
+                return Err(Unsupported(format!("the energy has no parameter `{}`", s.name)));
+            };
+            if t.dims() != s.shape {
+                let shapes = format!("shape {:?}, the plan needs {:?}", t.dims(), s.shape);
+                return Err(Unsupported(format!("parameter `{}` has {shapes}", s.name)));
+            }
+            if t.dtype() != DType::F32 || !t.device().is_cpu() {
+                let place = format!("{:?} on {:?}", t.dtype(), t.device().location());
+                return Err(Unsupported(format!("parameter `{}` is {place}, needs f32 on the processor", s.name)));
+            }
+        }
+        let mut dense = Dense::new(plan.clone());
+        if let Some(pool) = pool {
+            dense = dense.with_pool(pool);
+        }
+        let threads = dense.pool().threads();
+        let (params, buffers) = (vec![0.0; plan.param_count()], vec![0.0; plan.buffer_count()]);
+        let state = Mutex::new(State { dense, packed: None, params, buffers });
+        Ok(DenseEnergy { graph: energy, plan, state, threads })
+    }
+
+    /// Whether the engine can take this batch.
+    fn covers(&self, at: &Batch) -> bool {
+        at.dtype() == DType::F32 && at.device().is_cpu()
+    }
+
+    /// The runner with current weights.
+    fn state(&self) -> Result<MutexGuard<'_, State>> {
+        // A panic leaves at worst stale scratch, which every call overwrites.
+        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.params().version();
+        if guard.packed != Some(version) {
+            let State { dense, params, buffers, packed } = &mut *guard;
+            *packed = None;
+            gather(self.params(), self.plan.params(), params)?;
+            gather(self.params(), self.plan.buffers(), buffers)?;
+            dense.load(params, buffers);
+            *packed = Some(version);
+        }
+        Ok(guard)
+    }
+
+    fn check(&self, at: &Batch) -> Result<()> {
+        self.spec().check("dense engine", at)
+    }
+
+    fn theta(&self, flat: &[f32], terms: Tensor) -> Result<ThetaGrad> {
+        let mut grads = BTreeMap::new();
+        for s in self.plan.params() {
+            if self.params().role(&s.name) == Some(Role::Trainable) {
+                let part = flat[s.offset..s.offset + s.len()].to_vec();
+                grads.insert(s.name.clone(), Tensor::from_vec(part, s.shape.as_slice(), &Device::Cpu)?);
+            }
+        }
+        Ok(ThetaGrad { terms, grads })
+    }
+
+    fn direction(&self, at: &Batch, v: &Tensor) -> Result<()> {
+        if v.dims() == at.x.dims() && v.dtype() == DType::F32 && v.device().is_cpu() {
+            return Ok(());
+        }
+        Err(Error::shape(
+            "dense engine",
+            v.dims(),
+            format!("a direction like the samples, {:?} in f32", at.x.dims()),
+            "give one direction a sample, in the samples' dtype and on their device",
+        ))
+    }
+}
+
+/// Copies tensors into one flat vector.
+fn gather(params: &ParamSet, slots: &[Slot], out: &mut [f32]) -> Result<()> {
+    for s in slots {
+        let t = params.get(&s.name).ok_or_else(|| Error::config(&s.name, "the parameter is gone from the energy"))?;
+        with_floats(t, |v| out[s.offset..s.offset + s.len()].copy_from_slice(v))?;
+    }
+    Ok(())
+}
+
+/// Runs `f` on the entries of a tensor in f32 on the processor; copies only if they are not contiguous.
+fn with_floats<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let t = t.contiguous()?;
+    let (storage, layout) = t.storage_and_layout();
+    let Storage::Cpu(cpu) = &*storage else {
+        return Err(Error::config("dense engine", "a tensor left the processor between check and use"));
+    };
+    let all = cpu.as_slice::<f32>()?;
+    let start = layout.start_offset();
+    Ok(f(&all[start..start + layout.shape().elem_count()]))
+}
+
+impl EnergyFn for DenseEnergy {
+    fn spec(&self) -> &EnergySpec {
+        self.graph.spec()
+    }
+
+    fn params(&self) -> &ParamSet {
+        self.graph.params()
+    }
+
+    fn terms(&self, at: &Batch) -> Result<Tensor> {
+        if !self.covers(at) {
+            return self.graph.terms(at);
+        }
+        self.check(at)?;
+        let (b, t) = (at.len(), self.plan.term_count());
+        let mut out = vec![0f32; b * t];
+        let mut state = self.state()?;
+        with_floats(&at.x, |x| state.dense.terms(x, &mut out))?;
+        Ok(Tensor::from_vec(out, (b, t), &Device::Cpu)?)
+    }
+
+    fn slope(&self, at: &Batch) -> Result<Slope> {
+        if !self.covers(at) {
+            return self.graph.slope(at);
+        }
+        self.check(at)?;
+        let (mut energy, mut grad) = (vec![0f32; at.len()], vec![0f32; at.x.elem_count()]);
+        let mut state = self.state()?;
+        with_floats(&at.x, |x| state.dense.slope(x, &mut energy, &mut grad))?;
+        Ok(Slope {
+            energy: Tensor::from_vec(energy, at.len(), &Device::Cpu)?,
+            grad: Tensor::from_vec(grad, at.x.dims(), &Device::Cpu)?,
+        })
+    }
+
+    fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
+        if !self.covers(at) {
+            return self.graph.grad_theta(at, w);
+        }
+        self.check(at)?;
+        let (b, t) = (at.len(), self.plan.term_count());
+        let (mut out, mut flat) = (vec![0f32; b * t], vec![0f32; self.plan.param_count()]);
+        let mut tensor = None;
+        let mut state = self.state()?;
+        with_floats(&at.x, |x| {
+            let weights = |terms: &[f32]| -> Result<Vec<f32>> {
+                let terms = Tensor::from_slice(terms, (b, t), &Device::Cpu)?;
+                let w = w(&terms)?.to_dtype(DType::F32)?;
+                tensor = Some(terms);
+                if w.dims() != [b, t] {
+                    let want = format!("({b}, {t}) as the terms");
+                    return Err(Error::shape("weights of the terms", w.dims(), want, "return one weight a term"));
+                }
+                Ok(w.flatten_all()?.to_vec1()?)
+            };
+            state.dense.grad_theta(x, &mut out, weights, &mut flat)
+        })??;
+        drop(state);
+        let terms = match tensor {
+            Some(t) => t,
+            None => Tensor::from_vec(out, (b, t), &Device::Cpu)?,
+        };
+        self.theta(&flat, terms)
+    }
+
+    fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
+        if !self.covers(at) {
+            return self.graph.grad_theta_slope(at, v);
+        }
+        self.check(at)?;
+        self.direction(at, v)?;
+        let (b, t) = (at.len(), self.plan.term_count());
+        let (mut terms, mut flat) = (vec![0f32; b * t], vec![0f32; self.plan.param_count()]);
+        let mut state = self.state()?;
+        with_floats(&at.x, |x| {
+            with_floats(v, |v| state.dense.grad_theta_slope(x, v, &mut terms, &mut flat))
+        })??;
+        drop(state);
+        self.theta(&flat, Tensor::from_vec(terms, (b, t), &Device::Cpu)?)
+    }
+
+    fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor> {
+        if !self.covers(at) {
+            return self.graph.hvp(at, v);
+        }
+        self.check(at)?;
+        self.direction(at, v)?;
+        let mut out = vec![0f32; at.x.elem_count()];
+        let mut state = self.state()?;
+        with_floats(&at.x, |x| with_floats(v, |v| state.dense.hvp(x, v, &mut out)))??;
+        Ok(Tensor::from_vec(out, at.x.dims(), &Device::Cpu)?)
+    }
+
+    fn plan(&self) -> Option<&NetPlan> {
+        self.graph.plan()
+    }
+
+    fn walk(&self, at: &Batch, program: &RowProgram, key: Key) -> Result<Option<Walked>> {
+        if !self.covers(at) || program.steps.is_empty() {
+            return self.graph.walk(at, program, key);
+        }
+        self.check(at)?;
+        let (b, steps) = (at.len(), program.steps.len());
+        if at.chains.len() != b {
+            let hint = "give every row its chain index";
+            return Err(Error::shape("chains of the batch", &[at.chains.len()], format!("({b},)"), hint));
+        }
+        let mut x = with_floats(&at.x, <[f32]>::to_vec)?;
+        let (mut hat, mut grad) = (vec![0f32; x.len()], vec![0f32; x.len()]);
+        let (mut energy, mut square) = (vec![0f32; b * steps], vec![0f32; b * steps]);
+        let out = WalkOut {
+            x: &mut x,
+            hat: &mut hat,
+            grad: &mut grad,
+            energy: &mut energy,
+            grad_square: &mut square,
+        };
+        self.state()?.dense.walk(program, key, at.chains.ids(), out);
+        let like_x = |v: Vec<f32>| Tensor::from_vec(v, at.x.dims(), &Device::Cpu);
+        let by_step = |v: Vec<f32>| Tensor::from_vec(v, (b, steps), &Device::Cpu)?.t()?.contiguous();
+        Ok(Some(Walked {
+            x: like_x(x)?,
+            hat: like_x(hat)?,
+            grad: like_x(grad)?,
+            energy: by_step(energy)?,
+            grad_square: by_step(square)?,
+        }))
+    }
+
+    fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.graph.refreshed_buffers()
+    }
+
+    fn density(&self) -> Option<&dyn Density> {
+        self.graph.density()
+    }
+
+    fn engine(&self) -> String {
+        format!("fused dense ({}, {} threads)", self.plan.isa().name(), self.threads)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_core::plan::Activation;
+    use ebm_core::{Autograd, Chains, Diff, Forward, RowStep, View};
+
+    use super::super::reference::Writer;
+    use super::*;
+
+    /// `3-20-1` with swish.
+    struct Net;
+
+    impl Forward for Net {
+        fn terms<V: Diff>(&self, p: &View, x: &V, _: Option<&Tensor>) -> Result<V> {
+            let h = x.linear_layer(p.get("l1.weight")?, Some(p.get("l1.bias")?))?.swish()?;
+            h.linear_layer(p.get("l3.weight")?, Some(p.get("l3.bias")?))
+        }
+    }
+
+    fn energy(dtype: DType) -> Arc<dyn EnergyFn> {
+        let mut w = Writer::new(&[3]);
+        let h = w.linear(0, 20, true);
+        let h = w.act(h, Activation::Swish);
+        let e = w.linear(h, 1, true);
+        w.term(e);
+        let normal = |seed: u64, shape: &[usize]| {
+            let mut v = vec![0f32; shape.iter().product()];
+            Key::root(seed).fill_normal(0, &mut v);
+            Tensor::from_vec(v, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+        };
+        let params = ParamSet::new([
+            ("l1.weight".to_string(), normal(1, &[20, 3]), Role::Trainable),
+            ("l1.bias".to_string(), normal(2, &[20]), Role::Trainable),
+            ("l3.weight".to_string(), normal(3, &[1, 20]), Role::Trainable),
+            ("l3.bias".to_string(), normal(4, &[1]), Role::Trainable),
+        ])
+        .unwrap();
+        let spec = EnergySpec::new(&[3], &["e"]);
+        Arc::new(Autograd::new("net", Net, spec, params).with_plan(w.0))
+    }
+
+    fn batch() -> Batch {
+        let x = Key::root(9).normal(&Chains::range(0, 7), &[3], DType::F32, &Device::Cpu).unwrap();
+        Batch::new(x).unwrap().with_chains(Chains::range(40, 7))
+    }
+
+    fn close(a: &Tensor, b: &Tensor) {
+        assert_eq!(a.dims(), b.dims());
+        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for (a, b) in flat(a).iter().zip(flat(b)) {
+            // Two f32 programs with sums of 20 in different order.
+            assert!((a - b).abs() <= 2e-5 * (1.0 + b.abs()), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn the_twin_agrees_with_the_graph_in_all_calls_and_follows_new_weights() {
+        let graph = energy(DType::F32);
+        let twin = DenseEnergy::new(graph.clone(), Isa::detect()).unwrap();
+        let (at, v) = (batch(), batch().x.affine(0.3, 1.0).unwrap());
+        for round in 0..2 {
+            close(&twin.terms(&at).unwrap(), &graph.terms(&at).unwrap());
+            let (a, b) = (twin.slope(&at).unwrap(), graph.slope(&at).unwrap());
+            close(&a.energy, &b.energy);
+            close(&a.grad, &b.grad);
+            close(&twin.hvp(&at, &v).unwrap(), &graph.hvp(&at, &v).unwrap());
+            let squares = |t: &Tensor| Ok(t.affine(2.0, 0.0)?);
+            let pairs = [
+                (twin.grad_theta(&at, &squares).unwrap(), graph.grad_theta(&at, &squares).unwrap()),
+                (twin.grad_theta_slope(&at, &v).unwrap(), graph.grad_theta_slope(&at, &v).unwrap()),
+            ];
+            for (i, (a, b)) in pairs.iter().enumerate() {
+                for (name, g) in &b.grads {
+                    close(&a.grads[name], g);
+                }
+                // A shift of the energy has no mixed derivative: the graph leaves it out, here it is zero.
+                assert!(a.grads.len() == b.grads.len() || i == 1, "{round}");
+            }
+            close(&pairs[0].0.terms, &pairs[0].1.terms);
+            let w = graph.params().get("l1.weight").unwrap().affine(0.5, 0.1).unwrap();
+            graph.params().set("l1.weight", &w).unwrap();
+        }
+        assert!(twin.engine().starts_with("fused dense"));
+    }
+
+    #[test]
+    fn a_walk_equals_the_steps_written_in_tensors() {
+        let twin = DenseEnergy::new(energy(DType::F32), Isa::detect()).unwrap();
+        let (at, key) = (batch(), Key::root(3).at("walk"));
+        let step =
+            RowStep { step_size: 0.05, noise: 0.1, noise_first: true, clamp: Some((-1.0, 1.0)), move_limit: Some(0.2) };
+        let program = RowProgram { steps: vec![step, RowStep { noise: 0.02, ..step }, step] };
+        let walked = twin.walk(&at, &program, key).unwrap().unwrap();
+        let mut x = at.x.clone();
+        let (mut energies, mut squares) = (Vec::new(), Vec::new());
+        for (k, s) in program.steps.iter().enumerate() {
+            let eps = key.at(k).normal(&at.chains, &[3], DType::F32, &Device::Cpu).unwrap();
+            let hat = (x + (eps * s.noise).unwrap()).unwrap();
+            let slope = twin.slope(&at.with_x(hat.clone())).unwrap();
+            let d = (slope.grad.clone() * s.step_size).unwrap().clamp(-0.2f32, 0.2f32).unwrap();
+            x = (&hat - d).unwrap().clamp(-1f32, 1f32).unwrap();
+            energies.push(slope.energy);
+            squares.push(slope.grad.sqr().unwrap().mean(1).unwrap());
+            if k == 2 {
+                // Bit for bit: the engine promises the order of operations.
+                let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                assert_eq!(bits(&walked.hat), bits(&hat));
+                assert_eq!(bits(&walked.grad), bits(&slope.grad));
+                assert_eq!(bits(&walked.x), bits(&x));
+            }
+        }
+        close(&walked.energy, &Tensor::stack(&energies, 0).unwrap());
+        close(&walked.grad_square, &Tensor::stack(&squares, 0).unwrap());
+    }
+
+    #[test]
+    fn other_dtypes_go_to_the_graph_and_f64_parameters_are_refused() {
+        let graph = energy(DType::F64);
+        let why = DenseEnergy::new(graph, Isa::detect()).err().unwrap().to_string();
+        assert!(why.contains("l1.bias") || why.contains("l1.weight"), "{why}");
+        assert!(why.contains("f32"), "{why}");
+        let twin = DenseEnergy::new(energy(DType::F32), Isa::detect()).unwrap();
+        let mut at = batch();
+        at.x = at.x.narrow(1, 0, 2).unwrap();
+        // Wrong shape: the spec's message, not a panic.
+        assert!(twin.slope(&at).unwrap_err().to_string().contains("(B, 3)"));
+        let v = Tensor::zeros((7, 2), DType::F32, &Device::Cpu).unwrap();
+        assert!(twin.hvp(&batch(), &v).is_err());
+    }
+
+    #[test]
+    fn samples_that_are_views_are_read_in_order() {
+        let twin = DenseEnergy::new(energy(DType::F32), Isa::detect()).unwrap();
+        let at = batch();
+        let view = at.with_x(at.x.t().unwrap().contiguous().unwrap().t().unwrap());
+        let rows = at.narrow(2, 3).unwrap();
+        let all = twin.slope(&at).unwrap();
+        close(&twin.slope(&view).unwrap().grad, &all.grad);
+        close(&twin.slope(&rows).unwrap().grad, &all.grad.narrow(0, 2, 3).unwrap());
+    }
+}
