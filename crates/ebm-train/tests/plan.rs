@@ -213,6 +213,12 @@ fn a_trained_energy_loads_without_its_data_and_is_a_part() {
     let value = |e: &dyn EnergyFn| e.energy(&batch).unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(value(part.energy().as_ref()), value(first.energy().as_ref()));
     assert_eq!(part.energy().params().count(), 0, "frozen");
+    // A run without parameters still steps (its buffer fills) and saves.
+    let mut still = TrainState::new(&part).unwrap();
+    step(&part, &mut still).unwrap();
+    let saved = checkpoint::save(&part, &still, &dir.path().join("still")).unwrap();
+    let again = checkpoint::restore(&part, &checkpoint::read(&saved).unwrap()).unwrap();
+    assert_eq!(common::bits(&still), common::bits(&again));
     let trainable = with("kind = \"checkpoint\"\npath = \"run\"\ntrainable = true", 3).unwrap();
     assert_eq!(trainable.energy().params().count(), 12);
     let text = with("kind = \"checkpoint\"\npath = \"run\"", 2).err().unwrap().to_string();
