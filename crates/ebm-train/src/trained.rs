@@ -52,8 +52,8 @@ impl Trained {
     /// `dtype` replaces the run's own number type; `engine` offers a fused twin.
     ///
     /// # Errors
-    /// If there is no whole checkpoint, a plugin of its configuration is not linked, or it has no
-    /// average and `weights` asks for one explicitly made (live weights stand in where the run kept none).
+    /// If there is no whole checkpoint, a plugin of its configuration is not linked, or the weights
+    /// do not fit. `Weights::Average` gives the live weights where the run kept no average.
     pub fn load(
         path: &Path,
         weights: Weights,
