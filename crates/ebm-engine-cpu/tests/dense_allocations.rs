@@ -59,7 +59,8 @@ fn no_call_allocates_in_steady_state() {
     let params = vec![0.1f32; n];
     let x = vec![0.5f32; b * width];
     let (mut e, mut g, mut theta) = (vec![0f32; b], vec![0f32; b * width], vec![0f32; n]);
-    let (mut y, mut hat, mut energy, mut square) = (x.clone(), x.clone(), vec![0f32; b * 2], vec![0f32; b * 2]);
+    let (mut y, mut hat, mut energy, mut square) =
+        (x.clone(), x.clone(), vec![0f32; b * 2], vec![0f32; b * 2]);
     let step = RowStep { step_size: 0.1, noise: 0.1, noise_first: true, clamp: None, move_limit: None };
     let program = RowProgram { steps: vec![step; 2] };
     let ids: Vec<u64> = (0..b as u64).collect();
@@ -74,7 +75,8 @@ fn no_call_allocates_in_steady_state() {
         d.hvp(&x, &x, &mut g);
         d.grad_theta(&x, &mut e, |_| Ok::<_, ()>(weights), &mut theta).unwrap();
         d.grad_theta_slope(&x, &x, &mut e, &mut theta);
-        let out = WalkOut { x: &mut y, hat: &mut hat, grad: &mut g, energy: &mut energy, grad_square: &mut square };
+        let out =
+            WalkOut { x: &mut y, hat: &mut hat, grad: &mut g, energy: &mut energy, grad_square: &mut square };
         d.walk(&program, Key::root(1), &ids, out);
         if round > 1 {
             least = least.min(COUNT.load(Ordering::Relaxed) - before);

@@ -1,6 +1,7 @@
 //! One optimiser update over flat vectors: clip by the global norm, Adam, moving average.
 
-use super::kernels::{AdamNumbers, Kernels};
+use super::kernels::Kernels;
+use super::plain::AdamNumbers;
 use crate::simd::Isa;
 
 /// Settings of one update (Kingma and Ba 2015; bias corrected, ε outside the root).

@@ -5,8 +5,9 @@
 //! result never depends on which other rows are computed with it.
 #![allow(clippy::too_many_arguments)] // kernels take plain numbers so that tables of functions stay simple
 
-use ebm_core::normal_lanes;
-
+use super::plain::{
+    AdamNumbers, Move, adam_k, add_noise_k, move_k, normals_k, rows_in_k, rows_out_k, square_sum_k,
+};
 use super::pointwise::{
     Act, Cosine, Leaky, Pointwise, Relu, Scale, Sigmoid, Sine, Softplus, Square, Swish, Tanh,
 };
@@ -464,166 +465,6 @@ unsafe fn column_sums_k<S: Simd>(rows: usize, stride: usize, a: *const f32, bloc
     }
 }
 
-// ------------------------------------------------------------------ plain code, compiled again for each set
-
-/// Row-major rows of `width` into blocks; columns past `width` keep what they hold (zeros).
-#[inline(always)]
-fn rows_in_k(x: &[f32], width: usize, stride: usize, to: &mut [f32]) {
-    for (r, row) in x.chunks_exact(width).enumerate() {
-        for (b, part) in row.chunks(16).enumerate() {
-            let at = b * stride + r * 16;
-            if let (Ok(part), Some(to)) = (<&[f32; 16]>::try_from(part), to.get_mut(at..at + 16)) {
-                to.copy_from_slice(part);
-            } else {
-                to[at..at + part.len()].copy_from_slice(part);
-            }
-        }
-    }
-}
-
-/// The inverse of [`rows_in`].
-#[inline(always)]
-fn rows_out_k(from: &[f32], width: usize, stride: usize, x: &mut [f32]) {
-    for (r, row) in x.chunks_exact_mut(width).enumerate() {
-        for (b, part) in row.chunks_mut(16).enumerate() {
-            let at = b * stride + r * 16;
-            if part.len() == 16 {
-                part.copy_from_slice(&from[at..at + 16]);
-            } else {
-                for (o, v) in part.iter_mut().zip(&from[at..]) {
-                    *o = *v;
-                }
-            }
-        }
-    }
-}
-
-/// Standard normals of `chains` under `key`, one row of `width` each: the bits of `Key::fill_normal`.
-#[inline(always)]
-fn normals_k(key: [u32; 2], chains: &[u64], width: usize, out: &mut [f32]) {
-    if width > 16 {
-        for (row, chain) in out.chunks_exact_mut(width).zip(chains) {
-            ebm_core::normals(key, *chain, row);
-        }
-        return;
-    }
-    // Short rows: lanes go over chains, so that none is idle.
-    let quads = width.div_ceil(4);
-    for q in 0..quads {
-        let (from, len) = (4 * q, (width - 4 * q).min(4));
-        for (group, rows) in chains.chunks(16).zip(out.chunks_mut(16 * width)) {
-            let mut c = [[0u32; 16]; 4];
-            for (l, chain) in group.iter().enumerate() {
-                c[0][l] = q as u32;
-                c[2][l] = *chain as u32;
-                c[3][l] = (*chain >> 32) as u32;
-            }
-            let n = normal_lanes(key, c);
-            for (l, row) in rows.chunks_exact_mut(width).enumerate() {
-                for (j, o) in row[from..from + len].iter_mut().enumerate() {
-                    *o = n[j][l];
-                }
-            }
-        }
-    }
-}
-
-/// The update of one Langevin-like step; every operation is rounded on its own, in this order.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Move {
-    /// Factor of the gradient.
-    pub step_size: f32,
-    /// Largest move of one coordinate; infinite if there is no limit.
-    pub limit: f32,
-    /// Noise scale if the noise comes after the gradient.
-    pub noise_after: Option<f32>,
-    /// Range of the result; infinite if there is none.
-    pub clamp: (f32, f32),
-}
-
-/// `x` held in `[lo, hi]`; NaN stays NaN.
-#[inline(always)]
-fn held(x: f32, lo: f32, hi: f32) -> f32 {
-    let x = if x < lo { lo } else { x };
-    if x > hi { hi } else { x }
-}
-
-/// `x ← x + σ·ε`.
-#[inline(always)]
-fn add_noise_k(x: &mut [f32], sigma: f32, noise: &[f32]) {
-    for (x, n) in x.iter_mut().zip(noise) {
-        *x += sigma * n;
-    }
-}
-
-/// `d = λ·g`, held in `±limit`; `x ← x − d`, `+ σ·ε`, held in the range.
-#[inline(always)]
-fn move_k(m: &Move, x: &mut [f32], g: &[f32], noise: &[f32]) {
-    let (lo, hi) = m.clamp;
-    if let Some(s) = m.noise_after {
-        for ((x, g), n) in x.iter_mut().zip(g).zip(noise) {
-            let d = held(m.step_size * g, -m.limit, m.limit);
-            *x = held((*x - d) + s * n, lo, hi);
-        }
-    } else {
-        for (x, g) in x.iter_mut().zip(g) {
-            let d = held(m.step_size * g, -m.limit, m.limit);
-            *x = held(*x - d, lo, hi);
-        }
-    }
-}
-
-/// Sum of squares in sixteen partial sums, combined in a fixed order.
-#[inline(always)]
-fn square_sum_k(x: &[f32]) -> f64 {
-    // Blocks of 256 in f32 lanes, their sums in f64: exact to about 1e-7 for any length.
-    let mut total = 0f64;
-    for block in x.chunks(256) {
-        let mut lanes = [0f32; 16];
-        for part in block.chunks(16) {
-            for (s, v) in lanes.iter_mut().zip(part) {
-                *s += v * v;
-            }
-        }
-        total += lanes.iter().map(|v| f64::from(*v)).sum::<f64>();
-    }
-    total
-}
-
-/// See [`super::adam_ema`].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct AdamNumbers {
-    /// Clips the gradient.
-    pub factor: f32,
-    pub beta1: f32,
-    pub keep1: f32,
-    pub beta2: f32,
-    pub keep2: f32,
-    /// Learning rate over the first bias correction.
-    pub rate: f32,
-    /// One over the root of the second bias correction.
-    pub root2: f32,
-    pub epsilon: f32,
-    pub decay: f32,
-    pub keep: f32,
-}
-
-#[inline(always)]
-fn adam_k(n: &AdamNumbers, theta: &mut [f32], m: &mut [f32], v: &mut [f32], ema: &mut [f32], grad: &[f32]) {
-    let len = theta.len();
-    let (m, v, ema, grad) = (&mut m[..len], &mut v[..len], &mut ema[..len], &grad[..len]);
-    for i in 0..len {
-        let g = grad[i] * n.factor;
-        let mi = n.beta1 * m[i] + n.keep1 * g;
-        let vi = n.beta2 * v[i] + n.keep2 * (g * g);
-        m[i] = mi;
-        v[i] = vi;
-        let t = theta[i] - n.rate * mi / (vi.sqrt() * n.root2 + n.epsilon);
-        theta[i] = t;
-        ema[i] = n.decay * ema[i] + n.keep * t;
-    }
-}
-
 // ------------------------------------------------------------------ tables
 
 macro_rules! wrap {
@@ -639,6 +480,8 @@ macro_rules! wrap {
     };
 }
 
+type AdamFn = unsafe fn(&AdamNumbers, &mut [f32], &mut [f32], &mut [f32], &mut [f32], &[f32]);
+
 /// The kernels compiled for one instruction set.
 struct Table {
     product: unsafe fn(Product, *mut f32, *const f32, *const f32),
@@ -653,7 +496,7 @@ struct Table {
     add_noise: unsafe fn(&mut [f32], f32, &[f32]),
     advance: unsafe fn(&Move, &mut [f32], &[f32], &[f32]),
     square_sum: unsafe fn(&[f32]) -> f64,
-    adam: unsafe fn(&AdamNumbers, &mut [f32], &mut [f32], &mut [f32], &mut [f32], &[f32]),
+    adam: AdamFn,
 }
 
 macro_rules! table {

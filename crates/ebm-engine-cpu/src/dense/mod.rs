@@ -10,6 +10,7 @@ mod engine;
 mod kernels;
 mod nearest;
 mod pack;
+mod plain;
 mod pointwise;
 mod program;
 mod walk;

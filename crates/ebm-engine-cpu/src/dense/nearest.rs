@@ -58,8 +58,9 @@ pub fn nearest(x: &[f32], bank: &[f32], width: usize, out: &mut Vec<(usize, f32)
             let limit = best + 2.0 * slack(norm);
             let mut exact = f64::INFINITY;
             for j in 0..entries {
-                // Written so that a NaN score is measured too.
-                if !(score(j) > limit) {
+                let s = score(j);
+                // A NaN score (infinities in the bank) is measured too.
+                if s <= limit || s.is_nan() {
                     let d = square_distance(row, &bank[j * width..][..width]);
                     if d < exact {
                         (exact, first[r]) = (d, j);

@@ -59,7 +59,9 @@ pub(super) fn pack(graph: &Graph, kernels: Kernels, params: &[f32], buffers: &[f
         let n = l.places.len();
         match l.weight {
             Source::Param(i) => pack_one(l, kernels, &params[graph.params[i].offset..][..l.outputs * n], p),
-            Source::Buffer(i) => pack_one(l, kernels, &buffers[graph.buffers[i].offset..][..l.outputs * n], p),
+            Source::Buffer(i) => {
+                pack_one(l, kernels, &buffers[graph.buffers[i].offset..][..l.outputs * n], p)
+            }
             // Constants are packed once: a bias always has length, so it tells whether that was done.
             Source::Ones if p.bias.is_empty() => pack_one(l, kernels, &vec![1.0; n], p),
             Source::Identity if p.bias.is_empty() => {

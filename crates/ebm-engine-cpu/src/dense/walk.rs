@@ -3,7 +3,7 @@
 use ebm_core::{Key, RowProgram, RowStep};
 
 use super::engine::{Dense, Net, Work};
-use super::kernels::Move;
+use super::plain::Move;
 use crate::pool::{Pool, Split};
 
 /// Where a walk of `K` steps of `B` chains of `D` numbers writes.
