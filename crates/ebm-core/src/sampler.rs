@@ -137,10 +137,13 @@ impl Trail {
         let rows = u.dims().first().copied().unwrap_or(0);
         let mut u = u.clone();
         let mut demands = Vec::new();
-        for (i, link) in self.0.iter().enumerate().rev() {
+        let mut links = Vec::new();
+        self.0.iter().for_each(|link| flatten(link, &mut links));
+        for (i, link) in links.into_iter().enumerate().rev() {
             match link {
                 Link::Cut => break,
-                Link::Identity => {}
+                // Sequences are flat by now.
+                Link::Identity | Link::Sequence(_) => {}
                 Link::Descent { at, scale, pass, active } => {
                     let at = at.narrow(0, rows)?;
                     if let Some(pass) = pass {
@@ -158,6 +161,14 @@ impl Trail {
             }
         }
         Ok(demands)
+    }
+}
+
+/// The simple links of a link, oldest first.
+fn flatten<'a>(link: &'a Link, out: &mut Vec<&'a Link>) {
+    match link {
+        Link::Sequence(parts) => parts.iter().for_each(|part| flatten(part, out)),
+        simple => out.push(simple),
     }
 }
 

@@ -107,6 +107,8 @@ pub enum Link {
     Identity,
     /// The result is a constant: nothing before this step is differentiated.
     Cut,
+    /// Several links in the order in which they happened, as one step of a composed kernel.
+    Sequence(Vec<Link>),
 }
 
 /// Whether [`Stepped::link`] tells the truth about the dependence on θ.

@@ -93,6 +93,9 @@ pub(crate) fn narrow(link: Link, rows: usize) -> Result<Link> {
             pass: pass.map(|p| p.narrow(0, 0, rows)).transpose()?,
             active: active.map(|a| a.narrow(0, 0, rows)).transpose()?,
         },
+        Link::Sequence(parts) => {
+            Link::Sequence(parts.into_iter().map(|part| narrow(part, rows)).collect::<Result<_>>()?)
+        }
         other => other,
     })
 }

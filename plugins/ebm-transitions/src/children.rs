@@ -1,0 +1,95 @@
+//! Transitions inside a transition: each with its own part of the chain's state.
+
+use std::collections::BTreeMap;
+
+use ebm_core::candle::Tensor;
+use ebm_core::{Batch, ChainState, EnergyFn, Key, Result, Sensitivity, Stepped, Transition};
+
+/// Several transitions; what child `i` keeps stands in the state as `i/name`. Entries without a
+/// scope (reference samples) are shown to all and stay as they are.
+pub(crate) struct Children(Vec<Box<dyn Transition>>);
+
+impl Children {
+    pub(crate) fn new(all: Vec<Box<dyn Transition>>) -> Self {
+        Children(all)
+    }
+
+    pub(crate) fn all(&self) -> &[Box<dyn Transition>] {
+        &self.0
+    }
+
+    /// What all children keep at the start, at `at`.
+    pub(crate) fn init(&self, e: &dyn EnergyFn, at: Batch, key: Key) -> Result<ChainState> {
+        let mut state = ChainState::new(at.clone());
+        for (i, child) in self.0.iter().enumerate() {
+            let inner = child.init(e, at.clone(), key.at(i))?;
+            state.aux.extend(inner.aux.into_iter().map(|(name, t)| (format!("{i}/{name}"), t)));
+            state.cache = state.cache.or(inner.cache);
+        }
+        Ok(state)
+    }
+
+    /// Child `i`'s view of `state`.
+    pub(crate) fn view(&self, i: usize, state: &ChainState) -> ChainState {
+        let mut inner = state.clone();
+        let scope = format!("{i}/");
+        inner.aux = state
+            .aux
+            .iter()
+            .filter_map(|(name, t)| match name.strip_prefix(&scope) {
+                Some(own) => Some((own.to_string(), t.clone())),
+                None => (!name.contains('/')).then(|| (name.clone(), t.clone())),
+            })
+            .collect();
+        inner
+    }
+
+    /// What is kept after child `i` left `inner` behind.
+    pub(crate) fn merged(
+        &self,
+        i: usize,
+        outer: &BTreeMap<String, Tensor>,
+        inner: BTreeMap<String, Tensor>,
+    ) -> BTreeMap<String, Tensor> {
+        let scope = format!("{i}/");
+        let mut all = outer.clone();
+        all.retain(|name, _| !name.starts_with(&scope));
+        for (name, t) in inner {
+            if !outer.contains_key(&name) || name.contains('/') {
+                all.insert(scope.clone() + &name, t);
+            }
+        }
+        all
+    }
+
+    /// One step of child `i` from `state`.
+    pub(crate) fn step(&self, i: usize, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
+        let mut out = self.0[i].step(e, &self.view(i, state), key)?;
+        out.state.aux = self.merged(i, &state.aux, out.state.aux);
+        Ok(out)
+    }
+
+    pub(crate) fn carried(&self) -> Vec<String> {
+        self.0
+            .iter()
+            .enumerate()
+            .flat_map(|(i, c)| c.carried().into_iter().map(move |name| format!("{i}/{name}")))
+            .collect()
+    }
+
+    /// Exact if every child is.
+    pub(crate) fn sensitivity(&self) -> Sensitivity {
+        match self.0.iter().all(|c| c.sensitivity() == Sensitivity::Exact) {
+            true => Sensitivity::Exact,
+            false => Sensitivity::None,
+        }
+    }
+
+    pub(crate) fn needs_energy(&self) -> bool {
+        self.0.iter().any(|c| c.needs_energy())
+    }
+
+    pub(crate) fn names(&self) -> String {
+        self.0.iter().map(|c| c.name()).collect::<Vec<_>>().join(", ")
+    }
+}

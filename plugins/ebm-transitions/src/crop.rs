@@ -1,0 +1,209 @@
+//! A random part of each image, resized to the whole.
+
+use ebm_core::{BuildCx, Error, Param, Result, Transition, TransitionConfig, register};
+use serde::{Deserialize, Serialize};
+
+use crate::Augment;
+use crate::image::{Change, Dice, Image};
+
+/// A part whose share of the area is uniform in (`smallest_area`, 1) and whose aspect ratio is
+/// log-uniform in (1/`aspect`, `aspect`), at a uniform place; after ten tries that do not fit, the
+/// largest central part of allowed ratio (Szegedy et al. 2015; spec 7). Resized bilinearly, with a
+/// wider filter when shrinking (PIL's).
+pub(crate) struct Crop {
+    pub(crate) smallest_area: f64,
+    pub(crate) aspect: f64,
+}
+
+/// A part of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    top: usize,
+    left: usize,
+    height: usize,
+    width: usize,
+}
+
+impl Crop {
+    fn part(&self, height: usize, width: usize, dice: Dice) -> Part {
+        let area = (height * width) as f64;
+        for attempt in 0..10 {
+            let dice = dice.at("crop").numbered(attempt);
+            let target = area * dice.at("area").uniform(self.smallest_area, 1.0);
+            let ratio = dice.at("aspect").uniform(-self.aspect.ln(), self.aspect.ln()).exp();
+            let w = (target * ratio).sqrt().round() as usize;
+            let h = (target / ratio).sqrt().round() as usize;
+            if w > 0 && h > 0 && w <= width && h <= height {
+                let top = dice.at("top").below(height - h + 1);
+                let left = dice.at("left").below(width - w + 1);
+                return Part { top, left, height: h, width: w };
+            }
+        }
+        let ratio = width as f64 / height as f64;
+        let (h, w) = if ratio < 1.0 / self.aspect {
+            (((width as f64 * self.aspect).round() as usize).min(height), width)
+        } else if ratio > self.aspect {
+            (height, ((height as f64 * self.aspect).round() as usize).min(width))
+        } else {
+            (height, width)
+        };
+        Part { top: (height - h) / 2, left: (width - w) / 2, height: h, width: w }
+    }
+}
+
+/// Weights of the triangle filter from `input` to `output` pixels: first input and shares of each output.
+fn taps(input: usize, output: usize) -> Vec<(usize, Vec<f32>)> {
+    let scale = input as f64 / output as f64;
+    let stretch = scale.max(1.0);
+    (0..output)
+        .map(|o| {
+            let center = (o as f64 + 0.5) * scale;
+            let first = (center - stretch + 0.5).max(0.0) as usize;
+            let last = ((center + stretch + 0.5) as usize).min(input);
+            let weights: Vec<f64> =
+                (first..last).map(|x| (1.0 - ((x as f64 + 0.5 - center) / stretch).abs()).max(0.0)).collect();
+            let total: f64 = weights.iter().sum();
+            (first, weights.iter().map(|w| (w / total) as f32).collect())
+        })
+        .collect()
+}
+
+/// `part` of `image`, resized to the size of `image`.
+fn zoom(image: &Image, part: Part) -> Vec<f32> {
+    let (h, w) = (image.height, image.width);
+    let (columns, rows) = (taps(part.width, w), taps(part.height, h));
+    let mut out = Vec::with_capacity(image.data.len());
+    for c in 0..image.channels {
+        let plane = image.plane(c);
+        // Rows of the part, each already of the full width.
+        let wide: Vec<f32> = (0..part.height)
+            .flat_map(|y| {
+                let row = &plane[(part.top + y) * w + part.left..][..part.width];
+                columns
+                    .iter()
+                    .map(move |(first, k)| row[*first..].iter().zip(k).map(|(v, k)| v * k).sum::<f32>())
+            })
+            .collect();
+        for (first, k) in &rows {
+            for x in 0..w {
+                out.push(k.iter().enumerate().map(|(i, k)| k * wide[(first + i) * w + x]).sum::<f32>());
+            }
+        }
+    }
+    out
+}
+
+impl Change for Crop {
+    fn change(&self, image: &mut Image, dice: Dice) {
+        let part = self.part(image.height, image.width, dice);
+        image.data = zoom(image, part);
+    }
+
+    fn name(&self) -> String {
+        format!("crop (area at least {})", self.smallest_area)
+    }
+}
+
+/// Settings of `crop`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CropConfig {
+    /// Smallest share of the image's area.
+    #[serde(default = "eight_percent")]
+    pub smallest_area: f64,
+    /// Largest aspect ratio, and the inverse of the smallest.
+    #[serde(default = "four_thirds")]
+    pub aspect: f64,
+}
+
+fn eight_percent() -> f64 {
+    0.08
+}
+
+pub(crate) fn four_thirds() -> f64 {
+    1.3333333333333333
+}
+
+#[typetag::serde(name = "crop")]
+impl TransitionConfig for CropConfig {
+    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+        if self.aspect < 1.0 || self.aspect.is_nan() {
+            return Err(Error::config("crop.aspect", format!("is {}, must be at least 1", self.aspect)));
+        }
+        Augment::build(cx, Crop { smallest_area: self.smallest_area, aspect: self.aspect })
+    }
+}
+
+register! {
+    TransitionConfig, "crop" => CropConfig,
+    summary: "a random part of each image, resized to the whole",
+    source: "Szegedy et al. 2015; Du, Li, Tenenbaum, Mordatch 2021",
+    example: "smallest_area = 0.08",
+    params: [
+        Param::float("smallest_area", "smallest share of the image's area").above(0.0).at_most(1.0).default("0.08"),
+        Param::float("aspect", "largest aspect ratio, and the inverse of the smallest").at_least(1.0).default("1.3333333333333333"),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::tests::{check, dice, ramp};
+
+    #[test]
+    fn the_whole_image_comes_back_as_it_is() {
+        let image = ramp(3, 9, 7);
+        let whole = Part { top: 0, left: 0, height: 9, width: 7 };
+        assert_eq!(zoom(&image, whole), image.data);
+    }
+
+    /// Against the byte resizer that agrees with PIL to the last bit.
+    #[test]
+    fn resizing_is_that_of_pil_to_a_level() {
+        for (part_h, part_w) in [(5, 8), (13, 3), (20, 17), (1, 1)] {
+            let (h, w) = (20, 17);
+            let bytes: Vec<u8> = (0..h * w).map(|i| ((i * 7919 + i / w * 31) % 251) as u8).collect();
+            let image = Image {
+                channels: 1,
+                height: h,
+                width: w,
+                data: bytes.iter().map(|b| f32::from(*b) / 255.0).collect(),
+            };
+            let part = Part { top: (h - part_h) / 2, left: (w - part_w) / 3, height: part_h, width: part_w };
+            let cut: Vec<u8> = (0..part_h)
+                .flat_map(|y| bytes[(part.top + y) * w + part.left..][..part_w].to_vec())
+                .collect();
+            let want = ebm_data::resize::bilinear(&cut, (part_h, part_w), (h, w));
+            for (got, want) in zoom(&image, part).iter().zip(want) {
+                // Bytes are rounded after each of two passes: half a level each.
+                assert!((got * 255.0 - f32::from(want)).abs() < 1.01, "{got}, {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_have_the_stated_law() {
+        let crop = Crop { smallest_area: 0.2, aspect: 4.0 / 3.0 };
+        let (mut area, mut log_ratio, n) = (0.0, 0.0, 4000);
+        for i in 0..n {
+            let p = crop.part(100, 100, dice(i));
+            assert!(p.top + p.height <= 100 && p.left + p.width <= 100);
+            let (h, w) = (p.height as f64, p.width as f64);
+            area += h * w / 1e4 / n as f64;
+            log_ratio += (w / h).ln() / n as f64;
+            assert!(h * w > 0.19e4 && (w / h).ln().abs() < (4.0f64 / 3.0).ln() + 0.05);
+        }
+        // Near-square parts of nearly full area fit more often, so the mean is a little below 0.6;
+        // four standard errors of a uniform number in each case.
+        assert!(area > 0.52 && area < 0.6 + 4.0 * 0.23 / (n as f64).sqrt(), "{area}");
+        assert!(log_ratio.abs() < 4.0 * 0.17 / (n as f64).sqrt(), "{log_ratio}");
+        // An image too narrow for any part falls back to the central one of allowed ratio.
+        let p = Crop { smallest_area: 0.9, aspect: 4.0 / 3.0 }.part(100, 10, dice(0));
+        assert_eq!(p, Part { top: 43, left: 0, height: 13, width: 10 });
+    }
+
+    #[test]
+    fn the_laws_of_a_transition_hold() {
+        check(&CropConfig { smallest_area: 0.08, aspect: four_thirds() });
+    }
+}

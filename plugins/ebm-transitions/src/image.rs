@@ -1,0 +1,177 @@
+//! Augmentation of images: each image of a batch is changed alone, by its own random stream.
+
+use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::{BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Stepped, Transition};
+
+/// One image with values in [0, 1], channels first.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Image {
+    pub(crate) channels: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) data: Vec<f32>,
+}
+
+impl Image {
+    /// Rows of all channels, in order.
+    pub(crate) fn rows(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.data.chunks_mut(self.width.max(1))
+    }
+
+    pub(crate) fn plane(&self, channel: usize) -> &[f32] {
+        let n = self.height * self.width;
+        &self.data[channel * n..][..n]
+    }
+
+    pub(crate) fn is_colour(&self) -> bool {
+        self.channels == 3
+    }
+
+    /// Luma `0.299 R + 0.587 G + 0.114 B` of every pixel; a grey image's own values.
+    pub(crate) fn luma(&self) -> Vec<f32> {
+        if !self.is_colour() {
+            return self.plane(0).to_vec();
+        }
+        let (r, g, b) = (self.plane(0), self.plane(1), self.plane(2));
+        r.iter().zip(g).zip(b).map(|((r, g), b)| 0.299 * r + 0.587 * g + 0.114 * b).collect()
+    }
+}
+
+/// The random numbers of one image: a stream for each purpose.
+#[derive(Clone, Copy)]
+pub(crate) struct Dice {
+    key: Key,
+    chain: u64,
+}
+
+impl Dice {
+    pub(crate) fn at(self, label: &str) -> Dice {
+        Dice { key: self.key.at(label), chain: self.chain }
+    }
+
+    pub(crate) fn numbered(self, n: usize) -> Dice {
+        Dice { key: self.key.at(n), chain: self.chain }
+    }
+
+    /// Uniform in [low, high).
+    pub(crate) fn uniform(self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.key.uniform_at(self.chain)
+    }
+
+    /// Uniform in `0..n`.
+    pub(crate) fn below(self, n: usize) -> usize {
+        self.key.below(self.chain, n)
+    }
+
+    /// True with a probability.
+    pub(crate) fn hits(self, probability: f64) -> bool {
+        self.key.uniform_at(self.chain) < probability
+    }
+}
+
+/// A change of one image.
+pub(crate) trait Change: Send + Sync + 'static {
+    fn change(&self, image: &mut Image, dice: Dice);
+    fn name(&self) -> String;
+}
+
+/// A change applied to every image of a batch.
+///
+/// Values are taken from the data's range to [0, 1] and back. The work is done on the CPU in f32;
+/// on another device a batch is copied there and back once. The published program works on bytes and
+/// rounds after every operation, which this does not.
+///
+/// It does not depend on θ; nothing before it is differentiated.
+pub struct Augment {
+    change: Box<dyn Change>,
+    range: (f64, f64),
+}
+
+impl Augment {
+    /// `change` for the images of the context.
+    pub(crate) fn build(cx: &BuildCx, change: impl Change) -> Result<Box<dyn Transition>> {
+        cx.image_shape()?;
+        Ok(Box::new(Augment { change: Box::new(change), range: cx.range().unwrap_or((0.0, 1.0)) }))
+    }
+}
+
+impl Transition for Augment {
+    fn step(&self, _: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
+        let at = &state.at;
+        let (_, channels, height, width) = at.x.dims4()?;
+        let (low, high) = self.range;
+        let scale = high - low;
+        let unit = at.x.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.affine(1.0 / scale, -low / scale)?;
+        let mut all = unit.flatten_all()?.to_vec1::<f32>()?;
+        let size = channels * height * width;
+        for (row, chain) in all.chunks_mut(size.max(1)).zip(at.chains.ids()) {
+            let data = row.iter().map(|v| v.clamp(0.0, 1.0)).collect();
+            let mut image = Image { channels, height, width, data };
+            self.change.change(&mut image, Dice { key, chain: *chain });
+            row.copy_from_slice(&image.data);
+        }
+        let x = Tensor::from_vec(all, at.x.shape(), &Device::Cpu)?.affine(scale, low)?;
+        let x = x.to_dtype(at.dtype())?.to_device(at.device())?;
+        Ok(Stepped::new(state.advance(x), Link::Cut))
+    }
+
+    fn sensitivity(&self) -> Sensitivity {
+        Sensitivity::Exact
+    }
+
+    fn needs_energy(&self) -> bool {
+        false
+    }
+
+    fn name(&self) -> String {
+        self.change.name()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_core::{Batch, Chains, TransitionConfig};
+    use ebm_testkit::{check_transition, toy};
+
+    use super::*;
+
+    /// A smooth image with values inside [0, 1], different in every channel.
+    pub(crate) fn ramp(channels: usize, height: usize, width: usize) -> Image {
+        let mut data = Vec::new();
+        for c in 0..channels {
+            for y in 0..height {
+                for x in 0..width {
+                    data.push(
+                        (1 + c + y * 2 + x * 3) as f32 / (channels + 2 * height + 3 * width + 1) as f32,
+                    );
+                }
+            }
+        }
+        Image { channels, height, width, data }
+    }
+
+    pub(crate) fn dice(chain: u64) -> Dice {
+        Dice { key: Key::root(77), chain }
+    }
+
+    /// The laws of a transition for an augmentation: own stream for each image, range kept, any range.
+    pub(crate) fn check(config: &dyn TransitionConfig) {
+        for (channels, range) in [(1, (0.0, 1.0)), (3, (-1.0, 1.0))] {
+            let shape = [channels, 7, 6];
+            let mut cx = BuildCx::new(&shape, DType::F64, &Device::Cpu, Key::root(0)).with_range(Some(range));
+            let t = config.build(&mut cx).unwrap();
+            let u = Key::root(3).uniform(&Chains::range(0, 6), &shape, DType::F64, &Device::Cpu).unwrap();
+            let at = Batch::new(u.affine(range.1 - range.0, range.0).unwrap()).unwrap();
+            let e = toy::mlp_on(&shape, 2, 1, 1).unwrap();
+            check_transition(&*t, &e, &at, true).unwrap();
+            let x = t.step(&e, &ChainState::new(at.clone()), Key::root(5)).unwrap().state.at.x;
+            let v = x.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            assert!(v.iter().all(|v| *v >= range.0 - 1e-6 && *v <= range.1 + 1e-6));
+            // Some image of six is changed (each is with probability one half or more).
+            assert!(ebm_testkit::relative_gap(&x, &at.x).unwrap() > 1e-3);
+        }
+        let mut flat = BuildCx::new(&[5], DType::F64, &Device::Cpu, Key::root(0));
+        assert!(config.build(&mut flat).err().unwrap().to_string().contains("(C, H, W)"));
+    }
+}

@@ -1,0 +1,240 @@
+//! Each chain takes one of several transitions at random.
+
+use ebm_core::candle::Tensor;
+use ebm_core::{
+    Batch, BuildCx, ChainState, Chains, EnergyFn, Error, Family, Key, Link, Param, Result, Sensitivity,
+    Slope, StepInfo, Stepped, Transition, TransitionConfig, register,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::children::Children;
+
+/// At each step every chain draws one transition by its probability, from its own stream. If each
+/// leaves a law invariant, so does their mixture, and it is reversible if they are.
+///
+/// What a transition keeps must not have one entry a chain, because it sees only the chains that
+/// drew it (adapted step sizes are fine). Diagnostics that not all parts have are left out.
+pub struct Mix {
+    children: Children,
+    /// Sums of the probabilities up to each part; the last is 1.
+    up_to: Vec<f64>,
+}
+
+impl Mix {
+    /// Transitions with their weights, which need not sum to one.
+    ///
+    /// # Errors
+    /// If there are none, or a weight is negative, or all vanish.
+    pub fn new(parts: Vec<(f64, Box<dyn Transition>)>) -> Result<Self> {
+        let total: f64 = parts.iter().map(|(w, _)| w).sum();
+        let valid = parts.iter().all(|(w, _)| *w >= 0.0);
+        if !(valid && total > 0.0 && total.is_finite()) {
+            return Err(Error::config("mix.weights", "must be non-negative and not all zero"));
+        }
+        let mut sum = 0.0;
+        let (mut up_to, mut children) = (Vec::new(), Vec::new());
+        for (w, t) in parts {
+            sum += w / total;
+            up_to.push(sum);
+            children.push(t);
+        }
+        Ok(Mix { children: Children::new(children), up_to })
+    }
+
+    /// Which part each chain draws.
+    fn choices(&self, chains: &Chains, key: Key) -> Vec<usize> {
+        let last = self.up_to.len() - 1;
+        chains
+            .ids()
+            .iter()
+            .map(|id| {
+                let u = key.uniform_at(*id);
+                // Rounding may leave the last sum below 1.
+                self.up_to.iter().position(|s| u < *s).unwrap_or(last)
+            })
+            .collect()
+    }
+}
+
+/// Rows `index` of a batch.
+fn rows(at: &Batch, index: &[u32]) -> Result<Batch> {
+    let ids = index.iter().map(|i| at.chains.ids()[*i as usize]).collect();
+    let index = Tensor::from_slice(index, index.len(), at.device())?;
+    let cond = at.cond.as_ref().map(|c| c.index_select(&index, 0)).transpose()?;
+    Ok(at.with_x(at.x.index_select(&index, 0)?).with_cond(cond).with_chains(Chains::from_ids(ids)))
+}
+
+impl Transition for Mix {
+    fn init(&self, e: &dyn EnergyFn, at: Batch, key: Key) -> Result<ChainState> {
+        self.children.init(e, at, key)
+    }
+
+    fn step(&self, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
+        let choices = self.choices(&state.at.chains, key.at("choice"));
+        let mut order: Vec<u32> = Vec::with_capacity(choices.len());
+        let mut aux = state.aux.clone();
+        let (mut xs, mut caches, mut infos) = (Vec::new(), Vec::new(), Vec::new());
+        for i in 0..self.children.all().len() {
+            let mine: Vec<u32> =
+                choices.iter().enumerate().filter(|(_, c)| **c == i).map(|(r, _)| r as u32).collect();
+            if mine.is_empty() {
+                continue;
+            }
+            let mut part = state.clone();
+            part.aux = aux;
+            part.at = rows(&state.at, &mine)?;
+            let index = Tensor::from_slice(&mine, mine.len(), state.at.device())?;
+            part.cache = match &state.cache {
+                Some(s) => Some(Slope {
+                    energy: s.energy.index_select(&index, 0)?,
+                    grad: s.grad.index_select(&index, 0)?,
+                }),
+                None => None,
+            };
+            let out = self.children.step(i, e, &part, key.at(i))?;
+            aux = out.state.aux;
+            xs.push(out.state.at.x);
+            caches.push(out.state.cache);
+            infos.push(out.info);
+            order.extend(mine);
+        }
+        if order.is_empty() {
+            return Ok(Stepped::new(state.advance(state.at.x.clone()), Link::Identity));
+        }
+        // Where each row went.
+        let mut back = vec![0u32; order.len()];
+        order.iter().enumerate().for_each(|(place, row)| back[*row as usize] = place as u32);
+        let back = Tensor::from_vec(back, order.len(), state.at.device())?;
+        let join =
+            |parts: &[&Tensor]| -> Result<Tensor> { Ok(Tensor::cat(parts, 0)?.index_select(&back, 0)?) };
+        let mut next = state.advance(join(&xs.iter().collect::<Vec<_>>())?);
+        next.aux = aux;
+        if let Some(all) = caches.iter().map(Option::as_ref).collect::<Option<Vec<_>>>() {
+            next.cache = Some(Slope {
+                energy: join(&all.iter().map(|s| &s.energy).collect::<Vec<_>>())?,
+                grad: join(&all.iter().map(|s| &s.grad).collect::<Vec<_>>())?,
+            });
+        }
+        let mut info = StepInfo::new();
+        for name in infos[0].keys() {
+            if let Some(all) = infos.iter().map(|i| i.get(name)).collect::<Option<Vec<_>>>() {
+                info.insert(name, join(&all)?);
+            }
+        }
+        let mut out = Stepped::new(next, Link::Cut);
+        out.info = info;
+        Ok(out)
+    }
+
+    fn sensitivity(&self) -> Sensitivity {
+        // Rows have links of different kinds, which one link cannot tell. Parts that do not look at
+        // the energy do not depend on θ, so there is nothing to tell.
+        if self.children.needs_energy() { Sensitivity::None } else { self.children.sensitivity() }
+    }
+
+    fn needs_energy(&self) -> bool {
+        self.children.needs_energy()
+    }
+
+    fn carried(&self) -> Vec<String> {
+        self.children.carried()
+    }
+
+    fn name(&self) -> String {
+        format!("mix ({})", self.children.names())
+    }
+}
+
+/// Settings of `mix`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixConfig {
+    /// The transitions.
+    pub transitions: Vec<Box<dyn TransitionConfig>>,
+    /// Their weights; equal if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Vec<f64>>,
+}
+
+#[typetag::serde(name = "mix")]
+impl TransitionConfig for MixConfig {
+    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+        let n = self.transitions.len();
+        let weights = self.weights.clone().unwrap_or(vec![1.0; n]);
+        if weights.len() != n || n == 0 {
+            let message = format!("has {} weights for {n} transitions; give one for each", weights.len());
+            return Err(Error::config("mix.weights", message));
+        }
+        let parts = self
+            .transitions
+            .iter()
+            .zip(weights)
+            .map(|(t, w)| Ok((w, t.build(cx)?)))
+            .collect::<Result<_>>()?;
+        Ok(Box::new(Mix::new(parts)?))
+    }
+}
+
+register! {
+    TransitionConfig, "mix" => MixConfig,
+    summary: "each chain takes one of several transitions at random",
+    source: "Tierney 1994",
+    example: r#"transitions = [{ kind = "gaussian-noise", scale = 0.1 }, { kind = "gaussian-noise", scale = 1.0 }]
+weights = [0.9, 0.1]"#,
+    params: [
+        Param::parts("transitions", Family::Transition, "the transitions"),
+        Param::floats("weights", "their weights, which need not sum to one; equal if absent").default("none"),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_samplers::{Hmc, Mala, Metropolis};
+    use ebm_testkit::{check_transition, check_variance, moments, run, toy};
+
+    use super::*;
+    use crate::GaussianNoise;
+
+    fn noise(scale: f64) -> Box<dyn Transition> {
+        Box::new(GaussianNoise::new(scale))
+    }
+
+    #[test]
+    fn chains_draw_by_weight_and_keep_their_place() {
+        let e = toy::bowl(1, 1.0).unwrap();
+        let mix = Mix::new(vec![(3.0, noise(1e-6)), (1.0, noise(10.0))]).unwrap();
+        let x = run(&mix, &e, 20_000, 1, Key::root(1)).unwrap().at.x;
+        let moved = x.abs().unwrap().gt(1e-4).unwrap().to_dtype(ebm_core::candle::DType::F64).unwrap();
+        let share = moments(&moved).unwrap().mean;
+        assert!((share - 0.25).abs() < 4.0 * (0.1875f64 / 20_000.0).sqrt(), "{share}");
+        // The law of a transition includes that halves of a batch give what the whole gives.
+        let at = run(&*noise(1.0), &e, 6, 1, Key::root(2)).unwrap().at;
+        check_transition(&mix, &e, &at, true).unwrap();
+    }
+
+    #[test]
+    fn a_mixture_of_kernels_keeps_their_target() {
+        let e = toy::bowl(1, 2.0).unwrap();
+        let mix = Mix::new(vec![
+            (0.4, Box::new(Mala::new(0.3)) as Box<dyn Transition>),
+            (0.4, Box::new(Hmc::new(0.4, 2))),
+            (0.2, Box::new(Metropolis::new(noise(1.0), 1.0))),
+        ])
+        .unwrap();
+        check_variance(&run(&mix, &e, 10_000, 50, Key::root(3)).unwrap().at.x, 0.5, 4.0).unwrap();
+        assert_eq!(mix.sensitivity(), Sensitivity::None);
+    }
+
+    #[test]
+    fn caches_go_with_their_rows() {
+        let e = toy::mlp(2, 4, 1, 1).unwrap();
+        let mix = Mix::new(vec![
+            (0.5, Box::new(Mala::new(0.3)) as Box<dyn Transition>),
+            (0.5, Box::new(Hmc::new(0.4, 2))),
+        ])
+        .unwrap();
+        let at = run(&*noise(1.0), &e, 9, 1, Key::root(2)).unwrap().at;
+        check_transition(&mix, &e, &at, true).unwrap();
+    }
+}

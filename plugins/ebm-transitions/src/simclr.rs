@@ -1,0 +1,100 @@
+//! The augmentation of the published program: crop, flip, colour, blur.
+
+use ebm_core::{BuildCx, Param, Result, Transition, TransitionConfig, register};
+use serde::{Deserialize, Serialize};
+
+use crate::Augment;
+use crate::blur::{Blur, odd};
+use crate::colour::Colour;
+use crate::crop::{Crop, four_thirds};
+use crate::flip::{Axis, Flip};
+use crate::image::{Change, Dice, Image};
+
+/// A random resized crop, a horizontal flip (p ½), colour distortion (p 0.8) and grey (p 0.2), then
+/// blur (p ½) if asked (Chen, Kornblith, Norouzi, Hinton 2020; spec 7 with its table of settings).
+pub(crate) struct Simclr {
+    crop: Crop,
+    flip: Flip,
+    colour: Colour,
+    blur: Blur,
+}
+
+impl Change for Simclr {
+    fn change(&self, image: &mut Image, dice: Dice) {
+        self.crop.change(image, dice);
+        self.flip.change(image, dice);
+        self.colour.change(image, dice);
+        self.blur.change(image, dice);
+    }
+
+    fn name(&self) -> String {
+        "simclr".into()
+    }
+}
+
+/// Settings of `simclr`; defaults are those of CIFAR-10.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimclrConfig {
+    /// Smallest share of the area that a crop keeps.
+    #[serde(default = "eight_percent")]
+    pub smallest_area: f64,
+    /// Strength of the colour distortion.
+    #[serde(default = "one")]
+    pub strength: f64,
+    /// Side of the blur's kernel, odd; 0 for none.
+    #[serde(default)]
+    pub blur: usize,
+    /// Whether images are mirrored.
+    #[serde(default = "yes")]
+    pub flip: bool,
+}
+
+fn eight_percent() -> f64 {
+    0.08
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[typetag::serde(name = "simclr")]
+impl TransitionConfig for SimclrConfig {
+    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+        let simclr = Simclr {
+            crop: Crop { smallest_area: self.smallest_area, aspect: four_thirds() },
+            flip: Flip { probability: if self.flip { 0.5 } else { 0.0 }, axis: Axis::Horizontal },
+            colour: Colour { strength: self.strength, probability: 0.8, grey: 0.2 },
+            blur: Blur { kernel: odd("simclr.blur", self.blur)?, probability: 0.5 },
+        };
+        Augment::build(cx, simclr)
+    }
+}
+
+register! {
+    TransitionConfig, "simclr" => SimclrConfig,
+    summary: "crop, flip, colour and blur: the published augmentation transition",
+    source: "Chen, Kornblith, Norouzi, Hinton 2020; Du, Li, Tenenbaum, Mordatch 2021, section 3.3",
+    example: "smallest_area = 0.08\nstrength = 0.5\nblur = 5",
+    params: [
+        Param::float("smallest_area", "smallest share of the area that a crop keeps").above(0.0).at_most(1.0).default("0.08"),
+        Param::float("strength", "strength of the colour distortion").at_least(0.0).at_most(1.25).default("1.0"),
+        Param::int("blur", "side of the blur's kernel, odd; 0 for none").at_least(0.0).default("0"),
+        Param::bool("flip", "whether images are mirrored, one in two").default("true"),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::tests::check;
+
+    #[test]
+    fn the_laws_of_a_transition_hold() {
+        check(&SimclrConfig { smallest_area: 0.3, strength: 0.5, blur: 3, flip: true });
+    }
+}

@@ -1,0 +1,131 @@
+//! Chains start again from uniform noise, now and then or at once.
+
+use ebm_core::candle::{DType, Tensor};
+use ebm_core::{
+    BuildCx, ChainState, EnergyFn, Error, Key, Link, Param, Result, Sensitivity, Stepped, Transition,
+    TransitionConfig, per_row, register,
+};
+use serde::{Deserialize, Serialize};
+
+/// Each chain is replaced by uniform noise in `[low, high)` with a probability (spec 4: 0.001).
+///
+/// A chain's coin and noise depend on its number alone. A restarted chain is a constant: nothing
+/// before is differentiated; the others are left as they are.
+#[derive(Clone, Debug)]
+pub struct UniformRestart {
+    probability: f64,
+    low: f64,
+    high: f64,
+}
+
+impl UniformRestart {
+    /// Restarts in `[low, high)` with `probability`.
+    pub fn new(probability: f64, low: f64, high: f64) -> Self {
+        UniformRestart { probability, low, high }
+    }
+}
+
+impl Transition for UniformRestart {
+    fn step(&self, _: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
+        let at = &state.at;
+        let coin = key.at("coin");
+        let hit: Vec<u8> =
+            at.chains.ids().iter().map(|id| u8::from(coin.uniform_at(*id) < self.probability)).collect();
+        let restarted = Tensor::from_slice(&hit, at.len(), at.device())?;
+        if hit.iter().all(|h| *h == 0) {
+            let none = restarted.to_dtype(at.dtype())?;
+            return Ok(Stepped::new(state.advance(at.x.clone()), Link::Identity).with("restarted", none));
+        }
+        let u = key.at("noise").uniform(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
+        let fresh = u.affine(self.high - self.low, self.low)?;
+        let mask = per_row(&restarted, &at.x)?.broadcast_as(at.x.shape())?;
+        let x = mask.where_cond(&fresh, &at.x)?;
+        let restarted = restarted.to_dtype(DType::F32)?.to_dtype(at.dtype())?;
+        let pass = per_row(&restarted.affine(-1.0, 1.0)?, &at.x)?;
+        let link = Link::Descent { at: at.clone(), scale: 0.0, pass: Some(pass), active: None };
+        Ok(Stepped::new(state.advance(x), link).with("restarted", restarted))
+    }
+
+    fn sensitivity(&self) -> Sensitivity {
+        Sensitivity::Exact
+    }
+
+    fn needs_energy(&self) -> bool {
+        false
+    }
+
+    fn name(&self) -> String {
+        format!("uniform-restart (probability {})", self.probability)
+    }
+}
+
+/// Settings of `uniform-restart`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UniformRestartConfig {
+    /// Probability that a chain restarts.
+    #[serde(default = "one")]
+    pub probability: f64,
+    /// Lower end; that of the data's range, or 0, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low: Option<f64>,
+    /// Upper end; that of the data's range, or 1, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high: Option<f64>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[typetag::serde(name = "uniform-restart")]
+impl TransitionConfig for UniformRestartConfig {
+    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+        let range = cx.range().unwrap_or((0.0, 1.0));
+        let (low, high) = (self.low.unwrap_or(range.0), self.high.unwrap_or(range.1));
+        if low >= high {
+            let message = format!("the range is [{low}, {high}), which is empty; give low < high");
+            return Err(Error::config("uniform-restart", message));
+        }
+        Ok(Box::new(UniformRestart { probability: self.probability, low, high }))
+    }
+}
+
+register! {
+    TransitionConfig, "uniform-restart" => UniformRestartConfig,
+    summary: "chains start again from uniform noise with a probability",
+    source: "Du, Mordatch 2019; Du, Li, Tenenbaum, Mordatch 2021",
+    example: "probability = 0.05",
+    params: [
+        Param::float("probability", "probability that a chain restarts").at_least(0.0).at_most(1.0).default("1.0"),
+        Param::float("low", "lower end of the noise; that of the data's range, or 0, if absent").default("none"),
+        Param::float("high", "upper end of the noise; that of the data's range, or 1, if absent").default("none"),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_testkit::{check_transition, moments, run, toy};
+
+    use super::*;
+
+    #[test]
+    fn as_many_restart_as_they_should_and_the_rest_stay() {
+        let e = toy::bowl(1, 1.0).unwrap();
+        let x = run(&UniformRestart::new(0.3, 2.0, 4.0), &e, 20_000, 1, Key::root(3)).unwrap().at.x;
+        let fresh = x.gt(0.0).unwrap().to_dtype(DType::F64).unwrap();
+        let share = moments(&fresh).unwrap().mean;
+        assert!((share - 0.3).abs() < 4.0 * (0.21f64 / 20_000.0).sqrt(), "{share}");
+        // The mean of the restarted is 3, with standard deviation 2/√12.
+        let mean = moments(&x).unwrap().mean / share;
+        assert!((mean - 3.0).abs() < 4.0 * 0.58 / 6000f64.sqrt(), "{mean}");
+    }
+
+    #[test]
+    fn the_laws_of_a_transition_hold() {
+        let e = toy::mlp(3, 4, 1, 1).unwrap();
+        let at = run(&UniformRestart::new(1.0, -1.0, 1.0), &e, 6, 1, Key::root(2)).unwrap().at;
+        check_transition(&UniformRestart::new(0.5, -1.0, 1.0), &e, &at, true).unwrap();
+    }
+}
