@@ -1,7 +1,7 @@
 //! The fused twin of an energy that has a plan of fully connected layers.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Storage, Tensor};
 use ebm_core::plan::NetPlan;
@@ -19,8 +19,10 @@ use crate::simd::Isa;
 pub struct DenseEnergy {
     graph: Arc<dyn EnergyFn>,
     plan: Arc<DensePlan>,
-    state: Mutex<State>,
-    threads: usize,
+    /// Runners not in use. A call takes one and gives it back, so that calls at the same time, or
+    /// from inside the weights of `grad_theta`, each have their own.
+    idle: Mutex<Vec<State>>,
+    pool: Option<Arc<Pool>>,
 }
 
 struct State {
@@ -84,14 +86,7 @@ impl DenseEnergy {
                 )));
             }
         }
-        let mut dense = Dense::new(plan.clone());
-        if let Some(pool) = pool {
-            dense = dense.with_pool(pool);
-        }
-        let threads = dense.pool().threads();
-        let (params, buffers) = (vec![0.0; plan.param_count()], vec![0.0; plan.buffer_count()]);
-        let state = Mutex::new(State { dense, packed: None, params, buffers });
-        Ok(DenseEnergy { graph: energy, plan, state, threads })
+        Ok(DenseEnergy { graph: energy, plan, idle: Mutex::new(Vec::new()), pool })
     }
 
     /// Whether the engine can take this batch.
@@ -99,20 +94,34 @@ impl DenseEnergy {
         at.dtype() == DType::F32 && at.device().is_cpu()
     }
 
-    /// The runner with current weights.
-    fn state(&self) -> Result<MutexGuard<'_, State>> {
-        // A panic leaves at worst stale scratch, which every call overwrites.
-        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<State>> {
+        // Nothing can panic while a runner is moved in or out.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `f` with a runner that has the current weights.
+    fn with<R>(&self, f: impl FnOnce(&mut Dense) -> Result<R>) -> Result<R> {
+        let idle = self.idle().pop();
+        let mut state = idle.unwrap_or_else(|| {
+            let dense = Dense::new(self.plan.clone());
+            let dense = match &self.pool {
+                Some(pool) => dense.with_pool(pool.clone()),
+                None => dense,
+            };
+            let (params, buffers) = (vec![0.0; self.plan.param_count()], vec![0.0; self.plan.buffer_count()]);
+            State { dense, packed: None, params, buffers }
+        });
         let version = self.params().version();
-        if guard.packed != Some(version) {
-            let State { dense, params, buffers, packed } = &mut *guard;
-            *packed = None;
-            gather(self.params(), self.plan.params(), params)?;
-            gather(self.params(), self.plan.buffers(), buffers)?;
-            dense.load(params, buffers);
-            *packed = Some(version);
+        if state.packed != Some(version) {
+            state.packed = None;
+            gather(self.params(), self.plan.params(), &mut state.params)?;
+            gather(self.params(), self.plan.buffers(), &mut state.buffers)?;
+            state.dense.load(&state.params, &state.buffers);
+            state.packed = Some(version);
         }
-        Ok(guard)
+        let result = f(&mut state.dense);
+        self.idle().push(state);
+        result
     }
 
     fn check(&self, at: &Batch) -> Result<()> {
@@ -183,8 +192,7 @@ impl EnergyFn for DenseEnergy {
         self.check(at)?;
         let (b, t) = (at.len(), self.plan.term_count());
         let mut out = vec![0f32; b * t];
-        let mut state = self.state()?;
-        with_floats(&at.x, |x| state.dense.terms(x, &mut out))?;
+        self.with(|d| with_floats(&at.x, |x| d.terms(x, &mut out)))?;
         Ok(Tensor::from_vec(out, (b, t), &Device::Cpu)?)
     }
 
@@ -194,8 +202,7 @@ impl EnergyFn for DenseEnergy {
         }
         self.check(at)?;
         let (mut energy, mut grad) = (vec![0f32; at.len()], vec![0f32; at.x.elem_count()]);
-        let mut state = self.state()?;
-        with_floats(&at.x, |x| state.dense.slope(x, &mut energy, &mut grad))?;
+        self.with(|d| with_floats(&at.x, |x| d.slope(x, &mut energy, &mut grad)))?;
         Ok(Slope {
             energy: Tensor::from_vec(energy, at.len(), &Device::Cpu)?,
             grad: Tensor::from_vec(grad, at.x.dims(), &Device::Cpu)?,
@@ -210,26 +217,26 @@ impl EnergyFn for DenseEnergy {
         let (b, t) = (at.len(), self.plan.term_count());
         let (mut out, mut flat) = (vec![0f32; b * t], vec![0f32; self.plan.param_count()]);
         let mut tensor = None;
-        let mut state = self.state()?;
-        with_floats(&at.x, |x| {
-            let weights = |terms: &[f32]| -> Result<Vec<f32>> {
-                let terms = Tensor::from_slice(terms, (b, t), &Device::Cpu)?;
-                let w = w(&terms)?.to_dtype(DType::F32)?;
-                tensor = Some(terms);
-                if w.dims() != [b, t] {
-                    let want = format!("({b}, {t}) as the terms");
-                    return Err(Error::shape(
-                        "weights of the terms",
-                        w.dims(),
-                        want,
-                        "return one weight a term",
-                    ));
-                }
-                Ok(w.flatten_all()?.to_vec1()?)
-            };
-            state.dense.grad_theta(x, &mut out, weights, &mut flat)
-        })??;
-        drop(state);
+        self.with(|d| {
+            with_floats(&at.x, |x| {
+                let weights = |terms: &[f32]| -> Result<Vec<f32>> {
+                    let terms = Tensor::from_slice(terms, (b, t), &Device::Cpu)?;
+                    let w = w(&terms)?.to_dtype(DType::F32)?;
+                    tensor = Some(terms);
+                    if w.dims() != [b, t] {
+                        let want = format!("({b}, {t}) as the terms");
+                        return Err(Error::shape(
+                            "weights of the terms",
+                            w.dims(),
+                            want,
+                            "return one weight a term",
+                        ));
+                    }
+                    Ok(w.flatten_all()?.to_vec1()?)
+                };
+                d.grad_theta(x, &mut out, weights, &mut flat)
+            })?
+        })?;
         let terms = match tensor {
             Some(t) => t,
             None => Tensor::from_vec(out, (b, t), &Device::Cpu)?,
@@ -245,11 +252,9 @@ impl EnergyFn for DenseEnergy {
         self.direction(at, v)?;
         let (b, t) = (at.len(), self.plan.term_count());
         let (mut terms, mut flat) = (vec![0f32; b * t], vec![0f32; self.plan.param_count()]);
-        let mut state = self.state()?;
-        with_floats(&at.x, |x| {
-            with_floats(v, |v| state.dense.grad_theta_slope(x, v, &mut terms, &mut flat))
-        })??;
-        drop(state);
+        self.with(|d| {
+            with_floats(&at.x, |x| with_floats(v, |v| d.grad_theta_slope(x, v, &mut terms, &mut flat)))?
+        })?;
         self.theta(&flat, Tensor::from_vec(terms, (b, t), &Device::Cpu)?, &self.plan.graph.shifts)
     }
 
@@ -260,8 +265,7 @@ impl EnergyFn for DenseEnergy {
         self.check(at)?;
         self.direction(at, v)?;
         let mut out = vec![0f32; at.x.elem_count()];
-        let mut state = self.state()?;
-        with_floats(&at.x, |x| with_floats(v, |v| state.dense.hvp(x, v, &mut out)))??;
+        self.with(|d| with_floats(&at.x, |x| with_floats(v, |v| d.hvp(x, v, &mut out)))?)?;
         Ok(Tensor::from_vec(out, at.x.dims(), &Device::Cpu)?)
     }
 
@@ -289,7 +293,10 @@ impl EnergyFn for DenseEnergy {
             energy: &mut energy,
             grad_square: &mut square,
         };
-        self.state()?.dense.walk(program, key, at.chains.ids(), out);
+        self.with(|d| {
+            d.walk(program, key, at.chains.ids(), out);
+            Ok(())
+        })?;
         let like_x = |v: Vec<f32>| Tensor::from_vec(v, at.x.dims(), &Device::Cpu);
         let by_step = |v: Vec<f32>| Tensor::from_vec(v, (b, steps), &Device::Cpu)?.t()?.contiguous();
         Ok(Some(Walked {
@@ -310,7 +317,8 @@ impl EnergyFn for DenseEnergy {
     }
 
     fn engine(&self) -> String {
-        format!("fused dense ({}, {} threads)", self.plan.isa().name(), self.threads)
+        let threads = self.pool.as_deref().unwrap_or_else(|| Pool::global()).threads();
+        format!("fused dense ({}, {threads} threads)", self.plan.isa().name())
     }
 }
 
@@ -432,6 +440,28 @@ mod tests {
         }
         close(&walked.energy, &Tensor::stack(&energies, 0).unwrap());
         close(&walked.grad_square, &Tensor::stack(&squares, 0).unwrap());
+    }
+
+    #[test]
+    fn weights_may_call_the_energy_again() {
+        let twin = DenseEnergy::new(energy(DType::F32), Isa::detect()).unwrap();
+        let at = batch();
+        let nested = |t: &Tensor| {
+            assert_eq!(t.to_vec2::<f32>()?, twin.terms(&at)?.to_vec2::<f32>()?);
+            twin.slope(&at)?;
+            Ok(twin.grad_theta(&at, &|t| Ok(t.clone()))?.terms)
+        };
+        let (a, b) =
+            (twin.grad_theta(&at, &nested).unwrap(), twin.grad_theta(&at, &|t| Ok(t.clone())).unwrap());
+        for (name, g) in &b.grads {
+            let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(bits(&a.grads[name]), bits(g));
+        }
+        // An error of the weights comes back as it is, and the energy stays usable.
+        assert!(
+            twin.grad_theta(&at, &|_| Err(Error::config("w", "no"))).unwrap_err().to_string().contains("no")
+        );
+        assert!(twin.slope(&at).is_ok());
     }
 
     #[test]

@@ -7,8 +7,10 @@
 mod adam;
 mod energy;
 mod engine;
+mod graph;
 mod kernels;
 mod nearest;
+mod net;
 mod pack;
 mod plain;
 mod pointwise;
@@ -23,6 +25,6 @@ mod tests;
 pub use adam::{AdamStep, adam_ema};
 pub use energy::DenseEnergy;
 pub use engine::{Dense, DensePlan};
+pub use graph::{Slot, Unsupported};
 pub use nearest::nearest;
-pub use program::{Slot, Unsupported};
 pub use walk::WalkOut;

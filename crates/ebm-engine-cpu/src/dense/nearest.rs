@@ -2,8 +2,8 @@
 
 use std::sync::Mutex;
 
-use super::engine::stride_of;
 use super::kernels::{Kernels, Mode, Product};
+use super::net::stride_of;
 use super::pack::Buffer;
 use crate::pool::{Pool, Split};
 use crate::simd::Isa;

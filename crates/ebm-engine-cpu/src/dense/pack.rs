@@ -1,7 +1,7 @@
 //! Weights in the order in which the kernels read them; made again only when parameters change.
 
+use super::graph::{Graph, Linear, Source};
 use super::kernels::Kernels;
-use super::program::{Graph, Linear, Source};
 
 /// Floats that begin on a cache line, so that no vector load straddles two.
 #[derive(Default)]

@@ -2,7 +2,8 @@
 
 use ebm_core::{Key, RowProgram, RowStep};
 
-use super::engine::{Dense, Net, Work};
+use super::engine::Dense;
+use super::net::{Net, Work};
 use super::plain::Move;
 use crate::pool::{Pool, Split};
 
