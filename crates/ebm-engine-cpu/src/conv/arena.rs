@@ -128,8 +128,4 @@ impl Dst<'_> {
         let o = self.g.at(c, self.i0 + i, r, q);
         &mut self.d[o..o + BLOCK]
     }
-    /// The same tensor to read.
-    pub(crate) fn src(&self) -> Src<'_> {
-        Src { d: self.d, g: self.g, i0: self.i0 }
-    }
 }

@@ -4,7 +4,7 @@
 //! All three are linear in the image, so a tangent is just another image.
 
 use super::arena::{Buf, Dst, Geom, Src};
-use super::kernels::{Blocks, Kernels, Tiles, weight_matrix};
+use super::kernels::{Blocks, Kernels, Tiles};
 use super::pack::PackedConv;
 use super::program::{Algorithm, Conv};
 
@@ -32,7 +32,7 @@ impl Scratch {
                 self.v.reserve(len);
                 self.m.reserve(len);
                 if theta {
-                    self.tmp.reserve(36 * 2 * x.cb * 256);
+                    self.tmp.reserve(36 * (2 * x.cb * 256 + 16));
                 }
             }
             _ => {
@@ -330,7 +330,8 @@ pub(crate) fn backward(
     });
 }
 
-/// `dw += ∂⟨gy, W x⟩/∂W` over `n` physical images, in `[k block][tap][c][16]`.
+/// `dw (+)= ∂⟨gy, W x⟩/∂W` over `n` physical images, in `[k block][tap][c][16]`.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn weight_gradient(
     k: &Kernels,
     s: &mut Scratch,
@@ -339,6 +340,7 @@ pub(crate) fn weight_gradient(
     gy: Src<'_>,
     n: usize,
     dw: &mut [f32],
+    mut add: bool,
 ) {
     let (cb, kb) = (x.g.cb, gy.g.cb);
     let Algorithm::Winograd(np) = conv.algorithm else {
@@ -348,7 +350,8 @@ pub(crate) fn weight_gradient(
             gather(k, conv, x, &g, r, rows, &mut s.v, &mut s.tmp);
             let (d, db) = dense_rows(gy, r, rows, &mut s.m);
             let vb = Blocks { at: 0, stride: rows * g.w * 16 };
-            k.gemm_tn(rows * g.w, taps * cb, kb, &s.v, vb, d, db, dw);
+            k.gemm_tn(rows * g.w, taps * cb, kb, &s.v, vb, d, db, dw, add);
+            add = true;
         });
     };
     for (t0, t1) in runs(tile_count(np, &x.g, n)) {
@@ -360,52 +363,19 @@ pub(crate) fn weight_gradient(
         for k0 in (0..kb).step_by(2) {
             let kk = (kb - k0).min(2);
             let size = kk * cb * 256;
-            let du = &mut s.tmp[..np * np * size];
-            du.fill(0.0);
+            // One line between points, so that they do not fall into the same cache sets.
+            let ps = size + 16;
             for p in 0..np * np {
                 let vb = Blocks { at: p * vps, stride: vks };
                 let db = Blocks { at: p * mps + k0 * vks, stride: vks };
-                k.gemm_tn(t1 - t0, cb, kk, &s.v, vb, &s.m, db, &mut du[p * size..(p + 1) * size]);
+                k.gemm_tn(t1 - t0, cb, kk, &s.v, vb, &s.m, db, &mut s.tmp[p * ps..p * ps + size], false);
             }
             for b in 0..kk {
                 let out = &mut dw[(k0 + b) * 9 * cb * 256..(k0 + b + 1) * 9 * cb * 256];
-                fold(np, du, size, b * cb * 256, cb * 16, out);
+                k.fold(np, &s.tmp[b * cb * 256..], ps, cb * 16, out, add);
             }
         }
-    }
-}
-
-/// `dw += Gᵀ dU G` for one block of output channels; `dw` is `[tap][c][16]`.
-fn fold(np: usize, du: &[f32], point: usize, at: usize, c: usize, dw: &mut [f32]) {
-    let g: [[f32; 3]; 6] = {
-        let m = weight_matrix(np);
-        std::array::from_fn(|i| if i < np { m[i].map(|v| v as f32) } else { [0.0; 3] })
-    };
-    for ci in 0..c {
-        let mut acc = [[0f32; 16]; 9];
-        for i in 0..np {
-            let mut row = [[0f32; 16]; 3];
-            for j in 0..np {
-                let u = &du[(i * np + j) * point + at + ci * 16..][..16];
-                for (q, r) in row.iter_mut().enumerate() {
-                    for (v, u) in r.iter_mut().zip(u) {
-                        *v += g[j][q] * u;
-                    }
-                }
-            }
-            for r in 0..3 {
-                for q in 0..3 {
-                    for l in 0..16 {
-                        acc[r * 3 + q][l] += g[i][r] * row[q][l];
-                    }
-                }
-            }
-        }
-        for (t, a) in acc.iter().enumerate() {
-            for (v, a) in dw[(t * c + ci) * 16..][..16].iter_mut().zip(a) {
-                *v += a;
-            }
-        }
+        add = true;
     }
 }
 

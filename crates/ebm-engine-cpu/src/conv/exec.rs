@@ -388,7 +388,7 @@ impl Run<'_> {
         if let (Kind::Conv(c), Some(theta)) = (&step.kind, theta.as_deref_mut()) {
             src!(self, gy, self.grad(step.out), g);
             src!(self, x, self.val(v), g);
-            convolve::weight_gradient(self.k, &mut s.conv, c, x, gy, n, theta.of(c.weight));
+            convolve::weight_gradient(self.k, &mut s.conv, c, x, gy, n, theta.of(c.weight), g.i0 > 0);
             if let (Some(b), false) = (c.bias, c.bias_dropped) {
                 convolve::bias_gradient(c, x.g, gy, n, st, theta.of(b));
             }

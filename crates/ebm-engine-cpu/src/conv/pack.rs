@@ -1,9 +1,12 @@
 //! Weights in the form the kernels read, made once per parameter version, and the way back from the
 //! kernels' gradients to those of the named parameters.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::arena::Buf;
-use super::kernels::{Kernels, weight_matrix};
+use super::kernels::Kernels;
 use super::program::{Algorithm, Conv, Kind, ParamId, Program, Rule, Unsupported, refuse};
+use crate::pool::Pool;
 
 /// One packed convolution.
 pub(crate) struct PackedConv {
@@ -24,16 +27,30 @@ pub struct Packed {
     pub(crate) raw: Vec<Vec<f32>>,
 }
 
-/// Packs `B[k][n]` (given by `f`) into panels of one or two blocks of columns.
-fn panels(kernels: &Kernels, k: usize, kb: usize, out: &mut [f32], f: impl Fn(usize, usize) -> f32) {
-    let pw = if kernels.pairs(kb) { 32 } else { 16 };
-    for (pn, panel) in out[..k * kb * 16].chunks_exact_mut(k * pw).enumerate() {
-        for (i, row) in panel.chunks_exact_mut(pw).enumerate() {
-            for (j, v) in row.iter_mut().enumerate() {
-                *v = f(i, pn * pw + j);
-            }
+/// Where 16 columns of one row stand in panels of one or two blocks: `rows` rows, column block `n`.
+#[derive(Clone, Copy)]
+struct Panels {
+    pair: bool,
+    rows: usize,
+}
+
+impl Panels {
+    fn at(self, row: usize, n: usize) -> usize {
+        if self.pair { (n / 2 * self.rows + row) * 32 + n % 2 * 16 } else { (n * self.rows + row) * 16 }
+    }
+}
+
+/// Sum of `f` over a slice in f64, in eight lanes so that it is not one chain of additions.
+fn sum_of(row: &[f32], f: impl Fn(usize, f64) -> f64) -> f64 {
+    let mut lanes = [0f64; 8];
+    let mut i = 0;
+    for part in row.chunks(8) {
+        for (l, &v) in lanes.iter_mut().zip(part) {
+            *l += f(i, f64::from(v));
+            i += 1;
         }
     }
+    lanes.iter().sum()
 }
 
 const STD_EPS: f64 = 1e-5;
@@ -48,8 +65,8 @@ fn effective(conv: &Conv, raw: &[Vec<f32>]) -> (Vec<f32>, Vec<(f64, f64)>) {
             let mut out = Vec::with_capacity(w.len());
             let mut scales = Vec::with_capacity(conv.cout);
             for row in w.chunks_exact(fan) {
-                let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / fan as f64;
-                let ss = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>();
+                let mean = sum_of(row, |_, v| v) / fan as f64;
+                let ss = sum_of(row, |_, v| (v - mean) * (v - mean));
                 let std = (ss / (fan as f64 - 1.0).max(1.0)).sqrt();
                 let r = 1.0 / (std + STD_EPS);
                 out.extend(row.iter().map(|&v| ((f64::from(v) - mean) * r) as f32));
@@ -81,9 +98,9 @@ fn chain_rule(conv: &Conv, packed: &PackedConv, raw: &[Vec<f32>], g: &mut [f32])
             {
                 // ŵ = c/(s + ε), c = w − mean, s² = Σc²/(N−1): ḡ_c = ḡ/(s+ε) − c·(Σḡc)/((s+ε)²·s·(N−1)), then centred.
                 let r = 1.0 / (std + STD_EPS);
-                let dot: f64 = gr.iter().zip(row).map(|(&a, &b)| f64::from(a) * (f64::from(b) - mean)).sum();
+                let dot = sum_of(gr, |i, a| a * (f64::from(row[i]) - mean));
                 let k = if std > 0.0 { dot * r * r / (std * (fan as f64 - 1.0).max(1.0)) } else { 0.0 };
-                let avg: f64 = gr.iter().map(|&a| f64::from(a)).sum::<f64>() * r / fan as f64;
+                let avg = sum_of(gr, |_, a| a) * r / fan as f64;
                 for (a, &b) in gr.iter_mut().zip(row) {
                     *a = (f64::from(*a) * r - (f64::from(b) - mean) * k - avg) as f32;
                 }
@@ -103,36 +120,72 @@ fn chain_rule(conv: &Conv, packed: &PackedConv, raw: &[Vec<f32>], g: &mut [f32])
     }
 }
 
-/// `a` is the weight of input channel `i`, output channel `o`, tap `t`; zero in the padding.
+/// Packs one convolution.
 fn pack_conv(kernels: &Kernels, conv: &Conv, raw: &[Vec<f32>]) -> PackedConv {
     let (w, scales) = effective(conv, raw);
     let taps = conv.kernel * conv.kernel;
     let (cb, kb) = (conv.cin.div_ceil(16), conv.cout.div_ceil(16));
     let (c, k) = (cb * 16, kb * 16);
-    let at = |i: usize, o: usize, t: usize| {
-        if i < conv.cin && o < conv.cout { w[(o * conv.cin + i) * taps + t] } else { 0.0 }
+    // Weights of 16 output channels (of one input channel), or of 16 input channels, padded with zero.
+    let by_output = |n: usize, i: usize, t: usize| -> [f32; 16] {
+        std::array::from_fn(|l| {
+            let o = n * 16 + l;
+            if i < conv.cin && o < conv.cout { w[(o * conv.cin + i) * taps + t] } else { 0.0 }
+        })
     };
-    let (mut forward, mut backward);
+    let by_input = |n: usize, o: usize, t: usize| -> [f32; 16] {
+        std::array::from_fn(|l| {
+            let i = n * 16 + l;
+            if i < conv.cin && o < conv.cout { w[(o * conv.cin + i) * taps + t] } else { 0.0 }
+        })
+    };
+    let mut forward;
+    let mut backward;
     match conv.algorithm {
         Algorithm::Winograd(n) => {
             let points = n * n;
             forward = Buf::new(points * c * k);
             backward = Buf::new(points * c * k);
-            let u = transformed(n, c, k, |i, o, t| at(i, o, t));
-            for p in 0..points {
-                panels(kernels, c, kb, &mut forward[p * c * k..], |i, o| u[(p * c + i) * k + o]);
+            let mut u = [[0f32; 16]; 36];
+            let mut put = |to: &mut [f32], taps: &[[f32; 16]; 9], at: usize| {
+                kernels.weights(n, taps, &mut u);
+                for (p, v) in u[..points].iter().enumerate() {
+                    to[p * c * k + at..][..16].copy_from_slice(v);
+                }
+            };
+            let f = Panels { pair: kernels.pairs(kb), rows: c };
+            for n in 0..kb {
+                for i in 0..c {
+                    put(&mut forward, &std::array::from_fn(|t| by_output(n, i, t)), f.at(i, n));
+                }
             }
-            let u = transformed(n, k, c, |o, i, t| at(i, o, 8 - t));
-            for p in 0..points {
-                panels(kernels, k, cb, &mut backward[p * c * k..], |o, i| u[(p * k + o) * c + i]);
+            let b = Panels { pair: kernels.pairs(cb), rows: k };
+            for n in 0..cb {
+                for o in 0..k {
+                    put(&mut backward, &std::array::from_fn(|t| by_input(n, o, 8 - t)), b.at(o, n));
+                }
             }
         }
         Algorithm::Patches | Algorithm::Boxes => {
-            let f = if conv.algorithm == Algorithm::Boxes { 1.0 / 9.0 } else { 1.0 };
+            let scale = if conv.algorithm == Algorithm::Boxes { 1.0 / 9.0 } else { 1.0 };
             forward = Buf::new(taps * c * k);
             backward = Buf::new(taps * c * k);
-            panels(kernels, taps * c, kb, &mut forward, |i, o| f * at(i % c, o, i / c));
-            panels(kernels, k, taps * cb, &mut backward, |o, i| f * at(i % c, o, i / c));
+            let f = Panels { pair: kernels.pairs(kb), rows: taps * c };
+            let b = Panels { pair: kernels.pairs(taps * cb), rows: k };
+            for t in 0..taps {
+                for n in 0..kb {
+                    for i in 0..c {
+                        let v = by_output(n, i, t).map(|v| v * scale);
+                        forward[f.at(t * c + i, n)..][..16].copy_from_slice(&v);
+                    }
+                }
+                for n in 0..cb {
+                    for o in 0..k {
+                        let v = by_input(n, o, t).map(|v| v * scale);
+                        backward[b.at(o, t * cb + n)..][..16].copy_from_slice(&v);
+                    }
+                }
+            }
         }
     }
     let mut bias = Vec::new();
@@ -143,33 +196,30 @@ fn pack_conv(kernels: &Kernels, conv: &Conv, raw: &[Vec<f32>]) -> PackedConv {
     PackedConv { forward, backward, bias, scales }
 }
 
-/// `G w Gᵀ` at every point: `[point][c][k]`, in f64.
-fn transformed(n: usize, c: usize, k: usize, at: impl Fn(usize, usize, usize) -> f32) -> Vec<f32> {
-    let g = weight_matrix(n);
-    let mut u = vec![0f32; n * n * c * k];
-    for ci in 0..c {
-        for ko in 0..k {
-            let mut t = [[0f64; 3]; 6];
-            for i in 0..n {
-                for j in 0..3 {
-                    t[i][j] = (0..3).map(|q| g[i][q] * f64::from(at(ci, ko, q * 3 + j))).sum();
-                }
-            }
-            for i in 0..n {
-                for j in 0..n {
-                    let v: f64 = (0..3).map(|q| t[i][q] * g[j][q]).sum();
-                    u[((i * n + j) * c + ci) * k + ko] = v as f32;
-                }
-            }
-        }
-    }
-    u
+/// Makes one thing of each item, on the pool.
+fn each<T: Sync, R: Send>(pool: &Pool, items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let out: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
+    pool.run(items.len(), |_, i| {
+        *out[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(f(&items[i]));
+    });
+    out.into_iter().filter_map(|m| m.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+}
+
+fn convs(p: &Program) -> Vec<&Conv> {
+    p.steps
+        .iter()
+        .filter_map(|s| match &s.kind {
+            Kind::Conv(c) => Some(c),
+            _ => None,
+        })
+        .collect()
 }
 
 impl Packed {
     pub(crate) fn new<'a>(
         p: &Program,
         kernels: &Kernels,
+        pool: &Pool,
         mut lookup: impl FnMut(&str) -> Option<&'a [f32]>,
     ) -> Result<Packed, Unsupported> {
         let mut raw = Vec::with_capacity(p.params.len());
@@ -187,14 +237,7 @@ impl Packed {
                 None => return refuse(format!("parameter `{}` of the plan is missing", param.name)),
             }
         }
-        let convs = p
-            .steps
-            .iter()
-            .filter_map(|s| match &s.kind {
-                Kind::Conv(c) => Some(pack_conv(kernels, c, &raw)),
-                _ => None,
-            })
-            .collect();
+        let convs = each(pool, &convs(p), |c| pack_conv(kernels, c, &raw));
         Ok(Packed { convs, raw })
     }
 }
@@ -204,28 +247,29 @@ impl Packed {
 pub(crate) struct ThetaLayout {
     /// Start and length of each parameter's block; length 0 for buffers.
     pub blocks: Vec<(usize, usize)>,
+    /// Everything before this is added to and must start from zero; convolutions stand after it.
+    pub summed: usize,
     pub len: usize,
 }
 
 impl ThetaLayout {
     pub(crate) fn new(p: &Program) -> ThetaLayout {
-        let mut len: Vec<usize> =
-            p.params.iter().map(|q| if q.trainable { q.len.next_multiple_of(16) } else { 0 }).collect();
-        for s in &p.steps {
-            if let Kind::Conv(c) = &s.kind {
-                let taps = c.kernel * c.kernel;
-                len[c.weight] = taps * c.cin.next_multiple_of(16) * c.cout.next_multiple_of(16);
-            }
+        let mut blocks = vec![(0, 0); p.params.len()];
+        let mut kernel = vec![0; p.params.len()];
+        for c in convs(p) {
+            kernel[c.weight] = c.kernel * c.kernel * c.cin.next_multiple_of(16) * c.cout.next_multiple_of(16);
         }
-        let mut at = 0;
-        let blocks = len
-            .iter()
-            .map(|&n| {
-                at += n;
-                (at - n, n)
-            })
-            .collect();
-        ThetaLayout { blocks, len: at }
+        let mut len = 0;
+        for (id, q) in p.params.iter().enumerate().filter(|(id, q)| q.trainable && kernel[*id] == 0) {
+            blocks[id] = (len, q.len.next_multiple_of(16));
+            len += blocks[id].1;
+        }
+        let summed = len;
+        for (id, &n) in kernel.iter().enumerate().filter(|(_, n)| **n > 0) {
+            blocks[id] = (len, n);
+            len += n;
+        }
+        ThetaLayout { blocks, summed, len }
     }
 }
 
@@ -243,40 +287,57 @@ impl Theta<'_> {
     }
 }
 
-/// Gradients of the named parameters from the summed blocks.
+/// `[k block][tap][c][16]` to `(out, in, k, k)`, then through the weight rule.
+fn unpack_conv(conv: &Conv, packed: &Packed, block: &[f32]) -> Vec<f32> {
+    let taps = conv.kernel * conv.kernel;
+    let cpad = conv.cin.next_multiple_of(16);
+    let f = if conv.algorithm == Algorithm::Boxes { 1.0 / 9.0 } else { 1.0 };
+    let row = conv.cin * taps;
+    let mut g = vec![0f32; conv.cout * row];
+    for (n, rows) in g.chunks_mut(16 * row).enumerate() {
+        let block = &block[n * taps * cpad * 16..(n + 1) * taps * cpad * 16];
+        for i in 0..conv.cin {
+            for t in 0..taps {
+                let lanes = &block[(t * cpad + i) * 16..][..16];
+                for (r, &v) in rows.chunks_exact_mut(row).zip(lanes) {
+                    r[i * taps + t] = f * v;
+                }
+            }
+        }
+    }
+    chain_rule(conv, &packed.convs[conv.index], &packed.raw, &mut g);
+    g
+}
+
+/// Gradients of the named parameters from the summed blocks; label layers only if they took part.
 pub(crate) fn unpack(
     p: &Program,
     packed: &Packed,
     layout: &ThetaLayout,
     theta: &[f32],
+    pool: &Pool,
+    conditioned: bool,
 ) -> Vec<(String, Vec<f32>)> {
+    let block = |id: ParamId| &theta[layout.blocks[id].0..][..layout.blocks[id].1];
     let mut of_param: Vec<Option<Vec<f32>>> = vec![None; p.params.len()];
-    for s in &p.steps {
-        let Kind::Conv(c) = &s.kind else { continue };
-        let taps = c.kernel * c.kernel;
-        let cpad = c.cin.next_multiple_of(16);
-        let block = &theta[layout.blocks[c.weight].0..][..layout.blocks[c.weight].1];
-        let f = if c.algorithm == Algorithm::Boxes { 1.0 / 9.0 } else { 1.0 };
-        let mut g = vec![0f32; p.params[c.weight].len];
-        for (o, row) in g.chunks_exact_mut(c.cin * taps).enumerate() {
-            let lane = &block[(o / 16) * taps * cpad * 16 + o % 16..];
-            for (i, w) in row.chunks_exact_mut(taps).enumerate() {
-                for (t, v) in w.iter_mut().enumerate() {
-                    *v = f * lane[(t * cpad + i) * 16];
-                }
-            }
-        }
-        chain_rule(c, &packed.convs[c.index], &packed.raw, &mut g);
+    let list = convs(p);
+    for (c, g) in list.iter().zip(each(pool, &list, |c| unpack_conv(c, packed, block(c.weight)))) {
         of_param[c.weight] = Some(g);
     }
-    p.params
-        .iter()
-        .zip(of_param)
-        .enumerate()
-        .filter(|(_, (q, _))| q.trainable)
-        .map(|(id, (q, g))| {
-            let at = layout.blocks[id].0;
-            (q.name.clone(), g.unwrap_or_else(|| theta[at..at + q.len].to_vec()))
-        })
-        .collect()
+    let mut absent = vec![false; p.params.len()];
+    for s in &p.steps {
+        if let (Kind::Affine(a), false) = (&s.kind, conditioned)
+            && let Some(l) = &a.label
+        {
+            absent[l.weight] = true;
+            absent[l.bias] = true;
+        }
+    }
+    let mut out = Vec::new();
+    for (id, (q, g)) in p.params.iter().zip(of_param).enumerate() {
+        if q.trainable && !absent[id] {
+            out.push((q.name.clone(), g.unwrap_or_else(|| block(id)[..q.len].to_vec())));
+        }
+    }
+    out
 }

@@ -97,15 +97,16 @@ impl Ordered {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, index: usize, part: &[f32]) {
+    /// Takes `part` as it is (leaving another vector of its length) or adds it.
+    fn add(&self, index: usize, part: &mut Vec<f32>) {
         let mut s = self.lock();
         while s.0 < index {
             s = self.turn.wait(s).unwrap_or_else(PoisonError::into_inner);
         }
         if index == 0 {
-            s.1.copy_from_slice(part);
+            std::mem::swap(&mut s.1, part);
         } else {
-            s.1.iter_mut().zip(part).for_each(|(a, b)| *a += b);
+            s.1.iter_mut().zip(part.iter()).for_each(|(a, b)| *a += b);
         }
         self.pass(s, index);
     }
@@ -148,7 +149,19 @@ impl CpuPlan {
     /// # Errors
     /// If a name is missing or has another number of entries.
     pub fn pack<'a>(&self, lookup: impl FnMut(&str) -> Option<&'a [f32]>) -> Result<Packed, Unsupported> {
-        Packed::new(&self.program, &self.kernels, lookup)
+        self.pack_on(Pool::global(), lookup)
+    }
+
+    /// [`CpuPlan::pack`] on a pool of the caller's.
+    ///
+    /// # Errors
+    /// As [`CpuPlan::pack`].
+    pub fn pack_on<'a>(
+        &self,
+        pool: &Pool,
+        lookup: impl FnMut(&str) -> Option<&'a [f32]>,
+    ) -> Result<Packed, Unsupported> {
+        Packed::new(&self.program, &self.kernels, pool, lookup)
     }
 
     /// Names of the parameters and buffers the plan reads.
@@ -159,6 +172,16 @@ impl CpuPlan {
     /// The same names with their numbers of entries.
     pub fn lengths(&self) -> impl Iterator<Item = (&str, usize)> {
         self.program.params.iter().map(|p| (p.name.as_str(), p.len))
+    }
+
+    /// Names, numbers of entries, and whether the plan trains them.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&str, usize, bool)> {
+        self.program.params.iter().map(|p| (p.name.as_str(), p.len, p.trainable))
+    }
+
+    /// Length of the condition vector; 0 without label layers.
+    pub fn condition_len(&self) -> usize {
+        self.program.condition
     }
 
     /// Number of terms `T`.
@@ -364,15 +387,16 @@ impl CpuPlan {
             let _turn = Turn(&total);
             let (from, to) = (i * THETA_CHUNK, ((i + 1) * THETA_CHUNK).min(n));
             let arena = w.arena(&self.program, mode, THETA_CHUNK);
-            w.theta.clear();
             w.theta.resize(self.theta.len, 0.0);
+            // Convolutions overwrite theirs with the first group.
+            w.theta[..self.theta.summed].fill(0.0);
             let mut io = self.io(call, v, weights, (from, to), terms);
             let theta = Theta { layout: &self.theta, d: &mut w.theta };
             self.run(packed, &w.arenas[arena], to - from).run(&mut w.scratch, &mut io, Some(theta));
-            total.add(i, &w.theta);
+            total.add(i, &mut w.theta);
         });
         let sum = total.state.into_inner().unwrap_or_else(PoisonError::into_inner).1;
-        unpack(&self.program, packed, &self.theta, &sum)
+        unpack(&self.program, packed, &self.theta, &sum, pool, call.cond.is_some())
     }
 
     /// What was chosen for each layer, and the memory of a slope of `batch` images on one thread.

@@ -124,6 +124,7 @@ unsafe fn gemm_tn_nv<S: Simd, const MR: usize, const NV: usize>(
     d: *const f32,
     dks: usize,
     du: *mut f32,
+    add: bool,
 ) {
     let per = S::L * NV / 16;
     let mut k = 0;
@@ -138,7 +139,7 @@ unsafe fn gemm_tn_nv<S: Simd, const MR: usize, const NV: usize>(
                 let mut acc = [[S::zero(); NV]; MR];
                 for i in 0..MR {
                     for j in 0..NV {
-                        acc[i][j] = S::load(q(i, j));
+                        acc[i][j] = if add { S::load(q(i, j)) } else { S::zero() };
                     }
                 }
                 for r in 0..t {
@@ -165,7 +166,7 @@ unsafe fn gemm_tn_nv<S: Simd, const MR: usize, const NV: usize>(
     }
 }
 
-/// `du[kb][16·cb][16] += Σ_t v[cb][t][16]ᵀ · d[kb][t][16]`; `vks`, `dks` are floats between blocks.
+/// `du[kb][16·cb][16] (+)= Σ_t v[cb][t][16]ᵀ · d[kb][t][16]`; `vks`, `dks` are floats between blocks.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn gemm_tn<S: Simd>(
@@ -177,20 +178,21 @@ pub(super) unsafe fn gemm_tn<S: Simd>(
     d: *const f32,
     dks: usize,
     du: *mut f32,
+    add: bool,
 ) {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match S::L {
             16 if S::ROWS_PAIR > 0 => {
                 if kb.is_multiple_of(2) {
-                    gemm_tn_nv::<S, 8, 2>(t, cb * 16, kb, v, vks, d, dks, du);
+                    gemm_tn_nv::<S, 8, 2>(t, cb * 16, kb, v, vks, d, dks, du, add);
                 } else {
-                    gemm_tn_nv::<S, 16, 1>(t, cb * 16, kb, v, vks, d, dks, du);
+                    gemm_tn_nv::<S, 16, 1>(t, cb * 16, kb, v, vks, d, dks, du, add);
                 }
             }
-            16 => gemm_tn_nv::<S, 4, 1>(t, cb * 16, kb, v, vks, d, dks, du),
-            8 => gemm_tn_nv::<S, 4, 2>(t, cb * 16, kb, v, vks, d, dks, du),
-            _ => gemm_tn_nv::<S, 4, 4>(t, cb * 16, kb, v, vks, d, dks, du),
+            16 => gemm_tn_nv::<S, 4, 1>(t, cb * 16, kb, v, vks, d, dks, du, add),
+            8 => gemm_tn_nv::<S, 4, 2>(t, cb * 16, kb, v, vks, d, dks, du, add),
+            _ => gemm_tn_nv::<S, 4, 4>(t, cb * 16, kb, v, vks, d, dks, du, add),
         }
     }
 }

@@ -14,7 +14,6 @@ mod wino;
 use crate::conv::arena::{Dst, Geom, Src};
 use crate::simd::Isa;
 use table::Table;
-pub(crate) use wino::weight_matrix;
 
 /// A strided view: pointer to pixel (0, 0) of the first image, channel block 0. `cs`, `is`, `rs`:
 /// floats between channel blocks, images, rows; `ts`: from a value to its tangent.
@@ -157,7 +156,7 @@ impl Kernels {
         }
     }
 
-    /// `du[kb][16·cb][16] += vᵀ·d` over `t` rows.
+    /// `du[kb][16·cb][16] (+)= vᵀ·d` over `t` rows.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn gemm_tn(
         &self,
@@ -169,6 +168,7 @@ impl Kernels {
         d: &[f32],
         db: Blocks,
         du: &mut [f32],
+        add: bool,
     ) {
         fits(v.len() - vb.at, cb, vb.stride, t);
         fits(d.len() - db.at, kb, db.stride, t);
@@ -184,8 +184,23 @@ impl Kernels {
                 d.as_ptr().add(db.at),
                 db.stride,
                 du.as_mut_ptr(),
+                add,
             );
         }
+    }
+
+    /// `G w Gᵀ` of 16 kernels `w[tap][16]` into `u[point][16]`.
+    pub(crate) fn weights(&self, n: usize, w: &[[f32; 16]; 9], u: &mut [[f32; 16]; 36]) {
+        assert!(n <= 6, "no transform of this size");
+        // SAFETY: both arrays hold what the kernel reads and writes.
+        unsafe { (self.t.weights)(n, w.as_ptr().cast(), u.as_mut_ptr().cast()) }
+    }
+
+    /// `dw[tap][c][16] (+)= Gᵀ dU G`; points of `du` are `ps` floats apart.
+    pub(crate) fn fold(&self, n: usize, du: &[f32], ps: usize, c: usize, dw: &mut [f32], add: bool) {
+        assert!((n * n - 1) * ps + c * 16 <= du.len() && 9 * c * 16 <= dw.len(), "gradient too small");
+        // SAFETY: extents checked above; the processor has the set (`of`).
+        unsafe { (self.t.fold)(n, du.as_ptr(), ps, c, dw.as_mut_ptr(), add) }
     }
 
     /// Winograd input transform of a tensor with halo.

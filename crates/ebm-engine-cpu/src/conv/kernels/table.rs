@@ -14,7 +14,9 @@ const KINDS: usize = 7;
 #[allow(clippy::type_complexity)]
 pub(super) struct Table {
     pub gemm: unsafe fn(bool, usize, &[usize], *const f32, *const f32, usize, *mut f32, usize, bool),
-    pub gemm_tn: unsafe fn(usize, usize, usize, *const f32, usize, *const f32, usize, *mut f32),
+    pub gemm_tn: unsafe fn(usize, usize, usize, *const f32, usize, *const f32, usize, *mut f32, bool),
+    pub weights: unsafe fn(usize, *const f32, *mut f32),
+    pub fold: unsafe fn(usize, *const f32, usize, usize, *mut f32, bool),
     pub wino_in: unsafe fn(usize, View, usize, usize, usize, usize, usize, *mut f32, usize, usize),
     pub wino_out: unsafe fn(usize, *const f32, usize, usize, View, usize, usize, usize, usize, usize, bool),
     pub wino_adj: unsafe fn(usize, View, usize, usize, usize, usize, usize, *mut f32, usize, usize),
@@ -57,7 +59,13 @@ macro_rules! table {
             use super::*;
             type S = $S;
             wrap!([$($attr)?] gemm = gemm::gemm::<S>(pair: bool, m: usize, k: &[usize], a: *const f32, b: *const f32, np: usize, c: *mut f32, cns: usize, add: bool));
-            wrap!([$($attr)?] gemm_tn = gemm::gemm_tn::<S>(t: usize, cb: usize, kb: usize, v: *const f32, vks: usize, d: *const f32, dks: usize, du: *mut f32));
+            wrap!([$($attr)?] gemm_tn = gemm::gemm_tn::<S>(t: usize, cb: usize, kb: usize, v: *const f32, vks: usize, d: *const f32, dks: usize, du: *mut f32, add: bool));
+            wrap!([$($attr)?] fold = wino::fold::<S>(n: usize, du: *const f32, ps: usize, c: usize, dw: *mut f32, add: bool));
+            $(#[$attr])?
+            unsafe fn weights(n: usize, w: *const f32, u: *mut f32) {
+                // SAFETY: the same promise, passed on.
+                unsafe { wino::weights(n, w, u) }
+            }
             wrap!([$($attr)?] wino_in = wino::wino_in::<S>(n: usize, x: View, cb: usize, h: usize, w: usize, t0: usize, t1: usize, v: *mut f32, ps: usize, vks: usize));
             wrap!([$($attr)?] wino_out = wino::wino_out::<S>(n: usize, m: *const f32, ps: usize, vks: usize, y: View, kb: usize, h: usize, w: usize, t0: usize, t1: usize, add: bool));
             wrap!([$($attr)?] wino_adj = wino::wino_adj::<S>(n: usize, y: View, kb: usize, h: usize, w: usize, t0: usize, t1: usize, d: *mut f32, ps: usize, vks: usize));
@@ -76,7 +84,7 @@ macro_rules! table {
             kind!([$($attr)?] k5, 5);
             kind!([$($attr)?] k6, 6);
             pub(super) static TABLE: Table = Table {
-                gemm, gemm_tn, wino_in, wino_out, wino_adj, stats, tangent_sums, scaled, box_in, box_out,
+                gemm, gemm_tn, fold, weights, wino_in, wino_out, wino_adj, stats, tangent_sums, scaled, box_in, box_out,
                 forward: [
                     [k0::forward1, k0::forward2], [k1::forward1, k1::forward2], [k2::forward1, k2::forward2],
                     [k3::forward1, k3::forward2], [k4::forward1, k4::forward2], [k5::forward1, k5::forward2],

@@ -87,7 +87,8 @@ unsafe fn adj4<S: Simd>(y: [S::V; 2]) -> [S::V; 4] {
 }
 
 /// Rows of `G`, used in f64 when packing; `n` is 6 for F(4×4), 4 for F(2×2).
-pub(crate) fn weight_matrix(n: usize) -> &'static [[f64; 3]] {
+#[inline(always)]
+fn weight_matrix(n: usize) -> &'static [[f64; 3]] {
     const A2: f64 = 0.5;
     const B2: f64 = 2.0;
     const A: f64 = std::f64::consts::FRAC_1_SQRT_2;
@@ -253,6 +254,108 @@ pub(super) unsafe fn wino_adj<S: Simd>(
                         tile!(S, 4 -> 6, adj6, load, store);
                     } else {
                         tile!(S, 2 -> 4, adj4, load, store);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `G w` for one column of three, in f64 lanes.
+#[inline(always)]
+fn weight_column<const N: usize>(n: usize, w: [[f64; N]; 3]) -> [[f64; N]; 6] {
+    let g = weight_matrix(n);
+    let mut out = [[0.0; N]; 6];
+    for l in 0..N {
+        out[0][l] = g[0][0] * w[0][l];
+        let pairs = (n - 2) / 2;
+        for p in 0..pairs {
+            // Rows 2p+1 and 2p+2 differ in the sign of the middle entry.
+            let r = g[2 * p + 1];
+            let (even, odd) = (r[0] * w[0][l] + r[2] * w[2][l], r[1] * w[1][l]);
+            out[2 * p + 1][l] = even + odd;
+            out[2 * p + 2][l] = even - odd;
+        }
+        out[n - 1][l] = w[2][l];
+    }
+    out
+}
+
+/// `G w Gᵀ` of 16 kernels at once: `w[tap][16]` to `u[point][16]`, in f64.
+#[inline(always)]
+pub(super) unsafe fn weights(n: usize, w: *const f32, u: *mut f32) {
+    // SAFETY: the caller gives 9·16 and n²·16 floats.
+    let (w, u) =
+        unsafe { (std::slice::from_raw_parts(w, 144), std::slice::from_raw_parts_mut(u, n * n * 16)) };
+    for half in [0, 8] {
+        let mut t = [[[0f64; 8]; 3]; 6];
+        for q in 0..3 {
+            let mut col = [[0f64; 8]; 3];
+            for r in 0..3 {
+                for l in 0..8 {
+                    col[r][l] = f64::from(w[(r * 3 + q) * 16 + half + l]);
+                }
+            }
+            let o = weight_column(n, col);
+            for i in 0..n {
+                t[i][q] = o[i];
+            }
+        }
+        for i in 0..n {
+            let o = weight_column(n, t[i]);
+            for j in 0..n {
+                for l in 0..8 {
+                    u[(i * n + j) * 16 + half + l] = o[j][l] as f32;
+                }
+            }
+        }
+    }
+}
+
+/// `Gᵀ u` for one column of points.
+#[inline(always)]
+unsafe fn fold_column<S: Simd>(n: usize, u: [S::V; 6]) -> [S::V; 3] {
+    // SAFETY: as in6.
+    unsafe {
+        let g = weight_matrix(n);
+        let f = |v: f64| S::splat(v as f32);
+        let mut q = [S::mul(f(g[0][0]), u[0]), S::zero(), u[n - 1]];
+        for p in 0..(n - 2) / 2 {
+            let r = g[2 * p + 1];
+            let (a, b) = (u[2 * p + 1], u[2 * p + 2]);
+            let (sum, diff) = (S::add(a, b), S::sub(a, b));
+            q[0] = S::fma(f(r[0]), sum, q[0]);
+            q[1] = S::fma(f(r[1]), diff, q[1]);
+            q[2] = S::fma(f(r[2]), sum, q[2]);
+        }
+        q
+    }
+}
+
+/// `dw[tap][c][16] (+)= Gᵀ dU G` for `c` input channels; points of `du` are `ps` floats apart.
+#[inline(always)]
+pub(super) unsafe fn fold<S: Simd>(n: usize, du: *const f32, ps: usize, c: usize, dw: *mut f32, add: bool) {
+    for ci in 0..c {
+        for o in (0..16).step_by(S::L) {
+            // SAFETY: the caller gives n² points and 9 taps of c·16 floats.
+            unsafe {
+                let src = du.add(ci * 16 + o);
+                let mut t = [[S::zero(); 6]; 3];
+                for j in 0..n {
+                    let mut col = [S::zero(); 6];
+                    for i in 0..n {
+                        col[i] = S::load(src.add((i * n + j) * ps));
+                    }
+                    let q = fold_column::<S>(n, col);
+                    for r in 0..3 {
+                        t[r][j] = q[r];
+                    }
+                }
+                for r in 0..3 {
+                    let q = fold_column::<S>(n, t[r]);
+                    for k in 0..3 {
+                        let d = dw.add(((r * 3 + k) * c + ci) * 16 + o);
+                        S::store(d, if add { S::add(S::load(d), q[k]) } else { q[k] });
                     }
                 }
             }

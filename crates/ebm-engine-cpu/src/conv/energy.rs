@@ -1,0 +1,272 @@
+//! The fused twin of an energy that has a plan of convolutional layers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::{DType, Device, Storage, Tensor};
+use ebm_core::plan::NetPlan;
+use ebm_core::{
+    Batch, Density, EnergyFn, EnergySpec, Error, ParamSet, Result, Role, Slope, ThetaGrad, WeightFn,
+};
+
+use super::plan::Gradients;
+use super::program::refuse;
+use super::{Call, CpuPlan, Packed, Unsupported, Workspace};
+use crate::pool::Pool;
+use crate::simd::Isa;
+
+/// An energy whose calls in f32 on the processor run in the convolutional engine; all others (f64,
+/// other devices) go to the energy it was made from. Parameters are shared with it.
+pub struct CpuEnergy {
+    graph: Arc<dyn EnergyFn>,
+    plan: CpuPlan,
+    isa: Isa,
+    pool: Option<Arc<Pool>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The version of the parameters that are packed, and their packed form.
+    packed: Option<(u64, Packed)>,
+    work: Workspace,
+}
+
+impl CpuEnergy {
+    /// The twin of `energy` on the instruction set `isa` and on the pool of the process.
+    ///
+    /// # Errors
+    /// The reason why there is none: no plan, an operation the engine lacks, or parameters that are
+    /// not f32 on the processor.
+    pub fn new(energy: Arc<dyn EnergyFn>, isa: Isa) -> std::result::Result<CpuEnergy, Unsupported> {
+        let Some(net) = energy.plan() else {
+            return refuse("the energy has no layer plan");
+        };
+        if net.input != energy.spec().sample_shape || net.terms.len() != energy.spec().terms.len() {
+            return refuse("the plan's input or terms differ from the energy's");
+        }
+        let plan = CpuPlan::compile(net, isa)?;
+        for (name, len, trainable) in plan.tensors() {
+            let Some(t) = energy.params().get(name) else {
+                return refuse(format!("the energy has no parameter `{name}`"));
+            };
+            if t.elem_count() != len {
+                return refuse(format!(
+                    "parameter `{name}` has {} entries, the plan wants {len}",
+                    t.elem_count()
+                ));
+            }
+            if t.dtype() != DType::F32 || !t.device().is_cpu() {
+                let place = format!("{:?} on {:?}", t.dtype(), t.device().location());
+                return refuse(format!("parameter `{name}` is {place}, needs f32 on the processor"));
+            }
+            if !trainable && energy.params().role(name) == Some(Role::Trainable) {
+                return refuse(format!("`{name}` is trainable, but the plan holds it constant"));
+            }
+        }
+        Ok(CpuEnergy { graph: energy, plan, isa, pool: None, state: Mutex::default() })
+    }
+
+    /// The same on a pool of its own.
+    #[must_use]
+    pub fn on_pool(mut self, pool: Arc<Pool>) -> CpuEnergy {
+        self.pool = Some(pool);
+        self
+    }
+
+    /// The compiled plan; [`CpuPlan::describe`] tells what was chosen.
+    pub fn compiled(&self) -> &CpuPlan {
+        &self.plan
+    }
+
+    fn pool(&self) -> &Pool {
+        self.pool.as_deref().unwrap_or_else(|| Pool::global())
+    }
+
+    /// Whether the engine takes this batch; checks its shape if so.
+    fn covers(&self, at: &Batch) -> Result<bool> {
+        let cond = at.cond.as_ref().is_none_or(|c| c.device().is_cpu());
+        if at.dtype() != DType::F32 || !at.device().is_cpu() || !cond || at.is_empty() {
+            return Ok(false);
+        }
+        self.spec().check("convolutional engine", at)?;
+        Ok(true)
+    }
+
+    fn direction(&self, at: &Batch, v: &Tensor) -> Result<()> {
+        if v.dims() == at.x.dims() && v.dtype() == DType::F32 && v.device().is_cpu() {
+            return Ok(());
+        }
+        Err(Error::shape(
+            "convolutional engine",
+            v.dims(),
+            format!("a direction like the samples, {:?} in f32", at.x.dims()),
+            "give one direction a sample, in the samples' dtype and on their device",
+        ))
+    }
+
+    /// Runs `f` with current weights.
+    fn with<R>(
+        &self,
+        at: &Batch,
+        f: impl FnOnce(&Packed, &mut Workspace, Call<'_>) -> std::result::Result<R, Unsupported>,
+    ) -> Result<R> {
+        // A panic leaves at worst stale scratch, which every call overwrites.
+        let mut guard: MutexGuard<'_, State> = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.params().version();
+        if guard.packed.as_ref().is_none_or(|(v, _)| *v != version) {
+            guard.packed = None;
+            let mut all = BTreeMap::new();
+            for (name, _, _) in self.plan.tensors() {
+                let t = self
+                    .params()
+                    .get(name)
+                    .ok_or_else(|| Error::config(name, "the parameter is gone from the energy"))?;
+                all.insert(name, with_floats(t, <[f32]>::to_vec)?);
+            }
+            let packed = self
+                .plan
+                .pack_on(self.pool(), |name| all.get(name).map(Vec::as_slice))
+                .map_err(|e| Error::config("convolutional engine", e.reason))?;
+            guard.packed = Some((version, packed));
+        }
+        let State { packed, work } = &mut *guard;
+        let Some((_, packed)) = packed else {
+            return Err(Error::config("convolutional engine", "weights are not packed"));
+        };
+        let cond = match &at.cond {
+            Some(c) if self.plan.condition_len() > 0 => {
+                Some(c.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
+            }
+            _ => None,
+        };
+        with_floats(&at.x, |x| f(packed, work, Call { x, cond: cond.as_deref() }))?
+            .map_err(|e| Error::config("convolutional engine", e.reason))
+    }
+
+    fn theta(&self, grads: Gradients, terms: Tensor) -> Result<ThetaGrad> {
+        let mut out = BTreeMap::new();
+        for (name, g) in grads {
+            let params = self.params();
+            if let (Some(t), Some(Role::Trainable)) = (params.get(&name), params.role(&name)) {
+                out.insert(name, Tensor::from_vec(g, t.dims(), &Device::Cpu)?);
+            }
+        }
+        Ok(ThetaGrad { terms, grads: out })
+    }
+
+    fn terms_tensor(&self, at: &Batch, terms: Vec<f32>) -> Result<Tensor> {
+        Ok(Tensor::from_vec(terms, (at.len(), self.plan.terms_len()), &Device::Cpu)?)
+    }
+
+    fn terms_vec(&self, at: &Batch) -> Vec<f32> {
+        vec![0.0; at.len() * self.plan.terms_len()]
+    }
+}
+
+/// Runs `f` on the entries of a tensor in f32 on the processor; copies only if they are not contiguous.
+fn with_floats<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let t = t.contiguous()?;
+    let (storage, layout) = t.storage_and_layout();
+    let Storage::Cpu(cpu) = &*storage else {
+        return Err(Error::config(
+            "convolutional engine",
+            "a tensor left the processor between check and use",
+        ));
+    };
+    let start = layout.start_offset();
+    Ok(f(&cpu.as_slice::<f32>()?[start..start + layout.shape().elem_count()]))
+}
+
+impl EnergyFn for CpuEnergy {
+    fn spec(&self) -> &EnergySpec {
+        self.graph.spec()
+    }
+
+    fn params(&self) -> &ParamSet {
+        self.graph.params()
+    }
+
+    fn terms(&self, at: &Batch) -> Result<Tensor> {
+        if !self.covers(at)? {
+            return self.graph.terms(at);
+        }
+        let mut out = self.terms_vec(at);
+        self.with(at, |p, w, call| self.plan.terms(p, w, self.pool(), call, &mut out))?;
+        self.terms_tensor(at, out)
+    }
+
+    fn slope(&self, at: &Batch) -> Result<Slope> {
+        if !self.covers(at)? {
+            return self.graph.slope(at);
+        }
+        let (mut terms, mut grad) = (self.terms_vec(at), vec![0.0; at.x.elem_count()]);
+        self.with(at, |p, w, call| self.plan.slope(p, w, self.pool(), call, &mut terms, &mut grad))?;
+        let energy: Vec<f32> = terms.chunks_exact(self.plan.terms_len()).map(|t| t.iter().sum()).collect();
+        Ok(Slope {
+            energy: Tensor::from_vec(energy, at.len(), &Device::Cpu)?,
+            grad: Tensor::from_vec(grad, at.x.dims(), &Device::Cpu)?,
+        })
+    }
+
+    fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
+        if !self.covers(at)? {
+            return self.graph.grad_theta(at, w);
+        }
+        // The weights may depend on all terms of the batch, so the terms come first.
+        let terms = self.terms(at)?;
+        let weights = w(&terms)?.to_dtype(DType::F32)?;
+        if weights.dims() != terms.dims() {
+            return Err(Error::shape(
+                "weights of the terms",
+                weights.dims(),
+                format!("{:?} as the terms", terms.dims()),
+                "return one weight a term",
+            ));
+        }
+        let weights: Vec<f32> = weights.flatten_all()?.to_vec1()?;
+        let mut out = self.terms_vec(at);
+        let grads = self
+            .with(at, |p, work, call| self.plan.grad_theta(p, work, self.pool(), call, &weights, &mut out))?;
+        self.theta(grads, terms)
+    }
+
+    fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
+        if !self.covers(at)? {
+            return self.graph.grad_theta_slope(at, v);
+        }
+        self.direction(at, v)?;
+        let mut out = self.terms_vec(at);
+        let v: Vec<f32> = v.flatten_all()?.to_vec1()?;
+        let grads =
+            self.with(at, |p, w, call| self.plan.grad_theta_slope(p, w, self.pool(), call, &v, &mut out))?;
+        self.theta(grads, self.terms_tensor(at, out)?)
+    }
+
+    fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor> {
+        if !self.covers(at)? {
+            return self.graph.hvp(at, v);
+        }
+        self.direction(at, v)?;
+        let mut out = vec![0.0; at.x.elem_count()];
+        let v: Vec<f32> = v.flatten_all()?.to_vec1()?;
+        self.with(at, |p, w, call| self.plan.hvp(p, w, self.pool(), call, &v, &mut out))?;
+        Ok(Tensor::from_vec(out, at.x.dims(), &Device::Cpu)?)
+    }
+
+    fn plan(&self) -> Option<&NetPlan> {
+        self.graph.plan()
+    }
+
+    fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.graph.refreshed_buffers()
+    }
+
+    fn density(&self) -> Option<&dyn Density> {
+        self.graph.density()
+    }
+
+    fn engine(&self) -> String {
+        format!("fused convolutional ({}, {} threads)", self.isa.name(), self.pool().threads())
+    }
+}
