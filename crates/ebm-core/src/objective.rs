@@ -12,7 +12,7 @@ use crate::{Batch, Drawn, EnergyFn, Key, Result, WeightFn};
 pub struct Needs {
     /// Samples from the model (the sampler runs).
     pub samples: bool,
-    /// Number of the last links of the sampler.
+    /// Number of the last links of the sampler; `usize::MAX` for all, however many there are.
     pub trail: usize,
     /// Through how many rows the trail is needed; `None` for all.
     pub trail_rows: Option<usize>,

@@ -42,7 +42,7 @@ impl<F: FnMut(usize, &Stepped) -> Result<()>> Probe for F {
 /// What a caller asks of a program besides its result.
 #[non_exhaustive]
 pub struct DrawRequest<'a> {
-    /// How many of the last links to keep for the KL term.
+    /// How many of the last links to keep for the KL term; `usize::MAX` for all.
     pub trail: usize,
     /// Rows of the trail to keep; later rows are not differentiated. `None` keeps all.
     pub trail_rows: Option<usize>,
@@ -115,6 +115,11 @@ impl Trail {
     /// Whether there are no links.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The links, oldest first, for programs made of programs.
+    pub fn into_links(self) -> Vec<Link> {
+        self.0
     }
 
     /// Appends a link and keeps the last `keep`.

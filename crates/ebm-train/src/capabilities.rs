@@ -63,12 +63,16 @@ fn objective(plan: &Plan) -> Result<()> {
     if needs.trail > 0 && plan.sampler.sensitivity() == Sensitivity::None {
         return Err(Error::capability(
             who(),
-            format!("how the last {} steps depend on the parameters", needs.trail),
+            match needs.trail {
+                usize::MAX => "how all steps depend on the parameters".to_string(),
+                n => format!("how the last {n} steps depend on the parameters"),
+            },
             format!("sampler `{}`", plan.sampler.name()),
             "use a sampler of gradient steps such as `langevin`, or switch the KL term off",
         ));
     }
-    if needs.trail > 0 && plan.sampler.steps() < needs.trail {
+    // The largest number asks for all steps, however many there are.
+    if needs.trail != usize::MAX && plan.sampler.steps() < needs.trail {
         return Err(Error::capability(
             who(),
             format!("a trail of {} steps", needs.trail),

@@ -74,3 +74,10 @@ fn a_ring_and_rounds() {
          transition = { kind = \"langevin\", step_size = 0.1, noise = 0.1 }\n\
          [replay]\nkind = \"ring\"\ncapacity = 20\n[objective]\nkind = \"contrastive\"\nenergy_l2 = 0.1\n");
 }
+
+#[test]
+fn the_kl_term_through_all_steps() {
+    law(&format!(
+        "{LANGEVIN}[replay]\nkind = \"ring\"\ncapacity = 20\n[objective]\nkind = \"contrastive\"\nkl = {{ trail = 0, rows = 4 }}\n"
+    ));
+}

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Error, Key, Param, Probe, Result, Sampler,
-    SamplerConfig, Sensitivity, Stepped, Transition, TransitionConfig, catalogue::Family, register,
+    Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Error, Key, Link, Param, Probe, Result,
+    Sampler, SamplerConfig, Sensitivity, Stepped, Trail, Transition, TransitionConfig, catalogue::Family,
+    register,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::Chain;
+use crate::chain::narrow;
 
 /// `rounds` blocks of `steps` steps; after each block that another follows, the transitions
 /// `between` (augmentation, noise); then `refine` steps; then `finish` once (spec 10.1).
 ///
-/// The trail and the accept of links reach back to the start of the last block.
+/// The trail goes back through blocks and what stands between them; a transition between counts with
+/// the step that follows it.
 pub struct Rounds {
     block: Chain,
     rounds: usize,
@@ -80,21 +83,34 @@ impl Sampler for Rounds {
         let mut done = 0;
         let mut curves: BTreeMap<&'static str, Vec<Tensor>> = BTreeMap::new();
         let mut last: Option<Drawn> = None;
+        let rows = request.trail_rows.unwrap_or(at.len());
+        let mut links: Vec<Link> = Vec::new();
         for (r, steps) in blocks.iter().enumerate() {
+            // What the steps after this block leave of the trail.
+            let after = blocks[r + 1..].iter().sum::<usize>() + usize::from(self.finish.is_some());
+            let trail = request.trail.saturating_sub(after).min(*steps);
+            let mut before = Vec::new();
             if r > 0 {
                 for (i, t) in self.between.iter().enumerate() {
                     let key = key.at("between").at(r).at(i);
                     let mut state = t.init(e, at, key.at("init"))?;
                     // Annealed transitions see how far the program has come.
                     (state.step, state.of) = (r, blocks.len());
-                    at = t.step(e, &state, key)?.state.at;
+                    let stepped = t.step(e, &state, key)?;
+                    at = stepped.state.at;
+                    before.push(narrow(stepped.link, rows)?);
                 }
             }
-            let is_last = r + 1 == blocks.len();
             let mut probe = Shifted { inner: &mut *request.probe, by: done };
-            let mut inner = DrawRequest::new(&mut probe, &mut *request.memory)
-                .with_trail(if is_last { request.trail } else { 0 }, request.trail_rows);
-            let drawn = self.block.with(*steps).draw(e, at, key.at("round").at(r), &mut inner)?;
+            let mut inner =
+                DrawRequest::new(&mut probe, &mut *request.memory).with_trail(trail, request.trail_rows);
+            let mut drawn = self.block.with(*steps).draw(e, at, key.at("round").at(r), &mut inner)?;
+            let mut mine = std::mem::take(&mut drawn.trail).into_links();
+            if trail == *steps && !mine.is_empty() {
+                before.push(mine.remove(0));
+                mine.insert(0, Link::Sequence(before));
+            }
+            links.extend(mine);
             for (name, c) in &drawn.curves {
                 curves.entry(name).or_default().push(c.clone());
             }
@@ -102,28 +118,28 @@ impl Sampler for Rounds {
             done += steps;
             last = Some(drawn);
         }
-        let mut drawn = last.unwrap_or_else(|| {
-            Drawn::new(ChainState::new(at), ebm_core::Trail::default(), ebm_core::StepInfo::new())
-        });
+        let mut drawn = last
+            .unwrap_or_else(|| Drawn::new(ChainState::new(at), Trail::default(), ebm_core::StepInfo::new()));
         if let Some(t) = &self.finish {
             let key = key.at("finish");
             let state = t.init(e, drawn.last.at.clone(), key.at("init"))?;
             let stepped = t.step(e, &state, key)?;
             if request.trail > 0 {
-                let rows = request.trail_rows.unwrap_or(stepped.state.at.len());
-                drawn.trail.push(crate::chain::narrow(stepped.link, rows)?, request.trail);
+                links.push(narrow(stepped.link, rows)?);
             }
             drawn.last = stepped.state;
         }
+        drawn.trail = Trail::of(links);
         drawn.curves =
             curves.into_iter().map(|(name, c)| Ok((name, Tensor::cat(&c, 0)?))).collect::<Result<_>>()?;
         Ok(drawn)
     }
 
     fn sensitivity(&self) -> Sensitivity {
-        match &self.finish {
-            Some(t) if t.sensitivity() == Sensitivity::None => Sensitivity::None,
-            _ => self.block.sensitivity(),
+        let others = self.between.iter().map(Box::as_ref).chain(self.finish.as_deref());
+        match others.map(Transition::sensitivity).all(|s| s == Sensitivity::Exact) {
+            true => self.block.sensitivity(),
+            false => Sensitivity::None,
         }
     }
 
@@ -252,12 +268,42 @@ mod tests {
         // x → x/2 a step; blocks of 1 step; +1 between: 0, 1, ½, 1½, ¾.
         let half = || Box::new(Langevin::new(0.5, 0.0)) as Box<dyn Transition>;
         let plain = Rounds::new(half(), 3, 1, vec![Box::new(Lift)]);
-        assert_eq!(draw(&plain), (0.75, vec![0, 1, 2], 1));
-        // Refinement of two steps follows a third transition: (¾ + 1)/4. The trail stays inside.
+        assert_eq!(draw(&plain), (0.75, vec![0, 1, 2], 3));
+        // Refinement of two steps follows a third transition: (¾ + 1)/4.
         let refined = Rounds::new(half(), 3, 1, vec![Box::new(Lift)]).refined(2);
-        assert_eq!(draw(&refined), (1.75 / 4.0, vec![0, 1, 2, 3, 4], 2));
+        assert_eq!(draw(&refined), (1.75 / 4.0, vec![0, 1, 2, 3, 4], 5));
         let finished = Rounds::new(half(), 3, 1, vec![]).finished(Box::new(Lift));
-        assert_eq!(draw(&finished), (1.0, vec![0, 1, 2], 2));
+        assert_eq!(draw(&finished), (1.0, vec![0, 1, 2], 4));
+    }
+
+    /// The gradient of ⟨u, x⟩ in θ through all blocks against differences, and through the last four steps.
+    #[test]
+    fn the_trail_goes_through_blocks() {
+        let e = toy::mlp(2, 4, 1, 3).unwrap();
+        let mut r = Rounds::new(Box::new(Langevin::new(0.3, 0.1)), 2, 2, vec![Box::new(Lift)]).refined(1);
+        r = r.finished(Box::new(Langevin::new(0.2, 0.0)));
+        let start = || Batch::new(Tensor::ones((3, 2), DType::F64, &Device::Cpu).unwrap()).unwrap();
+        let u = start().x;
+        let draw = |trail: usize| {
+            let (mut blind, mut memory) = (Blind, BTreeMap::new());
+            let mut request = DrawRequest::new(&mut blind, &mut memory).with_trail(trail, None);
+            r.draw(&e, start(), Key::root(1), &mut request).unwrap()
+        };
+        let mut sum = ebm_core::ThetaGrad { terms: u.clone(), grads: BTreeMap::new() };
+        for d in draw(usize::MAX).trail.pull_back(&e, &u).unwrap() {
+            sum.accumulate(&e.grad_theta_slope(&d.at, &d.v).unwrap().grads, 1.0).unwrap();
+        }
+        let want = ebm_testkit::theta_difference(&e, 1e-5, || {
+            Ok((draw(0).last.at.x * &u)?.sum_all()?.to_scalar::<f64>()?)
+        })
+        .unwrap();
+        for (name, g) in &want {
+            // h² times third derivatives of order 10.
+            assert!(ebm_testkit::relative_gap(&sum.grads[name], g).unwrap() < 1e-6, "{name}");
+        }
+        for n in [0, 1, 2, 3, 4, 6] {
+            assert_eq!(draw(n).trail.len(), n);
+        }
     }
 
     #[test]
