@@ -13,8 +13,8 @@ use crate::{Closed, Drawer, KnownDensity};
 /// The uniform density on the eight unit squares `[i, i+1) × [j, j+1)` of [−2, 2]² with `i + j` even,
 /// blurred in each coordinate by logistic noise of scale `w`; `E = −log p − log 8`.
 ///
-/// The blurred unit interval is `σ((x−i)/w) − σ((x−i−1)/w) = σ((x−i)/w) σ((i+1−x)/w) (1 − e^(−1/w))`: a product
-/// of sigmoids whose integral is exactly 1, so density and draws are exact for the soft board. It
+/// The blurred unit interval is `σ((x−i)/w) − σ((x−i−1)/w) = σ((x−i)/w) σ((i+1−x)/w) (1 − e^(−1/w))`: a
+/// product of sigmoids whose integral is exactly 1, so density and draws are exact for the soft board. It
 /// tends to the hard board (`checker` of `ebm-data`, which has no gradient) as `w` falls.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -145,8 +145,9 @@ mod tests {
         let at = batch(&[[1.0, 0.5], [0.0, 0.0], [60.0, -60.0]], DType::F32);
         let s = e.slope(&at).unwrap();
         let g = s.grad.to_vec2::<f32>().unwrap();
-        // On the line x = 1 beside the square [0, 1) × [0, 1): σ′/σ = ½ at the line, over w.
-        assert!((g[0][0] - 10.0).abs() < 1e-3, "{g:?}");
+        // On the line x = 1 beside the square [0, 1) × [0, 1): σ′/σ = ½ at the line, over w. The squares to
+        // the upper and lower right leak e⁻¹⁰ of their height in, with slopes up to 1/w.
+        assert!((g[0][0] - 10.0).abs() < 4.0 * 20.0 * f32::exp(-10.0), "{g:?}");
         // The density has a saddle where four squares meet.
         assert!(g[1].iter().all(|v| v.abs() < 1e-3), "{g:?}");
         assert!((g[2][0] - 20.0).abs() < 1e-3 && (g[2][1] + 20.0).abs() < 1e-3, "{g:?}");

@@ -4,9 +4,7 @@ use std::f64::consts::TAU;
 use std::sync::Arc;
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{
-    BuildCx, Diff, EnergyConfig, EnergyFn, Error, Forward, Param, Result, Role, View, register,
-};
+use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Error, Forward, Param, Result, Role, View, register};
 use serde::{Deserialize, Serialize};
 
 use crate::closed::{numbers, positive};
@@ -68,9 +66,7 @@ impl EnergyConfig for Gaussian {
                 let singular = || Error::config(format!("{}.covariance", cx.path()), "cannot be inverted");
                 Spread::Full(dense::inverse(&l, d).ok_or_else(singular)?.0)
             }
-            (None, None, None, Some(p)) => {
-                Spread::Full(dense::transpose(&factor(cx, "precision", p, d)?, d))
-            }
+            (None, None, None, Some(p)) => Spread::Full(dense::transpose(&factor(cx, "precision", p, d)?, d)),
             _ => {
                 return Err(Error::config(
                     cx.path(),
@@ -153,7 +149,8 @@ impl Forward for Normal {
 impl Normal {
     /// The inverse of the whitening matrix, `(D, D)` or its diagonal, and log |det whitening|.
     fn colouring(&self, p: &View) -> Result<(Vec<f64>, f64)> {
-        let singular = || Error::numeric("whitening of the gaussian", 0, "is singular; its density is improper");
+        let singular =
+            || Error::numeric("whitening of the gaussian", 0, "is singular; its density is improper");
         if p.has("whitening") {
             let a = numbers(p, "whitening")?;
             let d = p.get("mean")?.elem_count();

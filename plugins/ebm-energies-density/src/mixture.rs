@@ -4,9 +4,7 @@ use std::f64::consts::TAU;
 use std::sync::Arc;
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{
-    BuildCx, Diff, EnergyConfig, EnergyFn, Error, Forward, Param, Result, Role, View, register,
-};
+use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Error, Forward, Param, Result, Role, View, register};
 use serde::{Deserialize, Serialize};
 
 use crate::closed::positive;
@@ -45,7 +43,10 @@ fn one() -> f64 {
 impl EnergyConfig for GaussianMixture {
     fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         if self.components.is_empty() {
-            return Err(Error::config(format!("{}.components", cx.path()), "is empty, must have one or more"));
+            return Err(Error::config(
+                format!("{}.components", cx.path()),
+                "is empty, must have one or more",
+            ));
         }
         for (i, c) in self.components.iter().enumerate() {
             positive(cx, &format!("components[{i}].sd"), c.sd)?;

@@ -17,7 +17,8 @@ use crate::{Closed, Drawer, KnownDensity, dense};
 /// and doubles it. Its density has infinite folds, so this energy replaces `t` by a node plus a Gaussian
 /// of deviation `smoothing` along which the turn is linearised at the node: nodes are spaced by
 /// `smoothing`, and each gives an oriented Gaussian. The sum has the data set's `t` in distribution. It
-/// is exactly normalised and drawn as such; of the data set's draws it loses less than 1e-3 nats at the default.
+/// is exactly normalised and drawn as such. Its divergence from the data set is about `200·smoothing⁴` nats:
+/// 2e-4 by default.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pinwheel {
@@ -27,7 +28,7 @@ pub struct Pinwheel {
 }
 
 fn smoothing() -> f64 {
-    0.05
+    0.03
 }
 
 impl Default for Pinwheel {
@@ -146,9 +147,8 @@ impl KnownDensity for Arms {
     }
 
     fn variance(&self, _: &View) -> Option<Vec<f64>> {
-        let of = |p: &Part, i: usize| {
-            p.mean[i].powi(2) + p.factor[2 * i].powi(2) + p.factor[2 * i + 1].powi(2)
-        };
+        let of =
+            |p: &Part, i: usize| p.mean[i].powi(2) + p.factor[2 * i].powi(2) + p.factor[2 * i + 1].powi(2);
         Some((0..2).map(|i| self.parts.iter().map(|p| p.weight * of(p, i)).sum()).collect())
     }
 }
@@ -157,10 +157,10 @@ register! {
     EnergyConfig, "pinwheel" => Pinwheel,
     summary: "five bent arms on the plane",
     source: "common 2-D test set (Johnson et al. 2016); smooth form: this project",
-    example: "smoothing = 0.05",
+    example: "smoothing = 0.03",
     params: [
         Param::float("smoothing", "spacing and deviation of the Gaussians along an arm, before doubling")
-            .default("0.05")
+            .default("0.03")
             .at_least(0.01)
             .at_most(0.2),
     ],
@@ -169,6 +169,8 @@ register! {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::cell::RefCell;
+
     use ebm_core::Key;
     use ebm_data::toy2d::Toy2d;
 
@@ -176,19 +178,27 @@ mod tests {
     use crate::Stream;
     use crate::check::{build, log_densities, refusal};
 
-    #[test]
-    fn the_data_set_loses_next_to_nothing() {
+    /// Estimate of the divergence of the energy's density from the data set's, nats: the mean of
+    /// `r − 1 − log r`, `r` their ratio, whose terms are all positive.
+    fn divergence(smoothing: f64) -> f64 {
         let draw = |i| {
-            let s = std::cell::RefCell::new(Stream::new(Key::root(5), i));
+            let s = RefCell::new(Stream::new(Key::root(5), i));
             Toy2d::Pinwheel.sample(&mut || s.borrow_mut().uniform(), &mut || s.borrow_mut().normal())
         };
-        let points: Vec<[f64; 2]> = (0..2000).map(draw).collect();
-        let got = log_densities(&build(&Pinwheel::default(), &[2]), &points);
-        let gaps: Vec<f64> = points.iter().zip(got).map(|(x, l)| Toy2d::Pinwheel.log_density(*x) - l).collect();
-        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
-        let rms = (gaps.iter().map(|g| g * g).sum::<f64>() / gaps.len() as f64).sqrt();
-        eprintln!("mean {mean}, rms {rms}");
-        assert!(mean.abs() < 1e-3, "{mean}");
+        let points: Vec<[f64; 2]> = (0..1000).map(draw).collect();
+        let got = log_densities(&build(&Pinwheel { smoothing }, &[2]), &points);
+        let loss = |(x, l): (&[f64; 2], f64)| {
+            let log_ratio = l - Toy2d::Pinwheel.log_density(*x);
+            log_ratio.exp_m1() - log_ratio
+        };
+        points.iter().zip(got).map(loss).sum::<f64>() / points.len() as f64
+    }
+
+    #[test]
+    fn the_data_set_loses_as_little_as_documented() {
+        let [default, double] = [1.0, 2.0].map(|k| divergence(k * smoothing()));
+        // Found 1.5e-4 and 2.1e-3 under this key: the fourth power, within the error of rare large terms.
+        assert!(default < 2e-4 && double > 10.0 * default && double < 20.0 * default, "{default} {double}");
     }
 
     #[test]
