@@ -118,7 +118,10 @@ fn parts(tree: &Value) -> Vec<(String, String)> {
         for one in &list {
             let kind = one.get("kind").and_then(Value::as_str).unwrap_or_default();
             if let Some(c) = catalogue::find(family, kind) {
-                out.push((section.to_string(), format!("{kind}: {} ({} {})", c.summary, c.origin, c.version)));
+                out.push((
+                    section.to_string(),
+                    format!("{kind}: {} ({} {})", c.summary, c.origin, c.version),
+                ));
             }
             if let Some(inner) = one.pointer("/transition/kind").and_then(Value::as_str)
                 && let Some(c) = catalogue::find(Family::Transition, inner)

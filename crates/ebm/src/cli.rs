@@ -130,7 +130,8 @@ fn log(filter: Option<&str>) {
         }
         None => tracing_subscriber::EnvFilter::new("info"),
     };
-    let color = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let color =
+        std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     // A second command in one process (tests, servers) keeps the first's logger.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)

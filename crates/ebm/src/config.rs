@@ -1,6 +1,8 @@
 //! Reading a configuration: text, changes from the command line, checks with line numbers, and only then values.
 
+mod borrow;
 mod locate;
+mod nearest;
 mod overrides;
 mod path;
 mod problem;
@@ -12,8 +14,8 @@ use ebm_core::{Family, catalogue};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-
 pub use ebm_train::RunConfig;
+pub(crate) use nearest::closest;
 pub use overrides::Override;
 pub use path::{Path, Segment};
 pub use problem::{Place, Problem, Problems};
@@ -57,7 +59,9 @@ impl Source {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|e| {
             let hint = match e.kind() {
-                std::io::ErrorKind::NotFound => "; `ebm train` without a file trains the built-in quick start",
+                std::io::ErrorKind::NotFound => {
+                    "; `ebm train` without a file trains the built-in quick start"
+                }
                 std::io::ErrorKind::IsADirectory => "; a run directory is given to `ebm resume`",
                 _ => "",
             };
@@ -123,6 +127,10 @@ impl Source {
             ebm_core::Error::Config { path, message } => (path, message.clone()),
             ebm_core::Error::Shape { component, found, expected, hint } => {
                 (component, format!("found shape {found:?}, expected {expected}; {hint}"))
+            }
+            // While parts are built, only files of data and of weights are opened: what they lack is a matter of data.
+            ebm_core::Error::Io { path, source } => {
+                return Error::Core(ebm_core::Error::data(path, source.to_string()));
             }
             _ => return Error::Core(e),
         };

@@ -60,7 +60,9 @@ fn metal() -> Result<Device, String> {
 }
 
 /// A driver library that is not installed makes its binding panic instead of saying so.
-fn guarded(open: impl FnOnce() -> candle_core::Result<Device> + std::panic::UnwindSafe) -> Result<Device, String> {
+fn guarded(
+    open: impl FnOnce() -> candle_core::Result<Device> + std::panic::UnwindSafe,
+) -> Result<Device, String> {
     match std::panic::catch_unwind(open) {
         Ok(Ok(device)) => Ok(device),
         Ok(Err(e)) => Err(e.to_string().lines().next().unwrap_or_default().to_string()),

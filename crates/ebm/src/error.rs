@@ -58,9 +58,11 @@ impl Error {
             Error::Data(_) => 3,
             Error::Diverged(_) => 4,
             Error::Core(Core::Config { .. } | Core::Shape { .. } | Core::Capability { .. }) => 2,
-            Error::Core(Core::Data { .. }) => 3,
+            Error::Core(Core::Data { .. } | Core::DataFile(_)) => 3,
             Error::Core(Core::Numeric { .. }) => 4,
             Error::Core(Core::Device { .. }) => 5,
+            // The drivers have no other word for it than their message.
+            Error::Core(Core::Tensor { source, .. }) if source.to_string().contains("out of memory") => 5,
             Error::Core(_) | Error::Eval(_) | Error::Io { .. } => 1,
         }
     }

@@ -150,6 +150,8 @@ mod tests {
         assert!(e.contains("another program"), "{e}");
         drop(held);
         RunDirectory::open(folder.path()).unwrap();
-        assert!(RunDirectory::open(&folder.path().join("no")).unwrap_err().to_string().contains("no config.toml"));
+        assert!(
+            RunDirectory::open(&folder.path().join("no")).unwrap_err().to_string().contains("no config.toml")
+        );
     }
 }

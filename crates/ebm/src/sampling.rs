@@ -41,6 +41,7 @@ impl Model {
         }
         let mut source = Source::file(target)?;
         source.overrides = changes.to_vec();
+        let source = source.borrowing()?;
         let plan = build(&source)?;
         let state = TrainState::new(&plan).map_err(|e| source.place(e))?;
         Ok(Model { plan, state, step: None })

@@ -33,7 +33,9 @@ pub fn score(model: &Model, path: &Path, sink: &mut dyn FnMut(ScoreRow) -> Resul
     if path.is_dir() {
         let files = pictures(path)?;
         if files.is_empty() {
-            return Err(ebm_core::Error::data(path, "found no picture in it, wanted .png or .jpg files").into());
+            return Err(
+                ebm_core::Error::data(path, "found no picture in it, wanted .png or .jpg files").into()
+            );
         }
         return scorer.pictures(&files);
     }

@@ -84,7 +84,8 @@ pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>
 pub(crate) fn source_of(directory: &Path, changes: &[Override]) -> Result<Source> {
     let mut source = Source::file(directory.join("config.toml"))?;
     let folder = run::checkpoints_of(directory);
-    let manifests = checkpoint::list(&folder).into_iter().rev().filter_map(|(_, p)| checkpoint::manifest(&p).ok());
+    let manifests =
+        checkpoint::list(&folder).into_iter().rev().filter_map(|(_, p)| checkpoint::manifest(&p).ok());
     if let Some(manifest) = manifests.take(1).next() {
         source.base = manifest.base;
     }
@@ -150,7 +151,8 @@ fn finish(plan: &Plan, state: &TrainState, path: &Path, trained: &mut Trained) -
         trained.measures = measure(plan, &some)?;
         if let Some(measures) = &trained.measures {
             let file = path.join("measures.json");
-            let text = serde_json::to_string_pretty(measures).map_err(|e| ebm_core::Error::plugin("measures", e))?;
+            let text =
+                serde_json::to_string_pretty(measures).map_err(|e| ebm_core::Error::plugin("measures", e))?;
             std::fs::write(&file, text + "\n").map_err(Error::io(&file))?;
         }
     }

@@ -31,7 +31,9 @@ fn file() -> String {
 }
 
 fn columns() -> Vec<String> {
-    ["energy.data", "energy.samples", "energy.difference", "grad", "rate", "seconds"].map(String::from).to_vec()
+    ["energy.data", "energy.samples", "energy.difference", "grad", "rate", "seconds"]
+        .map(String::from)
+        .to_vec()
 }
 
 struct Csv {
@@ -68,7 +70,9 @@ impl Observer for Csv {
                 }
                 self.lines = Some(lines);
             }
-            Event::Step { report, .. } if report.step % self.config.every.max(1) == 0 => self.write(report)?,
+            Event::Step { report, .. } if report.step % self.config.every.max(1) == 0 => {
+                self.write(report)?
+            }
             Event::Checkpoint { .. } => self.lines.as_mut().map_or(Ok(()), Lines::flush)?,
             Event::Finish { report, .. } => {
                 self.write(report)?;

@@ -60,17 +60,15 @@ impl RunView for Run {
 /// The report of step `step`.
 pub fn report(step: u64, of: u64) -> Report {
     let values = [("energy.data", -0.5), ("energy.samples", 0.25), ("loss.kl", f64::NAN), ("rate", 1e-3)];
-    Report { step, of, values: values.map(|(k, v)| (k.to_string(), v)).into_iter().collect::<BTreeMap<_, _>>() }
+    Report {
+        step,
+        of,
+        values: values.map(|(k, v)| (k.to_string(), v)).into_iter().collect::<BTreeMap<_, _>>(),
+    }
 }
 
 /// Tells `observer` about steps `from + 1 ..= to` of 1×4×4 images.
-pub fn run(
-    observer: &mut dyn Observer,
-    directory: &Path,
-    from: u64,
-    to: u64,
-    reason: &str,
-) -> Result<()> {
+pub fn run(observer: &mut dyn Observer, directory: &Path, from: u64, to: u64, reason: &str) -> Result<()> {
     run_of(observer, directory, &Run::new(&[1, 4, 4]), from, to, reason)
 }
 

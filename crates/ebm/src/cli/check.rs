@@ -37,7 +37,10 @@ impl Check {
         for (section, what) in &checked.parts {
             out.line(format!("{section:<13} {what}"))?;
         }
-        out.line(format!("{:<13} {} samples of shape {:?}", "data set", checked.samples, checked.sample_shape))?;
+        out.line(format!(
+            "{:<13} {} samples of shape {:?}",
+            "data set", checked.samples, checked.sample_shape
+        ))?;
         out.line(format!("{:<13} {}", "parameters", checked.parameters))?;
         out.line(format!("{:<13} {}", "terms", checked.terms.join(", ")))?;
         out.line(format!("{:<13} {}", "engine", checked.engine))?;
@@ -45,7 +48,8 @@ impl Check {
             out.line(format!("{:<13} {note}", "note"))?;
         }
         if let Some(cost) = &checked.cost {
-            let replay = cost.replay_bytes.map_or(String::new(), |b| format!(", full replay buffer {}", size(b)));
+            let replay =
+                cost.replay_bytes.map_or(String::new(), |b| format!(", full replay buffer {}", size(b)));
             let peak = cost.peak_bytes.map_or(String::new(), |b| format!(", whole program now {}", size(b)));
             out.line(format!("{:<13} state {}{replay}{peak}", "memory", size(cost.state_bytes)))?;
             out.line(format!(

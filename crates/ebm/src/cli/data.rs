@@ -15,8 +15,14 @@ const EMBEDDED: [&str; 2] = ["digits", "mnist-5k"];
 
 /// Where sets that are not embedded are to be had, by their publishers' pages.
 const ELSEWHERE: [(&str, &str); 2] = [
-    ("cifar10", "cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html, unpacked; then data.root = the folder"),
-    ("mnist", "the four IDX files from http://yann.lecun.com/exdb/mnist/; then the kind `idx`, or the embedded `mnist-5k`"),
+    (
+        "cifar10",
+        "cifar-10-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html, unpacked; then data.root = the folder",
+    ),
+    (
+        "mnist",
+        "the four IDX files from http://yann.lecun.com/exdb/mnist/; then the kind `idx`, or the embedded `mnist-5k`",
+    ),
 ];
 
 #[derive(Debug, Args)]
@@ -64,7 +70,8 @@ impl Data {
             Action::Verify { what } => verify(out, &what, self.json)?,
             Action::Preview { what, count, out: file } => {
                 let source = open_data(&what)?;
-                let batch = source.batch(0, 0, count.clamp(1, source.len().max(1)), Key::root(0).at("data"))?;
+                let batch =
+                    source.batch(0, 0, count.clamp(1, source.len().max(1)), Key::root(0).at("data"))?;
                 ebm_observers::picture::write(&file, &batch.x, None)?;
                 out.line(format!("{} {:?}", file.display(), batch.x.dims()))?;
             }
@@ -115,7 +122,9 @@ fn verify(out: &mut Output, what: &str, json: bool) -> Result<(), Failure> {
         let x = x.to_dtype(candle_core::DType::F64).and_then(|x| x.flatten_all()?.to_vec1::<f64>());
         for v in x.map_err(ebm_core::Error::from)? {
             if !v.is_finite() {
-                return Err(ebm_core::Error::data(what, format!("holds the value {v} in batch {index}")).into());
+                return Err(
+                    ebm_core::Error::data(what, format!("holds the value {v} in batch {index}")).into()
+                );
             }
             (low, high) = (low.min(v), high.max(v));
         }

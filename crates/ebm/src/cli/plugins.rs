@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::output::Output;
 use super::{End, Failure, Outcome, schema};
 use crate::Error;
-use crate::config::wanted;
+use crate::config::{closest, wanted};
 
 #[derive(Debug, Args)]
 pub(super) struct Plugins {
@@ -70,11 +70,14 @@ fn list(out: &mut Output, json: bool) -> Result<(), Failure> {
 fn show(out: &mut Output, name: &str, json: bool) -> Result<(), Failure> {
     let (family, kind) = name.split_once('/').map_or((None, name), |(f, k)| (Some(f), k));
     let all = catalogue::components();
-    let found: Vec<&Component> =
-        all.iter().copied().filter(|c| c.kind == kind && family.is_none_or(|f| c.family.name() == f)).collect();
+    let found: Vec<&Component> = all
+        .iter()
+        .copied()
+        .filter(|c| c.kind == kind && family.is_none_or(|f| c.family.name() == f))
+        .collect();
     if found.is_empty() {
-        let kinds: Vec<&str> = all.iter().map(|c| c.kind).collect();
-        let near: Vec<String> = catalogue::closest(kind, kinds).iter().map(|k| format!("`{k}`")).collect();
+        let near: Vec<String> =
+            closest(kind, all.iter().map(|c| c.kind)).iter().map(|k| format!("`{k}`")).collect();
         let near = if near.is_empty() { String::new() } else { format!("; nearest: {}", near.join(", ")) };
         return Err(Error::Usage(format!("no plugin of the kind `{name}` is linked{near}")).into());
     }

@@ -31,7 +31,8 @@ impl Score {
         for path in &self.paths {
             let mut closed = None;
             let written = crate::score(&model, path, &mut |row| {
-                let mut line = format!("{},{},{}", field(&row.file.display().to_string()), row.index, row.energy);
+                let mut line =
+                    format!("{},{},{}", field(&row.file.display().to_string()), row.index, row.energy);
                 if several {
                     row.terms.iter().for_each(|t| line += &format!(",{t}"));
                 }
@@ -54,5 +55,9 @@ impl Score {
 
 /// A field of a CSV line (RFC 4180).
 fn field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.into() }
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.into()
+    }
 }

@@ -45,7 +45,11 @@ impl Changes {
             let kind = |v: &Value| v.get("kind").cloned();
             let same = source.document()?.get("data").is_some_and(|d| kind(d) == kind(&value));
             if !same || value.as_table().is_some_and(|t| t.len() > 1) {
-                source.overrides.push(Override::new(Path::default().key("data"), value, format!("--data {what}")));
+                source.overrides.push(Override::new(
+                    Path::default().key("data"),
+                    value,
+                    format!("--data {what}"),
+                ));
             }
         }
         source.overrides.extend(numbers(self.steps, self.seed, self.device.as_deref())?);

@@ -112,7 +112,10 @@ mod tests {
     fn a_path_through_something_else_is_refused() {
         let doc = "run = { steps = 1 }\nobserver = [1]";
         let err = |change: &str| set(doc, change).unwrap_err();
-        assert_eq!(err("run.steps.x=1"), "`--set run.steps.x=1`: `run.steps` is the whole number 1, not a table");
+        assert_eq!(
+            err("run.steps.x=1"),
+            "`--set run.steps.x=1`: `run.steps` is the whole number 1, not a table"
+        );
         assert!(err("run[0]=1").contains("`run` is a table, not a list"));
         assert!(err("observer[4]=1").contains("has 1 entries"));
         assert!(err("run.steps").contains("has no `=`"));

@@ -4,6 +4,7 @@ use ebm_core::{Component, Family, Param, ParamKind, catalogue};
 use toml::{Table, Value};
 
 use super::locate::Side;
+use super::nearest::closest;
 use super::path::Path;
 
 /// One thing that is wrong, at a path that is not yet a line.
@@ -61,7 +62,7 @@ impl Findings {
             }
             (ParamKind::Choice(words), Value::String(word)) => {
                 if !words.contains(&word.as_str()) {
-                    let near = nearest(catalogue::closest(word, words.to_vec()));
+                    let near = nearest(closest(word, words.iter().copied()));
                     self.add(path, Side::Value, format!("{}{near}", wrong(value)));
                 }
             }
@@ -101,8 +102,7 @@ impl Findings {
         let kind = match table.get("kind") {
             Some(Value::String(kind)) => kind,
             Some(other) => {
-                let message =
-                    format!("found {}, wanted the name of a {}", describe(other), family.name());
+                let message = format!("found {}, wanted the name of a {}", describe(other), family.name());
                 return self.add(&path.key("kind"), Side::Value, message);
             }
             None => {
@@ -124,13 +124,16 @@ fn owner(component: &Component) -> String {
 }
 
 fn unknown_setting(owner: &str, key: &str, params: &[Param]) -> String {
-    let near = nearest(catalogue::closest(key, params.iter().map(|p| p.name).collect()));
+    let near = nearest(closest(key, params.iter().map(|p| p.name)));
     format!("{owner} has no setting `{key}`{near}; it has {}", names(params))
 }
 
 /// The message for a kind that no linked crate brings.
 pub(crate) fn unknown_kind(family: Family, kind: &str) -> String {
-    let near = nearest(catalogue::nearest(family, kind));
+    let near = nearest(closest(
+        kind,
+        catalogue::components().into_iter().filter(|c| c.family == family).map(|c| c.kind),
+    ));
     let elsewhere: Vec<&str> = Family::ALL
         .into_iter()
         .filter(|f| *f != family && catalogue::find(*f, kind).is_some())

@@ -1,0 +1,8 @@
+//! The `ebm` command with four more plugins.
+
+use ebm_plugins as _;
+use own_plugins as _;
+
+fn main() -> std::process::ExitCode {
+    ebm::cli::main()
+}

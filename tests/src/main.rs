@@ -1,0 +1,7 @@
+//! The `ebm` command, built for its tests.
+
+use ebm_plugins as _;
+
+fn main() -> std::process::ExitCode {
+    ebm::cli::main()
+}
