@@ -219,6 +219,7 @@ const LANES: usize = 16;
 /// a wider instruction set. It uses only additions, multiplications, square roots and bit
 /// operations in a fixed order, never fused, so all compilations give the same bits.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // lane loops over several arrays at once: the form that vectorises
 pub fn normals(key: [u32; 2], chain: u64, out: &mut [f32]) {
     let (lo, hi) = (chain as u32, (chain >> 32) as u32);
     let mut block = 0u64;
@@ -251,6 +252,7 @@ pub fn normals(key: [u32; 2], chain: u64, out: &mut [f32]) {
 /// words `c[0][l]..c[3][l]` (block low, block high, chain low, chain high). For engines with many
 /// short chains, which would leave lanes of [`normals`] idle; the bits are the same.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // as above
 pub fn normal_lanes(key: [u32; 2], mut c: [[u32; LANES]; 4]) -> [[f32; LANES]; 4] {
     let mut k = key;
     for _ in 0..10 {
@@ -295,7 +297,7 @@ fn radius(w: u32) -> f32 {
     p = p * m - 1.666_805_8e-1;
     p = p * m + 2.000_071_5e-1;
     p = p * m - 2.499_999_4e-1;
-    p = p * m + 3.333_333_1e-1;
+    p = p * m + 3.333_333e-1;
     let e = e as f32;
     let ln = m + (p * m * z - 0.5 * z) + e * std::f32::consts::LN_2;
     (-2.0 * ln).max(0.0).sqrt()

@@ -10,10 +10,10 @@ use crate::{Batch, EnergyFn, EnergySpec, Error, ParamSet, Result, Slope, ThetaGr
 /// A differentiable map of samples without trainable parameters.
 pub trait Map: Send + Sync {
     /// Shape of one sample that goes in.
-    fn from_shape(&self) -> &[usize];
+    fn input_shape(&self) -> &[usize];
 
     /// Shape of one sample that comes out.
-    fn to_shape(&self) -> &[usize];
+    fn output_shape(&self) -> &[usize];
 
     /// `g(x)`.
     ///
@@ -61,16 +61,16 @@ impl PullBack {
     /// # Errors
     /// If the map's result does not fit the energy.
     pub fn new(map: Arc<dyn Map>, inner: Arc<dyn EnergyFn>) -> Result<Self> {
-        if map.to_shape() != inner.spec().sample_shape {
+        if map.output_shape() != inner.spec().sample_shape {
             return Err(Error::shape(
                 "pull-back",
-                map.to_shape(),
+                map.output_shape(),
                 format!("{:?}", inner.spec().sample_shape),
                 "the map must produce the samples of the inner energy",
             ));
         }
         let mut spec = inner.spec().clone();
-        spec.sample_shape = map.from_shape().to_vec();
+        spec.sample_shape = map.input_shape().to_vec();
         Ok(PullBack { map, inner, spec })
     }
 
@@ -205,11 +205,11 @@ impl Separable {
 }
 
 impl Map for Separable {
-    fn from_shape(&self) -> &[usize] {
+    fn input_shape(&self) -> &[usize] {
         &self.from
     }
 
-    fn to_shape(&self) -> &[usize] {
+    fn output_shape(&self) -> &[usize] {
         &self.to
     }
 
