@@ -30,7 +30,7 @@ impl EnergyConfig for MultiScale {
                 cx.part(&p.name, &shape, &*p.energy)?
             } else {
                 let map = Separable::pyramid(&shape, levels)?;
-                let inner = cx.part(&p.name, &map.output_shape().to_vec(), &*p.energy)?;
+                let inner = cx.part(&p.name, map.output_shape(), &*p.energy)?;
                 Arc::new(PullBack::new(Arc::new(map), inner)?)
             };
             parts.push(Part::new(&p.name, energy).weighted(p.weight));

@@ -79,7 +79,7 @@ impl View {
 impl EnergyConfig for PullBackConfig {
     fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let map = self.view.map(cx)?;
-        let inner = cx.part("inner", &map.output_shape().to_vec(), &*self.energy)?;
+        let inner = cx.part("inner", map.output_shape(), &*self.energy)?;
         Ok(Arc::new(PullBack::new(Arc::new(map), inner)?))
     }
 }
