@@ -73,9 +73,10 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
     unsafe {
         let mut acc = [[S::zero(); NV]; MR];
         if !bias.is_null() {
-            for row in &mut acc {
-                for (j, v) in row.iter_mut().enumerate() {
-                    *v = S::load(bias.add(j * S::L));
+            for j in 0..NV {
+                let b = S::load(bias.add(j * S::L));
+                for row in &mut acc {
+                    row[j] = b;
                 }
             }
         }
@@ -107,19 +108,30 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
         for cc in 0..k % 16 {
             step!(ap.add(cc));
         }
-        for (i, row) in acc.iter().enumerate() {
-            for (j, v) in row.iter().enumerate() {
-                let q = c.add(i * 16 + (j * S::L / 16) * stride + (j * S::L) % 16);
-                S::store(q, with_mode!(mode, q, *v));
-            }
+        // The choice stands outside of the loops: inside, they are too long to be unrolled, and the
+        // sums would live in memory instead of registers (half the speed).
+        macro_rules! finish {
+            (|$q:ident, $v:ident| $e:expr) => {
+                for i in 0..MR {
+                    for j in 0..NV {
+                        let $q = c.add(i * 16 + (j * S::L / 16) * stride + (j * S::L) % 16);
+                        let $v = acc[i][j];
+                        S::store($q, $e);
+                    }
+                }
+            };
+        }
+        match mode {
+            Mode::Write => finish!(|q, v| v),
+            Mode::Add => finish!(|q, v| S::add(S::load(q), v)),
+            Mode::Mul => finish!(|q, v| S::mul(S::load(q), v)),
         }
     }
 }
 
 /// All rows against one panel of `NV` vectors; rows split evenly so that no tile is small.
 #[inline(always)]
-unsafe fn panel<S: Simd, const NV: usize>(
-    most: usize,
+unsafe fn panel<S: Simd, const MOST: usize, const NV: usize>(
     rows: usize,
     k: usize,
     stride: usize,
@@ -129,7 +141,7 @@ unsafe fn panel<S: Simd, const NV: usize>(
     c: *mut f32,
     mode: Mode,
 ) {
-    let tiles = rows.div_ceil(most);
+    let tiles = rows.div_ceil(MOST);
     let (base, rest) = (rows / tiles.max(1), rows % tiles.max(1));
     let mut r = 0;
     for t in 0..tiles {
@@ -138,7 +150,7 @@ unsafe fn panel<S: Simd, const NV: usize>(
             ($($n:literal)*) => {
                 match mr {
                     // SAFETY: rows r..r+mr are inside the checked extent.
-                    $($n => unsafe { tile::<S, $n, NV>(k, stride, a.add(r * 16), b, bias, c.add(r * 16), mode) },)*
+                    $($n if $n <= MOST => unsafe { tile::<S, $n, NV>(k, stride, a.add(r * 16), b, bias, c.add(r * 16), mode) },)*
                     _ => unreachable!(),
                 }
             };
@@ -159,15 +171,17 @@ unsafe fn product_k<S: Simd>(p: Product, arena: *mut f32, b: *const f32, bias: *
             let bi = if bias.is_null() { bias } else { bias.add(n * 16) };
             // Registers: 32 vectors of 16 (two blocks wide), 16 of 8 (one block), 32 of 4.
             let wide = if S::L == 16 && Isa2::<S>::WIDE && n + 2 <= p.blocks { 2 } else { 1 };
-            if wide == 2 {
-                panel::<S, 2>(12, p.rows, p.k, p.stride, a, bp, bi, c, p.mode);
-            } else if S::L == 16 {
-                let most = if Isa2::<S>::WIDE { 16 } else { 2 };
-                panel::<S, 1>(most, p.rows, p.k, p.stride, a, bp, bi, c, p.mode);
-            } else if S::L == 8 {
-                panel::<S, 2>(6, p.rows, p.k, p.stride, a, bp, bi, c, p.mode);
-            } else {
-                panel::<S, 4>(6, p.rows, p.k, p.stride, a, bp, bi, c, p.mode);
+            macro_rules! go {
+                ($most:literal, $vectors:literal) => {
+                    panel::<S, $most, $vectors>(p.rows, p.k, p.stride, a, bp, bi, c, p.mode)
+                };
+            }
+            match (S::L, wide) {
+                (16, 2) => go!(12, 2),
+                (16, _) if Isa2::<S>::WIDE => go!(16, 1),
+                (16, _) => go!(2, 1),
+                (8, _) => go!(6, 2),
+                _ => go!(6, 4),
             }
             bp = bp.add(wide * 16 * p.k);
             n += wide;
