@@ -413,7 +413,7 @@ impl Net<'_> {
 
     fn attention(&mut self, prefix: &str, x: &[Id], s: &[usize]) -> Vec<Id> {
         let (c, n) = (s[0], s[1] * s[2]);
-        let mut part = |net: &mut Self, name: &str, out: usize| {
+        let part = |net: &mut Self, name: &str, out: usize| {
             let (w, b) = (net.p(&format!("{prefix}.{name}.weight")), net.p(&format!("{prefix}.{name}.bias")));
             net.conv(&w, Some(&b), x, s, &[out, s[1], s[2]], [1, 1, 0])
         };

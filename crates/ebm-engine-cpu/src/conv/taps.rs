@@ -10,8 +10,10 @@ type Axis = Vec<Vec<(usize, f32)>>;
 /// A pooling as the product of two axes.
 #[derive(Clone, Debug)]
 pub(crate) struct Taps {
-    rows: Axis,
-    columns: Axis,
+    /// Output row and column, and its range in `taps`.
+    outputs: Vec<(usize, usize, std::ops::Range<usize>)>,
+    /// Input row and column, and weight.
+    taps: Vec<(usize, usize, f32)>,
 }
 
 fn axis(rule: &Pool, n: usize) -> Result<Axis, String> {
@@ -56,7 +58,18 @@ fn axis(rule: &Pool, n: usize) -> Result<Axis, String> {
 impl Taps {
     /// The pooling `rule` of a map `h × w`.
     pub(crate) fn new(rule: &Pool, h: usize, w: usize) -> Result<Taps, String> {
-        Ok(Taps { rows: axis(rule, h)?, columns: axis(rule, w)? })
+        let (rows, columns) = (axis(rule, h)?, axis(rule, w)?);
+        let mut all = Taps { outputs: Vec::new(), taps: Vec::new() };
+        for (r, rows) in rows.iter().enumerate() {
+            for (q, columns) in columns.iter().enumerate() {
+                let from = all.taps.len();
+                for &(a, fa) in rows {
+                    all.taps.extend(columns.iter().map(|&(b, fb)| (a, b, fa * fb)));
+                }
+                all.outputs.push((r, q, from..all.taps.len()));
+            }
+        }
+        Ok(all)
     }
 
     /// `y = pool(x)` for `n` images.
@@ -95,24 +108,17 @@ impl Taps {
         });
     }
 
-    /// Calls `f(block, image, row, column, taps)` for every output pixel; at most 9 taps at once.
+    /// Calls `f(block, image, row, column, taps)` for every output pixel.
     fn each(
         &self,
         cb: usize,
         n: usize,
         mut f: impl FnMut(usize, usize, usize, usize, &[(usize, usize, f32)]),
     ) {
-        let mut taps = Vec::with_capacity(16);
-        for (r, rows) in self.rows.iter().enumerate() {
-            for (q, columns) in self.columns.iter().enumerate() {
-                taps.clear();
-                for &(a, fa) in rows {
-                    taps.extend(columns.iter().map(|&(b, fb)| (a, b, fa * fb)));
-                }
-                for i in 0..n {
-                    for c in 0..cb {
-                        f(c, i, r, q, &taps);
-                    }
+        for i in 0..n {
+            for c in 0..cb {
+                for (r, q, range) in &self.outputs {
+                    f(c, i, *r, *q, &self.taps[range.clone()]);
                 }
             }
         }

@@ -325,6 +325,16 @@ fn values_with_several_readers() {
     everywhere(&Case { plan: b.plan, n: 2, cond: false, seed: 8, tolerance: TOLERANCE });
 }
 
+#[allow(dead_code)]
+#[path = "../../examples/slope/resnet.rs"]
+mod resnet;
+
+#[test]
+fn the_published_residual_net_within_the_bound() {
+    let plan = resnet::resnet(&resnet::Options { filters: 8, side: 16, attention: true, condition: 0 });
+    everywhere(&Case { plan, n: 1, cond: false, seed: 11, tolerance: TOLERANCE });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     /// Random chains of layers on random shapes agree with the reference.

@@ -4,88 +4,14 @@
 //! of repeated calls in milliseconds. On two AVX-512 cores expect about 6 ms a slope at 16 filters
 //! and 40 ms at 64, batch 32.
 
+mod resnet;
+
 use std::time::{Duration, Instant};
 
-use ebm_core::plan::{Activation, NetPlan, Node, NodeId, Op, PlanTerm, Pool, WeightRule};
 use ebm_engine_cpu::conv::{Call, CpuPlan, Workspace};
 use ebm_engine_cpu::pool::Pool as Threads;
 use ebm_engine_cpu::simd::Isa;
-
-fn add(nodes: &mut Vec<Node>, name: &str, op: Op, inputs: &[NodeId], shape: &[usize]) -> NodeId {
-    nodes.push(Node { name: name.into(), op, inputs: inputs.to_vec(), shape: shape.to_vec() });
-    nodes.len() - 1
-}
-
-fn conv(nodes: &mut Vec<Node>, name: &str, x: NodeId, out: usize, rule: WeightRule) -> NodeId {
-    let s = nodes[x].shape.clone();
-    let op = Op::Conv {
-        weight: format!("{name}.weight"),
-        bias: Some(format!("{name}.bias")),
-        kernel: 3,
-        stride: 1,
-        padding: 1,
-        rule,
-    };
-    add(nodes, name, op, &[x], &[out, s[1], s[2]])
-}
-
-fn swish(nodes: &mut Vec<Node>, name: &str, x: NodeId) -> NodeId {
-    let s = nodes[x].shape.clone();
-    add(nodes, &format!("{name}.swish"), Op::Activate(Activation::Swish), &[x], &s)
-}
-
-fn block(nodes: &mut Vec<Node>, name: &str, x: NodeId, down: Option<usize>) -> NodeId {
-    let s = nodes[x].shape.clone();
-    let mut h = x;
-    for i in 1..=2 {
-        h = conv(nodes, &format!("{name}.conv{i}"), h, s[0], WeightRule::Standardised);
-        let op = Op::Norm {
-            groups: if s[0] > 128 { 32 } else { s[0] },
-            epsilon: 1e-5,
-            weight: Some(format!("{name}.bn{i}.weight")),
-            bias: Some(format!("{name}.bn{i}.bias")),
-        };
-        h = add(nodes, &format!("{name}.bn{i}"), op, &[h], &s);
-        h = swish(nodes, &format!("{name}.{i}"), h);
-    }
-    let mut o = add(nodes, &format!("{name}.add"), Op::Add, &[h, x], &s);
-    if let Some(out) = down {
-        o = conv(nodes, &format!("{name}.conv_downsample"), o, out, WeightRule::Plain);
-        let shape = [out, s[1].div_ceil(2), s[2].div_ceil(2)];
-        o = add(nodes, &format!("{name}.pool"), Op::Pool(Pool::Average3), &[o], &shape);
-        o = swish(nodes, name, o);
-    }
-    o
-}
-
-fn resnet(f: usize) -> NetPlan {
-    let mut n = Vec::new();
-    let x = add(&mut n, "x", Op::Input, &[], &[3, 32, 32]);
-    let x = conv(&mut n, "conv1", x, f, WeightRule::Plain);
-    let mut x = swish(&mut n, "conv1", x);
-    for (name, down) in [
-        ("res_1a", None),
-        ("res_1b", Some(f)),
-        ("res_2a", None),
-        ("res_2b", Some(2 * f)),
-        ("res_3a", None),
-        ("res_3b", Some(4 * f)),
-        ("res_4a", None),
-        ("res_4b", Some(8 * f)),
-    ] {
-        x = block(&mut n, name, x, down);
-    }
-    let x = swish(&mut n, "last", x);
-    let x = add(&mut n, "mean", Op::SpatialMean, &[x], &[8 * f]);
-    let op = Op::Linear { weight: "energy_map.weight".into(), bias: Some("energy_map.bias".into()) };
-    let e = add(&mut n, "energy_map", op, &[x], &[1]);
-    NetPlan {
-        input: vec![3, 32, 32],
-        condition: 0,
-        nodes: n,
-        terms: vec![PlanTerm { name: "energy".into(), node: e }],
-    }
-}
+use resnet::{Options, resnet};
 
 /// A stream of numbers in [−1, 1); the timing does not depend on their quality.
 fn numbers(n: usize, scale: f32) -> Vec<f32> {
@@ -122,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let pool = Threads::global();
     for f in filters {
-        let plan = CpuPlan::compile(&resnet(f), isa)?;
+        let plan = CpuPlan::compile(&resnet(&Options::cifar(f)), isa)?;
         if args.len() > 3 {
             println!("{}", plan.describe(b));
         }

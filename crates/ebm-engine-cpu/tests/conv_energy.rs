@@ -1,0 +1,156 @@
+//! The convolutional twin behind the framework's traits: agreement with the graph in all calls, and
+//! the same bits for any number of threads and any batch.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use ebm_core::energy::Condition;
+use ebm_core::plan::NetPlan;
+use ebm_core::{
+    Accelerated, Autograd, Batch, Chains, EnergyFn, EnergySpec, Engine, Key, ParamSet, Role, ThetaGrad,
+};
+use ebm_engine_cpu::pool::Pool;
+use ebm_engine_cpu::simd::Isa;
+use ebm_engine_cpu::{CpuEnergy, CpuEngine};
+use ebm_nn::{PlanNet, plan_tensors};
+
+#[allow(dead_code)]
+#[path = "../examples/slope/resnet.rs"]
+mod resnet;
+use resnet::{Options, resnet};
+
+fn energy(plan: NetPlan, dtype: DType) -> Arc<dyn EnergyFn> {
+    let key = Key::root(7);
+    let tensors = plan_tensors(&plan).unwrap().into_iter().enumerate().map(|(i, t)| {
+        let scale = if t.shape.len() > 1 {
+            (2.0 / t.shape[1..].iter().product::<usize>() as f64).sqrt()
+        } else {
+            0.4
+        };
+        let flat = key.at(i as u64).normal(&Chains::range(0, 1), &t.shape, DType::F32, &Device::Cpu).unwrap();
+        let v = flat.squeeze(0).unwrap().affine(scale, 0.0).unwrap().to_dtype(dtype).unwrap();
+        (t.name, v, t.role)
+    });
+    let params = ParamSet::new(tensors).unwrap();
+    let mut spec = EnergySpec::new(&plan.input, &["energy"]);
+    if plan.condition > 0 {
+        spec.condition = Condition::Optional(plan.condition);
+    }
+    Arc::new(Autograd::new("net", PlanNet::new(plan.clone()).unwrap(), spec, params).with_plan(plan))
+}
+
+fn small() -> NetPlan {
+    resnet(&Options { filters: 8, side: 18, attention: true, condition: 5 })
+}
+
+fn batch(n: usize, cond: bool) -> Batch {
+    let draw = |label: &str, shape: &[usize]| {
+        Key::root(3).at(label).normal(&Chains::range(0, n), shape, DType::F32, &Device::Cpu).unwrap()
+    };
+    Batch::new(draw("x", &[3, 18, 18])).unwrap().with_cond(cond.then(|| draw("y", &[5])))
+}
+
+fn flat(t: &Tensor) -> Vec<f32> {
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Relative L2 distance.
+fn off(a: &Tensor, b: &Tensor) -> f64 {
+    assert_eq!(a.dims(), b.dims());
+    let (a, b) = (flat(a), flat(b));
+    let d: f64 = a.iter().zip(&b).map(|(x, y)| f64::from(x - y).powi(2)).sum();
+    (d / b.iter().map(|y| f64::from(*y).powi(2)).sum::<f64>().max(1e-12)).sqrt()
+}
+
+fn grads_close(twin: &ThetaGrad, graph: &ThetaGrad, bound: f64) {
+    let (mut d, mut size) = (0.0, 0.0);
+    for (name, b) in &graph.grads {
+        let (a, b) = (flat(&twin.grads[name]), flat(b));
+        assert_eq!(a.len(), b.len(), "{name}");
+        d += a.iter().zip(&b).map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>();
+        size += b.iter().map(|y| f64::from(*y).powi(2)).sum::<f64>();
+    }
+    assert!((d / size).sqrt() < bound, "off by {:.1e}", (d / size).sqrt());
+}
+
+#[test]
+fn the_twin_agrees_with_the_graph_in_all_calls_and_follows_new_weights() {
+    let graph = energy(small(), DType::F32);
+    let Accelerated::Twin(twin) = CpuEngine::new().accelerate(&graph).unwrap() else {
+        panic!("no twin");
+    };
+    assert!(twin.engine().starts_with("fused convolutional"));
+    // Two f32 programs, each within about 1e-5 of the truth in first and 1e-4 in second order.
+    for cond in [true, false] {
+        let at = batch(3, cond);
+        let v = at.x.affine(0.3, 0.1).unwrap();
+        assert!(off(&twin.terms(&at).unwrap(), &graph.terms(&at).unwrap()) < 1e-4);
+        let (a, b) = (twin.slope(&at).unwrap(), graph.slope(&at).unwrap());
+        assert!(off(&a.energy, &b.energy) < 1e-4 && off(&a.grad, &b.grad) < 1e-4);
+        assert!(off(&twin.hvp(&at, &v).unwrap(), &graph.hvp(&at, &v).unwrap()) < 1e-3);
+        let weights = |t: &Tensor| Ok(t.affine(2.0, 0.3)?);
+        let (a, b) = (twin.grad_theta(&at, &weights).unwrap(), graph.grad_theta(&at, &weights).unwrap());
+        grads_close(&a, &b, 2e-4);
+        // Parameters that do not enter are absent in both.
+        assert_eq!(a.grads.keys().collect::<Vec<_>>(), b.grads.keys().collect::<Vec<_>>());
+        grads_close(
+            &twin.grad_theta_slope(&at, &v).unwrap(),
+            &graph.grad_theta_slope(&at, &v).unwrap(),
+            1e-3,
+        );
+        let w = graph.params().get("res_1a.conv1.weight").unwrap().affine(0.5, 0.1).unwrap();
+        graph.params().set("res_1a.conv1.weight", &w).unwrap();
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_threads_or_batch() {
+    let graph = energy(small(), DType::F32);
+    let at = batch(19, true);
+    let v = at.x.affine(0.3, 0.1).unwrap();
+    let twin =
+        |threads| CpuEnergy::new(graph.clone(), Isa::detect()).unwrap().on_pool(Arc::new(Pool::new(threads)));
+    let one = twin(1);
+    let (slope, hvp) = (one.slope(&at).unwrap(), flat(&one.hvp(&at, &v).unwrap()));
+    let ones = |t: &Tensor| Ok(t.ones_like()?);
+    let (theta, mixed) = (one.grad_theta(&at, &ones).unwrap(), one.grad_theta_slope(&at, &v).unwrap());
+    for threads in [2, 3, 5] {
+        let many = twin(threads);
+        let s = many.slope(&at).unwrap();
+        assert_eq!(flat(&s.energy), flat(&slope.energy));
+        assert_eq!(flat(&s.grad), flat(&slope.grad));
+        assert_eq!(flat(&many.hvp(&at, &v).unwrap()), hvp);
+        let pairs = [
+            (many.grad_theta(&at, &ones).unwrap(), &theta),
+            (many.grad_theta_slope(&at, &v).unwrap(), &mixed),
+        ];
+        for (a, b) in &pairs {
+            for (name, g) in &b.grads {
+                assert_eq!(flat(&a.grads[name]), flat(g), "{name}");
+            }
+        }
+    }
+    // Any part of the batch by itself.
+    let many = twin(2);
+    for (from, n) in [(0, 1), (3, 7), (11, 8)] {
+        let part = many.slope(&at.narrow(from, n).unwrap()).unwrap();
+        assert_eq!(flat(&part.energy), flat(&slope.energy.narrow(0, from, n).unwrap()));
+        assert_eq!(flat(&part.grad), flat(&slope.grad.narrow(0, from, n).unwrap()));
+    }
+}
+
+#[test]
+fn what_the_engine_does_not_cover_stays_on_the_graph() {
+    let graph = energy(small(), DType::F64);
+    let Accelerated::Graph(why) = CpuEngine::new().accelerate(&graph).unwrap() else {
+        panic!("f64 parameters have no twin");
+    };
+    assert!(why.contains("needs f32"), "{why}");
+    let twin = CpuEnergy::new(energy(small(), DType::F32), Isa::Portable).unwrap();
+    let text = twin.compiled().describe(4);
+    assert!(text.contains("winograd F(4×4)") && text.contains("box sums"), "{text}");
+    let wrong = Batch::new(Tensor::zeros((2, 3, 9, 9), DType::F32, &Device::Cpu).unwrap()).unwrap();
+    assert!(twin.slope(&wrong).is_err());
+    assert_eq!(twin.params().role("conv1.weight"), Some(Role::Trainable));
+}
