@@ -102,8 +102,9 @@ pub trait Diff: Clone + Sized {
     /// # Errors
     /// If the tensor operation fails.
     fn swish(&self) -> Result<Self> {
+        // Not candle's `silu`: its backward pass, `s·(1 − y) + y`, cancels for large `y` in f32.
         self.pointwise(
-            |t| t.silu(),
+            |t| t * sigmoid(t)?,
             |t| {
                 let s = sigmoid(t)?;
                 let one_minus = s.affine(-1.0, 1.0)?;

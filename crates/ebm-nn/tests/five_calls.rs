@@ -213,3 +213,14 @@ fn refreshed_buffers_are_one_power_iteration() {
     assert_eq!(new["conv.weight_u"].to_vec1::<f64>().unwrap(), u.to_vec1::<f64>().unwrap());
     assert_eq!(new["conv.weight_v"].to_vec1::<f64>().unwrap(), v.to_vec1::<f64>().unwrap());
 }
+
+#[test]
+fn the_slope_of_swish_survives_large_activations() {
+    use ebm_core::Diff;
+    use ebm_core::candle::Var;
+    let x = Var::from_tensor(&Tensor::new(&[1.234_567e7f32, 7.6e4, -9e6], &Device::Cpu).unwrap()).unwrap();
+    for y in [layers::swish(x.as_tensor()).unwrap(), x.as_tensor().swish().unwrap()] {
+        let g = y.sum_all().unwrap().backward().unwrap().get(&x).unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(g, [1.0, 1.0, 0.0]);
+    }
+}

@@ -2,55 +2,76 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ebm_energies_paper::parity::{Mode, Row, check_file, table};
+use ebm_energies_paper::parity::{Mode, check_file, table};
 
-fn failures(path: &Path, mode: &Mode) -> Vec<Row> {
-    let rows = check_file(path, mode).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    assert!(rows.len() > 5, "{}: only {} quantities compared", path.display(), rows.len());
+/// Failures of one file as text, empty if all pass.
+fn failures(path: &Path, mode: &Mode) -> String {
+    let name = path.file_name().unwrap_or_default().display();
+    let rows = match check_file(path, mode) {
+        Ok(rows) => rows,
+        Err(e) => return format!("{name}: {e}\n"),
+    };
+    assert!(rows.len() > 5, "{name}: only {} quantities compared", rows.len());
+    let head = format!("{name} {:?}, {}", mode.dtype, rows[0].quantity);
     if std::env::var_os("EBM_PARITY_PRINT").is_some() {
-        println!("{} {:?}\n{}", path.display(), mode.dtype, table(&rows));
+        println!("{head}\n{}", table(&rows));
     }
-    rows.into_iter().filter(|r| !r.pass).collect()
+    let bad: Vec<_> = rows.into_iter().filter(|r| !r.pass).collect();
+    if bad.is_empty() { String::new() } else { format!("{head}\n{}", table(&bad)) }
+}
+
+/// Single precision through the fused engine of the processor.
+fn fused() -> Mode {
+    Mode::f32().with_engine(Arc::new(ebm_engine_cpu::CpuEngine::new()))
 }
 
 #[test]
-fn the_committed_golden_file_passes_in_both_precisions() {
+fn the_committed_golden_file_passes_in_both_precisions_and_fused() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cifar_square.safetensors");
-    for mode in [Mode::f32(), Mode::f64()] {
-        let bad = failures(&path, &mode);
-        assert!(bad.is_empty(), "{:?}\n{}", mode.dtype, table(&bad));
+    for mode in [Mode::f32(), Mode::f64(), fused()] {
+        let text = failures(&path, &mode);
+        assert!(text.is_empty(), "\n{text}");
     }
 }
 
-/// `EBM_PARITY_DIR`, or `shared/parity` beside the workspace.
-fn directory() -> Option<PathBuf> {
+/// Golden files of `EBM_PARITY_DIR`, or of `shared/parity` beside the workspace, whose names contain
+/// `EBM_PARITY_ONLY`; none if there is no such directory.
+fn files() -> Vec<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/parity");
     let dir = std::env::var_os("EBM_PARITY_DIR").map_or_else(beside, PathBuf::from);
-    dir.is_dir().then_some(dir)
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        println!("skipped: the directory of golden files is missing; set EBM_PARITY_DIR to one");
+        return Vec::new();
+    };
+    let only = std::env::var("EBM_PARITY_ONLY").unwrap_or_default();
+    let mut files: Vec<PathBuf> = entries
+        .map(|f| f.unwrap().path())
+        .filter(|p| {
+            p.extension().is_some_and(|e| e == "safetensors") && p.display().to_string().contains(&only)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn check_all(mode: &Mode) {
+    let text: String = files().iter().map(|path| failures(path, mode)).collect();
+    assert!(text.is_empty(), "\n{text}");
 }
 
 #[test]
-fn every_golden_file_of_the_directory_passes_in_both_precisions() {
-    let Some(dir) = directory() else {
-        println!("skipped: no directory of golden files; set EBM_PARITY_DIR to one");
-        return;
-    };
-    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
-        .unwrap()
-        .map(|f| f.unwrap().path())
-        .filter(|p| p.extension().is_some_and(|e| e == "safetensors"))
-        .collect();
-    files.sort();
-    let only = std::env::var("EBM_PARITY_ONLY").unwrap_or_default();
-    let mut text = String::new();
-    for path in files.iter().filter(|p| p.display().to_string().contains(&only)) {
-        for mode in [Mode::f32(), Mode::f64()] {
-            let bad = failures(path, &mode);
-            if !bad.is_empty() {
-                text += &format!("{} {:?}\n{}", path.display(), mode.dtype, table(&bad));
-            }
-        }
-    }
-    assert!(text.is_empty(), "\n{text}");
+fn every_golden_file_of_the_directory_passes_in_single_precision() {
+    check_all(&Mode::f32());
+}
+
+#[test]
+fn every_golden_file_of_the_directory_passes_in_double_precision() {
+    check_all(&Mode::f64());
+}
+
+#[test]
+fn every_golden_file_of_the_directory_passes_through_the_fused_engine() {
+    check_all(&fused());
 }

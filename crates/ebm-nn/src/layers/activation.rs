@@ -1,7 +1,10 @@
 //! Pointwise functions of a plan.
 
+use candle_core::{Result as TensorResult, Tensor};
 use ebm_core::plan::Activation;
 use ebm_core::{Diff, Result};
+
+use super::tie::{Back, tie1};
 
 /// The function `rule` of every entry of `x`.
 ///
@@ -9,7 +12,7 @@ use ebm_core::{Diff, Result};
 /// If the tensor operation fails.
 pub fn activate<V: Diff>(x: &V, rule: Activation) -> Result<V> {
     match rule {
-        Activation::Swish => x.swish(),
+        Activation::Swish => swish(x),
         Activation::Relu => x.relu(),
         Activation::LeakyRelu(slope) => x.leaky_relu(slope),
         Activation::Tanh => x.tanh(),
@@ -17,4 +20,29 @@ pub fn activate<V: Diff>(x: &V, rule: Activation) -> Result<V> {
         Activation::Sigmoid => x.sigmoid(),
         Activation::Square => x.square(),
     }
+}
+
+/// `x·sigmoid(x)` with its derivative written as `s·(1 + x·(1 − s))`.
+///
+/// candle's backward pass computes `s·(1 − y) + y`, which cancels where activations are large: at
+/// 1e7, which networks without norm layers reach, its derivative in f32 is 0 or 2 instead of 1.
+///
+/// # Errors
+/// If the tensor operation fails.
+pub fn swish<V: Diff>(x: &V) -> Result<V> {
+    x.pointwise(
+        |t| {
+            tie1("swish", t, t.detach().silu()?, || {
+                let t = t.detach();
+                Box::new(move |g: &Tensor| g * swish_slope(&t)?) as Back
+            })
+        },
+        swish_slope,
+    )
+}
+
+fn swish_slope(t: &Tensor) -> TensorResult<Tensor> {
+    let s = candle_nn::ops::sigmoid(t)?;
+    let rest = (t * s.affine(-1.0, 1.0)?)?.affine(1.0, 1.0)?;
+    s * rest
 }

@@ -11,7 +11,7 @@ mod spectral;
 mod standardise;
 mod tie;
 
-pub use activation::activate;
+pub use activation::{activate, swish};
 pub use attention::self_attention;
 pub use conv::{conv2d, input_gradient, weight_gradient};
 pub use label::label_affine;

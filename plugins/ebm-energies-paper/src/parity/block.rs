@@ -44,7 +44,7 @@ pub(crate) fn check(golden: &Golden, mode: &Mode) -> Result<Vec<Row>> {
     p.set("c.weight", &c)?;
     p.set("c.bias", &Tensor::zeros(1, golden.dtype(), &Device::Cpu)?)?;
 
-    let mut report = Report::new(golden.dtype());
+    let mut report = Report::new(mode);
     report.note(format!("engine: {}", e.engine()));
     let at = Batch::new(x.clone())?.with_cond(Some(label.clone()));
     if let Some(plan) = e.plan() {

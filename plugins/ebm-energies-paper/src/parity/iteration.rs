@@ -44,7 +44,7 @@ pub(crate) fn check(golden: &Golden, mode: &Mode) -> Result<Vec<Row>> {
         n => n.min(rows),
     };
     let it = Iteration { golden, subject, steps, rate: golden.number("step_lr")?, kl_rows };
-    let mut report = Report::new(golden.dtype());
+    let mut report = Report::new(mode);
     report.note(format!("engine: {}", it.energy().engine()));
     it.points(&mut report)?;
     it.single_steps(&mut report)?;

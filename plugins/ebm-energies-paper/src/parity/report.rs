@@ -2,6 +2,8 @@
 
 use ebm_core::candle::DType;
 
+use super::Mode;
+
 /// One compared quantity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
@@ -25,6 +27,8 @@ impl std::fmt::Display for Row {
 /// Collects rows under the tolerances of one number type.
 pub(crate) struct Report {
     double: bool,
+    /// Factor of single-precision tolerances.
+    slack: f64,
     rows: Vec<Row>,
 }
 
@@ -32,8 +36,9 @@ pub(crate) struct Report {
 const DOUBLE: f64 = 1e-6;
 
 impl Report {
-    pub fn new(dtype: DType) -> Self {
-        Report { double: dtype == DType::F64, rows: Vec::new() }
+    pub fn new(mode: &Mode) -> Self {
+        let slack = if mode.engine.is_some() { 2.0 } else { 1.0 };
+        Report { double: mode.dtype == DType::F64, slack, rows: Vec::new() }
     }
 
     /// A quantity with the tolerance `single` of an f32 program.
@@ -43,7 +48,7 @@ impl Report {
 
     /// A quantity with a tolerance for each number type.
     pub fn add_with(&mut self, quantity: impl Into<String>, error: f64, single: f64, double: f64) {
-        let tolerance = if self.double { double } else { single };
+        let tolerance = if self.double { double } else { self.slack * single };
         // A NaN compares false: it never passes.
         let pass = error <= tolerance;
         self.rows.push(Row { quantity: quantity.into(), error, tolerance, pass });

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{Batch, BuildCx, EnergyConfig, EnergyFn, Error, Key, Part, PullBack, Result, Separable, Sum};
+use ebm_core::{
+    Batch, BuildCx, EnergyConfig, EnergyFn, Error, Key, Map, Part, PullBack, Result, Separable, Sum,
+};
 
 use super::Mode;
 use super::golden::Golden;
@@ -72,7 +74,7 @@ impl Subject {
                     cx.part(name, &shape, config.as_ref())?
                 } else {
                     let map = Separable::pyramid(&shape, scale.halvings())?;
-                    let inner = cx.part(name, ebm_core::Map::to_shape(&map), config.as_ref())?;
+                    let inner = cx.part(name, map.output_shape(), config.as_ref())?;
                     Arc::new(PullBack::new(Arc::new(map), inner)?)
                 };
                 parts.push(Part::new(name, part));
