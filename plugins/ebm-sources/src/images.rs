@@ -19,6 +19,9 @@ pub struct ImageOptions {
     pub labels: bool,
 }
 
+/// The order of one epoch under one key.
+type Permutation = (Key, u64, std::sync::Arc<Vec<usize>>);
+
 /// A data source over an [`ImageSet`] in memory, values in [0, 1].
 pub struct ImageSource {
     name: String,
@@ -28,7 +31,7 @@ pub struct ImageSource {
     shape: [usize; 3],
     classes: usize,
     /// The permutation of the epoch that was asked for last: a function of (key, epoch), kept for speed.
-    permutation: Mutex<Option<(Key, u64, std::sync::Arc<Vec<usize>>)>>,
+    permutation: Mutex<Option<Permutation>>,
 }
 
 impl ImageSource {
