@@ -112,10 +112,12 @@ fn drive(
     options: &TrainOptions<'_>,
 ) -> Result<Trained> {
     let path = directory.path();
-    let mut run_options = Options::default();
-    run_options.directory = Some(path);
-    run_options.stop = options.stop;
-    run_options.observers = run::observers(plan, path)?;
+    let run_options = Options {
+        directory: Some(path),
+        stop: options.stop,
+        observers: run::observers(plan, path)?,
+        ..Options::default()
+    };
     let summary = run::run(plan, state, run_options)?;
     let mut trained = Trained { directory: path.to_path_buf(), summary, samples: None, measures: None };
     let ended = matches!(trained.summary.outcome, Outcome::Done | Outcome::Finished(_));
