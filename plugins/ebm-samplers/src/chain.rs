@@ -275,7 +275,8 @@ mod tests {
     #[test]
     fn a_walk_equals_the_loop_in_all_it_returns() {
         let kinds = [
-            Langevin::new(0.3, 0.2).clamped(-0.8, 0.9).limited(0.25),
+            Langevin::new(0.3, 0.7).clamped(-0.8, 0.9).limited(0.25),
+            Langevin::new(0.3, 0.7).clamped(-0.8, 0.9).noise_last(),
             Langevin::new(0.3, 0.2).clamped(-0.8, 0.9).limited(0.25).noise_last(),
             Langevin::unadjusted(0.1, 1.0),
         ];

@@ -253,7 +253,7 @@ mod tests {
     fn halves_in_turn_keep_the_target() {
         let e = toy::bowl(1, 4.0).unwrap();
         let jump = DifferenceJump::new(Pairs::Chains).times(10);
-        let mut state = ChainState::new(spread(20_000, 1.0));
+        let mut state = ChainState::new(spread(8_000, 1.0));
         for k in 0..6u64 {
             state = jump.step(&e, &state, Key::root(5).at(k)).unwrap().state;
         }

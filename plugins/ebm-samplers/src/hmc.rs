@@ -203,7 +203,7 @@ mod tests {
     fn the_variance_is_that_of_the_target() {
         let (lambda, t) = (2.0, 0.5);
         let hmc = Hmc::new(1.0, 3).at_temperature(t).jittered(0.2);
-        let x = run(&hmc, &toy::bowl(1, lambda).unwrap(), 20_000, 25, Key::root(3)).unwrap().at.x;
+        let x = run(&hmc, &toy::bowl(1, lambda).unwrap(), 8_000, 25, Key::root(3)).unwrap().at.x;
         check_variance(&x, t / lambda, 4.0).unwrap();
     }
 

@@ -287,8 +287,8 @@ mod tests {
         let (h, lambda) = (0.2, 2.0);
         let want = 1.0 / (lambda * (1.0 - h * lambda / 2.0));
         // Memory of the start is (1 − hλ)^60 < 1e−13. The target's own variance ½ is 25 % less,
-        // 25 standard errors off: the test can tell them apart.
-        let x = run(&Langevin::unadjusted(h, 1.0), &toy::bowl(1, lambda).unwrap(), 20_000, 60, Key::root(2));
+        // 12 standard errors off: the test can tell them apart.
+        let x = run(&Langevin::unadjusted(h, 1.0), &toy::bowl(1, lambda).unwrap(), 8_000, 60, Key::root(2));
         check_variance(&x.unwrap().at.x, want, 4.0).unwrap();
     }
 

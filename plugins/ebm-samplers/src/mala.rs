@@ -194,7 +194,7 @@ mod tests {
     fn the_variance_is_that_of_the_target() {
         let (lambda, t) = (2.0, 0.5);
         let mala = Mala::new(0.4).at_temperature(t);
-        let x = run(&mala, &toy::bowl(1, lambda).unwrap(), 20_000, 40, Key::root(3)).unwrap().at.x;
+        let x = run(&mala, &toy::bowl(1, lambda).unwrap(), 8_000, 40, Key::root(3)).unwrap().at.x;
         check_variance(&x, t / lambda, 4.0).unwrap();
     }
 

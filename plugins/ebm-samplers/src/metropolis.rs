@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn an_asymmetric_proposal_keeps_the_target() {
         let m = Metropolis::new(Box::new(Drift), 0.5);
-        let x = run(&m, &toy::bowl(1, 1.0).unwrap(), 20_000, 60, Key::root(3)).unwrap().at.x;
+        let x = run(&m, &toy::bowl(1, 1.0).unwrap(), 8_000, 60, Key::root(3)).unwrap().at.x;
         check_variance(&x, 0.5, 4.0).unwrap();
     }
 
@@ -158,7 +158,7 @@ mod tests {
     fn a_langevin_proposal_is_mala() {
         let e = toy::bowl(1, 2.0).unwrap();
         let m = Metropolis::new(Box::new(Langevin::unadjusted(0.4, 1.0)), 1.0);
-        check_variance(&run(&m, &e, 20_000, 40, Key::root(3)).unwrap().at.x, 0.5, 4.0).unwrap();
+        check_variance(&run(&m, &e, 8_000, 40, Key::root(3)).unwrap().at.x, 0.5, 4.0).unwrap();
     }
 
     #[test]

@@ -127,5 +127,9 @@ mod tests {
         let e = toy::mlp(3, 4, 1, 1).unwrap();
         let at = run(&UniformRestart::new(1.0, -1.0, 1.0), &e, 6, 1, Key::root(2)).unwrap().at;
         check_transition(&UniformRestart::new(0.5, -1.0, 1.0), &e, &at, true).unwrap();
+        // After a step that depends on θ: the restarted rows must not.
+        let step = Box::new(ebm_samplers::Langevin::new(0.3, 0.1));
+        let then = crate::Then::new(vec![step, Box::new(UniformRestart::new(0.5, -1.0, 1.0))]);
+        check_transition(&then, &e, &at, true).unwrap();
     }
 }
