@@ -79,7 +79,8 @@ fn checked(energy: &Arc<dyn EnergyFn>, twin: Arc<dyn EnergyFn>) -> Result<Accele
     for (what, a, b) in [("energies", &a.energy, &b.energy), ("input gradients", &a.grad, &b.grad)] {
         let (size, off) = distance(a, b)?;
         // Weights that give no finite energy are not the twin's fault.
-        if size.is_finite() && !(off <= AGREE * size + 1e-5) {
+        let agrees = off <= AGREE * size + 1e-5;
+        if size.is_finite() && !agrees {
             return Err(Error::numeric(
                 format!("{what} of the fused twin ({})", twin.engine()),
                 0,

@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let slope_bytes = ws.bytes();
         let theta = best(|| note(plan.grad_theta(&packed, &mut ws, pool, call, &w, &mut terms).err()));
         let mixed = best(|| note(plan.grad_theta_slope(&packed, &mut ws, pool, call, &v, &mut terms).err()));
-        let pack = best(|| note(plan.pack(lookup).err()));
+        let mut packed = packed; let pack = best(|| note(plan.repack(&mut packed, pool, lookup).err()));
         if let Some(e) = failed {
             return Err(e.into());
         }

@@ -69,6 +69,7 @@ fn tile_count(np: usize, g: &Geom, n: usize) -> usize {
 }
 
 /// `y (+)= W x` by Winograd with the packed weights `w`.
+#[allow(clippy::too_many_arguments)]
 fn winograd(
     k: &Kernels,
     s: &mut Scratch,

@@ -27,8 +27,9 @@ pub struct CpuEnergy {
 
 #[derive(Default)]
 struct State {
-    /// The version of the parameters that are packed, and their packed form.
-    packed: Option<(u64, Packed)>,
+    /// Packed weights and the version of the parameters they were made from; stale without version.
+    packed: Option<Packed>,
+    version: Option<u64>,
     work: Workspace,
 }
 
@@ -114,8 +115,10 @@ impl CpuEnergy {
         // A panic leaves at worst stale scratch, which every call overwrites.
         let mut guard: MutexGuard<'_, State> = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.params().version();
-        if guard.packed.as_ref().is_none_or(|(v, _)| *v != version) {
-            guard.packed = None;
+        let State { packed, version: current, work } = &mut *guard;
+        let failed = |e: Unsupported| Error::config("convolutional engine", e.reason);
+        if packed.is_none() || *current != Some(version) {
+            *current = None;
             let mut all = BTreeMap::new();
             for (name, _, _) in self.plan.tensors() {
                 let t = self
@@ -124,14 +127,14 @@ impl CpuEnergy {
                     .ok_or_else(|| Error::config(name, "the parameter is gone from the energy"))?;
                 all.insert(name, with_floats(t, <[f32]>::to_vec)?);
             }
-            let packed = self
-                .plan
-                .pack_on(self.pool(), |name| all.get(name).map(Vec::as_slice))
-                .map_err(|e| Error::config("convolutional engine", e.reason))?;
-            guard.packed = Some((version, packed));
+            let lookup = |name: &str| all.get(name).map(Vec::as_slice);
+            match packed {
+                Some(old) => self.plan.repack(old, self.pool(), lookup).map_err(failed)?,
+                None => *packed = Some(self.plan.pack_on(self.pool(), lookup).map_err(failed)?),
+            }
+            *current = Some(version);
         }
-        let State { packed, work } = &mut *guard;
-        let Some((_, packed)) = packed else {
+        let Some(packed) = packed else {
             return Err(Error::config("convolutional engine", "weights are not packed"));
         };
         let cond = match &at.cond {
@@ -140,8 +143,7 @@ impl CpuEnergy {
             }
             _ => None,
         };
-        with_floats(&at.x, |x| f(packed, work, Call { x, cond: cond.as_deref() }))?
-            .map_err(|e| Error::config("convolutional engine", e.reason))
+        with_floats(&at.x, |x| f(packed, work, Call { x, cond: cond.as_deref() }))?.map_err(failed)
     }
 
     fn theta(&self, grads: Gradients, terms: Tensor) -> Result<ThetaGrad> {

@@ -457,7 +457,7 @@ impl Run<'_> {
             }
             Kind::Flatten => {
                 let val = &self.p.values[v];
-                if val.c % 16 != 0 {
+                if !val.c.is_multiple_of(16) {
                     for i in 0..n {
                         for r in 0..val.h {
                             for q in 0..val.w {

@@ -9,6 +9,7 @@ use super::program::{Algorithm, Conv, Kind, ParamId, Program, Rule, Unsupported,
 use crate::pool::Pool;
 
 /// One packed convolution.
+#[derive(Default)]
 pub(crate) struct PackedConv {
     /// Panels of the forward product (each Winograd point after the other).
     pub forward: Buf,
@@ -120,80 +121,108 @@ fn chain_rule(conv: &Conv, packed: &PackedConv, raw: &[Vec<f32>], g: &mut [f32])
     }
 }
 
-/// Packs one convolution.
-fn pack_conv(kernels: &Kernels, conv: &Conv, raw: &[Vec<f32>]) -> PackedConv {
-    let (w, scales) = effective(conv, raw);
-    let taps = conv.kernel * conv.kernel;
-    let (cb, kb) = (conv.cin.div_ceil(16), conv.cout.div_ceil(16));
-    let (c, k) = (cb * 16, kb * 16);
-    // Weights of 16 output channels (of one input channel), or of 16 input channels, padded with zero.
-    let by_output = |n: usize, i: usize, t: usize| -> [f32; 16] {
-        std::array::from_fn(|l| {
-            let o = n * 16 + l;
-            if i < conv.cin && o < conv.cout { w[(o * conv.cin + i) * taps + t] } else { 0.0 }
-        })
-    };
-    let by_input = |n: usize, o: usize, t: usize| -> [f32; 16] {
-        std::array::from_fn(|l| {
-            let i = n * 16 + l;
-            if i < conv.cin && o < conv.cout { w[(o * conv.cin + i) * taps + t] } else { 0.0 }
-        })
-    };
-    let mut forward;
-    let mut backward;
-    match conv.algorithm {
-        Algorithm::Winograd(n) => {
-            let points = n * n;
-            forward = Buf::new(points * c * k);
-            backward = Buf::new(points * c * k);
-            let mut u = [[0f32; 16]; 36];
-            let mut put = |to: &mut [f32], taps: &[[f32; 16]; 9], at: usize| {
-                kernels.weights(n, taps, &mut u);
-                for (p, v) in u[..points].iter().enumerate() {
-                    to[p * c * k + at..][..16].copy_from_slice(v);
-                }
-            };
-            let f = Panels { pair: kernels.pairs(kb), rows: c };
-            for n in 0..kb {
-                for i in 0..c {
-                    put(&mut forward, &std::array::from_fn(|t| by_output(n, i, t)), f.at(i, n));
+/// Effective weights in the order in which the kernels want vectors of them.
+struct Weights<'a> {
+    conv: &'a Conv,
+    w: Vec<f32>,
+}
+
+impl Weights<'_> {
+    fn taps(&self) -> usize {
+        self.conv.kernel * self.conv.kernel
+    }
+    fn at(&self, o: usize, i: usize, t: usize) -> f32 {
+        let c = self.conv;
+        if i < c.cin && o < c.cout { self.w[(o * c.cin + i) * self.taps() + t] } else { 0.0 }
+    }
+    /// Tap `t` of 16 output channels of block `n` and one input channel.
+    fn by_output(&self, n: usize, i: usize, t: usize) -> [f32; 16] {
+        std::array::from_fn(|l| self.at(n * 16 + l, i, t))
+    }
+    /// Tap `t` of 16 input channels of block `n` and one output channel.
+    fn by_input(&self, n: usize, o: usize, t: usize) -> [f32; 16] {
+        std::array::from_fn(|l| self.at(o, n * 16 + l, t))
+    }
+}
+
+/// Transformed panels: `rows × 16·blocks` at each Winograd point, kernels given by `(block, row)`.
+///
+/// Sixteen rows go to a small buffer first: points are a power of two apart, and writing 36 of them in
+/// turn would fall into one cache set.
+fn transform(
+    kernels: &Kernels,
+    n: usize,
+    rows: usize,
+    blocks: usize,
+    to: &mut [f32],
+    of: impl Fn(usize, usize) -> [[f32; 16]; 9],
+) {
+    let nb = if kernels.pairs(blocks) { 2 } else { 1 };
+    let (line, points) = (16 * nb, n * n);
+    let mut few = vec![0f32; points * 16 * line];
+    let mut u = [[0f32; 16]; 36];
+    for pn in 0..blocks / nb {
+        for r0 in (0..rows).step_by(16) {
+            for b in 0..nb {
+                for r in 0..16 {
+                    kernels.weights(n, &of(pn * nb + b, r0 + r), &mut u);
+                    for (p, v) in u[..points].iter().enumerate() {
+                        few[(p * 16 + r) * line + b * 16..][..16].copy_from_slice(v);
+                    }
                 }
             }
-            let b = Panels { pair: kernels.pairs(cb), rows: k };
-            for n in 0..cb {
-                for o in 0..k {
-                    put(&mut backward, &std::array::from_fn(|t| by_input(n, o, 8 - t)), b.at(o, n));
-                }
+            for (p, part) in few.chunks_exact(16 * line).enumerate() {
+                let at = p * rows * blocks * 16 + (pn * rows + r0) * line;
+                to[at..at + 16 * line].copy_from_slice(part);
             }
         }
-        Algorithm::Patches | Algorithm::Boxes => {
+    }
+}
+
+impl PackedConv {
+    /// Packs one convolution into memory that may hold an older version.
+    fn fill(&mut self, kernels: &Kernels, conv: &Conv, raw: &[Vec<f32>]) {
+        let (w, scales) = effective(conv, raw);
+        self.scales = scales;
+        let w = Weights { conv, w };
+        let (cb, kb) = (conv.cin.div_ceil(16), conv.cout.div_ceil(16));
+        let (c, k, taps) = (cb * 16, kb * 16, w.taps());
+        let points = match conv.algorithm {
+            Algorithm::Winograd(n) => n * n,
+            _ => taps,
+        };
+        self.forward.reserve(points * c * k);
+        self.backward.reserve(points * c * k);
+        if let Algorithm::Winograd(n) = conv.algorithm {
+            let by_output = |b, i| std::array::from_fn(|t| w.by_output(b, i, t));
+            let by_input = |b, o| std::array::from_fn(|t| w.by_input(b, o, 8 - t));
+            transform(kernels, n, c, kb, &mut self.forward, by_output);
+            transform(kernels, n, k, cb, &mut self.backward, by_input);
+        } else {
             let scale = if conv.algorithm == Algorithm::Boxes { 1.0 / 9.0 } else { 1.0 };
-            forward = Buf::new(taps * c * k);
-            backward = Buf::new(taps * c * k);
             let f = Panels { pair: kernels.pairs(kb), rows: taps * c };
             let b = Panels { pair: kernels.pairs(taps * cb), rows: k };
             for t in 0..taps {
                 for n in 0..kb {
                     for i in 0..c {
-                        let v = by_output(n, i, t).map(|v| v * scale);
-                        forward[f.at(t * c + i, n)..][..16].copy_from_slice(&v);
+                        let v = w.by_output(n, i, t).map(|v| v * scale);
+                        self.forward[f.at(t * c + i, n)..][..16].copy_from_slice(&v);
                     }
                 }
                 for n in 0..cb {
                     for o in 0..k {
-                        let v = by_input(n, o, t).map(|v| v * scale);
-                        backward[b.at(o, t * cb + n)..][..16].copy_from_slice(&v);
+                        let v = w.by_input(n, o, t).map(|v| v * scale);
+                        self.backward[b.at(o, t * cb + n)..][..16].copy_from_slice(&v);
                     }
                 }
             }
         }
+        self.bias.clear();
+        if let (Some(b), false) = (conv.bias, conv.bias_dropped) {
+            self.bias.extend_from_slice(&raw[b]);
+            self.bias.resize(k, 0.0);
+        }
     }
-    let mut bias = Vec::new();
-    if let (Some(b), false) = (conv.bias, conv.bias_dropped) {
-        bias = raw[b].clone();
-        bias.resize(k, 0.0);
-    }
-    PackedConv { forward, backward, bias, scales }
 }
 
 /// Makes one thing of each item, on the pool.
@@ -216,16 +245,26 @@ fn convs(p: &Program) -> Vec<&Conv> {
 }
 
 impl Packed {
-    pub(crate) fn new<'a>(
+    /// Memory for the weights of `p`, not yet filled.
+    pub(crate) fn empty(p: &Program) -> Packed {
+        let convs = convs(p).iter().map(|_| PackedConv::default()).collect();
+        Packed { convs, raw: vec![Vec::new(); p.params.len()] }
+    }
+
+    /// Packs the tensors that `lookup` gives, reusing the memory.
+    pub(crate) fn fill<'a>(
+        &mut self,
         p: &Program,
         kernels: &Kernels,
         pool: &Pool,
         mut lookup: impl FnMut(&str) -> Option<&'a [f32]>,
-    ) -> Result<Packed, Unsupported> {
-        let mut raw = Vec::with_capacity(p.params.len());
-        for param in &p.params {
+    ) -> Result<(), Unsupported> {
+        for (param, raw) in p.params.iter().zip(&mut self.raw) {
             match lookup(&param.name) {
-                Some(v) if v.len() == param.len => raw.push(v.to_vec()),
+                Some(v) if v.len() == param.len => {
+                    raw.clear();
+                    raw.extend_from_slice(v);
+                }
                 Some(v) => {
                     return refuse(format!(
                         "parameter `{}` has {} entries, the plan wants {}",
@@ -237,8 +276,13 @@ impl Packed {
                 None => return refuse(format!("parameter `{}` of the plan is missing", param.name)),
             }
         }
-        let convs = each(pool, &convs(p), |c| pack_conv(kernels, c, &raw));
-        Ok(Packed { convs, raw })
+        let raw = &self.raw;
+        let work: Vec<_> = self.convs.iter_mut().zip(convs(p)).map(Mutex::new).collect();
+        each(pool, &work, |item| {
+            let (packed, conv) = &mut *item.lock().unwrap_or_else(PoisonError::into_inner);
+            packed.fill(kernels, conv, raw);
+        });
+        Ok(())
     }
 }
 

@@ -161,7 +161,25 @@ impl CpuPlan {
         pool: &Pool,
         lookup: impl FnMut(&str) -> Option<&'a [f32]>,
     ) -> Result<Packed, Unsupported> {
-        Packed::new(&self.program, &self.kernels, pool, lookup)
+        let mut packed = Packed::empty(&self.program);
+        self.repack(&mut packed, pool, lookup)?;
+        Ok(packed)
+    }
+
+    /// Packs new weights into the memory of `packed`, which must come from this plan.
+    ///
+    /// # Errors
+    /// As [`CpuPlan::pack`].
+    pub fn repack<'a>(
+        &self,
+        packed: &mut Packed,
+        pool: &Pool,
+        lookup: impl FnMut(&str) -> Option<&'a [f32]>,
+    ) -> Result<(), Unsupported> {
+        if packed.raw.len() != self.program.params.len() {
+            return refuse("the packed weights belong to another plan");
+        }
+        packed.fill(&self.program, &self.kernels, pool, lookup)
     }
 
     /// Names of the parameters and buffers the plan reads.

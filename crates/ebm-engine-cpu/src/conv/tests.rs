@@ -30,6 +30,7 @@ impl Build {
     fn name(&self, part: &str) -> String {
         format!("n{}.{part}", self.plan.nodes.len())
     }
+    #[allow(clippy::too_many_arguments)]
     fn conv(
         &mut self,
         x: NodeId,
@@ -144,18 +145,22 @@ impl Rng {
 
 fn params(plan: &CpuPlan, seed: u64) -> Params {
     let mut rng = Rng(seed);
-    plan.lengths()
-        .map(|(name, len)| {
-            let mut v = rng.vec(len, 0.5);
-            if name.ends_with(".u") || name.ends_with(".v") {
-                // Positive vectors keep σ away from 0.
-                v.iter_mut().for_each(|a| *a = a.abs() + 0.1);
-            } else if name.ends_with(".weight") && len > 40 {
-                v.iter_mut().for_each(|a| *a *= 0.4);
-            }
-            (name.to_string(), v)
-        })
-        .collect()
+    let mut all: Params = plan.lengths().map(|(name, len)| (name.to_string(), rng.vec(len, 0.5))).collect();
+    let spectral: Vec<String> = all.keys().filter_map(|n| Some(n.strip_suffix(".u")?.to_string())).collect();
+    for (name, v) in &mut all {
+        if name.ends_with(".u") || name.ends_with(".v") {
+            v.iter_mut().for_each(|a| *a = a.abs() + 0.1);
+        } else if name.ends_with(".weight") && v.len() > 40 {
+            v.iter_mut().for_each(|a| *a *= 0.4);
+        }
+    }
+    for layer in spectral {
+        // Weights of one sign keep σ = uᵀWv away from 0, where the net would blow up.
+        if let Some(v) = all.get_mut(&format!("{layer}.weight")) {
+            v.iter_mut().for_each(|a| *a = a.abs() + 0.05);
+        }
+    }
+    all
 }
 
 /// Relative L2 distance; of what is nearly zero by cancellation (1e-2, values being of order 1), the absolute one.
@@ -173,6 +178,37 @@ struct Case {
     seed: u64,
     /// Bound on the relative errors.
     tolerance: f64,
+    /// Whether an ill-conditioned net may be off by more; see [`wobble`].
+    conditioning: bool,
+}
+
+/// Largest relative change of the reference's answers if inputs and weights move by one f32 rounding:
+/// the error that no f32 program can avoid.
+fn wobble(case: &Case, theta: &Params, call: &Call<'_>, v: &[f32], exact: &[Answer]) -> f64 {
+    let mut rng = Rng(case.seed ^ 7);
+    let mut shake =
+        |v: &[f32]| -> Vec<f32> { v.iter().map(|a| a * (1.0 + 1.2e-7 * rng.uniform().signum())).collect() };
+    let theta: Params = theta.iter().map(|(k, v)| (k.clone(), shake(v))).collect();
+    let x = shake(call.x);
+    let (len, k) = (x.len() / case.n, case.plan.condition);
+    let mut worst = 0f64;
+    for (i, e) in exact.iter().enumerate() {
+        let at = i * len..(i + 1) * len;
+        let c = call.cond.map(|c| &c[i * k..(i + 1) * k]);
+        let a = evaluate(&case.plan, &theta, &x[at.clone()], &v[at], c, &vec![1.0; e.terms.len()]);
+        let mut see = |a: &[f64], e: &[f64]| {
+            let d: f64 = a.iter().zip(e).map(|(a, b)| (a - b).powi(2)).sum();
+            worst = worst.max(d.sqrt() / e.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-2));
+        };
+        see(&a.grad, &e.grad);
+        see(&a.hvp, &e.hvp);
+        let all = |m: &std::collections::BTreeMap<String, Vec<f64>>| {
+            m.values().flatten().copied().collect::<Vec<_>>()
+        };
+        see(&all(&a.theta), &all(&e.theta));
+        see(&all(&a.mixed), &all(&e.mixed));
+    }
+    worst
 }
 
 fn check(case: &Case, isa: Isa) -> Result<(), String> {
@@ -194,10 +230,15 @@ fn check(case: &Case, isa: Isa) -> Result<(), String> {
     let cat = |f: fn(&Answer) -> &Vec<f64>| -> Vec<f64> { ones.iter().flat_map(|a| f(a).clone()).collect() };
     let pool = Threads::new(2);
     let mut ws = Workspace::new();
+    let tolerance = case.tolerance.max(if case.conditioning {
+        50.0 * wobble(case, &theta, &call, &v, &ones)
+    } else {
+        0.0
+    });
     let mut fails = Vec::new();
     let mut see = |what: &str, got: &[f32], want: &[f64]| {
         let e = off(got, want);
-        if e.is_nan() || e > case.tolerance {
+        if e.is_nan() || e > tolerance {
             let size = want.iter().map(|v| v * v).sum::<f64>().sqrt();
             fails.push(format!("{what}: relative error {e:.1e} of {size:.1e}"));
         }
@@ -231,7 +272,7 @@ fn check(case: &Case, isa: Isa) -> Result<(), String> {
                 let size = sum.iter().map(|v| v * v).sum::<f64>().sqrt();
                 all.extend(g.iter().copied());
                 // Each parameter by itself too, unless its gradient is zero in exact arithmetic.
-                if size > 1e-4 && off(&g, &sum) > 30.0 * case.tolerance {
+                if size > 1e-4 && off(&g, &sum) > 30.0 * tolerance {
                     see(&format!("{what} {name}"), &g, &sum);
                 }
                 want.extend(sum);
@@ -260,7 +301,7 @@ fn residual_block_with_pooling_and_head() {
     let m = b.mean(x);
     let e = b.linear(m, 1);
     b.term(e);
-    everywhere(&Case { plan: b.plan, n: 3, cond: false, seed: 1, tolerance: TOLERANCE });
+    everywhere(&Case { plan: b.plan, n: 3, cond: false, seed: 1, tolerance: TOLERANCE, conditioning: false });
 }
 
 #[test]
@@ -268,16 +309,24 @@ fn group_norm_labels_attention_and_odd_sizes() {
     let mut b = Build::new(&[2, 7, 5], 4);
     let x = b.conv3(0, 24, 0);
     let x = b.act(x, Activation::LeakyRelu(0.2));
+    let x = b.block(x, 4, true, None, 1);
     let x = b.block(x, 4, true, Some(20), 2);
     let x = b.attention(x);
     let x = b.act(x, Activation::Swish);
     let m = b.mean(x);
     let e = b.linear(m, 1);
     b.term(e);
-    let e2 = b.act(e, Activation::Square);
+    let e2 = b.act(e, Activation::Softplus);
     b.term(e2);
     for cond in [true, false] {
-        everywhere(&Case { plan: b.plan.clone(), n: 2, cond, seed: 5, tolerance: TOLERANCE });
+        everywhere(&Case {
+            plan: b.plan.clone(),
+            n: 2,
+            cond,
+            seed: 5,
+            tolerance: TOLERANCE,
+            conditioning: false,
+        });
     }
 }
 
@@ -303,7 +352,7 @@ fn other_kernels_blur_flatten_and_several_scales() {
     let e = b.linear(h, 1);
     b.term(e);
     b.term(e);
-    everywhere(&Case { plan: b.plan, n: 3, cond: false, seed: 3, tolerance: TOLERANCE });
+    everywhere(&Case { plan: b.plan, n: 3, cond: false, seed: 3, tolerance: TOLERANCE, conditioning: false });
 }
 
 #[test]
@@ -322,7 +371,7 @@ fn values_with_several_readers() {
     let m = b.mean(z);
     let e = b.linear(m, 1);
     b.term(e);
-    everywhere(&Case { plan: b.plan, n: 2, cond: false, seed: 8, tolerance: TOLERANCE });
+    everywhere(&Case { plan: b.plan, n: 2, cond: false, seed: 8, tolerance: TOLERANCE, conditioning: false });
 }
 
 #[allow(dead_code)]
@@ -332,11 +381,11 @@ mod resnet;
 #[test]
 fn the_published_residual_net_within_the_bound() {
     let plan = resnet::resnet(&resnet::Options { filters: 8, side: 16, attention: true, condition: 0 });
-    everywhere(&Case { plan, n: 1, cond: false, seed: 11, tolerance: TOLERANCE });
+    everywhere(&Case { plan, n: 1, cond: false, seed: 11, tolerance: TOLERANCE, conditioning: false });
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
     /// Random chains of layers on random shapes agree with the reference.
     #[test]
     fn random_nets(
@@ -350,7 +399,7 @@ proptest! {
             let s = b.shape(x);
             x = match kind {
                 0 => b.conv3(x, width, rule),
-                1 => { let groups = if s[0] % 4 == 0 { 4 } else { s[0] }; let y = b.norm(x, groups); b.act(y, Activation::Swish) }
+                1 => { let groups = if s[0].is_multiple_of(4) { 4 } else { s[0] }; let y = b.norm(x, groups); b.act(y, Activation::Swish) }
                 2 => { let y = b.conv3(x, s[0], rule); let y = b.act(y, Activation::Swish); b.plus(y, x) }
                 3 if s[1] > 3 && s[2] > 3 => { let y = b.conv3(x, width, rule); let y = b.pool(y, Pool::Average3); b.act(y, Activation::Swish) }
                 4 if s[1] > 3 && s[2] > 3 => b.pool(x, Pool::Blur),
@@ -365,8 +414,9 @@ proptest! {
         b.term(e);
         let isas: Vec<Isa> = Isa::ALL.into_iter().filter(|i| i.available()).collect();
         let isa = isas[seed as usize % isas.len()];
-        // Deep random nets are worse conditioned than published ones: 5 times the bound.
-        let case = Case { plan: b.plan, n, cond, seed, tolerance: 5.0 * TOLERANCE };
+        // Random nets are worse conditioned than published ones: 5 times the bound, and more where
+        // the answer itself hangs on the last bits.
+        let case = Case { plan: b.plan, n, cond, seed, tolerance: 5.0 * TOLERANCE, conditioning: true };
         if let Err(e) = check(&case, isa) {
             prop_assert!(false, "{e}");
         }

@@ -47,7 +47,8 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(
 
 /// `NV` vectors of columns at a time; rows are split evenly over tiles (12 + 4 would waste the second).
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
+// The `if const` keeps tiles that an instruction set never uses from being compiled.
+#[allow(clippy::too_many_arguments, clippy::collapsible_match)]
 unsafe fn gemm_nv<S: Simd, const NV: usize, const MAX: usize>(
     m: usize,
     koff: &[usize],
@@ -70,7 +71,7 @@ unsafe fn gemm_nv<S: Simd, const NV: usize, const MAX: usize>(
             for ch in 0..chunks {
                 let mr = base + usize::from(ch < rem);
                 macro_rules! go {
-                    ($($n:literal)*) => { match mr { $($n if $n <= MAX => if const { $n <= MAX } {
+                    ($($n:literal)*) => { match mr { $($n => if const { $n <= MAX } {
                         micro::<S, $n, NV>(koff, a.add(r * 16), bp, cp.add(r * 16), cns, add)
                     },)* _ => {} } }
                 }

@@ -5,6 +5,9 @@
 //! reads and writes only pixels inside the geometry it is given; the checks here make that geometry
 //! fit the memory.
 
+// Register arrays are indexed by constants that unroll; iterators would hide which register is meant.
+#![allow(clippy::needless_range_loop)]
+
 pub(crate) mod affine;
 mod boxes;
 mod gemm;
