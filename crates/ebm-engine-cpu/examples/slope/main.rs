@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p ebm-engine-cpu --example slope -- [filters] [batch] [isa] [describe]` prints
 //! the best of repeated calls in milliseconds. At batch 32 a Zen 4 core with AVX-512 needs about 14 ms
-//! for a slope at 16 filters and 144 ms at 64; two idle cores need half.
+//! for a slope at 16 filters and 144 ms at 64.
 
 mod resnet;
 
