@@ -37,7 +37,12 @@ impl<'a> NpyRows<'a> {
         let header = npy_header::read(&mut from)?;
         let wrong = || {
             let shape = format!("{:?}", header.dims);
-            from.origin().format(from.offset(), "the npy shape", shape, "(N, ...) of sizes that fit in memory")
+            from.origin().format(
+                from.offset(),
+                "the npy shape",
+                shape,
+                "(N, ...) of sizes that fit in memory",
+            )
         };
         let (left, rest) = header.dims.split_first().ok_or_else(wrong)?;
         let sample: Vec<usize> =
