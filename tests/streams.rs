@@ -67,4 +67,13 @@ fn every_plugin_can_be_shown() {
     for family in ["energy", "sampler", "transition", "observer", "policy", "data"] {
         assert!(all.iter().any(|c| c["family"] == family), "{family}");
     }
+    let book =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../book/src/plugins.md")).unwrap();
+    for c in &all {
+        let row = format!("| `{}` |", c["kind"].as_str().unwrap());
+        assert!(
+            book.contains(&row),
+            "{row} is missing in book/src/plugins.md; make it again: scripts/plugins-table.py"
+        );
+    }
 }
