@@ -23,7 +23,7 @@ pub static RUN: &[Param] = &[
     Param::text("name", "name of the run and of its directory").default("\"run\""),
     Param::int("seed", "seed of all random numbers").default("0").at_least(0.0),
     Param::int("steps", "training updates").default("1000").at_least(1.0),
-    Param::int("batch", "samples, and chains, in a step").default("64").at_least(1.0),
+    Param::int("batch", "samples, and chains, in a step").default("64").at_least(1.0).at_most(1e6),
     Param::text("device", "auto, cpu, cuda, cuda:N or metal").default("\"auto\""),
     Param::choice(
         "engine",
@@ -67,5 +67,5 @@ pub static GENERATE: &[Param] = &[
     Param::part("sampler", Family::Sampler, "a program of its own, instead of `steps`").default("none"),
     Param::choice("weights", &["average", "live"], "weights that samples are drawn from")
         .default("\"average\""),
-    Param::int("count", "samples of a sheet").default("64").at_least(1.0),
+    Param::int("count", "samples of a sheet").default("64").at_least(1.0).at_most(1e6),
 ];
