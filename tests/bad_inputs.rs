@@ -48,6 +48,14 @@ fn unknown_mistyped_and_out_of_range_settings() {
 }
 
 #[test]
+fn absurd_sizes_are_refused_before_memory_is_taken() {
+    refused(&changed("hidden = [8]", "hidden = [9000000000000000000]"), 2, &["lower the widths"]);
+    refused(&changed("hidden = [8]", "hidden = [100000000, 100000000]"), 2, &["lower the widths"]);
+    refused(&changed("batch = 8", "batch = 1000000000"), 2, &["run.batch", "1000000"]);
+    refused(&changed("name = \"small\"", "name = \"\""), 2, &["run.name", "empty"]);
+}
+
+#[test]
 fn missing_and_truncated_data() {
     let idx = "kind = \"idx\"\nimages = \"train.idx\"";
     refused(&changed("kind = \"digits\"", idx), 3, &["train.idx: ", "No such file"]);

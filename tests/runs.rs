@@ -121,7 +121,8 @@ fn signals_save_and_end_with_130() {
 fn a_second_ctrl_c_ends_at_once() {
     let s = Scratch::with(SMALL);
     // One step takes longer than anybody waits.
-    let child = s.start(&["train", "run.toml", "--out", "r", "--set", "sampler.steps=1000000000"]);
+    let long = ["--set", "sampler.steps=1000000", "--set", "run.engine=\"graph\""];
+    let child = s.start(&[&["train", "run.toml", "--out", "r"][..], &long].concat());
     let deadline = Instant::now() + Duration::from_secs(60);
     while !s.path("r/metrics.jsonl").exists() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(20));

@@ -27,6 +27,9 @@ pub enum Init {
     UnitVector,
 }
 
+/// Most entries of one parameter tensor: 4 GiB in f32, beyond any network that one device trains.
+const MOST_ENTRIES: usize = 1 << 30;
+
 /// Everything a component's builder may need: shapes, device, keys, names already used.
 pub struct BuildCx {
     sample_shape: Vec<usize>,
@@ -208,7 +211,16 @@ impl BuildCx {
         role: Role,
     ) -> Result<()> {
         let shape = shape.into();
-        let n = shape.elem_count();
+        let fits =
+            shape.dims().iter().try_fold(1usize, |n, d| n.checked_mul(*d)).filter(|n| *n <= MOST_ENTRIES);
+        let Some(n) = fits else {
+            return Err(Error::config(
+                &self.path,
+                format!(
+                    "parameter `{name}` would have shape {shape:?}, more than {MOST_ENTRIES} entries; lower the widths"
+                ),
+            ));
+        };
         let key = self.key.at("init").at(name);
         let mut data = vec![0f32; n];
         match init {

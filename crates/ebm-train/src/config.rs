@@ -252,6 +252,9 @@ impl RunConfig {
             0 => Err(Error::config(path, "is 0, must be at least 1")),
             _ => Ok(()),
         };
+        if self.run.name.trim().is_empty() {
+            return Err(Error::config("run.name", "is empty, wanted a word that names the run directory"));
+        }
         positive("run.batch", self.run.batch as u64)?;
         positive("run.steps", self.run.steps)?;
         positive("generate.count", self.generate.count as u64)?;

@@ -63,7 +63,7 @@ pub static CHAINS: &[Param] = &[
 
 /// `[generate]`.
 pub static GENERATE: &[Param] = &[
-    Param::int("steps", "steps of the run's sampler").default("200").at_least(0.0),
+    Param::int("steps", "steps of the run's sampler").default("200").at_least(0.0).at_most(1e7),
     Param::part("sampler", Family::Sampler, "a program of its own, instead of `steps`").default("none"),
     Param::choice("weights", &["average", "live"], "weights that samples are drawn from")
         .default("\"average\""),

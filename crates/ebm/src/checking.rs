@@ -95,7 +95,7 @@ fn cost(plan: &Plan, state: &mut TrainState, tree: &Value) -> Result<Cost> {
         step_seconds,
         run_seconds: step_seconds * plan.config().run.steps as f64,
         state_bytes: live + average + moments,
-        replay_bytes: capacity.map(|n| n as usize * sample * width),
+        replay_bytes: capacity.map(|n| (n as usize).saturating_mul(sample * width)),
         peak_bytes: peak(),
     })
 }

@@ -18,6 +18,12 @@ pub struct Model {
     pub step: Option<u64>,
 }
 
+/// Most values drawn in one call: 8 GiB in f32.
+const MOST_ENTRIES: usize = 1 << 31;
+
+/// Most steps of one program: its diagnostics are kept step by step.
+const MOST_STEPS: usize = 10_000_000;
+
 impl Model {
     /// Opens a run directory at its newest whole checkpoint, or a configuration file.
     ///
@@ -70,6 +76,15 @@ impl Model {
     /// # Errors
     /// If sampling fails or a sample is not finite.
     pub fn sample(&self, n: usize, steps: Option<usize>, seed: Option<u64>) -> Result<Tensor> {
+        let entries = n.checked_mul(self.plan.energy().spec().sample_shape.iter().product::<usize>().max(1));
+        if entries.is_none_or(|e| e > MOST_ENTRIES) {
+            return Err(Error::Usage(format!(
+                "--n {n}: found more values than fit in memory at once; draw fewer at a time"
+            )));
+        }
+        if let Some(k) = steps.filter(|k| *k > MOST_STEPS) {
+            return Err(Error::Usage(format!("--steps {k}: wanted at most {MOST_STEPS}")));
+        }
         let mut generator = Generator::of(&self.plan, &self.state)?;
         let own: Option<Box<dyn Sampler>> = steps.map(|k| self.plan.generator().with_steps(k));
         if let Some(own) = &own {

@@ -138,7 +138,7 @@ fn another_format_and_a_command_line_change_are_named_as_written() {
     let source = Source::text("run.toml", GOOD).with(["sampler.steps=many"]).unwrap();
     assert_eq!(
         source.read().unwrap_err().to_string(),
-        "sampler.steps: found the text \"many\", wanted a whole number ≥ 1 (from --set sampler.steps=many)"
+        "sampler.steps: found the text \"many\", wanted a whole number ≥ 1 and ≤ 10000000 (from --set sampler.steps=many)"
     );
 }
 

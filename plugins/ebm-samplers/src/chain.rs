@@ -199,7 +199,7 @@ register! {
     example: r#"steps = 40
 transition = { kind = "langevin", step_size = 100.0, noise = 0.001, clamp = [0.0, 1.0] }"#,
     params: [
-        Param::int("steps", "number of steps").at_least(1.0),
+        Param::int("steps", "number of steps").at_least(1.0).at_most(1e7),
         Param::part("transition", Family::Transition, "the step"),
     ],
 }
