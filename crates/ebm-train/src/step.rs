@@ -56,17 +56,12 @@ pub fn step_reporting(plan: &Plan, state: &mut TrainState, expensive: bool) -> R
     Ok(report)
 }
 
-/// Data that are not finite are the data's fault: no smaller step size mends them.
-fn not_finite(source: &str, why: &Error) -> Error {
-    Error::data(source, format!("{why}; look at the file with `ebm data verify`"))
-}
-
 /// The part of a step that only reads the state.
 fn propose(plan: &Plan, state: &TrainState, expensive: bool) -> Result<Proposal> {
     let number = state.step + 1;
     let energy = plan.energy.as_ref();
     let data = plan.batch_at(state.epoch, state.cursor)?;
-    guard::finite("data batch", &data.x, number).map_err(|e| not_finite(&plan.data.name(), &e))?;
+    guard::finite("data batch", &data.x, number)?;
 
     let key = plan.key.at("chains").at(state.attempts);
     let mut sampler = state.sampler.clone();
