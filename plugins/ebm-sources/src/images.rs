@@ -1,12 +1,11 @@
 //! Byte images as a data source: dequantisation, order, labels.
 
-use std::sync::Mutex;
-
 use candle_core::{Device, Tensor};
 use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Result, Split};
 use ebm_data::ImageSet;
 
 use crate::Order;
+use crate::order::Sequence;
 
 /// What all image sources have in common.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,9 +18,6 @@ pub struct ImageOptions {
     pub labels: bool,
 }
 
-/// The order of one epoch under one key.
-type Permutation = (Key, u64, std::sync::Arc<Vec<usize>>);
-
 /// A data source over an [`ImageSet`] in memory, values in [0, 1].
 pub struct ImageSource {
     name: String,
@@ -30,8 +26,7 @@ pub struct ImageSource {
     options: ImageOptions,
     shape: [usize; 3],
     classes: usize,
-    /// The permutation of the epoch that was asked for last: a function of (key, epoch), kept for speed.
-    permutation: Mutex<Option<Permutation>>,
+    sequence: Sequence,
 }
 
 impl ImageSource {
@@ -56,31 +51,8 @@ impl ImageSource {
             ));
         }
         let (c, h, w) = train.shape();
-        Ok(ImageSource {
-            name: name.into(),
-            train,
-            held_out,
-            options,
-            shape: [c, h, w],
-            classes,
-            permutation: Mutex::new(None),
-        })
-    }
-
-    fn rows(&self, epoch: u64, index: usize, size: usize, key: Key) -> Vec<usize> {
-        if self.options.order != Order::Shuffle {
-            return crate::rows(self.options.order, self.train.len(), epoch, index, size, key);
-        }
-        let mut kept = self.permutation.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let permutation = match &*kept {
-            Some((k, e, p)) if (*k, *e) == (key, epoch) => p.clone(),
-            _ => {
-                let p = std::sync::Arc::new(key.at("shuffle").at(epoch).permutation(self.train.len()));
-                *kept = Some((key, epoch, p.clone()));
-                p
-            }
-        };
-        (index * size..(index + 1) * size).map(|p| permutation[p % permutation.len()]).collect()
+        let sequence = Sequence::new(options.order, train.len());
+        Ok(ImageSource { name: name.into(), train, held_out, options, shape: [c, h, w], classes, sequence })
     }
 }
 
@@ -98,7 +70,7 @@ impl DataSource for ImageSource {
     }
 
     fn batch(&self, epoch: u64, index: usize, size: usize, key: Key) -> Result<Batch> {
-        let rows = self.rows(epoch, index, size, key);
+        let rows = self.sequence.rows(epoch, index, size, key);
         let len = self.train.sample_len();
         let levels = self.train.levels() as f32;
         let mut x = vec![0f32; rows.len() * len];

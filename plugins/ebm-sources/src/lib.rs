@@ -17,6 +17,7 @@ mod idx;
 mod images;
 mod mnist5k;
 mod npy;
+mod order;
 mod points;
 mod toy2d;
 
@@ -27,39 +28,14 @@ pub use idx::IdxImages;
 pub use images::{ImageOptions, ImageSource};
 pub use mnist5k::Mnist5k;
 pub use npy::NpyArray;
+pub use order::Order;
 pub use points::PointSource;
 pub use toy2d::Toy2dSet;
 
-use ebm_core::{Error, Key};
+use ebm_core::Error;
 use ebm_data::DataError;
 
 /// The framework's error for a reader's error, which already names the file and the place.
 fn data_error(source: DataError) -> Error {
     Error::data_source(source)
-}
-
-/// Which sample stands at `position` of an epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Order {
-    /// A new permutation each epoch.
-    #[default]
-    Shuffle,
-    /// Drawn with replacement.
-    Replacement,
-}
-
-/// Sample indices of batch `index` of an epoch.
-fn rows(order: Order, len: usize, epoch: u64, index: usize, size: usize, key: Key) -> Vec<usize> {
-    let first = index * size;
-    match order {
-        Order::Shuffle => {
-            let permutation = key.at("shuffle").at(epoch).permutation(len);
-            (first..first + size).map(|p| permutation[p % len.max(1)]).collect()
-        }
-        Order::Replacement => {
-            let draws = key.at("replacement").at(epoch);
-            (first..first + size).map(|p| draws.below(p as u64, len)).collect()
-        }
-    }
 }

@@ -5,13 +5,14 @@ use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Result, Split};
 use ebm_data::ArraySet;
 
 use crate::Order;
+use crate::order::Sequence;
 
 /// A data source over an [`ArraySet`] in memory: points of the plane, feature vectors.
 pub struct PointSource {
     name: String,
     train: ArraySet,
     held_out: Option<ArraySet>,
-    order: Order,
+    sequence: Sequence,
     noise: f64,
 }
 
@@ -33,7 +34,8 @@ impl PointSource {
         if train.dims().len() < 2 {
             return Err(Error::shape(name, train.dims(), "(N, D, ...)", "put one sample a row"));
         }
-        Ok(PointSource { name: name.into(), train, held_out, order, noise })
+        let sequence = Sequence::new(order, train.len());
+        Ok(PointSource { name: name.into(), train, held_out, sequence, noise })
     }
 }
 
@@ -47,7 +49,7 @@ impl DataSource for PointSource {
     }
 
     fn batch(&self, epoch: u64, index: usize, size: usize, key: Key) -> Result<Batch> {
-        let rows = crate::rows(self.order, self.train.len(), epoch, index, size, key);
+        let rows = self.sequence.rows(epoch, index, size, key);
         let len = self.train.sample_len();
         let mut x = Vec::with_capacity(rows.len() * len);
         rows.iter().for_each(|r| x.extend_from_slice(self.train.sample(*r).unwrap_or(&[])));
