@@ -40,6 +40,8 @@ pub struct BuildCx {
     key: Key,
     base: PathBuf,
     engine: Option<Arc<dyn Engine>>,
+    /// Number of parts that were built so far.
+    parts: usize,
     path: String,
     made: Vec<(String, Tensor, Role)>,
     notes: Vec<String>,
@@ -57,6 +59,7 @@ impl BuildCx {
             key,
             base: PathBuf::from("."),
             engine: None,
+            parts: 0,
             path: "energy".into(),
             made: Vec::new(),
             notes: Vec::new(),
@@ -258,18 +261,26 @@ impl BuildCx {
         Ok(Arc::new(Autograd::new(self.path.clone(), net, spec, params)))
     }
 
-    /// Builds a whole energy, with the engine's twin where there is one.
+    /// Builds an energy, with the engine's twin where there is one: of the whole if its plan allows,
+    /// else of each part that allows it. An energy with parts is built again for the latter.
     ///
     /// # Errors
     /// If the configuration does not fit.
     pub fn energy(&mut self, config: &dyn EnergyConfig) -> Result<Arc<dyn EnergyFn>> {
-        let built = config.build(self)?;
-        let Some(engine) = self.engine.clone() else { return Ok(built) };
+        let Some(engine) = self.engine.take() else { return config.build(self) };
+        let (notes, parts) = (self.notes.len(), self.parts);
+        let built = config.build(self);
+        self.engine = Some(engine.clone());
+        let built = built?;
         match engine.accelerate(&built)? {
             Accelerated::Twin(twin) => Ok(twin),
-            Accelerated::Graph(reason) => {
+            Accelerated::Graph(reason) if self.parts == parts => {
                 self.note(format!("stays on the graph, because {reason}"));
                 Ok(built)
+            }
+            Accelerated::Graph(_) => {
+                self.notes.truncate(notes);
+                config.build(self)
             }
         }
     }
@@ -307,11 +318,13 @@ impl BuildCx {
             key: self.key.at(name),
             base: self.base.clone(),
             engine: self.engine.clone(),
+            parts: 0,
             path: format!("{}.{name}", self.path),
             made: Vec::new(),
             notes: Vec::new(),
         };
         let built = inner.energy(config);
+        self.parts += 1;
         self.notes.append(&mut inner.notes);
         built
     }

@@ -23,6 +23,77 @@ pub struct NetPlan {
     pub terms: Vec<PlanTerm>,
 }
 
+impl NetPlan {
+    /// This network on the image of `before`, a list of operations with one input each and the shapes
+    /// of their results, applied in order to samples of shape `input`.
+    pub(crate) fn behind(&self, input: &[usize], before: &[(Op, Vec<usize>)]) -> NetPlan {
+        let mut nodes =
+            vec![Node { name: "input".into(), op: Op::Input, inputs: vec![], shape: input.to_vec() }];
+        for (i, (op, shape)) in before.iter().enumerate() {
+            // Numbers above those of the network's nodes, so that nested views differ.
+            let name = format!("view.{}", self.nodes.len() + i);
+            nodes.push(Node { name, op: op.clone(), inputs: vec![i], shape: shape.clone() });
+        }
+        let last = before.len();
+        // Node 0, the input, becomes the last of the operations; all others move by their number.
+        let moved = |id: NodeId| id + last;
+        for node in self.nodes.iter().skip(1) {
+            let inputs = node.inputs.iter().map(|&i| moved(i)).collect();
+            nodes.push(Node { inputs, ..node.clone() });
+        }
+        let terms = self.terms.iter().map(|t| PlanTerm { name: t.name.clone(), node: moved(t.node) });
+        NetPlan { input: input.to_vec(), condition: self.condition, nodes, terms: terms.collect() }
+    }
+
+    /// The networks side by side on the same samples, each under the prefix of its parameters, its
+    /// terms times a factor. `None` if inputs or conditions differ.
+    pub(crate) fn side_by_side(parts: &[(&str, f64, &NetPlan)]) -> Option<NetPlan> {
+        let (_, _, first) = parts.first()?;
+        let condition = parts.iter().map(|p| p.2.condition).max()?;
+        let mut all = NetPlan {
+            input: first.input.clone(),
+            condition,
+            nodes: vec![Node {
+                name: "input".into(),
+                op: Op::Input,
+                inputs: vec![],
+                shape: first.input.clone(),
+            }],
+            terms: Vec::new(),
+        };
+        for &(prefix, factor, plan) in parts {
+            if plan.input != all.input || (plan.condition != 0 && plan.condition != condition) {
+                return None;
+            }
+            let from = all.nodes.len();
+            let moved = |id: NodeId| if id == 0 { 0 } else { id + from - 1 };
+            for node in plan.nodes.iter().skip(1) {
+                all.nodes.push(Node {
+                    name: format!("{prefix}.{}", node.name),
+                    op: node.op.under(prefix),
+                    inputs: node.inputs.iter().map(|&i| moved(i)).collect(),
+                    shape: node.shape.clone(),
+                });
+            }
+            for term in &plan.terms {
+                let name = format!("{prefix}.{}", term.name);
+                let mut node = moved(term.node);
+                if factor != 1.0 {
+                    all.nodes.push(Node {
+                        name: format!("{name}.scale.{}", all.nodes.len()),
+                        op: Op::Scale(factor),
+                        inputs: vec![node],
+                        shape: vec![1],
+                    });
+                    node = all.nodes.len() - 1;
+                }
+                all.terms.push(PlanTerm { name, node });
+            }
+        }
+        Some(all)
+    }
+}
+
 /// One term (head) of the energy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanTerm {
@@ -172,4 +243,47 @@ pub enum Op {
     Concat,
     /// Sum over all entries of `[D]`: `[1]`.
     SumAll,
+}
+
+impl Op {
+    /// The same operation with its parameters under a prefix.
+    fn under(&self, prefix: &str) -> Op {
+        let mut op = self.clone();
+        let put = |name: &mut String| *name = format!("{prefix}.{name}");
+        match &mut op {
+            Op::Conv { weight, bias, rule, .. } => {
+                put(weight);
+                bias.iter_mut().for_each(put);
+                if let WeightRule::Spectral { u, v } = rule {
+                    put(u);
+                    put(v);
+                }
+            }
+            Op::Linear { weight, bias } => {
+                put(weight);
+                bias.iter_mut().for_each(put);
+            }
+            Op::Norm { weight, bias, .. } => {
+                weight.iter_mut().for_each(put);
+                bias.iter_mut().for_each(put);
+            }
+            Op::LabelAffine { weight, bias } => {
+                put(weight);
+                put(bias);
+            }
+            Op::Fourier { frequencies } => put(frequencies),
+            Op::Attention { prefix } => put(prefix),
+            Op::Input
+            | Op::Pool(_)
+            | Op::Activate(_)
+            | Op::Add
+            | Op::Scale(_)
+            | Op::SpatialMean
+            | Op::SpatialSum
+            | Op::Flatten
+            | Op::Concat
+            | Op::SumAll => {}
+        }
+        op
+    }
 }

@@ -44,6 +44,7 @@ pub mod dense;
 mod engine;
 pub mod pool;
 pub mod simd;
+mod walked;
 
 pub use conv::CpuEnergy;
 pub use engine::CpuEngine;

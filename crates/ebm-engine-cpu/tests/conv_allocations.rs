@@ -4,7 +4,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ebm_core::{Key, RowProgram, RowStep};
 use ebm_engine_cpu::conv::{Call, CpuPlan, Workspace};
+use ebm_engine_cpu::dense::WalkOut;
 use ebm_engine_cpu::pool::Pool;
 use ebm_engine_cpu::simd::Isa;
 
@@ -35,7 +37,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 #[test]
-fn a_slope_allocates_nothing_in_steady_state() {
+fn slopes_and_walks_allocate_nothing_in_steady_state() {
     let net = resnet(&Options { filters: 16, side: 16, attention: true, condition: 3 });
     let plan = CpuPlan::compile(&net, Isa::detect()).unwrap();
     let weights: Vec<(String, Vec<f32>)> =
@@ -48,11 +50,23 @@ fn a_slope_allocates_nothing_in_steady_state() {
     let pool = Pool::new(1);
     let mut work = Workspace::new();
     let call = Call { x: &x, cond: Some(&cond) };
+    let step = RowStep { step_size: 0.1, noise: 0.1, noise_first: true, clamp: None, move_limit: None };
+    let program = RowProgram { steps: vec![step; 3] };
+    let (mut start, mut hat, chains) = (x.clone(), x.clone(), [0, 1, 2, 3, 4]);
+    let (mut energy, mut square) = (vec![0.0; b * 3], vec![0.0; b * 3]);
     let mut counts = Vec::new();
     for _ in 0..4 {
         let before = COUNT.load(Ordering::Relaxed);
         plan.slope(&packed, &mut work, &pool, call, &mut terms, &mut grad).unwrap();
         plan.terms(&packed, &mut work, &pool, call, &mut terms).unwrap();
+        let out = WalkOut {
+            x: &mut start,
+            hat: &mut hat,
+            grad: &mut grad,
+            energy: &mut energy,
+            grad_square: &mut square,
+        };
+        plan.walk(&packed, &mut work, &pool, Some(&cond), &program, Key::root(1), &chains, out).unwrap();
         counts.push(COUNT.load(Ordering::Relaxed) - before);
         // Another mode in between must not take the memory of these.
         plan.grad_theta_slope(&packed, &mut work, &pool, call, &v, &mut terms).unwrap();

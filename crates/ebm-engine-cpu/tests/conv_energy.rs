@@ -8,7 +8,8 @@ use candle_core::{DType, Device, Tensor};
 use ebm_core::energy::Condition;
 use ebm_core::plan::NetPlan;
 use ebm_core::{
-    Accelerated, Autograd, Batch, Chains, EnergyFn, EnergySpec, Engine, Key, ParamSet, Role, ThetaGrad,
+    Accelerated, Autograd, Batch, Chains, EnergyFn, EnergySpec, Engine, Key, ParamSet, Part, PullBack, Role,
+    RowProgram, RowStep, Separable, Sum, ThetaGrad,
 };
 use ebm_engine_cpu::pool::Pool;
 use ebm_engine_cpu::simd::Isa;
@@ -101,6 +102,84 @@ fn the_twin_agrees_with_the_graph_in_all_calls_and_follows_new_weights() {
         );
         let w = graph.params().get("res_1a.conv1.weight").unwrap().affine(0.5, 0.1).unwrap();
         graph.params().set("res_1a.conv1.weight", &w).unwrap();
+    }
+}
+
+#[test]
+fn a_pyramid_is_one_twin_and_agrees_with_its_parts() {
+    let coarse = energy(resnet(&Options { filters: 5, side: 9, attention: false, condition: 0 }), DType::F32);
+    let map = Separable::pyramid(&[3, 18, 18], 1).unwrap();
+    let coarse = Arc::new(PullBack::new(Arc::new(map), coarse).unwrap());
+    let parts = vec![
+        Part::new("coarse", coarse).weighted(0.6),
+        Part::new("fine", energy(small(), DType::F32)).weighted(1.0),
+    ];
+    let graph: Arc<dyn EnergyFn> = Arc::new(Sum::new(parts).unwrap());
+    let Accelerated::Twin(twin) = CpuEngine::new().accelerate(&graph).unwrap() else { panic!("no twin") };
+    assert!(twin.engine().starts_with("fused convolutional"), "{}", twin.engine());
+    for cond in [true, false] {
+        let at = batch(5, cond);
+        let v = at.x.affine(0.3, 0.1).unwrap();
+        // Bounds as for a single network above.
+        assert!(off(&twin.terms(&at).unwrap(), &graph.terms(&at).unwrap()) < 1e-4);
+        let (a, b) = (twin.slope(&at).unwrap(), graph.slope(&at).unwrap());
+        assert!(off(&a.energy, &b.energy) < 1e-4 && off(&a.grad, &b.grad) < 1e-4);
+        assert!(off(&twin.hvp(&at, &v).unwrap(), &graph.hvp(&at, &v).unwrap()) < 1e-3);
+        let weights = |t: &Tensor| Ok(t.affine(2.0, 0.3)?);
+        let (a, b) = (twin.grad_theta(&at, &weights).unwrap(), graph.grad_theta(&at, &weights).unwrap());
+        grads_close(&a, &b, 2e-4);
+        assert!(a.grads.keys().eq(b.grads.keys()));
+        grads_close(
+            &twin.grad_theta_slope(&at, &v).unwrap(),
+            &graph.grad_theta_slope(&at, &v).unwrap(),
+            1e-3,
+        );
+    }
+}
+
+#[test]
+fn a_walk_has_the_bits_of_its_steps_on_any_number_of_threads() {
+    let graph = energy(small(), DType::F32);
+    let at = batch(7, true).with_chains(Chains::range(40, 7));
+    let key = Key::root(3).at("walk");
+    let first = RowStep {
+        step_size: 0.05,
+        noise: 0.1,
+        noise_first: true,
+        clamp: Some((-1.0, 1.0)),
+        move_limit: Some(0.02),
+    };
+    let last = RowStep { noise: 0.02, noise_first: false, move_limit: None, ..first };
+    let program = RowProgram { steps: vec![first, first, last] };
+    for threads in [1, 2, 3] {
+        let twin =
+            CpuEnergy::new(graph.clone(), Isa::detect()).unwrap().on_pool(Arc::new(Pool::new(threads)));
+        let walked = twin.walk(&at, &program, key).unwrap().unwrap();
+        let mut x = at.x.clone();
+        for (k, s) in program.steps.iter().enumerate() {
+            let eps = key.at(k).normal(&at.chains, &[3, 18, 18], DType::F32, &Device::Cpu).unwrap();
+            let eps = (eps * s.noise).unwrap();
+            let hat = if s.noise_first { (x + &eps).unwrap() } else { x };
+            let slope = twin.slope(&at.with_x(hat.clone())).unwrap();
+            let mut d = (slope.grad.clone() * s.step_size).unwrap();
+            if let Some(limit) = s.move_limit {
+                d = d.clamp(-limit, limit).unwrap();
+            }
+            x = (&hat - d).unwrap();
+            if !s.noise_first {
+                x = (x + eps).unwrap();
+            }
+            x = x.clamp(-1f32, 1f32).unwrap();
+            assert_eq!(flat(&walked.energy.get(k).unwrap()), flat(&slope.energy));
+            let squares = slope.grad.sqr().unwrap().flatten_from(1).unwrap().mean(1).unwrap();
+            // Sums of a thousand squares in another order.
+            assert!(off(&walked.grad_square.get(k).unwrap(), &squares) < 1e-5);
+            if k == 2 {
+                assert_eq!(flat(&walked.hat), flat(&hat));
+                assert_eq!(flat(&walked.grad), flat(&slope.grad));
+            }
+        }
+        assert_eq!(flat(&walked.x), flat(&x));
     }
 }
 

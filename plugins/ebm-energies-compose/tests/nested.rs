@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use ebm_core::catalogue::components;
-use ebm_core::{Batch, BuildCx, Chains, EnergyConfig, EnergyFn, Error, Key};
+use ebm_core::{Autograd, Batch, BuildCx, Chains, EnergyConfig, EnergyFn, Error, Key};
 use ebm_energies_compose as _;
 use ebm_energies_net as _;
+use ebm_nn::PlanNet;
 use ebm_testkit::{check_component, check_energy};
 
 fn build(text: &str, shape: &[usize]) -> Result<Arc<dyn EnergyFn>, Error> {
@@ -136,4 +137,47 @@ fn parts_that_do_not_fit_are_refused_in_words() {
     );
     let text = build(&pyramid, &[3]).err().unwrap().to_string();
     assert!(text.contains("(C, H, W)"), "{text}");
+}
+
+#[test]
+fn the_plan_of_a_composition_computes_the_composition() {
+    let net = "{ kind = \"conv-net\", layers = [{ filters = 4, stride = 2 }], hidden = [5] }";
+    let text = format!(
+        r#"
+        kind = "multi-scale"
+        [[parts]]
+        name = "small"
+        weight = 0.7
+        energy = {{ kind = "sum", parts = [
+            {{ name = "a", energy = {net} }},
+            {{ name = "b", weight = -0.3, energy = {{ kind = "temperature", temperature = 2.0, energy = {net} }} }},
+        ] }}
+        [[parts]]
+        name = "large"
+        energy = {net}
+        "#
+    );
+    let shape = [2, 9, 10];
+    let e = build(&text, &shape).unwrap();
+    let plan = e.plan().expect("all parts have plans").clone();
+    let names: Vec<&str> = plan.terms.iter().map(|t| t.name.as_str()).collect();
+    assert!(names.iter().zip(&e.spec().terms).all(|(a, b)| a == b), "{names:?} {:?}", e.spec().terms);
+    let spec = e.spec().clone();
+    let alone = Autograd::new("plan", PlanNet::new(plan).unwrap(), spec, e.params().clone());
+    let at = batch(3, &shape);
+    let off = |a: Tensor, b: Tensor| {
+        let d = (a - b).unwrap().abs().unwrap().flatten_all().unwrap();
+        d.max(0).unwrap().to_scalar::<f64>().unwrap()
+    };
+    // The same sums in another order, on numbers of order 1.
+    assert!(off(e.terms(&at).unwrap(), alone.terms(&at).unwrap()) < 1e-12);
+    assert!(off(e.slope(&at).unwrap().grad, alone.slope(&at).unwrap().grad) < 1e-12);
+    // A part without a plan leaves the whole without one.
+    let mixed = format!(
+        r#"
+        kind = "sum"
+        parts = [{{ name = "a", energy = {net} }}, {{ name = "b", energy = {{ kind = "frozen", energy = {net} }} }}]
+        "#
+    );
+    assert!(build(&mixed, &shape).unwrap().plan().is_none());
 }

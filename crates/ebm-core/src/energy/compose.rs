@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{D, Tensor};
 
+use crate::plan::NetPlan;
 use crate::{
     Batch, Condition, EnergyFn, EnergySpec, Error, Exactness, ParamSet, Result, Slope, ThetaGrad, WeightFn,
     per_row,
@@ -102,6 +103,7 @@ pub struct Sum {
     parts: Vec<Part>,
     spec: EnergySpec,
     params: ParamSet,
+    plan: Option<NetPlan>,
 }
 
 impl Sum {
@@ -114,7 +116,11 @@ impl Sum {
             .iter()
             .flat_map(|p| p.energy.spec().terms.iter().map(|t| format!("{}.{t}", p.name)))
             .collect();
-        Ok(Sum { spec: common_spec("sum", &parts, terms)?, params: merged_params(&parts)?, parts })
+        let (spec, params) = (common_spec("sum", &parts, terms)?, merged_params(&parts)?);
+        let plans: Option<Vec<_>> =
+            parts.iter().map(|p| Some((p.name.as_str(), p.weight, p.energy.plan()?))).collect();
+        let plan = plans.and_then(|plans| NetPlan::side_by_side(&plans));
+        Ok(Sum { spec, params, parts, plan })
     }
 
     /// One energy times `factor`, as a sum of one part.
@@ -201,6 +207,10 @@ impl EnergyFn for Sum {
             sum = (sum + p.energy.hvp(at, v)?.affine(p.weight, 0.0)?)?;
         }
         Ok(sum)
+    }
+
+    fn plan(&self) -> Option<&NetPlan> {
+        self.plan.as_ref()
     }
 
     fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {

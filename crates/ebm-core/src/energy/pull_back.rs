@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::plan::{NetPlan, Op, Pool};
 use crate::{Batch, EnergyFn, EnergySpec, Error, ParamSet, Result, Slope, ThetaGrad, WeightFn};
 
 /// A differentiable map of samples without trainable parameters.
@@ -38,6 +39,11 @@ pub trait Map: Send + Sync {
         true
     }
 
+    /// The map as operations of a layer plan, each with the shape of its result, if it is made of such.
+    fn plan(&self) -> Option<Vec<(Op, Vec<usize>)>> {
+        None
+    }
+
     /// `∇ₓ⟨u, Dg(x)·v⟩`: the map's own curvature.
     ///
     /// # Errors
@@ -53,6 +59,7 @@ pub struct PullBack {
     map: Arc<dyn Map>,
     inner: Arc<dyn EnergyFn>,
     spec: EnergySpec,
+    plan: Option<NetPlan>,
 }
 
 impl PullBack {
@@ -71,7 +78,8 @@ impl PullBack {
         }
         let mut spec = inner.spec().clone();
         spec.sample_shape = map.input_shape().to_vec();
-        Ok(PullBack { map, inner, spec })
+        let plan = inner.plan().zip(map.plan()).map(|(net, before)| net.behind(&spec.sample_shape, &before));
+        Ok(PullBack { map, inner, spec, plan })
     }
 
     fn inside(&self, at: &Batch) -> Result<Batch> {
@@ -117,6 +125,10 @@ impl EnergyFn for PullBack {
         Ok((straight + self.map.bend(&at.x, &g, v)?)?)
     }
 
+    fn plan(&self) -> Option<&NetPlan> {
+        self.plan.as_ref()
+    }
+
     fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {
         self.inner.refreshed_buffers()
     }
@@ -134,6 +146,8 @@ pub struct Separable {
     to: Vec<usize>,
     rows: Vec<Vec<f64>>,
     columns: Vec<Vec<f64>>,
+    /// Number of published poolings that this map is, if it is that.
+    poolings: Option<usize>,
 }
 
 impl Separable {
@@ -145,6 +159,7 @@ impl Separable {
             to: vec![channels, rows.len(), columns.len()],
             rows,
             columns,
+            poolings: None,
         }
     }
 
@@ -180,7 +195,7 @@ impl Separable {
             }
             m
         };
-        Ok(Separable::new(c, power(h), power(w)))
+        Ok(Separable { poolings: Some(levels), ..Separable::new(c, power(h), power(w)) })
     }
 
     fn matrix(m: &[Vec<f64>], dtype: DType, device: &Device) -> Result<Tensor> {
@@ -223,5 +238,14 @@ impl Map for Separable {
 
     fn vjp(&self, _: &Tensor, u: &Tensor) -> Result<Tensor> {
         self.transform(u, true)
+    }
+
+    fn plan(&self) -> Option<Vec<(Op, Vec<usize>)>> {
+        let mut shape = self.from.clone();
+        let ops = (0..self.poolings?).map(|_| {
+            shape[1..].iter_mut().for_each(|n| *n = n.div_ceil(2));
+            (Op::Pool(Pool::Average3), shape.clone())
+        });
+        Some(ops.collect())
     }
 }

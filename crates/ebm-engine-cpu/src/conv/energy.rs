@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use candle_core::{DType, Device, Storage, Tensor};
 use ebm_core::plan::NetPlan;
 use ebm_core::{
-    Batch, Density, EnergyFn, EnergySpec, Error, ParamSet, Result, Role, Slope, ThetaGrad, WeightFn,
+    Batch, Density, EnergyFn, EnergySpec, Error, Key, ParamSet, Result, Role, RowProgram, Slope, ThetaGrad,
+    Walked, WeightFn,
 };
 
 use super::plan::Gradients;
@@ -14,6 +15,7 @@ use super::program::refuse;
 use super::{Call, CpuPlan, Packed, Unsupported, Workspace};
 use crate::pool::Pool;
 use crate::simd::Isa;
+use crate::walked::walked;
 
 /// An energy whose calls in f32 on the processor run in the convolutional engine; all others (f64,
 /// other devices) go to the energy it was made from. Parameters are shared with it.
@@ -258,6 +260,19 @@ impl EnergyFn for CpuEnergy {
 
     fn plan(&self) -> Option<&NetPlan> {
         self.graph.plan()
+    }
+
+    fn walk(&self, at: &Batch, program: &RowProgram, key: Key) -> Result<Option<Walked>> {
+        if program.steps.is_empty() || !self.covers(at)? {
+            return self.graph.walk(at, program, key);
+        }
+        let x = with_floats(&at.x, <[f32]>::to_vec)?;
+        let walked = walked(at, x, program.steps.len(), |chains, out| {
+            self.with(at, |p, w, call| {
+                self.plan.walk(p, w, self.pool(), call.cond, program, key, chains, out)
+            })
+        })?;
+        Ok(Some(walked))
     }
 
     fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {

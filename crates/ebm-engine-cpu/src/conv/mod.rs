@@ -21,6 +21,7 @@ mod reference;
 mod taps;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use energy::CpuEnergy;
 pub use pack::Packed;

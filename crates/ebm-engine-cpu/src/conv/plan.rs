@@ -16,7 +16,7 @@ use crate::simd::Isa;
 /// the result does not depend on the number of threads.
 const THETA_CHUNK: usize = 8;
 /// Most images a thread holds at once.
-const MAX_CHUNK: usize = 64;
+pub(super) const MAX_CHUNK: usize = 64;
 
 /// A network compiled for one instruction set. Holds no weights; see [`CpuPlan::pack`].
 pub struct CpuPlan {
@@ -45,11 +45,14 @@ pub struct Workspace {
     workers: Vec<Worker>,
 }
 
+/// The memory of one thread.
 #[derive(Default)]
-struct Worker {
-    scratch: Scratch,
-    arenas: Vec<Arena>,
+pub(super) struct Worker {
+    pub scratch: Scratch,
+    pub arenas: Vec<Arena>,
     theta: Vec<f32>,
+    /// Normals and terms of a walk.
+    pub noise: Vec<f32>,
 }
 
 impl Workspace {
@@ -63,7 +66,7 @@ impl Workspace {
         self.workers.iter().flat_map(|w| &w.arenas).map(Arena::bytes).sum()
     }
 
-    fn workers(&mut self, threads: usize) -> &mut [Worker] {
+    pub(super) fn workers(&mut self, threads: usize) -> &mut [Worker] {
         while self.workers.len() < threads {
             self.workers.push(Worker::default());
         }
@@ -73,7 +76,7 @@ impl Workspace {
 
 impl Worker {
     /// Index of an arena for `chunk` images in `mode`.
-    fn arena(&mut self, p: &Program, mode: Mode, chunk: usize) -> usize {
+    pub(super) fn arena(&mut self, p: &Program, mode: Mode, chunk: usize) -> usize {
         let fits = |a: &Arena| a.layout.mode == mode && a.layout.chunk >= chunk;
         if let Some(i) = self.arenas.iter().position(fits) {
             return i;
@@ -212,7 +215,15 @@ impl CpuPlan {
         self.program.sample_len
     }
 
-    fn count(&self, call: &Call<'_>) -> Result<usize, Unsupported> {
+    pub(super) fn program(&self) -> &Program {
+        &self.program
+    }
+
+    pub(super) fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    pub(super) fn count(&self, call: &Call<'_>) -> Result<usize, Unsupported> {
         let (len, k) = (self.program.sample_len, self.program.condition);
         let n = call.x.len() / len;
         if n * len != call.x.len() {
@@ -323,7 +334,7 @@ impl CpuPlan {
         Ok(self.theta(Mode::MIXED, packed, ws, pool, call, (Some(v), None), n, terms))
     }
 
-    fn wanted(&self, what: &str, found: usize, wanted: usize) -> Result<(), Unsupported> {
+    pub(super) fn wanted(&self, what: &str, found: usize, wanted: usize) -> Result<(), Unsupported> {
         if found == wanted {
             return Ok(());
         }
@@ -361,7 +372,7 @@ impl CpuPlan {
         });
     }
 
-    fn run<'a>(&'a self, packed: &'a Packed, arena: &'a Arena, n: usize) -> Run<'a> {
+    pub(super) fn run<'a>(&'a self, packed: &'a Packed, arena: &'a Arena, n: usize) -> Run<'a> {
         Run { p: &self.program, packed, k: &self.kernels, arena, n }
     }
 

@@ -10,9 +10,10 @@ use ebm_core::{
     Walked, WeightFn,
 };
 
-use super::{Dense, DensePlan, Slot, Unsupported, WalkOut};
+use super::{Dense, DensePlan, Slot, Unsupported};
 use crate::pool::Pool;
 use crate::simd::Isa;
+use crate::walked::walked;
 
 /// An energy whose calls in f32 on the processor run in the dense engine; all others (f64, other
 /// devices) go to the energy it was made from. Parameters are shared with it.
@@ -278,34 +279,14 @@ impl EnergyFn for DenseEnergy {
             return self.graph.walk(at, program, key);
         }
         self.check(at)?;
-        let (b, steps) = (at.len(), program.steps.len());
-        if at.chains.len() != b {
-            let hint = "give every row its chain index";
-            return Err(Error::shape("chains of the batch", &[at.chains.len()], format!("({b},)"), hint));
-        }
-        let mut x = with_floats(&at.x, <[f32]>::to_vec)?;
-        let (mut hat, mut grad) = (vec![0f32; x.len()], vec![0f32; x.len()]);
-        let (mut energy, mut square) = (vec![0f32; b * steps], vec![0f32; b * steps]);
-        let out = WalkOut {
-            x: &mut x,
-            hat: &mut hat,
-            grad: &mut grad,
-            energy: &mut energy,
-            grad_square: &mut square,
-        };
-        self.with(|d| {
-            d.walk(program, key, at.chains.ids(), out);
-            Ok(())
+        let x = with_floats(&at.x, <[f32]>::to_vec)?;
+        let walked = walked(at, x, program.steps.len(), |chains, out| {
+            self.with(|d| {
+                d.walk(program, key, chains, out);
+                Ok(())
+            })
         })?;
-        let like_x = |v: Vec<f32>| Tensor::from_vec(v, at.x.dims(), &Device::Cpu);
-        let by_step = |v: Vec<f32>| Tensor::from_vec(v, (b, steps), &Device::Cpu)?.t()?.contiguous();
-        Ok(Some(Walked {
-            x: like_x(x)?,
-            hat: like_x(hat)?,
-            grad: like_x(grad)?,
-            energy: by_step(energy)?,
-            grad_square: by_step(square)?,
-        }))
+        Ok(Some(walked))
     }
 
     fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {

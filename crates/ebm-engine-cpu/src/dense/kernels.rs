@@ -547,7 +547,7 @@ table!(neon, crate::simd::Neon, #[target_feature(enable = "neon")]);
 
 /// Safe access to the kernels of one instruction set: each call checks its extents once.
 #[derive(Clone, Copy)]
-pub(super) struct Kernels {
+pub(crate) struct Kernels {
     isa: Isa,
     table: &'static Table,
 }
@@ -579,12 +579,12 @@ impl Kernels {
     }
 
     /// Column blocks of a packed panel; the last panel of a matrix may be narrower.
-    pub fn panel_blocks(self) -> usize {
+    pub(super) fn panel_blocks(self) -> usize {
         if self.isa == Isa::Avx512 { 2 } else { 1 }
     }
 
     /// `C (mode) = bias + A·B` with `b` packed in panels of [`Kernels::panel_blocks`], each `[k][columns]`.
-    pub fn product(self, p: Product, arena: &mut [f32], b: &[f32], bias: Option<&[f32]>) {
+    pub(super) fn product(self, p: Product, arena: &mut [f32], b: &[f32], bias: Option<&[f32]>) {
         assert!(extent(p.a, p.k.div_ceil(16), p.stride, p.rows) <= arena.len());
         assert!(extent(p.c, p.blocks, p.stride, p.rows) <= arena.len());
         assert!(p.k * p.blocks * 16 <= b.len() && bias.is_none_or(|v| v.len() >= p.blocks * 16));
@@ -594,7 +594,7 @@ impl Kernels {
     }
 
     /// The same for `n ≤ NARROW` columns: `w` is `[n][k padded to 16]`; the other columns become 0.
-    pub fn narrow(self, p: Product, n: usize, arena: &mut [f32], w: &[f32], bias: &[f32]) {
+    pub(super) fn narrow(self, p: Product, n: usize, arena: &mut [f32], w: &[f32], bias: &[f32]) {
         assert!(extent(p.a, p.k.div_ceil(16), p.stride, p.rows) <= arena.len());
         assert!(extent(p.c, 1, p.stride, p.rows) <= arena.len() && (1..=NARROW).contains(&n));
         assert!(n * p.k.div_ceil(16) * 16 <= w.len() && bias.len() >= n);
@@ -603,7 +603,7 @@ impl Kernels {
     }
 
     /// Applies an activation; results may stand where the arguments stood.
-    pub fn activate(self, p: ActAt, act: Act, arena: &mut [f32]) {
+    pub(super) fn activate(self, p: ActAt, act: Act, arena: &mut [f32]) {
         let (zt, at, e) = p.tangent.unwrap_or((p.z, p.z, p.z));
         for o in [p.z, p.a, p.d, zt, at, e] {
             assert!(extent(o, p.blocks, p.stride, p.rows) <= arena.len());
@@ -613,7 +613,7 @@ impl Kernels {
     }
 
     /// Sums of products of buffers.
-    pub fn combine(self, p: Combine, arena: &mut [f32]) {
+    pub(super) fn combine(self, p: Combine, arena: &mut [f32]) {
         let (u, w) = p.uv.unwrap_or((p.x, p.x));
         for o in [p.x, p.y.unwrap_or(p.x), u, w, p.to] {
             assert!(extent(o, p.blocks, p.stride, p.rows) <= arena.len());
@@ -623,7 +623,7 @@ impl Kernels {
     }
 
     /// Adds outer products of rows to `out`, `(count, 16·in_blocks)`.
-    pub fn outer(self, p: Outer, arena: &[f32], out: &mut [f32]) {
+    pub(super) fn outer(self, p: Outer, arena: &[f32], out: &mut [f32]) {
         assert!(extent(p.a, p.in_blocks, p.stride, p.rows) <= arena.len());
         assert!(extent(p.delta, (p.first + p.count).div_ceil(16), p.stride, p.rows) <= arena.len());
         assert!(p.count * p.in_blocks * 16 <= out.len());
@@ -632,7 +632,7 @@ impl Kernels {
     }
 
     /// Adds the sum of the rows of the buffer at `a` to `out`, `(16·blocks)`.
-    pub fn column_sums(
+    pub(super) fn column_sums(
         self,
         rows: usize,
         stride: usize,
@@ -647,13 +647,13 @@ impl Kernels {
     }
 
     /// Rows of `width` floats into the buffer at `to`.
-    pub fn rows_in(self, x: &[f32], width: usize, stride: usize, arena: &mut [f32], to: usize) {
+    pub(super) fn rows_in(self, x: &[f32], width: usize, stride: usize, arena: &mut [f32], to: usize) {
         // SAFETY: the set is available; the code itself is safe.
         unsafe { (self.table.rows_in)(x, width, stride, &mut arena[to..]) }
     }
 
     /// The buffer at `from` into rows of `width` floats.
-    pub fn rows_out(self, arena: &[f32], from: usize, width: usize, stride: usize, x: &mut [f32]) {
+    pub(super) fn rows_out(self, arena: &[f32], from: usize, width: usize, stride: usize, x: &mut [f32]) {
         // SAFETY: as above.
         unsafe { (self.table.rows_out)(&arena[from..], width, stride, x) }
     }
@@ -683,7 +683,7 @@ impl Kernels {
     }
 
     /// Adam and the moving average in one pass over slices of one length.
-    pub fn adam(
+    pub(super) fn adam(
         self,
         n: &AdamNumbers,
         theta: &mut [f32],

@@ -26,5 +26,7 @@ pub use adam::{AdamStep, adam_ema};
 pub use energy::DenseEnergy;
 pub use engine::{Dense, DensePlan};
 pub use graph::{Slot, Unsupported};
+pub(crate) use kernels::Kernels as RowKernels;
 pub use nearest::nearest;
+pub(crate) use plain::Move;
 pub use walk::WalkOut;

@@ -68,7 +68,7 @@ pub(super) fn normals_k(key: [u32; 2], chains: &[u64], width: usize, out: &mut [
 
 /// The update of one Langevin-like step; every operation is rounded on its own, in this order.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Move {
+pub(crate) struct Move {
     /// Factor of the gradient.
     pub step_size: f32,
     /// Largest move of one coordinate; infinite if there is no limit.

@@ -22,7 +22,8 @@ pub struct WalkOut<'a> {
 }
 
 impl Move {
-    fn of(step: &RowStep) -> Move {
+    /// The numbers of `step` in the samples' dtype.
+    pub(crate) fn of(step: &RowStep) -> Move {
         let (lo, hi) = step.clamp.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
         Move {
             step_size: step.step_size as f32,
