@@ -234,6 +234,13 @@ pub trait EnergyFn: Send + Sync {
     fn engine(&self) -> String {
         "graph".into()
     }
+
+    /// What an engine chose for each layer, and the memory of a call on `batch` samples: one line a
+    /// layer. Empty where layers run as they stand.
+    fn layers(&self, batch: usize) -> String {
+        let _ = batch;
+        String::new()
+    }
 }
 
 /// What closed-form energies know exactly.

@@ -69,7 +69,7 @@ pub use error::{Error, Result};
 pub use inventory;
 pub use key::{Chains, Key, Label, normal_lanes, normals, philox4x32};
 pub use objective::{Demand, Demands, Needs, Objective, StepInput, ValueFn, What};
-pub use optimiser::{Optimiser, OptimiserState, Schedule, Shape};
+pub use optimiser::{Optimiser, OptimiserState, Schedule, Shape, Update, Updated};
 pub use params::{ParamSet, Role, View};
 pub use replay::ReplayBuffer;
 pub use report::{Action, Event, Observer, Policy, Report, RunPaths, RunView};

@@ -16,6 +16,34 @@ pub struct OptimiserState {
     pub tensors: BTreeMap<String, Tensor>,
 }
 
+/// What a whole update reads.
+#[derive(Clone, Copy)]
+pub struct Update<'a> {
+    /// The parameters.
+    pub params: &'a ParamSet,
+    /// Their gradients; a parameter without one stays.
+    pub grads: &'a BTreeMap<String, Tensor>,
+    /// Moments.
+    pub state: &'a OptimiserState,
+    /// Learning rate after schedule and policies.
+    pub rate: f64,
+    /// Factor of all gradients, at most 1: clipping by the global norm.
+    pub factor: f64,
+    /// The moving average and the share of it that stays.
+    pub average: Option<(&'a BTreeMap<String, Tensor>, f64)>,
+}
+
+/// What a whole update would write.
+#[derive(Clone, Debug)]
+pub struct Updated {
+    /// New values of the parameters that had a gradient.
+    pub params: BTreeMap<String, Tensor>,
+    /// New moments.
+    pub state: OptimiserState,
+    /// The new moving average, if there is one.
+    pub average: Option<BTreeMap<String, Tensor>>,
+}
+
 /// Turns gradients into new parameters. Pure: nothing is written until the trainer commits.
 pub trait Optimiser: Send + Sync {
     /// New values of the parameters that have a gradient, and the next state.
@@ -31,6 +59,37 @@ pub trait Optimiser: Send + Sync {
         state: &OptimiserState,
         rate: f64,
     ) -> Result<(BTreeMap<String, Tensor>, OptimiserState)>;
+
+    /// A whole update: gradients times a clipping factor, [`Optimiser::propose`], and the moving average
+    /// `e ← keep·e + (1 − keep)·θ` of every parameter that has one. An optimiser that does all of it in one
+    /// pass over the numbers overrides this, with the same result to the last bit.
+    ///
+    /// # Errors
+    /// As [`Optimiser::propose`].
+    fn update(&self, u: &Update<'_>) -> Result<Updated> {
+        let clipped: BTreeMap<String, Tensor>;
+        let grads = if u.factor < 1.0 {
+            let scaled = |(name, g): (&String, &Tensor)| Ok((name.clone(), g.affine(u.factor, 0.0)?));
+            clipped = u.grads.iter().map(scaled).collect::<Result<_>>()?;
+            &clipped
+        } else {
+            u.grads
+        };
+        let (params, state) = self.propose(u.params, grads, u.state, u.rate)?;
+        let mut average = None;
+        if let Some((old, keep)) = u.average {
+            let mut new = BTreeMap::new();
+            for (name, e) in old {
+                let e = match params.get(name).or_else(|| u.params.get(name)) {
+                    Some(theta) => (e.affine(keep, 0.0)? + theta.affine(1.0 - keep, 0.0)?)?,
+                    None => e.clone(),
+                };
+                new.insert(name.clone(), e);
+            }
+            average = Some(new);
+        }
+        Ok(Updated { params, state, average })
+    }
 
     /// The learning rate at `step` of `of`, before policies.
     fn rate(&self, step: u64, of: u64) -> f64;

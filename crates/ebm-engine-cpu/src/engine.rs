@@ -21,7 +21,7 @@ pub struct CpuEngine {
 const AGREE: f64 = 2e-3;
 
 impl CpuEngine {
-    /// An engine on the best instruction set of this processor.
+    /// An engine on the best instruction set of this processor, or the one that `EBM_ISA` names.
     pub fn new() -> Self {
         CpuEngine::default()
     }
@@ -41,7 +41,10 @@ impl Engine for CpuEngine {
         if energy.plan().is_none() {
             return Ok(Accelerated::Graph("the energy has no layer plan".into()));
         }
-        let isa = self.isa.unwrap_or_else(Isa::detect);
+        let isa = match self.isa.map_or_else(Isa::chosen, Ok) {
+            Ok(isa) => isa,
+            Err(why) => return Err(Error::config("engine", why)),
+        };
         if !isa.available() {
             return Ok(Accelerated::Graph(format!("this processor has no {}", isa.name())));
         }

@@ -42,9 +42,11 @@
 pub mod conv;
 pub mod dense;
 mod engine;
+mod peak;
 pub mod pool;
 pub mod simd;
 mod walked;
 
 pub use conv::CpuEnergy;
 pub use engine::CpuEngine;
+pub use peak::peak_flops;

@@ -28,6 +28,21 @@ impl Isa {
         Isa::ALL.into_iter().find(|isa| isa.available()).unwrap_or(Isa::Portable)
     }
 
+    /// The set that the environment variable `EBM_ISA` names (`avx512`, `avx2`, `neon`, `portable`),
+    /// else the best of this processor.
+    ///
+    /// # Errors
+    /// In words, if the variable names no set.
+    pub fn chosen() -> Result<Isa, String> {
+        match std::env::var("EBM_ISA") {
+            Err(_) => Ok(Isa::detect()),
+            Ok(name) => Isa::ALL
+                .into_iter()
+                .find(|isa| isa.name() == name)
+                .ok_or_else(|| format!("EBM_ISA is `{name}`, wanted avx512, avx2, neon or portable")),
+        }
+    }
+
     /// Whether this processor can run the set.
     pub fn available(self) -> bool {
         match self {

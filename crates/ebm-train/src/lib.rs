@@ -44,6 +44,7 @@ mod numbers;
 mod plan;
 pub mod run;
 pub mod sections;
+mod stages;
 mod starts;
 mod state;
 mod step;

@@ -71,38 +71,6 @@ pub(crate) fn squares(t: &Tensor) -> Result<f64> {
     }
 }
 
-/// `keep·old + (1 − keep)·new`, entry by entry: the moving average after an update.
-///
-/// # Errors
-/// If shapes differ.
-pub(crate) fn blend(old: &Tensor, new: &Tensor, keep: f64) -> Result<Tensor> {
-    let add = 1.0 - keep;
-    if old.dims() == new.dims() && old.dtype() == new.dtype() {
-        let both = on_slice(
-            old,
-            |o| {
-                let f = |n: &[f32]| {
-                    let (k, a) = (keep as f32, add as f32);
-                    let v: Vec<f32> = o.iter().zip(n).map(|(o, n)| o * k + n * a).collect();
-                    Tensor::from_vec(v, old.dims(), &Device::Cpu)
-                };
-                on_slice(new, f, |_| Ok(old.clone()))
-            },
-            |o| {
-                let f = |n: &[f64]| {
-                    let v: Vec<f64> = o.iter().zip(n).map(|(o, n)| o * keep + n * add).collect();
-                    Tensor::from_vec(v, old.dims(), &Device::Cpu)
-                };
-                on_slice(new, |_| Ok(old.clone()), f)
-            },
-        );
-        if let Some(Some(blended)) = both {
-            return Ok(blended?);
-        }
-    }
-    Ok((old.affine(keep, 0.0)? + new.affine(add, 0.0)?)?)
-}
-
 /// Mean and standard deviation (n − 1) of all entries, in f64.
 ///
 /// # Errors
@@ -151,15 +119,9 @@ mod tests {
     #[test]
     fn loops_agree_with_tensor_operations() {
         let a: Vec<f64> = (0..37).map(|i| (f64::from(i) * 0.7).sin()).collect();
-        let b: Vec<f64> = (0..37).map(|i| (f64::from(i) * 0.3).cos()).collect();
         let want: f64 = a.iter().map(|x| x * x).sum();
         // Different order of 37 additions of numbers below 1.
         assert!((squares(&t(&a)).unwrap() - want).abs() < 1e-13);
-        let tensor = ((t(&a) * 0.9).unwrap() + (t(&b) * (1.0 - 0.9)).unwrap()).unwrap();
-        assert_eq!(
-            blend(&t(&a), &t(&b), 0.9).unwrap().to_vec1::<f64>().unwrap(),
-            tensor.to_vec1::<f64>().unwrap()
-        );
         let (m, sd) = mean_sd(&t(&[1.0, 2.0, 3.0, 6.0])).unwrap();
         assert!((m - 3.0).abs() < 1e-15 && (sd - (14.0f64 / 3.0).sqrt()).abs() < 1e-15);
     }

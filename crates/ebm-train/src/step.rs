@@ -6,14 +6,15 @@ use std::time::Instant;
 use ebm_core::candle::Tensor;
 use ebm_core::{
     Batch, Blind, Demand, DrawRequest, Drawn, Error, Key, OptimiserState, ParamSet, Report, Result, Role,
-    StepInput,
+    StepInput, Update, Updated,
 };
 
 use crate::config::From;
 use crate::fulfil::{Fulfilled, fulfil};
 use crate::guard;
-use crate::numbers::{blend, first_bad, mean_sd};
+use crate::numbers::{first_bad, mean_sd};
 use crate::plan::Plan;
+use crate::stages::Stages;
 use crate::state::TrainState;
 
 /// Name under which a sampler's memory shows training samples to its transitions.
@@ -45,9 +46,12 @@ pub fn step(plan: &Plan, state: &mut TrainState) -> Result<Report> {
 /// As [`step`].
 pub fn step_reporting(plan: &Plan, state: &mut TrainState, expensive: bool) -> Result<Report> {
     let began = Instant::now();
-    let mut proposal = propose(plan, state, expensive)?;
-    let values = std::mem::take(&mut proposal.values);
+    let mut stages = Stages::begin();
+    let mut proposal = propose(plan, state, expensive, &mut stages)?;
+    let mut values = std::mem::take(&mut proposal.values);
     commit(plan, state, proposal)?;
+    stages.done("commit");
+    stages.report(&mut values);
     let mut report = Report { step: state.step, of: plan.config.run.steps, values };
     if let Some(replay) = &state.replay {
         report.values.insert("replay".into(), replay.len() as f64);
@@ -57,11 +61,12 @@ pub fn step_reporting(plan: &Plan, state: &mut TrainState, expensive: bool) -> R
 }
 
 /// The part of a step that only reads the state.
-fn propose(plan: &Plan, state: &TrainState, expensive: bool) -> Result<Proposal> {
+fn propose(plan: &Plan, state: &TrainState, expensive: bool, stages: &mut Stages) -> Result<Proposal> {
     let number = state.step + 1;
     let energy = plan.energy.as_ref();
     let data = plan.batch_at(state.epoch, state.cursor)?;
     guard::finite("data batch", &data.x, number)?;
+    stages.done("data");
 
     let key = plan.key.at("chains").at(state.attempts);
     let mut sampler = state.sampler.clone();
@@ -69,6 +74,7 @@ fn propose(plan: &Plan, state: &TrainState, expensive: bool) -> Result<Proposal>
     if plan.needs.samples {
         let (start, from) = starts(plan, state, &data, key)?;
         slots = from;
+        stages.done("starts");
         let mut probe = Blind;
         // Transitions that jump along differences of reference samples take those of this batch.
         sampler.insert(BANK.into(), data.x.clone());
@@ -78,11 +84,15 @@ fn propose(plan: &Plan, state: &TrainState, expensive: bool) -> Result<Proposal>
         sampler.remove(BANK);
         guard::finite("samples", &ends.last.at.x, number)?;
         drawn = Some(ends);
+        stages.done("sampler");
     }
     let bank = bank(plan, state, key.at("bank"))?;
+    stages.done("bank");
     let input = StepInput::new(&data, drawn.as_ref(), bank.as_ref(), state.step);
     let demands = plan.objective.demands(energy, &input, plan.key.at("objective").at(state.attempts))?;
-    let mut done = fulfil(energy, &demands.list)?;
+    stages.done("objective");
+    let done = fulfil(energy, &demands.list)?;
+    stages.done("gradients");
     for (rows, terms) in &done.terms {
         guard::finite(&format!("energy of the {rows}"), terms, number)?;
     }
@@ -94,15 +104,20 @@ fn propose(plan: &Plan, state: &TrainState, expensive: bool) -> Result<Proposal>
         for (label, norm) in term_norms(plan, &demands.list, norm)? {
             values.insert(format!("grad.{label}"), norm);
         }
-    }
-    if let Some(limit) = plan.optimiser.clip_norm() {
-        guard::clip(&mut done.grads, norm, limit)?;
+        stages.done("norms");
     }
     let rate = plan.optimiser.rate(state.step, plan.config.run.steps) * state.rate_factor;
     values.insert("rate".into(), rate);
-    let (params, optimiser) = plan.optimiser.propose(&state.params, &done.grads, &state.optimiser, rate)?;
+    let Updated { params, state: optimiser, average } = plan.optimiser.update(&Update {
+        params: &state.params,
+        grads: &done.grads,
+        state: &state.optimiser,
+        rate,
+        factor: guard::clip_factor(norm, plan.optimiser.clip_norm()),
+        average: state.average.as_ref().zip(plan.optimiser.average()),
+    })?;
     check(plan, &state.params, &params, number)?;
-    let average = averaged(plan, state, &params)?;
+    stages.done("optimiser");
     let ends = drawn.map(|d| (slots, d.last.at.x));
     Ok(Proposal { params, optimiser, average, sampler, ends, values })
 }
@@ -206,24 +221,6 @@ fn check(plan: &Plan, old: &ParamSet, new: &BTreeMap<String, Tensor>, number: u6
         }
     }
     Ok(())
-}
-
-/// The moving average after the update: e ← d·e + (1 − d)·θ.
-fn averaged(
-    plan: &Plan,
-    state: &TrainState,
-    new: &BTreeMap<String, Tensor>,
-) -> Result<Option<BTreeMap<String, Tensor>>> {
-    let (Some(old), Some(keep)) = (&state.average, plan.optimiser.average()) else { return Ok(None) };
-    let mut all = BTreeMap::new();
-    for (name, e) in old {
-        let next = match new.get(name).or_else(|| state.params.get(name)) {
-            Some(theta) => blend(e, theta, keep)?,
-            None => e.clone(),
-        };
-        all.insert(name.clone(), next);
-    }
-    Ok(Some(all))
 }
 
 /// Writes a proposal. What can still fail (buffers of the energy, the replay buffer) comes before

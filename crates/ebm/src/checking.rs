@@ -28,6 +28,8 @@ pub struct Checked {
     pub terms: Vec<String>,
     /// How the energy's calls are computed.
     pub engine: String,
+    /// What the engine chose for each layer; empty on the graph.
+    pub layers: String,
     /// Remarks of the parts.
     pub notes: Vec<String>,
     /// What a step costs; `None` if nothing was timed.
@@ -65,6 +67,7 @@ pub fn check(source: &Source) -> Result<Checked> {
         parameters: plan.energy().params().count(),
         terms: plan.energy().spec().terms.clone(),
         engine: plan.energy().engine(),
+        layers: plan.energy().layers(plan.config().run.batch),
         notes: plan.notes().to_vec(),
         cost: None,
         resolved: plan.text().to_string(),
@@ -96,7 +99,7 @@ fn cost(plan: &Plan, state: &mut TrainState, tree: &Value) -> Result<Cost> {
         run_seconds: step_seconds * plan.config().run.steps as f64,
         state_bytes: live + average + moments,
         replay_bytes: capacity.map(|n| (n as usize).saturating_mul(sample * width)),
-        peak_bytes: peak(),
+        peak_bytes: peak_memory(),
     })
 }
 
@@ -134,7 +137,7 @@ fn parts(tree: &Value) -> Vec<(String, String)> {
 }
 
 /// The most memory this process has had, in bytes (Linux).
-fn peak() -> Option<usize> {
+pub(crate) fn peak_memory() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok().map(|k| k * 1024)

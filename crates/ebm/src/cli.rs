@@ -3,6 +3,7 @@
 //! Results go to standard output (`--json` for machines), progress and logs to standard error. Exit codes: 0 done,
 //! 2 usage or configuration, 3 data, 4 diverged, 5 device or memory, 130 interrupted after saving, 1 other.
 
+mod bench;
 mod check;
 mod data;
 mod output;
@@ -47,6 +48,8 @@ enum Command {
     Score(score::Score),
     /// Validate a configuration and say what it would cost, without training.
     Check(check::Check),
+    /// Time a configuration: sampler step, update, training step, memory.
+    Bench(bench::Bench),
     /// List and describe the linked plugins.
     Plugins(plugins::Plugins),
     /// List, verify and preview data.
@@ -106,6 +109,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
         Command::Sample(c) => c.run(&mut out),
         Command::Score(c) => c.run(&mut out),
         Command::Check(c) => c.run(&mut out),
+        Command::Bench(c) => c.run(&mut out),
         Command::Plugins(c) => c.run(&mut out),
         Command::Data(c) => c.run(&mut out),
     };

@@ -22,6 +22,7 @@
 //! }
 //! ```
 
+mod bench;
 mod checking;
 pub mod cli;
 pub mod config;
@@ -35,6 +36,7 @@ mod sampling;
 mod scoring;
 mod training;
 
+pub use bench::{Benched, bench};
 pub use checking::{Checked, Cost, check};
 pub use config::{RunConfig, Source};
 pub use data::{data_setting, open_data};

@@ -220,11 +220,23 @@ impl EnergyFn for Sum {
     fn engine(&self) -> String {
         describe("sum", &self.parts)
     }
+
+    fn layers(&self, batch: usize) -> String {
+        layers(&self.parts, batch)
+    }
 }
 
 fn describe(kind: &str, parts: &[Part]) -> String {
     let list: Vec<String> = parts.iter().map(|p| format!("{}: {}", p.name, p.energy.engine())).collect();
     format!("{kind} of {}", list.join("; "))
+}
+
+fn layers(parts: &[Part], batch: usize) -> String {
+    let of = |p: &Part| match p.energy.layers(batch) {
+        text if text.is_empty() => text,
+        text => format!("{}:\n{text}", p.name),
+    };
+    parts.iter().map(of).collect()
 }
 
 /// `E = −(1/β) log Σ exp(−β αₖEₖ)`: disjunction, mixtures. One term.
@@ -369,6 +381,10 @@ impl EnergyFn for SoftMin {
     fn engine(&self) -> String {
         describe("soft-min", &self.parts)
     }
+
+    fn layers(&self, batch: usize) -> String {
+        layers(&self.parts, batch)
+    }
 }
 
 /// An energy whose parameters are not trained: it shows none.
@@ -428,6 +444,10 @@ impl EnergyFn for Frozen {
 
     fn engine(&self) -> String {
         format!("frozen {}", self.inner.engine())
+    }
+
+    fn layers(&self, batch: usize) -> String {
+        self.inner.layers(batch)
     }
 }
 
@@ -509,5 +529,9 @@ impl EnergyFn for Conditioned {
 
     fn engine(&self) -> String {
         format!("conditioned {}", self.inner.engine())
+    }
+
+    fn layers(&self, batch: usize) -> String {
+        self.inner.layers(batch)
     }
 }

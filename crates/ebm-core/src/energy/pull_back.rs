@@ -136,6 +136,10 @@ impl EnergyFn for PullBack {
     fn engine(&self) -> String {
         format!("pull-back of {}", self.inner.engine())
     }
+
+    fn layers(&self, batch: usize) -> String {
+        self.inner.layers(batch)
+    }
 }
 
 /// A linear map of images applied to rows and columns: `y = R x Cᵀ` for each channel.

@@ -283,6 +283,10 @@ impl EnergyFn for CpuEnergy {
         self.graph.density()
     }
 
+    fn layers(&self, batch: usize) -> String {
+        self.plan.describe(batch)
+    }
+
     fn engine(&self) -> String {
         format!("fused convolutional ({}, {} threads)", self.isa.name(), self.pool().threads())
     }

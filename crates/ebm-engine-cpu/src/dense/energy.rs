@@ -297,6 +297,10 @@ impl EnergyFn for DenseEnergy {
         self.graph.density()
     }
 
+    fn layers(&self, _: usize) -> String {
+        self.plan.describe()
+    }
+
     fn engine(&self) -> String {
         let threads = self.pool.as_deref().unwrap_or_else(|| Pool::global()).threads();
         format!("fused dense ({}, {threads} threads)", self.plan.isa().name())

@@ -90,6 +90,28 @@ impl DensePlan {
         self.graph.buffers.last().map_or(0, |s| s.offset + s.len())
     }
 
+    /// What was chosen for each linear layer, one line each.
+    pub fn describe(&self) -> String {
+        let way = |narrow| if narrow { "dot products" } else { "blocks of 16 columns" };
+        let mut out = format!("dense engine, {}\n", self.isa().name());
+        for l in &self.graph.linears {
+            let name = match l.weight {
+                Source::Param(i) => self.graph.params[i].name.as_str(),
+                Source::Buffer(i) => self.graph.buffers[i].name.as_str(),
+                Source::Ones => "(sum)",
+                Source::Identity => "(order of coordinates)",
+            };
+            out += &format!(
+                "    {name:<32} {}→{}  forward by {}, back by {}\n",
+                l.places.len(),
+                l.outputs,
+                way(l.narrow()),
+                way(l.narrow_back())
+            );
+        }
+        out
+    }
+
     /// Floats of one sample.
     pub fn width(&self) -> usize {
         self.graph.width

@@ -479,6 +479,26 @@ unsafe fn column_sums_k<S: Simd>(rows: usize, stride: usize, a: *const f32, bloc
     }
 }
 
+/// `rounds` times sixteen independent fused multiply-adds; the sum keeps the work alive.
+#[inline(always)]
+unsafe fn burn_k<S: Simd>(rounds: usize) -> f32 {
+    // SAFETY: the caller promises the instruction set; no pointer is used but the store's below.
+    unsafe {
+        let (a, b) = (S::splat(0.999), S::splat(1e-3));
+        let mut s = [S::zero(); 16];
+        for _ in 0..rounds {
+            for v in &mut s {
+                *v = S::fma(*v, a, b);
+            }
+        }
+        let mut sum = S::zero();
+        for v in s {
+            sum = S::add(sum, v);
+        }
+        sum_lanes::<S>(sum)
+    }
+}
+
 // ------------------------------------------------------------------ tables
 
 macro_rules! wrap {
@@ -511,6 +531,7 @@ struct Table {
     advance: unsafe fn(&Move, &mut [f32], &[f32], &[f32]),
     square_sum: unsafe fn(&[f32]) -> f64,
     adam: AdamFn,
+    burn: unsafe fn(usize) -> f32,
 }
 
 macro_rules! table {
@@ -530,9 +551,10 @@ macro_rules! table {
             wrap!($(#[$m])*, advance, move_k, (m: &Move, x: &mut [f32], g: &[f32], n: &[f32]));
             wrap!($(#[$m])*, square_sum, square_sum_k, (x: &[f32]) -> f64);
             wrap!($(#[$m])*, adam, adam_k, (n: &AdamNumbers, t: &mut [f32], m: &mut [f32], v: &mut [f32], e: &mut [f32], g: &[f32]));
+            wrap!($(#[$m])*, burn, burn_k::<$set>, (rounds: usize) -> f32);
             pub(super) static TABLE: Table = Table {
                 product, narrow, activate, combine, outer, column_sums, rows_in, rows_out, normals, add_noise, advance,
-                square_sum, adam,
+                square_sum, adam, burn,
             };
         }
     };
@@ -680,6 +702,19 @@ impl Kernels {
     pub fn square_sum(self, x: &[f32]) -> f64 {
         // SAFETY: as above.
         unsafe { (self.table.square_sum)(x) }
+    }
+
+    /// Fused multiply-adds without memory: returns how many floating-point operations `rounds` were.
+    pub fn burn(self, rounds: usize) -> u64 {
+        let lanes = match self.isa {
+            Isa::Avx512 | Isa::Portable => 16,
+            Isa::Avx2 => 8,
+            Isa::Neon => 4,
+        };
+        // SAFETY: as above.
+        let sum = unsafe { (self.table.burn)(rounds) };
+        std::hint::black_box(sum);
+        rounds as u64 * 16 * lanes * 2
     }
 
     /// Adam and the moving average in one pass over slices of one length.

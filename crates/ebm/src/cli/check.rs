@@ -17,6 +17,9 @@ pub(super) struct Check {
     /// Print the complete configuration, every default written out, and nothing else.
     #[arg(long)]
     resolved: bool,
+    /// Print what the engine chose for each layer as well.
+    #[arg(long)]
+    layers: bool,
     /// Print everything as JSON.
     #[arg(long)]
     json: bool,
@@ -44,6 +47,9 @@ impl Check {
         out.line(format!("{:<13} {}", "parameters", checked.parameters))?;
         out.line(format!("{:<13} {}", "terms", checked.terms.join(", ")))?;
         out.line(format!("{:<13} {}", "engine", checked.engine))?;
+        if self.layers {
+            out.line(checked.layers.trim_end())?;
+        }
         for note in &checked.notes {
             out.line(format!("{:<13} {note}", "note"))?;
         }

@@ -1,0 +1,31 @@
+//! Where the time of a training step goes.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// A stopwatch with a name for each lap.
+pub(crate) struct Stages {
+    last: Instant,
+    laps: Vec<(&'static str, f64)>,
+}
+
+impl Stages {
+    /// Starts the watch.
+    pub(crate) fn begin() -> Self {
+        Stages { last: Instant::now(), laps: Vec::new() }
+    }
+
+    /// What ran since the last lap was `stage`.
+    pub(crate) fn done(&mut self, stage: &'static str) {
+        let now = Instant::now();
+        self.laps.push((stage, (now - self.last).as_secs_f64()));
+        self.last = now;
+    }
+
+    /// The seconds of each stage as `seconds.<stage>`.
+    pub(crate) fn report(self, values: &mut BTreeMap<String, f64>) {
+        for (stage, seconds) in self.laps {
+            *values.entry(format!("seconds.{stage}")).or_insert(0.0) += seconds;
+        }
+    }
+}
