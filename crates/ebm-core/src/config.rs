@@ -101,6 +101,15 @@ impl BuildCx {
         self
     }
 
+    /// Builds a component in the setting `key` of the present one, so that its messages have the whole path.
+    pub fn within<T>(&mut self, key: &str, build: impl FnOnce(&mut BuildCx) -> T) -> T {
+        let outer = self.path.clone();
+        self.path = format!("{outer}.{key}");
+        let built = build(self);
+        self.path = outer;
+        built
+    }
+
     /// The fused engine for energies that are built here, if any.
     pub fn engine(&self) -> Option<&Arc<dyn Engine>> {
         self.engine.as_ref()

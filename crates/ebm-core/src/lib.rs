@@ -35,6 +35,7 @@ pub mod energy;
 mod engine;
 mod entropy;
 mod error;
+pub mod exchange;
 mod key;
 mod objective;
 mod optimiser;

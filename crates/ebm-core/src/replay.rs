@@ -42,6 +42,11 @@ pub trait ReplayBuffer: Send + Sync {
     /// If the tensors are not those of [`ReplayBuffer::save`].
     fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()>;
 
+    /// Bytes of the samples of a full buffer, if it has a capacity.
+    fn full_bytes(&self) -> Option<usize> {
+        None
+    }
+
     /// The buffer's name for messages.
     fn name(&self) -> String;
 }

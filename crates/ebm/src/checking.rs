@@ -41,23 +41,35 @@ pub struct Checked {
 /// What training costs.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Cost {
-    /// Seconds of one step, measured.
-    pub step_seconds: f64,
+    /// Seconds of one step; `None` if nothing was timed.
+    pub step_seconds: Option<f64>,
+    /// Whether whole steps were timed; else the seconds are those of a few input gradients, scaled up.
+    pub measured: bool,
     /// Seconds of the run: steps times that.
-    pub run_seconds: f64,
-    /// Bytes of parameters, average and moments.
+    pub run_seconds: Option<f64>,
+    /// Bytes of parameters, average and, once a step was done, moments.
     pub state_bytes: usize,
-    /// Bytes of a full replay buffer of floats, if the run has one with a capacity.
+    /// Bytes of a pass's activations and their gradients, estimated from the energy's layers, where it has a plan.
+    pub activation_bytes: Option<u64>,
+    /// Bytes of the samples in a full replay buffer, if the run has one with a capacity.
     pub replay_bytes: Option<usize>,
     /// Most memory that this program has had, where the system tells.
     pub peak_bytes: Option<usize>,
 }
 
-/// Reads a configuration, builds all its parts, and times a few steps on a state that is thrown away.
+/// Longest step, in seconds, that is timed as a whole.
+const LONGEST: f64 = 10.0;
+
+/// Input gradients that the rest of a step costs about as much as: two energies with parameter gradients and the mixed
+/// second derivative.
+const REST: usize = 8;
+
+/// Reads a configuration, builds all its parts, and, if `timed`, measures or estimates a step on a state that is thrown
+/// away.
 ///
 /// # Errors
 /// As [`train`](crate::train), before its first step.
-pub fn check(source: &Source) -> Result<Checked> {
+pub fn check(source: &Source, timed: bool) -> Result<Checked> {
     let plan = build(source)?;
     let tree = plan.config().tree()?;
     let mut checked = Checked {
@@ -73,34 +85,55 @@ pub fn check(source: &Source) -> Result<Checked> {
         resolved: plan.text().to_string(),
     };
     let mut state = TrainState::new(&plan).map_err(|e| source.place(e))?;
-    checked.cost = Some(cost(&plan, &mut state, &tree).map_err(|e| match e {
+    checked.cost = Some(cost(&plan, &mut state, timed).map_err(|e| match e {
         crate::Error::Core(e) => source.place(e),
         other => other,
     })?);
     Ok(checked)
 }
 
-fn cost(plan: &Plan, state: &mut TrainState, tree: &Value) -> Result<Cost> {
-    step(plan, state)?;
-    let began = Instant::now();
-    for _ in 0..TIMED {
+fn cost(plan: &Plan, state: &mut TrainState, timed: bool) -> Result<Cost> {
+    let mut step_seconds = timed.then(|| guess(plan)).transpose()?;
+    let measured = step_seconds.is_some_and(|s| s < LONGEST);
+    if measured {
         step(plan, state)?;
+        let began = Instant::now();
+        for _ in 0..TIMED {
+            step(plan, state)?;
+        }
+        step_seconds = Some(began.elapsed().as_secs_f64() / f64::from(TIMED));
     }
-    let step_seconds = began.elapsed().as_secs_f64() / f64::from(TIMED);
     let size = |t: &candle_core::Tensor| t.elem_count() * t.dtype().size_in_bytes();
     let live: usize = state.params.names().filter_map(|n| state.params.get(n)).map(size).sum();
     let average: usize = state.average.iter().flat_map(|a| a.values()).map(size).sum();
     let moments: usize = state.optimiser.tensors.values().map(size).sum();
-    let sample: usize = plan.data().sample_shape().iter().product();
-    let capacity = tree.pointer("/replay/capacity").and_then(Value::as_u64);
-    let width = plan.config().run.dtype.dtype().size_in_bytes();
     Ok(Cost {
         step_seconds,
-        run_seconds: step_seconds * plan.config().run.steps as f64,
+        measured,
+        run_seconds: step_seconds.map(|s| s * plan.config().run.steps as f64),
         state_bytes: live + average + moments,
-        replay_bytes: capacity.map(|n| (n as usize).saturating_mul(sample * width)),
+        activation_bytes: Some(plan.describe().memory.activations).filter(|b| *b > 0),
+        replay_bytes: state.replay.as_ref().and_then(|r| r.full_bytes()),
         peak_bytes: peak_memory(),
     })
+}
+
+/// Seconds of a step, scaled up from input gradients of one or two samples.
+fn guess(plan: &Plan) -> Result<f64> {
+    let batch = plan.config().run.batch;
+    let rows = batch.min(2);
+    let few = plan.data().batch(0, 0, rows, plan.key().at("data"))?;
+    let like = |t: &candle_core::Tensor| {
+        t.to_dtype(plan.config().run.dtype.dtype())?.to_device(&crate::sampling::device_of(plan))
+    };
+    let x = like(&few.x).map_err(ebm_core::Error::from)?;
+    let cond = few.cond.as_ref().map(like).transpose().map_err(ebm_core::Error::from)?;
+    let at = few.with_x(x).with_cond(cond);
+    plan.energy().slope(&at)?;
+    let began = Instant::now();
+    plan.energy().slope(&at)?;
+    let each = began.elapsed().as_secs_f64() / rows as f64;
+    Ok(each * batch as f64 * (plan.sampler().steps() + REST) as f64)
 }
 
 /// Section and kind of every component in the configuration, outermost first, with its summary.

@@ -5,8 +5,10 @@
 
 mod bench;
 mod check;
+mod convert;
 mod data;
 mod output;
+mod parity;
 mod plugins;
 mod resume;
 mod sample;
@@ -54,6 +56,10 @@ enum Command {
     Plugins(plugins::Plugins),
     /// List, verify and preview data.
     Data(data::Data),
+    /// Compare with files of the published program, quantity by quantity.
+    Parity(parity::Parity),
+    /// Make a run of a published checkpoint, or a checkpoint of a run.
+    Convert(convert::Convert),
 }
 
 /// How a command ended short of an error.
@@ -62,6 +68,8 @@ enum End {
     Done,
     /// Interrupted after saving.
     Interrupted,
+    /// With this exit code; what is wrong has been said.
+    With(u8),
 }
 
 /// Why a command ended early.
@@ -112,10 +120,13 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
         Command::Bench(c) => c.run(&mut out),
         Command::Plugins(c) => c.run(&mut out),
         Command::Data(c) => c.run(&mut out),
+        Command::Parity(c) => c.run(&mut out),
+        Command::Convert(c) => c.run(&mut out),
     };
     match ended {
         Ok(End::Done) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Ok(End::Interrupted) => ExitCode::from(INTERRUPTED),
+        Ok(End::With(code)) => ExitCode::from(code),
         Err(Failure::Error(e)) => {
             output::say(&format!("error: {e}"));
             ExitCode::from(e.exit_code())

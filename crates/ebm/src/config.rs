@@ -2,7 +2,6 @@
 
 mod borrow;
 mod locate;
-mod nearest;
 mod overrides;
 mod path;
 mod problem;
@@ -14,8 +13,8 @@ use ebm_core::{Family, catalogue};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+pub(crate) use ebm_core::catalogue::closest;
 pub use ebm_train::RunConfig;
-pub(crate) use nearest::closest;
 pub use overrides::Override;
 pub use path::{Path, Segment};
 pub use problem::{Place, Problem, Problems};

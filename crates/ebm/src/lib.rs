@@ -25,7 +25,9 @@
 mod bench;
 mod checking;
 pub mod cli;
+mod comparing;
 pub mod config;
+mod converting;
 mod data;
 mod device;
 mod engine;
@@ -38,7 +40,9 @@ mod training;
 
 pub use bench::{Benched, bench};
 pub use checking::{Checked, Cost, check};
+pub use comparing::compare;
 pub use config::{RunConfig, Source};
+pub use converting::{Given, Taken, give, take};
 pub use data::{data_setting, open_data};
 pub use device::open_device;
 pub use ebm_core as core;

@@ -1,8 +1,10 @@
 //! Weights of the published program, or any file under its names, into an energy's parameters.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use ebm_core::{Error, ParamSet, Result};
+use ebm_core::candle::Tensor;
+use ebm_core::{Error, ParamSet, Result, Role};
 use ebm_nn::read_tensors;
 
 use crate::names::published_of;
@@ -28,8 +30,20 @@ pub struct Imported {
 /// If the file cannot be read, lacks a parameter, or has one of another shape.
 pub fn import_checkpoint(params: &ParamSet, path: impl AsRef<Path>, key: Option<&str>) -> Result<Imported> {
     let path = path.as_ref();
-    let mut tensors = read_tensors(path, key)?;
-    let mut found = Vec::new();
+    let (found, ignored) = fit(path, params, read_tensors(path, key)?)?;
+    for (name, value) in &found {
+        params.set(name, value)?;
+    }
+    Ok(Imported { written: found.into_keys().collect(), ignored })
+}
+
+/// Values of all `params` out of tensors under published names, in their own dtype, and the names that are left over.
+pub(crate) fn fit(
+    path: &Path,
+    params: &ParamSet,
+    mut tensors: BTreeMap<String, Tensor>,
+) -> Result<(BTreeMap<String, Tensor>, Vec<String>)> {
+    let mut found = BTreeMap::new();
     for name in params.names() {
         let published = published_of(name);
         let Some(value) = tensors.remove(&published) else {
@@ -50,13 +64,12 @@ pub fn import_checkpoint(params: &ParamSet, path: impl AsRef<Path>, key: Option<
                 "the weights belong to a network of another size",
             ));
         }
-        found.push((name.to_string(), value));
+        found.insert(name.to_string(), value);
     }
-    for (name, value) in &found {
-        params.set(name, value)?;
-    }
-    Ok(Imported {
-        written: found.into_iter().map(|(name, _)| name).collect(),
-        ignored: tensors.into_keys().collect(),
-    })
+    Ok((found, tensors.into_keys().collect()))
+}
+
+/// The trainable ones of `tensors`: buffers have no average.
+pub(crate) fn average_of(params: &ParamSet, tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    tensors.into_iter().filter(|(name, _)| params.role(name) == Some(Role::Trainable)).collect()
 }

@@ -20,6 +20,7 @@ mod block;
 mod checkpoint;
 mod cifar_resnet;
 mod digits_net;
+mod exchange;
 mod faces_net;
 mod imagenet_net;
 mod layout;

@@ -4,17 +4,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ebm_energies_paper::parity::{Mode, check_file, table};
+use ebm_core::candle::DType;
+use ebm_energies_compose as _; // brings `multi-scale`
+use ebm_energies_paper::parity::{CompareMode, Compared, check_file, table};
 
 /// Failures of one file as text, empty if all pass.
-fn failures(path: &Path, mode: &Mode) -> String {
+fn failures(path: &Path, mode: &CompareMode) -> String {
     let name = path.file_name().unwrap_or_default().display();
-    let rows = match check_file(path, mode) {
-        Ok(rows) => rows,
+    let Compared { rows, engine, subject, .. } = match check_file(path, mode) {
+        Ok(found) => found,
         Err(e) => return format!("{name}: {e}\n"),
     };
     assert!(rows.len() > 5, "{name}: only {} quantities compared", rows.len());
-    let head = format!("{name} {:?}, {}", mode.dtype, rows[0].quantity);
+    let head = format!("{name} ({subject}) {:?}, engine: {engine}", mode.dtype);
     if std::env::var_os("EBM_PARITY_PRINT").is_some() {
         println!("{head}\n{}", table(&rows));
     }
@@ -22,15 +24,25 @@ fn failures(path: &Path, mode: &Mode) -> String {
     if bad.is_empty() { String::new() } else { format!("{head}\n{}", table(&bad)) }
 }
 
+/// The graph in single precision.
+fn f32() -> CompareMode {
+    CompareMode::graph(DType::F32)
+}
+
+/// The graph in double precision.
+fn f64() -> CompareMode {
+    CompareMode::graph(DType::F64)
+}
+
 /// Single precision through the fused engine of the processor.
-fn fused() -> Mode {
-    Mode::f32().with_engine(Arc::new(ebm_engine_cpu::CpuEngine::new()))
+fn fused() -> CompareMode {
+    f32().with_engine(Arc::new(ebm_engine_cpu::CpuEngine::new()))
 }
 
 #[test]
 fn the_committed_golden_file_passes_in_both_precisions_and_fused() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cifar_square.safetensors");
-    for mode in [Mode::f32(), Mode::f64(), fused()] {
+    for mode in [f32(), f64(), fused()] {
         let text = failures(&path, &mode);
         assert!(text.is_empty(), "\n{text}");
     }
@@ -56,19 +68,19 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-fn check_all(mode: &Mode) {
+fn check_all(mode: &CompareMode) {
     let text: String = files().iter().map(|path| failures(path, mode)).collect();
     assert!(text.is_empty(), "\n{text}");
 }
 
 #[test]
 fn every_golden_file_of_the_directory_passes_in_single_precision() {
-    check_all(&Mode::f32());
+    check_all(&f32());
 }
 
 #[test]
 fn every_golden_file_of_the_directory_passes_in_double_precision() {
-    check_all(&Mode::f64());
+    check_all(&f64());
 }
 
 #[test]

@@ -109,6 +109,10 @@ impl ReplayBuffer for InPlace {
         Ok(())
     }
 
+    fn full_bytes(&self) -> Option<usize> {
+        Some(self.store.bytes_of(self.capacity))
+    }
+
     fn name(&self) -> String {
         format!("in-place, {} chains", self.capacity)
     }

@@ -43,6 +43,10 @@ impl ReplayBuffer for RandomOverwrite {
         self.store.load(state, 0).map(|_| ())
     }
 
+    fn full_bytes(&self) -> Option<usize> {
+        Some(self.store.bytes_of(self.capacity))
+    }
+
     fn name(&self) -> String {
         format!("random-overwrite of {}", self.capacity)
     }

@@ -69,6 +69,10 @@ impl ReplayBuffer for Reservoir {
         Ok(())
     }
 
+    fn full_bytes(&self) -> Option<usize> {
+        Some(self.store.bytes_of(self.capacity))
+    }
+
     fn name(&self) -> String {
         format!("reservoir of {}", self.capacity)
     }

@@ -66,6 +66,10 @@ impl ReplayBuffer for Ring {
         Ok(())
     }
 
+    fn full_bytes(&self) -> Option<usize> {
+        Some(self.store.bytes_of(self.capacity))
+    }
+
     fn name(&self) -> String {
         format!("ring of {}", self.capacity)
     }

@@ -57,6 +57,15 @@ impl Store {
         self.shape.iter().product()
     }
 
+    /// Bytes of `slots` samples.
+    pub(crate) fn bytes_of(&self, slots: usize) -> usize {
+        let each = match self.values {
+            Values::Float(_) => size_of::<f32>(),
+            Values::Bytes(..) => 1,
+        };
+        slots.saturating_mul(self.width()).saturating_mul(each)
+    }
+
     pub(crate) fn len(&self) -> usize {
         let n = match &self.values {
             Values::Float(v) => v.len(),
@@ -233,6 +242,12 @@ mod tests {
         s.append(&rows, 0, n);
         let slots: Vec<u64> = (0..n as u64).collect();
         s.read(&slots, Key::root(1)).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn a_byte_takes_a_quarter_of_a_float() {
+        assert_eq!(store(Storage::Bytes, true, false).bytes_of(1000), 1000);
+        assert_eq!(store(Storage::Float, true, false).bytes_of(1000), 4000);
     }
 
     #[test]

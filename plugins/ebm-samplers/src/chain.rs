@@ -188,7 +188,7 @@ impl SamplerConfig for ChainConfig {
         if self.steps == 0 {
             return Err(Error::config("chain.steps", "is 0, must be at least 1"));
         }
-        Ok(Box::new(Chain::new(self.transition.build(cx)?, self.steps)))
+        Ok(Box::new(Chain::new(cx.within("transition", |cx| self.transition.build(cx))?, self.steps)))
     }
 }
 

@@ -199,13 +199,13 @@ pub(crate) fn range(path: &str, range: Option<[f64; 2]>) -> Result<Option<(f64, 
 
 #[typetag::serde(name = "langevin")]
 impl TransitionConfig for LangevinConfig {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         Ok(Box::new(Langevin {
             step: RowStep {
                 step_size: self.step_size,
                 noise: self.noise,
                 noise_first: self.noise_first,
-                clamp: range("langevin.clamp", self.clamp)?,
+                clamp: range(&format!("{}.clamp", cx.path()), self.clamp)?,
                 move_limit: self.move_limit,
             },
             matched: false,

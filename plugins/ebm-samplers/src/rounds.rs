@@ -193,11 +193,14 @@ impl SamplerConfig for RoundsConfig {
                 return Err(Error::config(format!("rounds.{name}"), "is 0, must be at least 1"));
             }
         }
-        let between = self.between.iter().map(|t| t.build(cx)).collect::<Result<Vec<_>>>()?;
-        let mut all =
-            Rounds::new(self.transition.build(cx)?, self.rounds, self.steps, between).refined(self.refine);
+        let between = self.between.iter().enumerate();
+        let between = between
+            .map(|(i, t)| cx.within(&format!("between[{i}]"), |cx| t.build(cx)))
+            .collect::<Result<Vec<_>>>()?;
+        let step = cx.within("transition", |cx| self.transition.build(cx))?;
+        let mut all = Rounds::new(step, self.rounds, self.steps, between).refined(self.refine);
         if let Some(t) = &self.finish {
-            all = all.finished(t.build(cx)?);
+            all = all.finished(cx.within("finish", |cx| t.build(cx))?);
         }
         Ok(Box::new(all))
     }

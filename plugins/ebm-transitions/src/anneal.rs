@@ -136,7 +136,7 @@ impl TransitionConfig for AnnealConfig {
             }
         }
         let pair = |[a, b]: [f64; 2]| (a, b);
-        let inner = self.transition.build(cx)?;
+        let inner = cx.within("transition", |cx| self.transition.build(cx))?;
         Ok(Box::new(Anneal::new(inner, pair(self.step_size), pair(self.noise), self.shape)?))
     }
 }

@@ -169,7 +169,8 @@ impl TransitionConfig for MixConfig {
             .transitions
             .iter()
             .zip(weights)
-            .map(|(t, w)| Ok((w, t.build(cx)?)))
+            .enumerate()
+            .map(|(i, (t, w))| Ok((w, cx.within(&format!("transitions[{i}]"), |cx| t.build(cx))?)))
             .collect::<Result<_>>()?;
         Ok(Box::new(Mix::new(parts)?))
     }

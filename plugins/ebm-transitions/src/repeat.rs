@@ -77,7 +77,7 @@ impl TransitionConfig for RepeatConfig {
         if self.times == 0 {
             return Err(Error::config("repeat.times", "is 0, must be at least 1"));
         }
-        Ok(Box::new(Repeat::new(self.transition.build(cx)?, self.times)))
+        Ok(Box::new(Repeat::new(cx.within("transition", |cx| self.transition.build(cx))?, self.times)))
     }
 }
 

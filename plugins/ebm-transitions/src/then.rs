@@ -81,7 +81,9 @@ impl TransitionConfig for ThenConfig {
         if self.transitions.is_empty() {
             return Err(Error::config("then.transitions", "is empty, give at least one transition"));
         }
-        Ok(Box::new(Then::new(self.transitions.iter().map(|t| t.build(cx)).collect::<Result<_>>()?)))
+        let all = self.transitions.iter().enumerate();
+        let all = all.map(|(i, t)| cx.within(&format!("transitions[{i}]"), |cx| t.build(cx)));
+        Ok(Box::new(Then::new(all.collect::<Result<_>>()?)))
     }
 }
 

@@ -45,7 +45,10 @@ pub struct WithProbabilityConfig {
 impl TransitionConfig for WithProbabilityConfig {
     fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let p = self.probability;
-        Ok(Box::new(Mix::new(vec![(p, self.transition.build(cx)?), (1.0 - p, Box::new(Stay))])?))
+        Ok(Box::new(Mix::new(vec![
+            (p, cx.within("transition", |cx| self.transition.build(cx))?),
+            (1.0 - p, Box::new(Stay)),
+        ])?))
     }
 }
 

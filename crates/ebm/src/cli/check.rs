@@ -20,6 +20,9 @@ pub(super) struct Check {
     /// Print what the engine chose for each layer as well.
     #[arg(long)]
     layers: bool,
+    /// Do not time anything.
+    #[arg(long)]
+    no_timing: bool,
     /// Print everything as JSON.
     #[arg(long)]
     json: bool,
@@ -27,7 +30,8 @@ pub(super) struct Check {
 
 impl Check {
     pub fn run(self, out: &mut Output) -> Outcome {
-        let checked = crate::check(&self.changes.source(self.config.as_deref())?)?;
+        let checked =
+            crate::check(&self.changes.source(self.config.as_deref())?, !(self.no_timing || self.resolved))?;
         if self.json {
             out.json(&checked)?;
             return Ok(End::Done);
@@ -57,13 +61,19 @@ impl Check {
             let replay =
                 cost.replay_bytes.map_or(String::new(), |b| format!(", full replay buffer {}", size(b)));
             let peak = cost.peak_bytes.map_or(String::new(), |b| format!(", whole program now {}", size(b)));
-            out.line(format!("{:<13} state {}{replay}{peak}", "memory", size(cost.state_bytes)))?;
-            out.line(format!(
-                "{:<13} {:.1} ms a step (timed), {} for the run",
-                "time",
-                cost.step_seconds * 1e3,
-                duration(cost.run_seconds)
-            ))?;
+            let layers = cost
+                .activation_bytes
+                .map_or(String::new(), |b| format!(", activations about {}", size(b as usize)));
+            out.line(format!("{:<13} state {}{layers}{replay}{peak}", "memory", size(cost.state_bytes)))?;
+            if let (Some(one), Some(all)) = (cost.step_seconds, cost.run_seconds) {
+                let how = if cost.measured { "timed" } else { "estimated from a few input gradients" };
+                out.line(format!(
+                    "{:<13} {} a step ({how}), {} for the run",
+                    "time",
+                    short(one),
+                    duration(all)
+                ))?;
+            }
         }
         out.line("the configuration is sound")?;
         out.flush()?;
@@ -79,10 +89,15 @@ fn size(bytes: usize) -> String {
     }
 }
 
+fn short(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{:.1} ms", seconds * 1e3) } else { duration(seconds) }
+}
+
 fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
+        s if s < 172_800.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{:.0} days", s / 86_400.0),
     }
 }

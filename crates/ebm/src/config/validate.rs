@@ -4,8 +4,8 @@ use ebm_core::{Component, Family, Param, ParamKind, catalogue};
 use toml::{Table, Value};
 
 use super::locate::Side;
-use super::nearest::closest;
 use super::path::Path;
+use ebm_core::catalogue::closest;
 
 /// One thing that is wrong, at a path that is not yet a line.
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use ebm_core::candle::{Device, Tensor};
 use ebm_core::{Accelerated, Batch, BuildCx, EnergyFn, Key, Result};
 use ebm_nn::{NetBuilder, PlanNet};
 
-use super::Mode;
 use super::compare::{max_over_max, norm, relative};
 use super::golden::Golden;
-use super::report::{Report, Row};
+use super::report::Report;
 use crate::block::{Switches, block};
+use ebm_core::exchange::{CompareMode, Compared};
 
 /// The block with `L = Σ y·c` as its energy: `c` is the weight of a linear layer called `c`.
 fn build(cx: &mut BuildCx, filters: usize, classes: usize) -> Result<Arc<dyn EnergyFn>> {
@@ -21,7 +21,7 @@ fn build(cx: &mut BuildCx, filters: usize, classes: usize) -> Result<Arc<dyn Ene
     net.finish()
 }
 
-pub(crate) fn check(golden: &Golden, mode: &Mode) -> Result<Vec<Row>> {
+pub(crate) fn check(golden: &Golden, mode: &CompareMode) -> Result<Compared> {
     let x = golden.input("x")?;
     let label = golden.input("label")?;
     let classes = golden.count("classes")?;
@@ -45,15 +45,15 @@ pub(crate) fn check(golden: &Golden, mode: &Mode) -> Result<Vec<Row>> {
     p.set("c.bias", &Tensor::zeros(1, golden.dtype(), &Device::Cpu)?)?;
 
     let mut report = Report::new(mode);
-    report.note(format!("engine: {}", e.engine()));
     let at = Batch::new(x.clone())?.with_cond(Some(label.clone()));
     if let Some(plan) = e.plan() {
         // The node before `flatten`, `c` and nothing else: the block's last sum.
         let last = &plan.nodes[plan.nodes.len() - 3].name;
         let y = PlanNet::new(plan.clone())?.node(last, p.frozen(), &x, Some(&label))?;
-        report.add("y", max_over_max(&y, &golden.output("y")?)?, 2e-5);
+        report.add("y", max_over_max(&y, &golden.like("y", &y)?)?, 2e-5);
     }
-    report.add("dx", max_over_max(&e.slope(&at)?.grad, &golden.output("dx")?)?, 2e-5);
+    let dx = e.slope(&at)?.grad;
+    report.add("dx", max_over_max(&dx, &golden.like("dx", &dx)?)?, 2e-5);
     let ones = |t: &Tensor| -> Result<Tensor> { Ok(t.ones_like()?) };
     let first = e.grad_theta(&at, &ones)?.grads;
     let second = e.grad_theta_slope(&at, &golden.input("v")?)?.grads;
@@ -65,7 +65,9 @@ pub(crate) fn check(golden: &Golden, mode: &Mode) -> Result<Vec<Row>> {
                 continue;
             };
             // Of the two convolutions the file holds the first output channels only.
-            let part = g.narrow(0, 0, want.dim(0)?)?;
+            let rows = want.dims().first().copied().unwrap_or(0).min(g.dims().first().copied().unwrap_or(0));
+            let part = if g.rank() == 0 { g.clone() } else { g.narrow(0, 0, rows)? };
+            golden.shaped(&format!("{order}.{name}"), &want, part.dims())?;
             report.add(format!("{order}.{name}"), max_over_max(&part, &want)?, 2e-5);
             if let Some(whole) = norms.get(&format!("{order}.{name}")) {
                 let mine = norm(&BTreeMap::from([(name.clone(), g.clone())]))?;
@@ -73,5 +75,6 @@ pub(crate) fn check(golden: &Golden, mode: &Mode) -> Result<Vec<Row>> {
             }
         }
     }
-    Ok(report.rows())
+    let subject = format!("one block, {} filters, {classes} classes", golden.count("filters")?);
+    Ok(Compared { subject, engine: e.engine(), energy: None, rows: report.rows() })
 }

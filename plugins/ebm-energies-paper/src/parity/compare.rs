@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::{DType, Tensor};
-use ebm_core::{Result, sum_of_squares};
+use ebm_core::{Error, Result, sum_of_squares};
 
 pub(crate) type Tensors = BTreeMap<String, Tensor>;
 
@@ -33,6 +33,15 @@ fn double(t: &Tensor) -> Result<Tensor> {
     Ok(t.to_dtype(DType::F64)?)
 }
 
+/// `want`, if it has the shape of `found`.
+fn same<'a>(name: &str, found: &Tensor, want: &'a Tensor) -> Result<&'a Tensor> {
+    if found.dims() == want.dims() {
+        return Ok(want);
+    }
+    let expected = format!("{:?}, the parameter's", found.dims());
+    Err(Error::shape(name, want.dims(), expected, "a gradient of the golden file has another shape"))
+}
+
 /// Euclidean norm of the difference over that of `want`, over all tensors of `want` together; one that
 /// was not found counts as zero.
 pub(crate) fn l2(found: &Tensors, want: &Tensors) -> Result<f64> {
@@ -40,7 +49,7 @@ pub(crate) fn l2(found: &Tensors, want: &Tensors) -> Result<f64> {
     for (name, w) in want {
         all += sum_of_squares(w)?;
         off += match found.get(name) {
-            Some(f) => sum_of_squares(&(double(f)? - w)?)?,
+            Some(f) => sum_of_squares(&(double(f)? - same(name, f, w)?)?)?,
             None => sum_of_squares(w)?,
         };
     }
@@ -52,7 +61,7 @@ pub(crate) fn worst_tensor(found: &Tensors, want: &Tensors, skip: &[String]) -> 
     let mut worst = 0f64;
     for (name, w) in want.iter().filter(|(name, _)| !skip.contains(name)) {
         let gap = match found.get(name) {
-            Some(f) => max_over_max(f, w)?,
+            Some(f) => max_over_max(f, same(name, f, w)?)?,
             None => 1.0,
         };
         worst = if gap.is_nan() { f64::NAN } else { worst.max(gap) };
@@ -84,7 +93,7 @@ pub(crate) fn sum(a: &Tensors, b: &Tensors, factor: f64) -> Result<Tensors> {
     for (name, t) in b {
         let t = double(t)?.affine(factor, 0.0)?;
         let t = match all.get(name) {
-            Some(mine) => (mine + t)?,
+            Some(mine) => (mine + same(name, mine, &t)?)?,
             None => t,
         };
         all.insert(name.clone(), t);

@@ -14,20 +14,38 @@ pub(crate) struct Golden {
     dtype: DType,
 }
 
+/// The bytes of the file at `path`.
+fn bytes(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| Error::data(path, format!("cannot be read: {e}")))
+}
+
+fn header(path: &Path, bytes: &[u8]) -> Result<HashMap<String, String>> {
+    let (_, header) = safetensors::SafeTensors::read_metadata(bytes).map_err(|e| {
+        let length = bytes.len();
+        Error::data(path, format!("found {length} bytes that are no whole safetensors file ({e}), wanted one with a golden file's settings"))
+    })?;
+    Ok(header.metadata().clone().unwrap_or_default())
+}
+
+/// The settings in the header of the safetensors file at `path`; empty if it has none.
+pub(crate) fn settings(path: &Path) -> Result<HashMap<String, String>> {
+    header(path, &bytes(path)?)
+}
+
 impl Golden {
     pub fn open(path: &Path, dtype: DType) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes)
-            .map_err(|e| Error::data(path, format!("is no safetensors file: {e}")))?;
-        let settings = header
-            .metadata()
-            .clone()
-            .ok_or_else(|| Error::data(path, "has no settings in its header; it is no golden file"))?;
-        let tensors = load_buffer(&bytes, &Device::Cpu)?;
+        let bytes = bytes(path)?;
+        let settings = header(path, &bytes)?;
+        if settings.is_empty() {
+            return Err(Error::data(path, "has no settings in its header; it is no golden file"));
+        }
+        let tensors = load_buffer(&bytes, &Device::Cpu)
+            .map_err(|e| Error::data(path, format!("its tensors cannot be read: {e}")))?;
         Ok(Golden { path: path.to_path_buf(), settings, tensors, dtype })
     }
 
-    fn fail(&self, message: String) -> Error {
+    /// An error of this file.
+    pub fn fail(&self, message: impl Into<String>) -> Error {
         Error::data(&self.path, message)
     }
 
@@ -51,7 +69,7 @@ impl Golden {
     }
 
     pub fn is(&self, key: &str) -> bool {
-        self.settings.get(key).is_some_and(|v| v == "True")
+        self.settings.get(key).is_some_and(|v| matches!(v.as_str(), "True" | "true" | "1"))
     }
 
     /// The JSON list of names `key`; empty if absent.
@@ -64,9 +82,9 @@ impl Golden {
         }
     }
 
-    /// The JSON table of numbers `key`.
+    /// The JSON table of numbers `key`; empty if absent.
     pub fn numbers(&self, key: &str) -> Result<BTreeMap<String, f64>> {
-        serde_json::from_str(self.text(key)?)
+        serde_json::from_str(self.settings.get(key).map_or("{}", String::as_str))
             .map_err(|e| self.fail(format!("setting `{key}` is no table of numbers: {e}")))
     }
 
@@ -93,9 +111,28 @@ impl Golden {
         Ok(self.raw(name)?.to_dtype(DType::F64)?)
     }
 
+    /// An output to compare with `found`: it must have its shape.
+    pub fn like(&self, name: &str, found: &Tensor) -> Result<Tensor> {
+        let want = self.output(name)?;
+        self.shaped(name, &want, found.dims())?;
+        Ok(want)
+    }
+
+    /// Checks the shape of the tensor called `name`.
+    pub fn shaped(&self, name: &str, tensor: &Tensor, dims: &[usize]) -> Result<()> {
+        if tensor.dims() == dims {
+            return Ok(());
+        }
+        Err(self.fail(format!(
+            "tensor `{name}` has shape {:?}, wanted {dims:?} by the file's settings",
+            tensor.dims()
+        )))
+    }
+
     /// An output of one number.
     pub fn scalar(&self, name: &str) -> Result<f64> {
-        Ok(self.output(name)?.flatten_all()?.get(0)?.to_scalar()?)
+        let all = self.output(name)?.flatten_all()?.to_vec1::<f64>()?;
+        all.first().copied().ok_or_else(|| self.fail(format!("tensor `{name}` is empty, wanted one number")))
     }
 
     /// All tensors under `prefix.`, without it, in double precision.

@@ -3,11 +3,11 @@
 use ebm_core::candle::{DType, Tensor};
 use ebm_core::{EnergyFn, Result};
 
-use super::Mode;
 use super::compare::{max_abs, max_over_max, relative, worst_tensor};
 use super::golden::Golden;
-use super::report::{Report, Row};
+use super::report::Report;
 use super::subject::Subject;
+use ebm_core::exchange::{CompareMode, Compared};
 
 /// Numbers of one loss evaluation.
 struct Losses {
@@ -35,24 +35,58 @@ pub(super) struct Iteration<'a> {
     pub kl_rows: usize,
 }
 
-pub(crate) fn check(golden: &Golden, mode: &Mode) -> Result<Vec<Row>> {
-    let subject = Subject::new(golden, mode)?;
+/// Most steps of a chain that are believed to be meant.
+const MOST_STEPS: usize = 10_000;
+
+pub(crate) fn check(golden: &Golden, mode: &CompareMode) -> Result<Compared> {
     let steps = golden.count("steps")?;
     let rows = golden.count("batch")?;
+    if rows == 0 || steps == 0 || steps > MOST_STEPS {
+        return Err(golden.fail(format!(
+            "has batch {rows} and {steps} steps, wanted at least 1 of each and at most {MOST_STEPS} steps"
+        )));
+    }
+    inputs(golden, rows, steps)?;
+    let subject = Subject::new(golden, mode)?;
     let kl_rows = match golden.count("kl_rows")? {
         0 => rows,
         n => n.min(rows),
     };
     let it = Iteration { golden, subject, steps, rate: golden.number("step_lr")?, kl_rows };
     let mut report = Report::new(mode);
-    report.note(format!("engine: {}", it.energy().engine()));
     it.points(&mut report)?;
     it.single_steps(&mut report)?;
     let chain = it.chain(&mut report)?;
     it.all_losses(&mut report, &chain)?;
     it.gradients(&mut report, &chain)?;
     it.vectors(&mut report)?;
-    Ok(report.rows())
+    Ok(Compared {
+        subject: it.subject.about.clone(),
+        engine: it.energy().engine(),
+        energy: Some(it.subject.config.clone()),
+        rows: report.rows(),
+    })
+}
+
+/// Checks the shapes of what goes in, so that a file that contradicts its settings is refused in words.
+fn inputs(golden: &Golden, rows: usize, steps: usize) -> Result<()> {
+    let side = golden.count("im_size")?;
+    let image = [golden.count("image_channels")?, side, side];
+    let batch = [&[rows][..], &image].concat();
+    golden.shaped("x_init", &golden.input("x_init")?, &batch)?;
+    golden.shaped("x_pos", &golden.input("x_pos")?, &batch)?;
+    for k in 0..steps {
+        golden.shaped(&format!("noise.{k}"), &golden.input(&format!("noise.{k}"))?, &batch)?;
+    }
+    let compare = golden.input("compare")?;
+    let bank = compare.dims().first().copied().unwrap_or(0).max(1);
+    golden.shaped("compare", &compare, &[&[bank][..], &image].concat())?;
+    if golden.is("cond") {
+        let label = golden.input("label")?;
+        let classes = label.dims().get(1).copied().unwrap_or(0).max(1);
+        golden.shaped("label", &label, &[rows, classes])?;
+    }
+    Ok(())
 }
 
 impl Iteration<'_> {
@@ -71,19 +105,24 @@ impl Iteration<'_> {
         self.subject.pass(1)?;
         let at = self.subject.batch(&x)?;
         let energies = self.energy().terms(&at)?;
-        report.add("energies at x_init", max_over_max(&energies, &self.golden.output("e_init")?)?, 2e-5);
+        report.add(
+            "energies at x_init",
+            max_over_max(&energies, &self.golden.like("e_init", &energies)?)?,
+            2e-5,
+        );
         let slope = self.energy().slope(&at)?;
-        let (found, want) = (self.golden.thinned(&slope.grad)?, self.golden.output("grad_x")?);
+        let found = self.golden.thinned(&slope.grad)?;
+        let want = self.golden.like("grad_x", &found)?;
         report.add("input gradient at x_init", max_over_max(&found, &want)?, 2e-4);
         self.subject.pass(self.steps + 2)?;
         let found = self.energy().terms(&self.subject.batch(&self.golden.input("x_pos")?)?)?;
-        report.add("energies at x_pos", max_over_max(&found, &self.golden.output("e_pos")?)?, 2e-5);
+        report.add("energies at x_pos", max_over_max(&found, &self.golden.like("e_pos", &found)?)?, 2e-5);
         if let Some(x) = self.state(self.steps)? {
             self.subject.pass(self.steps + 3)?;
             let found = self.energy().terms(&self.subject.batch(&x)?)?;
             report.add(
                 "energies at golden x_neg",
-                max_over_max(&found, &self.golden.output("e_neg")?)?,
+                max_over_max(&found, &self.golden.like("e_neg", &found)?)?,
                 2e-5,
             );
         }
@@ -119,14 +158,14 @@ impl Iteration<'_> {
             let Some(x) = self.state(k)? else { continue };
             self.subject.pass(k + 1)?;
             let step = self.step(k, &x)?;
-            let want = self.golden.output(&format!("x.{k}"))?;
             let found = self.golden.thinned(&step.end)?;
+            let want = self.golden.like(&format!("x.{k}"), &found)?;
             report.add(format!("step {k} from the golden state"), max_abs(&found, &want)?, 2e-4);
             if k + 1 == self.steps {
                 let found = self.golden.thinned(&step.hat)?;
                 report.add(
                     "x_hat from the golden state",
-                    max_abs(&found, &self.golden.output("x_hat")?)?,
+                    max_abs(&found, &self.golden.like("x_hat", &found)?)?,
                     1e-6,
                 );
             }
@@ -142,7 +181,7 @@ impl Iteration<'_> {
             self.subject.pass(k + 1)?;
             let step = self.step(k, &x)?;
             let found = self.golden.thinned(&step.end)?;
-            let gap = max_abs(&found, &self.golden.output(&format!("x.{k}"))?)?;
+            let gap = max_abs(&found, &self.golden.like(&format!("x.{k}"), &found)?)?;
             report.add(format!("own chain, x.{k}"), gap, 5e-3);
             x = step.end.clone();
             chain.push(step);

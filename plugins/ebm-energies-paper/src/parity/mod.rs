@@ -16,49 +16,21 @@ mod subject;
 mod update;
 
 use std::path::Path;
-use std::sync::Arc;
 
-use ebm_core::candle::DType;
-use ebm_core::{Engine, Result};
+use ebm_core::exchange::Comparison;
+use ebm_core::{Result, inventory};
 
-pub use report::Row;
+pub use ebm_core::exchange::{CompareMode, Compared, Quantity};
 
-/// How to compute what is compared.
-#[derive(Clone)]
-pub struct Mode {
-    /// `F32` with the tolerances of a correct f32 program, or `F64` with 1e−6 throughout.
-    pub dtype: DType,
-    /// A fused engine to put in the graph's place where it can. Single-precision tolerances double:
-    /// fast convolution transforms round two to three times as much as direct sums.
-    pub engine: Option<Arc<dyn Engine>>,
-}
-
-impl Mode {
-    /// The graph in single precision.
-    pub fn f32() -> Self {
-        Mode { dtype: DType::F32, engine: None }
-    }
-
-    /// The graph in double precision.
-    pub fn f64() -> Self {
-        Mode { dtype: DType::F64, engine: None }
-    }
-
-    /// The same through `engine`.
-    #[must_use]
-    pub fn with_engine(mut self, engine: Arc<dyn Engine>) -> Self {
-        self.engine = Some(engine);
-        self
-    }
-}
-
-/// Compares every quantity of a golden file. The energy's own word on its engine is the quantity
-/// `engine: ...` of the first row.
+/// Compares every quantity of a golden file: `F32` with the tolerances of a correct f32 program, `F64` with 1e−6
+/// throughout. Through an engine single-precision tolerances double: fast convolution transforms round two to
+/// three times as much as direct sums.
+///
+/// A file of three scales needs the energy `multi-scale` to be linked.
 ///
 /// # Errors
-/// If the file cannot be read, describes no known network, or an operation fails; a deviation is a row,
-/// not an error.
-pub fn check_file(path: impl AsRef<Path>, mode: &Mode) -> Result<Vec<Row>> {
+/// If the file cannot be read, describes no known network, or lacks something; a deviation is a row, not an error.
+pub fn check_file(path: impl AsRef<Path>, mode: &CompareMode) -> Result<Compared> {
     let golden = golden::Golden::open(path.as_ref(), mode.dtype)?;
     match golden.text("net")? {
         "CondResBlock" => block::check(&golden, mode),
@@ -67,6 +39,26 @@ pub fn check_file(path: impl AsRef<Path>, mode: &Mode) -> Result<Vec<Row>> {
 }
 
 /// Rows as text, one a line, failures marked.
-pub fn table(rows: &[Row]) -> String {
-    rows.iter().map(|r| format!("{r}\n")).collect()
+pub fn table(rows: &[Quantity]) -> String {
+    rows.iter()
+        .map(|r| {
+            let verdict = if r.pass { "ok  " } else { "FAIL" };
+            format!("{verdict} {:<44} {:.2e} (allowed {:.1e})\n", r.quantity, r.error, r.tolerance)
+        })
+        .collect()
+}
+
+/// Whether the file at `path` has a golden file's settings.
+fn known(path: &Path) -> Result<bool> {
+    golden::settings(path).map(|s| s.contains_key("net"))
+}
+
+inventory::submit! {
+    Comparison {
+        name: "du-2021",
+        wants: "a safetensors file of one training iteration of the program of Du, Li, Tenenbaum, Mordatch 2021, \
+                its settings in the header",
+        check: |path, mode| if known(path)? { check_file(path, mode).map(Some) } else { Ok(None) },
+        origin: env!("CARGO_PKG_NAME"),
+    }
 }

@@ -1,42 +1,21 @@
 //! Rows of a comparison and how they are collected.
 
 use ebm_core::candle::DType;
-
-use super::Mode;
-
-/// One compared quantity.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// What was compared, such as `grad.kl at golden x_hat`.
-    pub quantity: String,
-    /// Deviation, in the measure of the quantity.
-    pub error: f64,
-    /// Largest deviation that passes.
-    pub tolerance: f64,
-    /// Whether it does.
-    pub pass: bool,
-}
-
-impl std::fmt::Display for Row {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let verdict = if self.pass { "ok  " } else { "FAIL" };
-        write!(f, "{verdict} {:<44} {:.2e} (allowed {:.1e})", self.quantity, self.error, self.tolerance)
-    }
-}
+use ebm_core::exchange::{CompareMode, Quantity};
 
 /// Collects rows under the tolerances of one number type.
 pub(crate) struct Report {
     double: bool,
     /// Factor of single-precision tolerances.
     slack: f64,
-    rows: Vec<Row>,
+    rows: Vec<Quantity>,
 }
 
 /// What double precision must reach; the limit is that goldens are stored in f32.
 const DOUBLE: f64 = 1e-6;
 
 impl Report {
-    pub fn new(mode: &Mode) -> Self {
+    pub fn new(mode: &CompareMode) -> Self {
         let slack = if mode.engine.is_some() { 2.0 } else { 1.0 };
         Report { double: mode.dtype == DType::F64, slack, rows: Vec::new() }
     }
@@ -51,15 +30,10 @@ impl Report {
         let tolerance = if self.double { double } else { self.slack * single };
         // A NaN compares false: it never passes.
         let pass = error <= tolerance;
-        self.rows.push(Row { quantity: quantity.into(), error, tolerance, pass });
+        self.rows.push(Quantity { quantity: quantity.into(), error, tolerance, pass });
     }
 
-    /// A remark as a row that passes.
-    pub fn note(&mut self, text: String) {
-        self.rows.push(Row { quantity: text, error: 0.0, tolerance: 0.0, pass: true });
-    }
-
-    pub fn rows(self) -> Vec<Row> {
+    pub fn rows(self) -> Vec<Quantity> {
         self.rows
     }
 }

@@ -4,21 +4,37 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{
-    Batch, BuildCx, EnergyConfig, EnergyFn, Error, Key, Map, Part, PullBack, Result, Separable, Sum,
-};
+use ebm_core::exchange::CompareMode;
+use ebm_core::{Batch, BuildCx, EnergyConfig, EnergyFn, Key, Result};
+use serde::Deserialize;
 
-use super::Mode;
 use super::golden::Golden;
+use crate::layout::layout;
 use crate::names::{PARTS, published_of};
-use crate::{CifarResnet, DigitsNet, FacesNet, ImagenetNet, Scale};
+use crate::{CifarResnet, DigitsNet, FacesNet, ImagenetNet, Network, Scale};
 
 /// The energy, its label, and the power-iteration vectors of every forward pass of an iteration.
 pub(crate) struct Subject {
     pub energy: Arc<dyn EnergyFn>,
+    /// The section `[energy]` that gives it.
+    pub config: String,
+    /// The network in a few words.
+    pub about: String,
     label: Option<Tensor>,
     /// Entry `i` holds the vectors after `i` forward passes; empty without spectral norm.
     vectors: Vec<BTreeMap<String, Tensor>>,
+}
+
+fn network(golden: &Golden) -> Result<Network> {
+    match golden.text("net")? {
+        "ResNetModel" => Ok(Network::Cifar),
+        "CelebAModel" => Ok(Network::Faces),
+        "ImagenetModel" => Ok(Network::Imagenet),
+        "MNISTModel" => Ok(Network::Digits),
+        other => Err(golden.fail(format!(
+            "is of the network `{other}`, wanted ResNetModel, CelebAModel, ImagenetModel, MNISTModel or CondResBlock"
+        ))),
+    }
 }
 
 fn config(golden: &Golden, scale: Scale) -> Result<Box<dyn EnergyConfig>> {
@@ -26,8 +42,8 @@ fn config(golden: &Golden, scale: Scale) -> Result<Box<dyn EnergyConfig>> {
     let (attention, norm, spectral) = (golden.is("self_attn"), golden.is("norm"), golden.is("spec_norm"));
     let (alias, square, sigmoid) = (golden.is("alias"), golden.is("square_energy"), golden.is("sigmoid"));
     let conditional = golden.is("cond");
-    match golden.text("net")? {
-        "ResNetModel" => Ok(Box::new(CifarResnet {
+    Ok(match network(golden)? {
+        Network::Cifar => Box::new(CifarResnet {
             scale,
             filters,
             attention,
@@ -37,8 +53,8 @@ fn config(golden: &Golden, scale: Scale) -> Result<Box<dyn EnergyConfig>> {
             square,
             sigmoid,
             conditional,
-        })),
-        "CelebAModel" => Ok(Box::new(FacesNet {
+        }),
+        Network::Faces => Box::new(FacesNet {
             scale,
             filters,
             attention,
@@ -48,17 +64,93 @@ fn config(golden: &Golden, scale: Scale) -> Result<Box<dyn EnergyConfig>> {
             square,
             sigmoid,
             conditional,
-        })),
-        "ImagenetModel" => {
-            Ok(Box::new(ImagenetNet { scale, filters, attention, alias, square, sigmoid, conditional }))
+        }),
+        Network::Imagenet => {
+            Box::new(ImagenetNet { scale, filters, attention, alias, square, sigmoid, conditional })
         }
-        "MNISTModel" => Ok(Box::new(DigitsNet { filters })),
-        other => Err(Error::config("golden.net", format!("`{other}` is no published network"))),
+        Network::Digits => Box::new(DigitsNet { filters }),
+    })
+}
+
+/// A section `[energy]` as text.
+#[derive(Deserialize)]
+struct Section {
+    energy: Box<dyn EnergyConfig>,
+}
+
+/// The section `[energy]` of a configuration that gives the file's network: what a user would write.
+fn section(golden: &Golden) -> Result<String> {
+    let wrong = |e: toml::ser::Error| golden.fail(format!("its settings cannot be written as TOML: {e}"));
+    let part = |scale| toml::Value::try_from(config(golden, scale)?).map_err(wrong);
+    let mut energy = toml::Table::new();
+    if golden.is("multiscale") && golden.text("net")? != "MNISTModel" {
+        let mut parts = Vec::new();
+        for (name, scale) in PARTS {
+            let part = toml::Table::from_iter([
+                ("name".to_string(), name.into()),
+                ("energy".to_string(), part(scale)?),
+            ]);
+            parts.push(toml::Value::Table(part));
+        }
+        energy.insert("kind".into(), "multi-scale".into());
+        energy.insert("parts".into(), parts.into());
+    } else if let toml::Value::Table(alone) = part(Scale::Main)? {
+        energy = alone;
     }
+    toml::to_string(&toml::Table::from_iter([("energy".to_string(), energy.into())])).map_err(wrong)
+}
+
+/// The file's first weights must have the widths that its settings name: a wrong width is refused before a
+/// network of it is made.
+fn widths(golden: &Golden, network: Network) -> Result<()> {
+    let (filters, channels) = (golden.count("filter_dim")?, golden.count("image_channels")?);
+    let scales =
+        if golden.is("multiscale") && network != Network::Digits { &Scale::ALL[..] } else { &[Scale::Main] };
+    for scale in scales {
+        let l = layout(network, *scale, filters);
+        for (name, dims) in
+            [("conv1.weight", vec![l.stem, channels, 3, 3]), ("energy_map.weight", vec![1, l.head()])]
+        {
+            let name = format!("w.{}{name}", scale.prefix());
+            golden.shaped(&name, &golden.output(&name)?, &dims)?;
+        }
+    }
+    Ok(())
+}
+
+/// The network in a few words.
+fn about(golden: &Golden) -> Result<String> {
+    let mut text = format!(
+        "{}, filter_dim {}, images {}×{s}×{s}, K = {}",
+        golden.text("net")?,
+        golden.count("filter_dim")?,
+        golden.count("image_channels")?,
+        golden.count("steps")?,
+        s = golden.count("im_size")?
+    );
+    for (key, word) in [
+        ("multiscale", "three scales"),
+        ("self_attn", "attention"),
+        ("cond", "labels"),
+        ("norm", "norm"),
+        ("spec_norm", "spectral norm"),
+        ("alias", "anti-aliased pooling"),
+        ("square_energy", "squared"),
+        ("sigmoid", "sigmoid"),
+        ("anneal", "annealed noise"),
+    ] {
+        if golden.is(key) {
+            text += ", ";
+            text += word;
+        }
+    }
+    Ok(text)
 }
 
 impl Subject {
-    pub fn new(golden: &Golden, mode: &Mode) -> Result<Self> {
+    /// The network of the file, built as a configuration of a user would build it, with the file's weights.
+    pub fn new(golden: &Golden, mode: &CompareMode) -> Result<Self> {
+        widths(golden, network(golden)?)?;
         let label = if golden.is("cond") { Some(golden.input("label")?) } else { None };
         let condition = label.as_ref().map_or(Ok(0), |l| l.dim(1))?;
         let side = golden.count("im_size")?;
@@ -66,25 +158,16 @@ impl Subject {
         let mut cx = BuildCx::new(&shape, golden.dtype(), &Device::Cpu, Key::root(0))
             .with_condition(condition)
             .with_engine(mode.engine.clone());
-        let energy: Arc<dyn EnergyFn> = if golden.is("multiscale") {
-            let mut parts = Vec::new();
-            for (name, scale) in PARTS {
-                let config = config(golden, scale)?;
-                let part = if scale == Scale::Main {
-                    cx.part(name, &shape, config.as_ref())?
-                } else {
-                    let map = Separable::pyramid(&shape, scale.halvings())?;
-                    let inner = cx.part(name, map.output_shape(), config.as_ref())?;
-                    Arc::new(PullBack::new(Arc::new(map), inner)?)
-                };
-                parts.push(Part::new(name, part));
-            }
-            Arc::new(Sum::new(parts)?)
-        } else {
-            cx.energy(config(golden, Scale::Main)?.as_ref())?
-        };
+        let config = section(golden)?;
+        let read: Section = toml::from_str(&config).map_err(|e| {
+            golden.fail(format!(
+                "its network cannot be read from its configuration ({}); is the crate that brings `multi-scale` linked?",
+                e.message().trim()
+            ))
+        })?;
+        let energy = cx.energy(read.energy.as_ref())?;
         load(golden, energy.as_ref())?;
-        let mut subject = Subject { energy, label, vectors: Vec::new() };
+        let mut subject = Subject { energy, config, about: about(golden)?, label, vectors: Vec::new() };
         if golden.is("spec_norm") {
             subject.advance(golden.count("steps")? + 4)?;
         }
@@ -132,12 +215,16 @@ fn load(golden: &Golden, e: &dyn EnergyFn) -> Result<()> {
     for name in e.params().names() {
         let published = published_of(name);
         let value = weights.remove(&published).ok_or_else(|| {
-            Error::config("golden", format!("has no weight `{published}` for the parameter `{name}`"))
+            golden.fail(format!("has no weight `w.{published}` for the parameter `{name}`"))
         })?;
+        let dims = e.params().get(name).map_or(&[][..], |t| t.dims());
+        golden.shaped(&format!("w.{published}"), &value, dims)?;
         e.params().set(name, &value)?;
     }
     match weights.keys().next() {
         None => Ok(()),
-        Some(extra) => Err(Error::config("golden", format!("the network has no parameter `{extra}`"))),
+        Some(extra) => Err(golden.fail(format!(
+            "has the weight `w.{extra}`, of which the network of its settings has none; do the settings fit?"
+        ))),
     }
 }

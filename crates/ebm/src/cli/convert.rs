@@ -1,0 +1,102 @@
+//! `ebm convert`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use ebm_train::Weights;
+
+use super::output::Output;
+use super::settings::Changes;
+use super::{End, Outcome};
+use crate::Error;
+
+#[derive(Debug, Args)]
+pub(super) struct Convert {
+    /// A checkpoint of another program (with --config), or a run directory (with --to).
+    #[arg(value_name = "FILE|RUN")]
+    from: PathBuf,
+    /// The configuration whose energy takes the weights; makes a run directory.
+    #[arg(long, value_name = "CONFIG.toml", conflicts_with = "to")]
+    config: Option<PathBuf>,
+    /// The new run directory; `runs/<name>-<seed>-<n>` without it.
+    #[arg(long, value_name = "DIR", requires = "config")]
+    out: Option<PathBuf>,
+    /// After how many updates the checkpoint was written; without it the number at the end of its name.
+    #[arg(long, value_name = "N", requires = "config")]
+    step: Option<u64>,
+    #[command(flatten)]
+    changes: Changes,
+    /// Write the run's weights under the other program's names.
+    #[arg(long, value_name = "FILE.safetensors")]
+    to: Option<PathBuf>,
+    /// Which weights to write.
+    #[arg(long, value_enum, default_value = "average")]
+    weights: Which,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Which {
+    /// Their moving average.
+    Average,
+    /// Those of the last update.
+    Live,
+}
+
+impl Convert {
+    pub fn run(self, out: &mut Output) -> Outcome {
+        let remarks = match (&self.config, &self.to) {
+            (Some(config), _) => {
+                let source = self.changes.source(Some(config))?;
+                let taken =
+                    crate::take(&self.from, &source, self.step, self.out.as_deref(), &PathBuf::from("runs"))?;
+                if self.json {
+                    out.json(&taken)?;
+                    return Ok(End::Done);
+                }
+                out.line(format!(
+                    "{}: a run at step {} with {} parameters of {}",
+                    taken.directory.display(),
+                    taken.step,
+                    taken.parameters,
+                    self.from.display()
+                ))?;
+                taken.remarks
+            }
+            (None, Some(to)) => {
+                let weights = match self.weights {
+                    Which::Average => Weights::Average,
+                    Which::Live => Weights::Live,
+                };
+                let given = crate::give(&self.from, to, weights)?;
+                if self.json {
+                    out.json(&given)?;
+                    return Ok(End::Done);
+                }
+                out.line(format!(
+                    "{}: {} tensors of step {} under the names of {}",
+                    given.file.display(),
+                    given.tensors,
+                    given.step,
+                    given.program
+                ))?;
+                given.remarks
+            }
+            (None, None) => {
+                return Err(Error::Usage(
+                    "wanted --config CONFIG.toml (a checkpoint becomes a run) or --to FILE.safetensors (a run becomes a \
+                     checkpoint)"
+                        .into(),
+                )
+                .into());
+            }
+        };
+        for remark in remarks {
+            out.line(format!("note: {remark}"))?;
+        }
+        out.flush()?;
+        Ok(End::Done)
+    }
+}
