@@ -93,6 +93,8 @@ fn down(name: &'static str, filters: usize, to: usize) -> Stage {
 
 /// The layout of `network` at `scale` with `filter_dim = f`. The digits net has one scale only.
 pub(crate) fn layout(network: Network, scale: Scale, f: usize) -> Layout {
+    // Multiples of wider ones might not fit a number; no parameter of such a width can be made.
+    let f = f.min(1 << 32);
     match network {
         Network::Cifar => cifar(scale, f),
         Network::Faces | Network::Imagenet => faces(scale, f),
