@@ -43,6 +43,12 @@ fn unknown_mistyped_and_out_of_range_settings() {
         2,
         &["replay.capacity", "found the whole number 0", "≥ 1"],
     );
+    // The range is checked by the transition, deep inside of the sampler; the line is known all the same.
+    refused(
+        &changed("clamp = [0.0, 1.0]", "clamp = [1.0, 0.0]"),
+        2,
+        &["sampler.transition.clamp", "run.toml:15", "rising order"],
+    );
     refused(&changed("[energy]", "[energie]"), 2, &["energie", "`energy`", "energy: missing"]);
     refused("format = 1\nrun = {", 2, &["not TOML", "run.toml:2"]);
 }
@@ -80,8 +86,27 @@ fn samples_of_another_shape_than_the_energys() {
     s.run(&["train", "run.toml", "--out", "r", "--steps", "1"]).ok();
     ebm_data::npy::write(s.path("big.npy"), &[0.5; 2 * 784], &[2, 1, 28, 28]).unwrap();
     let ran = s.run(&["score", "r", "big.npy"]);
-    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert_eq!(ran.code, Some(3), "{ran:?}");
     assert!(ran.err.contains("big.npy: found shape [1, 28, 28], expected [1, 8, 8]"), "{ran:?}");
+    let mut values = [0.5; 3 * 64];
+    values[130] = f32::NAN;
+    ebm_data::npy::write(s.path("nan.npy"), &values, &[3, 1, 8, 8]).unwrap();
+    let ran = s.run(&["score", "r", "nan.npy"]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(ran.err.contains("nan.npy: sample 2 holds the value NaN"), "{ran:?}");
+}
+
+#[test]
+fn samples_that_would_overwrite_a_file() {
+    let s = Scratch::with(SMALL);
+    s.run(&["train", "run.toml", "--out", "r", "--steps", "1"]).ok();
+    fs::write(s.path("mine.npy"), "mine").unwrap();
+    let out = ["sample", "r", "--n", "2", "--out"];
+    s.run(&[&out[..], &["mine.npy"]].concat()).fails(2, &["mine.npy", "already exists", "--force"]);
+    assert_eq!(fs::read(s.path("mine.npy")).unwrap(), b"mine");
+    s.run(&[&out[..], &["nowhere/x.npy"]].concat()).fails(2, &["nowhere/x.npy", "folder is not there"]);
+    s.run(&[&out[..], &["mine.npy", "--force"]].concat()).ok();
+    assert_ne!(fs::read(s.path("mine.npy")).unwrap(), b"mine");
 }
 
 #[test]

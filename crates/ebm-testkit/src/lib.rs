@@ -6,7 +6,7 @@
 //!
 //! let e = toy::mlp(3, 8, 2, 7)?;
 //! let x = Key::root(1).normal(&Chains::range(0, 4), &[3], DType::F64, &Device::Cpu)?;
-//! check_energy(&e, &Batch::new(x)?)?; // five calls, batching, order of rows, f32
+//! check_energy(&e, &Batch::new(x)?)?; // five calls, batching, order of rows
 //! # Ok::<(), ebm_testkit::Failure>(())
 //! ```
 //!

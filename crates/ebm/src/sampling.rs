@@ -118,12 +118,14 @@ pub struct SampleOptions {
     pub seed: Option<u64>,
     /// `.png` for a picture, `.npy` for the numbers.
     pub out: PathBuf,
+    /// Whether a file that is there already is replaced.
+    pub overwrite: bool,
 }
 
 /// Draws samples and writes them to a file.
 ///
 /// # Errors
-/// If the ending is neither, samples cannot be drawn as a picture, or the file cannot be written.
+/// If the ending is neither, samples cannot be drawn as a picture, the file is there already, or it cannot be written.
 pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
     let ending = options.out.extension().and_then(|e| e.to_str()).unwrap_or_default();
     let shape = model.plan.data().sample_shape();
@@ -143,6 +145,8 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
             )));
         }
     }
+    // Before minutes of sampling, not after them.
+    free(&options.out, options.overwrite)?;
     let drawn = model.sample(options.count, options.steps, options.seed)?;
     if ending == "npy" {
         let values = drawn.to_dtype(candle_core::DType::F32).and_then(|t| t.flatten_all()?.to_vec1::<f32>());
@@ -155,6 +159,22 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
         ebm_observers::picture::write(&options.out, &drawn, background.as_ref())?;
     }
     Ok(drawn)
+}
+
+/// Checks that `out` can be written.
+fn free(out: &Path, overwrite: bool) -> Result<()> {
+    let refuse = |why: &str| Err(Error::Usage(format!("--out {}: {why}", out.display())));
+    match out.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            return refuse("its folder is not there");
+        }
+        _ => {}
+    }
+    match out.try_exists() {
+        Ok(true) if out.is_dir() => refuse("is a folder, wanted a file"),
+        Ok(true) if !overwrite => refuse("already exists; choose another name, or replace it with --force"),
+        _ => Ok(()),
+    }
 }
 
 /// The device of a plan: that of its parameters.

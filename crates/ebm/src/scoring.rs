@@ -112,13 +112,21 @@ impl Scorer<'_> {
         let plan = self.model.plan();
         let file = names.first().map(|(f, _)| f.display().to_string()).unwrap_or_default();
         if &dims[1..] != plan.data().sample_shape() {
-            return Err(ebm_core::Error::shape(
+            return Err(ebm_core::Error::data(
                 file,
-                &dims[1..],
-                format!("{:?}", plan.data().sample_shape()),
-                "the model was trained on samples of another shape",
+                format!(
+                    "found shape {:?}, expected {:?}; the model was trained on samples of another shape",
+                    &dims[1..],
+                    plan.data().sample_shape()
+                ),
             )
             .into());
+        }
+        let width = dims[1..].iter().product::<usize>().max(1);
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            let (file, index) = &names[(at / width).min(names.len() - 1)];
+            let message = format!("sample {index} holds the value {}, wanted finite numbers", values[at]);
+            return Err(ebm_core::Error::data(file, message).into());
         }
         let x = Tensor::from_vec(values, dims, &Device::Cpu)
             .and_then(|t| t.to_dtype(plan.config().run.dtype.dtype())?.to_device(&device_of(plan)))
@@ -126,7 +134,12 @@ impl Scorer<'_> {
         let terms = self.model.energy()?.terms(&Batch::new(x)?)?;
         let terms = terms.to_dtype(candle_core::DType::F64).and_then(|t| t.to_vec2::<f64>());
         for (terms, (file, index)) in terms.map_err(ebm_core::Error::from)?.into_iter().zip(names) {
-            let energy = terms.iter().sum();
+            let energy: f64 = terms.iter().sum();
+            if !energy.is_finite() {
+                let what = format!("energy of sample {index} of {}", file.display());
+                let message = format!("is {energy}; are the model's weights finite?");
+                return Err(ebm_core::Error::numeric(what, 0, message).into());
+            }
             (self.sink)(ScoreRow { file: file.clone(), index: *index, energy, terms })?;
         }
         Ok(())

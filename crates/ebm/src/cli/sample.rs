@@ -28,6 +28,9 @@ pub(super) struct Sample {
     /// Where to: .png for a picture, .npy for the numbers.
     #[arg(long, value_name = "FILE", default_value = "samples.png")]
     out: PathBuf,
+    /// Replace the file if it is there.
+    #[arg(long)]
+    force: bool,
 }
 
 impl Sample {
@@ -36,8 +39,13 @@ impl Sample {
             return Err(Error::Usage("--n 0: wanted at least 1".into()).into());
         }
         let model = Model::open(&self.target, &settings::numbers(None, None, self.device.as_deref())?)?;
-        let options =
-            SampleOptions { count: self.count, steps: self.steps, seed: self.seed, out: self.out.clone() };
+        let options = SampleOptions {
+            count: self.count,
+            steps: self.steps,
+            seed: self.seed,
+            out: self.out.clone(),
+            overwrite: self.force,
+        };
         let drawn = crate::sample(&model, &options)?;
         out.line(format!("{} {:?}", self.out.display(), drawn.dims()))?;
         out.flush()?;

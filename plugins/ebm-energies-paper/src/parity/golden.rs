@@ -44,6 +44,12 @@ impl Golden {
         Ok(Golden { path: path.to_path_buf(), settings, tensors, dtype })
     }
 
+    /// A file in memory.
+    #[cfg(test)]
+    pub fn of(settings: HashMap<String, String>, tensors: HashMap<String, Tensor>, dtype: DType) -> Self {
+        Golden { path: "in memory".into(), settings, tensors, dtype }
+    }
+
     /// An error of this file.
     pub fn fail(&self, message: impl Into<String>) -> Error {
         Error::data(&self.path, message)

@@ -14,6 +14,8 @@ mod iteration;
 mod report;
 mod subject;
 mod update;
+#[cfg(test)]
+mod variants;
 
 use std::path::Path;
 

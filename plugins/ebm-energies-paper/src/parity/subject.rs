@@ -118,6 +118,29 @@ fn widths(golden: &Golden, network: Network) -> Result<()> {
     Ok(())
 }
 
+/// The energy of the section `config`, with weights of its own.
+fn build(golden: &Golden, config: &str, mode: &CompareMode) -> Result<Arc<dyn EnergyFn>> {
+    let condition = if golden.is("cond") { golden.input("label")?.dim(1)? } else { 0 };
+    let side = golden.count("im_size")?;
+    let shape = [golden.count("image_channels")?, side, side];
+    let mut cx = BuildCx::new(&shape, golden.dtype(), &Device::Cpu, Key::root(0))
+        .with_condition(condition)
+        .with_engine(mode.engine.clone());
+    let read: Section = toml::from_str(config).map_err(|e| {
+        golden.fail(format!(
+            "its network cannot be read from its configuration ({}); is the crate that brings `multi-scale` linked?",
+            e.message().trim()
+        ))
+    })?;
+    cx.energy(read.energy.as_ref())
+}
+
+/// The energy of the file's settings with weights of its own.
+#[cfg(test)]
+pub(crate) fn fresh(golden: &Golden) -> Result<Arc<dyn EnergyFn>> {
+    build(golden, &section(golden)?, &CompareMode::graph(golden.dtype()))
+}
+
 /// The network in a few words.
 fn about(golden: &Golden) -> Result<String> {
     let mut text = format!(
@@ -152,20 +175,8 @@ impl Subject {
     pub fn new(golden: &Golden, mode: &CompareMode) -> Result<Self> {
         widths(golden, network(golden)?)?;
         let label = if golden.is("cond") { Some(golden.input("label")?) } else { None };
-        let condition = label.as_ref().map_or(Ok(0), |l| l.dim(1))?;
-        let side = golden.count("im_size")?;
-        let shape = [golden.count("image_channels")?, side, side];
-        let mut cx = BuildCx::new(&shape, golden.dtype(), &Device::Cpu, Key::root(0))
-            .with_condition(condition)
-            .with_engine(mode.engine.clone());
         let config = section(golden)?;
-        let read: Section = toml::from_str(&config).map_err(|e| {
-            golden.fail(format!(
-                "its network cannot be read from its configuration ({}); is the crate that brings `multi-scale` linked?",
-                e.message().trim()
-            ))
-        })?;
-        let energy = cx.energy(read.energy.as_ref())?;
+        let energy = build(golden, &config, mode)?;
         load(golden, energy.as_ref())?;
         let mut subject = Subject { energy, config, about: about(golden)?, label, vectors: Vec::new() };
         if golden.is("spec_norm") {
