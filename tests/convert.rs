@@ -65,11 +65,16 @@ fn a_pth_becomes_a_run_that_samples_scores_and_goes_on() {
         let file = fixture(name);
         let made = ["convert", &file, "--config", "run.toml", "--out", "r", "--step", "10"];
         let ran = s.run(&made).ok();
-        for part in ["step 10", "map_fc1.bias", "begins afresh", "replay buffer"] {
+        for part in ["step 10", "map_fc1.bias", "goes on after 3 updates", "replay buffer"] {
             assert!(ran.out.contains(part), "{part}: {ran:?}");
         }
         // A second time would overwrite the run.
         s.run(&made).fails(2, &["already holds a run"]);
+        // Second moments are j + 1 + i/1024; the first ones are not read with β₁ = 0.
+        let saved = Golden::open(&s.path("r/checkpoints/step-00000010/state.safetensors"));
+        let data = &saved.tensors["optimiser.exp_avg_sq.conv1.weight"].2;
+        assert_eq!(f32::from_le_bytes(data[4..8].try_into().unwrap()), 2.0 + 1.0 / 1024.0);
+        assert!(!saved.tensors.keys().any(|k| k.starts_with("optimiser.exp_avg.")));
         // Live weights are j + i/1024, their average the negative of it: see make_checkpoints.py.
         for (weights, sign) in [("live", 1f32), ("average", -1.0)] {
             let out = format!("{weights}.safetensors");
@@ -85,6 +90,10 @@ fn a_pth_becomes_a_run_that_samples_scores_and_goes_on() {
             assert_eq!(g.tensors["map_fc1.weight"].1, [256, 10]);
             assert_eq!(g.tensors["res1.latent_map.weight"].1, [2, 512]);
         }
+        // A file that says its updates only in the optimiser's state.
+        fs::copy(&file, s.path("model.pth")).unwrap();
+        let ran = s.run(&["convert", "model.pth", "--config", "run.toml", "--out", "other"]).ok();
+        assert!(ran.out.contains("step 3 "), "{ran:?}");
         s.run(&["sample", "r", "--n", "2", "--out", "x.npy"]).ok();
         let scored = s.run(&["score", "r", "x.npy"]).ok();
         assert_eq!(scored.out.lines().count(), 3);
@@ -137,6 +146,11 @@ fn what_does_not_fit_is_refused_and_nothing_is_made() {
     let wide = ["convert", &file, "--config", "run.toml", "--set", "energy.filters=2", "--out", "r"];
     s.run(&wide).fails(3, &["zipped.pth", "another size"]);
     let cut = fs::read(&file).unwrap();
+    let half = Golden { settings: Default::default(), tensors: Default::default() };
+    half.save(&s.path("none.safetensors"));
+    s.run(&["convert", "none.safetensors", "--config", "run.toml", "--out", "r"])
+        .fails(3, &["none.safetensors"]);
+    fs::remove_file(s.path("none.safetensors")).unwrap();
     let other = ["--set", "energy={ kind = \"mlp\", hidden = [4] }", "--out", "r"];
     s.run(&[&["convert", &file, "--config", "run.toml"][..], &other].concat())
         .fails(2, &["`mlp`", "du-2021"]);

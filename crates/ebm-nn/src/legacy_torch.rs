@@ -24,6 +24,23 @@ pub(crate) fn is_legacy(start: &[u8]) -> bool {
 /// The tensors of the dictionary `key` (`None`: of the top level).
 pub(crate) fn read(path: &Path, key: Option<&str>) -> Result<Vec<(String, Tensor)>> {
     let fail = |message: String| Error::data(path, message);
+    let (root, bytes) = open(path)?;
+    let infos = infos(root, key).map_err(|e| fail(e.to_string()))?;
+    infos
+        .into_iter()
+        .map(|info| {
+            let id = info.path.rsplit('/').next().unwrap_or_default().to_string();
+            let data =
+                bytes.get(&id).ok_or_else(|| fail(format!("has no storage `{id}` for `{}`", info.name)))?;
+            let t = tensor(&info, data).map_err(|e| fail(format!("tensor `{}`: {e}", info.name)))?;
+            Ok((info.name, t))
+        })
+        .collect()
+}
+
+/// The object that was saved, and the bytes of its storages by id.
+pub(crate) fn open(path: &Path) -> Result<(Object, BTreeMap<String, Vec<u8>>)> {
+    let fail = |message: String| Error::data(path, message);
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let mut reader = BufReader::new(file);
     let mut magic = [0u8; MAGIC.len()];
@@ -41,21 +58,11 @@ pub(crate) fn read(path: &Path, key: Option<&str>) -> Result<Vec<(String, Tensor
 
     let mut widths = HashMap::new();
     storages(&root, &mut widths);
-    let infos = infos(root, key).map_err(|e| fail(e.to_string()))?;
     let bytes = storage_bytes(&mut reader, order, &widths).map_err(fail)?;
-    infos
-        .into_iter()
-        .map(|info| {
-            let id = info.path.rsplit('/').next().unwrap_or_default().to_string();
-            let data =
-                bytes.get(&id).ok_or_else(|| fail(format!("has no storage `{id}` for `{}`", info.name)))?;
-            let t = tensor(&info, data).map_err(|e| fail(format!("tensor `{}`: {e}", info.name)))?;
-            Ok((info.name, t))
-        })
-        .collect()
+    Ok((root, bytes))
 }
 
-fn object<R: BufRead>(reader: &mut R) -> candle_core::Result<Object> {
+pub(crate) fn object<R: BufRead>(reader: &mut R) -> candle_core::Result<Object> {
     let mut stack = Stack::empty();
     stack.read_loop(reader)?;
     stack.finalize()

@@ -113,7 +113,14 @@ pub fn take(
     if let Some((kind, moments)) = incoming.optimiser {
         let configured = plan.config().tree()?;
         if configured.pointer("/optimiser/kind").and_then(Value::as_str) == Some(kind.as_str()) {
-            state.optimiser = moments;
+            let place = |name: &str, t: &Tensor| {
+                // Moments have the number type and place of their parameter.
+                let parameter = name.split_once('.').map_or(name, |(_, p)| p);
+                like(parameter, t)
+            };
+            let tensors = converted(&moments.tensors, &place)?;
+            state.optimiser = ebm_core::OptimiserState { step: moments.step, tensors };
+            remarks.push(format!("the optimiser goes on after {} updates", moments.step));
         } else {
             remarks.push(format!("the file's optimiser is `{kind}`, the configured one begins afresh"));
         }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::exchange::{Exchange, Incoming, Outgoing, Written};
-use ebm_core::{Error, ParamSet, Result, inventory};
-use ebm_nn::read_tensors;
+use ebm_core::{Error, OptimiserState, ParamSet, Result, inventory};
+use ebm_nn::{read_optimiser, read_tensors};
 use serde_json::Value;
 
 use crate::checkpoint::{average_of, fit};
@@ -17,6 +17,8 @@ use crate::names::{PARTS, StateOptions, published_of, published_state};
 /// Dictionary of the live weights in a published checkpoint, and of their moving average.
 const LIVE: &str = "model_state_dict_0";
 const AVERAGE: &str = "ema_model_state_dict_0";
+/// That of the optimiser.
+const OPTIMISER: &str = "optimizer_state_dict";
 
 inventory::submit! {
     Exchange {
@@ -165,8 +167,54 @@ fn read(path: &Path, params: &ParamSet) -> Result<Incoming> {
             if ignored.len() > some.len() { ", …" } else { "" }
         ));
     }
-    remarks.push("moments of the optimiser are not taken over: it begins afresh".into());
-    Ok(Incoming { live, average, optimiser: None, step: step_of(path), remarks })
+    let optimiser = match is_torch(path)?.then(|| moments(path, params)) {
+        Some(Ok(state)) => Some(("adam".to_string(), state)),
+        Some(Err(why)) => {
+            remarks.push(format!("the optimiser begins afresh, for the file's state cannot be used: {why}"));
+            None
+        }
+        None => {
+            remarks.push("the file has no moments of the optimiser: it begins afresh".into());
+            None
+        }
+    };
+    let step = step_of(path).or_else(|| optimiser.as_ref().map(|(_, s)| s.step));
+    Ok(Incoming { live, average, optimiser, step, remarks })
+}
+
+/// Adam's moments out of a published checkpoint. PyTorch numbers the parameters; the model's dictionary has them in the
+/// same order, with buffers among them.
+fn moments(path: &Path, params: &ParamSet) -> Result<OptimiserState> {
+    let file = read_optimiser(path, LIVE, OPTIMISER)?;
+    let buffer = |n: &&String| ["weight_u", "weight_v", ".filt"].iter().any(|end| n.ends_with(end));
+    let names: Vec<&String> = file.names.iter().filter(|n| !buffer(n)).collect();
+    if names.len() != file.moments.len() {
+        let message = format!("it counts {} parameters, the model has {}", file.moments.len(), names.len());
+        return Err(Error::data(path, message));
+    }
+    let here: BTreeMap<String, &str> = params.trainable().map(|n| (published_of(n), n)).collect();
+    let mut state = OptimiserState::default();
+    for (name, moments) in names.into_iter().zip(file.moments) {
+        let (Some(local), Some(moments)) = (here.get(name), moments) else { continue };
+        state.step = state.step.max(moments.step.unwrap_or(0));
+        for (kind, value) in moments.tensors {
+            // Without momentum the first moment is the last gradient, which nobody reads.
+            let unread = kind == "exp_avg" && file.betas.is_some_and(|b| b.0 == 0.0);
+            if unread || !["exp_avg", "exp_avg_sq"].contains(&kind.as_str()) {
+                continue;
+            }
+            let want = params.get(local).map_or(&[][..], |t| t.dims());
+            if value.dims() != want {
+                let message = format!("`{kind}` of `{name}` has shape {:?}, wanted {want:?}", value.dims());
+                return Err(Error::data(path, message));
+            }
+            state.tensors.insert(format!("{kind}.{local}"), value);
+        }
+    }
+    match state.tensors.is_empty() || state.step == 0 {
+        true => Err(Error::data(path, "it holds no moments of these parameters")),
+        false => Ok(state),
+    }
 }
 
 /// The number at the end of a file's name, as the published program writes it: 12000 of `model_12000.pth`.

@@ -109,13 +109,32 @@ def state(f, sign, prefix=""):
     return out
 
 
+def moments(f):
+    """Adam's state: entry i of the second moment of tensor j is j + 1 + i/1024; one never had a gradient."""
+    out = {}
+    for j, (name, size) in enumerate(sorted(names(f))):
+        if name == "map_fc1.bias":
+            continue
+        n = 1
+        for s in size:
+            n *= s
+        tensor = lambda numbers: Tensor(Storage(FloatStorage, numbers), size, strides(size))
+        second = tensor([j + 1 + i / 1024 for i in range(n)])
+        out[j] = {"step": 3, "exp_avg": tensor([0.5] * n), "exp_avg_sq": second}
+    return out
+
+
 def checkpoint():
     f = 1
-    moments = Tensor(Storage(LongStorage, [7, 8]), (2,), (1,))
+    count = len(list(names(f)))
     return {
         "model_state_dict_0": state(f, 1.0),
         "ema_model_state_dict_0": state(f, -1.0, "module."),
-        "optimizer_state_dict": {"state": {0: {"step": 3, "exp_avg": moments}}, "param_groups": [{"lr": 2e-4, "amsgrad": False}]},
+        "optimizer_state_dict": {
+            "state": moments(f),
+            "param_groups": [{"lr": 2e-4, "betas": (0.0, 0.9), "amsgrad": False, "params": list(range(count))}],
+        },
+        "counters": Tensor(Storage(LongStorage, [7, 8]), (2,), (1,)),
         "FLAGS": argparse.Namespace(exp="tiny", cond=False, step_lr=100.0, resume=None),
         "best_inception": 1.5,
     }
