@@ -46,6 +46,8 @@ pub fn read_optimiser(path: impl AsRef<Path>, model: &str, key: &str) -> Result<
     let listed: Vec<String> = entries(model)
         .into_iter()
         .filter_map(|(k, _)| k.unicode().ok())
+        // An attribute of PyTorch's dictionaries, which the reader puts behind their items.
+        .filter(|n| n != "_metadata")
         .map(|n| n.strip_prefix("module.").map_or(n.clone(), ToString::to_string))
         .collect();
     // candle takes the items of each batch off the stack from behind.

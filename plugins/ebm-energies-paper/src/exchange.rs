@@ -268,9 +268,9 @@ fn write(out: &Outgoing<'_>) -> Result<Written> {
     }
     if !filled.is_empty() {
         written.remarks.push(format!(
-            "{} tensors that the published program loads and never uses with these settings are zero (heir_weight: \
-             one), among them `{}`",
+            "{} tensors that the published program loads and never uses with these settings are zero{}, among them `{}`",
             filled.len(),
+            if filled.iter().any(|n| n == "heir_weight") { " (heir_weight: one)" } else { "" },
             filled[0]
         ));
     }

@@ -91,6 +91,8 @@ def names(f):
 
 def state(f, sign, prefix=""):
     out = OrderedDict()
+    # PyTorch's dictionaries carry the versions of the modules as an attribute.
+    out._metadata = OrderedDict([("", {"version": 1})])
     for j, (name, size) in enumerate(sorted(names(f))):
         n = 1
         for s in size:
