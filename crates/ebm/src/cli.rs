@@ -1,7 +1,8 @@
 //! The whole command line as one call, so that a binary with plugins of its own is three lines.
 //!
 //! Results go to standard output (`--json` for machines), progress and logs to standard error. Exit codes: 0 done,
-//! 2 usage or configuration, 3 data, 4 diverged, 5 device or memory, 130 interrupted after saving, 1 other.
+//! 2 usage or configuration, 3 data, 4 diverged, 5 device or memory, 130 interrupted after saving, 1 other (of
+//! `parity`: a quantity is over its tolerance).
 
 mod bench;
 mod check;
