@@ -28,6 +28,7 @@ mod detection;
 mod error;
 mod ess;
 mod features;
+mod fisher;
 mod frechet;
 #[cfg(test)]
 mod goldens;
@@ -54,6 +55,7 @@ pub use detection::{Detection, aupr, auroc, detection, fpr_at_tpr};
 pub use error::{EvalError, Result};
 pub use ess::{ChainSummary, ess_bulk, ess_mean, ess_tail, mcse_mean, summarise};
 pub use features::{SIGNS, cell_means, pixels, signs};
+pub use fisher::fisher_exact;
 pub use frechet::{RIDGE, frechet};
 pub use image_quality::{ImageQuality, NEAR_QUANTILE, ReferenceRows, image_quality, reference_rows};
 pub use kernel_distance::{kernel_distance, kernel_distance_subsets};

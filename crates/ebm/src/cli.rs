@@ -17,6 +17,7 @@ mod schema;
 mod score;
 mod settings;
 mod signals;
+mod study;
 mod train;
 
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ enum Command {
     Sample(sample::Sample),
     /// Print the energies of files as CSV.
     Score(score::Score),
+    /// Run a grid of short trainings and compare them.
+    Study(study::StudyCommand),
     /// Validate a configuration and say what it would cost, without training.
     Check(check::Check),
     /// Time a configuration: sampler step, update, training step, memory.
@@ -117,6 +120,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
         Command::Resume(c) => c.run(&mut out),
         Command::Sample(c) => c.run(&mut out),
         Command::Score(c) => c.run(&mut out),
+        Command::Study(c) => c.run(&mut out),
         Command::Check(c) => c.run(&mut out),
         Command::Bench(c) => c.run(&mut out),
         Command::Plugins(c) => c.run(&mut out),

@@ -162,7 +162,7 @@ impl Source {
         Err(Error::Config(Problems(problems)))
     }
 
-    fn values<T: DeserializeOwned>(&self, value: Value) -> Result<T> {
+    pub(crate) fn values<T: DeserializeOwned>(&self, value: Value) -> Result<T> {
         serde_path_to_error::deserialize(value).map_err(|e| {
             let text = e.path().to_string();
             let path: Path = text.parse().unwrap_or_default();

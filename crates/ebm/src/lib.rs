@@ -36,6 +36,7 @@ mod measures;
 mod run_directory;
 mod sampling;
 mod scoring;
+pub mod study;
 mod training;
 
 pub use bench::{Benched, bench};
@@ -57,4 +58,5 @@ pub use measures::{Measures, measure};
 pub use run_directory::RunDirectory;
 pub use sampling::{Model, SampleOptions, sample};
 pub use scoring::{ScoreRow, score};
+pub use study::{Studied, Study, StudyOptions};
 pub use training::{TrainOptions, Trained, resume, train};

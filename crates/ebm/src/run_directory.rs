@@ -60,22 +60,26 @@ impl RunDirectory {
         Self::locked(path.to_path_buf())
     }
 
+    /// Takes hold of a folder that is there; `None` if another program works on it.
+    pub(crate) fn try_hold(path: &Path) -> Result<Option<Self>> {
+        let file = path.join(".lock");
+        let lock = File::create(&file).map_err(Error::io(&file))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(RunDirectory { path: path.to_path_buf(), _lock: Some(lock) })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            // Some network file systems have no locks; then there is no protection, as before.
+            Err(TryLockError::Error(_)) => Ok(Some(RunDirectory { path: path.to_path_buf(), _lock: None })),
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     fn locked(path: PathBuf) -> Result<Self> {
-        let file = path.join(".lock");
-        let lock = File::create(&file).map_err(Error::io(&file))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(RunDirectory { path, _lock: Some(lock) }),
-            Err(TryLockError::WouldBlock) => {
-                Err(Error::Usage(format!("{}: another program works on this run", path.display())))
-            }
-            // Some network file systems have no locks; then there is no protection, as before.
-            Err(TryLockError::Error(_)) => Ok(RunDirectory { path, _lock: None }),
-        }
+        Self::try_hold(&path)?
+            .ok_or_else(|| Error::Usage(format!("{}: another program works on this run", path.display())))
     }
 }
 

@@ -9,8 +9,8 @@ use super::path::{Path, Segment};
 pub struct Override {
     /// The place.
     pub path: Path,
-    /// The new value.
-    pub value: Value,
+    /// The new value; `None` takes the setting out.
+    pub value: Option<Value>,
     /// As written, for messages.
     pub text: String,
 }
@@ -18,7 +18,7 @@ pub struct Override {
 impl Override {
     /// A change of `path` to `value`, for messages called `text`.
     pub fn new(path: Path, value: impl Into<Value>, text: impl Into<String>) -> Self {
-        Override { path, value: value.into(), text: text.into() }
+        Override { path, value: Some(value.into()), text: text.into() }
     }
 
     /// Reads `sampler.steps=60`. The value is TOML; a word that is none is text, so `run.device=cpu` needs no quotes.
@@ -32,7 +32,15 @@ impl Override {
         let value = value.trim();
         let read = format!("v = {value}").parse::<Table>().ok().and_then(|mut t| t.remove("v"));
         let value = read.unwrap_or_else(|| Value::String(value.to_string()));
-        Ok(Override { path: path.trim().parse()?, value, text: format!("--set {text}") })
+        Ok(Override { path: path.trim().parse()?, value: Some(value), text: format!("--set {text}") })
+    }
+
+    /// Takes the setting at a path such as `objective.kl` out.
+    ///
+    /// # Errors
+    /// If it is no path; [`apply`](Self::apply) errs if there is no such setting.
+    pub fn remove(path: &str) -> Result<Self, String> {
+        Ok(Override { path: path.trim().parse()?, value: None, text: format!("unset {path}") })
     }
 
     /// Makes the change. Tables on the way are made; a list grows by one place at its end.
@@ -43,13 +51,21 @@ impl Override {
         let Some((Segment::Key(first), rest)) = self.path.0.split_first() else {
             return Err(format!("`{}` names no setting", self.text));
         };
+        if self.value.is_none() {
+            return match take(document, first, rest) {
+                true => Ok(()),
+                false => Err(format!("`{}`: there is no such setting", self.text)),
+            };
+        }
         let slot = document.entry(first.clone()).or_insert_with(|| Value::Table(Table::new()));
         self.put(slot, Path::default().key(first), rest)
     }
 
     fn put(&self, value: &mut Value, at: Path, rest: &[Segment]) -> Result<(), String> {
         let Some((segment, rest)) = rest.split_first() else {
-            *value = self.value.clone();
+            if let Some(new) = &self.value {
+                *value = new.clone();
+            }
             return Ok(());
         };
         // A path that names the first place of a list that is not there yet makes the list.
@@ -80,6 +96,27 @@ impl Override {
     }
 }
 
+/// Takes what lies at `first` and then `rest` out of `table`; whether it was there.
+fn take(table: &mut Table, first: &str, rest: &[Segment]) -> bool {
+    let Some((last, between)) = rest.split_last() else { return table.remove(first).is_some() };
+    let mut at = table.get_mut(first);
+    for segment in between {
+        at = match (segment, at) {
+            (Segment::Key(key), Some(Value::Table(table))) => table.get_mut(key),
+            (Segment::Index(index), Some(Value::Array(list))) => list.get_mut(*index),
+            _ => return false,
+        };
+    }
+    match (last, at) {
+        (Segment::Key(key), Some(Value::Table(table))) => table.remove(key).is_some(),
+        (Segment::Index(index), Some(Value::Array(list))) if *index < list.len() => {
+            list.remove(*index);
+            true
+        }
+        _ => false,
+    }
+}
+
 fn wrong(change: &Override, at: &Path, found: &Value, wanted: &str) -> String {
     format!("`{}`: `{at}` is {}, not {wanted}", change.text, super::validate::describe(found))
 }
@@ -106,6 +143,22 @@ mod tests {
         assert!(got("observer[0].every=5").contains("every = 5"));
         assert!(got("observer[1].kind=jsonl").contains("jsonl"));
         assert!(got("chains.transitions[0].kind=noise").contains("noise"));
+    }
+
+    #[test]
+    fn settings_are_taken_out() {
+        let doc = "o = { kl = { weight = 1 }, l = 2 }\nlist = [1, { a = 2 }]";
+        let out = |path: &str| {
+            let mut table: Table = doc.parse().unwrap();
+            Override::remove(path).unwrap().apply(&mut table).map(|()| table.to_string())
+        };
+        assert!(!out("o.kl").unwrap().contains("kl") && out("o.kl").unwrap().contains("l = 2"));
+        assert!(!out("o").unwrap().contains("l = 2"));
+        assert!(!out("list[1].a").unwrap().contains("a = 2"));
+        assert!(!out("list[0]").unwrap().contains("list = [1"));
+        for path in ["o.kk", "o.l.x", "list[2]", "list.a"] {
+            assert!(out(path).unwrap_err().contains("no such setting"), "{path}");
+        }
     }
 
     #[test]

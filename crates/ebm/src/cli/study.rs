@@ -1,0 +1,73 @@
+//! `ebm study`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::output::Output;
+use super::{End, Outcome, signals};
+use crate::config::Override;
+use crate::{Error, Study, StudyOptions};
+
+#[derive(Debug, Args)]
+pub(super) struct StudyCommand {
+    /// The study: base configuration, variants, seeds, limits.
+    file: PathBuf,
+    /// The folder of its runs; without it runs/study-<name>. What is finished there is not run again.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Run only this variant; several programs may work on one study.
+    #[arg(long, value_name = "VARIANT")]
+    only: Option<String>,
+    /// Run only this seed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Change one setting of every run, such as `data.root=/data/cifar10`; may be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    set: Vec<String>,
+    /// Run nothing; write table and pictures of what is finished.
+    #[arg(long)]
+    report: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl StudyCommand {
+    pub fn run(self, out: &mut Output) -> Outcome {
+        let study = Study::file(&self.file)?;
+        let changes = self
+            .set
+            .iter()
+            .map(|c| Override::parse(c).map_err(Error::Usage))
+            .collect::<Result<Vec<_>, _>>()?;
+        let options = StudyOptions {
+            out: self.out,
+            only: self.only,
+            seed: self.seed,
+            changes,
+            report: self.report,
+            stop: Some(signals::stop()),
+        };
+        let studied = study.work(&options)?;
+        if self.json {
+            out.json(&studied)?;
+        } else {
+            out.line(studied.summary.markdown())?;
+            out.line(format!(
+                "{} of {} runs finished in {}",
+                studied.finished,
+                studied.of,
+                studied.directory.display()
+            ))?;
+            if !studied.elsewhere.is_empty() {
+                out.line(format!("another program works on {}", studied.elsewhere.join(", ")))?;
+            }
+            for file in &studied.files {
+                out.line(format!("wrote {}", file.display()))?;
+            }
+            out.flush()?;
+        }
+        Ok(if studied.interrupted { End::Interrupted } else { End::Done })
+    }
+}

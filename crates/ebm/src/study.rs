@@ -1,0 +1,174 @@
+//! Studies: a grid of short trainings, variants by seeds, with a table, tests and pictures at its end.
+//!
+//! A study file names a base configuration and what each variant changes in it:
+//!
+//! ```toml
+//! format = 1
+//! name = "clipping"
+//! base = "../digits/plain.toml"       # relative to this file
+//! seeds = [0, 1, 2]
+//! set = ["run.batch=32"]              # in every run, as `--set` of `ebm train`
+//!
+//! [limits]
+//! steps = 500
+//! max_energy = 100.0                  # |mean energy| above it is a blow-up, as is a number that is not finite
+//!
+//! [[variant]]
+//! name = "clipped"
+//!
+//! [[variant]]
+//! name = "free"
+//! set = ["optimiser.clip_norm=1e9"]
+//! unset = ["objective.energy_l2"]
+//! ```
+//!
+//! Every run has its own directory below the study's. Finished runs are skipped, one that was interrupted goes
+//! on from its newest checkpoint and ends with the numbers of one that was not, and several processes may work
+//! on one study: each takes runs that no other holds. A run that blows up is a result.
+
+mod file;
+mod pictures;
+mod record;
+mod summary;
+mod table;
+#[cfg(test)]
+mod tests;
+mod unit;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+
+pub use file::{Limits, Study, Variant};
+pub use record::{Ended, Record, Series};
+pub use summary::{Summary, VariantSummary};
+use unit::{Unit, Work};
+
+use crate::config::Override;
+use crate::{Error, Result};
+
+/// How to work on a study.
+#[derive(Clone, Debug, Default)]
+pub struct StudyOptions<'a> {
+    /// Folder of the study's runs; without it `runs/study-<name>`.
+    pub out: Option<PathBuf>,
+    /// Only this variant.
+    pub only: Option<String>,
+    /// Only this seed.
+    pub seed: Option<u64>,
+    /// Changes of every run, made after those of the study file.
+    pub changes: Vec<Override>,
+    /// Train nothing; report what is there.
+    pub report: bool,
+    /// When this becomes true, the present run is saved and the call returns after writing the report.
+    pub stop: Option<&'a AtomicBool>,
+}
+
+/// What a study came to so far.
+#[derive(Clone, Debug, Serialize)]
+pub struct Studied {
+    /// The folder of its runs.
+    pub directory: PathBuf,
+    /// Runs that have a result.
+    pub finished: usize,
+    /// Runs of the whole grid.
+    pub of: usize,
+    /// Names of runs that another program works on.
+    pub elsewhere: Vec<String>,
+    /// Whether it was stopped.
+    pub interrupted: bool,
+    /// The figures of every variant.
+    pub summary: Summary,
+    /// Table and pictures.
+    pub files: Vec<PathBuf>,
+}
+
+impl Study {
+    /// Runs what has no result yet and writes `report.md`, `runs.csv`, `report.json` and the pictures.
+    ///
+    /// # Errors
+    /// If a configuration is wrong (before anything runs), if there are results of other settings in the folder,
+    /// or if a run fails for another reason than a blow-up.
+    pub fn work(&self, options: &StudyOptions<'_>) -> Result<Studied> {
+        let directory = match &options.out {
+            Some(out) => out.clone(),
+            None => Path::new("runs").join(format!("study-{}", self.name)),
+        };
+        let all = self.units(&directory, &options.changes)?;
+        let chosen = self.choose(&all, options)?;
+        for unit in &all {
+            unit.check()?;
+        }
+        let mut elsewhere = Vec::new();
+        let stopped = || options.stop.is_some_and(|s| s.load(Ordering::Relaxed));
+        for unit in chosen.iter().filter(|_| !options.report) {
+            if stopped() {
+                break;
+            }
+            match unit.work(options.stop)? {
+                Work::Had => {}
+                Work::Elsewhere => elsewhere.push(unit.name()),
+                Work::Interrupted => break,
+                Work::Done(record) => tracing::info!("{}", record.line()),
+            }
+        }
+        let mut records = Vec::new();
+        for unit in &all {
+            records.extend(unit.record()?.map(|r| (r, unit.directory.clone())));
+        }
+        if records.is_empty() && options.report {
+            return Err(Error::Usage(format!(
+                "{}: has no finished run of the study, wanted at least one; run `ebm study` without --report",
+                directory.display()
+            )));
+        }
+        let summary = Summary::of(self, &records)?;
+        let files = if records.is_empty() { Vec::new() } else { summary.write(&directory)? };
+        Ok(Studied {
+            directory,
+            finished: records.len(),
+            of: all.len(),
+            elsewhere,
+            interrupted: stopped(),
+            summary,
+            files,
+        })
+    }
+
+    /// All runs of the grid, seeds outermost, so that a study that is cut short has every variant.
+    fn units(&self, directory: &Path, changes: &[Override]) -> Result<Vec<Unit>> {
+        let mut all = Vec::new();
+        for seed in &self.seeds {
+            for variant in &self.variants {
+                all.push(Unit::new(self, variant, *seed, directory, changes)?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn choose<'u>(&self, all: &'u [Unit], options: &StudyOptions<'_>) -> Result<Vec<&'u Unit>> {
+        if let Some(only) = &options.only
+            && !self.variants.iter().any(|v| v.name == *only)
+        {
+            let names: Vec<&str> = self.variants.iter().map(|v| v.name.as_str()).collect();
+            return Err(Error::Usage(format!(
+                "--only {only}: is no variant of `{}`, wanted one of {}",
+                self.name,
+                names.join(", ")
+            )));
+        }
+        if let Some(seed) = options.seed
+            && !self.seeds.contains(&seed)
+        {
+            return Err(Error::Usage(format!(
+                "--seed {seed}: is no seed of `{}`, wanted one of {:?}",
+                self.name, self.seeds
+            )));
+        }
+        let wanted = |u: &&Unit| {
+            options.only.as_ref().is_none_or(|o| *o == u.variant) && options.seed.is_none_or(|s| s == u.seed)
+        };
+        Ok(all.iter().filter(wanted).collect())
+    }
+}

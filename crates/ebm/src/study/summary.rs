@@ -1,0 +1,123 @@
+//! The figures of a study: of every run, and of every variant against the first.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ebm_eval::fisher_exact;
+use serde::Serialize;
+
+use super::file::Study;
+use super::record::{Ended, Record, Series, median};
+use crate::Result;
+
+/// Fewest steps at the end of a run that count as its last.
+const LAST: usize = 10;
+
+/// The figures of a study.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Name of the study.
+    pub name: String,
+    /// Steps of a run that reaches its end.
+    pub steps: u64,
+    /// Bound of |mean energy|.
+    pub max_energy: f64,
+    /// In the order of the study file.
+    pub variants: Vec<VariantSummary>,
+    /// Every finished run, variants in order.
+    pub runs: Vec<RunSummary>,
+}
+
+/// The figures of one run.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunSummary {
+    /// How it ended.
+    #[serde(flatten)]
+    pub record: Record,
+    /// Medians of a run by name: `difference` and `energy` over its last tenth (at least ten steps), `grad.<term>`
+    /// over all reports that have them, `kl/cd` of the two norms of a step, `seconds` a step.
+    pub figures: BTreeMap<String, f64>,
+    /// Numbers over its steps.
+    #[serde(skip)]
+    pub series: Series,
+}
+
+/// The figures of a variant.
+#[derive(Clone, Debug, Serialize)]
+pub struct VariantSummary {
+    /// Its name.
+    pub name: String,
+    /// Finished runs.
+    pub runs: u64,
+    /// Runs that blew up.
+    pub blown_up: u64,
+    /// Runs that ended because their time was over.
+    pub out_of_time: u64,
+    /// Median number of steps until the blow-up, of the runs that blew up.
+    pub blow_up_step: Option<f64>,
+    /// Two-sided p of Fisher's exact test of its blow-ups against the first variant's; none for the first.
+    pub p: Option<f64>,
+    /// Medians over the runs of what [`RunSummary::figures`] and [`Record::measures`] hold.
+    pub medians: BTreeMap<String, f64>,
+}
+
+impl Summary {
+    /// The figures of finished runs, each with its directory.
+    pub(super) fn of(study: &Study, records: &[(Record, PathBuf)]) -> Result<Self> {
+        let mut runs = Vec::new();
+        let mut variants: Vec<VariantSummary> = Vec::new();
+        for variant in &study.variants {
+            let mut own = Vec::new();
+            for (record, directory) in records.iter().filter(|(r, _)| r.variant == variant.name) {
+                own.push(RunSummary::of(record.clone(), Series::read(directory)?));
+            }
+            let count = |e: Ended| own.iter().filter(|r| r.record.ended == e).count() as u64;
+            let (n, blown_up) = (own.len() as u64, count(Ended::BlownUp));
+            let blown = own.iter().filter(|r| r.record.ended == Ended::BlownUp);
+            variants.push(VariantSummary {
+                name: variant.name.clone(),
+                runs: n,
+                blown_up,
+                out_of_time: count(Ended::OutOfTime),
+                blow_up_step: median(blown.map(|r| r.record.steps as f64)),
+                p: variants.first().map(|v| fisher_exact((v.blown_up, v.runs), (blown_up, n))),
+                medians: medians(&own),
+            });
+            runs.extend(own);
+        }
+        let (name, limits) = (study.name.clone(), &study.limits);
+        Ok(Summary { name, steps: limits.steps, max_energy: limits.max_energy, variants, runs })
+    }
+}
+
+impl RunSummary {
+    fn of(record: Record, series: Series) -> Self {
+        let mut figures = BTreeMap::new();
+        let mut put = |name: &str, value: Option<f64>| {
+            figures.extend(value.map(|v| (name.to_string(), v)));
+        };
+        let last = |name: &str| {
+            let all: Vec<f64> = series.points(name).map(|(_, v)| v).collect();
+            let from = all.len() - (all.len() / 10).max(LAST).min(all.len());
+            median(all[from..].iter().copied())
+        };
+        put("difference", last("energy.difference"));
+        put("energy", last("energy.samples"));
+        for name in series.values.keys().filter(|n| n.starts_with("grad.")) {
+            put(name, median(series.points(name).map(|(_, v)| v)));
+        }
+        let of_cd: BTreeMap<u64, f64> = series.points("grad.cd").collect();
+        let ratio = series.points("grad.kl").filter_map(|(step, kl)| Some(kl / of_cd.get(&step)?));
+        put("kl/cd", median(ratio));
+        put("seconds", median(series.points("seconds").map(|(_, v)| v)));
+        RunSummary { record, figures, series }
+    }
+}
+
+fn medians(runs: &[RunSummary]) -> BTreeMap<String, f64> {
+    let mut all: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for (name, value) in runs.iter().flat_map(|r| r.figures.iter().chain(&r.record.measures)) {
+        all.entry(name).or_default().push(*value);
+    }
+    all.into_iter().filter_map(|(name, v)| Some((name.to_string(), median(v)?))).collect()
+}

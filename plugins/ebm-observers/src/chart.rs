@@ -1,0 +1,297 @@
+//! Line charts as png: a few panels over one axis of steps, with a legend.
+
+use std::convert::Infallible;
+use std::path::Path;
+
+use ebm_core::{Error, Result};
+use ebm_data::png::Sheet;
+use embedded_graphics::mono_font::MonoTextStyle;
+use embedded_graphics::mono_font::iso_8859_1::FONT_6X10;
+use embedded_graphics::pixelcolor::BinaryColor;
+use embedded_graphics::prelude::{Dimensions, DrawTarget, Drawable, Pixel, Point, Size};
+use embedded_graphics::primitives::Rectangle;
+use embedded_graphics::text::{Baseline, Text};
+
+const WIDTH: usize = 860;
+const PANEL: usize = 230;
+const LEFT: usize = 62;
+const RIGHT: usize = 170;
+const TOP: usize = 22;
+const BOTTOM: usize = 26;
+
+/// Colours that stay apart for most eyes (Okabe and Ito 2008), with two greys at the end.
+const COLOURS: [[f32; 3]; 9] = [
+    [0.0, 0.0, 0.0],
+    [0.90, 0.62, 0.0],
+    [0.34, 0.71, 0.91],
+    [0.0, 0.62, 0.45],
+    [0.80, 0.47, 0.65],
+    [0.0, 0.45, 0.70],
+    [0.84, 0.37, 0.0],
+    [0.78, 0.72, 0.10],
+    [0.6, 0.6, 0.6],
+];
+
+/// How values become heights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scale {
+    /// As they are.
+    Linear,
+    /// By their logarithm; values that are not above 0 are left out.
+    Log,
+    /// Linear up to about this size, then by the logarithm, both signs.
+    SymLog(f64),
+}
+
+/// One line.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Step and value, in order; values that are not finite are gaps.
+    pub points: Vec<(f64, f64)>,
+    /// Which entry of the legend it belongs to.
+    pub group: usize,
+    /// Whether a cross marks its end.
+    pub cross: bool,
+}
+
+/// One field of a chart.
+#[derive(Clone, Debug)]
+pub struct Panel {
+    /// What is shown.
+    pub title: String,
+    /// Scale of the values.
+    pub scale: Scale,
+    /// Its lines; later ones lie on top.
+    pub lines: Vec<Line>,
+}
+
+/// Writes `panels` below each other, with the names in `legend` beside the first.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write(path: &Path, panels: &[Panel], legend: &[String]) -> Result<()> {
+    let mut canvas = Canvas::new(WIDTH, PANEL * panels.len().max(1));
+    let steps = panels.iter().flat_map(|p| &p.lines).flat_map(|l| &l.points).map(|p| p.0).fold(1.0, f64::max);
+    for (i, panel) in panels.iter().enumerate() {
+        draw(&mut canvas, panel, i * PANEL, steps);
+    }
+    for (i, name) in legend.iter().enumerate() {
+        let (x, y) = (WIDTH - RIGHT + 14, TOP + 4 + 14 * i);
+        for dy in 0..3 {
+            (x..x + 16).for_each(|px| canvas.blend(px, y + 3 + dy, colour(i), 1.0));
+        }
+        canvas.text(name, x + 22, y);
+    }
+    let shape = (1, 3, canvas.height, canvas.width);
+    Sheet { gap: 0, ..Sheet::default() }.write(path, &canvas.planes(), shape).map_err(|e| match e {
+        ebm_data::DataError::Io { path, source, .. } => Error::io(path, source),
+        other => Error::plugin("chart", other),
+    })
+}
+
+fn colour(group: usize) -> [f32; 3] {
+    COLOURS[group % COLOURS.len()]
+}
+
+impl Scale {
+    /// The height of a value in the scale's own units.
+    fn height(self, v: f64) -> Option<f64> {
+        match self {
+            Scale::Linear => v.is_finite().then_some(v),
+            Scale::Log => (v > 0.0 && v.is_finite()).then(|| v.log10()),
+            Scale::SymLog(t) => v.is_finite().then(|| v.signum() * (1.0 + v.abs() / t).log10()),
+        }
+    }
+
+    /// Values worth a mark between two heights.
+    fn marks(self, low: f64, high: f64) -> Vec<f64> {
+        let inside = |v: &f64| self.height(*v).is_some_and(|h| h >= low && h <= high);
+        let powers = (-30..=30).map(|e| 10f64.powi(e));
+        let all: Vec<f64> = match self {
+            Scale::Linear => return nice(low, high),
+            Scale::Log => powers.filter(inside).collect(),
+            Scale::SymLog(t) => {
+                let sizes: Vec<f64> = powers.filter(|v| *v >= t * 0.999).collect();
+                let below = sizes.iter().rev().map(|v| -v);
+                below.chain([0.0]).chain(sizes.iter().copied()).filter(inside).collect()
+            }
+        };
+        let every = all.len().div_ceil(8).max(1);
+        let zero = all.iter().position(|v| *v == 0.0).unwrap_or(0) % every;
+        all.into_iter().skip(zero).step_by(every).collect()
+    }
+}
+
+/// About five round numbers between two.
+fn nice(low: f64, high: f64) -> Vec<f64> {
+    let raw = (high - low).max(1e-30) / 5.0;
+    let unit = 10f64.powf(raw.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * unit).into_iter().find(|s| *s >= raw).unwrap_or(raw);
+    let first = (low / step).ceil() as i64;
+    (first..first + 12).map(|i| i as f64 * step).take_while(|v| *v <= high).collect()
+}
+
+fn draw(canvas: &mut Canvas, panel: &Panel, top: usize, steps: f64) {
+    let heights = panel.lines.iter().flat_map(|l| &l.points).filter_map(|p| panel.scale.height(p.1));
+    let (low, high) = heights.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
+    let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
+    let margin = ((high - low) * 0.05).max(1e-9);
+    let (low, high) = (low - margin, high + margin);
+    let (x0, x1) = (LEFT as f64, (WIDTH - RIGHT) as f64);
+    let (y0, y1) = ((top + TOP) as f64, (top + PANEL - BOTTOM) as f64);
+    let x = |step: f64| x0 + (x1 - x0) * step / steps;
+    let y = |h: f64| y1 - (y1 - y0) * (h - low) / (high - low);
+    canvas.text(&panel.title, LEFT, top + 6);
+    let grey = [0.85; 3];
+    for v in panel.scale.marks(low, high) {
+        let Some(h) = panel.scale.height(v) else { continue };
+        canvas.line((x0, y(h).round()), (x1, y(h).round()), grey);
+        let name = number(v);
+        canvas.text(&name, LEFT.saturating_sub(6 * name.chars().count() + 5), (y(h) - 4.0).max(0.0) as usize);
+    }
+    for v in nice(0.0, steps) {
+        canvas.line((x(v).round(), y0), (x(v).round(), y1), grey);
+        let name = number(v);
+        canvas.text(&name, (x(v) as usize).saturating_sub(3 * name.chars().count()), y1 as usize + 6);
+    }
+    for line in &panel.lines {
+        let ink = colour(line.group);
+        let mut last = None;
+        let mut end = None;
+        for (step, value) in &line.points {
+            let here = panel.scale.height(*value).map(|h| (x(*step), y(h)));
+            if let (Some(a), Some(b)) = (last, here) {
+                canvas.line(a, b, ink);
+            }
+            end = here.or(end);
+            last = here;
+        }
+        if let Some((x, y)) = end.filter(|_| line.cross) {
+            canvas.line((x - 4.0, y - 4.0), (x + 4.0, y + 4.0), ink);
+            canvas.line((x - 4.0, y + 4.0), (x + 4.0, y - 4.0), ink);
+        }
+    }
+}
+
+/// A mark's name: short, in powers of ten where that is shorter.
+fn number(v: f64) -> String {
+    match v.abs() {
+        0.0 => "0".into(),
+        a if !(1e-3..1e5).contains(&a) => format!("{v:.0e}"),
+        _ => format!("{}", (v * 1e6).round() / 1e6),
+    }
+}
+
+/// White paper with a pen.
+struct Canvas {
+    width: usize,
+    height: usize,
+    /// Red, green and blue of each pixel.
+    pixels: Vec<[f32; 3]>,
+}
+
+impl Canvas {
+    fn new(width: usize, height: usize) -> Self {
+        Canvas { width, height, pixels: vec![[1.0; 3]; width * height] }
+    }
+
+    fn blend(&mut self, x: usize, y: usize, ink: [f32; 3], cover: f32) {
+        if x < self.width && y < self.height {
+            let p = &mut self.pixels[y * self.width + x];
+            p.iter_mut().zip(ink).for_each(|(p, i)| *p += cover * (i - *p));
+        }
+    }
+
+    /// A line one pixel wide with soft edges: each pixel is covered by how near its centre is.
+    fn line(&mut self, (ax, ay): (f64, f64), (bx, by): (f64, f64), ink: [f32; 3]) {
+        let (dx, dy) = (bx - ax, by - ay);
+        let length = (dx * dx + dy * dy).max(1e-12);
+        let range = |a: f64, b: f64, most: usize| {
+            let (low, high) = (a.min(b) - 1.0, a.max(b) + 2.0);
+            (low.max(0.0) as usize).min(most)..(high.max(0.0) as usize).min(most)
+        };
+        for y in range(ay, by, self.height) {
+            for x in range(ax, bx, self.width) {
+                let (px, py) = (x as f64 - ax, y as f64 - ay);
+                let t = ((px * dx + py * dy) / length).clamp(0.0, 1.0);
+                let away = (px - t * dx).hypot(py - t * dy);
+                let cover = (1.0 - away).clamp(0.0, 1.0) as f32;
+                if cover > 0.0 {
+                    self.blend(x, y, ink, 0.8 * cover);
+                }
+            }
+        }
+    }
+
+    fn text(&mut self, text: &str, x: usize, y: usize) {
+        let style = MonoTextStyle::new(&FONT_6X10, BinaryColor::On);
+        let at = Point::new(x as i32, y as i32);
+        // Drawing on this canvas cannot fail.
+        let _ = Text::with_baseline(text, at, style, Baseline::Top).draw(self);
+    }
+
+    /// Planes of red, green and blue.
+    fn planes(&self) -> Vec<f32> {
+        (0..3).flat_map(|c| self.pixels.iter().map(move |p| p[c])).collect()
+    }
+}
+
+impl Dimensions for Canvas {
+    fn bounding_box(&self) -> Rectangle {
+        Rectangle::new(Point::zero(), Size::new(self.width as u32, self.height as u32))
+    }
+}
+
+impl DrawTarget for Canvas {
+    type Color = BinaryColor;
+    type Error = Infallible;
+
+    fn draw_iter<I: IntoIterator<Item = Pixel<BinaryColor>>>(&mut self, pixels: I) -> Result<(), Infallible> {
+        for Pixel(at, on) in pixels {
+            if let (Ok(x), Ok(y), true) = (usize::try_from(at.x), usize::try_from(at.y), on.is_on()) {
+                self.blend(x, y, [0.15; 3], 1.0);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn marks_are_round_and_inside() {
+        assert_eq!(nice(0.0, 100.0), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
+        assert_eq!(Scale::Log.marks(-2.5, 1.2), [0.01, 0.1, 1.0, 10.0]);
+        let sym = Scale::SymLog(0.1);
+        assert_eq!(sym.marks(-1.3, 2.2), [-1.0, -0.1, 0.0, 0.1, 1.0, 10.0]);
+        assert_eq!((sym.height(0.0), Scale::Log.height(-1.0), sym.height(f64::NAN)), (Some(0.0), None, None));
+        assert!(Scale::Linear.marks(1.0, 1.0 + 1e-9).len() < 12);
+    }
+
+    #[test]
+    fn lines_are_where_they_should_be() {
+        let mut canvas = Canvas::new(20, 10);
+        canvas.line((2.0, 5.0), (12.0, 5.0), [0.0; 3]);
+        let at = |x: usize, y: usize| canvas.pixels[y * 20 + x][0];
+        assert!((at(7, 5) - 0.2).abs() < 1e-6 && at(7, 6) == 1.0 && at(14, 5) == 1.0);
+    }
+
+    #[test]
+    fn a_chart_of_anything_is_a_picture() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        let points = vec![(1.0, 2.0), (2.0, f64::NAN), (3.0, f64::INFINITY), (4.0, -1e300), (5.0, 0.0)];
+        let panel = |scale| Panel {
+            title: "any".into(),
+            scale,
+            lines: vec![Line { points: points.clone(), group: 12, cross: true }],
+        };
+        let panels = [panel(Scale::Linear), panel(Scale::Log), panel(Scale::SymLog(1e-3))];
+        write(&path, &panels, &["a".into(), "b".into()]).unwrap();
+        assert!(std::fs::read(&path).unwrap().starts_with(b"\x89PNG"));
+        write(&path, &[], &[]).unwrap();
+    }
+}
