@@ -42,22 +42,34 @@ fn line(from: &[f32], to: &mut [f32], start: usize, stride: usize, n: usize, wei
     }
 }
 
+/// Blurs with standard deviation `sigma` pixels.
+pub(crate) fn soften(image: &mut Image, kernel: usize, sigma: f64) {
+    let weights = weights(kernel, sigma);
+    let (h, w) = (image.height, image.width);
+    let mut across = image.data.clone();
+    for row in 0..image.channels * h {
+        line(&image.data, &mut across, row * w, 1, w, &weights);
+    }
+    for c in 0..image.channels {
+        for x in 0..w {
+            line(&across, &mut image.data, c * h * w + x, w, h, &weights);
+        }
+    }
+}
+
+impl Blur {
+    /// The standard deviation for an image, if it is blurred.
+    fn sigma(&self, dice: Dice) -> Option<f64> {
+        let dice = dice.at("blur");
+        let blurred = self.kernel >= 2 && dice.at("whether").hits(self.probability);
+        blurred.then(|| dice.at("sigma").uniform(0.1, 2.0))
+    }
+}
+
 impl Change for Blur {
     fn change(&self, image: &mut Image, dice: Dice) {
-        let dice = dice.at("blur");
-        if self.kernel < 2 || !dice.at("whether").hits(self.probability) {
-            return;
-        }
-        let weights = weights(self.kernel, dice.at("sigma").uniform(0.1, 2.0));
-        let (h, w) = (image.height, image.width);
-        let mut across = image.data.clone();
-        for row in 0..image.channels * h {
-            line(&image.data, &mut across, row * w, 1, w, &weights);
-        }
-        for c in 0..image.channels {
-            for x in 0..w {
-                line(&across, &mut image.data, c * h * w + x, w, h, &weights);
-            }
+        if let Some(sigma) = self.sigma(dice) {
+            soften(image, self.kernel, sigma);
         }
     }
 
@@ -111,7 +123,7 @@ register! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::tests::{check, dice, ramp};
+    use crate::image::tests::{check, check_uniform, dice, ramp};
 
     #[test]
     fn borders_are_mirrored_without_their_edge() {
@@ -134,6 +146,15 @@ mod tests {
         // Separable: centre times corner is the square of an edge. Everything stays inside.
         assert!((at(3, 3) * at(2, 2) - at(2, 3) * at(3, 2)).abs() < 1e-7);
         assert!((image.data.iter().sum::<f32>() - 1.0).abs() < 1e-6 && at(3, 5) == 0.0);
+    }
+
+    #[test]
+    fn one_in_two_is_blurred_by_a_uniform_deviation() {
+        let blur = Blur { kernel: 5, probability: 0.5 };
+        let drawn: Vec<f64> = (0..10_000).filter_map(|i| blur.sigma(dice(i))).collect();
+        // Four standard deviations of a binomial count: sqrt(10,000)/2 = 50.
+        assert!((drawn.len() as f64 - 5000.0).abs() < 200.0, "{}", drawn.len());
+        check_uniform(drawn.into_iter(), 0.1, 2.0);
     }
 
     #[test]

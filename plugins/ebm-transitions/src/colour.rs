@@ -21,14 +21,27 @@ fn blend(v: &mut f32, base: f32, factor: f32) {
     *v = (factor * *v + (1.0 - factor) * base).clamp(0.0, 1.0);
 }
 
-fn towards_luma(image: &mut Image, factor: f32) {
+/// Towards black.
+pub(crate) fn brightness(image: &mut Image, factor: f32) {
+    image.data.iter_mut().for_each(|v| blend(v, 0.0, factor));
+}
+
+/// Towards the mean luma.
+pub(crate) fn contrast(image: &mut Image, factor: f32) {
+    let luma = image.luma();
+    let mean = luma.iter().sum::<f32>() / luma.len().max(1) as f32;
+    image.data.iter_mut().for_each(|v| blend(v, mean, factor));
+}
+
+/// Towards luma; with factor 0 the grey image.
+pub(crate) fn saturation(image: &mut Image, factor: f32) {
     let luma = image.luma();
     let n = luma.len();
     image.data.iter_mut().enumerate().for_each(|(i, v)| blend(v, luma[i % n], factor));
 }
 
 /// Turns the hue of every pixel by `turn` in hue, saturation, value.
-fn rotate(image: &mut Image, turn: f32) {
+pub(crate) fn rotate(image: &mut Image, turn: f32) {
     let n = image.height * image.width;
     for i in 0..n {
         let [r, g, b] = [image.data[i], image.data[n + i], image.data[2 * n + i]];
@@ -56,39 +69,62 @@ fn rotate(image: &mut Image, turn: f32) {
     }
 }
 
+/// A distortion as drawn: numbers of the operations in order, and what they do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Jitter {
+    /// 0 brightness, 1 contrast, 2 saturation, 3 hue.
+    order: [usize; 4],
+    brightness: f64,
+    contrast: f64,
+    saturation: f64,
+    /// In turns.
+    hue: f64,
+}
+
+impl Colour {
+    /// The distortion of an image, if it gets one.
+    fn jitter(&self, dice: Dice) -> Option<Jitter> {
+        if !dice.at("jitter").hits(self.probability) {
+            return None;
+        }
+        let (reach, turn) = (0.8 * self.strength, 0.4 * self.strength);
+        let factor = |name: &str| dice.at(name).uniform((1.0 - reach).max(0.0), 1.0 + reach);
+        let mut order = [0, 1, 2, 3];
+        for i in (1..4).rev() {
+            order.swap(i, dice.at("order").numbered(i).below(i + 1));
+        }
+        Some(Jitter {
+            order,
+            brightness: factor("brightness"),
+            contrast: factor("contrast"),
+            saturation: factor("saturation"),
+            hue: dice.at("hue").uniform(-turn, turn),
+        })
+    }
+}
+
+impl Jitter {
+    fn apply(&self, image: &mut Image) {
+        for operation in self.order {
+            match operation {
+                0 => brightness(image, self.brightness as f32),
+                1 => contrast(image, self.contrast as f32),
+                2 if image.is_colour() => saturation(image, self.saturation as f32),
+                3 if image.is_colour() => rotate(image, self.hue as f32),
+                _ => {}
+            }
+        }
+    }
+}
+
 impl Change for Colour {
     fn change(&self, image: &mut Image, dice: Dice) {
         let dice = dice.at("colour");
-        if dice.at("jitter").hits(self.probability) {
-            let reach = 0.8 * self.strength;
-            let factor = |name: &str| dice.at(name).uniform((1.0 - reach).max(0.0), 1.0 + reach) as f32;
-            let mut order = [0, 1, 2, 3];
-            for i in (1..4).rev() {
-                order.swap(i, dice.at("order").numbered(i).below(i + 1));
-            }
-            for operation in order {
-                match operation {
-                    0 => {
-                        let f = factor("brightness");
-                        image.data.iter_mut().for_each(|v| blend(v, 0.0, f));
-                    }
-                    1 => {
-                        let luma = image.luma();
-                        let mean = luma.iter().sum::<f32>() / luma.len().max(1) as f32;
-                        let f = factor("contrast");
-                        image.data.iter_mut().for_each(|v| blend(v, mean, f));
-                    }
-                    2 if image.is_colour() => towards_luma(image, factor("saturation")),
-                    3 if image.is_colour() => {
-                        let turn = 0.4 * self.strength;
-                        rotate(image, dice.at("hue").uniform(-turn, turn) as f32);
-                    }
-                    _ => {}
-                }
-            }
+        if let Some(jitter) = self.jitter(dice) {
+            jitter.apply(image);
         }
         if image.is_colour() && dice.at("grey").hits(self.grey) {
-            towards_luma(image, 0.0);
+            saturation(image, 0.0);
         }
     }
 
@@ -147,7 +183,7 @@ register! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::tests::{check, dice, ramp};
+    use crate::image::tests::{check, check_uniform, dice, ramp};
 
     fn pixel(rgb: [f32; 3]) -> Image {
         Image { channels: 3, height: 1, width: 1, data: rgb.to_vec() }
@@ -183,6 +219,51 @@ mod tests {
         let before = image.clone();
         Colour { strength: 0.0, probability: 1.0, grey: 0.0 }.change(&mut image, dice(3));
         assert!(image.data.iter().zip(&before.data).all(|(a, b)| (a - b).abs() < 1e-6));
+    }
+
+    /// Every draw of n is one of the law that spec 7 states; bounds hold for a right program but once in ten
+    /// thousand keys, and the key is fixed.
+    #[test]
+    fn draws_have_the_stated_laws() {
+        for (strength, low, high) in [(1.0, 0.2, 1.8), (0.5, 0.6, 1.4), (1.25, 0.0, 2.0)] {
+            let colour = Colour { strength, probability: 0.8, grey: 0.2 };
+            let drawn: Vec<Jitter> = (0..10_000).filter_map(|i| colour.jitter(dice(i))).collect();
+            // Four standard deviations of a binomial count: sqrt(10,000 · 0.8 · 0.2) = 40.
+            assert!((drawn.len() as f64 - 8000.0).abs() < 160.0, "{}", drawn.len());
+            let turn = 0.4 * strength;
+            check_uniform(drawn.iter().map(|j| j.brightness), low, high);
+            check_uniform(drawn.iter().map(|j| j.contrast), low, high);
+            check_uniform(drawn.iter().map(|j| j.saturation), low, high);
+            check_uniform(drawn.iter().map(|j| j.hue), -turn, turn);
+            let mut orders = std::collections::BTreeMap::new();
+            drawn.iter().for_each(|j| *orders.entry(j.order).or_insert(0.0) += 1.0);
+            let each = drawn.len() as f64 / 24.0;
+            let chi2: f64 = orders.values().map(|n: &f64| (n - each).powi(2) / each).sum();
+            // The 99.99 % quantile of χ² with 23 degrees of freedom is 58.6.
+            assert!(orders.len() == 24 && chi2 < 58.6, "{chi2}");
+        }
+    }
+
+    #[test]
+    fn what_is_drawn_is_what_is_done_and_one_in_five_is_grey() {
+        let colour = Colour { strength: 1.0, probability: 0.8, grey: 0.2 };
+        let (mut grey, n) = (0.0, 5000);
+        for i in 0..n {
+            let mut image = ramp(3, 2, 2);
+            let mut want = image.clone();
+            colour.change(&mut image, dice(i));
+            if let Some(jitter) = colour.jitter(dice(i).at("colour")) {
+                jitter.apply(&mut want);
+            }
+            if image != want {
+                saturation(&mut want, 0.0);
+                assert_eq!(image, want);
+                grey += 1.0;
+            }
+        }
+        // Four standard deviations: sqrt(5000 · 0.2 · 0.8) = 28.3. A change that leaves a grey image cannot be
+        // told apart, but does not come up: saturation 0 has no probability at strength 1.
+        assert!((grey - 1000.0f64).abs() < 114.0, "{grey}");
     }
 
     #[test]

@@ -105,6 +105,19 @@ mod tests {
     }
 
     #[test]
+    fn one_in_two_is_mirrored() {
+        let before = ramp(1, 2, 2);
+        let flip = Flip { probability: 0.5, axis: Axis::Horizontal };
+        let mirrored = (0..10_000).filter(|i| {
+            let mut image = before.clone();
+            flip.change(&mut image, dice(*i));
+            image != before
+        });
+        // Four standard deviations of a binomial count: sqrt(10,000)/2 = 50.
+        assert!((mirrored.count() as f64 - 5000.0).abs() < 200.0);
+    }
+
+    #[test]
     fn the_laws_of_a_transition_hold() {
         check(&FlipConfig { probability: 0.5, axis: Axis::Horizontal });
         check(&FlipConfig { probability: 0.5, axis: Axis::Vertical });

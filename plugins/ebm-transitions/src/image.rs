@@ -151,6 +151,17 @@ pub(crate) mod tests {
         Image { channels, height, width, data }
     }
 
+    /// Kolmogorov's test that `values` are uniform: the largest gap of the distribution functions stays below
+    /// 2.23/√n, which a right program passes in all but one of ten thousand keys.
+    pub(crate) fn check_uniform(values: impl Iterator<Item = f64>, low: f64, high: f64) {
+        let mut all: Vec<f64> = values.map(|v| (v - low) / (high - low)).collect();
+        all.sort_by(f64::total_cmp);
+        let n = all.len() as f64;
+        let gap = |(i, u): (usize, &f64)| ((i as f64 + 1.0) / n - u).max(u - i as f64 / n);
+        let largest = all.iter().enumerate().map(gap).fold(0.0, f64::max);
+        assert!(all.len() > 1000 && largest < 2.23 / n.sqrt(), "{largest} of {n} in ({low}, {high})");
+    }
+
     pub(crate) fn dice(chain: u64) -> Dice {
         Dice { key: Key::root(77), chain }
     }

@@ -35,6 +35,8 @@ mod colour;
 mod crop;
 mod flip;
 mod gaussian_noise;
+#[cfg(test)]
+mod goldens;
 mod image;
 mod mix;
 mod repeat;
