@@ -11,6 +11,9 @@ use crate::Result;
 /// Energies below this are drawn on a linear scale: those of stable runs are about as large.
 const SMALL: f64 = 0.01;
 
+/// Energies are cut at this many times the bound, or a run that blows up in one step leaves no room for the others.
+const BEYOND: f64 = 10.0;
+
 /// Writes `energies.png` and, if a run has norms of terms, `gradients.png` into `directory`.
 pub(super) fn write(summary: &Summary, directory: &Path) -> Result<Vec<PathBuf>> {
     let legend: Vec<String> = summary.variants.iter().map(|v| v.name.clone()).collect();
@@ -25,13 +28,15 @@ pub(super) fn write(summary: &Summary, directory: &Path) -> Result<Vec<PathBuf>>
         ("grad.ent", "norm of the gradient, entropy term"),
         ("grad.reg", "norm of the gradient, energy penalty"),
     ];
+    let most = BEYOND * summary.max_energy;
     let mut files = Vec::new();
-    for (file, names, scale) in
-        [("energies.png", &energies[..], Scale::SymLog(SMALL)), ("gradients.png", &norms[..], Scale::Log)]
-    {
+    for (file, names, scale, cut) in [
+        ("energies.png", &energies[..], Scale::SymLog(SMALL), most),
+        ("gradients.png", &norms[..], Scale::Log, f64::INFINITY),
+    ] {
         let panels: Vec<Panel> = names
             .iter()
-            .map(|(name, title)| panel(summary, &legend, name, title, scale))
+            .map(|(name, title)| panel(summary, &legend, (name, title), scale, cut))
             .filter(|p| !p.lines.is_empty())
             .collect();
         if !panels.is_empty() {
@@ -43,10 +48,10 @@ pub(super) fn write(summary: &Summary, directory: &Path) -> Result<Vec<PathBuf>>
     Ok(files)
 }
 
-fn panel(summary: &Summary, legend: &[String], name: &str, title: &str, scale: Scale) -> Panel {
+fn panel(summary: &Summary, legend: &[String], (name, title): (&str, &str), scale: Scale, cut: f64) -> Panel {
     let lines = summary.runs.iter().filter_map(|run| {
         let points: Vec<(f64, f64)> =
-            run.series.points(name).map(|(step, value)| (step as f64, value)).collect();
+            run.series.points(name).map(|(step, v)| (step as f64, v.clamp(-cut, cut))).collect();
         let group = legend.iter().position(|v| *v == run.record.variant)?;
         (!points.is_empty()).then_some(Line { points, group, cross: run.record.ended == Ended::BlownUp })
     });
