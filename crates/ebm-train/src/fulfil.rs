@@ -59,6 +59,27 @@ fn alike<T>(all: &[T], at: impl Fn(&T) -> &Batch) -> Vec<Vec<&T>> {
     sets
 }
 
+/// Numbers in the samples of one pass over several batches, at most. Small batches gain from a common pass; a pass over
+/// the large ones of a long trail would keep the activations of all its steps at once.
+const PASS: usize = 1 << 17;
+
+/// Splits `set` into neighbours that have at most [`PASS`] numbers together, or are one.
+fn pieces<T>(set: &[T], at: impl Fn(&T) -> &Batch) -> Vec<&[T]> {
+    let (mut all, mut from, mut size) = (Vec::new(), 0, 0);
+    for (i, item) in set.iter().enumerate() {
+        let own = at(item).x.elem_count();
+        if i > from && size + own > PASS {
+            all.push(&set[from..i]);
+            (from, size) = (i, 0);
+        }
+        size += own;
+    }
+    if from < set.len() {
+        all.push(&set[from..]);
+    }
+    all
+}
+
 /// One batch from several; no copy if there is only one.
 fn joined(parts: &[&Batch]) -> Result<Batch> {
     match parts {
@@ -102,9 +123,9 @@ pub fn fulfil<'d>(energy: &dyn EnergyFn, demands: impl IntoIterator<Item = &'d D
         let pass = energies(energy, &set, &mut out)?;
         add(&mut total, pass)?;
     }
-    for set in alike(&slopes, |s| s.0) {
+    for set in alike(&slopes, |s| s.0).iter().flat_map(|set| pieces(set, |s| s.0)) {
         let at = joined(&set.iter().map(|s| s.0).collect::<Vec<_>>())?;
-        let v = match &set[..] {
+        let v = match set {
             [one] => one.1.clone(),
             many => Tensor::cat(&many.iter().map(|s| &s.1).collect::<Vec<_>>(), 0)?,
         };
@@ -272,6 +293,30 @@ mod tests {
         let off = (terms - &all.terms["data"]).unwrap().abs().unwrap().max_all().unwrap();
         assert!(off.to_scalar::<f64>().unwrap() < 1e-15);
         assert_eq!(all.terms["samples"].dims(), [2, 1]);
+    }
+
+    /// A trail of many steps must not hold the activations of all of them in one pass.
+    #[test]
+    fn large_batches_are_not_laid_together() {
+        let e = energy();
+        let mut d = Demands::default();
+        let n = PASS / 4 + 1;
+        for i in 0..5u8 {
+            let x = Tensor::arange(0, 2 * n as u32, &Device::Cpu).unwrap().reshape((n, 2)).unwrap();
+            let x = (x.to_dtype(ebm_core::candle::DType::F64).unwrap() * (1e-6 * f64::from(i + 1))).unwrap();
+            let at = Batch::new(x).unwrap().narrow(0, if i == 4 { 3 } else { n }).unwrap();
+            let v = (at.x.ones_like().unwrap() * f64::from(i)).unwrap();
+            d.slope("kl", at, v);
+        }
+        let all = fulfil(&e, &d.list).unwrap();
+        // Four of more than half a pass each; the small last one goes with the fourth.
+        assert_eq!((e.1.load(Ordering::Relaxed), e.2.load(Ordering::Relaxed)), (0, 4));
+        let mut sum = all.grads["w"].zeros_like().unwrap();
+        for one in &d.list {
+            sum = (sum + &fulfil(&e, [one]).unwrap().grads["w"]).unwrap();
+        }
+        // Sums of some 10⁵ numbers in another order.
+        assert!(ebm_testkit::relative_gap(&sum, &all.grads["w"]).unwrap() < 1e-10);
     }
 
     #[test]
