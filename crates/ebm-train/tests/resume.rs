@@ -59,6 +59,15 @@ fn chains_from_data_and_momentum_in_double_precision() {
     ]);
 }
 
+/// Seven updates and seven more, with a refresh of the basis every third: the bases come from the checkpoint.
+#[test]
+fn soap_with_a_basis_that_turns() {
+    law(&[(
+        "optimiser",
+        "kind = \"soap\"\nrate = 0.01\nmin_side = 2\nrefresh = 3\naverage = 0.5\nweight_decay = 0.01",
+    )]);
+}
+
 #[test]
 fn adam_with_both_moments_and_buffers_of_the_energy() {
     law(&[

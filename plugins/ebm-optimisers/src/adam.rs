@@ -85,8 +85,8 @@ register! {
 
 /// The numbers of one update.
 #[derive(Clone, Copy)]
-struct Factors {
-    b1: f64,
+pub(crate) struct Factors {
+    pub(crate) b1: f64,
     b2: f64,
     /// √(1 − β₂ᵗ)
     root: f64,
@@ -94,25 +94,43 @@ struct Factors {
     step: f64,
     epsilon: f64,
     /// 1 − rate·weight decay
-    keep: f64,
+    pub(crate) keep: f64,
 }
 
-impl Adam {
-    fn factors(&self, rate: f64, t: i32) -> Factors {
-        let [b1, b2] = self.betas;
+impl Factors {
+    /// Those of update `t` (from 1).
+    pub(crate) fn new([b1, b2]: [f64; 2], epsilon: f64, weight_decay: f64, rate: f64, t: i32) -> Factors {
         Factors {
             b1,
             b2,
             root: (1.0 - b2.powi(t)).sqrt(),
             step: rate / (1.0 - b1.powi(t)),
-            epsilon: self.epsilon,
-            keep: 1.0 - rate * self.weight_decay,
+            epsilon,
+            keep: 1.0 - rate * weight_decay,
         }
     }
 }
 
+/// New value of the parameter `name`; its moments go to `next`.
+pub(crate) fn tensor(
+    name: &str,
+    p: &Tensor,
+    g: &Tensor,
+    state: &OptimiserState,
+    next: &mut OptimiserState,
+    f: Factors,
+) -> Result<Tensor> {
+    let (first, second) = (format!("exp_avg.{name}"), format!("exp_avg_sq.{name}"));
+    let m = (f.b1 > 0.0).then(|| moment(state, &first, p)).transpose()?;
+    let v = moment(state, &second, p)?;
+    let (p, m, v) = update(p, g, m.as_ref(), &v, f)?;
+    next.tensors.extend(m.map(|m| (first, m)));
+    next.tensors.insert(second, v);
+    Ok(p)
+}
+
 /// New parameter and moments; `m` is absent when β₁ = 0, where it would equal the gradient.
-fn update(
+pub(crate) fn update(
     p: &Tensor,
     g: &Tensor,
     m: Option<&Tensor>,
@@ -170,17 +188,12 @@ impl Optimiser for Adam {
         rate: f64,
     ) -> Result<(BTreeMap<String, Tensor>, OptimiserState)> {
         let mut next = OptimiserState { step: state.step + 1, tensors: state.tensors.clone() };
-        let factors = self.factors(rate, i32::try_from(next.step).unwrap_or(i32::MAX));
+        let t = i32::try_from(next.step).unwrap_or(i32::MAX);
+        let factors = Factors::new(self.betas, self.epsilon, self.weight_decay, rate, t);
         let mut new = BTreeMap::new();
         for (name, g) in grads {
             let p = common::param(params, name, g)?;
-            let (first, second) = (format!("exp_avg.{name}"), format!("exp_avg_sq.{name}"));
-            let m = (self.betas[0] > 0.0).then(|| moment(state, &first, p)).transpose()?;
-            let v = moment(state, &second, p)?;
-            let (p, m, v) = update(p, g, m.as_ref(), &v, factors)?;
-            new.insert(name.clone(), p);
-            next.tensors.extend(m.map(|m| (first, m)));
-            next.tensors.insert(second, v);
+            new.insert(name.clone(), tensor(name, p, g, state, &mut next, factors)?);
         }
         Ok((new, next))
     }
@@ -271,8 +284,7 @@ mod tests {
             let v: Vec<f32> = (0..n).map(|i| (f64::from(i) * s).sin() as f32).collect();
             Tensor::new(v, &Device::Cpu).unwrap()
         };
-        let f = adam(r#"{"rate":1.0,"weight_decay":0.1}"#).factors(0.01, 3);
-        let f = Factors { b1: 0.5, ..f };
+        let f = Factors::new([0.5, 0.9], 1e-8, 0.1, 0.01, 3);
         let (p, g, m, v) = (t(0.3), t(0.7), t(0.2), t(0.9).sqr().unwrap());
         let fast = update(&p, &g, Some(&m), &v, f).unwrap();
         // A transposed gradient is not contiguous, which forces the other way.

@@ -22,7 +22,9 @@ mod common;
 mod policy;
 mod sgd;
 mod slices;
+mod soap;
 
 pub use adam::Adam;
 pub use policy::{Checkpoint, StopAfter, StopOnDivergence};
 pub use sgd::Sgd;
+pub use soap::Soap;

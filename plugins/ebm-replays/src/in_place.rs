@@ -1,6 +1,7 @@
 //! Persistent chains: each goes back to the slot it came from.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Tensor;
 use ebm_core::{BuildCx, Error, Key, Param, ReplayBuffer, ReplayConfig, Result, register};
@@ -31,9 +32,24 @@ pub struct InPlace {
     /// How often all chains had their turn, and how many had it this time.
     round: u64,
     turn: usize,
+    /// The permutation of the round asked for last: one for many draws.
+    kept: Mutex<Option<(u64, usize, Arc<[usize]>)>>,
 }
 
 impl InPlace {
+    /// The order of the chains in a round.
+    fn order_of(&self, round: u64) -> Arc<[usize]> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some((r, n, order)) if (*r, *n) == (round, self.len()) => order.clone(),
+            _ => {
+                let order: Arc<[usize]> = self.key.at("turns").at(round).permutation(self.len()).into();
+                *kept = Some((round, self.len(), order.clone()));
+                order
+            }
+        }
+    }
+
     /// Round and place in it at which `n` chains stand together; chains left over at the end of a
     /// round wait for the next.
     fn place(&self, n: usize) -> (u64, usize) {
@@ -62,8 +78,7 @@ impl ReplayBuffer for InPlace {
         let order = match self.order {
             Order::Turns => {
                 let (round, turn) = self.place(n);
-                let order = self.key.at("turns").at(round).permutation(self.len());
-                order[turn..turn + n].to_vec()
+                self.order_of(round)[turn..turn + n].to_vec()
             }
             Order::Random => distinct(n, self.len(), key.at("slots")),
         };
@@ -155,6 +170,7 @@ impl ReplayConfig for InPlaceConfig {
             key: cx.key(),
             round: 0,
             turn: 0,
+            kept: Mutex::default(),
         }))
     }
 }
@@ -184,7 +200,7 @@ mod tests {
     fn chains(capacity: usize, order: Order) -> InPlace {
         let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0));
         let store = Store::new(&cx, Storage::Float, false, false);
-        InPlace { store, capacity, order, key: Key::root(5), round: 0, turn: 0 }
+        InPlace { store, capacity, order, key: Key::root(5), round: 0, turn: 0, kept: Mutex::default() }
     }
 
     fn column(v: Vec<f32>) -> Tensor {

@@ -3,20 +3,32 @@
 use candle_core::Tensor;
 use ebm_core::{Chains, Key, Result, per_row};
 
+use crate::rows;
+
 /// Which proposals are taken.
 pub(crate) struct Decision {
-    /// 1 where the proposal is taken, `(B,)`, u8.
-    taken: Tensor,
+    taken: Taken,
     /// The same in the dtype of the samples.
     pub(crate) accepted: Tensor,
     /// `min(1, exp log_ratio)`, `(B,)`: what adaptation averages (less noisy than `accepted`).
     pub(crate) chance: Tensor,
 }
 
+/// 1 where the proposal is taken, `(B,)`.
+enum Taken {
+    /// As a list, where samples are on the processor.
+    Rows(Vec<bool>),
+    /// As a tensor of u8.
+    Mask(Tensor),
+}
+
 impl Decision {
     /// Takes row `b` with probability `min(1, exp(log_ratio_b))`. A ratio that is not a number
     /// or infinite (the energy left its domain) is a rejection.
     pub(crate) fn draw(log_ratio: &Tensor, chains: &Chains, key: Key) -> Result<Self> {
+        if let Some((taken, accepted, chance)) = rows::decide(log_ratio, chains, key)? {
+            return Ok(Decision { taken: Taken::Rows(taken), accepted, chance });
+        }
         let zero = log_ratio.zeros_like()?;
         // |r| < ∞ is false for NaN too.
         let finite = log_ratio.abs()?.lt(f64::INFINITY)?;
@@ -24,12 +36,19 @@ impl Decision {
         let chance = finite.where_cond(&below, &zero)?;
         let u = key.uniform(chains, &[], log_ratio.dtype(), log_ratio.device())?;
         let taken = u.lt(&chance)?;
-        Ok(Decision { accepted: taken.to_dtype(log_ratio.dtype())?, taken, chance })
+        Ok(Decision { accepted: taken.to_dtype(log_ratio.dtype())?, taken: Taken::Mask(taken), chance })
     }
 
     /// Rows of `new` where the proposal is taken, rows of `old` elsewhere.
     pub(crate) fn select(&self, new: &Tensor, old: &Tensor) -> Result<Tensor> {
-        let mask = per_row(&self.taken, new)?.broadcast_as(new.shape())?;
+        let mask = match &self.taken {
+            Taken::Mask(mask) => mask.clone(),
+            Taken::Rows(taken) => match rows::select(taken, new, old)? {
+                Some(chosen) => return Ok(chosen),
+                None => self.accepted.ne(0.0)?.to_device(new.device())?,
+            },
+        };
+        let mask = per_row(&mask, new)?.broadcast_as(new.shape())?;
         Ok(mask.where_cond(new, old)?)
     }
 
@@ -46,15 +65,15 @@ pub(crate) fn within(t: &Tensor, low: f64, high: f64) -> Result<Tensor> {
 
 /// Mean over the coordinates of each row, `(B,)`.
 pub(crate) fn row_mean(t: &Tensor) -> Result<Tensor> {
-    Ok(rows(t)?.mean(1)?)
+    Ok(flat(t)?.mean(1)?)
 }
 
 /// Sum over the coordinates of each row, `(B,)`.
 pub(crate) fn row_sum(t: &Tensor) -> Result<Tensor> {
-    Ok(rows(t)?.sum(1)?)
+    Ok(flat(t)?.sum(1)?)
 }
 
-fn rows(t: &Tensor) -> Result<Tensor> {
+fn flat(t: &Tensor) -> Result<Tensor> {
     let b = t.dims().first().copied().unwrap_or(0);
     Ok(t.reshape((b, t.elem_count() / b.max(1)))?)
 }
@@ -63,7 +82,7 @@ fn rows(t: &Tensor) -> Result<Tensor> {
 /// restricts the target to the box.
 pub(crate) fn outside(x: &Tensor, range: Option<(f64, f64)>) -> Result<Option<Tensor>> {
     let Some((low, high)) = range else { return Ok(None) };
-    let inside = rows(&within(x, low, high)?)?.min(1)?;
+    let inside = flat(&within(x, low, high)?)?.min(1)?;
     let zero = inside.zeros_like()?;
     let barrier = (&zero - f64::INFINITY)?;
     Ok(Some(inside.gt(0.5)?.where_cond(&zero, &barrier)?))

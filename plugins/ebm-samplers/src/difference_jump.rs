@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::accept::{Decision, outside};
 use crate::chain::BANK;
 use crate::langevin::range;
+use crate::rows;
 
 /// Where the two points of a jump come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,24 +84,36 @@ impl DifferenceJump {
         }
         let mut first = Vec::with_capacity(at.len());
         let mut second = Vec::with_capacity(at.len());
+        let (of_first, of_second) = (key.at("first"), key.at("second"));
         for id in at.chains.ids() {
-            let i = key.at("first").below(*id, m);
+            let i = of_first.below(*id, m);
             // Uniform over the others.
-            let j = (i + 1 + key.at("second").below(*id, m - 1)) % m;
+            let j = (i + 1 + of_second.below(*id, m - 1)) % m;
             first.push(i as u32);
             second.push(j as u32);
         }
-        let pick = |index: Vec<u32>| -> Result<Tensor> {
-            let index = Tensor::from_vec(index, at.len(), points.device())?;
-            Ok(points.index_select(&index, 0)?)
+        let proposal = match rows::differences(&at.x, points, (&first, &second), self.scale)? {
+            Some(proposal) => proposal,
+            None => {
+                let pick = |index: Vec<u32>| -> Result<Tensor> {
+                    let index = Tensor::from_vec(index, at.len(), points.device())?;
+                    Ok(points.index_select(&index, 0)?)
+                };
+                let step = (pick(first)? - pick(second)?)?.affine(self.scale, 0.0)?;
+                (&at.x + step.to_dtype(at.dtype())?)?
+            }
         };
-        let step = (pick(first)? - pick(second)?)?.affine(self.scale, 0.0)?;
-        let proposal = (&at.x + step.to_dtype(at.dtype())?)?;
         let there = e.energy(&at.with_x(proposal.clone()))?;
-        let mut log_ratio = (energy - &there)?.affine(1.0 / self.temperature, 0.0)?;
-        if let Some(barrier) = outside(&proposal, self.range)? {
-            log_ratio = (log_ratio + barrier)?;
-        }
+        let log_ratio = match rows::jump_ratio(energy, &there, &proposal, self.temperature, self.range)? {
+            Some(log_ratio) => log_ratio,
+            None => {
+                let gain = (energy - &there)?.affine(1.0 / self.temperature, 0.0)?;
+                match outside(&proposal, self.range)? {
+                    Some(barrier) => (gain + barrier)?,
+                    None => gain,
+                }
+            }
+        };
         let decision = Decision::draw(&log_ratio, &at.chains, key.at("accept"))?;
         Ok((decision.select(&proposal, &at.x)?, decision.select(&there, energy)?, decision.accepted))
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::accept::{Decision, outside, row_mean, row_sum};
 use crate::adapt::StepSize;
 use crate::langevin::range;
+use crate::rows;
 
 /// `L` leapfrog steps of size ε of `H = E(x)/T + |v|²/2` from a fresh `v ~ N(0, I)`, taken with
 /// probability `min(1, exp(−ΔH))` (Duane, Kennedy, Pendleton, Roweth 1987; Neal 2011). Leaves
@@ -69,13 +70,13 @@ impl Transition for Hmc {
         let h = adapted * self.factor * wobble;
         let here = state.slope(e)?;
         let at = &state.at;
-        let v0 = key.at("momentum").normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
+        let v0 = rows::normal(key.at("momentum"), &at.chains, &at.x)?;
         let kick = |v: &candle_core::Tensor, s: &Slope, share: f64| -> Result<candle_core::Tensor> {
-            Ok((v - s.grad.affine(share * h / self.temperature, 0.0)?)?)
+            rows::moved(v, -(share * h / self.temperature), &s.grad)
         };
         let (mut x, mut v, mut there) = (at.x.clone(), kick(&v0, &here, 0.5)?, here.clone());
         for l in 0..self.leapfrogs {
-            x = (&x + v.affine(h, 0.0)?)?;
+            x = rows::moved(&x, h, &v)?;
             there = e.slope(&at.with_x(x.clone()))?;
             v = kick(&v, &there, if l + 1 == self.leapfrogs { 0.5 } else { 1.0 })?;
         }

@@ -36,6 +36,7 @@ mod langevin;
 mod mala;
 mod metropolis;
 mod rounds;
+mod rows;
 mod ula;
 
 pub use chain::{Chain, ChainConfig};

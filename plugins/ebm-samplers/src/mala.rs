@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::accept::{Decision, outside, row_mean, row_sum};
 use crate::adapt::StepSize;
 use crate::langevin::range;
+use crate::rows::{self, End};
 
 /// `x′ = x − h∇E(x) + √(2hT)·ε`, taken with probability `min(1, exp(−ΔE/T)·q(x|x′)/q(x′|x))`
 /// (Besag 1994; Roberts, Tweedie 1996). Leaves `exp(−E/T)` invariant for every step size.
@@ -59,6 +60,28 @@ impl Mala {
         self
     }
 
+    /// Logarithm of the Metropolis ratio of a move, `(B,)`.
+    fn log_ratio_of(
+        &self,
+        (x, here): (&Tensor, &Slope),
+        (y, there): (&Tensor, &Slope),
+        h: f64,
+    ) -> Result<Tensor> {
+        if let Some(r) =
+            rows::langevin_ratio(End::of(x, here), End::of(y, there), h, self.temperature, self.range)?
+        {
+            return Ok(r);
+        }
+        let forth = self.log_proposal(x, &here.grad, y, h)?;
+        let back = self.log_proposal(y, &there.grad, x, h)?;
+        let gain = (&here.energy - &there.energy)?.affine(1.0 / self.temperature, 0.0)?;
+        let log_ratio = ((gain + back)? - forth)?;
+        Ok(match outside(y, self.range)? {
+            Some(barrier) => (log_ratio + barrier)?,
+            None => log_ratio,
+        })
+    }
+
     /// `log q(to|from)` without its constant: `−|to − from + h∇E(from)|²/(4hT)`.
     fn log_proposal(&self, from: &Tensor, grad: &Tensor, to: &Tensor, h: f64) -> Result<Tensor> {
         let gap = ((to - from)? + grad.affine(h, 0.0)?)?;
@@ -72,17 +95,16 @@ impl Transition for Mala {
         let h = adapted * self.factor;
         let here = state.slope(e)?;
         let at = &state.at;
-        let eps = key.at("noise").normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
-        let noise = eps.affine((2.0 * h * self.temperature).sqrt(), 0.0)?;
-        let proposal = ((&at.x - here.grad.affine(h, 0.0)?)? + noise)?;
+        let (noise, sigma) = (key.at("noise"), (2.0 * h * self.temperature).sqrt());
+        let proposal = match rows::langevin(&at.x, &here.grad, h, sigma, noise, &at.chains)? {
+            Some(proposal) => proposal,
+            None => {
+                let eps = noise.normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
+                ((&at.x - here.grad.affine(h, 0.0)?)? + eps.affine(sigma, 0.0)?)?
+            }
+        };
         let there = e.slope(&at.with_x(proposal.clone()))?;
-        let forth = self.log_proposal(&at.x, &here.grad, &proposal, h)?;
-        let back = self.log_proposal(&proposal, &there.grad, &at.x, h)?;
-        let gain = (&here.energy - &there.energy)?.affine(1.0 / self.temperature, 0.0)?;
-        let mut log_ratio = ((gain + back)? - forth)?;
-        if let Some(barrier) = outside(&proposal, self.range)? {
-            log_ratio = (log_ratio + barrier)?;
-        }
+        let log_ratio = self.log_ratio_of((&at.x, &here), (&proposal, &there), h)?;
         let decision = Decision::draw(&log_ratio, &at.chains, key.at("accept"))?;
         let slope = Slope {
             energy: decision.select(&there.energy, &here.energy)?,
