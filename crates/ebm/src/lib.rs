@@ -37,6 +37,7 @@ mod run_directory;
 mod sampling;
 mod scoring;
 pub mod study;
+mod temperature;
 mod training;
 
 pub use bench::{Benched, bench};
@@ -59,4 +60,5 @@ pub use run_directory::RunDirectory;
 pub use sampling::{Model, SampleOptions, sample};
 pub use scoring::{ScoreRow, score};
 pub use study::{Studied, Study, StudyOptions};
+pub use temperature::{MatchedTemperature, match_temperature};
 pub use training::{TrainOptions, Trained, resume, train};

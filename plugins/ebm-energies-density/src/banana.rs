@@ -98,6 +98,15 @@ impl KnownDensity for Bent {
         all[1] += 2.0 * self.bend * self.bend * self.sd.powi(4);
         Some(all)
     }
+
+    fn row(&self, x: &[f64], grad: &mut [f64]) -> Option<f64> {
+        let ([a, b, rest @ ..], [da, db, others @ ..]) = (x, grad) else { return None };
+        let s2 = self.sd * self.sd;
+        let off = b - self.bend * (a * a - s2);
+        (*da, *db) = (a / s2 - 2.0 * self.bend * a * off, off);
+        others.copy_from_slice(rest);
+        Some(0.5 * a * a / s2 + 0.5 * off * off + 0.5 * rest.iter().map(|v| v * v).sum::<f64>())
+    }
 }
 
 register! {

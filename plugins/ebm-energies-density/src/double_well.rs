@@ -124,6 +124,17 @@ impl KnownDensity for Wells {
     fn variance(&self, _: &View) -> Option<Vec<f64>> {
         Some(vec![self.square * self.minimum * self.minimum; self.values])
     }
+
+    fn row(&self, x: &[f64], grad: &mut [f64]) -> Option<f64> {
+        let mut sum = 0.0;
+        for (x, g) in x.iter().zip(grad) {
+            let y = x / self.minimum;
+            let off = y * y - 1.0;
+            sum += off * off;
+            *g = 4.0 * self.barrier * off * y / self.minimum;
+        }
+        Some(self.barrier * sum)
+    }
 }
 
 register! {

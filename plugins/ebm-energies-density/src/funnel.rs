@@ -82,6 +82,15 @@ impl KnownDensity for Neck {
         all[0] = self.sd * self.sd;
         Some(all)
     }
+
+    fn row(&self, x: &[f64], grad: &mut [f64]) -> Option<f64> {
+        let ([v, rest @ ..], [dv, others @ ..]) = (x, grad) else { return None };
+        let (s2, inverse, half) = (self.sd * self.sd, (-v).exp(), 0.5 * self.rest as f64);
+        let square = rest.iter().map(|x| x * x).sum::<f64>();
+        *dv = v / s2 - 0.5 * square * inverse + half;
+        others.iter_mut().zip(rest).for_each(|(g, x)| *g = x * inverse);
+        Some(0.5 * v * v / s2 + 0.5 * square * inverse + half * v)
+    }
 }
 
 register! {

@@ -21,6 +21,9 @@ pub enum Order {
     Random,
 }
 
+/// Round, number of chains, their order.
+type RoundOrder = (u64, usize, Arc<[usize]>);
+
 /// A fixed number of chains that are advanced and written back (Tieleman 2008).
 ///
 /// It gives none until it is full; chains that come without slots fill it.
@@ -33,7 +36,7 @@ pub struct InPlace {
     round: u64,
     turn: usize,
     /// The permutation of the round asked for last: one for many draws.
-    kept: Mutex<Option<(u64, usize, Arc<[usize]>)>>,
+    kept: Mutex<Option<RoundOrder>>,
 }
 
 impl InPlace {
