@@ -37,7 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let (filters, batch) = (number(0, 16)?, number(1, 32)?);
     println!("cifar-resnet, one scale, {filters} filters, {batch} chains\n");
-    println!("| K | term | s a step | times plain | peak MiB | over plain | states MiB |\n|---|---|---|---|---|---|---|");
+    println!(
+        "| K | term | s a step | times plain | peak MiB | over plain | states MiB |\n|---|---|---|---|---|---|---|"
+    );
     for k in STEPS {
         let states = (k * batch * PIXELS * 4) as f64 / f64::from(1 << 20);
         let mut plain = None;
@@ -112,6 +114,7 @@ energy_l2 = 1.0
 /// The most memory this process has had, in MiB (Linux).
 fn peak() -> Result<f64, Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
+    let line =
+        status.lines().find_map(|l| l.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc/self/status")?;
     Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1024.0)
 }

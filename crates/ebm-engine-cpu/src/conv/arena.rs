@@ -80,6 +80,24 @@ impl Geom {
     pub(crate) fn base(&self) -> usize {
         if self.halo { self.rs() + BLOCK } else { 0 }
     }
+    /// Zeros in the border and the slack around every image; nothing without a halo.
+    pub(crate) fn clear_border(&self, d: &mut [f32]) {
+        if !self.halo {
+            return;
+        }
+        let (rs, inner) = (self.rs(), (self.w + 1) * BLOCK);
+        for image in d[..self.len()].chunks_exact_mut(self.is()) {
+            for (r, row) in image.chunks_exact_mut(rs).enumerate() {
+                if r == 0 || r > self.h {
+                    row.fill(0.0);
+                } else {
+                    row[..BLOCK].fill(0.0);
+                    row[inner..].fill(0.0);
+                }
+            }
+        }
+    }
+
     /// Floats of the whole tensor.
     pub(crate) fn len(&self) -> usize {
         self.cb * self.cs()

@@ -6,23 +6,71 @@ use super::arena::{Buf, Dst, Src};
 use super::attention::{self, Grads, Qkv, Size};
 use super::convolve;
 use super::kernels::Kernels;
-use super::layout::{Layout, Slot, layout};
+use super::layout::{Layout, Mode, Slot, layout};
 use super::normact;
 use super::pack::{Packed, Theta};
 use super::program::{Kind, Program, Step, ValueId};
 
-/// The memory of one mode and chunk size.
+/// Where the tensors of one mode and chunk size lie in a [`Store`].
 pub(crate) struct Arena {
     pub layout: Layout,
-    buffers: Vec<RefCell<Buf>>,
+    /// Number in the store of each of the layout's buffers.
+    place: Vec<usize>,
     saved: Vec<RefCell<normact::Saved>>,
+}
+
+/// Tensor memory of one thread, shared by all modes: calls come one after the other, so the memory is
+/// that of the largest, not of all together.
+#[derive(Default)]
+pub(crate) struct Store {
+    buffers: Vec<RefCell<Buf>>,
+    /// Whose borders are in place.
+    current: Option<(Mode, usize)>,
+}
+
+impl Store {
+    /// Makes the memory that of `arena`: room for its tensors, zeros where its kernels expect them.
+    pub(crate) fn enter(&mut self, arena: &Arena) {
+        let layout = &arena.layout;
+        if self.current == Some((layout.mode, layout.chunk)) {
+            return;
+        }
+        self.buffers.resize_with(self.buffers.len().max(layout.buffers.len()), RefCell::default);
+        for ((g, &place), padded) in layout.buffers.iter().zip(&arena.place).zip(&layout.padded) {
+            let buf = self.buffers[place].get_mut();
+            buf.reserve(g.len());
+            if *padded {
+                // Channels that no kernel writes must not hold what another mode left there.
+                buf[..g.len()].fill(0.0);
+            } else {
+                g.clear_border(buf);
+            }
+        }
+        self.current = Some((layout.mode, layout.chunk));
+    }
+
+    /// Bytes it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.buffers.iter().map(|b| b.borrow().len() * 4).sum()
+    }
+
+    /// Leaves rubbish in all of it, as another mode would.
+    #[cfg(test)]
+    pub(crate) fn spoil(&mut self) {
+        self.buffers.iter_mut().for_each(|b| b.get_mut().fill(1e30));
+        self.current = None;
+    }
 }
 
 impl Arena {
     /// Allocates everything a call in this layout needs.
-    pub(crate) fn new(p: &Program, mode: super::layout::Mode, chunk: usize, scratch: &mut Scratch) -> Arena {
+    pub(crate) fn new(p: &Program, mode: Mode, chunk: usize, scratch: &mut Scratch) -> Arena {
         let layout = layout(p, mode, chunk);
-        let buffers = layout.buffers.iter().map(|g| RefCell::new(Buf::new(g.len()))).collect();
+        // The largest tensor goes into the largest buffer, and so on down, so that modes share well.
+        let mut by_size: Vec<usize> = (0..layout.buffers.len()).collect();
+        by_size.sort_by_key(|&b| (std::cmp::Reverse(layout.buffers[b].len()), b));
+        let mut place = vec![0; by_size.len()];
+        by_size.iter().enumerate().for_each(|(rank, &b)| place[b] = rank);
         let mut saved = Vec::new();
         for step in &p.steps {
             let g = layout.values[step.out].geom;
@@ -47,12 +95,7 @@ impl Arena {
                 }
             }
         }
-        Arena { layout, buffers, saved }
-    }
-
-    /// Bytes it holds.
-    pub(crate) fn bytes(&self) -> usize {
-        self.buffers.iter().map(|b| b.borrow().len() * 4).sum()
+        Arena { layout, place, saved }
     }
 }
 
@@ -88,6 +131,7 @@ pub(crate) struct Run<'a> {
     pub packed: &'a Packed,
     pub k: &'a Kernels,
     pub arena: &'a Arena,
+    pub store: &'a Store,
     pub n: usize,
 }
 
@@ -111,14 +155,14 @@ fn first(slot: &Slot, g: Group, streams: usize) -> usize {
 macro_rules! src {
     ($self:ident, $name:ident, $slot:expr, $g:expr) => {
         let slot = $slot;
-        let guard = $self.arena.buffers[slot.buf].borrow();
+        let guard = $self.store.buffers[$self.arena.place[slot.buf]].borrow();
         let $name = Src { d: &guard, g: slot.geom, i0: first(&slot, $g, $self.streams()) };
     };
 }
 macro_rules! dst {
     ($self:ident, $name:ident, $slot:expr, $g:expr) => {
         let slot = $slot;
-        let mut guard = $self.arena.buffers[slot.buf].borrow_mut();
+        let mut guard = $self.store.buffers[$self.arena.place[slot.buf]].borrow_mut();
         let mut $name = Dst { d: &mut guard, g: slot.geom, i0: first(&slot, $g, $self.streams()) };
     };
 }

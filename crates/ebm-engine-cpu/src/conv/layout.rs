@@ -64,6 +64,8 @@ pub(crate) struct Layout {
     pub aliased: Vec<Vec<bool>>,
     /// Geometry of each buffer.
     pub buffers: Vec<Geom>,
+    /// For each buffer: whether a tensor in it has fewer channels than its blocks.
+    pub padded: Vec<bool>,
 }
 
 /// Bytes of one core's second-level cache that a group's tensors may fill; a constant, not the
@@ -251,14 +253,13 @@ pub(crate) fn layout(p: &Program, mode: Mode, chunk: usize) -> Layout {
         }
         grads = (0..nv).map(|v| slots[root[v]]).collect();
     }
-    Layout {
-        mode,
-        chunk,
-        segments,
-        values: values.into_iter().flatten().collect(),
-        grads: grads.into_iter().flatten().collect(),
-        adds,
-        aliased,
-        buffers: pool.buffers,
+    let values: Vec<Slot> = values.into_iter().flatten().collect();
+    let grads: Vec<Slot> = grads.into_iter().flatten().collect();
+    let mut padded = vec![false; pool.buffers.len()];
+    for slots in [&values, &grads] {
+        for (slot, v) in slots.iter().zip(&p.values) {
+            padded[slot.buf] |= !v.c.is_multiple_of(16);
+        }
     }
+    Layout { mode, chunk, segments, values, grads, padded, adds, aliased, buffers: pool.buffers }
 }

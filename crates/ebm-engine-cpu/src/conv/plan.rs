@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use ebm_core::plan::NetPlan;
 
-use super::exec::{Arena, Io, Run, Scratch};
+use super::exec::{Arena, Io, Run, Scratch, Store};
 use super::kernels::Kernels;
 use super::layout::{Mode, layout};
 use super::pack::{Packed, Theta, ThetaLayout, unpack};
@@ -49,6 +49,7 @@ pub struct Workspace {
 #[derive(Default)]
 pub(super) struct Worker {
     pub scratch: Scratch,
+    pub store: Store,
     pub arenas: Vec<Arena>,
     theta: Vec<f32>,
     /// Normals and terms of a walk.
@@ -63,7 +64,12 @@ impl Workspace {
 
     /// Bytes held in tensors.
     pub fn bytes(&self) -> usize {
-        self.workers.iter().flat_map(|w| &w.arenas).map(Arena::bytes).sum()
+        self.workers.iter().map(|w| w.store.bytes()).sum()
+    }
+
+    #[cfg(test)]
+    pub(super) fn spoil(&mut self) {
+        self.workers.iter_mut().for_each(|w| w.store.spoil());
     }
 
     pub(super) fn workers(&mut self, threads: usize) -> &mut [Worker] {
@@ -75,16 +81,16 @@ impl Workspace {
 }
 
 impl Worker {
-    /// Index of an arena for `chunk` images in `mode`.
+    /// Index of an arena for `chunk` images in `mode`; the store is ready for it.
     pub(super) fn arena(&mut self, p: &Program, mode: Mode, chunk: usize) -> usize {
         let fits = |a: &Arena| a.layout.mode == mode && a.layout.chunk >= chunk;
-        if let Some(i) = self.arenas.iter().position(fits) {
-            return i;
-        }
-        self.arenas.retain(|a| a.layout.mode != mode);
-        let arena = Arena::new(p, mode, chunk, &mut self.scratch);
-        self.arenas.push(arena);
-        self.arenas.len() - 1
+        let index = self.arenas.iter().position(fits).unwrap_or_else(|| {
+            self.arenas.retain(|a| a.layout.mode != mode);
+            self.arenas.push(Arena::new(p, mode, chunk, &mut self.scratch));
+            self.arenas.len() - 1
+        });
+        self.store.enter(&self.arenas[index]);
+        index
     }
 }
 
@@ -368,12 +374,17 @@ impl CpuPlan {
             let mut io = self.io(call, v, None, (from, to), terms);
             io.grad = has_grad.then_some(grad);
             io.hvp = has_hvp.then_some(hvp);
-            self.run(packed, &w.arenas[arena], to - from).run(&mut w.scratch, &mut io, None);
+            self.run(packed, (&w.arenas[arena], &w.store), to - from).run(&mut w.scratch, &mut io, None);
         });
     }
 
-    pub(super) fn run<'a>(&'a self, packed: &'a Packed, arena: &'a Arena, n: usize) -> Run<'a> {
-        Run { p: &self.program, packed, k: &self.kernels, arena, n }
+    pub(super) fn run<'a>(
+        &'a self,
+        packed: &'a Packed,
+        (arena, store): (&'a Arena, &'a Store),
+        n: usize,
+    ) -> Run<'a> {
+        Run { p: &self.program, packed, k: &self.kernels, arena, store, n }
     }
 
     fn io<'a>(
@@ -421,7 +432,8 @@ impl CpuPlan {
             w.theta[..self.theta.summed].fill(0.0);
             let mut io = self.io(call, v, weights, (from, to), terms);
             let theta = Theta { layout: &self.theta, d: &mut w.theta };
-            self.run(packed, &w.arenas[arena], to - from).run(&mut w.scratch, &mut io, Some(theta));
+            let memory = (&w.arenas[arena], &w.store);
+            self.run(packed, memory, to - from).run(&mut w.scratch, &mut io, Some(theta));
             total.add(i, &mut w.theta);
         });
         let sum = total.state.into_inner().unwrap_or_else(PoisonError::into_inner).1;

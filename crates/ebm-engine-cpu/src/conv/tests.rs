@@ -244,8 +244,9 @@ fn check(case: &Case, isa: Isa) -> Result<(), String> {
         }
     };
     let (mut terms, mut grad, mut hvp) = (vec![0.0; n * t], vec![0.0; n * len], vec![0.0; n * len]);
-    // Twice, so that dirty memory of the first round would show.
+    // Again with rubbish in all memory, so that a read of what no kernel wrote would show.
     for _ in 0..2 {
+        ws.spoil();
         cpu.terms(&packed, &mut ws, &pool, call, &mut terms).unwrap();
         see("terms", &terms, &cat(|a| &a.terms));
         cpu.slope(&packed, &mut ws, &pool, call, &mut terms, &mut grad).unwrap();

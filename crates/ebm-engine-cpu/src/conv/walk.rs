@@ -75,7 +75,7 @@ impl CpuPlan {
         let arena = w.arena(self.program(), Mode::SLOPE, chunk);
         // Room for a full chunk, so that a shorter last one allocates nothing.
         w.noise.resize(w.noise.len().max(chunk * (len + t)), 0.0);
-        let Worker { scratch, arenas, noise, .. } = w;
+        let Worker { scratch, store, arenas, noise, .. } = w;
         let (noise, terms) = noise.split_at_mut(chunk * len);
         let (noise, terms) = (&mut noise[..chains.len() * len], &mut terms[..chains.len() * t]);
         for (i, step) in program.steps.iter().enumerate() {
@@ -90,7 +90,7 @@ impl CpuPlan {
             }
             let mut io =
                 Io { x: out.x, v: None, cond, weights: None, terms, grad: Some(&mut *out.grad), hvp: None };
-            self.run(packed, &arenas[arena], chains.len()).run(scratch, &mut io, None);
+            self.run(packed, (&arenas[arena], store), chains.len()).run(scratch, &mut io, None);
             for (r, g) in out.grad.chunks_exact(len).enumerate() {
                 out.energy[r * steps + i] = terms[r * t..(r + 1) * t].iter().sum();
                 out.grad_square[r * steps + i] = (kernels.square_sum(g) / len as f64) as f32;
