@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm};
 use ebm_core::{Key, RowProgram, RowStep};
-use ebm_engine_cpu::dense::{AdamStep, Dense, DensePlan, WalkOut, adam_ema};
+use ebm_engine_cpu::dense::{Dense, DensePlan, WalkOut};
 use ebm_engine_cpu::simd::Isa;
 
 /// `D-H-H-1` with swish.
@@ -56,7 +56,7 @@ fn report(isa: Isa, input: usize, hidden: usize, batch: usize) -> Result<(), Box
         Key::root(seed).fill_normal(0, &mut v);
         v
     };
-    let mut params: Vec<f32> = normals(1, n).iter().map(|v| v * 0.08).collect();
+    let params: Vec<f32> = normals(1, n).iter().map(|v| v * 0.08).collect();
     d.load(&params, &[]);
     let (mut x, v) = (normals(2, batch * input), normals(3, batch * input));
     let (mut energy, mut grad) = (vec![0f32; batch], vec![0f32; batch * input]);
@@ -88,23 +88,10 @@ fn report(isa: Isa, input: usize, hidden: usize, batch: usize) -> Result<(), Box
         })
     };
     let (noisy, plain) = (walk(step), walk(RowStep { noise: 0.0, ..step }));
-    let (mut m, mut w, mut ema) = (vec![0f32; n], vec![0f32; n], params.clone());
-    let adam = AdamStep {
-        rate: 1e-9,
-        beta1: 0.9,
-        beta2: 0.99,
-        epsilon: 1e-8,
-        step: 1,
-        clip: Some(1.0),
-        decay: 0.99,
-    };
-    let update = best(300, || {
-        adam_ema(&adam, &mut params, &mut m, &mut w, &mut ema, &theta);
-    });
     let flops = 4.0 * ((input + hidden) * hidden * batch) as f64;
     println!(
         "{} {input}-{hidden}-{hidden}-1, B = {batch}: slope {slope:.0} µs ({:.0} GFLOP/s), walk step {:.0} µs ({:.0} without noise), \
-         {STEPS} steps {noisy:.0} µs, grad_theta {first:.0}, grad_theta_slope {second:.0}, hvp {hvp:.0}, pack {pack:.0}, adam {update:.0}",
+         {STEPS} steps {noisy:.0} µs, grad_theta {first:.0}, grad_theta_slope {second:.0}, hvp {hvp:.0}, pack {pack:.0}",
         isa.name(),
         flops / slope * 1e-3,
         noisy / STEPS as f64,

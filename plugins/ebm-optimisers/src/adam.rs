@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    BuildCx, Error, Optimiser, OptimiserConfig, OptimiserState, Param, ParamSet, Result, Schedule, register,
+    BuildCx, Error, Optimiser, OptimiserConfig, OptimiserState, Param, ParamSet, Result, Schedule, Update,
+    Updated, register,
 };
 use serde::{Deserialize, Serialize};
 
@@ -179,7 +180,96 @@ pub(crate) fn update(
     Ok((p, m, v))
 }
 
+/// [`update`] of the gradient times `clip`, and the moving average `e ← keep·e + (1 − keep)·θ`, in one loop over
+/// the entries, where they lie in one piece on the processor. The bits are those of the parts one by one.
+#[allow(clippy::type_complexity)]
+fn whole(
+    [p, g, v, e]: [&Tensor; 4],
+    m: Option<&Tensor>,
+    f: Factors,
+    clip: f64,
+    keep: f64,
+) -> Result<Option<(Tensor, Option<Tensor>, Tensor, Tensor)>> {
+    macro_rules! entry {
+        ($t:ty) => {{
+            let to = |x: f64| x as $t;
+            let (b1, b2, c1, c2) = (to(f.b1), to(f.b2), to(1.0 - f.b1), to(1.0 - f.b2));
+            let (root, step, eps, decay) = (to(f.root), to(f.step), to(f.epsilon), to(f.keep));
+            let (clip, keep, rest) = (to(clip), to(keep), to(1.0 - keep));
+            move |[p, g, m, v, e]: [$t; 5]| {
+                let g = g * clip;
+                let (m, v) = (b1 * m + c1 * g, b2 * v + c2 * (g * g));
+                let p = decay * p - step * m / (v.sqrt() / root + eps);
+                [p, m, v, e * keep + p * rest]
+            }
+        }};
+    }
+    let (single, double) = (entry!(f32), entry!(f64));
+    Ok(match m {
+        Some(m) => slices::map([p, g, m, v, e], single, double)?.map(|[p, m, v, e]| (p, Some(m), v, e)),
+        // β₁ = 0: the first moment is the gradient, 0·m + 1·g, and is not kept.
+        None => slices::map(
+            [p, g, v, e],
+            |[p, g, v, e]| {
+                let [p, _, v, e] = single([p, g, 0.0, v, e]);
+                [p, v, e]
+            },
+            |[p, g, v, e]| {
+                let [p, _, v, e] = double([p, g, 0.0, v, e]);
+                [p, v, e]
+            },
+        )?
+        .map(|[p, v, e]| (p, None, v, e)),
+    })
+}
+
+/// `keep·e + (1 − keep)·θ`.
+fn blend(e: &Tensor, p: &Tensor, keep: f64) -> Result<Tensor> {
+    Ok((e.affine(keep, 0.0)? + p.affine(1.0 - keep, 0.0)?)?)
+}
+
 impl Optimiser for Adam {
+    fn update(&self, u: &Update<'_>) -> Result<Updated> {
+        let mut next = OptimiserState { step: u.state.step + 1, tensors: u.state.tensors.clone() };
+        let t = i32::try_from(next.step).unwrap_or(i32::MAX);
+        let f = Factors::new(self.betas, self.epsilon, self.weight_decay, u.rate, t);
+        let (mut params, mut average) = (BTreeMap::new(), u.average.map(|(old, _)| old.clone()));
+        for (name, g) in u.grads {
+            let p = common::param(u.params, name, g)?;
+            if let (Some((old, keep)), Some(average)) = (u.average, average.as_mut())
+                && let Some(e) = old.get(name)
+            {
+                let (first, second) = (format!("exp_avg.{name}"), format!("exp_avg_sq.{name}"));
+                let m = (f.b1 > 0.0).then(|| moment(u.state, &first, p)).transpose()?;
+                let v = moment(u.state, &second, p)?;
+                if let Some((p, m, v, e)) = whole([p, g, &v, e], m.as_ref(), f, u.factor, keep)? {
+                    params.insert(name.clone(), p);
+                    next.tensors.extend(m.map(|m| (first, m)));
+                    next.tensors.insert(second, v);
+                    average.insert(name.clone(), e);
+                    continue;
+                }
+            }
+            let g = if u.factor < 1.0 { g.affine(u.factor, 0.0)? } else { g.clone() };
+            let p = tensor(name, p, &g, u.state, &mut next, f)?;
+            if let (Some((old, keep)), Some(average)) = (u.average, average.as_mut())
+                && let Some(e) = old.get(name)
+            {
+                average.insert(name.clone(), blend(e, &p, keep)?);
+            }
+            params.insert(name.clone(), p);
+        }
+        // Parameters without a gradient stay, their averages draw near.
+        if let (Some((old, keep)), Some(average)) = (u.average, average.as_mut()) {
+            for (name, e) in old.iter().filter(|(name, _)| !u.grads.contains_key(*name)) {
+                if let Some(p) = u.params.get(name) {
+                    average.insert(name.clone(), blend(e, p, keep)?);
+                }
+            }
+        }
+        Ok(Updated { params, state: next, average })
+    }
+
     fn propose(
         &self,
         params: &ParamSet,
@@ -233,6 +323,66 @@ mod tests {
         let (m, v) = (b1 * m + (1.0 - b1) * g, b2 * v + (1.0 - b2) * g * g);
         let (m_hat, v_hat) = (m / (1.0 - b1.powi(t)), v / (1.0 - b2.powi(t)));
         (theta - 0.01 * m_hat / (v_hat.sqrt() + 1e-8), m, v)
+    }
+
+    /// Adam without its own whole update.
+    struct Plain(Adam);
+
+    impl Optimiser for Plain {
+        fn propose(
+            &self,
+            params: &ParamSet,
+            grads: &BTreeMap<String, Tensor>,
+            state: &OptimiserState,
+            rate: f64,
+        ) -> Result<(BTreeMap<String, Tensor>, OptimiserState)> {
+            self.0.propose(params, grads, state, rate)
+        }
+        fn rate(&self, step: u64, of: u64) -> f64 {
+            self.0.rate(step, of)
+        }
+        fn name(&self) -> String {
+            self.0.name()
+        }
+    }
+
+    #[test]
+    fn one_pass_has_the_bits_of_clip_adam_and_average() {
+        for (dtype, betas) in
+            [DType::F32, DType::F64].into_iter().flat_map(|d| [(d, [0.0, 0.9]), (d, [0.7, 0.99])])
+        {
+            let t = |s: f64| {
+                let v: Vec<f64> = (0..23).map(|i| (f64::from(i) * s).sin()).collect();
+                Tensor::new(v, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+            };
+            let named = |name: &str, t: Tensor| (name.to_string(), t, ebm_core::Role::Trainable);
+            let params = ParamSet::new([named("w", t(0.3)), named("idle", t(0.5))]).unwrap();
+            let adam = Adam { betas, weight_decay: 0.1, ..adam(r#"{"rate":1.0}"#) };
+            let mut state = OptimiserState::default();
+            let mut old = BTreeMap::from([("w".to_string(), t(0.2)), ("idle".to_string(), t(0.1))]);
+            for (step, factor) in [1.0, 0.37, 0.9].into_iter().enumerate() {
+                let grads = BTreeMap::from([("w".to_string(), t(0.7 + step as f64))]);
+                let u = Update {
+                    params: &params,
+                    grads: &grads,
+                    state: &state,
+                    rate: 0.01,
+                    factor,
+                    average: Some((&old, 0.9)),
+                };
+                let (a, b) = (adam.update(&u).unwrap(), Plain(adam.clone()).update(&u).unwrap());
+                let bits = |m: &BTreeMap<String, Tensor>| -> Vec<(String, Vec<f64>)> {
+                    let flat = |t: &Tensor| t.to_dtype(DType::F64).unwrap().to_vec1().unwrap();
+                    m.iter().map(|(k, t)| (k.clone(), flat(t))).collect()
+                };
+                assert_eq!(bits(&a.params), bits(&b.params));
+                assert_eq!(bits(&a.state.tensors), bits(&b.state.tensors));
+                let (ours, theirs) = (a.average.unwrap(), b.average.unwrap());
+                assert_eq!(bits(&ours), bits(&theirs));
+                params.set("w", &a.params["w"]).unwrap();
+                (state, old) = (a.state, ours);
+            }
+        }
     }
 
     proptest! {

@@ -5,9 +5,7 @@
 //! result never depends on which other rows are computed with it.
 #![allow(clippy::too_many_arguments)] // kernels take plain numbers so that tables of functions stay simple
 
-use super::plain::{
-    AdamNumbers, Move, adam_k, add_noise_k, move_k, normals_k, rows_in_k, rows_out_k, square_sum_k,
-};
+use super::plain::{Move, add_noise_k, move_k, normals_k, rows_in_k, rows_out_k, square_sum_k};
 use super::pointwise::{
     Act, Cosine, Leaky, Pointwise, Relu, Scale, Sigmoid, Sine, Softplus, Square, Swish, Tanh,
 };
@@ -514,8 +512,6 @@ macro_rules! wrap {
     };
 }
 
-type AdamFn = unsafe fn(&AdamNumbers, &mut [f32], &mut [f32], &mut [f32], &mut [f32], &[f32]);
-
 /// The kernels compiled for one instruction set.
 struct Table {
     product: unsafe fn(Product, *mut f32, *const f32, *const f32),
@@ -530,7 +526,6 @@ struct Table {
     add_noise: unsafe fn(&mut [f32], f32, &[f32]),
     advance: unsafe fn(&Move, &mut [f32], &[f32], &[f32]),
     square_sum: unsafe fn(&[f32]) -> f64,
-    adam: AdamFn,
     burn: unsafe fn(usize) -> f32,
 }
 
@@ -550,11 +545,10 @@ macro_rules! table {
             wrap!($(#[$m])*, add_noise, add_noise_k, (x: &mut [f32], s: f32, n: &[f32]));
             wrap!($(#[$m])*, advance, move_k, (m: &Move, x: &mut [f32], g: &[f32], n: &[f32]));
             wrap!($(#[$m])*, square_sum, square_sum_k, (x: &[f32]) -> f64);
-            wrap!($(#[$m])*, adam, adam_k, (n: &AdamNumbers, t: &mut [f32], m: &mut [f32], v: &mut [f32], e: &mut [f32], g: &[f32]));
             wrap!($(#[$m])*, burn, burn_k::<$set>, (rounds: usize) -> f32);
             pub(super) static TABLE: Table = Table {
                 product, narrow, activate, combine, outer, column_sums, rows_in, rows_out, normals, add_noise, advance,
-                square_sum, adam, burn,
+                square_sum, burn,
             };
         }
     };
@@ -715,19 +709,5 @@ impl Kernels {
         let sum = unsafe { (self.table.burn)(rounds) };
         std::hint::black_box(sum);
         rounds as u64 * 16 * lanes * 2
-    }
-
-    /// Adam and the moving average in one pass over slices of one length.
-    pub(super) fn adam(
-        self,
-        n: &AdamNumbers,
-        theta: &mut [f32],
-        m: &mut [f32],
-        v: &mut [f32],
-        ema: &mut [f32],
-        grad: &[f32],
-    ) {
-        // SAFETY: as above.
-        unsafe { (self.table.adam)(n, theta, m, v, ema, grad) }
     }
 }

@@ -1,15 +1,13 @@
-//! Fused engine for fully connected networks on one processor: all five calls of an energy, whole
-//! Langevin walks, an optimiser pass and nearest neighbours, in f32.
+//! Fused engine for fully connected networks on one processor: all five calls of an energy and whole
+//! Langevin walks, in f32.
 //!
 //! Blocks of rows go through the whole network while they are in the nearest caches. A row's
 //! result depends on neither the batch, nor the block, nor the number of threads.
 
-mod adam;
 mod energy;
 mod engine;
 mod graph;
 mod kernels;
-mod nearest;
 mod net;
 mod pack;
 mod plain;
@@ -22,11 +20,9 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-pub use adam::{AdamStep, adam_ema};
 pub use energy::DenseEnergy;
 pub use engine::{Dense, DensePlan};
 pub use graph::{Slot, Unsupported};
 pub(crate) use kernels::Kernels as RowKernels;
-pub use nearest::nearest;
 pub(crate) use plain::Move;
 pub use walk::WalkOut;
