@@ -3,6 +3,9 @@
 //! Matrices of one image: rows are positions. Tangents: `S' = Q'Kᵀ + QK'ᵀ`,
 //! `A' = A ⊙ (S' − m)` with `m = Σ A ⊙ S'` per row, `O' = A'V + AV'`. Adjoints of `(O, O')` follow
 //! from these by the product rule; the adjoint of the softmax's tangent also reaches `A`.
+//!
+//! Plain loops, compiled again for each instruction set by the kernels' table; multiplications and additions are
+//! never fused, so all sets give the same bits.
 
 /// Number of positions and channels of queries and values.
 #[derive(Clone, Copy, Debug)]
@@ -20,17 +23,20 @@ pub(crate) struct Qkv<'a> {
     pub v: &'a [f32],
 }
 
-/// `c (+)= a·bᵀ`: `(n, d) × (m, d)`.
-fn nt(c: &mut [f32], a: &[f32], b: &[f32], d: usize, m: usize, add: bool) {
-    for (row, a) in c.chunks_exact_mut(m).zip(a.chunks_exact(d)) {
-        for (v, b) in row.iter_mut().zip(b.chunks_exact(d)) {
-            let dot: f32 = a.iter().zip(b).map(|(x, y)| x * y).sum();
-            *v = if add { *v + dot } else { dot };
-        }
+/// `c (+)= a·bᵀ`: `(n, d) × (m, d)`; `bt` is room for `b` transposed, so that the inner loop runs along rows.
+#[inline(always)]
+fn nt(c: &mut [f32], a: &[f32], b: &[f32], (d, m): (usize, usize), bt: &mut [f32], add: bool) {
+    for (j, b) in b.chunks_exact(d).enumerate() {
+        b.iter().enumerate().for_each(|(k, v)| bt[k * m + j] = *v);
     }
+    if !add {
+        c.fill(0.0);
+    }
+    nn(c, a, &bt[..d * m], d, m);
 }
 
 /// `c += a·b`: `(n, k) × (k, m)`.
+#[inline(always)]
 fn nn(c: &mut [f32], a: &[f32], b: &[f32], k: usize, m: usize) {
     for (row, a) in c.chunks_exact_mut(m).zip(a.chunks_exact(k)) {
         for (&x, b) in a.iter().zip(b.chunks_exact(m)) {
@@ -42,6 +48,7 @@ fn nn(c: &mut [f32], a: &[f32], b: &[f32], k: usize, m: usize) {
 }
 
 /// `c += aᵀ·b`: `(k, n)ᵀ × (k, m)`.
+#[inline(always)]
 fn tn(c: &mut [f32], a: &[f32], b: &[f32], n: usize, m: usize) {
     for (a, b) in a.chunks_exact(n).zip(b.chunks_exact(m)) {
         for (&x, row) in a.iter().zip(c.chunks_exact_mut(m)) {
@@ -52,6 +59,7 @@ fn tn(c: &mut [f32], a: &[f32], b: &[f32], n: usize, m: usize) {
     }
 }
 
+#[inline(always)]
 fn softmax(s: &mut [f32], p: usize) {
     for row in s.chunks_exact_mut(p) {
         let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -64,21 +72,25 @@ fn softmax(s: &mut [f32], p: usize) {
     }
 }
 
+#[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
-/// Working memory: six P×P matrices.
+/// Working memory: six P×P matrices and one transposed operand.
 pub(crate) fn scratch_len(s: Size) -> usize {
-    6 * s.p * s.p
+    6 * s.p * s.p + s.p * s.q.max(s.c)
 }
 
-fn split(work: &mut [f32], p: usize) -> [&mut [f32]; 6] {
-    let mut it = work.chunks_exact_mut(p * p);
-    std::array::from_fn(|_| it.next().unwrap_or_default())
+#[inline(always)]
+fn split(work: &mut [f32], p: usize) -> ([&mut [f32]; 6], &mut [f32]) {
+    let (squares, operand) = work.split_at_mut(6 * p * p);
+    let mut it = squares.chunks_exact_mut(p * p);
+    (std::array::from_fn(|_| it.next().unwrap_or_default()), operand)
 }
 
 /// `o = softmax(q kᵀ) v`, and its tangent if `t` is given. `o`, `ot` are overwritten.
+#[inline(always)]
 pub(crate) fn forward(
     s: Size,
     x: Qkv<'_>,
@@ -87,13 +99,13 @@ pub(crate) fn forward(
     ot: &mut [f32],
     work: &mut [f32],
 ) {
-    let [a, at, ..] = split(work, s.p);
-    nt(a, x.q, x.k, s.q, s.p, false);
+    let ([a, at, ..], bt) = split(work, s.p);
+    nt(a, x.q, x.k, (s.q, s.p), bt, false);
     softmax(a, s.p);
     o.fill(0.0);
     nn(o, a, x.v, s.p, s.c);
     if let Some(t) = t {
-        tangent(s, x, t, a, at);
+        tangent(s, x, t, a, at, bt);
         ot.fill(0.0);
         nn(ot, at, x.v, s.p, s.c);
         nn(ot, a, t.v, s.p, s.c);
@@ -101,9 +113,10 @@ pub(crate) fn forward(
 }
 
 /// `A'` into `at` (through `S'`).
-fn tangent(s: Size, x: Qkv<'_>, t: Qkv<'_>, a: &[f32], at: &mut [f32]) {
-    nt(at, t.q, x.k, s.q, s.p, false);
-    nt(at, x.q, t.k, s.q, s.p, true);
+#[inline(always)]
+fn tangent(s: Size, x: Qkv<'_>, t: Qkv<'_>, a: &[f32], at: &mut [f32], bt: &mut [f32]) {
+    nt(at, t.q, x.k, (s.q, s.p), bt, false);
+    nt(at, x.q, t.k, (s.q, s.p), bt, true);
     for (row, a) in at.chunks_exact_mut(s.p).zip(a.chunks_exact(s.p)) {
         let m = dot(row, a);
         row.iter_mut().zip(a).for_each(|(v, a)| *v = a * (*v - m));
@@ -118,6 +131,7 @@ pub(crate) struct Grads<'a> {
 }
 
 /// `S̄ = A ⊙ (Ā − Σ A ⊙ Ā)` in place.
+#[inline(always)]
 fn softmax_adjoint(s: &mut [f32], a: &[f32], p: usize) {
     for (row, a) in s.chunks_exact_mut(p).zip(a.chunks_exact(p)) {
         let m = dot(row, a);
@@ -126,12 +140,13 @@ fn softmax_adjoint(s: &mut [f32], a: &[f32], p: usize) {
 }
 
 /// Adjoint of the single-stream forward.
+#[inline(always)]
 pub(crate) fn backward(s: Size, x: Qkv<'_>, go: &[f32], g: &mut Grads<'_>, work: &mut [f32]) {
-    let [a, sb, ..] = split(work, s.p);
-    nt(a, x.q, x.k, s.q, s.p, false);
+    let ([a, sb, ..], bt) = split(work, s.p);
+    nt(a, x.q, x.k, (s.q, s.p), bt, false);
     softmax(a, s.p);
     tn(g.v, a, go, s.p, s.c);
-    nt(sb, go, x.v, s.c, s.p, false);
+    nt(sb, go, x.v, (s.c, s.p), bt, false);
     softmax_adjoint(sb, a, s.p);
     nn(g.q, sb, x.k, s.p, s.q);
     tn(g.k, sb, x.q, s.p, s.q);
@@ -139,30 +154,28 @@ pub(crate) fn backward(s: Size, x: Qkv<'_>, go: &[f32], g: &mut Grads<'_>, work:
 
 /// Adjoint of the two-stream forward: `(go, got)` are the adjoints of `(o, o')`, `g` receives those
 /// of the values, `gt` those of the tangents.
-#[allow(clippy::too_many_arguments)]
+#[inline(always)]
 pub(crate) fn backward_two(
     s: Size,
-    x: Qkv<'_>,
-    t: Qkv<'_>,
-    go: &[f32],
-    got: &[f32],
+    [x, t]: [Qkv<'_>; 2],
+    [go, got]: [&[f32]; 2],
     g: &mut Grads<'_>,
     gt: &mut Grads<'_>,
     work: &mut [f32],
 ) {
-    let [a, at, st, sbt, ab, _] = split(work, s.p);
-    nt(a, x.q, x.k, s.q, s.p, false);
+    let ([a, at, st, sbt, ab, _], bt) = split(work, s.p);
+    nt(a, x.q, x.k, (s.q, s.p), bt, false);
     softmax(a, s.p);
-    nt(st, t.q, x.k, s.q, s.p, false);
-    nt(st, x.q, t.k, s.q, s.p, true);
-    tangent(s, x, t, a, at);
+    nt(st, t.q, x.k, (s.q, s.p), bt, false);
+    nt(st, x.q, t.k, (s.q, s.p), bt, true);
+    tangent(s, x, t, a, at, bt);
     tn(gt.v, a, got, s.p, s.c);
     tn(g.v, a, go, s.p, s.c);
     tn(g.v, at, got, s.p, s.c);
     // Adjoint of A' (in sbt) and of A (in ab).
-    nt(sbt, got, x.v, s.c, s.p, false);
-    nt(ab, go, x.v, s.c, s.p, false);
-    nt(ab, got, t.v, s.c, s.p, true);
+    nt(sbt, got, x.v, (s.c, s.p), bt, false);
+    nt(ab, go, x.v, (s.c, s.p), bt, false);
+    nt(ab, got, t.v, (s.c, s.p), bt, true);
     let p = s.p;
     for i in 0..p {
         let rows = i * p..(i + 1) * p;

@@ -541,7 +541,7 @@ impl Run<'_> {
             let [o, ot] = &mut parts.o;
             let x = parts_ref(&parts.x[0]);
             let t = (st == 2).then(|| parts_ref(&parts.x[1]));
-            attention::forward(z, x, t, o, ot, work);
+            self.k.attend(z, x, t, o, ot, work);
             for (k, o) in [o, ot].into_iter().take(st).enumerate() {
                 write_rows(y, i * st + k, o, z.c);
             }
@@ -574,12 +574,13 @@ impl Run<'_> {
             let mut grads = Grads { q: gq, k: gk, v: gvv };
             let x = parts_ref(&parts.x[0]);
             if st == 1 {
-                attention::backward(z, x, parts.o[0], &mut grads, work);
+                self.k.attend_back(z, x, parts.o[0], &mut grads, work);
             } else {
                 let [tq, tk, tv] = gt;
                 let mut tangents = Grads { q: tq, k: tk, v: tv };
                 let t = parts_ref(&parts.x[1]);
-                attention::backward_two(z, x, t, parts.o[0], parts.o[1], &mut grads, &mut tangents, work);
+                let go = [&*parts.o[0], &*parts.o[1]];
+                self.k.attend_back_two(z, [x, t], go, &mut grads, &mut tangents, work);
             }
             for (k, &v) in step.inputs.iter().enumerate() {
                 dst!(self, gx, self.grad(v), g);

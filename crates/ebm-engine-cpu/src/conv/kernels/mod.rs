@@ -15,6 +15,7 @@ mod table;
 mod wino;
 
 use crate::conv::arena::{Dst, Geom, Src};
+use crate::conv::attention::{Grads, Qkv, Size};
 use crate::simd::Isa;
 use table::Table;
 
@@ -312,6 +313,40 @@ impl Kernels {
         let dst = write(dst, n, 1);
         // SAFETY: extents checked here and in `read`, `write`.
         unsafe { (self.t.scaled)(read(src, n, 1), g.cb, n, g.h, g.w, a, add, dst) }
+    }
+
+    /// See [`crate::conv::attention::forward`].
+    pub(crate) fn attend(
+        &self,
+        s: Size,
+        x: Qkv<'_>,
+        t: Option<Qkv<'_>>,
+        o: &mut [f32],
+        ot: &mut [f32],
+        work: &mut [f32],
+    ) {
+        // SAFETY: the instruction set is there (`of`); all memory is in checked slices.
+        unsafe { (self.t.attend)(s, x, t, o, ot, work) }
+    }
+
+    /// See [`crate::conv::attention::backward`].
+    pub(crate) fn attend_back(&self, s: Size, x: Qkv<'_>, go: &[f32], g: &mut Grads<'_>, work: &mut [f32]) {
+        // SAFETY: as above.
+        unsafe { (self.t.attend_back)(s, x, go, g, work) }
+    }
+
+    /// See [`crate::conv::attention::backward_two`].
+    pub(crate) fn attend_back_two(
+        &self,
+        s: Size,
+        x: [Qkv<'_>; 2],
+        go: [&[f32]; 2],
+        g: &mut Grads<'_>,
+        gt: &mut Grads<'_>,
+        work: &mut [f32],
+    ) {
+        // SAFETY: as above.
+        unsafe { (self.t.attend_back_two)(s, x, go, g, gt, work) }
     }
 
     /// Box sums of rows `r0..r1` of image `i` into `a[at..]`.

@@ -1,6 +1,7 @@
 //! The generic kernels instantiated inside functions that enable an instruction set.
 
 use super::{View, affine, boxes, gemm, wino};
+use crate::conv::attention::{self, Grads, Qkv, Size};
 use crate::simd::Isa;
 
 type Forward = unsafe fn(View, usize, usize, usize, usize, *const f32, f32, Option<View>, View);
@@ -28,6 +29,10 @@ pub(super) struct Table {
     pub scaled: unsafe fn(View, usize, usize, usize, usize, f32, bool, View),
     pub box_in: unsafe fn(View, usize, usize, usize, usize, usize, usize, *mut f32, usize, *mut f32),
     pub box_out: unsafe fn(View, usize, usize, usize, usize, usize, usize, *const f32, usize, *mut f32),
+    pub attend: unsafe fn(Size, Qkv<'_>, Option<Qkv<'_>>, &mut [f32], &mut [f32], &mut [f32]),
+    pub attend_back: unsafe fn(Size, Qkv<'_>, &[f32], &mut Grads<'_>, &mut [f32]),
+    pub attend_back_two:
+        unsafe fn(Size, [Qkv<'_>; 2], [&[f32]; 2], &mut Grads<'_>, &mut Grads<'_>, &mut [f32]),
 }
 
 macro_rules! wrap {
@@ -66,6 +71,18 @@ macro_rules! table {
                 // SAFETY: the same promise, passed on.
                 unsafe { wino::weights(n, w, u) }
             }
+            $(#[$attr])?
+            unsafe fn attend(s: Size, x: Qkv<'_>, t: Option<Qkv<'_>>, o: &mut [f32], ot: &mut [f32], work: &mut [f32]) {
+                attention::forward(s, x, t, o, ot, work);
+            }
+            $(#[$attr])?
+            unsafe fn attend_back(s: Size, x: Qkv<'_>, go: &[f32], g: &mut Grads<'_>, work: &mut [f32]) {
+                attention::backward(s, x, go, g, work);
+            }
+            $(#[$attr])?
+            unsafe fn attend_back_two(s: Size, x: [Qkv<'_>; 2], go: [&[f32]; 2], g: &mut Grads<'_>, gt: &mut Grads<'_>, work: &mut [f32]) {
+                attention::backward_two(s, x, go, g, gt, work);
+            }
             wrap!([$($attr)?] wino_in = wino::wino_in::<S>(n: usize, x: View, cb: usize, h: usize, w: usize, t0: usize, t1: usize, v: *mut f32, ps: usize, vks: usize));
             wrap!([$($attr)?] wino_out = wino::wino_out::<S>(n: usize, m: *const f32, ps: usize, vks: usize, y: View, kb: usize, h: usize, w: usize, t0: usize, t1: usize, add: bool));
             wrap!([$($attr)?] wino_adj = wino::wino_adj::<S>(n: usize, y: View, kb: usize, h: usize, w: usize, t0: usize, t1: usize, d: *mut f32, ps: usize, vks: usize));
@@ -85,6 +102,7 @@ macro_rules! table {
             kind!([$($attr)?] k6, 6);
             pub(super) static TABLE: Table = Table {
                 gemm, gemm_tn, fold, weights, wino_in, wino_out, wino_adj, stats, tangent_sums, scaled, box_in, box_out,
+                attend, attend_back, attend_back_two,
                 forward: [
                     [k0::forward1, k0::forward2], [k1::forward1, k1::forward2], [k2::forward1, k2::forward2],
                     [k3::forward1, k3::forward2], [k4::forward1, k4::forward2], [k5::forward1, k5::forward2],
