@@ -57,7 +57,7 @@ pub struct VariantSummary {
     pub blow_up_step: Option<f64>,
     /// Two-sided p of Fisher's exact test of its blow-ups against the first variant's; none for the first.
     pub p: Option<f64>,
-    /// Medians over the runs of what [`RunSummary::figures`] and [`Record::measures`] hold.
+    /// Medians over the runs of what runs' summaries and records hold.
     pub medians: BTreeMap<String, f64>,
 }
 
