@@ -40,6 +40,8 @@ pub struct BuildCx {
     key: Key,
     base: PathBuf,
     engine: Option<Arc<dyn Engine>>,
+    /// Whether an energy around this one will be offered to the engine as a whole: parts stay plain.
+    inside: bool,
     /// Number of parts that were built so far.
     parts: usize,
     path: String,
@@ -59,6 +61,7 @@ impl BuildCx {
             key,
             base: PathBuf::from("."),
             engine: None,
+            inside: false,
             parts: 0,
             path: "energy".into(),
             made: Vec::new(),
@@ -276,10 +279,11 @@ impl BuildCx {
     /// # Errors
     /// If the configuration does not fit.
     pub fn energy(&mut self, config: &dyn EnergyConfig) -> Result<Arc<dyn EnergyFn>> {
-        let Some(engine) = self.engine.take() else { return config.build(self) };
+        let Some(engine) = self.engine.clone().filter(|_| !self.inside) else { return config.build(self) };
         let (notes, parts) = (self.notes.len(), self.parts);
+        self.inside = true;
         let built = config.build(self);
-        self.engine = Some(engine.clone());
+        self.inside = false;
         let built = built?;
         match engine.accelerate(&built)? {
             Accelerated::Twin(twin) => Ok(twin),
@@ -288,6 +292,7 @@ impl BuildCx {
                 Ok(built)
             }
             Accelerated::Graph(_) => {
+                engine.parts_instead(&built);
                 self.notes.truncate(notes);
                 config.build(self)
             }
@@ -327,6 +332,7 @@ impl BuildCx {
             key: self.key.at(name),
             base: self.base.clone(),
             engine: self.engine.clone(),
+            inside: self.inside,
             parts: 0,
             path: format!("{}.{name}", self.path),
             made: Vec::new(),

@@ -22,4 +22,9 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// If the twin disagrees with the energy in the engine's self-check.
     fn accelerate(&self, energy: &Arc<dyn EnergyFn>) -> Result<Accelerated>;
+
+    /// Told when a whole that the engine refused is offered again part by part.
+    fn parts_instead(&self, energy: &Arc<dyn EnergyFn>) {
+        let _ = energy;
+    }
 }

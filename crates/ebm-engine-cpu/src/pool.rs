@@ -34,6 +34,23 @@ struct Shared {
     asleep: Vec<AtomicBool>,
 }
 
+/// Most threads that `EBM_THREADS` may ask for.
+const MOST: usize = 1024;
+
+/// The number of threads that the environment variable `EBM_THREADS` asks for; `None` without it.
+///
+/// # Errors
+/// In words, if it is no number from 1 to 1024.
+pub fn threads_wanted() -> Result<Option<usize>, String> {
+    match std::env::var("EBM_THREADS") {
+        Err(_) => Ok(None),
+        Ok(text) => match text.parse() {
+            Ok(n) if (1..=MOST).contains(&n) => Ok(Some(n)),
+            _ => Err(format!("EBM_THREADS is `{text}`, wanted a number of threads from 1 to {MOST}")),
+        },
+    }
+}
+
 /// A fixed set of threads for data-parallel loops. The calling thread takes part as worker 0.
 pub struct Pool {
     shared: Arc<Shared>,
@@ -81,7 +98,7 @@ impl Pool {
     pub fn global() -> &'static Pool {
         static POOL: OnceLock<Pool> = OnceLock::new();
         POOL.get_or_init(|| {
-            let forced = std::env::var("EBM_THREADS").ok().and_then(|v| v.parse().ok());
+            let forced = threads_wanted().ok().flatten();
             Pool::new(forced.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)))
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use ebm_core::energy::Condition;
-use ebm_core::plan::NetPlan;
+use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm, WeightRule};
 use ebm_core::{
     Accelerated, Autograd, Batch, Chains, EnergyFn, EnergySpec, Engine, Key, ParamSet, Part, PullBack, Role,
     RowProgram, RowStep, Separable, Sum, ThetaGrad,
@@ -183,10 +183,48 @@ fn a_walk_has_the_bits_of_its_steps_on_any_number_of_threads() {
     }
 }
 
+/// Strided convolutions, whose patches overlap on the way back: `side` pixels, kernel 5, stride 2, twice.
+fn strided(side: usize) -> NetPlan {
+    let node = |name: &str, op, from: usize, shape: &[usize]| Node {
+        name: name.into(),
+        op,
+        inputs: if from == usize::MAX { vec![] } else { vec![from] },
+        shape: shape.to_vec(),
+    };
+    let conv = |name: &str| Op::Conv {
+        weight: format!("{name}.weight"),
+        bias: Some(format!("{name}.bias")),
+        kernel: 5,
+        stride: 2,
+        padding: 2,
+        rule: WeightRule::Plain,
+    };
+    let (half, quarter) = (side.div_ceil(2), side.div_ceil(4));
+    let linear = Op::Linear { weight: "head.weight".into(), bias: None };
+    let nodes = vec![
+        node("x", Op::Input, usize::MAX, &[3, side, side]),
+        node("c1", conv("c1"), 0, &[16, half, half]),
+        node("a1", Op::Activate(Activation::Swish), 1, &[16, half, half]),
+        node("c2", conv("c2"), 2, &[20, quarter, quarter]),
+        node("a2", Op::Activate(Activation::Swish), 3, &[20, quarter, quarter]),
+        node("flat", Op::Flatten, 4, &[20 * quarter * quarter]),
+        node("e", linear, 5, &[1]),
+    ];
+    let terms = vec![PlanTerm { name: "energy".into(), node: 6 }];
+    NetPlan { input: vec![3, side, side], condition: 0, nodes, terms }
+}
+
 #[test]
 fn bits_do_not_depend_on_threads_or_batch() {
-    let graph = energy(small(), DType::F32);
-    let at = batch(19, true);
+    independent(small(), batch(19, true));
+    for side in [8, 18, 28] {
+        let x = Key::root(3).normal(&Chains::range(0, 19), &[3, side, side], DType::F32, &Device::Cpu);
+        independent(strided(side), Batch::new(x.unwrap()).unwrap());
+    }
+}
+
+fn independent(plan: NetPlan, at: Batch) {
+    let graph = energy(plan, DType::F32);
     let v = at.x.affine(0.3, 0.1).unwrap();
     let twin =
         |threads| CpuEnergy::new(graph.clone(), Isa::detect()).unwrap().on_pool(Arc::new(Pool::new(threads)));

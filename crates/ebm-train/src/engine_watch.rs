@@ -48,6 +48,13 @@ impl Engine for EngineWatch {
         self.inner.name()
     }
 
+    fn parts_instead(&self, energy: &Arc<dyn EnergyFn>) {
+        if energy.plan().is_some() {
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).refused.pop();
+        }
+        self.inner.parts_instead(energy);
+    }
+
     fn accelerate(&self, energy: &Arc<dyn EnergyFn>) -> Result<Accelerated> {
         let answer = self.inner.accelerate(energy)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

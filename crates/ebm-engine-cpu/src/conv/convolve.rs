@@ -97,14 +97,17 @@ fn winograd(
     }
 }
 
-/// Runs `f(first output row over all images, rows)` over blocks of output rows.
+/// Runs `f(first output row over all images, rows)` over blocks of output rows: whole images, or parts of one. An
+/// image is cut at the same rows wherever it stands in the batch, for the order of sums follows the blocks.
 fn row_blocks(y: &Geom, n: usize, mut f: impl FnMut(usize, usize)) {
-    let (total, step) = (n * y.h, rows_at_once(y));
-    let mut r = 0;
-    while r < total {
-        let rows = step.min(total - r);
-        f(r, rows);
-        r += rows;
+    let step = rows_at_once(y);
+    if step >= y.h {
+        let images = step / y.h;
+        (0..n).step_by(images).for_each(|i| f(i * y.h, images.min(n - i) * y.h));
+    } else {
+        for i in 0..n {
+            (0..y.h).step_by(step).for_each(|r| f(i * y.h + r, step.min(y.h - r)));
+        }
     }
 }
 

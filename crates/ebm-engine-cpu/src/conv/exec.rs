@@ -35,6 +35,7 @@ impl Store {
         if self.current == Some((layout.mode, layout.chunk)) {
             return;
         }
+        self.current = None;
         self.buffers.resize_with(self.buffers.len().max(layout.buffers.len()), RefCell::default);
         for ((g, &place), padded) in layout.buffers.iter().zip(&arena.place).zip(&layout.padded) {
             let buf = self.buffers[place].get_mut();
