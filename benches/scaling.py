@@ -3,16 +3,11 @@
 network at one scale. usage: scaling.py EBM"""
 import json, os, subprocess, sys, tempfile
 
-
-def images(path, side, count=128):
-    header = "{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 3, %d, %d), }" % (count, side, side)
-    header += " " * ((64 - (11 + len(header)) % 64) % 64) + "\n"
-    with open(path, "wb") as f:
-        f.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + os.urandom(count * 3 * side * side))
+from versus import images
 
 
 def step(ebm, folder, filters=16, batch=32, side=32, threads=None):
-    images(os.path.join(folder, "images.npy"), side)
+    images(os.path.join(folder, "images.npy"), side, 128)
     config = os.path.join(folder, "case.toml")
     with open(config, "w") as f:
         f.write(f"""format = 1

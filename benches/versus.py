@@ -16,12 +16,12 @@ QUANTITIES = [("langevin_step_s", "Langevin step", 1e3, "ms"), ("update_s", "upd
               ("step_s", "training step", 1e3, "ms"), ("peak_rss_mib", "peak memory", 1, "MiB")]
 
 
-def images(path, count=256):
-    """Random bytes as CIFAR-sized images; neither side's time depends on what they show."""
-    header = "{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 3, 32, 32), }" % count
+def images(path, side=32, count=256):
+    """Random bytes as colour images; neither side's time depends on what they show."""
+    header = "{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 3, %d, %d), }" % (count, side, side)
     header += " " * ((64 - (11 + len(header)) % 64) % 64) + "\n"
     with open(path, "wb") as f:
-        f.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + os.urandom(count * 3072))
+        f.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + os.urandom(count * 3 * side * side))
 
 
 def configuration(case):

@@ -163,7 +163,7 @@ impl Key {
     /// # Errors
     /// If the tensor cannot be made on `device`.
     pub fn normal(self, chains: &Chains, sample: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
-        self.rows(chains, sample, dtype, device, Key::fill_normal)
+        self.rows(chains, sample, dtype, device, Key::fill_normal_rows)
     }
 
     /// Uniform numbers in [0, 1), one row a chain: shape `(B, ...)` with `B = chains.len()`.
@@ -171,7 +171,15 @@ impl Key {
     /// # Errors
     /// If the tensor cannot be made on `device`.
     pub fn uniform(self, chains: &Chains, sample: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
-        self.rows(chains, sample, dtype, device, Key::fill_uniform)
+        let fill = |key: Key, ids: &[u64], len: usize, data: &mut [f32]| {
+            data.chunks_mut(len).zip(ids).for_each(|(row, id)| key.fill_uniform(*id, row));
+        };
+        self.rows(chains, sample, dtype, device, fill)
+    }
+
+    /// Standard normal numbers, one row of `len > 0` a chain: the bits of [`Key::fill_normal`] for each.
+    pub fn fill_normal_rows(self, chains: &[u64], len: usize, data: &mut [f32]) {
+        normal_rows(self.words(), chains, len, data);
     }
 
     fn rows(
@@ -180,14 +188,12 @@ impl Key {
         sample: &[usize],
         dtype: DType,
         device: &Device,
-        fill: fn(Key, u64, &mut [f32]),
+        fill: impl FnOnce(Key, &[u64], usize, &mut [f32]),
     ) -> Result<Tensor> {
         let len: usize = sample.iter().product();
         let mut data = vec![0f32; len * chains.len()];
         if len > 0 {
-            for (row, id) in data.chunks_mut(len).zip(chains.ids()) {
-                fill(self, *id, row);
-            }
+            fill(self, chains.ids(), len, &mut data);
         }
         let mut shape = vec![chains.len()];
         shape.extend_from_slice(sample);
@@ -248,12 +254,42 @@ pub fn normals(key: [u32; 2], chain: u64, out: &mut [f32]) {
     }
 }
 
+/// Standard normals of `chains` under `key`, one row of `width > 0` each: the bits of [`normals`] for each.
+/// Compiled into its caller, as [`normals`] is.
+#[inline(always)]
+pub fn normal_rows(key: [u32; 2], chains: &[u64], width: usize, out: &mut [f32]) {
+    if width > LANES {
+        for (row, chain) in out.chunks_exact_mut(width).zip(chains) {
+            normals(key, *chain, row);
+        }
+        return;
+    }
+    // Short rows: lanes go over chains, so that none is idle.
+    let quads = width.div_ceil(4);
+    for q in 0..quads {
+        let (from, len) = (4 * q, (width - 4 * q).min(4));
+        for (group, rows) in chains.chunks(LANES).zip(out.chunks_mut(LANES * width)) {
+            let mut c = [[0u32; LANES]; 4];
+            for (l, chain) in group.iter().enumerate() {
+                c[0][l] = q as u32;
+                c[2][l] = *chain as u32;
+                c[3][l] = (*chain >> 32) as u32;
+            }
+            let n = normal_lanes(key, c);
+            for (l, row) in rows.chunks_exact_mut(width).enumerate() {
+                for (j, o) in row[from..from + len].iter_mut().enumerate() {
+                    *o = n[j][l];
+                }
+            }
+        }
+    }
+}
+
 /// Sixteen blocks of four normals at once: lane `l` of the result holds the block with counter
-/// words `c[0][l]..c[3][l]` (block low, block high, chain low, chain high). For engines with many
-/// short chains, which would leave lanes of [`normals`] idle; the bits are the same.
+/// words `c[0][l]..c[3][l]` (block low, block high, chain low, chain high).
 #[inline(always)]
 #[allow(clippy::needless_range_loop)] // as above
-pub fn normal_lanes(key: [u32; 2], mut c: [[u32; LANES]; 4]) -> [[f32; LANES]; 4] {
+fn normal_lanes(key: [u32; 2], mut c: [[u32; LANES]; 4]) -> [[f32; LANES]; 4] {
     let mut k = key;
     for _ in 0..10 {
         for l in 0..LANES {
@@ -335,6 +371,20 @@ mod tests {
             philox4x32([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0]),
             [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]
         );
+    }
+
+    #[test]
+    fn rows_of_normals_have_the_bits_of_each_chain_alone() {
+        let (key, chains) = (Key::root(4).at("rows"), Chains::range(1 << 40, 37));
+        for width in [1, 2, 4, 6, 15, 16, 17, 70] {
+            let mut rows = vec![0f32; 37 * width];
+            key.fill_normal_rows(chains.ids(), width, &mut rows);
+            for (row, id) in rows.chunks(width).zip(chains.ids()) {
+                let mut alone = vec![0f32; width];
+                key.fill_normal(*id, &mut alone);
+                assert_eq!(row, alone, "width {width}, chain {id}");
+            }
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub use engine::{Accelerated, Engine};
 pub use entropy::{EntropyEstimate, EntropyEstimator};
 pub use error::{Error, Result};
 pub use inventory;
-pub use key::{Chains, Key, Label, normal_lanes, normals, philox4x32};
+pub use key::{Chains, Key, Label, normal_rows, normals, philox4x32};
 pub use objective::{Demand, Demands, Needs, Objective, StepInput, ValueFn, What};
 pub use optimiser::{Optimiser, OptimiserState, Schedule, Shape, Update, Updated};
 pub use params::{ParamSet, Role, View};

@@ -33,6 +33,31 @@ pub struct Update<'a> {
     pub average: Option<(&'a BTreeMap<String, Tensor>, f64)>,
 }
 
+impl Update<'_> {
+    /// The moving average after an update that makes the parameters `new`; entries that are `done` already stay.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn averaged(
+        &self,
+        new: &BTreeMap<String, Tensor>,
+        mut done: BTreeMap<String, Tensor>,
+    ) -> Result<Option<BTreeMap<String, Tensor>>> {
+        let Some((old, keep)) = self.average else { return Ok(None) };
+        for (name, e) in old {
+            if done.contains_key(name) {
+                continue;
+            }
+            let e = match new.get(name).or_else(|| self.params.get(name)) {
+                Some(theta) => (e.affine(keep, 0.0)? + theta.affine(1.0 - keep, 0.0)?)?,
+                None => e.clone(),
+            };
+            done.insert(name.clone(), e);
+        }
+        Ok(Some(done))
+    }
+}
+
 /// What a whole update would write.
 #[derive(Clone, Debug)]
 pub struct Updated {
@@ -76,18 +101,7 @@ pub trait Optimiser: Send + Sync {
             u.grads
         };
         let (params, state) = self.propose(u.params, grads, u.state, u.rate)?;
-        let mut average = None;
-        if let Some((old, keep)) = u.average {
-            let mut new = BTreeMap::new();
-            for (name, e) in old {
-                let e = match params.get(name).or_else(|| u.params.get(name)) {
-                    Some(theta) => (e.affine(keep, 0.0)? + theta.affine(1.0 - keep, 0.0)?)?,
-                    None => e.clone(),
-                };
-                new.insert(name.clone(), e);
-            }
-            average = Some(new);
-        }
+        let average = u.averaged(&params, BTreeMap::new())?;
         Ok(Updated { params, state, average })
     }
 

@@ -75,6 +75,21 @@ fn grads_close(twin: &ThetaGrad, graph: &ThetaGrad, bound: f64) {
     assert!((d / size).sqrt() < bound, "off by {:.1e}", (d / size).sqrt());
 }
 
+/// Two f32 programs, each within about 1e-5 of the truth in first and 1e-4 in second order, agree in all calls.
+fn agree(twin: &dyn EnergyFn, graph: &dyn EnergyFn, at: &Batch) {
+    let v = at.x.affine(0.3, 0.1).unwrap();
+    assert!(off(&twin.terms(at).unwrap(), &graph.terms(at).unwrap()) < 1e-4);
+    let (a, b) = (twin.slope(at).unwrap(), graph.slope(at).unwrap());
+    assert!(off(&a.energy, &b.energy) < 1e-4 && off(&a.grad, &b.grad) < 1e-4);
+    assert!(off(&twin.hvp(at, &v).unwrap(), &graph.hvp(at, &v).unwrap()) < 1e-3);
+    let weights = |t: &Tensor| Ok(t.affine(2.0, 0.3)?);
+    let (a, b) = (twin.grad_theta(at, &weights).unwrap(), graph.grad_theta(at, &weights).unwrap());
+    grads_close(&a, &b, 2e-4);
+    // Parameters that do not enter are absent in both.
+    assert_eq!(a.grads.keys().collect::<Vec<_>>(), b.grads.keys().collect::<Vec<_>>());
+    grads_close(&twin.grad_theta_slope(at, &v).unwrap(), &graph.grad_theta_slope(at, &v).unwrap(), 1e-3);
+}
+
 #[test]
 fn the_twin_agrees_with_the_graph_in_all_calls_and_follows_new_weights() {
     let graph = energy(small(), DType::F32);
@@ -82,24 +97,8 @@ fn the_twin_agrees_with_the_graph_in_all_calls_and_follows_new_weights() {
         panic!("no twin");
     };
     assert!(twin.engine().starts_with("fused convolutional"));
-    // Two f32 programs, each within about 1e-5 of the truth in first and 1e-4 in second order.
     for cond in [true, false] {
-        let at = batch(3, cond);
-        let v = at.x.affine(0.3, 0.1).unwrap();
-        assert!(off(&twin.terms(&at).unwrap(), &graph.terms(&at).unwrap()) < 1e-4);
-        let (a, b) = (twin.slope(&at).unwrap(), graph.slope(&at).unwrap());
-        assert!(off(&a.energy, &b.energy) < 1e-4 && off(&a.grad, &b.grad) < 1e-4);
-        assert!(off(&twin.hvp(&at, &v).unwrap(), &graph.hvp(&at, &v).unwrap()) < 1e-3);
-        let weights = |t: &Tensor| Ok(t.affine(2.0, 0.3)?);
-        let (a, b) = (twin.grad_theta(&at, &weights).unwrap(), graph.grad_theta(&at, &weights).unwrap());
-        grads_close(&a, &b, 2e-4);
-        // Parameters that do not enter are absent in both.
-        assert_eq!(a.grads.keys().collect::<Vec<_>>(), b.grads.keys().collect::<Vec<_>>());
-        grads_close(
-            &twin.grad_theta_slope(&at, &v).unwrap(),
-            &graph.grad_theta_slope(&at, &v).unwrap(),
-            1e-3,
-        );
+        agree(&*twin, &*graph, &batch(3, cond));
         let w = graph.params().get("res_1a.conv1.weight").unwrap().affine(0.5, 0.1).unwrap();
         graph.params().set("res_1a.conv1.weight", &w).unwrap();
     }
@@ -118,22 +117,7 @@ fn a_pyramid_is_one_twin_and_agrees_with_its_parts() {
     let Accelerated::Twin(twin) = CpuEngine::new().accelerate(&graph).unwrap() else { panic!("no twin") };
     assert!(twin.engine().starts_with("fused convolutional"), "{}", twin.engine());
     for cond in [true, false] {
-        let at = batch(5, cond);
-        let v = at.x.affine(0.3, 0.1).unwrap();
-        // Bounds as for a single network above.
-        assert!(off(&twin.terms(&at).unwrap(), &graph.terms(&at).unwrap()) < 1e-4);
-        let (a, b) = (twin.slope(&at).unwrap(), graph.slope(&at).unwrap());
-        assert!(off(&a.energy, &b.energy) < 1e-4 && off(&a.grad, &b.grad) < 1e-4);
-        assert!(off(&twin.hvp(&at, &v).unwrap(), &graph.hvp(&at, &v).unwrap()) < 1e-3);
-        let weights = |t: &Tensor| Ok(t.affine(2.0, 0.3)?);
-        let (a, b) = (twin.grad_theta(&at, &weights).unwrap(), graph.grad_theta(&at, &weights).unwrap());
-        grads_close(&a, &b, 2e-4);
-        assert!(a.grads.keys().eq(b.grads.keys()));
-        grads_close(
-            &twin.grad_theta_slope(&at, &v).unwrap(),
-            &graph.grad_theta_slope(&at, &v).unwrap(),
-            1e-3,
-        );
+        agree(&*twin, &*graph, &batch(5, cond));
     }
 }
 

@@ -9,6 +9,7 @@ use ebm_train::{Plan, TrainState, step_reporting};
 use serde::Serialize;
 
 use crate::checking::peak_memory;
+use crate::median::median;
 use crate::training::build;
 use crate::{Error, Result, Source};
 
@@ -71,7 +72,7 @@ pub fn bench(source: &Source, warm: usize, timed: usize) -> Result<Benched> {
             }
         }
     }
-    let median = |name: &str| laps.get(name).map_or(0.0, |l| median(l));
+    let median = |name: &str| laps.get(name).and_then(|l| median(l.iter().copied())).unwrap_or(0.0);
     let config = &plan.config().run;
     let steps = plan.sampler().steps().max(1);
     let langevin_step_s = median("seconds.sampler") / steps as f64;
@@ -108,27 +109,11 @@ fn work(plan: &Plan) -> Result<Option<f64>> {
     Ok(Some(forward * 2.0 * 2.0 * plan.config().run.batch as f64))
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut v = values.to_vec();
-    v.sort_by(f64::total_cmp);
-    match v.len() {
-        0 => 0.0,
-        n if n % 2 == 1 => v[n / 2],
-        n => (v[n / 2 - 1] + v[n / 2]) / 2.0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use ebm_plugins as _;
-
-    #[test]
-    fn medians_of_odd_and_even_counts() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
-    }
 
     #[test]
     fn the_parts_of_a_step_add_up() {

@@ -33,6 +33,7 @@ mod device;
 mod engine;
 mod error;
 mod measures;
+mod median;
 mod run_directory;
 mod sampling;
 mod scoring;

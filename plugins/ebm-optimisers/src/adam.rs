@@ -121,13 +121,37 @@ pub(crate) fn tensor(
     next: &mut OptimiserState,
     f: Factors,
 ) -> Result<Tensor> {
+    Ok(clipped(name, (p, g, 1.0), None, state, next, f)?.0)
+}
+
+/// As [`tensor`], of the gradient times a factor; with an average and the share of it that stays the new average too,
+/// where one loop makes both.
+fn clipped(
+    name: &str,
+    (p, g, clip): (&Tensor, &Tensor, f64),
+    average: Option<(&Tensor, f64)>,
+    state: &OptimiserState,
+    next: &mut OptimiserState,
+    f: Factors,
+) -> Result<(Tensor, Option<Tensor>)> {
     let (first, second) = (format!("exp_avg.{name}"), format!("exp_avg_sq.{name}"));
     let m = (f.b1 > 0.0).then(|| moment(state, &first, p)).transpose()?;
     let v = moment(state, &second, p)?;
-    let (p, m, v) = update(p, g, m.as_ref(), &v, f)?;
+    let fast = match average {
+        Some((e, keep)) => whole([p, g, &v, e], m.as_ref(), f, clip, keep)?,
+        None => None,
+    };
+    let (p, m, v, e) = match fast {
+        Some((p, m, v, e)) => (p, m, v, Some(e)),
+        None => {
+            let scaled = if clip < 1.0 { Some(g.affine(clip, 0.0)?) } else { None };
+            let (p, m, v) = update(p, scaled.as_ref().unwrap_or(g), m.as_ref(), &v, f)?;
+            (p, m, v, None)
+        }
+    };
     next.tensors.extend(m.map(|m| (first, m)));
     next.tensors.insert(second, v);
-    Ok(p)
+    Ok((p, e))
 }
 
 /// New parameter and moments; `m` is absent when β₁ = 0, where it would equal the gradient.
@@ -223,50 +247,20 @@ fn whole(
     })
 }
 
-/// `keep·e + (1 − keep)·θ`.
-fn blend(e: &Tensor, p: &Tensor, keep: f64) -> Result<Tensor> {
-    Ok((e.affine(keep, 0.0)? + p.affine(1.0 - keep, 0.0)?)?)
-}
-
 impl Optimiser for Adam {
     fn update(&self, u: &Update<'_>) -> Result<Updated> {
         let mut next = OptimiserState { step: u.state.step + 1, tensors: u.state.tensors.clone() };
         let t = i32::try_from(next.step).unwrap_or(i32::MAX);
         let f = Factors::new(self.betas, self.epsilon, self.weight_decay, u.rate, t);
-        let (mut params, mut average) = (BTreeMap::new(), u.average.map(|(old, _)| old.clone()));
+        let (mut params, mut average) = (BTreeMap::new(), BTreeMap::new());
         for (name, g) in u.grads {
             let p = common::param(u.params, name, g)?;
-            if let (Some((old, keep)), Some(average)) = (u.average, average.as_mut())
-                && let Some(e) = old.get(name)
-            {
-                let (first, second) = (format!("exp_avg.{name}"), format!("exp_avg_sq.{name}"));
-                let m = (f.b1 > 0.0).then(|| moment(u.state, &first, p)).transpose()?;
-                let v = moment(u.state, &second, p)?;
-                if let Some((p, m, v, e)) = whole([p, g, &v, e], m.as_ref(), f, u.factor, keep)? {
-                    params.insert(name.clone(), p);
-                    next.tensors.extend(m.map(|m| (first, m)));
-                    next.tensors.insert(second, v);
-                    average.insert(name.clone(), e);
-                    continue;
-                }
-            }
-            let g = if u.factor < 1.0 { g.affine(u.factor, 0.0)? } else { g.clone() };
-            let p = tensor(name, p, &g, u.state, &mut next, f)?;
-            if let (Some((old, keep)), Some(average)) = (u.average, average.as_mut())
-                && let Some(e) = old.get(name)
-            {
-                average.insert(name.clone(), blend(e, &p, keep)?);
-            }
+            let e = u.average.and_then(|(old, keep)| Some((old.get(name)?, keep)));
+            let (p, e) = clipped(name, (p, g, u.factor), e, u.state, &mut next, f)?;
+            average.extend(e.map(|e| (name.clone(), e)));
             params.insert(name.clone(), p);
         }
-        // Parameters without a gradient stay, their averages draw near.
-        if let (Some((old, keep)), Some(average)) = (u.average, average.as_mut()) {
-            for (name, e) in old.iter().filter(|(name, _)| !u.grads.contains_key(*name)) {
-                if let Some(p) = u.params.get(name) {
-                    average.insert(name.clone(), blend(e, p, keep)?);
-                }
-            }
-        }
+        let average = u.averaged(&params, average)?;
         Ok(Updated { params, state: next, average })
     }
 
@@ -277,28 +271,12 @@ impl Optimiser for Adam {
         state: &OptimiserState,
         rate: f64,
     ) -> Result<(BTreeMap<String, Tensor>, OptimiserState)> {
-        let mut next = OptimiserState { step: state.step + 1, tensors: state.tensors.clone() };
-        let t = i32::try_from(next.step).unwrap_or(i32::MAX);
-        let factors = Factors::new(self.betas, self.epsilon, self.weight_decay, rate, t);
-        let mut new = BTreeMap::new();
-        for (name, g) in grads {
-            let p = common::param(params, name, g)?;
-            new.insert(name.clone(), tensor(name, p, g, state, &mut next, factors)?);
-        }
-        Ok((new, next))
+        let alone = Update { params, grads, state, rate, factor: 1.0, average: None };
+        let Updated { params, state, .. } = self.update(&alone)?;
+        Ok((params, state))
     }
 
-    fn rate(&self, step: u64, of: u64) -> f64 {
-        self.rate * self.schedule.factor(step, of)
-    }
-
-    fn clip_norm(&self) -> Option<f64> {
-        self.clip_norm
-    }
-
-    fn average(&self) -> Option<f64> {
-        self.average
-    }
+    common::settings!();
 
     fn name(&self) -> String {
         "adam".into()

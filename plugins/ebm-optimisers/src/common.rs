@@ -50,6 +50,24 @@ pub(crate) fn moment(state: &OptimiserState, name: &str, p: &Tensor) -> Result<T
     }
 }
 
+/// The methods of an `Optimiser` that read the settings all optimisers share.
+macro_rules! settings {
+    () => {
+        fn rate(&self, step: u64, of: u64) -> f64 {
+            self.rate * self.schedule.factor(step, of)
+        }
+
+        fn clip_norm(&self) -> Option<f64> {
+            self.clip_norm
+        }
+
+        fn average(&self) -> Option<f64> {
+            self.average
+        }
+    };
+}
+pub(crate) use settings;
+
 /// The parameter that gradient `g` is for.
 pub(crate) fn param<'a>(params: &'a ParamSet, name: &str, g: &Tensor) -> Result<&'a Tensor> {
     let p = params.get(name).ok_or_else(|| Error::config(name, "has a gradient but no value"))?;

@@ -273,17 +273,7 @@ impl Optimiser for Soap {
         Ok((new, next))
     }
 
-    fn rate(&self, step: u64, of: u64) -> f64 {
-        self.rate * self.schedule.factor(step, of)
-    }
-
-    fn clip_norm(&self) -> Option<f64> {
-        self.clip_norm
-    }
-
-    fn average(&self) -> Option<f64> {
-        self.average
-    }
+    common::settings!();
 
     fn name(&self) -> String {
         "soap".into()

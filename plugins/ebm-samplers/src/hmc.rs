@@ -70,7 +70,7 @@ impl Transition for Hmc {
         let h = adapted * self.factor * wobble;
         let here = state.slope(e)?;
         let at = &state.at;
-        let v0 = rows::normal(key.at("momentum"), &at.chains, &at.x)?;
+        let v0 = key.at("momentum").normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
         let kick = |v: &candle_core::Tensor, s: &Slope, share: f64| -> Result<candle_core::Tensor> {
             rows::moved(v, -(share * h / self.temperature), &s.grad)
         };

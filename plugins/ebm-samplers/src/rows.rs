@@ -6,7 +6,7 @@
 //! coordinates of rows of sixteen and more go by sixteen lanes, so there the last bits may differ.
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
-use ebm_core::{Chains, Key, Result, Slope, normal_lanes};
+use ebm_core::{Chains, Key, Result, Slope};
 
 /// What the loops need of a number type.
 pub(crate) trait Real: WithDType + Default {
@@ -75,41 +75,6 @@ fn tensor<T: Real>(v: Vec<T>, like: &Tensor) -> Result<Tensor> {
     Ok(Tensor::from_vec(v, like.shape(), &Device::Cpu)?)
 }
 
-/// The numbers of [`Key::normal`]: one row of `width` a chain.
-fn normals(key: Key, chains: &Chains, width: usize) -> Vec<f32> {
-    let mut out = vec![0f32; chains.len() * width];
-    if width > 16 {
-        for (row, id) in out.chunks_exact_mut(width).zip(chains.ids()) {
-            key.fill_normal(*id, row);
-        }
-        return out;
-    }
-    // Short rows: lanes go over chains, so that none is idle.
-    for from in (0..width).step_by(4) {
-        let len = (width - from).min(4);
-        for (ids, rows) in chains.ids().chunks(16).zip(out.chunks_mut(16 * width)) {
-            let mut c = [[0u32; 16]; 4];
-            for (l, id) in ids.iter().enumerate() {
-                (c[0][l], c[2][l], c[3][l]) = ((from / 4) as u32, *id as u32, (*id >> 32) as u32);
-            }
-            let n = normal_lanes(key.words(), c);
-            for (l, row) in rows.chunks_exact_mut(width).enumerate() {
-                row[from..from + len].iter_mut().zip(&n).for_each(|(o, n)| *o = n[l]);
-            }
-        }
-    }
-    out
-}
-
-/// Standard normal numbers like `like`, one row a chain.
-pub(crate) fn normal(key: Key, chains: &Chains, like: &Tensor) -> Result<Tensor> {
-    if !like.device().is_cpu() || chains.len() * width(like) != like.elem_count() {
-        return key.normal(chains, &like.dims()[1..], like.dtype(), like.device());
-    }
-    let t = Tensor::from_vec(normals(key, chains, width(like)), like.shape(), &Device::Cpu)?;
-    Ok(t.to_dtype(like.dtype())?)
-}
-
 /// `x − h·g + σ·ε`.
 pub(crate) fn langevin(
     x: &Tensor,
@@ -129,7 +94,8 @@ pub(crate) fn langevin(
     ) -> Result<Option<Tensor>> {
         let (h, sigma) = (T::from_f64(h), T::from_f64(sigma));
         slices([x, g], |[a, g]: [&[T]; 2]| {
-            let eps = normals(key, chains, width(x));
+            let mut eps = vec![0f32; a.len()];
+            key.fill_normal_rows(chains.ids(), width(x), &mut eps);
             let new = a.iter().zip(g).zip(&eps).map(|((a, g), e)| (*a - *g * h) + T::single(*e) * sigma);
             tensor(new.collect(), x)
         })
@@ -350,7 +316,6 @@ mod tests {
             let (x, g, k, y) = (at(1), at(2), at(3), at(4));
             let (e, f) = (random(5, &[37], dtype), random(6, &[37], dtype));
             let eps = key.normal(&ids, &[6], dtype, &Device::Cpu).unwrap();
-            assert_eq!(bits(&normal(key, &ids, &x).unwrap()), bits(&eps));
             let (h, t, range) = (0.3, 0.7, Some((-1.5, 1.5)));
             let slow = ((&x - g.affine(h, 0.0).unwrap()).unwrap() + eps.affine(0.2, 0.0).unwrap()).unwrap();
             assert_eq!(bits(&langevin(&x, &g, h, 0.2, key, &ids).unwrap().unwrap()), bits(&slow));

@@ -16,7 +16,12 @@ use crate::simd::Isa;
 /// the result does not depend on the number of threads.
 const THETA_CHUNK: usize = 8;
 /// Most images a thread holds at once.
-pub(super) const MAX_CHUNK: usize = 64;
+const MAX_CHUNK: usize = 64;
+
+/// Images that a thread takes at once, of `n > 0`: equal shares in as few rounds as memory allows.
+pub(super) fn chunk_of(n: usize, pool: &Pool) -> usize {
+    n.div_ceil(n.div_ceil(MAX_CHUNK).next_multiple_of(pool.threads()).min(n))
+}
 
 /// A network compiled for one instruction set. Holds no weights; see [`CpuPlan::pack`].
 pub struct CpuPlan {
@@ -362,8 +367,7 @@ impl CpuPlan {
         if n == 0 {
             return;
         }
-        let tasks = n.div_ceil(MAX_CHUNK).next_multiple_of(pool.threads()).min(n);
-        let chunk = n.div_ceil(tasks);
+        let chunk = chunk_of(n, pool);
         let (len, t) = (self.program.sample_len, self.terms_len());
         let (has_grad, has_hvp) = (!grad.is_empty(), !hvp.is_empty());
         let slices =

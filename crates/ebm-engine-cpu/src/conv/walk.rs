@@ -4,7 +4,7 @@ use ebm_core::{Key, RowProgram};
 
 use super::exec::Io;
 use super::layout::Mode;
-use super::plan::{MAX_CHUNK, Worker};
+use super::plan::{Worker, chunk_of};
 use super::{Call, CpuPlan, Packed, Unsupported, Workspace};
 use crate::dense::{Move, RowKernels, WalkOut};
 use crate::pool::{Pool, Split};
@@ -41,8 +41,7 @@ impl CpuPlan {
             out.grad.fill(0.0);
             return Ok(());
         }
-        let tasks = n.div_ceil(MAX_CHUNK).next_multiple_of(pool.threads()).min(n);
-        let chunk = n.div_ceil(tasks);
+        let chunk = chunk_of(n, pool);
         let parts = [
             Split::every(out.x, chunk * len),
             Split::every(out.hat, chunk * len),

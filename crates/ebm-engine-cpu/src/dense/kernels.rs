@@ -5,7 +5,7 @@
 //! result never depends on which other rows are computed with it.
 #![allow(clippy::too_many_arguments)] // kernels take plain numbers so that tables of functions stay simple
 
-use super::plain::{Move, add_noise_k, move_k, normals_k, rows_in_k, rows_out_k, square_sum_k};
+use super::plain::{Move, add_noise_k, move_k, rows_in_k, rows_out_k, square_sum_k};
 use super::pointwise::{
     Act, Cosine, Leaky, Pointwise, Relu, Scale, Sigmoid, Sine, Softplus, Square, Swish, Tanh,
 };
@@ -541,7 +541,7 @@ macro_rules! table {
             wrap!($(#[$m])*, column_sums, column_sums_k::<$set>, (r: usize, s: usize, a: *const f32, b: usize, o: *mut f32));
             wrap!($(#[$m])*, rows_in, rows_in_k, (x: &[f32], w: usize, s: usize, to: &mut [f32]));
             wrap!($(#[$m])*, rows_out, rows_out_k, (from: &[f32], w: usize, s: usize, x: &mut [f32]));
-            wrap!($(#[$m])*, normals, normals_k, (k: [u32; 2], c: &[u64], w: usize, o: &mut [f32]));
+            wrap!($(#[$m])*, normals, ebm_core::normal_rows, (k: [u32; 2], c: &[u64], w: usize, o: &mut [f32]));
             wrap!($(#[$m])*, add_noise, add_noise_k, (x: &mut [f32], s: f32, n: &[f32]));
             wrap!($(#[$m])*, advance, move_k, (m: &Move, x: &mut [f32], g: &[f32], n: &[f32]));
             wrap!($(#[$m])*, square_sum, square_sum_k, (x: &[f32]) -> f64);

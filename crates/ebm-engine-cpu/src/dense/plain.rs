@@ -2,8 +2,6 @@
 //!
 //! Multiplications and additions are written apart and never fused, so all sets give the same bits.
 
-use ebm_core::normal_lanes;
-
 /// Row-major rows of `width` into blocks; columns past `width` keep what they hold (zeros).
 #[inline(always)]
 pub(super) fn rows_in_k(x: &[f32], width: usize, stride: usize, to: &mut [f32]) {
@@ -30,36 +28,6 @@ pub(super) fn rows_out_k(from: &[f32], width: usize, stride: usize, x: &mut [f32
             } else {
                 for (o, v) in part.iter_mut().zip(&from[at..]) {
                     *o = *v;
-                }
-            }
-        }
-    }
-}
-
-/// Standard normals of `chains` under `key`, one row of `width` each: the bits of `Key::fill_normal`.
-#[inline(always)]
-pub(super) fn normals_k(key: [u32; 2], chains: &[u64], width: usize, out: &mut [f32]) {
-    if width > 16 {
-        for (row, chain) in out.chunks_exact_mut(width).zip(chains) {
-            ebm_core::normals(key, *chain, row);
-        }
-        return;
-    }
-    // Short rows: lanes go over chains, so that none is idle.
-    let quads = width.div_ceil(4);
-    for q in 0..quads {
-        let (from, len) = (4 * q, (width - 4 * q).min(4));
-        for (group, rows) in chains.chunks(16).zip(out.chunks_mut(16 * width)) {
-            let mut c = [[0u32; 16]; 4];
-            for (l, chain) in group.iter().enumerate() {
-                c[0][l] = q as u32;
-                c[2][l] = *chain as u32;
-                c[3][l] = (*chain >> 32) as u32;
-            }
-            let n = normal_lanes(key, c);
-            for (l, row) in rows.chunks_exact_mut(width).enumerate() {
-                for (j, o) in row[from..from + len].iter_mut().enumerate() {
-                    *o = n[j][l];
                 }
             }
         }

@@ -7,8 +7,9 @@ use ebm_eval::fisher_exact;
 use serde::Serialize;
 
 use super::file::Study;
-use super::record::{Ended, Record, Series, median};
+use super::record::{Ended, Record, Series};
 use crate::Result;
+use crate::median::median;
 
 /// Fewest steps at the end of a run that count as its last.
 const LAST: usize = 10;
