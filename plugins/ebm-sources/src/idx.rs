@@ -13,6 +13,9 @@ use crate::{ImageOptions, ImageSource, Order, data_error};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdxImages {
+    /// Folder the other names are relative to; itself relative to the configuration file.
+    #[serde(default)]
+    pub root: PathBuf,
     /// Training images.
     pub images: PathBuf,
     /// Their labels.
@@ -41,9 +44,10 @@ pub struct IdxImages {
 #[typetag::serde(name = "idx")]
 impl DataConfig for IdxImages {
     fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+        let at = |name: &PathBuf| cx.resolve(self.root.join(name));
         let read = |images: &PathBuf, labels: &Option<PathBuf>| {
-            let labels = labels.as_ref().map(|l| cx.resolve(l));
-            ebm_data::idx::read_images(cx.resolve(images), labels.as_deref()).map_err(data_error)
+            let labels = labels.as_ref().map(at);
+            ebm_data::idx::read_images(at(images), labels.as_deref()).map_err(data_error)
         };
         let mut train = read(&self.images, &self.label_file)?;
         let mut held = None;
@@ -64,7 +68,8 @@ register! {
     source: "LeCun, Cortes, Burges 1998",
     example: "images = \"train-images-idx3-ubyte.gz\"\nlabel_file = \"train-labels-idx1-ubyte.gz\"",
     params: [
-        Param::text("images", "file of training images; relative to the configuration file"),
+        Param::text("root", "folder the other names are relative to; itself relative to the configuration file").default("\"\""),
+        Param::text("images", "file of training images"),
         Param::text("label_file", "file of their labels").default("none"),
         Param::text("held_out_images", "file of held-out images").default("none"),
         Param::text("held_out_labels", "file of their labels").default("none"),
@@ -92,5 +97,8 @@ mod tests {
         std::fs::write(folder.path().join("x"), [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 1]).unwrap();
         let text = config.build(&mut cx).err().unwrap().to_string();
         assert!(text.contains("/x") && text.contains("4"), "{text}");
+        let config: IdxImages = toml::from_str("root = \"sub\"\nimages = \"x\"").unwrap();
+        let text = config.build(&mut cx).err().unwrap().to_string();
+        assert!(text.contains("/sub/x"), "{text}");
     }
 }
