@@ -11,6 +11,7 @@ mod data;
 mod output;
 mod parity;
 mod plugins;
+mod report;
 mod resume;
 mod sample;
 mod schema;
@@ -50,6 +51,8 @@ enum Command {
     Sample(sample::Sample),
     /// Print the energies of files as CSV.
     Score(score::Score),
+    /// Write runs as one self-contained HTML page: curves, pictures, energies, health.
+    Report(report::ReportCommand),
     /// Run a grid of short trainings and compare them.
     Study(study::StudyCommand),
     /// Validate a configuration and say what it would cost, without training.
@@ -120,6 +123,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
         Command::Resume(c) => c.run(&mut out),
         Command::Sample(c) => c.run(&mut out),
         Command::Score(c) => c.run(&mut out),
+        Command::Report(c) => c.run(&mut out),
         Command::Study(c) => c.run(&mut out),
         Command::Check(c) => c.run(&mut out),
         Command::Bench(c) => c.run(&mut out),

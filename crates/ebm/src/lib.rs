@@ -23,6 +23,7 @@
 //! ```
 
 mod bench;
+mod charts;
 mod checking;
 pub mod cli;
 mod comparing;
@@ -34,12 +35,15 @@ mod engine;
 mod error;
 mod measures;
 mod median;
+mod report;
 mod run_directory;
 mod sampling;
 mod scoring;
+mod series;
 pub mod study;
 mod temperature;
 mod training;
+mod whole_file;
 
 pub use bench::{Benched, bench};
 pub use checking::{Checked, Cost, check};
@@ -57,9 +61,11 @@ pub use ebm_train::{Outcome, Summary};
 pub use engine::engine;
 pub use error::{Error, Result};
 pub use measures::{Measures, measure};
+pub use report::{Health, Level, Report, ReportOptions};
 pub use run_directory::RunDirectory;
 pub use sampling::{Model, SampleOptions, sample};
 pub use scoring::{ScoreRow, score};
+pub use series::Series;
 pub use study::{Studied, Study, StudyOptions};
 pub use temperature::{MatchedTemperature, match_temperature};
 pub use training::{TrainOptions, Trained, resume, train};

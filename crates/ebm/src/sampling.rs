@@ -8,6 +8,7 @@ use ebm_train::{Generator, Plan, TrainState, run};
 
 use crate::config::Override;
 use crate::training::{build, source_of};
+use crate::whole_file::free;
 use crate::{Error, Result, Source};
 
 /// A model that can be sampled and asked for energies.
@@ -159,22 +160,6 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
         ebm_observers::picture::write(&options.out, &drawn, background.as_ref())?;
     }
     Ok(drawn)
-}
-
-/// Checks that `out` can be written.
-fn free(out: &Path, overwrite: bool) -> Result<()> {
-    let refuse = |why: &str| Err(Error::Usage(format!("--out {}: {why}", out.display())));
-    match out.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-            return refuse("its folder is not there");
-        }
-        _ => {}
-    }
-    match out.try_exists() {
-        Ok(true) if out.is_dir() => refuse("is a folder, wanted a file"),
-        Ok(true) if !overwrite => refuse("already exists; choose another name, or replace it with --force"),
-        _ => Ok(()),
-    }
 }
 
 /// The device of a plan: that of its parameters.

@@ -27,7 +27,6 @@
 //! on one study: each takes runs that no other holds. A run that blows up is a result.
 
 mod file;
-mod pictures;
 mod record;
 mod summary;
 mod table;
@@ -41,7 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 
 pub use file::{Limits, Study, Variant};
-pub use record::{Ended, Record, Series};
+pub use record::{Ended, Record};
 pub use summary::{Summary, VariantSummary};
 use unit::{Unit, Work};
 

@@ -7,9 +7,9 @@ use ebm_eval::fisher_exact;
 use serde::Serialize;
 
 use super::file::Study;
-use super::record::{Ended, Record, Series};
-use crate::Result;
+use super::record::{Ended, Record};
 use crate::median::median;
+use crate::{Result, Series};
 
 /// Fewest steps at the end of a run that count as its last.
 const LAST: usize = 10;

@@ -3,9 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::pictures;
+use super::record::Ended;
 use super::summary::Summary;
-use crate::{Error, Result};
+use crate::Result;
+use crate::charts::{self, Charted};
+use crate::whole_file::replace;
+
+/// Energies on the charts are cut at this many times the bound, or a run that blows up in one step leaves no room for
+/// the others.
+const BEYOND: f64 = 10.0;
 
 /// Figures of the table, with their heads; those that no run has are left out.
 const COLUMNS: [(&str, &str); 11] = [
@@ -97,7 +103,16 @@ impl Summary {
             replace(&path, text.as_bytes())?;
             files.push(path);
         }
-        files.extend(pictures::write(self, directory)?);
+        let legend: Vec<String> = self.variants.iter().map(|v| v.name.clone()).collect();
+        let charted: Vec<Charted<'_>> = self
+            .runs
+            .iter()
+            .filter_map(|run| {
+                let group = legend.iter().position(|v| *v == run.record.variant)?;
+                Some(Charted { series: &run.series, group, cross: run.record.ended == Ended::BlownUp })
+            })
+            .collect();
+        files.extend(charts::write(&charted, &legend, BEYOND * self.max_energy, directory)?);
         Ok(files)
     }
 }
@@ -110,15 +125,6 @@ fn short(v: f64) -> String {
         _ if !(1e-3..1e5).contains(&size) => format!("{v:.1e}"),
         _ => format!("{v:.*}", (2 - size.log10().floor() as i32).clamp(0, 5) as usize),
     }
-}
-
-/// Replaces a file as a whole; the name beside it has the process's number, for several may report at once.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.partial", std::process::id()));
-    let beside = PathBuf::from(beside);
-    std::fs::write(&beside, bytes).map_err(Error::io(&beside))?;
-    std::fs::rename(&beside, path).map_err(Error::io(path))
 }
 
 #[cfg(test)]

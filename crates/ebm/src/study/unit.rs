@@ -206,7 +206,7 @@ impl Unit {
     /// Writes a file whole or not at all; the lock keeps other writers away.
     fn write(&self, name: &str, value: &impl Serialize) -> Result<()> {
         let text = serde_json::to_vec_pretty(value).map_err(|e| ebm_core::Error::plugin("study", e))?;
-        super::table::replace(&self.directory.join(name), &text)
+        crate::whole_file::replace(&self.directory.join(name), &text)
     }
 }
 

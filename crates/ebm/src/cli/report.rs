@@ -1,0 +1,61 @@
+//! `ebm report`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::output::Output;
+use super::{End, Outcome};
+use crate::whole_file::{free, replace};
+use crate::{Error, Report, ReportOptions};
+
+#[derive(Debug, Args)]
+pub(super) struct ReportCommand {
+    /// Run directories; several are compared.
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// The page.
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    out: PathBuf,
+    /// Replace the file if it is there.
+    #[arg(long)]
+    force: bool,
+    /// Leave out what needs the model and its data: histograms of energies, surfaces of the plane.
+    #[arg(long)]
+    no_energies: bool,
+    /// Also write energies.png and gradients.png into this folder, which is there; earlier ones are replaced.
+    #[arg(long, value_name = "FOLDER")]
+    charts: Option<PathBuf>,
+    /// Most megabytes of pictures of one kind of a run; more are thinned evenly over the steps.
+    #[arg(long, value_name = "MB", default_value_t = 4)]
+    pictures: u64,
+}
+
+impl ReportCommand {
+    pub fn run(self, out: &mut Output) -> Outcome {
+        free(&self.out, self.force)?;
+        if let Some(folder) = self.charts.as_ref().filter(|f| !f.is_dir()) {
+            return Err(
+                Error::Usage(format!("--charts {}: is no folder that is there", folder.display())).into()
+            );
+        }
+        let options = ReportOptions {
+            picture_bytes: self.pictures.saturating_mul(1 << 20),
+            energies: !self.no_energies,
+        };
+        let report = Report::read(&self.runs, &options)?;
+        let page = report.html()?;
+        replace(&self.out, page.as_bytes())?;
+        for (name, health) in report.health() {
+            out.line(format!("{name}: {}", health.sentence))?;
+        }
+        if let Some(folder) = &self.charts {
+            for file in report.charts(folder)? {
+                out.line(format!("wrote {}", file.display()))?;
+            }
+        }
+        out.line(format!("wrote {} ({:.1} MB)", self.out.display(), page.len() as f64 / 1e6))?;
+        out.flush()?;
+        Ok(End::Done)
+    }
+}

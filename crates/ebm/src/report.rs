@@ -1,0 +1,326 @@
+//! Runs as one HTML page that needs no network: configuration, curves, pictures, energies, tables, health.
+//!
+//! The page is a fixed document with one JSON value in it; a script draws it. The curves are drawn by
+//! [uPlot](https://github.com/leeoniya/uPlot) (MIT, embedded).
+
+mod health;
+mod landscape;
+mod sheets;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+
+pub use health::{Health, Level};
+use landscape::{Histograms, Surface};
+use sheets::{Picture, Sheets};
+
+use crate::charts::{self, Charted};
+use crate::{Error, Model, Result, Series};
+
+/// Most points of a curve on the page; longer ones keep the least and the greatest of each of so many parts.
+const POINTS: usize = 2000;
+
+/// How much to put on the page.
+#[derive(Clone, Debug)]
+pub struct ReportOptions {
+    /// Most bytes of pictures of one kind of a run; more are thinned evenly over the steps.
+    pub picture_bytes: u64,
+    /// Load the model for histograms of energies and, in the plane, its surface.
+    pub energies: bool,
+}
+
+impl Default for ReportOptions {
+    fn default() -> Self {
+        ReportOptions { picture_bytes: 4 << 20, energies: true }
+    }
+}
+
+/// What the page says.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    runs: Vec<RunPage>,
+    version: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct RunPage {
+    name: String,
+    config: String,
+    step: u64,
+    of: Option<u64>,
+    outcome: String,
+    seconds: Option<f64>,
+    health: Health,
+    curves: BTreeMap<String, Curve>,
+    #[serde(skip)]
+    series: Series,
+    sheets: Vec<Sheets>,
+    samples: Option<Picture>,
+    histograms: Vec<Histograms>,
+    surface: Option<Surface>,
+    tables: Vec<(String, Value)>,
+    notes: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Curve {
+    x: Vec<u64>,
+    y: Vec<f64>,
+}
+
+impl Report {
+    /// Reads run directories; what a run does not have is left out, with a note where one would expect it.
+    ///
+    /// # Errors
+    /// If a directory is not that of a run, or a file in it cannot be read.
+    pub fn read(directories: &[PathBuf], options: &ReportOptions) -> Result<Self> {
+        let names = names(directories);
+        let runs = directories.iter().zip(names).map(|(d, name)| RunPage::read(d, name, options));
+        Ok(Report { runs: runs.collect::<Result<_>>()?, version: env!("CARGO_PKG_VERSION") })
+    }
+
+    /// The health of each run, in order.
+    pub fn health(&self) -> impl Iterator<Item = (&str, &Health)> {
+        self.runs.iter().map(|r| (r.name.as_str(), &r.health))
+    }
+
+    /// Writes `energies.png` and, if a run has norms of terms, `gradients.png` into a folder that is there, over
+    /// earlier ones.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn charts(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+        let legend: Vec<String> = self.runs.iter().map(|r| r.name.clone()).collect();
+        let charted: Vec<Charted<'_>> = (self.runs.iter().enumerate())
+            .map(|(group, r)| Charted { series: &r.series, group, cross: r.outcome.starts_with("diverged") })
+            .collect();
+        charts::write(&charted, &legend, f64::INFINITY, folder)
+    }
+
+    /// The page.
+    ///
+    /// # Errors
+    /// If the values cannot be written as JSON.
+    pub fn html(&self) -> Result<String> {
+        let json = serde_json::to_string(self).map_err(|e| ebm_core::Error::plugin("report", e))?;
+        // No text of a run can end the script element that holds it.
+        let json = json.replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
+        let parts = [
+            ("/*UPLOT.CSS*/", include_str!("report/uplot.min.css")),
+            ("/*PAGE.CSS*/", include_str!("report/page.css")),
+            ("/*UPLOT.JS*/", include_str!("report/uplot.min.js")),
+            ("/*PAGE.JS*/", include_str!("report/page.js")),
+            ("\"RUNS\"", &json),
+        ];
+        let mut page = include_str!("report/page.html").to_string();
+        for (place, text) in parts {
+            page = page.replacen(place, text, 1);
+        }
+        Ok(page)
+    }
+}
+
+impl RunPage {
+    fn read(directory: &Path, name: String, options: &ReportOptions) -> Result<Self> {
+        let config_file = directory.join("config.toml");
+        if !config_file.is_file() {
+            return Err(Error::Usage(format!(
+                "{}: found no config.toml in it, wanted the directory of a run, such as runs/digits-0-1",
+                directory.display()
+            )));
+        }
+        let config = std::fs::read_to_string(&config_file).map_err(Error::io(&config_file))?;
+        let mut notes = Vec::new();
+        let series = match directory.join(crate::series::METRICS).is_file() {
+            true => Series::read(directory)?,
+            false => {
+                notes.push(
+                    "There are no curves: the run has no metrics.jsonl (the observer `jsonl` writes it)."
+                        .into(),
+                );
+                Series::default()
+            }
+        };
+        let summary = json(&directory.join("summary.json"))?.unwrap_or(Value::Null);
+        let end = end(&summary);
+        let diverged = end.strip_prefix("diverged: ");
+        let health = Health::of(&series, summary["skipped"].as_u64().unwrap_or(0), diverged);
+        let (histograms, surface) = match options.energies {
+            true => energies(directory, &mut notes),
+            false => (Vec::new(), None),
+        };
+        let last = series.steps.last().copied().unwrap_or(0);
+        let final_picture = directory.join("samples.png");
+        Ok(RunPage {
+            name,
+            config,
+            step: last.max(summary["step"].as_u64().unwrap_or(0)),
+            of: summary["last"]["of"].as_u64(),
+            outcome: end,
+            seconds: summary["seconds"].as_f64(),
+            health,
+            curves: curves(&series),
+            series,
+            sheets: sheets::read(directory, options.picture_bytes)?,
+            samples: match final_picture.is_file() {
+                true => Some(Picture { step: last, data: sheets::uri(&final_picture)? }),
+                false => None,
+            },
+            histograms,
+            surface,
+            tables: tables(directory)?,
+            notes,
+        })
+    }
+}
+
+/// Histograms and surface; a model that cannot be loaded is a note on the page, not the end of it.
+fn energies(directory: &Path, notes: &mut Vec<String>) -> (Vec<Histograms>, Option<Surface>) {
+    let read = || -> Result<_> {
+        let model = Model::open(directory, &[])?;
+        Ok((landscape::histograms(&model)?, landscape::surface(&model)?))
+    };
+    match read() {
+        Ok(found) => found,
+        Err(e) => {
+            notes.push(format!("Energies are not shown: {e}"));
+            (Vec::new(), None)
+        }
+    }
+}
+
+/// How a run ended, in words.
+fn end(summary: &Value) -> String {
+    match &summary["outcome"] {
+        Value::String(word) => word.clone(),
+        Value::Object(outcome) => outcome
+            .iter()
+            .next()
+            .map_or_else(String::new, |(word, why)| format!("{word}: {}", why.as_str().unwrap_or_default())),
+        _ => "going on, or killed: it has no summary".into(),
+    }
+}
+
+fn curves(series: &Series) -> BTreeMap<String, Curve> {
+    let curves = series.values.keys().map(|name| {
+        let (x, y): (Vec<u64>, Vec<f64>) = series.points(name).unzip();
+        (name.clone(), thinned(Curve { x, y }, POINTS))
+    });
+    curves.filter(|(_, c)| !c.x.is_empty()).collect()
+}
+
+/// At most `most` points: the least and the greatest of each of `most / 2` parts, so that spikes stay.
+fn thinned(curve: Curve, most: usize) -> Curve {
+    let n = curve.x.len();
+    if n <= most {
+        return curve;
+    }
+    let parts = (most / 2).max(1);
+    let mut kept = Curve { x: Vec::new(), y: Vec::new() };
+    for part in 0..parts {
+        let range = part * n / parts..(part + 1) * n / parts;
+        let by = |a: &usize, b: &usize| curve.y[*a].total_cmp(&curve.y[*b]);
+        let (Some(least), Some(greatest)) = (range.clone().min_by(by), range.max_by(by)) else { continue };
+        for at in [least.min(greatest), least.max(greatest)] {
+            if kept.x.last() != Some(&curve.x[at]) {
+                kept.x.push(curve.x[at]);
+                kept.y.push(curve.y[at]);
+            }
+        }
+    }
+    kept
+}
+
+/// `measures.json` and whatever evaluation left as JSON below `eval/`.
+fn tables(directory: &Path) -> Result<Vec<(String, Value)>> {
+    let mut tables = Vec::new();
+    if let Some(measures) = json(&directory.join("measures.json"))? {
+        tables.push(("measures".into(), measures));
+    }
+    let folder = directory.join("eval");
+    let mut files: Vec<PathBuf> = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries.filter_map(|e| Some(e.ok()?.path())).collect(),
+        Err(_) => Vec::new(),
+    };
+    files.sort();
+    for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "json")) {
+        if let Some(value) = json(file)? {
+            let stem = file.file_stem().and_then(|s| s.to_str()).unwrap_or("table");
+            tables.push((stem.to_string(), value));
+        }
+    }
+    Ok(tables)
+}
+
+fn json(path: &Path) -> Result<Option<Value>> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(path)(e)),
+    };
+    let broken =
+        |e| Error::Usage(format!("{}: is no JSON ({e}); remove it or evaluate again", path.display()));
+    serde_json::from_slice(&text).map(Some).map_err(broken)
+}
+
+/// Short names that tell the runs apart: the last part of each path, or as many as that takes.
+fn names(directories: &[PathBuf]) -> Vec<String> {
+    let tail = |d: &Path, n: usize| -> String {
+        let parts: Vec<_> = d.components().map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
+        parts[parts.len().saturating_sub(n)..].join("/")
+    };
+    let longest = directories.iter().map(|d| d.components().count()).max().unwrap_or(1);
+    (1..=longest)
+        .map(|n| directories.iter().map(|d| tail(d, n)).collect::<Vec<_>>())
+        .find(|names| names.iter().collect::<std::collections::BTreeSet<_>>().len() == names.len())
+        .unwrap_or_else(|| {
+            directories.iter().enumerate().map(|(i, d)| format!("{} ({})", tail(d, 1), i + 1)).collect()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_thinned_curve_keeps_its_spikes() {
+        let mut y = vec![0.0; 10_000];
+        (y[1234], y[7777]) = (9.0, -9.0);
+        let thin = thinned(Curve { x: (0..10_000).collect(), y }, 100);
+        assert!(thin.x.len() <= 100, "{}", thin.x.len());
+        let at = |step| thin.x.iter().position(|x| *x == step).map(|i| thin.y[i]);
+        assert_eq!((at(1234), at(7777)), (Some(9.0), Some(-9.0)));
+        assert!(thin.x.windows(2).all(|w| w[0] < w[1]));
+    }
+
+    #[test]
+    fn no_text_of_a_run_leaves_its_place_on_the_page() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.toml"), "# </script><script>alert(1)</script> /*PAGE.JS*/")
+            .unwrap();
+        let options = ReportOptions { energies: false, ..ReportOptions::default() };
+        let report = Report::read(&[folder.path().to_path_buf()], &options).unwrap();
+        let page = report.html().unwrap();
+        assert!(!page.contains("alert(1)</script>") && page.contains("\\u003c/script>"));
+        assert!(page.contains("There are no curves") && !page.contains("src=\"http"));
+    }
+
+    #[test]
+    fn runs_are_told_apart_by_the_shortest_names() {
+        let of = |paths: &[&str]| names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert_eq!(of(&["runs/a", "runs/b"]), ["a", "b"]);
+        assert_eq!(of(&["x/a", "y/a"]), ["x/a", "y/a"]);
+        assert_eq!(of(&["a", "a"]), ["a (1)", "a (2)"]);
+    }
+
+    #[test]
+    fn what_is_no_run_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let e = Report::read(&[folder.path().to_path_buf()], &ReportOptions::default()).unwrap_err();
+        assert!(e.exit_code() == 2 && e.to_string().contains("config.toml"), "{e}");
+    }
+}

@@ -1,0 +1,171 @@
+//! What the energy of a trained model says: histograms over sets of samples, and its surface over the plane.
+
+use candle_core::{DType, Device, Tensor};
+use ebm_core::{Batch, Key, Split};
+use ebm_eval::PlaneGrid;
+use serde::Serialize;
+
+use crate::sampling::{conditions, device_of};
+use crate::{Model, Result};
+
+/// Samples of each set.
+const SAMPLES: usize = 512;
+/// Bins of a histogram.
+const BINS: usize = 60;
+/// Name of the set of uniform noise.
+const NOISE: &str = "uniform noise";
+/// Cells a side of a surface.
+const CELLS: usize = 120;
+
+/// Counts of the energies of several sets in common bins.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Histograms {
+    /// What is in them.
+    pub title: &'static str,
+    /// One more than there are bins; nats.
+    pub edges: Vec<f64>,
+    /// Name and counts of each set.
+    pub sets: Vec<(String, Vec<u64>)>,
+}
+
+/// Energies over a square of the plane.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Surface {
+    /// The square is [-half, half]².
+    pub half: f64,
+    /// Cells a side.
+    pub cells: usize,
+    /// Of cell (i, j), centre (x₀ᵢ, x₁ⱼ), at i · cells + j; nats.
+    pub energies: Vec<f32>,
+    /// Points of the data.
+    pub data: Vec<[f32; 2]>,
+    /// Chains of the replay buffer, if there is one.
+    pub chains: Vec<[f32; 2]>,
+}
+
+/// Histograms of the energies of training data, held-out data and chains of the replay buffer; and, since noise lies
+/// far from them where training went well, of all these and noise in wider bins.
+pub(super) fn histograms(model: &Model) -> Result<Vec<Histograms>> {
+    let mut sets = Vec::new();
+    for (name, split) in [("training data", Split::Train), ("held-out data", Split::HeldOut)] {
+        if let Some(stored) = model.plan().data().stored(split, SAMPLES)? {
+            sets.push((name, stored.x));
+        }
+    }
+    if let Some(chains) = buffered(model)? {
+        sets.push(("replay buffer", chains));
+    }
+    if let (Some((low, high)), Some((_, x))) = (model.plan().data().range(), sets.first()) {
+        let key = Key::root(0).at("report-noise");
+        let chains = Batch::new(x.clone())?.chains;
+        let noise = key.uniform(&chains, &x.dims()[1..], DType::F32, &Device::Cpu)?;
+        sets.push((NOISE, noise.affine(high - low, low).map_err(ebm_core::Error::from)?));
+    }
+    let mut energies = Vec::new();
+    for (name, x) in &sets {
+        energies.push((name.to_string(), energies_of(model, x)?));
+    }
+    let near = energies.iter().filter(|(name, _)| name != NOISE).cloned().collect();
+    let mut all = vec![binned("data and chains", near)];
+    if energies.iter().any(|(name, _)| name == NOISE) {
+        all.push(binned("with noise", energies));
+    }
+    Ok(all)
+}
+
+/// The energies of sets in common bins between the least and the greatest.
+fn binned(title: &'static str, sets: Vec<(String, Vec<f64>)>) -> Histograms {
+    let all = || sets.iter().flat_map(|(_, e)| e.iter().copied()).filter(|e| e.is_finite());
+    let (low, high) = all().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), e| (l.min(e), h.max(e)));
+    let (low, high) = match low <= high {
+        true if low < high => (low, high),
+        true => (low - 0.5, high + 0.5),
+        false => (0.0, 1.0),
+    };
+    let width = (high - low) / BINS as f64;
+    let count = |energies: &[f64]| {
+        let mut counts = vec![0; BINS];
+        for e in energies.iter().filter(|e| e.is_finite()) {
+            counts[(((e - low) / width) as usize).min(BINS - 1)] += 1;
+        }
+        counts
+    };
+    Histograms {
+        title,
+        edges: (0..=BINS).map(|i| low + width * i as f64).collect(),
+        sets: sets.iter().map(|(name, e)| (name.clone(), count(e))).collect(),
+    }
+}
+
+/// The surface of an energy of the plane; `None` for other samples.
+pub(super) fn surface(model: &Model) -> Result<Option<Surface>> {
+    if model.plan().data().sample_shape() != [2] {
+        return Ok(None);
+    }
+    let points = |x: Option<Tensor>| -> Result<Vec<[f32; 2]>> {
+        let Some(x) = x else { return Ok(Vec::new()) };
+        let rows = x.to_dtype(DType::F32).and_then(|x| x.to_vec2::<f32>()).map_err(ebm_core::Error::from)?;
+        Ok(rows.into_iter().map(|r| [r[0], r[1]]).collect())
+    };
+    let data = points(model.plan().data().stored(Split::Train, SAMPLES)?.map(|l| l.x))?;
+    let chains = points(buffered(model)?)?;
+    let reach = data.iter().flatten().fold(0.0f32, |m, v| m.max(v.abs()));
+    let half = f64::from(if reach > 0.0 { 1.2 * reach } else { 4.0 });
+    let grid = PlaneGrid::new(half, CELLS)?;
+    let energies = grid.energies(|points: &[f32]| -> Result<Vec<f32>> {
+        let x =
+            Tensor::from_slice(points, (points.len() / 2, 2), &Device::Cpu).map_err(ebm_core::Error::from)?;
+        Ok(energies_of(model, &x)?.into_iter().map(|e| e as f32).collect())
+    })?;
+    let energies = energies.into_iter().map(|e| e as f32).collect();
+    Ok(Some(Surface { half, cells: CELLS, energies, data, chains }))
+}
+
+fn buffered(model: &Model) -> Result<Option<Tensor>> {
+    let Some(replay) = &model.state().replay else { return Ok(None) };
+    let n = SAMPLES.min(replay.len());
+    if n == 0 {
+        return Ok(None);
+    }
+    Ok(replay.draw(n, Key::root(0).at("report-chains"))?.map(|(_, x)| x))
+}
+
+/// Energies in nats, a batch of the run's size at a time.
+fn energies_of(model: &Model, x: &Tensor) -> Result<Vec<f64>> {
+    let plan = model.plan();
+    let size = plan.config().run.batch.max(1);
+    let conditions = conditions(plan)?;
+    let mut all = Vec::new();
+    let n = x.dims()[0];
+    let mut first = 0;
+    while first < n {
+        let rows = size.min(n - first);
+        let part = x
+            .narrow(0, first, rows)
+            .and_then(|x| x.to_dtype(plan.config().run.dtype.dtype())?.to_device(&device_of(plan)))
+            .map_err(ebm_core::Error::from)?;
+        let cond =
+            conditions.as_ref().map(|c| c.narrow(0, 0, rows)).transpose().map_err(ebm_core::Error::from)?;
+        let e = model.energy()?.energy(&Batch::new(part)?.with_cond(cond))?;
+        let e = e.to_dtype(DType::F64).and_then(|e| e.to_vec1::<f64>());
+        all.extend(e.map_err(ebm_core::Error::from)?);
+        first += rows;
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_energy_is_counted_once() {
+        let sets = vec![("a".to_string(), vec![0.0, 1.0, 0.5, f64::NAN]), ("b".to_string(), vec![-1.0; 7])];
+        let h = binned("sets", sets);
+        assert_eq!((h.edges.len(), h.edges[0], h.edges[BINS]), (BINS + 1, -1.0, 1.0));
+        assert_eq!(h.sets[0].1.iter().sum::<u64>(), 3);
+        assert_eq!((h.sets[1].1[0], h.sets[1].1.iter().sum::<u64>()), (7, 7));
+        assert_eq!(binned("one", vec![("one".into(), vec![2.0; 3])]).sets[0].1.iter().sum::<u64>(), 3);
+        assert_eq!(binned("none", Vec::new()).sets.len(), 0);
+    }
+}

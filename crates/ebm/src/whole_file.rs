@@ -1,0 +1,30 @@
+//! Files a command writes: never over what is there unless told, and whole or not at all.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// Checks that `out` can be written.
+pub(crate) fn free(out: &Path, overwrite: bool) -> Result<()> {
+    let refuse = |why: &str| Err(Error::Usage(format!("--out {}: {why}", out.display())));
+    match out.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            return refuse("its folder is not there");
+        }
+        _ => {}
+    }
+    match out.try_exists() {
+        Ok(true) if out.is_dir() => refuse("is a folder, wanted a file"),
+        Ok(true) if !overwrite => refuse("already exists; choose another name, or replace it with --force"),
+        _ => Ok(()),
+    }
+}
+
+/// Replaces a file as a whole; the name beside it has the process's number, for several may report at once.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.partial", std::process::id()));
+    let beside = PathBuf::from(beside);
+    std::fs::write(&beside, bytes).map_err(Error::io(&beside))?;
+    std::fs::rename(&beside, path).map_err(Error::io(path))
+}
