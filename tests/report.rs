@@ -48,7 +48,8 @@ every = 2
 
 #[test]
 fn a_page_of_one_run_and_of_several() {
-    let s = Scratch::with(&SMALL.replace("[[policy]]", "[[observer]]\nkind = \"sheet\"\nevery = 3\n[[policy]]"));
+    let s =
+        Scratch::with(&SMALL.replace("[[policy]]", "[[observer]]\nkind = \"sheet\"\nevery = 3\n[[policy]]"));
     fs::write(s.path("plane.toml"), PLANE).unwrap();
     s.run(&["train", "run.toml", "--out", "a"]).ok();
     s.run(&["train", "run.toml", "--out", "b", "--seed", "1", "--set", "optimiser.rate=2e-3"]).ok();

@@ -22,6 +22,7 @@
 //! }
 //! ```
 
+mod annealed;
 mod bench;
 mod charts;
 mod checking;
@@ -45,6 +46,7 @@ mod temperature;
 mod training;
 mod whole_file;
 
+pub use annealed::{AnnealOptions, AnnealedLogZ, annealed_log_z};
 pub use bench::{Benched, bench};
 pub use checking::{Checked, Cost, check};
 pub use comparing::compare;

@@ -34,6 +34,7 @@ mod moons;
 mod pinwheel;
 mod rings;
 mod stream;
+mod uniform;
 
 pub use banana::Banana;
 pub use checkerboard::Checkerboard;
@@ -48,3 +49,4 @@ pub use moons::Moons;
 pub use pinwheel::Pinwheel;
 pub use rings::Rings;
 pub use stream::Stream;
+pub use uniform::Uniform;

@@ -72,7 +72,7 @@ impl Scratch {
 
 /// The numbers of a run but for its times.
 fn numbers(directory: &Path) -> String {
-    let mut series = Series::read(directory).unwrap();
+    let mut series = crate::Series::read(directory).unwrap();
     series.values.retain(|name, _| !name.starts_with("seconds"));
     format!("{series:?}{}", std::fs::read_to_string(directory.join("result.json")).unwrap())
 }
