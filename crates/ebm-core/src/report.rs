@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{EnergyFn, Result};
+use crate::{Batch, EnergyFn, Result};
 
 /// Numbers of one training step, by name. Names are stable: `energy.data`, `energy.samples`
 /// (means), `energy.data.sd`, `energy.samples.sd`, `energy.difference`, `loss.<term>`,
@@ -51,6 +51,16 @@ pub trait RunView {
     /// # Errors
     /// If the source fails.
     fn data(&self, n: usize) -> Result<Option<Tensor>>;
+
+    /// Up to `n` training samples of the first batch with the conditions that they have in training, which are
+    /// also those of [`RunView::samples`], in turn. `None` where a run cannot say.
+    ///
+    /// # Errors
+    /// If the source fails.
+    fn drawn(&self, n: usize) -> Result<Option<Batch>> {
+        let _ = n;
+        Ok(None)
+    }
 
     /// Shape of one sample.
     fn sample_shape(&self) -> &[usize];

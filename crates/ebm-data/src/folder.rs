@@ -45,10 +45,107 @@ pub struct FolderOptions {
 /// If there is no picture, one is damaged or of another size or sort than the first, a class is empty or
 /// has folders inside, or pictures stand beside sub-folders (which would have no class).
 pub fn read(root: impl AsRef<Path>, options: &FolderOptions) -> Result<ImageSet> {
-    let root = root.as_ref();
+    let pictures = Pictures::open(root, options)?;
+    let mut bytes = Vec::new();
+    for i in 0..pictures.len() {
+        pictures.image(i, &mut bytes)?;
+    }
+    let set = ImageSet::new(bytes, pictures.shape(), 256)?;
+    match pictures.labels() {
+        Some(labels) => set.with_labels(labels.to_vec(), pictures.class_names().to_vec()),
+        None => Ok(set),
+    }
+}
+
+/// The pictures of a folder, read one by one when they are asked for: for folders larger than memory.
+#[derive(Clone, Debug)]
+pub struct Pictures {
+    files: Vec<PathBuf>,
+    labels: Option<Vec<u32>>,
+    names: Vec<String>,
+    gauge: Gauge,
+}
+
+impl Pictures {
+    /// Lists a folder as [`read`] does and reads its first picture, which settles size and colours.
+    ///
+    /// # Errors
+    /// As [`read`], but for what is wrong with later pictures.
+    pub fn open(root: impl AsRef<Path>, options: &FolderOptions) -> Result<Self> {
+        let root = root.as_ref();
+        let (files, classes) = members(root)?;
+        let (labels, names) = classes.unzip();
+        let first = files.first().ok_or_else(|| no_picture(root))?;
+        let raw = fs::read(first).map_err(DataError::io(first, "read"))?;
+        let (gauge, _) = Gauge::of(&raw, first, options)?;
+        Ok(Pictures { files, labels, names: names.unwrap_or_default(), gauge })
+    }
+
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether there is none, which [`open`](Self::open) refuses.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// `(C, H, W)` of every picture.
+    pub fn shape(&self) -> (usize, usize, usize) {
+        self.gauge.shape
+    }
+
+    /// Class of every picture `(N,)`, if sub-folders tell.
+    pub fn labels(&self) -> Option<&[u32]> {
+        self.labels.as_deref()
+    }
+
+    /// Names of the sub-folders.
+    pub fn class_names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Appends the values `(C, H, W)` of picture `i`.
+    ///
+    /// # Errors
+    /// If there is no such picture, or it is damaged or of another size or sort than the first.
+    pub fn image(&self, i: usize, to: &mut Vec<u8>) -> Result<()> {
+        let path = self.files.get(i).ok_or_else(|| {
+            DataError::mismatch("index of a picture", i.to_string(), format!("below {}", self.len()))
+        })?;
+        let raw = fs::read(path).map_err(DataError::io(path, "read"))?;
+        to.extend(self.gauge.take(&raw, path)?);
+        Ok(())
+    }
+
+    /// `(training, held-out)`: pictures 0, k, 2k, … are held out, see [`every`](crate::split::every).
+    ///
+    /// # Errors
+    /// If `k` is below 2.
+    pub fn split_every(&self, k: usize) -> Result<(Self, Self)> {
+        let (train, held) = crate::split::every(self.len(), k)?;
+        let part = |rows: &[usize]| Pictures {
+            files: rows.iter().map(|&i| self.files[i].clone()).collect(),
+            labels: self.labels.as_ref().map(|l| rows.iter().map(|&i| l[i]).collect()),
+            ..Pictures {
+                files: Vec::new(),
+                labels: None,
+                names: self.names.clone(),
+                gauge: self.gauge.clone(),
+            }
+        };
+        Ok((part(&train), part(&held)))
+    }
+}
+
+/// Class of each file, and the names of the classes.
+type Classes = Option<(Vec<u32>, Vec<String>)>;
+
+fn members(root: &Path) -> Result<(Vec<PathBuf>, Classes)> {
     let (folders, files) = list(root)?;
     if folders.is_empty() {
-        return gather(root, files.into_iter().map(|f| (f, 0)), options)?.finish(None);
+        return Ok((files, None));
     }
     if let Some(file) = files.first() {
         return Err(Origin(file).format(
@@ -58,7 +155,7 @@ pub fn read(root: impl AsRef<Path>, options: &FolderOptions) -> Result<ImageSet>
             "inside one of them: each sub-folder is a class",
         ));
     }
-    let (mut members, mut names) = (Vec::new(), Vec::new());
+    let (mut all, mut labels, mut names) = (Vec::new(), Vec::new(), Vec::new());
     for (class, folder) in (0u32..).zip(&folders) {
         let (inner, files) = list(folder)?;
         if let Some(inner) = inner.first() {
@@ -67,10 +164,11 @@ pub fn read(root: impl AsRef<Path>, options: &FolderOptions) -> Result<ImageSet>
         if files.is_empty() {
             return Err(no_picture(folder));
         }
-        members.extend(files.into_iter().map(|f| (f, class)));
+        labels.extend(files.iter().map(|_| class));
+        all.extend(files);
         names.push(folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
     }
-    gather(root, members.into_iter(), options)?.finish(Some(names))
+    Ok((all, Some((labels, names))))
 }
 
 /// One picture, 256 levels.
@@ -79,7 +177,9 @@ pub fn read(root: impl AsRef<Path>, options: &FolderOptions) -> Result<ImageSet>
 /// If it is damaged or no picture.
 pub fn read_picture(path: impl AsRef<Path>, options: &FolderOptions) -> Result<ImageSet> {
     let path = path.as_ref();
-    gather(path, std::iter::once((path.to_path_buf(), 0)), options)?.finish(None)
+    let raw = fs::read(path).map_err(DataError::io(path, "read"))?;
+    let (gauge, bytes) = Gauge::of(&raw, path, options)?;
+    ImageSet::new(bytes, gauge.shape, 256)
 }
 
 /// The pictures of a folder and of its sub-folders, in the order in which [`read`] takes them.
@@ -121,78 +221,64 @@ fn is_picture(ending: &str) -> bool {
     ["png", "jpg", "jpeg"].iter().any(|e| ending.eq_ignore_ascii_case(e))
 }
 
-struct Gathered {
-    bytes: Vec<u8>,
-    labels: Vec<u32>,
-    shape: (usize, usize, usize),
+/// What the first picture settles for all others.
+#[derive(Clone, Debug)]
+pub(crate) struct Gauge {
+    options: FolderOptions,
+    /// The first picture, to name it in errors, with its size and whether it is coloured.
+    first: (PathBuf, (usize, usize), bool),
+    /// `(C, H, W)` of every image.
+    pub shape: (usize, usize, usize),
 }
 
-impl Gathered {
-    fn finish(self, names: Option<Vec<String>>) -> Result<ImageSet> {
-        let set = ImageSet::new(self.bytes, self.shape, 256)?;
-        match names {
-            Some(names) => set.with_labels(self.labels, names),
-            None => Ok(set),
-        }
-    }
-}
-
-fn gather(
-    root: &Path,
-    members: impl Iterator<Item = (PathBuf, u32)>,
-    options: &FolderOptions,
-) -> Result<Gathered> {
-    let mut all: Option<Gathered> = None;
-    // What the first picture settles, to name it in errors.
-    let mut first = (PathBuf::new(), (0, 0), false);
-    for (path, class) in members {
-        let raw = fs::read(&path).map_err(DataError::io(&path, "read"))?;
-        let (size, picture) = decode(&raw, &path)?;
+impl Gauge {
+    /// The gauge of a first picture, and its values; `path` names it in errors.
+    pub fn of(raw: &[u8], path: &Path, options: &FolderOptions) -> Result<(Self, Vec<u8>)> {
+        let (size, picture) = decode(raw, path)?;
         let colour = picture.color().has_color();
-        let set = match &mut all {
-            None => {
-                let grey = match options.channels {
-                    Channels::AsFirst => !colour,
-                    other => other == Channels::Grey,
-                };
-                let (h, w) = options.resize.unwrap_or(size);
-                first = (path.clone(), size, colour);
-                all.insert(Gathered {
-                    bytes: Vec::new(),
-                    labels: Vec::new(),
-                    shape: (if grey { 1 } else { 3 }, h, w),
-                })
-            }
-            Some(set) => {
-                if options.resize.is_none() && size != first.1 {
-                    let (found, expected) = (text(size), text(first.1));
-                    let first = first.0.display();
-                    let expected = format!("{expected} as {first}, or set the option resize");
-                    return Err(Origin(&path).format(0, "the size", found, expected));
-                }
-                if options.channels == Channels::AsFirst && colour != first.2 {
-                    let sort = |c| if c { "coloured" } else { "grey" };
-                    let expected = format!(
-                        "{} as {}, or set the option channels to grey or RGB",
-                        sort(first.2),
-                        first.0.display()
-                    );
-                    return Err(Origin(&path).format(0, "the picture", sort(colour), expected));
-                }
-                set
-            }
+        let grey = match options.channels {
+            Channels::AsFirst => !colour,
+            other => other == Channels::Grey,
         };
-        let planes = planes(&picture, set.shape.0 == 1);
-        match options.resize {
-            Some((h, w)) if h == 0 || w == 0 => {
-                return Err(DataError::mismatch("option resize", format!("({h}, {w})"), "(H, W) above 0"));
-            }
-            Some(to) => set.bytes.extend(crate::resize::bilinear(&planes, size, to)),
-            None => set.bytes.extend(planes),
+        let (h, w) = options.resize.unwrap_or(size);
+        if h == 0 || w == 0 {
+            return Err(DataError::mismatch("option resize", format!("({h}, {w})"), "(H, W) above 0"));
         }
-        set.labels.push(class);
+        let shape = (if grey { 1 } else { 3 }, h, w);
+        let gauge = Gauge { options: *options, first: (path.to_path_buf(), size, colour), shape };
+        let values = gauge.values(size, &picture);
+        Ok((gauge, values))
     }
-    all.ok_or_else(|| no_picture(root))
+
+    /// The values `(C, H, W)` of another picture.
+    pub fn take(&self, raw: &[u8], path: &Path) -> Result<Vec<u8>> {
+        let (size, picture) = decode(raw, path)?;
+        let colour = picture.color().has_color();
+        let (first, first_size, first_colour) = &self.first;
+        if self.options.resize.is_none() && size != *first_size {
+            let (found, expected) = (text(size), text(*first_size));
+            let expected = format!("{expected} as {}, or set the option resize", first.display());
+            return Err(Origin(path).format(0, "the size", found, expected));
+        }
+        if self.options.channels == Channels::AsFirst && colour != *first_colour {
+            let sort = |c| if c { "coloured" } else { "grey" };
+            let expected = format!(
+                "{} as {}, or set the option channels to grey or RGB",
+                sort(*first_colour),
+                first.display()
+            );
+            return Err(Origin(path).format(0, "the picture", sort(colour), expected));
+        }
+        Ok(self.values(size, &picture))
+    }
+
+    fn values(&self, size: (usize, usize), picture: &DynamicImage) -> Vec<u8> {
+        let planes = planes(picture, self.shape.0 == 1);
+        match self.options.resize {
+            Some(to) => crate::resize::bilinear(&planes, size, to),
+            None => planes,
+        }
+    }
 }
 
 fn text((h, w): (usize, usize)) -> String {
@@ -271,6 +357,23 @@ mod tests {
         );
         // "10" stands before "2": bytewise, not by number.
         assert_eq!([set.bytes()[0], set.bytes()[6], set.bytes()[12]], [1, 3, 4]);
+    }
+
+    #[test]
+    fn pictures_are_read_when_they_are_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |p: &str| root.path().join(p);
+        (0..4u8).for_each(|i| grey(at(&format!("{}/{i}.png", ["a", "b"][usize::from(i / 2)])), 2, 1, i));
+        let pictures = Pictures::open(root.path(), &FolderOptions::default()).unwrap();
+        let (train, held) = pictures.split_every(2).unwrap();
+        let mut bytes = Vec::new();
+        (0..2).for_each(|i| train.image(i, &mut bytes).unwrap());
+        assert_eq!((bytes, train.labels().unwrap(), held.len()), (vec![1, 1, 3, 3], &[0, 1][..], 2));
+        // A file that is spoilt later is an error of that file alone.
+        fs::write(at("a/1.png"), "text").unwrap();
+        assert!(train.image(0, &mut Vec::new()).unwrap_err().to_string().contains("1.png"));
+        train.image(1, &mut Vec::new()).unwrap();
+        assert!(train.image(2, &mut Vec::new()).is_err());
     }
 
     #[test]

@@ -19,12 +19,15 @@ mod atomic;
 pub mod cifar;
 mod error;
 pub mod folder;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod idx;
 mod image_set;
 pub mod npy;
 mod npy_header;
 mod npy_rows;
 pub mod npz;
+pub mod parquet;
 pub mod png;
 pub mod resize;
 pub mod split;

@@ -1,7 +1,7 @@
 //! What observers see of a run.
 
 use ebm_core::candle::Tensor;
-use ebm_core::{EnergyFn, Result, RunView, Split};
+use ebm_core::{Batch, EnergyFn, Result, RunView, Split};
 
 use crate::generate::Generator;
 use crate::plan::Plan;
@@ -39,6 +39,13 @@ impl RunView for View<'_> {
 
     fn data(&self, n: usize) -> Result<Option<Tensor>> {
         Ok(self.plan.data.stored(Split::Train, n)?.map(|l| l.x))
+    }
+
+    fn drawn(&self, n: usize) -> Result<Option<Batch>> {
+        let Batch { x, cond, .. } = self.plan.batch_at(0, 0)?;
+        let n = n.min(x.dim(0)?);
+        let cond = cond.map(|c| c.narrow(0, 0, n)).transpose()?;
+        Ok(Some(Batch::new(x.narrow(0, 0, n)?)?.with_cond(cond)))
     }
 
     fn sample_shape(&self) -> &[usize] {

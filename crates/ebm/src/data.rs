@@ -10,8 +10,8 @@ use toml::{Table, Value};
 use crate::config::unknown_kind;
 use crate::{Error, Result, Source};
 
-/// The `[data]` section for `what`: a linked kind with its default settings, a folder of images, or a file
-/// (`.npy`, `.npz`, IDX).
+/// The `[data]` section for `what`: a linked kind with its default settings, a folder (of images, or of the files of
+/// MNIST, CIFAR-10, CIFAR-100 or Parquet) or a file (`.npy`, `.npz`, `.parquet`, IDX).
 ///
 /// # Errors
 /// If it is neither a kind nor a path that exists.
@@ -25,7 +25,10 @@ pub fn data_setting(what: &str) -> Result<Value> {
     let path = std::path::absolute(what).map_err(Error::io(what))?;
     let full = path.display().to_string();
     if path.is_dir() {
-        return Ok(table(&[("kind", "image-folder"), ("root", &full)]));
+        if let Some(files) = idx_files(&path) {
+            return Ok(files);
+        }
+        return Ok(table(&[("kind", folder_kind(&path)), ("root", &full)]));
     }
     if !path.exists() {
         let kind = unknown_kind(Family::Data, what);
@@ -33,8 +36,42 @@ pub fn data_setting(what: &str) -> Result<Value> {
     }
     match Path::new(what).extension().and_then(|e| e.to_str()) {
         Some("npy" | "npz") => Ok(table(&[("kind", "npy"), ("path", &full)])),
+        Some("parquet") => Ok(table(&[("kind", "parquet"), ("root", &full)])),
         _ => Ok(table(&[("kind", "idx"), ("images", &full)])),
     }
+}
+
+/// The setting for the files of MNIST in a folder, if they are there.
+fn idx_files(folder: &Path) -> Option<Value> {
+    let mut all = Table::new();
+    all.insert("kind".into(), "idx".into());
+    for (key, name) in [
+        ("images", "train-images-idx3-ubyte"),
+        ("label_file", "train-labels-idx1-ubyte"),
+        ("held_out_images", "t10k-images-idx3-ubyte"),
+        ("held_out_labels", "t10k-labels-idx1-ubyte"),
+    ] {
+        let found =
+            ["", ".gz"].map(|end| folder.join(format!("{name}{end}"))).into_iter().find(|p| p.is_file());
+        if let Some(path) = found {
+            all.insert(key.into(), path.display().to_string().into());
+        }
+    }
+    all.contains_key("images").then_some(Value::Table(all))
+}
+
+/// The kind of data that a folder holds, by the names of its files.
+fn folder_kind(path: &Path) -> &'static str {
+    let holds = |name: &str| path.join(name).is_file();
+    if holds("data_batch_1.bin") {
+        return "cifar10";
+    }
+    if holds("train.bin") && holds("test.bin") {
+        return "cifar100";
+    }
+    let parquet = |e: std::fs::DirEntry| e.path().extension().is_some_and(|x| x == "parquet");
+    let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    if entries.any(parquet) { "parquet" } else { "image-folder" }
 }
 
 /// Opens data by a name or a path.
@@ -48,4 +85,26 @@ pub fn open_data(what: &str) -> Result<Arc<dyn DataSource>> {
     let config: Box<dyn DataConfig> = source.read_part("data", Family::Data)?;
     let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0).at("data"));
     config.build(&mut cx).map_err(|e| source.place(e))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn folders_are_known_by_their_files() {
+        let kind = |names: &[&str]| {
+            let folder = tempfile::tempdir().unwrap();
+            names.iter().for_each(|n| std::fs::write(folder.path().join(n), "").unwrap());
+            let setting = data_setting(folder.path().to_str().unwrap()).unwrap();
+            (setting["kind"].as_str().unwrap().to_string(), setting.as_table().unwrap().len())
+        };
+        let idx = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte"];
+        assert_eq!(kind(&idx), ("idx".into(), 4));
+        assert_eq!(kind(&["data_batch_1.bin"]).0, "cifar10");
+        assert_eq!(kind(&["train.bin", "test.bin"]).0, "cifar100");
+        assert_eq!(kind(&["train-0.parquet", "notes.txt"]).0, "parquet");
+        assert_eq!(kind(&["a.png"]), ("image-folder".into(), 2));
+    }
 }

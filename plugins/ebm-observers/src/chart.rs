@@ -70,23 +70,14 @@ pub struct Panel {
 /// # Errors
 /// If the file cannot be written.
 pub fn write(path: &Path, panels: &[Panel], legend: &[String]) -> Result<()> {
-    let mut canvas = Canvas::new(WIDTH, PANEL * panels.len().max(1));
+    let mut canvas = Canvas::panels(panels.len());
     let steps = panels.iter().flat_map(|p| &p.lines).flat_map(|l| &l.points).map(|p| p.0).fold(1.0, f64::max);
     for (i, panel) in panels.iter().enumerate() {
-        draw(&mut canvas, panel, i * PANEL, steps);
+        draw(&mut canvas, panel, i, steps);
     }
-    for (i, name) in legend.iter().enumerate() {
-        let (x, y) = (WIDTH - RIGHT + 14, TOP + 4 + 14 * i);
-        for dy in 0..3 {
-            (x..x + 16).for_each(|px| canvas.blend(px, y + 3 + dy, colour(i), 1.0));
-        }
-        canvas.text(name, x + 22, y);
-    }
-    let shape = (1, 3, canvas.height, canvas.width);
-    Sheet { gap: 0, ..Sheet::default() }.write(path, &canvas.planes(), shape).map_err(|e| match e {
-        ebm_data::DataError::Io { path, source, .. } => Error::io(path, source),
-        other => Error::plugin("chart", other),
-    })
+    let legend: Vec<_> = legend.iter().enumerate().map(|(i, name)| (name.as_str(), colour(i))).collect();
+    canvas.legend(&legend);
+    canvas.write(path)
 }
 
 fn colour(group: usize) -> [f32; 3] {
@@ -131,35 +122,16 @@ fn nice(low: f64, high: f64) -> Vec<f64> {
     (first..first + 12).map(|i| i as f64 * step).take_while(|v| *v <= high).collect()
 }
 
-fn draw(canvas: &mut Canvas, panel: &Panel, top: usize, steps: f64) {
-    let heights = panel.lines.iter().flat_map(|l| &l.points).filter_map(|p| panel.scale.height(p.1));
-    let (low, high) = heights.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
-    let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
-    let margin = ((high - low) * 0.05).max(1e-9);
-    let (low, high) = (low - margin, high + margin);
-    let (x0, x1) = (LEFT as f64, (WIDTH - RIGHT) as f64);
-    let (y0, y1) = ((top + TOP) as f64, (top + PANEL - BOTTOM) as f64);
-    let x = |step: f64| x0 + (x1 - x0) * step / steps;
-    let y = |h: f64| y1 - (y1 - y0) * (h - low) / (high - low);
-    canvas.text(&panel.title, LEFT, top + 6);
-    let grey = [0.85; 3];
-    for v in panel.scale.marks(low, high) {
-        let Some(h) = panel.scale.height(v) else { continue };
-        canvas.line((x0, y(h).round()), (x1, y(h).round()), grey);
-        let name = number(v);
-        canvas.text(&name, LEFT.saturating_sub(6 * name.chars().count() + 5), (y(h) - 4.0).max(0.0) as usize);
-    }
-    for v in nice(0.0, steps) {
-        canvas.line((x(v).round(), y0), (x(v).round(), y1), grey);
-        let name = number(v);
-        canvas.text(&name, (x(v) as usize).saturating_sub(3 * name.chars().count()), y1 as usize + 6);
-    }
+fn draw(canvas: &mut Canvas, panel: &Panel, place: usize, steps: f64) {
+    let values = panel.lines.iter().flat_map(|l| &l.points).map(|p| p.1);
+    let axes = Axes::new(place, panel.scale, range(panel.scale, values), steps);
+    axes.draw(canvas, &panel.title);
     for line in &panel.lines {
         let ink = colour(line.group);
         let mut last = None;
         let mut end = None;
         for (step, value) in &line.points {
-            let here = panel.scale.height(*value).map(|h| (x(*step), y(h)));
+            let here = axes.at(*step, *value);
             if let (Some(a), Some(b)) = (last, here) {
                 canvas.line(a, b, ink);
             }
@@ -169,6 +141,91 @@ fn draw(canvas: &mut Canvas, panel: &Panel, top: usize, steps: f64) {
         if let Some((x, y)) = end.filter(|_| line.cross) {
             canvas.line((x - 4.0, y - 4.0), (x + 4.0, y + 4.0), ink);
             canvas.line((x - 4.0, y + 4.0), (x + 4.0, y - 4.0), ink);
+        }
+    }
+}
+
+/// Smallest and largest of the values that a scale can show.
+fn range(scale: Scale, values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let shown = values.filter(|v| scale.height(*v).is_some());
+    shown.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)))
+}
+
+/// The field of a panel: which pixel a step and a value are.
+pub(crate) struct Axes {
+    scale: Scale,
+    low: f64,
+    high: f64,
+    steps: f64,
+    top: usize,
+}
+
+impl Axes {
+    /// The axes of panel `place`, from the top, for steps up to `steps` and values in `range` (low above high: none).
+    pub fn new(place: usize, scale: Scale, range: (f64, f64), steps: f64) -> Self {
+        let heights = (scale.height(range.0), scale.height(range.1));
+        let (low, high) = match heights {
+            (Some(low), Some(high)) if low <= high => (low, high),
+            _ => (0.0, 1.0),
+        };
+        let margin = ((high - low) * 0.05).max(1e-9);
+        Axes { scale, low: low - margin, high: high + margin, steps, top: place * PANEL }
+    }
+
+    fn x(&self, step: f64) -> f64 {
+        LEFT as f64 + (WIDTH - RIGHT - LEFT) as f64 * step / self.steps
+    }
+
+    fn y(&self, height: f64) -> f64 {
+        let (y0, y1) = ((self.top + TOP) as f64, (self.top + PANEL - BOTTOM) as f64);
+        y1 - (y1 - y0) * (height - self.low) / (self.high - self.low)
+    }
+
+    /// The pixel of a value, if the scale can show it.
+    fn at(&self, step: f64, value: f64) -> Option<(f64, f64)> {
+        Some((self.x(step), self.y(self.scale.height(value)?)))
+    }
+
+    /// Draws title, grid and numbers.
+    pub fn draw(&self, canvas: &mut Canvas, title: &str) {
+        let (x0, x1) = (self.x(0.0), self.x(self.steps));
+        let (y0, y1) = (self.y(self.high), self.y(self.low));
+        canvas.text(title, LEFT, self.top + 6);
+        let grey = [0.85; 3];
+        for v in self.scale.marks(self.low, self.high) {
+            let Some((_, y)) = self.at(0.0, v) else { continue };
+            canvas.line((x0, y.round()), (x1, y.round()), grey);
+            let name = number(v);
+            canvas.text(
+                &name,
+                LEFT.saturating_sub(6 * name.chars().count() + 5),
+                (y - 4.0).max(0.0) as usize,
+            );
+        }
+        for v in nice(0.0, self.steps) {
+            let x = self.x(v);
+            canvas.line((x.round(), y0), (x.round(), y1), grey);
+            let name = number(v);
+            canvas.text(&name, (x as usize).saturating_sub(3 * name.chars().count()), y1 as usize + 6);
+        }
+    }
+
+    /// Fills the rectangle between two steps and two values, at least one pixel high.
+    pub fn fill(
+        &self,
+        canvas: &mut Canvas,
+        steps: (f64, f64),
+        values: (f64, f64),
+        ink: [f32; 3],
+        cover: f32,
+    ) {
+        let (Some((x0, y1)), Some((x1, y0))) = (self.at(steps.0, values.0), self.at(steps.1, values.1))
+        else {
+            return;
+        };
+        let (y0, y1) = (y0.round() as usize, (y1.round() as usize).max(y0.round() as usize + 1));
+        for y in y0..y1 {
+            (x0.round() as usize..x1.round() as usize).for_each(|x| canvas.blend(x, y, ink, cover));
         }
     }
 }
@@ -183,7 +240,7 @@ fn number(v: f64) -> String {
 }
 
 /// White paper with a pen.
-struct Canvas {
+pub(crate) struct Canvas {
     width: usize,
     height: usize,
     /// Red, green and blue of each pixel.
@@ -193,6 +250,31 @@ struct Canvas {
 impl Canvas {
     fn new(width: usize, height: usize) -> Self {
         Canvas { width, height, pixels: vec![[1.0; 3]; width * height] }
+    }
+
+    /// Paper for panels below each other.
+    pub fn panels(count: usize) -> Self {
+        Canvas::new(WIDTH, PANEL * count.max(1))
+    }
+
+    /// Names and their colours, beside the first panel.
+    pub fn legend(&mut self, entries: &[(&str, [f32; 3])]) {
+        for (i, (name, ink)) in entries.iter().enumerate() {
+            let (x, y) = (WIDTH - RIGHT + 14, TOP + 4 + 14 * i);
+            for dy in 0..3 {
+                (x..x + 16).for_each(|px| self.blend(px, y + 3 + dy, *ink, 1.0));
+            }
+            self.text(name, x + 22, y);
+        }
+    }
+
+    /// Writes the paper as png; the file appears whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let shape = (1, 3, self.height, self.width);
+        Sheet { gap: 0, ..Sheet::default() }.write(path, &self.planes(), shape).map_err(|e| match e {
+            ebm_data::DataError::Io { path, source, .. } => Error::io(path, source),
+            other => Error::plugin("chart", other),
+        })
     }
 
     fn blend(&mut self, x: usize, y: usize, ink: [f32; 3], cover: f32) {

@@ -1,4 +1,4 @@
-//! Observers: `progress`, `jsonl`, `csv` and `sheet`.
+//! Observers: `progress`, `jsonl`, `csv`, `sheet`, `histogram` and `tensorboard`.
 //!
 //! An observer sees every step and writes below the run directory; it cannot change the run, and one that
 //! fails is detached, not fatal.
@@ -19,16 +19,26 @@
 
 pub mod chart;
 mod csv;
+mod events;
+mod histogram;
 mod jsonl;
 mod lines;
 pub mod picture;
+mod probe;
 mod progress;
+mod protobuf;
 mod sheet;
+mod spread;
+mod tensorboard;
+mod tfrecord;
 
 pub use csv::CsvConfig;
+pub use histogram::HistogramConfig;
 pub use jsonl::JsonlConfig;
+pub use probe::Of;
 pub use progress::ProgressConfig;
 pub use sheet::{SheetConfig, What};
+pub use tensorboard::TensorboardConfig;
 
 #[cfg(test)]
 mod fake;

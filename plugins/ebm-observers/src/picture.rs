@@ -16,37 +16,51 @@ pub fn can_draw(sample_shape: &[usize]) -> bool {
     matches!(sample_shape, [1 | 3, _, _] | [2])
 }
 
-/// Writes samples `(N, ...)` as a picture: images with values in `[0, 1]` as a sheet, points of the plane as a
-/// scatter (blue) over the scatter of `background` points `(M, 2)` (grey), whose box sets the scale.
+/// Writes [`encode`]'s picture to `path`; the file appears whole or not at all.
 ///
 /// # Errors
-/// If samples are neither images nor points of the plane, or the file cannot be written.
+/// As [`encode`], and if the file cannot be written.
 pub fn write(path: &Path, samples: &Tensor, background: Option<&Tensor>) -> Result<()> {
+    let (sheet, pixels, shape) = lay_out(samples, background)?;
+    sheet.write(path, &pixels, shape).map_err(|e| match e {
+        ebm_data::DataError::Io { path, source, .. } => Error::io(path, source),
+        other => Error::plugin("picture", other),
+    })
+}
+
+/// Samples `(N, ...)` as the bytes of a png file: images with values in `[0, 1]` as a sheet, points of the plane as
+/// a scatter (blue) over the scatter of `background` points `(M, 2)` (grey), whose box sets the scale.
+///
+/// # Errors
+/// If samples are neither images nor points of the plane.
+pub fn encode(samples: &Tensor, background: Option<&Tensor>) -> Result<Vec<u8>> {
+    let (sheet, pixels, shape) = lay_out(samples, background)?;
+    sheet.encode(&pixels, shape).map_err(|e| Error::plugin("picture", e))
+}
+
+/// A sheet, its values and their shape `(N, C, H, W)`.
+type Laid = (Sheet, Vec<f32>, (usize, usize, usize, usize));
+
+fn lay_out(samples: &Tensor, background: Option<&Tensor>) -> Result<Laid> {
     let sheet = Sheet::default();
     let flat = |t: &Tensor| -> Result<Vec<f32>> { Ok(t.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?) };
-    let written = match *samples.dims() {
+    match *samples.dims() {
         [n, c @ (1 | 3), h, w] => {
             let zoom = (SIDE / h.max(w).max(1)).max(1);
-            Sheet { zoom, ..sheet }.write(path, &flat(samples)?, (n, c, h, w))
+            Ok((Sheet { zoom, ..sheet }, flat(samples)?, (n, c, h, w)))
         }
         [_, 2] => {
             let background = background.map(flat).transpose()?.unwrap_or_default();
             let pixels = scatter(&background, &flat(samples)?);
-            Sheet { gap: 0, ..sheet }.write(path, &pixels, (1, 3, SCATTER, SCATTER))
+            Ok((Sheet { gap: 0, ..sheet }, pixels, (1, 3, SCATTER, SCATTER)))
         }
-        _ => {
-            return Err(Error::shape(
-                "picture",
-                samples.dims(),
-                "(N, 1, H, W), (N, 3, H, W) or (N, 2)",
-                "samples of other shapes are written as .npy",
-            ));
-        }
-    };
-    written.map_err(|e| match e {
-        ebm_data::DataError::Io { path, source, .. } => Error::io(path, source),
-        other => Error::plugin("picture", other),
-    })
+        _ => Err(Error::shape(
+            "picture",
+            samples.dims(),
+            "(N, 1, H, W), (N, 3, H, W) or (N, 2)",
+            "samples of other shapes are written as .npy",
+        )),
+    }
 }
 
 /// One picture `(3, SCATTER, SCATTER)` of two sets of points `(N, 2)`.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ebm_core::candle::Tensor;
 use ebm_core::{Error, Event, Observer, ObserverConfig, Param, Result, RunPaths, RunView, register, typetag};
 use serde::{Deserialize, Serialize};
 
@@ -49,20 +50,33 @@ struct Sheets {
     folder: PathBuf,
 }
 
+/// What a sheet shows, by name, and points to lay behind it; a scatter takes 16 times `count` samples.
+pub(crate) type Shown = (Vec<(&'static str, Tensor)>, Option<Tensor>);
+
+/// Samples to draw.
+pub(crate) fn shown(view: &dyn RunView, what: What, count: usize) -> Result<Shown> {
+    let plane = view.sample_shape() == [2];
+    let n = if plane { count * 16 } else { count };
+    let background = if plane { view.data(4 * n)? } else { None };
+    let mut all = Vec::new();
+    if what != What::Buffer {
+        all.push(("samples", view.samples(n)?));
+    }
+    if what != What::Samples
+        && let Some(held) = view.buffered(n)?
+    {
+        all.push(("buffer", held));
+    }
+    Ok((all, background))
+}
+
 impl Sheets {
     fn draw(&self, view: &dyn RunView, step: u64) -> Result<()> {
         std::fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
-        let plane = view.sample_shape() == [2];
-        let n = if plane { self.config.count * 16 } else { self.config.count };
-        let background = if plane { view.data(4 * n)? } else { None };
-        let file = |what: &str| self.folder.join(format!("{what}-{step:08}.png"));
-        if self.config.what != What::Buffer {
-            picture::write(&file("samples"), &view.samples(n)?, background.as_ref())?;
-        }
-        if self.config.what != What::Samples
-            && let Some(held) = view.buffered(n)?
-        {
-            picture::write(&file("buffer"), &held, background.as_ref())?;
+        let (all, background) = shown(view, self.config.what, self.config.count)?;
+        for (what, samples) in all {
+            let file = self.folder.join(format!("{what}-{step:08}.png"));
+            picture::write(&file, &samples, background.as_ref())?;
         }
         Ok(())
     }

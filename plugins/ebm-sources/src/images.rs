@@ -18,11 +18,54 @@ pub struct ImageOptions {
     pub labels: bool,
 }
 
-/// A data source over an [`ImageSet`] in memory, values in [0, 1].
+/// Byte images that need not be in memory.
+pub(crate) trait Images: Send + Sync {
+    /// Number of images.
+    fn len(&self) -> usize;
+    /// `(C, H, W)` of one.
+    fn shape(&self) -> (usize, usize, usize);
+    /// Number of grey levels.
+    fn levels(&self) -> u32 {
+        256
+    }
+    /// Class of each, if known.
+    fn labels(&self) -> Option<&[u32]>;
+    /// Number of classes, 0 without labels.
+    fn classes(&self) -> usize {
+        self.labels().and_then(|l| l.iter().max()).map_or(0, |m| *m as usize + 1)
+    }
+    /// The values `(n, C, H, W)` of these images.
+    fn read(&self, rows: &[usize]) -> Result<Vec<u8>>;
+}
+
+impl Images for ImageSet {
+    fn len(&self) -> usize {
+        self.len()
+    }
+    fn shape(&self) -> (usize, usize, usize) {
+        self.shape()
+    }
+    fn levels(&self) -> u32 {
+        self.levels()
+    }
+    fn labels(&self) -> Option<&[u32]> {
+        self.labels()
+    }
+    fn classes(&self) -> usize {
+        self.classes()
+    }
+    fn read(&self, rows: &[usize]) -> Result<Vec<u8>> {
+        let mut all = Vec::with_capacity(rows.len() * self.sample_len());
+        rows.iter().for_each(|row| all.extend_from_slice(self.image(*row).unwrap_or(&[])));
+        Ok(all)
+    }
+}
+
+/// A data source over byte images, in memory or read when drawn; values in [0, 1].
 pub struct ImageSource {
     name: String,
-    train: ImageSet,
-    held_out: Option<ImageSet>,
+    train: Box<dyn Images>,
+    held_out: Option<Box<dyn Images>>,
     options: ImageOptions,
     shape: [usize; 3],
     classes: usize,
@@ -40,7 +83,20 @@ impl ImageSource {
         held_out: Option<ImageSet>,
         options: ImageOptions,
     ) -> Result<Self> {
-        if train.is_empty() {
+        let sequence = Sequence::new(options.order, train.len().max(1));
+        let held_out = held_out.map(|h| -> Box<dyn Images> { Box::new(h) });
+        Self::over(name, Box::new(train), held_out, options, sequence)
+    }
+
+    /// The source over any images, in the order of `sequence`.
+    pub(crate) fn over(
+        name: &str,
+        train: Box<dyn Images>,
+        held_out: Option<Box<dyn Images>>,
+        options: ImageOptions,
+        sequence: Sequence,
+    ) -> Result<Self> {
+        if train.len() == 0 {
             return Err(Error::config(name, "holds no training images"));
         }
         let classes = if options.labels { train.classes() } else { 0 };
@@ -51,7 +107,11 @@ impl ImageSource {
             ));
         }
         let (c, h, w) = train.shape();
-        let sequence = Sequence::new(options.order, train.len());
+        if let Some(held) = held_out.as_ref().filter(|held| held.shape() != (c, h, w)) {
+            let (hc, hh, hw) = held.shape();
+            let expected = format!("(N, {c}, {h}, {w}) as the training images");
+            return Err(Error::shape(name, &[held.len(), hc, hh, hw], expected, "check the held-out files"));
+        }
         Ok(ImageSource { name: name.into(), train, held_out, options, shape: [c, h, w], classes, sequence })
     }
 }
@@ -71,12 +131,12 @@ impl DataSource for ImageSource {
 
     fn batch(&self, epoch: u64, index: usize, size: usize, key: Key) -> Result<Batch> {
         let rows = self.sequence.rows(epoch, index, size, key);
-        let len = self.train.sample_len();
+        let len = self.shape.iter().product();
         let levels = self.train.levels() as f32;
+        let images = self.train.read(&rows)?;
         let mut x = vec![0f32; rows.len() * len];
         let noise = key.at("dequantise").at(epoch);
-        for (position, (row, out)) in rows.iter().zip(x.chunks_mut(len)).enumerate() {
-            let bytes = self.train.image(*row).unwrap_or(&[]);
+        for (position, (bytes, out)) in images.chunks(len).zip(x.chunks_mut(len)).enumerate() {
             if self.options.dequantise {
                 noise.fill_uniform((index * size + position) as u64, out);
                 out.iter_mut().zip(bytes).for_each(|(o, b)| *o = (f32::from(*b) + *o) / levels);
@@ -113,7 +173,7 @@ impl DataSource for ImageSource {
             true => (f32::from(*b) + 0.5) / levels,
             false => f32::from(*b) / (levels - 1.0),
         };
-        let x: Vec<f32> = set.bytes()[..n * set.sample_len()].iter().map(middle).collect();
+        let x: Vec<f32> = set.read(&(0..n).collect::<Vec<_>>())?.iter().map(middle).collect();
         let [c, h, w] = self.shape;
         Ok(Some(Labelled {
             x: Tensor::from_vec(x, (n, c, h, w), &Device::Cpu)?,

@@ -1,4 +1,4 @@
-//! Data sources: embedded digits, IDX, `.npy`, CIFAR-10, folders of images, 2-D sets.
+//! Data sources: embedded digits, IDX, `.npy`, CIFAR-10 and -100, Parquet, folders of images, 2-D sets.
 //!
 //! ```
 //! use ebm_core::{BuildCx, DataConfig, Key, candle::{DType, Device}};
@@ -11,6 +11,7 @@
 //! ```
 
 mod cifar10;
+mod cifar100;
 mod digits;
 mod folder;
 mod idx;
@@ -18,10 +19,12 @@ mod images;
 mod mnist5k;
 mod npy;
 mod order;
+mod parquet;
 mod points;
 mod toy2d;
 
 pub use cifar10::Cifar10;
+pub use cifar100::{Cifar100, Classes};
 pub use digits::Digits;
 pub use folder::ImageFolder;
 pub use idx::IdxImages;
@@ -29,6 +32,7 @@ pub use images::{ImageOptions, ImageSource};
 pub use mnist5k::Mnist5k;
 pub use npy::NpyArray;
 pub use order::Order;
+pub use parquet::Parquet;
 pub use points::PointSource;
 pub use toy2d::Toy2dSet;
 

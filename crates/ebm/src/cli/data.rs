@@ -43,6 +43,13 @@ enum Action {
         /// Its name.
         name: String,
     },
+    /// Download a set from the Hugging Face hub to a new folder: mnist, fashion-mnist or cifar10 (feature `hub`).
+    Get {
+        /// Its name.
+        name: String,
+        /// The new folder; nothing is overwritten.
+        dest: PathBuf,
+    },
     /// Read a set from its first sample to its last.
     Verify {
         /// A linked kind, a folder of images, an .npy or an IDX file.
@@ -67,6 +74,7 @@ impl Data {
         match self.action.unwrap_or(Action::List) {
             Action::List => list(out, self.json)?,
             Action::Fetch { name } => fetch(out, &name)?,
+            Action::Get { name, dest } => get(out, &name, &dest, self.json)?,
             Action::Verify { what } => verify(out, &what, self.json)?,
             Action::Preview { what, count, out: file } => {
                 let source = open_data(&what)?;
@@ -94,7 +102,54 @@ fn list(out: &mut Output, json: bool) -> Result<(), Failure> {
     for c in all {
         out.line(format!("{:<14} {:<9} {}", c.kind, needs(c.kind), c.summary))?;
     }
+    out.line(format!("\n`ebm data get NAME FOLDER` downloads {}", ON_HUB.join(", ")))
+}
+
+/// Sets that [`get`] can download.
+const ON_HUB: [&str; 3] = ["mnist", "fashion-mnist", "cifar10"];
+
+fn get(out: &mut Output, name: &str, dest: &std::path::Path, json: bool) -> Result<(), Failure> {
+    if !ON_HUB.contains(&name) {
+        let message = format!("data get {name}: wanted one of {}", ON_HUB.join(", "));
+        return Err(Error::Usage(message).into());
+    }
+    download(out, name, dest, json)
+}
+
+#[cfg(feature = "hub")]
+fn download(out: &mut Output, name: &str, dest: &std::path::Path, json: bool) -> Result<(), Failure> {
+    use ebm_data::hub::{self, Published};
+    let Some(set) = Published::ALL.into_iter().find(|s| s.name() == name) else {
+        return Err(Error::Usage(format!("data get {name}: is unknown to this build")).into());
+    };
+    let files = hub::get(set, dest).map_err(Error::from)?;
+    if json {
+        let rows: Vec<_> = files
+            .iter()
+            .map(|f| json!({ "path": f.path, "sha256": f.sha256, "as_published": f.known }))
+            .collect();
+        return out.json(&rows);
+    }
+    for f in files {
+        let known = match f.known {
+            Some(true) => "as published",
+            Some(false) => "NOT the digest of the published file",
+            None => "",
+        };
+        out.line(format!("{} {} {known}", f.sha256, f.path.display()))?;
+    }
     Ok(())
+}
+
+#[cfg(not(feature = "hub"))]
+fn download(_: &mut Output, name: &str, dest: &std::path::Path, _: bool) -> Result<(), Failure> {
+    Err(Error::Usage(format!(
+        "data get {name}: this program was built without the feature `hub`; build it with \
+         `cargo install --path crates/ebm-cli --features hub` or run \
+         `cargo run --release -p ebm-cli --features hub -- data get {name} {}` (needs a C compiler)",
+        dest.display()
+    ))
+    .into())
 }
 
 fn fetch(out: &mut Output, name: &str) -> Result<(), Failure> {
@@ -103,7 +158,9 @@ fn fetch(out: &mut Output, name: &str) -> Result<(), Failure> {
     }
     let place = ELSEWHERE.iter().find(|(n, _)| *n == name).map(|(_, place)| *place);
     let message = match place {
-        Some(place) => format!("{name}: this program does not download; get {place}"),
+        Some(place) => format!(
+            "{name}: `ebm data get {name} FOLDER` downloads it in a program with the feature `hub`; by hand: {place}"
+        ),
         None => format!(
             "{name}: cannot be fetched; embedded sets are {}, your own files are named by `--data PATH`",
             EMBEDDED.join(" and ")

@@ -1,0 +1,518 @@
+//! Parquet files with png or jpeg pictures inside, as the Hugging Face hub keeps image sets.
+//!
+//! Such a file has a column of pictures, a group `image` with the bytes in `image.bytes` or a plain binary column,
+//! and often a column of whole numbers with the classes. Its rows come in row groups; one of them, decoded, is the
+//! most that is held at a time. Pages may be plain or packed by snappy.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use ::parquet::basic::Type;
+use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use ::parquet::data_type::{ByteArrayType, DataType};
+use ::parquet::errors::ParquetError;
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use ::parquet::schema::types::SchemaDescriptor;
+
+use crate::error::Origin;
+use crate::folder::{FolderOptions, Gauge};
+use crate::{DataError, ImageSet, Result};
+
+/// Rows read at a time: packed pictures of so many are in memory beside the decoded ones.
+const PIECE: usize = 64;
+
+/// Which columns are read, and how pictures become images.
+#[derive(Clone, Debug, Default)]
+pub struct ParquetOptions {
+    /// Column of the pictures; without it the only one that can be.
+    pub image: Option<String>,
+    /// Column of the classes; without it `label`, if there is one.
+    pub label: Option<String>,
+    /// Colours and size.
+    pub pictures: FolderOptions,
+}
+
+/// Rows that are read together.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    file: usize,
+    index: usize,
+    first: usize,
+    rows: usize,
+}
+
+/// Images in one or more files, read a row group at a time.
+#[derive(Clone, Debug)]
+pub struct ParquetImages {
+    files: Vec<PathBuf>,
+    column: String,
+    groups: Vec<Group>,
+    labels: Option<Vec<u32>>,
+    gauge: Gauge,
+}
+
+impl ParquetImages {
+    /// Opens files in this order; reads their schema, all labels and the first picture.
+    ///
+    /// # Errors
+    /// If a file is no Parquet file, has no such column, other columns than the first file, or a label that is
+    /// missing or below 0; if there are no rows, or the first picture is damaged.
+    pub fn open(files: &[impl AsRef<Path>], options: &ParquetOptions) -> Result<Self> {
+        let files: Vec<PathBuf> = files.iter().map(|f| f.as_ref().to_path_buf()).collect();
+        let (mut groups, mut labels, mut names) = (Vec::new(), Vec::new(), None);
+        let mut first = 0;
+        for (file, path) in files.iter().enumerate() {
+            let reader = reader(path)?;
+            let schema = reader.metadata().file_metadata().schema_descr_ptr();
+            let (image, label) = match &names {
+                None => names
+                    .insert((image_column(&schema, path, options)?, label_column(&schema, path, options)?)),
+                Some(names) => names,
+            };
+            find(&schema, path, image, |t| t == Type::BYTE_ARRAY, "binary")?;
+            for index in 0..reader.num_row_groups() {
+                let rows = usize::try_from(reader.metadata().row_group(index).num_rows()).unwrap_or(0);
+                if let Some(label) = label {
+                    read_labels(&reader, path, label, (index, rows, first), &mut labels)?;
+                }
+                groups.push(Group { file, index, first, rows });
+                first += rows;
+            }
+        }
+        groups.retain(|g| g.rows > 0);
+        let (Some((column, label)), Some(group)) = (names, groups.first().copied()) else {
+            let path = files.first().map_or(Path::new("parquet"), PathBuf::as_path);
+            return Err(Origin(path).format(0, "the file", "without rows", "at least one picture"));
+        };
+        let mut gauge = None;
+        read_pictures(&files[group.file], &column, group, 1, |path, raw| {
+            gauge = Some(Gauge::of(raw, path, &options.pictures)?.0);
+            Ok(())
+        })?;
+        let gauge = gauge.ok_or_else(|| {
+            Origin(&files[group.file]).format(
+                0,
+                format!("column {column}"),
+                "without values",
+                "one picture a row",
+            )
+        })?;
+        Ok(ParquetImages { files, column, groups, labels: label.map(|_| labels), gauge })
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.groups.last().map_or(0, |g| g.first + g.rows)
+    }
+
+    /// Whether there is none, which [`open`](Self::open) refuses.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `(C, H, W)` of every image.
+    pub fn shape(&self) -> (usize, usize, usize) {
+        self.gauge.shape
+    }
+
+    /// Class of every image `(N,)`, if there is a column of classes.
+    pub fn labels(&self) -> Option<&[u32]> {
+        self.labels.as_deref()
+    }
+
+    /// Number of images of each row group, in order.
+    pub fn groups(&self) -> Vec<usize> {
+        self.groups.iter().map(|g| g.rows).collect()
+    }
+
+    /// All values `(n, C, H, W)` of a row group.
+    ///
+    /// # Errors
+    /// If there is no such group, the file cannot be read any more, or a picture is missing, damaged or of another
+    /// size or sort than the first.
+    pub fn group(&self, index: usize) -> Result<Vec<u8>> {
+        let group = *self.groups.get(index).ok_or_else(|| {
+            DataError::mismatch(
+                "index of a row group",
+                index.to_string(),
+                format!("below {}", self.groups.len()),
+            )
+        })?;
+        let mut bytes = Vec::new();
+        read_pictures(&self.files[group.file], &self.column, group, group.rows, |path, raw| {
+            bytes.extend(self.gauge.take(raw, path)?);
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    /// All images in memory.
+    ///
+    /// # Errors
+    /// As [`group`](Self::group).
+    pub fn read(&self) -> Result<ImageSet> {
+        let mut bytes = Vec::new();
+        for group in 0..self.groups.len() {
+            bytes.extend(self.group(group)?);
+        }
+        let set = ImageSet::new(bytes, self.shape(), 256)?;
+        match &self.labels {
+            Some(labels) => set.with_labels(labels.clone(), Vec::new()),
+            None => Ok(set),
+        }
+    }
+}
+
+/// The files of a set at `path`, `(training, held-out)`: the file itself, or the files ending in `parquet` of the
+/// folder and its sub-folders, sorted, of which those whose name (or sub-folder) begins with `test` or `validation`
+/// are held out.
+///
+/// # Errors
+/// If a folder cannot be listed, or nothing is left to train on.
+pub fn files(path: impl AsRef<Path>) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let root = path.as_ref();
+    if !root.is_dir() {
+        return Ok((vec![root.to_path_buf()], Vec::new()));
+    }
+    let list = |folder: &Path| -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(folder).map_err(DataError::io(folder, "list"))?;
+        entries.map(|e| Ok(e.map_err(DataError::io(folder, "list"))?.path())).collect()
+    };
+    let mut all = Vec::new();
+    for path in list(root)? {
+        if path.is_dir() { all.extend(list(&path)?) } else { all.push(path) }
+    }
+    all.retain(|p| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")) && p.is_file());
+    all.sort();
+    let held = |p: &PathBuf| {
+        let below = p.strip_prefix(root).unwrap_or(p).to_string_lossy().to_lowercase();
+        below.starts_with("test") || below.starts_with("validation")
+    };
+    let (held, train): (Vec<_>, Vec<_>) = all.into_iter().partition(held);
+    if train.is_empty() {
+        let expected = "files ending in parquet; names that begin with test or validation are held out";
+        return Err(Origin(root).format(0, "the folder", "without training files", expected));
+    }
+    Ok((train, held))
+}
+
+fn damaged(path: &Path, item: &str) -> impl Fn(ParquetError) -> DataError {
+    move |e| {
+        let item = item.to_string();
+        match &e {
+            ParquetError::NYI(_) => {
+                Origin(path).unsupported(0, format!("{item} ({e})"), "rewrite it with snappy or unpacked")
+            }
+            _ => Origin(path).format(
+                0,
+                item,
+                format!("unreadable ({e})"),
+                "a sound Parquet file, plain or packed by snappy",
+            ),
+        }
+    }
+}
+
+fn reader(path: &Path) -> Result<SerializedFileReader<File>> {
+    let meta = fs::metadata(path).map_err(DataError::io(path, "open"))?;
+    if !meta.is_file() {
+        return Err(Origin(path).format(0, "the path", "no regular file", "a file"));
+    }
+    let file = File::open(path).map_err(DataError::io(path, "open"))?;
+    SerializedFileReader::new(file).map_err(damaged(path, "the file"))
+}
+
+fn column_names(schema: &SchemaDescriptor) -> Vec<String> {
+    schema.columns().iter().map(|c| c.path().string()).collect()
+}
+
+/// The place of column `name`, which must have a type that `fits`.
+fn find(
+    schema: &SchemaDescriptor,
+    path: &Path,
+    name: &str,
+    fits: fn(Type) -> bool,
+    wanted: &str,
+) -> Result<usize> {
+    let names = column_names(schema);
+    let at = names.iter().position(|n| n == name).ok_or_else(|| {
+        Origin(path).format(
+            0,
+            "the schema",
+            format!("without column {name}"),
+            format!("one of {}", names.join(", ")),
+        )
+    })?;
+    let column = schema.column(at);
+    if !fits(column.physical_type()) || column.max_rep_level() > 0 {
+        let list = if column.max_rep_level() > 0 { " in a list" } else { "" };
+        let found = format!("{}{list}", column.physical_type());
+        return Err(Origin(path).format(
+            0,
+            format!("column {name}"),
+            found,
+            format!("{wanted}, one value a row"),
+        ));
+    }
+    Ok(at)
+}
+
+/// Full name of the column of pictures.
+fn image_column(schema: &SchemaDescriptor, path: &Path, options: &ParquetOptions) -> Result<String> {
+    let names = column_names(schema);
+    if let Some(wanted) = &options.image {
+        let inner = format!("{wanted}.bytes");
+        return Ok(if names.contains(&inner) { inner } else { wanted.clone() });
+    }
+    let binary = |name: &&String| find(schema, path, name, |t| t == Type::BYTE_ARRAY, "").is_ok();
+    let named = |name: &&String| name.ends_with(".bytes") || ["image", "img"].contains(&name.as_str());
+    let mut fit = names.iter().filter(binary).filter(named);
+    match (fit.next(), fit.next()) {
+        (Some(one), None) => Ok(one.clone()),
+        (found, _) => {
+            let found = if found.is_some() { "several columns of pictures" } else { "no column of pictures" };
+            let expected = format!("the option image to name one of {}", names.join(", "));
+            Err(Origin(path).format(0, "the schema", found, expected))
+        }
+    }
+}
+
+/// Full name of the column of classes, if there is one or one is asked for.
+fn label_column(schema: &SchemaDescriptor, path: &Path, options: &ParquetOptions) -> Result<Option<String>> {
+    let name = match &options.label {
+        Some(name) => name.clone(),
+        None if column_names(schema).iter().any(|n| n == "label") => "label".into(),
+        None => return Ok(None),
+    };
+    let whole = |t| matches!(t, Type::INT32 | Type::INT64);
+    find(schema, path, &name, whole, "whole numbers (int32 or int64)")?;
+    Ok(Some(name))
+}
+
+/// Hands every value of a column of a row group to `each`, with its row in the group.
+fn values<T: DataType>(
+    mut column: ColumnReaderImpl<T>,
+    optional: bool,
+    rows: usize,
+    place: (&Path, &str, usize),
+    mut each: impl FnMut(usize, &T::T) -> Result<()>,
+) -> Result<()> {
+    let (path, name, group) = place;
+    let item = format!("column {name} of row group {group}");
+    let mut done = 0;
+    while done < rows {
+        let (mut levels, mut values) = (Vec::new(), Vec::new());
+        let wanted = PIECE.min(rows - done);
+        let levels_to = optional.then_some(&mut levels);
+        let (records, found, _) =
+            column.read_records(wanted, levels_to, None, &mut values).map_err(damaged(path, &item))?;
+        if records == 0 {
+            let found = format!("{done} rows");
+            return Err(Origin(path).format(0, item, found, format!("{rows} rows as the file claims")));
+        }
+        if found < records {
+            let most = levels.iter().max().copied().unwrap_or(0);
+            let missing = levels.iter().position(|l| *l < most).unwrap_or(0);
+            let expected = "a value in every row; drop such rows";
+            return Err(Origin(path).format(
+                0,
+                format!("{item}, row {}", done + missing),
+                "missing",
+                expected,
+            ));
+        }
+        for (i, value) in values.iter().enumerate() {
+            each(done + i, value)?;
+        }
+        done += records;
+    }
+    Ok(())
+}
+
+fn read_pictures(
+    path: &Path,
+    name: &str,
+    group: Group,
+    rows: usize,
+    mut each: impl FnMut(&Path, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let reader = reader(path)?;
+    let schema = reader.metadata().file_metadata().schema_descr_ptr();
+    let at = find(&schema, path, name, |t| t == Type::BYTE_ARRAY, "binary")?;
+    let item = format!("column {name} of row group {}", group.index);
+    let column = reader.get_row_group(group.index).and_then(|g| g.get_column_reader(at));
+    let ColumnReader::ByteArrayColumnReader(column) = column.map_err(damaged(path, &item))? else {
+        return Err(Origin(path).format(0, item, "of another type", "binary"));
+    };
+    let optional = schema.column(at).max_def_level() > 0;
+    values::<ByteArrayType>(column, optional, rows, (path, name, group.index), |row, value| {
+        // Shown as `set.parquet/image.bytes[7]`, counted over all files.
+        each(&path.join(format!("{name}[{}]", group.first + row)), value.data())
+    })
+}
+
+fn read_labels(
+    reader: &SerializedFileReader<File>,
+    path: &Path,
+    name: &str,
+    (group, rows, first): (usize, usize, usize),
+    labels: &mut Vec<u32>,
+) -> Result<()> {
+    let schema = reader.metadata().file_metadata().schema_descr_ptr();
+    let at = find(&schema, path, name, |t| matches!(t, Type::INT32 | Type::INT64), "whole numbers")?;
+    let optional = schema.column(at).max_def_level() > 0;
+    let item = format!("column {name} of row group {group}");
+    let column = reader.get_row_group(group).and_then(|g| g.get_column_reader(at));
+    let mut take = |row: usize, v: i64| {
+        labels.push(u32::try_from(v).map_err(|_| {
+            Origin(path).format(0, format!("{name}[{}]", first + row), v.to_string(), "a class, 0 or more")
+        })?);
+        Ok(())
+    };
+    let place = (path, name, group);
+    match column.map_err(damaged(path, &item))? {
+        ColumnReader::Int64ColumnReader(c) => values(c, optional, rows, place, |row, v| take(row, *v)),
+        ColumnReader::Int32ColumnReader(c) => {
+            values(c, optional, rows, place, |row, v| take(row, i64::from(*v)))
+        }
+        _ => Err(Origin(path).format(0, item, "of another type", "whole numbers")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::Cursor;
+    use std::sync::Arc;
+
+    use ::parquet::basic::Compression;
+    use ::parquet::data_type::{ByteArray, Int64Type};
+    use ::parquet::file::properties::WriterProperties;
+    use ::parquet::file::writer::SerializedFileWriter;
+    use ::parquet::schema::parser::parse_message_type;
+    use image::GrayImage;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the hub writes: a group of bytes and a path, and a class.
+    const HUB: &str =
+        "message schema { optional group image { optional binary bytes; optional binary path (utf8); }
+        optional int64 label; }";
+
+    fn png(side: u32, v: u8) -> Vec<u8> {
+        let mut out = Vec::new();
+        let picture = GrayImage::from_fn(side, 1, |x, _| [v + x as u8].into());
+        picture.write_to(&mut Cursor::new(&mut out), image::ImageFormat::Png).unwrap();
+        out
+    }
+
+    type Row = (Option<Vec<u8>>, Option<i64>);
+
+    /// A file of these row groups.
+    fn file(groups: &[Vec<Row>]) -> Vec<u8> {
+        let schema = Arc::new(parse_message_type(HUB).unwrap());
+        let properties = Arc::new(WriterProperties::builder().set_compression(Compression::SNAPPY).build());
+        let mut out = Vec::new();
+        let mut writer = SerializedFileWriter::new(&mut out, schema, properties).unwrap();
+        for rows in groups {
+            let mut group = writer.next_row_group().unwrap();
+            let pictures: Vec<ByteArray> =
+                rows.iter().filter_map(|r| r.0.clone()).map(ByteArray::from).collect();
+            let levels: Vec<i16> = rows.iter().map(|r| if r.0.is_some() { 2 } else { 0 }).collect();
+            let mut column = group.next_column().unwrap().unwrap();
+            column.typed::<ByteArrayType>().write_batch(&pictures, Some(&levels), None).unwrap();
+            column.close().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let none: Vec<i16> = rows.iter().map(|r| i16::from(r.0.is_some())).collect();
+            column.typed::<ByteArrayType>().write_batch(&[], Some(&none), None).unwrap();
+            column.close().unwrap();
+            let labels: Vec<i64> = rows.iter().filter_map(|r| r.1).collect();
+            let levels: Vec<i16> = rows.iter().map(|r| i16::from(r.1.is_some())).collect();
+            let mut column = group.next_column().unwrap().unwrap();
+            column.typed::<Int64Type>().write_batch(&labels, Some(&levels), None).unwrap();
+            column.close().unwrap();
+            group.close().unwrap();
+        }
+        writer.close().unwrap();
+        out
+    }
+
+    fn good(values: std::ops::Range<u8>) -> Vec<Row> {
+        values.map(|v| (Some(png(2, v)), Some(i64::from(v % 10)))).collect()
+    }
+
+    fn open(bytes: &[u8], options: &ParquetOptions) -> Result<ImageSet> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        fs::write(&path, bytes).unwrap();
+        ParquetImages::open(&[path], options)?.read()
+    }
+
+    fn message(bytes: &[u8], options: &ParquetOptions) -> String {
+        open(bytes, options).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn row_groups_of_several_files_are_one_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        // More rows than are read at a time, then a small group, then another file.
+        fs::write(at("train-0.parquet"), file(&[good(0..100), good(100..103)])).unwrap();
+        fs::write(at("train-1.parquet"), file(&[good(103..105)])).unwrap();
+        fs::write(at("test-0.parquet"), file(&[good(7..8)])).unwrap();
+        fs::write(at("readme.md"), "passed over").unwrap();
+        let (train, held) = files(folder.path()).unwrap();
+        assert_eq!((train.len(), held), (2, vec![at("test-0.parquet")]));
+        let set = ParquetImages::open(&train, &ParquetOptions::default()).unwrap();
+        assert_eq!((set.len(), set.shape(), set.groups()), (105, (1, 1, 2), vec![100, 3, 2]));
+        assert_eq!(set.group(1).unwrap(), [100, 101, 101, 102, 102, 103]);
+        let all = set.read().unwrap();
+        assert_eq!(all.bytes(), (0..105u8).flat_map(|v| [v, v + 1]).collect::<Vec<_>>());
+        assert_eq!(all.labels().unwrap()[98..102], [8, 9, 0, 1]);
+        assert!(set.group(3).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_by_file_and_column() {
+        let options = ParquetOptions::default();
+        let text = message(b"PAR1 and no more", &options);
+        assert!(text.contains("a.parquet: byte 0: the file is unreadable"), "{text}");
+        let mut rows = good(0..3);
+        rows[1].0 = None;
+        let text = message(&file(&[rows]), &options);
+        assert!(text.contains("column image.bytes of row group 0, row 1 is missing"), "{text}");
+        let mut rows = good(0..3);
+        rows[2].1 = Some(-1);
+        let text = message(&file(&[rows]), &options);
+        assert!(text.contains("label[2] is -1"), "{text}");
+        let mut rows = good(0..3);
+        rows[2].0 = Some(png(3, 0));
+        let text = message(&file(&[rows]), &options);
+        assert!(text.contains("a.parquet/image.bytes[2]: byte 0: the size is 1 x 3"), "{text}");
+        let column = |image: &str| ParquetOptions { image: Some(image.into()), ..Default::default() };
+        let text = message(&file(&[good(0..1)]), &column("photo"));
+        assert!(
+            text.contains("without column photo, expected one of image.bytes, image.path, label"),
+            "{text}"
+        );
+        let text = message(&file(&[good(0..1)]), &column("label"));
+        assert!(text.contains("column label is INT64, expected binary"), "{text}");
+        assert_eq!(open(&file(&[good(4..5)]), &column("image")).unwrap().bytes(), [4, 5]);
+        assert!(message(&file(&[]), &options).contains("without rows"));
+        let label = ParquetOptions { label: Some("image.path".into()), ..Default::default() };
+        assert!(message(&file(&[good(0..1)]), &label).contains("column image.path is BYTE_ARRAY"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+        #[test]
+        fn damage_anywhere_never_panics(at in 0.0f64..1.0, byte in any::<u8>()) {
+            let mut bytes = file(&[good(0..3), good(3..5)]);
+            let at = (at * bytes.len() as f64) as usize;
+            prop_assert!(open(&bytes[..at], &ParquetOptions::default()).is_err());
+            bytes[at] = byte;
+            let _ = open(&bytes, &ParquetOptions::default());
+        }
+    }
+}

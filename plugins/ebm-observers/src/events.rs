@@ -1,0 +1,234 @@
+//! TensorBoard's event files: what is in them, and how a folder of them is continued.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ebm_core::{Error, Result};
+
+use crate::probe::Bins;
+use crate::protobuf::{Message, Value, field};
+use crate::tfrecord;
+
+/// Events reach the disk at least this often.
+const FLUSH: Duration = Duration::from_secs(1);
+/// What TensorBoard recognises an event file by.
+const PREFIX: &str = "events.out.tfevents.";
+
+/// An event file that is being written, in whole records only.
+pub(crate) struct Events {
+    path: PathBuf,
+    file: File,
+    waiting: Vec<u8>,
+    flushed: Instant,
+}
+
+impl Events {
+    /// Begins a new file in `folder` for a run that goes on after `step`. Events of later steps, which the run
+    /// will do again, and a record that a crash cut are taken off the files that are there; a TensorBoard that
+    /// has read them already is told to forget them.
+    pub fn open(folder: &Path, step: u64) -> Result<Self> {
+        let io = |e| Error::io(folder, e);
+        std::fs::create_dir_all(folder).map_err(io)?;
+        let mut newest = 0;
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+            newest = rest.split('.').next().and_then(|s| s.parse().ok()).unwrap_or(0).max(newest);
+            files += 1;
+            cut(&path, step)?;
+        }
+        // Files are read in the order of their names: a clock that went back must not turn it around.
+        let seconds = (now() as u64).max(newest);
+        let path = folder.join(format!("{PREFIX}{seconds:010}.{files:04}.ebm"));
+        let file =
+            OpenOptions::new().append(true).create_new(true).open(&path).map_err(|e| Error::io(&path, e))?;
+        let mut events = Events { path, file, waiting: Vec::new(), flushed: Instant::now() };
+        events.push(Message::default().double(1, now()).bytes(3, b"brain.Event:2"));
+        if step > 0 || files > 0 {
+            // SessionLog START: whatever was read of this step or later is void.
+            events.push(event(step + 1).message(7, Message::default().int(1, 1)));
+        }
+        events.flush()?;
+        Ok(events)
+    }
+
+    /// Appends one event with these values of a step.
+    pub fn write(&mut self, step: u64, values: impl IntoIterator<Item = Message>) -> Result<()> {
+        let summary = values.into_iter().fold(Message::default(), |s, v| s.message(1, v));
+        self.push(event(step).message(5, summary));
+        if self.flushed.elapsed() > FLUSH { self.flush() } else { Ok(()) }
+    }
+
+    fn push(&mut self, event: Message) {
+        tfrecord::append(&mut self.waiting, &event.0);
+    }
+
+    /// Hands everything to the operating system.
+    pub fn flush(&mut self) -> Result<()> {
+        self.flushed = Instant::now();
+        self.file.write_all(&self.waiting).map_err(|e| Error::io(&self.path, e))?;
+        self.waiting.clear();
+        Ok(())
+    }
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}
+
+fn event(step: u64) -> Message {
+    Message::default().double(1, now()).int(2, step)
+}
+
+/// The step of an event, 0 if it has none.
+pub(crate) fn step_of(mut event: &[u8]) -> u64 {
+    while let Some((number, value)) = field(&mut event) {
+        if let (2, Value::Int(step)) = (number, value) {
+            return step;
+        }
+    }
+    0
+}
+
+/// Shortens a file to its sound records of steps up to `step`.
+fn cut(path: &Path, step: u64) -> Result<()> {
+    let io = |e| Error::io(path, e);
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
+    let mut from = BufReader::new(&file);
+    let mut keep = 0;
+    while let Some(record) = tfrecord::next(&mut from).map_err(io)? {
+        if step_of(&record) > step {
+            break;
+        }
+        // Eight bytes of length, two checksums of four.
+        keep += record.len() as u64 + 16;
+    }
+    if file.metadata().map_err(io)?.len() > keep { file.set_len(keep).map_err(io) } else { Ok(()) }
+}
+
+/// A number under a name.
+pub(crate) fn scalar(tag: &str, v: f64) -> Message {
+    Message::default().bytes(1, tag.as_bytes()).float(2, v as f32)
+}
+
+/// A histogram under a name.
+pub(crate) fn histogram(tag: &str, bins: &Bins) -> Message {
+    let all = Message::default()
+        .double(1, bins.low)
+        .double(2, bins.high)
+        .double(3, bins.count() as f64)
+        .double(4, bins.sum)
+        .double(5, bins.squares)
+        .doubles(6, (0..bins.counts.len()).map(|i| bins.edges(i).1))
+        .doubles(7, bins.counts.iter().map(|n| *n as f64));
+    Message::default().bytes(1, tag.as_bytes()).message(5, all)
+}
+
+/// A png file under a name.
+pub(crate) fn image(tag: &str, png: &[u8]) -> Message {
+    // Signature, length and name of the first chunk take 16 bytes; then width and height, colours at 25.
+    let size =
+        |at: usize| png.get(at..at + 4).map_or(0, |b| b.iter().fold(0u64, |n, b| n << 8 | u64::from(*b)));
+    let channels = if png.get(25) == Some(&0) { 1 } else { 3 };
+    let picture = Message::default().int(1, size(20)).int(2, size(16)).int(3, channels).bytes(4, png);
+    Message::default().bytes(1, tag.as_bytes()).message(4, picture)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// All sound events of a folder, file by file in the order of their names.
+    pub fn read(folder: &Path) -> Vec<Vec<u8>> {
+        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        let mut all = Vec::new();
+        for path in files {
+            let mut file = File::open(path).unwrap();
+            while let Some(record) = tfrecord::next(&mut file).unwrap() {
+                all.push(record);
+            }
+        }
+        all
+    }
+
+    /// The values of an event: tag and the rest of the value's fields.
+    pub fn values(mut event: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
+        let mut all = Vec::new();
+        while let Some((number, value)) = field(&mut event) {
+            let (5, Value::Bytes(mut summary)) = (number, value) else { continue };
+            while let Some((1, Value::Bytes(mut value))) = field(&mut summary) {
+                let Some((1, Value::Bytes(tag))) = field(&mut value) else { panic!("no tag") };
+                let (number, content) = field(&mut value).unwrap();
+                let (Value::Bytes(content) | Value::Fixed(content)) = content else { panic!("a number") };
+                all.push((String::from_utf8(tag.to_vec()).unwrap(), number, content.to_vec()));
+            }
+        }
+        all
+    }
+
+    fn steps(folder: &Path) -> Vec<u64> {
+        read(folder).iter().filter(|e| !values(e).is_empty()).map(|e| step_of(e)).collect()
+    }
+
+    fn write(folder: &Path, after: u64, to: u64) {
+        let mut events = Events::open(folder, after).unwrap();
+        (after + 1..=to).for_each(|s| events.write(s, [scalar("a", s as f64)]).unwrap());
+        events.flush().unwrap();
+    }
+
+    #[test]
+    fn a_crash_or_a_resume_leaves_every_step_once() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 0, 6);
+        let first = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+        let whole = std::fs::read(&first).unwrap();
+        // Killed at any byte of the file, resumed after step 3 or after all that is there.
+        for length in [1, 30, whole.len() - 1, whole.len()] {
+            for resumed in [3, 6] {
+                std::fs::write(&first, &whole[..length]).unwrap();
+                write(folder.path(), resumed, 8);
+                let steps = steps(folder.path());
+                assert!(
+                    steps.windows(2).all(|w| w[1] == w[0] + 1 || w[1] == resumed + 1),
+                    "{length} {steps:?}"
+                );
+                assert_eq!(steps.iter().filter(|s| **s == 8).count(), 1);
+                std::fs::read_dir(folder.path()).unwrap().for_each(|e| {
+                    let path = e.unwrap().path();
+                    if path != first {
+                        std::fs::remove_file(path).unwrap();
+                    }
+                });
+            }
+        }
+        write(folder.path(), 4, 7);
+        write(folder.path(), 5, 6);
+        assert_eq!(steps(folder.path()), [1, 2, 3, 4, 5, 6]);
+        // What a TensorBoard that is running must forget: SessionLog START at the first step to come.
+        let starts: Vec<u64> = read(folder.path())
+            .iter()
+            .filter(|e| {
+                let mut rest = &e[..];
+                std::iter::from_fn(|| field(&mut rest)).any(|f| f == (7, Value::Bytes(&[8, 1])))
+            })
+            .map(|e| step_of(e))
+            .collect();
+        assert_eq!(starts, [5, 6]);
+    }
+
+    #[test]
+    fn files_keep_their_order_when_the_clock_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(format!("{PREFIX}9999999999.0000.ebm")), "").unwrap();
+        std::fs::write(folder.path().join("notes.txt"), "kept").unwrap();
+        drop(Events::open(folder.path(), 0).unwrap());
+        assert!(folder.path().join(format!("{PREFIX}9999999999.0001.ebm")).is_file());
+        assert_eq!(std::fs::read(folder.path().join("notes.txt")).unwrap(), b"kept");
+    }
+}

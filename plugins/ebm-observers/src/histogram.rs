@@ -1,0 +1,150 @@
+//! `histogram`: energies, slopes and values of data and samples over training, as lines and as a picture.
+
+use std::path::PathBuf;
+
+use ebm_core::{Error, Event, Observer, ObserverConfig, Param, Result, RunPaths, RunView, register, typetag};
+use serde::{Deserialize, Serialize};
+
+use crate::lines::Lines;
+use crate::probe::{self, Bins, Of};
+use crate::spread;
+
+/// Writes `histograms.jsonl`, a line a quantity:
+/// `{"step":500,"name":"energy.data","low":..,"high":..,"sum":..,"squares":..,"counts":[..]}`, and draws
+/// `histograms.png` from all lines: data in grey, samples in blue, time to the right.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistogramConfig {
+    /// Steps between histograms.
+    #[serde(default = "every")]
+    pub every: u64,
+    /// Samples of a histogram.
+    #[serde(default = "rows")]
+    pub rows: usize,
+    /// Bins, equal in width, between the smallest and the largest value.
+    #[serde(default = "bins")]
+    pub bins: usize,
+    /// Which samples to look at.
+    #[serde(default)]
+    pub of: Of,
+}
+
+fn every() -> u64 {
+    500
+}
+
+fn rows() -> usize {
+    256
+}
+
+fn bins() -> usize {
+    40
+}
+
+/// A line of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub step: u64,
+    pub name: String,
+    #[serde(flatten)]
+    pub bins: Bins,
+}
+
+struct Histograms {
+    config: HistogramConfig,
+    folder: PathBuf,
+    lines: Option<Lines>,
+    all: Vec<Entry>,
+}
+
+impl Histograms {
+    fn file(&self) -> PathBuf {
+        self.folder.join("histograms.jsonl")
+    }
+
+    fn write(&mut self, view: &dyn RunView, step: u64) -> Result<()> {
+        let Some(lines) = &mut self.lines else { return Ok(()) };
+        for seen in probe::look(view, self.config.rows, self.config.of)? {
+            let Some(bins) = Bins::of(&seen.values, self.config.bins) else { continue };
+            let entry = Entry { step, name: seen.name.into(), bins };
+            lines.write(&serde_json::to_string(&entry).map_err(|e| Error::plugin("histogram", e))?)?;
+            self.all.push(entry);
+        }
+        lines.flush()?;
+        spread::write(&self.folder.join("histograms.png"), &self.all)
+    }
+}
+
+impl Observer for Histograms {
+    fn on(&mut self, event: &Event<'_>) -> Result<()> {
+        let step = |line: &str| serde_json::from_str::<Entry>(line).ok();
+        match event {
+            Event::Start { step: from, .. } => {
+                let path = self.file();
+                self.lines = Some(Lines::open(&path, *from, |line| step(line).map(|e| e.step))?);
+                let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+                self.all = text.lines().filter_map(step).collect();
+            }
+            Event::Step { report, view } if report.step % self.config.every.max(1) == 0 => {
+                self.write(*view, report.step)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        "histogram".into()
+    }
+}
+
+#[typetag::serde(name = "histogram")]
+impl ObserverConfig for HistogramConfig {
+    fn build(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
+        let folder = paths.directory.clone();
+        Ok(Box::new(Histograms { config: self.clone(), folder, lines: None, all: Vec::new() }))
+    }
+}
+
+register! {
+    ObserverConfig, "histogram" => HistogramConfig,
+    summary: "histograms of energies, slopes and values of data and samples over training, as lines and a picture",
+    source: "this project",
+    example: "every = 500",
+    params: [
+        Param::int("every", "steps between histograms").at_least(1.0).default("500"),
+        Param::int("rows", "samples of a histogram").at_least(1.0).default("256"),
+        Param::int("bins", "bins between the smallest and the largest value").at_least(1.0).default("40"),
+        Param::choice("of", &["buffer", "samples"], "which samples to look at; fresh ones cost a generation").default("\"buffer\""),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fake;
+
+    #[test]
+    fn a_resumed_run_writes_the_files_of_a_straight_run() {
+        let run = |parts: &[(u64, u64)]| {
+            let folder = tempfile::tempdir().unwrap();
+            let paths = RunPaths { directory: folder.path().to_path_buf() };
+            let text = "kind = 'histogram'\nevery = 2\nrows = 6\nbins = 4\nof = 'samples'";
+            let config: Box<dyn ObserverConfig> = toml::from_str(text).unwrap();
+            for (from, to) in parts {
+                fake::run(&mut *config.build(&paths).unwrap(), folder.path(), *from, *to, "done").unwrap();
+            }
+            let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+            (String::from_utf8(read("histograms.jsonl")).unwrap(), read("histograms.png"))
+        };
+        let straight = run(&[(0, 7)]);
+        assert_eq!(run(&[(0, 5), (3, 7)]), straight);
+        let entries: Vec<Entry> = straight.0.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(entries.len(), 3 * 6);
+        let values = entries.iter().find(|e| e.name == "values.data").unwrap();
+        // Six images of 16 values from 0, 1/16, … 16/16 in turn.
+        assert_eq!((values.bins.low, values.bins.high, values.bins.count()), (0.0, 1.0, 96));
+        assert_eq!((entries[0].step, entries[17].step), (2, 6));
+    }
+}

@@ -1,0 +1,97 @@
+//! `cifar100`: the binary version of CIFAR-100 (Krizhevsky 2009).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ebm_core::{BuildCx, DataConfig, DataSource, Param, Result, register};
+use ebm_data::cifar::{Granularity, Part, read_cifar100};
+use serde::{Deserialize, Serialize};
+
+use crate::images::yes;
+use crate::{ImageOptions, ImageSource, Order, data_error};
+
+/// Settings of `cifar100`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cifar100 {
+    /// Folder with `train.bin` and `test.bin`.
+    pub root: PathBuf,
+    /// Uniform dequantisation over 256 levels.
+    #[serde(default = "yes")]
+    pub dequantise: bool,
+    /// Order of an epoch.
+    #[serde(default)]
+    pub order: Order,
+    /// One-hot label as condition.
+    #[serde(default)]
+    pub labels: bool,
+    /// Which of the two labels.
+    #[serde(default)]
+    pub classes: Classes,
+}
+
+/// Which labels of CIFAR-100.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Classes {
+    /// 100 classes.
+    #[default]
+    Fine,
+    /// 20 groups of them.
+    Coarse,
+}
+
+#[typetag::serde(name = "cifar100")]
+impl DataConfig for Cifar100 {
+    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+        let root = cx.resolve(&self.root);
+        let which = match self.classes {
+            Classes::Fine => Granularity::Fine,
+            Classes::Coarse => Granularity::Coarse,
+        };
+        let train = read_cifar100(&root, Part::Train, which).map_err(data_error)?;
+        let held = read_cifar100(&root, Part::Test, which).map_err(data_error)?;
+        let options = ImageOptions { dequantise: self.dequantise, order: self.order, labels: self.labels };
+        Ok(Arc::new(ImageSource::new("cifar100", train, Some(held), options)?))
+    }
+}
+
+register! {
+    DataConfig, "cifar100" => Cifar100,
+    summary: "CIFAR-100 from its binary files: 50,000 training and 10,000 held-out images of 3×32×32",
+    source: "Krizhevsky 2009",
+    example: "root = \"data/cifar100\"",
+    params: [
+        Param::text("root", "folder of train.bin and test.bin; relative to the configuration file"),
+        Param::bool("dequantise", "x = (b + U[0,1))/256 afresh each draw; else b/255").default("true"),
+        Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\""),
+        Param::bool("labels", "label as one-hot condition").default("false"),
+        Param::choice("classes", &["fine", "coarse"], "which labels: 100 classes or 20 groups of them").default("\"fine\""),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_core::Key;
+    use ebm_core::candle::{DType, Device};
+
+    use super::*;
+
+    #[test]
+    fn both_labels_are_conditions() {
+        let root = tempfile::tempdir().unwrap();
+        let record = |coarse, fine| [&[coarse, fine][..], &[fine; 3072]].concat();
+        std::fs::write(root.path().join("train.bin"), [record(19, 99), record(0, 1)].concat()).unwrap();
+        std::fs::write(root.path().join("test.bin"), record(3, 4)).unwrap();
+        for (classes, n) in [("fine", 100), ("coarse", 20)] {
+            let text =
+                format!("kind = 'cifar100'\nroot = {:?}\nlabels = true\nclasses = '{classes}'", root.path());
+            let config: Box<dyn DataConfig> = toml::from_str(&text).unwrap();
+            let source =
+                config.build(&mut BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0))).unwrap();
+            let batch = source.batch(0, 0, 2, Key::root(0)).unwrap();
+            assert_eq!((batch.x.dims(), batch.cond.unwrap().dims()), (&[2, 3, 32, 32][..], &[2, n][..]));
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! `parquet`: image sets as the Hugging Face hub keeps them, held in memory as far as they fit.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ebm_core::{BuildCx, DataConfig, DataSource, Error, Param, Result, register};
+use ebm_data::folder::{Channels, FolderOptions};
+use ebm_data::parquet::{ParquetImages, ParquetOptions, files};
+use serde::{Deserialize, Serialize};
+
+use crate::images::{Images, yes};
+use crate::order::Sequence;
+use crate::{ImageOptions, ImageSource, Order, data_error};
+
+/// Settings of `parquet`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parquet {
+    /// A file, or a folder of files; those that begin with `test` or `validation` are held out.
+    pub root: PathBuf,
+    /// File or folder of held-out images instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<PathBuf>,
+    /// Column of pictures; absent: the only one there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Column of classes; absent: `label`, if it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// `[height, width]` to which pictures are resized (bilinear); absent: all must have one size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<[usize; 2]>,
+    /// One channel instead of those of the first picture.
+    #[serde(default)]
+    pub grey: bool,
+    /// MiB of decoded training images to hold; of larger sets, as many row groups as fit.
+    #[serde(default = "memory")]
+    pub memory: usize,
+    /// Uniform dequantisation over 256 levels.
+    #[serde(default = "yes")]
+    pub dequantise: bool,
+    /// Order of an epoch.
+    #[serde(default)]
+    pub order: Order,
+    /// One-hot label as condition.
+    #[serde(default)]
+    pub labels: bool,
+}
+
+fn memory() -> usize {
+    2048
+}
+
+#[typetag::serde(name = "parquet")]
+impl DataConfig for Parquet {
+    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+        let channels = if self.grey { Channels::Grey } else { Channels::AsFirst };
+        let pictures = FolderOptions { channels, resize: self.size.map(|[h, w]| (h, w)) };
+        let options = ParquetOptions { image: self.image.clone(), label: self.label.clone(), pictures };
+        let open = |files: &[PathBuf]| ParquetImages::open(files, &options).map_err(data_error);
+        let (train, mut held) = files(cx.resolve(&self.root)).map_err(data_error)?;
+        if let Some(path) = &self.held_out {
+            let (a, b) = files(cx.resolve(path)).map_err(data_error)?;
+            held = [a, b].concat();
+        }
+        let train = open(&train)?;
+        let held = if held.is_empty() { None } else { Some(open(&held)?) };
+        let image_options =
+            ImageOptions { dequantise: self.dequantise, order: self.order, labels: self.labels };
+        self.source(train, held, image_options, self.memory.saturating_mul(1 << 20))
+    }
+}
+
+impl Parquet {
+    fn source(
+        &self,
+        train: ParquetImages,
+        held: Option<ParquetImages>,
+        options: ImageOptions,
+        memory: usize,
+    ) -> Result<Arc<dyn DataSource>> {
+        let image = image_len(&train);
+        let window = memory / image;
+        // Held-out images are few, and asked for from the first on: a group at a time is enough.
+        let held = held.map(|h| -> Box<dyn Images> { Box::new(Groups::new(h, 0)) });
+        if window >= train.len() {
+            let sequence = Sequence::new(options.order, train.len());
+            let train = Box::new(train.read().map_err(data_error)?);
+            return Ok(Arc::new(ImageSource::over("parquet", train, held, options, sequence)?));
+        }
+        let total = (train.len() * image).div_ceil(1 << 20);
+        if options.order == Order::Replacement {
+            return Err(Error::config(
+                "parquet.order",
+                format!(
+                    "\"replacement\" needs all images in memory: set memory to {total} MiB, or order to \"shuffle\""
+                ),
+            ));
+        }
+        if let Some(largest) = train.groups().into_iter().max().filter(|n| *n > window) {
+            let needs = (largest * image).div_ceil(1 << 20);
+            return Err(Error::config(
+                "parquet.memory",
+                format!(
+                    "is below the {needs} MiB of the largest row group ({largest} images): raise it, or write the files with smaller row groups"
+                ),
+            ));
+        }
+        let sequence = Sequence::in_blocks(train.groups(), window);
+        let train = Box::new(Groups::new(train, memory));
+        Ok(Arc::new(ImageSource::over("parquet", train, held, options, sequence)?))
+    }
+}
+
+/// Bytes of one image.
+fn image_len(images: &ParquetImages) -> usize {
+    let (c, h, w) = images.shape();
+    c * h * w
+}
+
+/// Images of which some row groups are in memory.
+struct Groups {
+    images: ParquetImages,
+    /// First image of each group.
+    firsts: Vec<usize>,
+    /// Bytes that may be held; the group in use is held in any case.
+    memory: usize,
+    /// Groups in memory, the one used last at the end.
+    held: Mutex<Vec<(usize, Vec<u8>)>>,
+}
+
+impl Groups {
+    fn new(images: ParquetImages, memory: usize) -> Self {
+        let firsts = images.groups().iter().scan(0, |next, n| {
+            *next += n;
+            Some(*next - n)
+        });
+        Groups { firsts: firsts.collect(), images, memory, held: Mutex::new(Vec::new()) }
+    }
+}
+
+impl Images for Groups {
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+    fn shape(&self) -> (usize, usize, usize) {
+        self.images.shape()
+    }
+    fn labels(&self) -> Option<&[u32]> {
+        self.images.labels()
+    }
+
+    fn read(&self, rows: &[usize]) -> Result<Vec<u8>> {
+        let len = image_len(&self.images);
+        let sizes = self.images.groups();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Vec::with_capacity(rows.len() * len);
+        for row in rows {
+            let group = self.firsts.partition_point(|first| first <= row).saturating_sub(1);
+            match held.iter().position(|(g, _)| *g == group) {
+                Some(at) if at + 1 == held.len() => {}
+                Some(at) => {
+                    let used = held.remove(at);
+                    held.push(used);
+                }
+                None => {
+                    // Room is made before the group is read: never more than `memory` at a time.
+                    let needs = sizes.get(group).copied().unwrap_or(0) * len;
+                    let mut bytes: usize = held.iter().map(|h| h.1.len()).sum();
+                    while !held.is_empty() && bytes + needs > self.memory {
+                        bytes -= held.remove(0).1.len();
+                    }
+                    held.push((group, self.images.group(group).map_err(data_error)?));
+                }
+            }
+            let at = (row - self.firsts[group]) * len;
+            if let Some(image) = held.last().and_then(|(_, bytes)| bytes.get(at..at + len)) {
+                all.extend_from_slice(image);
+            }
+        }
+        Ok(all)
+    }
+}
+
+register! {
+    DataConfig, "parquet" => Parquet,
+    summary: "pictures inside of Parquet files, as the Hugging Face hub keeps image sets; larger sets than memory by row groups",
+    source: "Apache Parquet format; Hugging Face `datasets`",
+    example: "root = \"data/mnist\"",
+    params: [
+        Param::text("root", "a file, or a folder whose files that begin with test or validation are held out; relative to the configuration file"),
+        Param::text("held_out", "file or folder of held-out images instead").default("none"),
+        Param::text("image", "column of pictures; absent: the only one there is").default("none"),
+        Param::text("label", "column of classes; absent: label, if it is there").default("none"),
+        Param::ints("size", "[height, width] to which pictures are resized; absent: all must have one size").default("none").at_least(1.0),
+        Param::bool("grey", "one channel instead of those of the first picture").default("false"),
+        Param::int("memory", "MiB of decoded training images to hold; of larger sets, as many row groups as fit are shuffled together").default("2048").at_least(1.0),
+        Param::bool("dequantise", "x = (b + U[0,1))/256 afresh each draw; else b/255").default("true"),
+        Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\""),
+        Param::bool("labels", "label as one-hot condition").default("false"),
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_core::candle::{DType, Device};
+    use ebm_core::{Key, Split};
+
+    use super::*;
+
+    /// 30 grey pictures of 1×2 in row groups of 4, and 3 held-out ones, as `datasets` writes them:
+    /// `Dataset.from_dict({"image": [...], "label": [...]}, features).to_parquet(path, batch_size=4)`.
+    const TRAIN: &[u8] = include_bytes!("../tests/train.parquet");
+    const TEST: &[u8] = include_bytes!("../tests/test.parquet");
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("train-00000-of-00001.parquet"), TRAIN).unwrap();
+        std::fs::write(folder.path().join("test-00000-of-00001.parquet"), TEST).unwrap();
+        folder
+    }
+
+    fn config(root: &std::path::Path) -> Parquet {
+        let text = format!("root = {root:?}\nlabels = true\ndequantise = false");
+        toml::from_str(&text).unwrap()
+    }
+
+    /// The source with this many bytes for images, which the settings count in MiB.
+    fn source(root: &std::path::Path, memory: usize, order: Order) -> Result<Arc<dyn DataSource>> {
+        let (train, held) = files(root).unwrap();
+        let open = |f: &[PathBuf]| ParquetImages::open(f, &ParquetOptions::default()).unwrap();
+        let options = ImageOptions { dequantise: false, order, labels: true };
+        config(root).source(open(&train), Some(open(&held)), options, memory)
+    }
+
+    fn epoch(source: &dyn DataSource, epoch: u64) -> Vec<i32> {
+        let mut all = Vec::new();
+        for index in 0..source.batches(5) {
+            let batch = source.batch(epoch, index, 5, Key::root(0)).unwrap();
+            let x = batch.x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let cond = batch.cond.unwrap().to_vec2::<f32>().unwrap();
+            for (x, cond) in x.chunks(2).zip(cond) {
+                let v = (x[0] * 255.0).round() as i32;
+                // Picture v has the values v and 255 − v and the class v mod 3.
+                assert_eq!((x[1] * 255.0).round() as i32, 255 - v);
+                assert_eq!(cond[v as usize % 3], 1.0);
+                all.push(v);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_set_that_fits_is_read_as_a_whole() {
+        let folder = folder();
+        let source = config(folder.path())
+            .build(&mut BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)))
+            .unwrap();
+        assert_eq!((source.len(), source.sample_shape(), source.condition()), (30, &[1, 1, 2][..], 3));
+        let held = source.stored(Split::HeldOut, 99).unwrap().unwrap();
+        assert_eq!((held.x.dims(), held.labels.unwrap()), (&[3, 1, 1, 2][..], vec![1, 2, 0]));
+        let mut all = epoch(&*source, 0);
+        all.sort_unstable();
+        assert_eq!(all, (0..30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_larger_set_shows_every_image_once_an_epoch_in_any_order_of_asking() {
+        let folder = folder();
+        // Room for two groups of four images of two bytes, of eight.
+        let small = source(folder.path(), 16, Order::Shuffle).unwrap();
+        let (a, b) = (epoch(&*small, 0), epoch(&*small, 1));
+        assert_ne!(a, b);
+        for mut all in [a.clone(), b] {
+            all.sort_unstable();
+            assert_eq!(all, (0..30).collect::<Vec<_>>());
+        }
+        // Asked for in the middle, as a resumed run does, and beside a picture of the stored images.
+        let again = source(folder.path(), 16, Order::Shuffle).unwrap();
+        again.stored(Split::Train, 30).unwrap();
+        let batch = again.batch(0, 3, 5, Key::root(0)).unwrap().x.flatten_all().unwrap();
+        let first: Vec<i32> =
+            batch.to_vec1::<f32>().unwrap().chunks(2).map(|x| (x[0] * 255.0).round() as i32).collect();
+        assert_eq!(first, a[15..20]);
+    }
+
+    #[test]
+    fn never_more_is_held_than_allowed() {
+        let folder = folder();
+        let (train, _) = files(folder.path()).unwrap();
+        let groups = Groups::new(ParquetImages::open(&train, &ParquetOptions::default()).unwrap(), 16);
+        for row in [0, 29, 5, 13, 0, 20, 21, 9] {
+            let bytes = groups.read(&[row]).unwrap();
+            assert_eq!(bytes, [row as u8, 255 - row as u8]);
+            assert!(groups.held.lock().unwrap().iter().map(|h| h.1.len()).sum::<usize>() <= 16);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said_with_the_way_out() {
+        let folder = folder();
+        let text = source(folder.path(), 16, Order::Replacement).err().unwrap().to_string();
+        assert!(text.contains("parquet.order") && text.contains("set memory to 1 MiB"), "{text}");
+        let text = source(folder.path(), 7, Order::Shuffle).err().unwrap().to_string();
+        assert!(text.contains("largest row group (4 images)"), "{text}");
+    }
+}
