@@ -5,6 +5,7 @@
 //! most that is held at a time. Pages may be plain or packed by snappy.
 
 use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use ::parquet::basic::Type;
@@ -62,7 +63,7 @@ impl ParquetImages {
         let (mut groups, mut labels, mut names) = (Vec::new(), Vec::new(), None);
         let mut first = 0;
         for (file, path) in files.iter().enumerate() {
-            let reader = reader(path)?;
+            let reader = guarded(path, || reader(path))?;
             let schema = reader.metadata().file_metadata().schema_descr_ptr();
             let (image, label) = match &names {
                 None => names
@@ -73,7 +74,7 @@ impl ParquetImages {
             for index in 0..reader.num_row_groups() {
                 let rows = usize::try_from(reader.metadata().row_group(index).num_rows()).unwrap_or(0);
                 if let Some(label) = label {
-                    read_labels(&reader, path, label, (index, rows, first), &mut labels)?;
+                    guarded(path, || read_labels(&reader, path, label, (index, rows, first), &mut labels))?;
                 }
                 groups.push(Group { file, index, first, rows });
                 first += rows;
@@ -85,9 +86,11 @@ impl ParquetImages {
             return Err(Origin(path).format(0, "the file", "without rows", "at least one picture"));
         };
         let mut gauge = None;
-        read_pictures(&files[group.file], &column, group, 1, |path, raw| {
-            gauge = Some(Gauge::of(raw, path, &options.pictures)?.0);
-            Ok(())
+        guarded(&files[group.file], || {
+            read_pictures(&files[group.file], &column, group, 1, |path, raw| {
+                gauge = Some(Gauge::of(raw, path, &options.pictures)?.0);
+                Ok(())
+            })
         })?;
         let gauge = gauge.ok_or_else(|| {
             Origin(&files[group.file]).format(
@@ -139,9 +142,11 @@ impl ParquetImages {
             )
         })?;
         let mut bytes = Vec::new();
-        read_pictures(&self.files[group.file], &self.column, group, group.rows, |path, raw| {
-            bytes.extend(self.gauge.take(raw, path)?);
-            Ok(())
+        guarded(&self.files[group.file], || {
+            read_pictures(&self.files[group.file], &self.column, group, group.rows, |path, raw| {
+                bytes.extend(self.gauge.take(raw, path)?);
+                Ok(())
+            })
         })?;
         Ok(bytes)
     }
@@ -219,7 +224,32 @@ fn reader(path: &Path) -> Result<SerializedFileReader<File>> {
         return Err(Origin(path).format(0, "the path", "no regular file", "a file"));
     }
     let file = File::open(path).map_err(DataError::io(path, "open"))?;
-    SerializedFileReader::new(file).map_err(damaged(path, "the file"))
+    let reader = SerializedFileReader::new(file).map_err(damaged(path, "the file"))?;
+    // Places of columns are used by the library as they stand.
+    for (g, group) in reader.metadata().row_groups().iter().enumerate() {
+        for column in group.columns() {
+            let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+            let end = u64::try_from(start).ok().zip(u64::try_from(column.compressed_size()).ok());
+            if end.and_then(|(start, n)| start.checked_add(n)).is_none_or(|end| end > meta.len()) {
+                let item = format!("the place of column {} of row group {g}", column.column_path().string());
+                let found = format!("{} bytes from {start}", column.compressed_size());
+                return Err(Origin(path).format(
+                    0,
+                    item,
+                    found,
+                    format!("inside of the {} bytes", meta.len()),
+                ));
+            }
+        }
+    }
+    Ok(reader)
+}
+
+/// Runs `f`; where the library gives up on a damaged file instead of saying so, that is an error of the file, too.
+fn guarded<T>(path: &Path, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| {
+        Err(Origin(path).format(0, "the file", "damaged", "a sound Parquet file; write or fetch it again"))
+    })
 }
 
 fn column_names(schema: &SchemaDescriptor) -> Vec<String> {

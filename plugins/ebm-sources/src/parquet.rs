@@ -131,7 +131,7 @@ struct Groups {
 
 impl Groups {
     fn new(images: ParquetImages, memory: usize) -> Self {
-        let firsts = images.groups().iter().scan(0, |next, n| {
+        let firsts = images.groups().into_iter().scan(0, |next, n| {
             *next += n;
             Some(*next - n)
         });
