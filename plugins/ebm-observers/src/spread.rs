@@ -19,7 +19,7 @@ pub(crate) fn write(path: &Path, entries: &[Entry]) -> Result<()> {
     // Each column reaches from its step to the next one.
     let mut steps: Vec<u64> = entries.iter().map(|e| e.step).collect();
     steps.dedup();
-    let width = steps.windows(2).map(|w| w[1] - w[0]).last().or(steps.first().copied()).unwrap_or(1);
+    let width = steps.windows(2).map(|w| w[1] - w[0]).next_back().or(steps.first().copied()).unwrap_or(1);
     let end = steps.last().copied().unwrap_or(0) + width;
     for (i, (quantity, title)) in QUANTITIES.iter().enumerate() {
         let of = |what: &str| {

@@ -103,7 +103,7 @@ impl Tensorboard {
 
 impl Observer for Tensorboard {
     fn on(&mut self, event: &Event<'_>) -> Result<()> {
-        let due = |step: u64, every: u64| every > 0 && step % every == 0;
+        let due = |step: u64, every: u64| every > 0 && step.is_multiple_of(every);
         match event {
             Event::Start { step, .. } => {
                 self.last = *step;
