@@ -9,6 +9,6 @@ if [ -z "$python" ]; then
     python="$tools/bin/python"
     [ -x "$python" ] || python3 -m venv "$tools"
     "$python" -c 'import tensorboard' 2>/dev/null ||
-        "$tools/bin/pip" install --quiet --disable-pip-version-check tensorboard==2.20.0 pillow
+        "$tools/bin/pip" install --quiet --disable-pip-version-check tensorboard==2.21.0 pillow
 fi
 EBM_TENSORBOARD_PYTHON="$python" cargo test -p ebm-tests --test tensorboard -- --nocapture
