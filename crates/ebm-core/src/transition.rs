@@ -100,7 +100,8 @@ pub enum Link {
         scale: f64,
         /// 1 where the result moves with its argument, 0 where a clamp holds it; `None` means 1 everywhere.
         pass: Option<Tensor>,
-        /// 1 where the gradient enters, 0 where it was limited or the row rejected; `None` means 1.
+        /// 1 where the gradient enters, 0 where it was limited or the row rejected; `None` means 1. Where rows have
+        /// step sizes of their own, they are factors here, and `scale` is 1.
         active: Option<Tensor>,
     },
     /// `dx′ = dx`: the step adds something that depends on neither θ nor x.

@@ -28,7 +28,7 @@ register! {
     EnergyConfig, "conditioned" => ConditionedConfig,
     summary: "a conditional energy under one fixed condition",
     source: "Du, Li, Tenenbaum, Mordatch 2021, section 4.4",
-    example: "condition = [0.0, 1.0]\nenergy = { kind = \"mlp\", hidden = [8] }",
+    example: "condition = [0.0, 1.0]\nenergy = { kind = \"cifar-resnet\", filters = 16, conditional = true }",
     params: [
         Param::floats("condition", "the condition vector, such as a one-hot label"),
         Param::part("energy", Family::Energy, "a conditional energy"),

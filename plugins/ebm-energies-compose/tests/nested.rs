@@ -25,6 +25,7 @@ const MLP: &str = "{ kind = \"mlp\", hidden = [5] }";
 
 #[test]
 fn the_catalogue_and_the_settings_agree() {
+    // The example of `conditioned` has a network of another crate.
     for c in
         components().into_iter().filter(|c| c.origin == "ebm-energies-compose" && c.kind != "conditioned")
     {

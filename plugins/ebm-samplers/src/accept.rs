@@ -1,7 +1,7 @@
 //! The Metropolis decision and the masks that follow from it.
 
 use candle_core::Tensor;
-use ebm_core::{Chains, Key, Result, per_row};
+use ebm_core::{ChainState, Chains, Key, Link, Result, Slope, Stepped, per_row};
 
 use crate::rows;
 
@@ -50,6 +50,26 @@ impl Decision {
         };
         let mask = per_row(&mask, new)?.broadcast_as(new.shape())?;
         Ok(mask.where_cond(new, old)?)
+    }
+
+    /// The step that follows: to the proposal `(x, there)` where it is taken; elsewhere the chain stays, where its slope is `here`.
+    pub(crate) fn step(
+        self,
+        state: &ChainState,
+        here: &Slope,
+        (x, there): (&Tensor, &Slope),
+        link: Link,
+    ) -> Result<Stepped> {
+        let slope = Slope {
+            energy: self.select(&there.energy, &here.energy)?,
+            grad: self.select(&there.grad, &here.grad)?,
+        };
+        let mut next = state.advance(self.select(x, &state.at.x)?);
+        next.cache = Some(slope.clone());
+        Ok(Stepped::new(next, link)
+            .with("grad_square", row_mean(&slope.grad.sqr()?)?)
+            .with("energy", slope.energy)
+            .with("accepted", self.accepted))
     }
 
     /// The mask as a factor that broadcasts over samples like `like`.

@@ -6,14 +6,17 @@ use ebm_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::accept::{Decision, outside, row_mean, row_sum};
+use crate::accept::{Decision, outside, row_sum};
 use crate::adapt::StepSize;
+use crate::hmc_published::{Form, PublishedHmc};
 use crate::langevin::range;
 use crate::rows;
 
 /// `L` leapfrog steps of size ε of `H = E(x)/T + |v|²/2` from a fresh `v ~ N(0, I)`, taken with
 /// probability `min(1, exp(−ΔH))` (Duane, Kennedy, Pendleton, Roweth 1987; Neal 2011). Leaves
 /// `exp(−E/T)` invariant for every ε and L. `L` slopes a step; the end's is cached.
+///
+/// Other forms that were published are in [`crate::PublishedHmc`].
 ///
 /// With L = 1 this is [`crate::Mala`] with h = ε²/(2T). Jitter makes ε of each step uniform in
 /// ε(1 ± jitter), common to all chains, which breaks up periodic orbits.
@@ -37,7 +40,7 @@ const STEP: &str = "hmc.step_size";
 impl Hmc {
     /// Step size ε, `leapfrogs` steps a trajectory, temperature 1.
     pub fn new(step_size: f64, leapfrogs: usize) -> Self {
-        let step = StepSize { initial: step_size, adaptation: None, name: STEP };
+        let step = StepSize::fixed(STEP, step_size);
         Hmc { step, leapfrogs, temperature: 1.0, jitter: 0.0, range: None, factor: 1.0 }
     }
 
@@ -61,22 +64,29 @@ impl Hmc {
         self.step = StepSize::configured(STEP, self.step.initial, Some(target), rate, None);
         self
     }
+
+    /// After [`Hmc::adapting`]: each chain has a step size of its own, as with [`crate::Mala::per_chain`].
+    #[must_use]
+    pub fn per_chain(mut self) -> Self {
+        self.step.per_chain = true;
+        self
+    }
 }
 
 impl Transition for Hmc {
     fn step(&self, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
         let adapted = self.step.of(state)?;
         let wobble = 1.0 + self.jitter * (2.0 * key.at("jitter").uniform_at(0) - 1.0);
-        let h = adapted * self.factor * wobble;
+        let h = adapted.map(|h| h * self.factor * wobble);
         let here = state.slope(e)?;
         let at = &state.at;
         let v0 = key.at("momentum").normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
         let kick = |v: &candle_core::Tensor, s: &Slope, share: f64| -> Result<candle_core::Tensor> {
-            rows::moved(v, -(share * h / self.temperature), &s.grad)
+            rows::moved(v, &h.map(|h| -(share * h / self.temperature)), &s.grad)
         };
         let (mut x, mut v, mut there) = (at.x.clone(), kick(&v0, &here, 0.5)?, here.clone());
         for l in 0..self.leapfrogs {
-            x = rows::moved(&x, h, &v)?;
+            x = rows::moved(&x, &h, &v)?;
             there = e.slope(&at.with_x(x.clone()))?;
             v = kick(&v, &there, if l + 1 == self.leapfrogs { 0.5 } else { 1.0 })?;
         }
@@ -87,17 +97,10 @@ impl Transition for Hmc {
             log_ratio = (log_ratio + barrier)?;
         }
         let decision = Decision::draw(&log_ratio, &at.chains, key.at("accept"))?;
-        let slope = Slope {
-            energy: decision.select(&there.energy, &here.energy)?,
-            grad: decision.select(&there.grad, &here.grad)?,
-        };
-        let mut next = state.advance(decision.select(&x, &at.x)?);
-        next.cache = Some(slope.clone());
-        self.step.adapt(&mut next, adapted, &decision.chance)?;
-        Ok(Stepped::new(next, Link::Cut)
-            .with("grad_square", row_mean(&slope.grad.sqr()?)?)
-            .with("energy", slope.energy)
-            .with("accepted", decision.accepted))
+        let chance = decision.chance.clone();
+        let mut stepped = decision.step(state, &here, (&x, &there), Link::Cut)?;
+        self.step.adapt(&mut stepped.state, &adapted, &chance)?;
+        Ok(stepped)
     }
 
     fn sensitivity(&self) -> Sensitivity {
@@ -140,12 +143,36 @@ pub struct HmcConfig {
     /// Acceptance towards which the step size moves; fixed if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_acceptance: Option<f64>,
-    /// Gain of the adaptation, in log step size.
+    /// Gain of the adaptation, in log step size; 0 keeps what was learnt.
     #[serde(default = "gain")]
     pub adapt_rate: f64,
+    /// A step size for each chain.
+    #[serde(default)]
+    pub per_chain: bool,
     /// Smallest and largest step size of the adaptation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_limits: Option<[f64; 2]>,
+    /// The exact form, or one of the published ones.
+    #[serde(default)]
+    pub form: Form,
+}
+
+impl HmcConfig {
+    /// A published form; it has no setting but step size, leapfrogs and temperature.
+    fn published(&self, at: &str, form: PublishedHmc) -> Result<Box<dyn Transition>> {
+        let others = [
+            ("target_acceptance", self.target_acceptance.is_some()),
+            ("per_chain", self.per_chain),
+            ("range", self.range.is_some()),
+            ("step_limits", self.step_limits.is_some()),
+            ("jitter", self.jitter != 0.0),
+        ];
+        if let Some((name, _)) = others.into_iter().find(|(_, given)| *given) {
+            let message = "belongs to form = \"exact\"; the published forms have none: leave it out";
+            return Err(Error::config(format!("{at}.{name}"), message));
+        }
+        Ok(Box::new(form.at_temperature(self.temperature)))
+    }
 }
 
 fn one() -> f64 {
@@ -158,13 +185,22 @@ fn gain() -> f64 {
 
 #[typetag::serde(name = "hmc")]
 impl TransitionConfig for HmcConfig {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         if self.leapfrogs == 0 {
             return Err(Error::config("hmc.leapfrogs", "is 0, must be at least 1"));
         }
+        let (h, steps) = (self.step_size, self.leapfrogs);
+        match self.form {
+            Form::Exact => {}
+            Form::PublishedTraining => return self.published(cx.path(), PublishedHmc::training(h, steps)),
+            Form::PublishedLikelihood => {
+                return self.published(cx.path(), PublishedHmc::likelihood(h, steps));
+            }
+        }
         let limits = range("hmc.step_limits", self.step_limits)?;
+        let step = StepSize::configured(STEP, h, self.target_acceptance, self.adapt_rate, limits);
         Ok(Box::new(Hmc {
-            step: StepSize::configured(STEP, self.step_size, self.target_acceptance, self.adapt_rate, limits),
+            step: step.for_each(cx.path(), self.per_chain)?,
             leapfrogs: self.leapfrogs,
             temperature: self.temperature,
             jitter: self.jitter,
@@ -176,8 +212,8 @@ impl TransitionConfig for HmcConfig {
 
 register! {
     TransitionConfig, "hmc" => HmcConfig,
-    summary: "leapfrog trajectories with a Metropolis test",
-    source: "Duane, Kennedy, Pendleton, Roweth 1987; Neal 2011",
+    summary: "leapfrog trajectories with a Metropolis test; the published forms on request",
+    source: "Duane, Kennedy, Pendleton, Roweth 1987; Neal 2011; Du, Li, Tenenbaum, Mordatch 2021, published programs",
     example: "step_size = 0.1\nleapfrogs = 5\ntarget_acceptance = 0.8",
     params: [
         Param::float("step_size", "leapfrog step size, or its start if it adapts").above(0.0),
@@ -186,8 +222,15 @@ register! {
         Param::float("jitter", "the step size of each trajectory is uniform in ±this share").at_least(0.0).below(1.0).default("0.0"),
         Param::floats("range", "box outside of which trajectories are rejected").default("none"),
         Param::float("target_acceptance", "acceptance towards which the step size moves").above(0.0).below(1.0).default("none"),
-        Param::float("adapt_rate", "gain of the adaptation, in log step size a step").above(0.0).default("0.1"),
+        Param::float("adapt_rate", "gain of the adaptation, in log step size a step; 0 keeps what was learnt").at_least(0.0).default("0.1"),
+        Param::bool("per_chain", "each chain adapts a step size of its own, by its identity").default("false"),
         Param::floats("step_limits", "smallest and largest adapted step size; a thousandth and a thousand times the start").default("none"),
+        Param::choice(
+            "form",
+            &["exact", "published-training", "published-likelihood"],
+            "the exact one, or one of the published programs' (neither keeps the target), to reproduce their numbers",
+        )
+        .default("\"exact\""),
     ],
 }
 

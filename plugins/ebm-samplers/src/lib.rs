@@ -5,11 +5,13 @@
 //! | `langevin` | transition | gradient step with noise of its own size (published form), clamped |
 //! | `ula` | transition | Langevin with matched noise, no accept test |
 //! | `mala` | transition | Langevin with accept test, step size adapted |
-//! | `hmc` | transition | leapfrog trajectories with accept test |
+//! | `hmc` | transition | leapfrog trajectories with accept test, or the published forms |
 //! | `metropolis` | transition | an accept test around any proposal that knows its ratio |
 //! | `difference-jump` | transition | jumps by the difference of two other chains or samples |
 //! | `chain` | sampler | steps of one transition |
 //! | `rounds` | sampler | blocks of steps with transitions in between (generation) |
+//! | `tempering` | sampler | a program at one temperature after the other, hot to cold |
+//! | `replica-exchange` | sampler | a program at several temperatures at once, chains change places |
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -32,18 +34,25 @@ mod adapt;
 mod chain;
 mod difference_jump;
 mod hmc;
+mod hmc_published;
+mod ladder;
 mod langevin;
 mod mala;
 mod metropolis;
+mod replica_exchange;
 mod rounds;
 mod rows;
+mod tempering;
 mod ula;
 
 pub use chain::{Chain, ChainConfig};
 pub use difference_jump::{DifferenceJump, DifferenceJumpConfig, Pairs};
 pub use hmc::{Hmc, HmcConfig};
+pub use hmc_published::{Form, PublishedHmc};
 pub use langevin::{Langevin, LangevinConfig};
 pub use mala::{Mala, MalaConfig};
 pub use metropolis::{Metropolis, MetropolisConfig};
+pub use replica_exchange::{ReplicaExchange, ReplicaExchangeConfig};
 pub use rounds::{Rounds, RoundsConfig};
+pub use tempering::{Tempering, TemperingConfig};
 pub use ula::UlaConfig;

@@ -7,8 +7,8 @@ use ebm_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::accept::{Decision, outside, row_mean, row_sum};
-use crate::adapt::StepSize;
+use crate::accept::{Decision, outside, row_sum};
+use crate::adapt::{Sizes, StepSize};
 use crate::langevin::range;
 use crate::rows::{self, End};
 
@@ -17,8 +17,8 @@ use crate::rows::{self, End};
 ///
 /// One slope a step: that of the end is cached for the next step. The step size may move towards
 /// a target acceptance (0.574 is optimal in many dimensions: Roberts, Rosenthal 1998); it is common to
-/// all chains and carried from program to program. The link to θ holds the accept decisions fixed:
-/// rejected rows are active nowhere.
+/// all chains, or each chain has its own ([`Mala::per_chain`]), and carried from program to program.
+/// The link to θ holds the accept decisions fixed: rejected rows are active nowhere.
 ///
 /// Diagnostics: `energy` and `grad_square` at the new state, `accepted`.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ const STEP: &str = "mala.step_size";
 impl Mala {
     /// Fixed step size h, temperature 1, no bounds.
     pub fn new(step_size: f64) -> Self {
-        let step = StepSize { initial: step_size, adaptation: None, name: STEP };
+        let step = StepSize::fixed(STEP, step_size);
         Mala { step, temperature: 1.0, range: None, factor: 1.0 }
     }
 
@@ -60,12 +60,20 @@ impl Mala {
         self
     }
 
+    /// After [`Mala::adapting`]: each chain has a step size of its own, by its identity. For chains that go
+    /// on for long at different scales; in training, where chains come and go, a common one learns faster.
+    #[must_use]
+    pub fn per_chain(mut self) -> Self {
+        self.step.per_chain = true;
+        self
+    }
+
     /// Logarithm of the Metropolis ratio of a move, `(B,)`.
     fn log_ratio_of(
         &self,
         (x, here): (&Tensor, &Slope),
         (y, there): (&Tensor, &Slope),
-        h: f64,
+        h: &Sizes,
     ) -> Result<Tensor> {
         if let Some(r) =
             rows::langevin_ratio(End::of(x, here), End::of(y, there), h, self.temperature, self.range)?
@@ -83,42 +91,40 @@ impl Mala {
     }
 
     /// `log q(to|from)` without its constant: `−|to − from + h∇E(from)|²/(4hT)`.
-    fn log_proposal(&self, from: &Tensor, grad: &Tensor, to: &Tensor, h: f64) -> Result<Tensor> {
-        let gap = ((to - from)? + grad.affine(h, 0.0)?)?;
-        Ok(row_sum(&gap.sqr()?)?.affine(-1.0 / (4.0 * h * self.temperature), 0.0)?)
+    fn log_proposal(&self, from: &Tensor, grad: &Tensor, to: &Tensor, h: &Sizes) -> Result<Tensor> {
+        let gap = ((to - from)? + h.times(grad)?)?;
+        h.map(|h| -1.0 / (4.0 * h * self.temperature)).times(&row_sum(&gap.sqr()?)?)
     }
 }
 
 impl Transition for Mala {
     fn step(&self, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
         let adapted = self.step.of(state)?;
-        let h = adapted * self.factor;
+        let h = adapted.map(|h| h * self.factor);
         let here = state.slope(e)?;
         let at = &state.at;
-        let (noise, sigma) = (key.at("noise"), (2.0 * h * self.temperature).sqrt());
-        let proposal = match rows::langevin(&at.x, &here.grad, h, sigma, noise, &at.chains)? {
+        let (noise, sigma) = (key.at("noise"), h.map(|h| (2.0 * h * self.temperature).sqrt()));
+        let proposal = match rows::langevin(&at.x, &here.grad, &h, &sigma, noise, &at.chains)? {
             Some(proposal) => proposal,
             None => {
                 let eps = noise.normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
-                ((&at.x - here.grad.affine(h, 0.0)?)? + eps.affine(sigma, 0.0)?)?
+                ((&at.x - h.times(&here.grad)?)? + sigma.times(&eps)?)?
             }
         };
         let there = e.slope(&at.with_x(proposal.clone()))?;
-        let log_ratio = self.log_ratio_of((&at.x, &here), (&proposal, &there), h)?;
+        let log_ratio = self.log_ratio_of((&at.x, &here), (&proposal, &there), &h)?;
         let decision = Decision::draw(&log_ratio, &at.chains, key.at("accept"))?;
-        let slope = Slope {
-            energy: decision.select(&there.energy, &here.energy)?,
-            grad: decision.select(&there.grad, &here.grad)?,
+        let active = decision.factor(&at.x)?;
+        // Step sizes of rows stand in the factor of rows.
+        let (scale, active) = match h {
+            Sizes::Common(h) => (h, active),
+            Sizes::Rows(_) => (1.0, h.times(&active)?),
         };
-        let mut next = state.advance(decision.select(&proposal, &at.x)?);
-        next.cache = Some(slope.clone());
-        self.step.adapt(&mut next, adapted, &decision.chance)?;
-        let active = Some(decision.factor(&at.x)?);
-        let link = Link::Descent { at: at.clone(), scale: h, pass: None, active };
-        Ok(Stepped::new(next, link)
-            .with("grad_square", row_mean(&slope.grad.sqr()?)?)
-            .with("energy", slope.energy)
-            .with("accepted", decision.accepted))
+        let link = Link::Descent { at: at.clone(), scale, pass: None, active: Some(active) };
+        let chance = decision.chance.clone();
+        let mut stepped = decision.step(state, &here, (&proposal, &there), link)?;
+        self.step.adapt(&mut stepped.state, &adapted, &chance)?;
+        Ok(stepped)
     }
 
     fn sensitivity(&self) -> Sensitivity {
@@ -157,9 +163,12 @@ pub struct MalaConfig {
     /// Acceptance towards which the step size moves; fixed if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_acceptance: Option<f64>,
-    /// Gain of the adaptation, in log step size.
+    /// Gain of the adaptation, in log step size; 0 keeps what was learnt.
     #[serde(default = "gain")]
     pub adapt_rate: f64,
+    /// A step size for each chain.
+    #[serde(default)]
+    pub per_chain: bool,
     /// Smallest and largest step size of the adaptation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_limits: Option<[f64; 2]>,
@@ -175,10 +184,11 @@ fn gain() -> f64 {
 
 #[typetag::serde(name = "mala")]
 impl TransitionConfig for MalaConfig {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let limits = range("mala.step_limits", self.step_limits)?;
         let step =
-            StepSize::configured(STEP, self.step_size, self.target_acceptance, self.adapt_rate, limits);
+            StepSize::configured(STEP, self.step_size, self.target_acceptance, self.adapt_rate, limits)
+                .for_each(cx.path(), self.per_chain)?;
         let range = range("mala.range", self.range)?;
         Ok(Box::new(Mala { step, temperature: self.temperature, range, factor: 1.0 }))
     }
@@ -194,7 +204,8 @@ register! {
         Param::float("temperature", "T of the target exp(-E/T)").above(0.0).default("1.0"),
         Param::floats("range", "box outside of which proposals are rejected").default("none"),
         Param::float("target_acceptance", "acceptance towards which the step size moves").above(0.0).below(1.0).default("none"),
-        Param::float("adapt_rate", "gain of the adaptation, in log step size a step").above(0.0).default("0.1"),
+        Param::float("adapt_rate", "gain of the adaptation, in log step size a step; 0 keeps what was learnt").at_least(0.0).default("0.1"),
+        Param::bool("per_chain", "each chain adapts a step size of its own, by its identity").default("false"),
         Param::floats("step_limits", "smallest and largest adapted step size; a thousandth and a thousand times the start").default("none"),
     ],
 }

@@ -1,17 +1,14 @@
 //! The generation program: blocks of steps with transitions in between.
 
-use std::collections::BTreeMap;
-
-use ebm_core::candle::Tensor;
 use ebm_core::{
-    Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Error, Key, Link, Param, Probe, Result,
-    Sampler, SamplerConfig, Sensitivity, Stepped, Trail, Transition, TransitionConfig, catalogue::Family,
-    register,
+    Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Error, Key, Link, Param, Result, Sampler,
+    SamplerConfig, Sensitivity, Trail, Transition, TransitionConfig, catalogue::Family, register,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::Chain;
 use crate::chain::narrow;
+use crate::ladder::{Curves, Shifted};
 
 /// `rounds` blocks of `steps` steps; after each block that another follows, the transitions
 /// `between` (augmentation, noise); then `refine` steps; then `finish` once (spec 10.1).
@@ -58,22 +55,6 @@ impl Rounds {
     }
 }
 
-/// Passes steps on with the index of the whole program.
-struct Shifted<'a> {
-    inner: &'a mut dyn Probe,
-    by: usize,
-}
-
-impl Probe for Shifted<'_> {
-    fn on_step(&mut self, index: usize, step: &Stepped) -> Result<()> {
-        self.inner.on_step(self.by + index, step)
-    }
-
-    fn wants_steps(&self) -> bool {
-        self.inner.wants_steps()
-    }
-}
-
 impl Sampler for Rounds {
     fn draw(&self, e: &dyn EnergyFn, from: Batch, key: Key, request: &mut DrawRequest<'_>) -> Result<Drawn> {
         let blocks: Vec<usize> = std::iter::repeat_n(self.block.steps(), self.rounds)
@@ -81,7 +62,7 @@ impl Sampler for Rounds {
             .collect();
         let mut at = from;
         let mut done = 0;
-        let mut curves: BTreeMap<&'static str, Vec<Tensor>> = BTreeMap::new();
+        let mut curves = Curves::default();
         let mut last: Option<Drawn> = None;
         let rows = request.trail_rows.unwrap_or(at.len());
         let mut links: Vec<Link> = Vec::new();
@@ -111,9 +92,7 @@ impl Sampler for Rounds {
                 mine.insert(0, Link::Sequence(before));
             }
             links.extend(mine);
-            for (name, c) in &drawn.curves {
-                curves.entry(name).or_default().push(c.clone());
-            }
+            curves.add(&drawn);
             at = drawn.last.at.clone();
             done += steps;
             last = Some(drawn);
@@ -130,8 +109,7 @@ impl Sampler for Rounds {
             drawn.last = stepped.state;
         }
         drawn.trail = Trail::of(links);
-        drawn.curves =
-            curves.into_iter().map(|(name, c)| Ok((name, Tensor::cat(&c, 0)?))).collect::<Result<_>>()?;
+        drawn.curves = curves.joined()?;
         Ok(drawn)
     }
 
@@ -228,8 +206,10 @@ between = [{ kind = "langevin", step_size = 1.0, noise = 0.1 }]"#,
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use ebm_core::Blind;
-    use ebm_core::candle::{DType, Device};
+    use std::collections::BTreeMap;
+
+    use ebm_core::candle::{DType, Device, Tensor};
+    use ebm_core::{Blind, Stepped};
     use ebm_testkit::toy;
 
     use super::*;

@@ -8,6 +8,8 @@
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
 use ebm_core::{Chains, Key, Result, Slope};
 
+use crate::adapt::Sizes;
+
 /// What the loops need of a number type.
 pub(crate) trait Real: WithDType + Default {
     fn exp(self) -> Self;
@@ -79,25 +81,33 @@ fn tensor<T: Real>(v: Vec<T>, like: &Tensor) -> Result<Tensor> {
 pub(crate) fn langevin(
     x: &Tensor,
     g: &Tensor,
-    h: f64,
-    sigma: f64,
+    h: &Sizes,
+    sigma: &Sizes,
     key: Key,
     chains: &Chains,
 ) -> Result<Option<Tensor>> {
     fn go<T: Real>(
         x: &Tensor,
         g: &Tensor,
-        h: f64,
-        sigma: f64,
+        h: &Sizes,
+        sigma: &Sizes,
         key: Key,
         chains: &Chains,
     ) -> Result<Option<Tensor>> {
-        let (h, sigma) = (T::from_f64(h), T::from_f64(sigma));
+        let w = width(x);
         slices([x, g], |[a, g]: [&[T]; 2]| {
             let mut eps = vec![0f32; a.len()];
-            key.fill_normal_rows(chains.ids(), width(x), &mut eps);
-            let new = a.iter().zip(g).zip(&eps).map(|((a, g), e)| (*a - *g * h) + T::single(*e) * sigma);
-            tensor(new.collect(), x)
+            if !eps.is_empty() {
+                key.fill_normal_rows(chains.ids(), w, &mut eps);
+            }
+            let mut new = Vec::with_capacity(a.len());
+            for (r, ((a, g), e)) in
+                a.chunks_exact(w).zip(g.chunks_exact(w)).zip(eps.chunks_exact(w)).enumerate()
+            {
+                let (h, sigma) = (T::from_f64(h.at(r)), T::from_f64(sigma.at(r)));
+                new.extend(a.iter().zip(g).zip(e).map(|((a, g), e)| (*a - *g * h) + T::single(*e) * sigma));
+            }
+            tensor(new, x)
         })
     }
     by_type!(x, go(x, g, h, sigma, key, chains))
@@ -131,29 +141,30 @@ impl<'a> End<'a> {
 pub(crate) fn langevin_ratio(
     from: End<'_>,
     to: End<'_>,
-    h: f64,
+    h: &Sizes,
     t: f64,
     range: Option<(f64, f64)>,
 ) -> Result<Option<Tensor>> {
     fn go<T: Real>(
         a: End<'_>,
         b: End<'_>,
-        h: f64,
+        h: &Sizes,
         t: f64,
         range: Option<(f64, f64)>,
     ) -> Result<Option<Tensor>> {
         let w = width(a.x);
         let (lo, hi) = range.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
         let (lo, hi) = (T::from_f64(lo), T::from_f64(hi));
-        let (scale, inverse, h) = (T::from_f64(-1.0 / (4.0 * h * t)), T::from_f64(1.0 / t), T::from_f64(h));
+        let inverse = T::from_f64(1.0 / t);
         slices([a.x, a.energy, a.grad, b.x, b.energy, b.grad], |[x, e, g, y, f, k]: [&[T]; 6]| {
-            let half = |from: &[T], grad: &[T], to: &[T]| {
-                sum(from.iter().zip(grad).zip(to).map(|((from, g), to)| {
-                    let gap = (*to - *from) + *g * h;
-                    gap * gap
-                })) * scale
-            };
             let ratio = (0..e.len()).map(|r| {
+                let (scale, h) = (T::from_f64(-1.0 / (4.0 * h.at(r) * t)), T::from_f64(h.at(r)));
+                let half = |from: &[T], grad: &[T], to: &[T]| {
+                    sum(from.iter().zip(grad).zip(to).map(|((from, g), to)| {
+                        let gap = (*to - *from) + *g * h;
+                        gap * gap
+                    })) * scale
+                };
                 let at = r * w..(r + 1) * w;
                 let (x, g, y, k) = (&x[at.clone()], &g[at.clone()], &y[at.clone()], &k[at]);
                 if range.is_some() && !y.iter().all(|v| *v >= lo && *v <= hi) {
@@ -167,15 +178,22 @@ pub(crate) fn langevin_ratio(
     by_type!(from.x, go(from, to, h, t, range))
 }
 
-/// `a + c·b`.
-pub(crate) fn moved(a: &Tensor, c: f64, b: &Tensor) -> Result<Tensor> {
-    fn go<T: Real>(a: &Tensor, c: f64, b: &Tensor) -> Result<Option<Tensor>> {
-        let c = T::from_f64(c);
-        slices([a, b], |[x, y]: [&[T]; 2]| tensor(x.iter().zip(y).map(|(x, y)| *x + *y * c).collect(), a))
+/// `a + c·b`, one `c` a row.
+pub(crate) fn moved(a: &Tensor, c: &Sizes, b: &Tensor) -> Result<Tensor> {
+    fn go<T: Real>(a: &Tensor, c: &Sizes, b: &Tensor) -> Result<Option<Tensor>> {
+        let w = width(a);
+        slices([a, b], |[x, y]: [&[T]; 2]| {
+            let mut new = Vec::with_capacity(x.len());
+            for (r, (x, y)) in x.chunks_exact(w).zip(y.chunks_exact(w)).enumerate() {
+                let c = T::from_f64(c.at(r));
+                new.extend(x.iter().zip(y).map(|(x, y)| *x + *y * c));
+            }
+            tensor(new, a)
+        })
     }
     match by_type!(a, go(a, c, b))? {
         Some(t) => Ok(t),
-        None => Ok((a + b.affine(c, 0.0)?)?),
+        None => Ok((a + c.times(b)?)?),
     }
 }
 
@@ -318,7 +336,15 @@ mod tests {
             let eps = key.normal(&ids, &[6], dtype, &Device::Cpu).unwrap();
             let (h, t, range) = (0.3, 0.7, Some((-1.5, 1.5)));
             let slow = ((&x - g.affine(h, 0.0).unwrap()).unwrap() + eps.affine(0.2, 0.0).unwrap()).unwrap();
-            assert_eq!(bits(&langevin(&x, &g, h, 0.2, key, &ids).unwrap().unwrap()), bits(&slow));
+            let (one, sigma) = (Sizes::Common(h), Sizes::Common(0.2));
+            assert_eq!(bits(&langevin(&x, &g, &one, &sigma, key, &ids).unwrap().unwrap()), bits(&slow));
+            // A list of equal step sizes is the common one; another one is that of each row.
+            let all = Sizes::Rows(vec![h; 37]);
+            let sigmas = Sizes::Rows(vec![0.2; 37]);
+            assert_eq!(bits(&langevin(&x, &g, &all, &sigmas, key, &ids).unwrap().unwrap()), bits(&slow));
+            let mixed = Sizes::Rows((0..37).map(|r| 0.1 + 0.01 * f64::from(r)).collect());
+            let slow = (&x + mixed.times(&g).unwrap()).unwrap();
+            assert_eq!(bits(&moved(&x, &mixed, &g).unwrap()), bits(&slow));
             let half = |from: &Tensor, grad: &Tensor, to: &Tensor| {
                 let gap = ((to - from).unwrap() + grad.affine(h, 0.0).unwrap()).unwrap();
                 row_sum(&gap.sqr().unwrap()).unwrap().affine(-1.0 / (4.0 * h * t), 0.0).unwrap()
@@ -328,7 +354,9 @@ mod tests {
             let slow = ((&gain + half(&y, &k, &x)).unwrap() - half(&x, &g, &y)).unwrap();
             let slow = (slow + &barrier).unwrap();
             let (from, to) = (End { x: &x, energy: &e, grad: &g }, End { x: &y, energy: &f, grad: &k });
-            let fast = langevin_ratio(from, to, h, t, range).unwrap().unwrap();
+            let fast = langevin_ratio(from, to, &one, t, range).unwrap().unwrap();
+            assert_eq!(bits(&fast), bits(&slow));
+            let fast = langevin_ratio(from, to, &all, t, range).unwrap().unwrap();
             assert_eq!(bits(&fast), bits(&slow));
             assert!(bits(&fast).contains(&f64::NEG_INFINITY.to_bits()), "some rows are outside");
             let jump = jump_ratio(&e, &f, &y, t, range).unwrap().unwrap();
@@ -338,7 +366,7 @@ mod tests {
             let slow = (&x + (pick(&i) - pick(&j)).unwrap().affine(0.9, 0.0).unwrap()).unwrap();
             assert_eq!(bits(&differences(&x, &y, (&i, &j), 0.9).unwrap().unwrap()), bits(&slow));
             let slow = (&x + g.affine(0.4, 0.0).unwrap()).unwrap();
-            assert_eq!(bits(&moved(&x, 0.4, &g).unwrap()), bits(&slow));
+            assert_eq!(bits(&moved(&x, &Sizes::Common(0.4), &g).unwrap()), bits(&slow));
         }
     }
 

@@ -1,0 +1,146 @@
+//! A whole program at one temperature after the other, from hot to cold.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use ebm_core::{
+    Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Key, Param, Result, Sampler, SamplerConfig,
+    Sensitivity, StepInfo, Trail, catalogue::Family, register,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::ladder::{self, Curves, Shifted};
+
+/// Runs a program on `E/T` for each temperature of a ladder that falls (Kirkpatrick, Gelatt, Vecchi 1983): hot
+/// chains cross barriers, cold ones settle. What a program is does not matter: steps, rounds, jumps.
+///
+/// Chains that are cooled faster than they mix keep the shares of the modes that they had where barriers
+/// closed. The diagnostic `log_weight`, `Σ_r (1/T_r − 1/T_{r+1})·E(x_r)` with `x_r` the end of rung `r`, makes up for
+/// it: if chains start from `exp(−E/T₁)` (or forget on the first rung where they started) and the program leaves
+/// each `exp(−E/T_r)` invariant, means weighted by its exponential are those of `exp(−E/T_last)` however fast the
+/// cooling was, and its mean exponential is the ratio of the two normalisers (annealed importance
+/// sampling, Neal 2001).
+///
+/// The program's own temperature must be 1 (the ladder has the temperatures), or weights are wrong. What
+/// it adapts, it adapts for each rung apart. Trails go through all rungs; probes see steps on `E/T`.
+#[derive(Clone)]
+pub struct Tempering {
+    program: Arc<dyn Sampler>,
+    /// The program on the coldest rung.
+    last: Arc<dyn Sampler>,
+    temperatures: Vec<f64>,
+}
+
+impl Tempering {
+    /// `program` on each of `temperatures`, hot first.
+    ///
+    /// # Errors
+    /// If they are fewer than two, not positive, or do not fall.
+    pub fn new(program: Box<dyn Sampler>, temperatures: &[f64]) -> Result<Self> {
+        let temperatures = ladder::temperatures("tempering", Some(temperatures), (None, None))?;
+        let program: Arc<dyn Sampler> = program.into();
+        Ok(Tempering { last: program.clone(), program, temperatures })
+    }
+
+    fn on(&self, rung: usize) -> &dyn Sampler {
+        if rung + 1 == self.temperatures.len() { self.last.as_ref() } else { self.program.as_ref() }
+    }
+}
+
+impl Sampler for Tempering {
+    fn draw(&self, e: &dyn EnergyFn, from: Batch, key: Key, request: &mut DrawRequest<'_>) -> Result<Drawn> {
+        let mut drawn = Drawn::new(ChainState::new(from.clone()), Trail::default(), StepInfo::new());
+        let mut at = from;
+        let (mut done, mut links, mut curves) = (0, Vec::new(), Curves::default());
+        let mut weight: Option<Tensor> = None;
+        for (r, temperature) in self.temperatures.iter().enumerate() {
+            let program = self.on(r);
+            let trail = request.trail.saturating_sub(self.steps() - done - program.steps());
+            let mut probe = Shifted { inner: &mut *request.probe, by: done };
+            let mut inner = DrawRequest::new(&mut probe, &mut *request.memory)
+                .with_trail(trail.min(program.steps()), request.trail_rows);
+            drawn = ladder::on_rung(program, (r, *temperature), e, at, key.at("rung").at(r), &mut inner)?;
+            at = drawn.last.at.clone();
+            if let Some(next) = self.temperatures.get(r + 1) {
+                let step = ladder::end_energy(e, &drawn)?.affine(1.0 / temperature - 1.0 / next, 0.0)?;
+                weight = Some(match weight {
+                    Some(sum) => (sum + step)?,
+                    None => step,
+                });
+            }
+            links.extend(std::mem::take(&mut drawn.trail).into_links());
+            curves.add(&drawn);
+            done += program.steps();
+        }
+        (drawn.last.step, drawn.last.of) = (done, done.max(1));
+        drawn.trail = Trail::of(links);
+        drawn.curves = curves.joined()?;
+        drawn.info.extend(weight.map(|w| ("log_weight", w)));
+        Ok(drawn)
+    }
+
+    fn sensitivity(&self) -> Sensitivity {
+        self.program.sensitivity()
+    }
+
+    fn steps(&self) -> usize {
+        (self.temperatures.len() - 1) * self.program.steps() + self.last.steps()
+    }
+
+    /// The same number on each rung; what is left over goes to the coldest.
+    fn with_steps(&self, steps: usize) -> Box<dyn Sampler> {
+        let hot = self.temperatures.len() - 1;
+        let each = steps / (hot + 1);
+        Box::new(Tempering {
+            program: self.program.with_steps(each).into(),
+            last: self.program.with_steps(steps - hot * each).into(),
+            temperatures: self.temperatures.clone(),
+        })
+    }
+
+    fn name(&self) -> String {
+        format!("{} at {} temperatures in turn", self.program.name(), self.temperatures.len())
+    }
+}
+
+/// Settings of `tempering`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TemperingConfig {
+    /// The program of each rung.
+    pub program: Box<dyn SamplerConfig>,
+    /// The ladder, hot first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperatures: Option<Vec<f64>>,
+    /// The first temperature of a geometric ladder that ends at 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hottest: Option<f64>,
+    /// Its number of temperatures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rungs: Option<usize>,
+}
+
+#[typetag::serde(name = "tempering")]
+impl SamplerConfig for TemperingConfig {
+    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
+        let range = (self.hottest, self.rungs);
+        let all = ladder::temperatures(cx.path(), self.temperatures.as_deref(), range)?;
+        let program = cx.within("program", |cx| self.program.build(cx))?;
+        Ok(Box::new(Tempering::new(program, &all)?))
+    }
+}
+
+register! {
+    SamplerConfig, "tempering" => TemperingConfig,
+    summary: "a whole program at one temperature after the other, from hot to cold",
+    source: "Kirkpatrick, Gelatt, Vecchi 1983; Neal 2001",
+    example: r#"hottest = 30.0
+rungs = 8
+program = { kind = "chain", steps = 20, transition = { kind = "mala", step_size = 0.01, target_acceptance = 0.65 } }"#,
+    params: [
+        Param::part("program", Family::Sampler, "the program of each rung, itself at temperature 1"),
+        Param::floats("temperatures", "the ladder, hot first; or give hottest and rungs").default("none"),
+        Param::float("hottest", "first temperature of a geometric ladder that ends at 1").above(1.0).default("none"),
+        Param::int("rungs", "number of its temperatures").at_least(2.0).default("none"),
+    ],
+}
