@@ -9,6 +9,7 @@ use crate::{Batch, Error, Key, ParamSet, Result};
 
 pub mod autograd;
 pub mod compose;
+pub mod given;
 pub mod opaque;
 pub mod pull_back;
 

@@ -1,9 +1,10 @@
-//! Sheets of images as one png file.
+//! Sheets of images as one png file, or one after another as an animated gif.
 
 use std::path::Path;
 
+use image::codecs::gif::{GifEncoder, Repeat};
 use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
+use image::{Delay, ExtendedColorType, Frame, ImageEncoder, RgbaImage};
 
 use crate::{DataError, Result};
 
@@ -69,6 +70,44 @@ impl Sheet {
         shape: (usize, usize, usize, usize),
     ) -> Result<()> {
         crate::atomic::write(path.as_ref(), &self.encode(images, shape)?)
+    }
+
+    /// The sheets of `frames`, each `(N, C, H, W)` as for [`encode`](Self::encode), as the bytes of an animated gif that
+    /// runs for ever, `milliseconds` a frame and ten times as long at its last one.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), and if there are no frames.
+    pub fn animate(
+        &self,
+        frames: &[Vec<f32>],
+        shape: (usize, usize, usize, usize),
+        milliseconds: u32,
+    ) -> Result<Vec<u8>> {
+        let failed = |e: image::ImageError| {
+            DataError::mismatch("animation", e.to_string(), "frames that gif can hold")
+        };
+        let mut file = Vec::new();
+        let mut encoder = GifEncoder::new_with_speed(&mut file, 10);
+        encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
+        if frames.is_empty() {
+            return Err(DataError::mismatch("animation", "no frames", "at least one"));
+        }
+        for (i, frame) in frames.iter().enumerate() {
+            let (pixels, width, height, channels) = self.draw(frame, shape)?;
+            let colours = pixels.chunks_exact(channels).flat_map(|p| {
+                let [r, g, b] = if let [r, g, b] = *p { [r, g, b] } else { [p[0]; 3] };
+                [r, g, b, 255]
+            });
+            let image = RgbaImage::from_raw(width as u32, height as u32, colours.collect());
+            let Some(image) = image else {
+                return Err(DataError::mismatch("frame", "a part of one", "whole frames"));
+            };
+            let time = if i + 1 == frames.len() { 10 * milliseconds } else { milliseconds };
+            let delay = Delay::from_numer_denom_ms(time, 1);
+            encoder.encode_frame(Frame::from_parts(image, 0, 0, delay)).map_err(failed)?;
+        }
+        drop(encoder);
+        Ok(file)
     }
 
     /// `(bytes, width, height, channels)`, bytes row by row with the channels of a pixel together.
@@ -158,6 +197,20 @@ mod tests {
         let red: Vec<u8> = [0, 1, 2, 3, 12, 13, 14, 15].map(|i| byte(images[i])).to_vec();
         assert_eq!(back.bytes()[..8], red);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_animation_has_its_frames_and_its_pause() {
+        use image::AnimationDecoder;
+        let sheet = Sheet { gap: 0, ..Sheet::default() };
+        let frames = [vec![0.0, 1.0], vec![1.0, 0.0]];
+        let file = sheet.animate(&frames, (2, 1, 1, 1), 50).unwrap();
+        let read = image::codecs::gif::GifDecoder::new(std::io::Cursor::new(&file)).unwrap();
+        let back = read.into_frames().collect_frames().unwrap();
+        let left = |i: usize| back[i].buffer().get_pixel(0, 0).0;
+        assert_eq!((back.len(), left(0), left(1)), (2, [0, 0, 0, 255], [255, 255, 255, 255]));
+        assert_eq!(back[1].delay().numer_denom_ms(), (500, 1));
+        assert!(sheet.animate(&[], (2, 1, 1, 1), 50).unwrap_err().to_string().contains("no frames"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod output;
 mod parity;
 mod plugins;
 mod report;
+mod restore;
 mod resume;
 mod sample;
 mod schema;
@@ -49,6 +50,8 @@ enum Command {
     Resume(resume::Resume),
     /// Draw samples of a trained model.
     Sample(sample::Sample),
+    /// Complete a picture of which a part is given: inpaint, colourise, denoise.
+    Restore(restore::Restore),
     /// Print the energies of files as CSV.
     Score(score::Score),
     /// Write runs as one self-contained HTML page: curves, pictures, energies, health.
@@ -122,6 +125,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
         Command::Train(c) => c.run(&mut out),
         Command::Resume(c) => c.run(&mut out),
         Command::Sample(c) => c.run(&mut out),
+        Command::Restore(c) => c.run(&mut out),
         Command::Score(c) => c.run(&mut out),
         Command::Report(c) => c.run(&mut out),
         Command::Study(c) => c.run(&mut out),

@@ -1,12 +1,14 @@
 //! Samples of a trained model, or of a composition of trained models.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use ebm_core::{EnergyFn, Key, Sampler, Split};
+use ebm_core::{Blind, EnergyFn, Key, Probe, Sampler, Split};
 use ebm_train::{Generator, Plan, TrainState, run};
 
 use crate::config::Override;
+use crate::showing::{self, Film};
 use crate::training::{build, source_of};
 use crate::whole_file::free;
 use crate::{Error, Result, Source};
@@ -72,11 +74,35 @@ impl Model {
         Ok(self.plan.sampled_energy(&self.state)?.as_ref())
     }
 
+    /// The same, to be a part of another energy.
+    ///
+    /// # Errors
+    /// As [`Model::energy`].
+    pub fn shared_energy(&self) -> Result<Arc<dyn EnergyFn>> {
+        Ok(self.plan.sampled_energy(&self.state)?.clone())
+    }
+
     /// `n` samples `(n, ...)` from fresh starts; `steps` of the generation program, or as many as configured.
     ///
     /// # Errors
     /// If sampling fails or a sample is not finite.
     pub fn sample(&self, n: usize, steps: Option<usize>, seed: Option<u64>) -> Result<Tensor> {
+        self.sample_watched(n, steps, seed, None, &mut Blind)
+    }
+
+    /// As [`Model::sample`], of `energy` in place of the model's own (a restriction or a composition of it with samples of the same shape);
+    /// `probe` sees every step of every piece of at most `run.batch` chains.
+    ///
+    /// # Errors
+    /// As [`Model::sample`], and if the probe fails.
+    pub fn sample_watched(
+        &self,
+        n: usize,
+        steps: Option<usize>,
+        seed: Option<u64>,
+        energy: Option<&dyn EnergyFn>,
+        probe: &mut dyn Probe,
+    ) -> Result<Tensor> {
         let entries = n.checked_mul(self.plan.energy().spec().sample_shape.iter().product::<usize>().max(1));
         if entries.is_none_or(|e| e > MOST_ENTRIES) {
             return Err(Error::Usage(format!(
@@ -91,8 +117,11 @@ impl Model {
         if let Some(own) = &own {
             generator.sampler = own.as_ref();
         }
+        if let Some(energy) = energy {
+            generator.energy = energy;
+        }
         let key = seed.map_or(self.plan.key(), Key::root).at("generate");
-        Ok(generator.draw(n, conditions(&self.plan)?.as_ref(), key)?)
+        Ok(generator.draw_watched(n, conditions(&self.plan)?.as_ref(), key, probe)?)
     }
 }
 
@@ -119,8 +148,16 @@ pub struct SampleOptions {
     pub seed: Option<u64>,
     /// `.png` for a picture, `.npy` for the numbers.
     pub out: PathBuf,
-    /// Whether a file that is there already is replaced.
+    /// Whether files that are there already are replaced.
     pub overwrite: bool,
+    /// A picture of the first chains over time, a row a chain (the paper's figure 5); `.png`.
+    pub strip: Option<PathBuf>,
+    /// All chains over time as an animation; `.gif`.
+    pub animation: Option<PathBuf>,
+    /// Samples with their nearest training samples to the right of each; `.png`.
+    pub neighbours: Option<PathBuf>,
+    /// Called after every step with the number of steps done of all pieces of chains.
+    pub progress: Option<fn(u64)>,
 }
 
 /// Draws samples and writes them to a file.
@@ -148,7 +185,10 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
     }
     // Before minutes of sampling, not after them.
     free(&options.out, options.overwrite)?;
-    let drawn = model.sample(options.count, options.steps, options.seed)?;
+    showing::check(model, options)?;
+    let mut film = Film::new(options);
+    let drawn = model.sample_watched(options.count, options.steps, options.seed, None, &mut film)?;
+    showing::write(model, options, film, &drawn)?;
     if ending == "npy" {
         let values = drawn.to_dtype(candle_core::DType::F32).and_then(|t| t.flatten_all()?.to_vec1::<f32>());
         ebm_data::npy::write(&options.out, &values.map_err(ebm_core::Error::from)?, drawn.dims())?;

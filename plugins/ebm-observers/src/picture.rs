@@ -38,6 +38,29 @@ pub fn encode(samples: &Tensor, background: Option<&Tensor>) -> Result<Vec<u8>> 
     sheet.encode(&pixels, shape).map_err(|e| Error::plugin("picture", e))
 }
 
+/// As [`encode`], with `columns` images in a row.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_rows(samples: &Tensor, columns: usize) -> Result<Vec<u8>> {
+    let (sheet, pixels, shape) = lay_out(samples, None)?;
+    Sheet { columns: Some(columns), ..sheet }.encode(&pixels, shape).map_err(|e| Error::plugin("picture", e))
+}
+
+/// The pictures of several sets of samples, each as in [`encode`], as the bytes of an animated gif.
+///
+/// # Errors
+/// As [`encode`], and if there are none.
+pub fn animate(frames: &[Tensor], background: Option<&Tensor>, milliseconds: u32) -> Result<Vec<u8>> {
+    let laid = frames.iter().map(|f| lay_out(f, background)).collect::<Result<Vec<_>>>()?;
+    let Some((sheet, _, shape)) = laid.first() else {
+        return Err(Error::config("animation", "has no frames, wanted at least one"));
+    };
+    let (sheet, shape) = (*sheet, *shape);
+    let pixels: Vec<Vec<f32>> = laid.into_iter().map(|(_, pixels, _)| pixels).collect();
+    sheet.animate(&pixels, shape, milliseconds).map_err(|e| Error::plugin("picture", e))
+}
+
 /// A sheet, its values and their shape `(N, C, H, W)`.
 type Laid = (Sheet, Vec<f32>, (usize, usize, usize, usize));
 

@@ -1,5 +1,6 @@
 //! `ebm sample`.
 
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -28,7 +29,16 @@ pub(super) struct Sample {
     /// Where to: .png for a picture, .npy for the numbers.
     #[arg(long, value_name = "FILE", default_value = "samples.png")]
     out: PathBuf,
-    /// Replace the file if it is there.
+    /// The first chains over time, a row a chain.
+    #[arg(long, value_name = "FILE.png")]
+    strip: Option<PathBuf>,
+    /// All chains over time.
+    #[arg(long, value_name = "FILE.gif")]
+    animation: Option<PathBuf>,
+    /// Each sample with the nearest training sample to its right; says whether samples are nearer than held-out data.
+    #[arg(long, value_name = "FILE.png")]
+    neighbours: Option<PathBuf>,
+    /// Replace files that are there.
     #[arg(long)]
     force: bool,
 }
@@ -45,10 +55,21 @@ impl Sample {
             seed: self.seed,
             out: self.out.clone(),
             overwrite: self.force,
+            strip: self.strip,
+            animation: self.animation,
+            neighbours: self.neighbours,
+            progress: std::io::stderr().is_terminal().then_some(progress),
         };
         let drawn = crate::sample(&model, &options)?;
         out.line(format!("{} {:?}", self.out.display(), drawn.dims()))?;
         out.flush()?;
         Ok(End::Done)
+    }
+}
+
+/// A line that counts steps, for people who wait.
+fn progress(done: u64) {
+    if done.is_multiple_of(20) {
+        let _ = write!(std::io::stderr(), "\rstep {done}\r");
     }
 }

@@ -1,0 +1,252 @@
+//! Chains over time, as a strip and as an animation; samples beside their nearest training samples.
+
+use std::path::Path;
+
+use candle_core::{DType, Tensor};
+use ebm_core::{Probe, Result as CoreResult, Split, Stepped};
+use ebm_eval::{Features, nearest};
+use ebm_observers::picture;
+
+use crate::whole_file::{free, replace};
+use crate::{Error, Model, Result, SampleOptions};
+
+/// Frames that are kept at most: a strip is as wide, an animation as long.
+const FRAMES: usize = 24;
+/// Chains of a strip.
+const ROWS: usize = 8;
+/// Training samples that neighbours are looked for among.
+const TRAINING: usize = 10_000;
+/// Pause between the frames of an animation.
+const MILLISECONDS: u32 = 120;
+
+/// Keeps frames of a program, evenly spaced, whatever its length: when there are too many, every other one is dropped.
+pub(crate) struct Film {
+    wanted: bool,
+    progress: Option<fn(u64)>,
+    done: u64,
+    every: usize,
+    /// Steps and positions of each piece of chains.
+    pieces: Vec<Vec<(usize, Tensor)>>,
+}
+
+impl Film {
+    pub(crate) fn new(options: &SampleOptions) -> Self {
+        let wanted = options.strip.is_some() || options.animation.is_some();
+        Film { wanted, progress: options.progress, done: 0, every: 1, pieces: Vec::new() }
+    }
+
+    /// The frames of all chains, in order of their steps, which come with them.
+    fn frames(self) -> Result<Vec<(usize, Tensor)>> {
+        let Some(first) = self.pieces.first() else { return Ok(Vec::new()) };
+        let steps: Vec<usize> = first.iter().map(|(k, _)| *k).collect();
+        let frame = |k: usize| -> Result<(usize, Tensor)> {
+            // Pieces began with the spacing of the one before, or a closer one.
+            let parts: Vec<&Tensor> =
+                self.pieces.iter().filter_map(|p| p.iter().find(|(i, _)| *i == k)).map(|(_, x)| x).collect();
+            Ok((k, Tensor::cat(&parts, 0).map_err(ebm_core::Error::from)?))
+        };
+        steps.into_iter().map(frame).collect()
+    }
+
+    fn thin(&mut self) {
+        self.every *= 2;
+        for piece in &mut self.pieces {
+            // The newest stays, or the end of a program whose length is no multiple would be lost.
+            let last = piece.last().map(|(k, _)| *k);
+            piece.retain(|(k, _)| k % self.every == 0 || Some(*k) == last);
+        }
+    }
+}
+
+impl Probe for Film {
+    fn on_step(&mut self, index: usize, step: &Stepped) -> CoreResult<()> {
+        self.done += 1;
+        if let Some(progress) = self.progress {
+            progress(self.done);
+        }
+        if !self.wanted {
+            return Ok(());
+        }
+        if index == 0 {
+            self.pieces.push(Vec::new());
+        }
+        let every = self.every;
+        let Some(piece) = self.pieces.last_mut() else { return Ok(()) };
+        // The last of the frames is always the newest state.
+        if piece.last().is_some_and(|(k, _)| k % every != 0) {
+            piece.pop();
+        }
+        piece.push((index, step.state.at.x.clone()));
+        if piece.len() > FRAMES {
+            self.thin();
+        }
+        Ok(())
+    }
+
+    fn wants_steps(&self) -> bool {
+        self.wanted || self.progress.is_some()
+    }
+}
+
+/// Refuses what cannot be drawn or written, before sampling.
+pub(crate) fn check(model: &Model, options: &SampleOptions) -> Result<()> {
+    let shape = model.plan().data().sample_shape();
+    for (option, path, ending, drawable) in [
+        ("--strip", &options.strip, "png", matches!(shape, [1 | 3, _, _])),
+        ("--animation", &options.animation, "gif", picture::can_draw(shape)),
+        ("--neighbours", &options.neighbours, "png", matches!(shape, [1 | 3, _, _])),
+    ] {
+        let Some(path) = path else { continue };
+        let refuse = |why: String| Error::Usage(format!("{option} {}: {why}", path.display()));
+        if path.extension().and_then(|e| e.to_str()) != Some(ending) {
+            return Err(refuse(format!("wanted a file ending in .{ending}")));
+        }
+        if !drawable {
+            return Err(refuse(format!("samples of shape {shape:?} are no pictures")));
+        }
+        free(path, options.overwrite).map_err(|e| match e {
+            Error::Usage(text) => Error::Usage(text.replacen("--out", option, 1)),
+            other => other,
+        })?;
+    }
+    Ok(())
+}
+
+/// Writes what the options ask for besides the samples.
+pub(crate) fn write(model: &Model, options: &SampleOptions, film: Film, drawn: &Tensor) -> Result<()> {
+    let frames = film.frames()?;
+    if let Some(path) = &options.strip {
+        strip(&frames, path)?;
+    }
+    if let Some(path) = &options.animation {
+        let background = match model.plan().data().sample_shape() {
+            [2] => model.plan().data().stored(Split::Train, 4096)?.map(|l| l.x),
+            _ => None,
+        };
+        let frames: Vec<Tensor> = frames.into_iter().map(|(_, x)| x).collect();
+        replace(path, &picture::animate(&frames, background.as_ref(), MILLISECONDS)?)?;
+    }
+    if let Some(path) = &options.neighbours {
+        neighbours(model, drawn, path)?;
+    }
+    Ok(())
+}
+
+fn strip(frames: &[(usize, Tensor)], path: &Path) -> Result<()> {
+    let Some((_, first)) = frames.first() else {
+        return Err(Error::Usage("--strip: the program has no steps to show".into()));
+    };
+    let rows = ROWS.min(first.dims()[0]);
+    let mut images = Vec::new();
+    for row in 0..rows {
+        for (_, x) in frames {
+            images.push(x.narrow(0, row, 1).map_err(ebm_core::Error::from)?);
+        }
+    }
+    let all = Tensor::cat(&images, 0).map_err(ebm_core::Error::from)?;
+    replace(path, &picture::encode_rows(&all, frames.len())?)
+}
+
+/// How near samples are to the training data.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Copying {
+    /// Median Euclidean distance of a sample to the nearest training sample.
+    pub samples: f64,
+    /// The same of held-out samples, if there are any: what a fresh sample of the data would have.
+    pub held_out: Option<f64>,
+    /// Share of the samples that are nearer than all but 1 % of the held-out ones: 0.01 is what fresh samples of the data have, much more is
+    /// copying.
+    pub nearer: Option<f64>,
+}
+
+impl Model {
+    /// Whether `samples` `(n, ...)` are copies: their distances to the nearest of the first 10,000 training samples, and which
+    /// those are.
+    ///
+    /// # Errors
+    /// If the data cannot be read, or there are none as stored.
+    pub fn copying(&self, samples: &Tensor) -> Result<(Copying, Tensor)> {
+        let data = self.plan().data();
+        let Some(train) = data.stored(Split::Train, TRAINING)? else {
+            return Err(Error::Usage("neighbours: the data source has no stored training samples".into()));
+        };
+        let features = |t: &Tensor| -> Result<Features> {
+            let flat =
+                t.to_dtype(DType::F64).and_then(|t| t.flatten_from(1)).map_err(ebm_core::Error::from)?;
+            let (n, d) = flat.dims2().map_err(ebm_core::Error::from)?;
+            let values = flat.flatten_all().and_then(|t| t.to_vec1()).map_err(ebm_core::Error::from)?;
+            Ok(Features::new(values, n, d)?)
+        };
+        let reference = features(&train.x)?;
+        let found = nearest(&features(samples)?, &reference)?;
+        let rows: Vec<u32> = found.rows.iter().map(|r| *r as u32).collect();
+        let index = Tensor::new(rows, train.x.device()).map_err(ebm_core::Error::from)?;
+        let images = train.x.index_select(&index, 0).map_err(ebm_core::Error::from)?;
+        let mut held = match data.stored(Split::HeldOut, TRAINING)? {
+            Some(held) if held.x.dims()[0] >= 100 => nearest(&features(&held.x)?, &reference)?.distances,
+            _ => Vec::new(),
+        };
+        held.sort_by(f64::total_cmp);
+        let first = held.get(held.len() / 100).copied();
+        let nearer = first.map(|d| {
+            found.distances.iter().filter(|x| **x < d).count() as f64 / found.distances.len().max(1) as f64
+        });
+        let median = crate::median::median;
+        let copying =
+            Copying { samples: median(found.distances).unwrap_or(f64::NAN), held_out: median(held), nearer };
+        Ok((copying, images))
+    }
+}
+
+fn neighbours(model: &Model, drawn: &Tensor, path: &Path) -> Result<()> {
+    let (copying, images) = model.copying(drawn)?;
+    let cpu = |t: &Tensor| t.to_device(&candle_core::Device::Cpu).and_then(|t| t.to_dtype(DType::F32));
+    let pairs = cpu(drawn)
+        .and_then(|d| Tensor::stack(&[&d, &cpu(&images)?], 1)?.flatten(0, 1))
+        .map_err(ebm_core::Error::from)?;
+    let columns = 2 * ((drawn.dims()[0] as f64).sqrt() / 1.5).ceil() as usize;
+    replace(path, &picture::encode_rows(&pairs, columns.max(2))?)?;
+    let held = copying.held_out.map_or(String::new(), |d| format!(", of held-out samples {d:.3}"));
+    let nearer = copying.nearer.map_or(String::new(), |n| {
+        format!("; {:.1} % are nearer than all but 1 % of the held-out samples", 100.0 * n)
+    });
+    tracing::info!(
+        "nearest training sample: median distance of samples {:.3}{held}{nearer}",
+        copying.samples
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use candle_core::Device;
+    use ebm_core::{Batch, ChainState, Link};
+
+    use super::*;
+
+    #[test]
+    fn frames_are_evenly_spaced_and_end_at_the_end() {
+        for steps in [1, 5, 24, 25, 60, 450, 1001] {
+            let options = SampleOptions { strip: Some("x.png".into()), ..SampleOptions::default() };
+            let mut film = Film::new(&options);
+            for _piece in 0..2 {
+                for k in 0..steps {
+                    let x = Tensor::full(k as f64, (3, 1), &Device::Cpu).unwrap();
+                    let state = ChainState::new(Batch::new(x).unwrap());
+                    film.on_step(k, &Stepped::new(state, Link::Identity)).unwrap();
+                }
+            }
+            let frames = film.frames().unwrap();
+            let at: Vec<usize> = frames.iter().map(|(k, _)| *k).collect();
+            assert!(at.len() <= FRAMES + 1 && at.len() >= steps.min(FRAMES / 2), "{steps}: {at:?}");
+            assert_eq!((at[0], at[at.len() - 1]), (0, steps - 1), "{at:?}");
+            let gap = at.get(1).copied().unwrap_or(1);
+            assert!(at[..at.len() - 1].windows(2).all(|w| w[1] - w[0] == gap), "{at:?}");
+            for (k, x) in &frames {
+                let values: Vec<f64> = x.flatten_all().unwrap().to_vec1().unwrap();
+                assert_eq!(values, vec![*k as f64; 6], "{steps}");
+            }
+        }
+    }
+}

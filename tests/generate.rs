@@ -1,0 +1,79 @@
+//! Drawing from a trained energy: strips, animations, neighbours, and pictures of which a part is given.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+
+use support::{SMALL, Scratch};
+
+/// A scratch folder with a trained run `r` and `digit.png`, an 8×8 picture.
+fn trained() -> Scratch {
+    let s = Scratch::with(SMALL);
+    s.run(&["train", "run.toml", "--out", "r"]).ok();
+    let sheet = ebm_data::png::Sheet { gap: 0, ..Default::default() };
+    let digit: Vec<f32> = (0..64).map(|i| i as f32 / 63.0).collect();
+    sheet.write(s.path("digit.png"), &digit, (1, 1, 8, 8)).unwrap();
+    let half: Vec<f32> = (0..64).map(|i| f32::from(u8::from(i < 32))).collect();
+    sheet.write(s.path("mask.png"), &half, (1, 1, 8, 8)).unwrap();
+    s
+}
+
+#[test]
+fn chains_over_time_and_neighbours() {
+    let s = trained();
+    let watched = s.run(&[
+        "sample",
+        "r",
+        "--n",
+        "9",
+        "--steps",
+        "60",
+        "--out",
+        "a.npy",
+        "--strip",
+        "strip.png",
+        "--animation",
+        "chains.gif",
+        "--neighbours",
+        "near.png",
+    ]);
+    assert!(watched.ok().err.contains("nearest training sample"));
+    for (file, magic) in [("strip.png", &b"\x89PNG"[..]), ("chains.gif", b"GIF89a"), ("near.png", b"\x89PNG")]
+    {
+        assert!(fs::read(s.path(file)).unwrap().starts_with(magic), "{file}");
+    }
+    // Watching changes no sample.
+    s.run(&["sample", "r", "--n", "9", "--steps", "60", "--out", "b.npy"]).ok();
+    assert_eq!(fs::read(s.path("a.npy")).unwrap(), fs::read(s.path("b.npy")).unwrap());
+    let again = ["sample", "r", "--n", "9", "--out", "c.npy", "--strip", "strip.png"];
+    s.run(&again).fails(2, &["--strip strip.png", "already exists", "--force"]);
+    s.run(&["sample", "r", "--out", "c.npy", "--animation", "c.png"]).fails(2, &["--animation", ".gif"]);
+    assert!(!s.path("c.npy").exists());
+}
+
+#[test]
+fn what_is_given_stays_and_the_rest_is_drawn() {
+    let s = trained();
+    s.run(&["restore", "r", "--image", "digit.png", "--mask", "mask.png", "--n", "3", "--out", "m.png"]).ok();
+    s.run(&["restore", "r", "--image", "digit.png", "--hole", "4,0,4,8", "--n", "3", "--out", "h.png"]).ok();
+    // The mask's black half is the hole.
+    assert_eq!(fs::read(s.path("m.png")).unwrap(), fs::read(s.path("h.png")).unwrap());
+    s.run(&["restore", "r", "--image", "digit.png", "--noise", "0.2", "--n", "2", "--out", "n.png"]).ok();
+    let bad = |more: &[&str], words: &[&str]| {
+        let mut line = vec!["restore", "r", "--image", "digit.png", "--out", "bad.png"];
+        line.extend(more);
+        s.run(&line).fails(2, words);
+        assert!(!s.path("bad.png").exists());
+    };
+    bad(&[], &["everything is given"]);
+    bad(&["--hole", "4,0,5,8"], &["--hole 4,0,5,8", "8×8"]);
+    bad(&["--hole", "4,0"], &["--hole", "four"]);
+    bad(&["--hole", "4,0,1,1", "--mask", "mask.png"], &["mask and a hole"]);
+    bad(&["--noise", "0"], &["noise 0"]);
+    s.run(&["restore", "r", "--image", "none.png", "--hole", "0,0,1,1"]).fails(3, &["none.png"]);
+    s.run(&["restore", "r", "--image", "m.png", "--hole", "0,0,1,1"]).fails(3, &["m.png", "(1, 8, 8)"]);
+    s.run(&["restore", "r", "--image", "digit.png", "--noise", "0.2", "--out", "m.png"])
+        .fails(2, &["m.png", "already exists"]);
+}
