@@ -1,0 +1,313 @@
+//! Every plugin's example in the catalogue runs: it is built and used once. A kind whose example cannot be run
+//! fails here, so a new one comes with an example that works, or with the file that its example names.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use ebm::core::candle::{DType, Device, Tensor};
+use ebm::core::{
+    Batch, Blind, BuildCx, ChainState, Chains, DrawRequest, EnergyConfig, EnergyFn, Key, SamplerConfig,
+    TransitionConfig,
+};
+use ebm::trainer::{Options, Outcome, Plan, RunConfig, TrainState, run};
+use ebm::{Component, Family, catalogue};
+use ebm_plugins as _;
+use support::Scratch;
+use toml::{Table, Value};
+
+type Checked<T = ()> = Result<T, String>;
+
+fn text(e: impl std::fmt::Display) -> String {
+    e.to_string()
+}
+
+/// A run that any part may be replaced in: chains from a full buffer, images of 8×8.
+const BASE: &str = r#"
+format = 1
+run = { name = "catalogue", steps = 2, batch = 8, report_every = 1 }
+data = { kind = "digits" }
+energy = { kind = "mlp", hidden = [8] }
+sampler = { kind = "chain", steps = 2, transition = { kind = "langevin", step_size = 1.0, clamp = [0.0, 1.0] } }
+chains = { fill = "start" }
+replay = { kind = "random-overwrite", capacity = 64 }
+objective = { kind = "contrastive", energy_l2 = 1.0 }
+optimiser = { kind = "adam", rate = 1e-3, average = 0.9 }
+generate = { steps = 2, count = 4 }
+"#;
+
+fn base() -> Table {
+    BASE.parse().unwrap()
+}
+
+/// The example as it stands in the catalogue, with its kind.
+fn example(c: &Component) -> Checked<Table> {
+    let mut table: Table = c.example.parse().map_err(text)?;
+    table.insert("kind".into(), Value::String(c.kind.into()));
+    Ok(table)
+}
+
+/// The example as something to be put into a run of two steps: what happens at every so manyth step happens at each.
+fn hurried(c: &Component) -> Checked<Table> {
+    let mut table = example(c)?;
+    if c.params.iter().any(|p| p.name == "every") {
+        table.insert("every".into(), Value::Integer(1));
+    }
+    Ok(table)
+}
+
+/// Two training steps with checkpoint, and one more after it was read again.
+fn trains(config: Table, folder: &Path, directory: &Path) -> Checked {
+    let config = RunConfig::from_toml(&toml::to_string(&config).map_err(text)?).map_err(text)?;
+    let plan = Plan::build(&config, folder, &Device::Cpu, None).map_err(text)?;
+    let mut state = TrainState::new(&plan).map_err(text)?;
+    let options = || -> Checked<Options<'_>> {
+        let observers = run::observers(&plan, directory).map_err(text)?;
+        Ok(Options { directory: Some(directory), observers, ..Options::default() })
+    };
+    let mut first = options()?;
+    first.until = Some(1);
+    run::run(&plan, &mut state, first).map_err(text)?;
+    let (mut state, damaged) = run::resume(&plan, directory).map_err(text)?;
+    let summary = run::run(&plan, &mut state, options()?).map_err(text)?;
+    let whole = summary.outcome == Outcome::Done && state.step == 2 && summary.skipped == 0;
+    if !(whole && damaged.is_empty() && summary.detached.is_empty()) {
+        return Err(format!("the run did not go through: {summary:?} {damaged:?}"));
+    }
+    match summary.last.values.iter().find(|(_, v)| !v.is_finite()) {
+        Some((name, v)) => Err(format!("{name} is {v}")),
+        None => Ok(()),
+    }
+}
+
+/// Shapes of samples and lengths of conditions, of which an example must fit one.
+fn contexts(folder: &Path) -> impl Iterator<Item = BuildCx> {
+    let shapes: [&[usize]; 6] = [&[2], &[1, 8, 8], &[3, 16, 16], &[3, 32, 32], &[1, 28, 28], &[3, 64, 64]];
+    let all = shapes.into_iter().flat_map(|shape| [(shape, 0), (shape, 2)]);
+    let folder = folder.to_path_buf();
+    all.map(move |(shape, condition)| {
+        BuildCx::new(shape, DType::F32, &Device::Cpu, Key::root(1))
+            .with_condition(condition)
+            .with_range(Some((0.0, 1.0)))
+            .with_base(&folder)
+    })
+}
+
+/// What `build` gives in the first context that fits, and that context.
+fn built<T>(folder: &Path, build: impl Fn(&mut BuildCx) -> ebm::core::Result<T>) -> Checked<(T, BuildCx)> {
+    let mut reasons = Vec::new();
+    for mut cx in contexts(folder) {
+        match build(&mut cx) {
+            Ok(t) => return Ok((t, cx)),
+            Err(e) => reasons.push(format!("{:?} with condition {}: {e}", cx.sample_shape(), cx.condition())),
+        }
+    }
+    Err(format!("builds for no samples:\n{}", reasons.join("\n")))
+}
+
+/// `rows` samples in [0, 1) for what was built in `cx`.
+fn batch(cx: &BuildCx, rows: usize) -> Batch {
+    let chains = Chains::range(0, rows);
+    let x = Key::root(7).uniform(&chains, cx.sample_shape(), cx.dtype(), cx.device()).unwrap();
+    let cond = Tensor::ones((rows, cx.condition()), cx.dtype(), cx.device()).unwrap();
+    Batch::new(x).unwrap().with_cond((cx.condition() > 0).then_some(cond))
+}
+
+fn finite(what: &str, t: &Tensor) -> Checked {
+    let v = t.to_dtype(DType::F64).and_then(|t| t.flatten_all()?.to_vec1::<f64>()).map_err(text)?;
+    match v.iter().find(|v| !v.is_finite()) {
+        Some(v) => Err(format!("{what} has the entry {v}")),
+        None => Ok(()),
+    }
+}
+
+/// The five calls on three samples.
+fn energy(c: &Component, folder: &Path) -> Checked {
+    let config: Box<dyn EnergyConfig> = Value::Table(example(c)?).try_into().map_err(text)?;
+    let (e, cx) = built(folder, |cx| cx.energy(config.as_ref()))?;
+    let at = batch(&cx, 3);
+    let slope = e.slope(&at).map_err(text)?;
+    if slope.energy.dims() != [3] || slope.grad.dims() != at.x.dims() {
+        return Err(format!("slopes have shapes {:?} and {:?}", slope.energy.dims(), slope.grad.dims()));
+    }
+    finite("the energy", &slope.energy)?;
+    finite("the slope", &slope.grad)?;
+    finite("a term", &e.terms(&at).map_err(text)?)?;
+    finite("a Hessian-vector product", &e.hvp(&at, &slope.grad).map_err(text)?)?;
+    let weighted = e.grad_theta(&at, &|t| Ok(t.ones_like()?)).map_err(text)?.grads;
+    let mixed = e.grad_theta_slope(&at, &slope.grad).map_err(text)?.grads;
+    weighted.iter().chain(&mixed).try_for_each(|(name, g)| finite(name, g))
+}
+
+/// A toy energy on the samples of `cx`: a bowl around ½.
+fn toy(cx: &BuildCx) -> impl EnergyFn + use<> {
+    let none = ebm::core::ParamSet::default();
+    ebm::core::Opaque::new("toy", cx.sample_shape(), none, |_, x, _| {
+        Ok(x.affine(1.0, -0.5)?.sqr()?.flatten_from(1)?.sum_keepdim(1)?)
+    })
+}
+
+/// Two steps on a toy energy, with reference samples at hand.
+fn transition(c: &Component, folder: &Path) -> Checked {
+    let config: Box<dyn TransitionConfig> = Value::Table(example(c)?).try_into().map_err(text)?;
+    let (t, cx) = built(folder, |cx| config.build(cx))?;
+    let (e, at) = (toy(&cx), batch(&cx, 4));
+    let bank = at.x.clone();
+    let mut state: ChainState = t.init(&e, at, Key::root(1)).map_err(text)?;
+    state.aux.insert("bank".into(), bank);
+    state.of = 2;
+    for k in 0..2usize {
+        let out = t.step(&e, &state, Key::root(2).at(k)).map_err(text)?;
+        finite("the sample", &out.state.at.x)?;
+        out.info.iter().try_for_each(|(name, v)| finite(name, v))?;
+        if out.state.at.x.dims() != state.at.x.dims() || out.state.step != k + 1 {
+            return Err(format!("a step leads to step {} and {:?}", out.state.step, out.state.at.x.dims()));
+        }
+        state = out.state;
+    }
+    Ok(())
+}
+
+/// The whole program on a toy energy.
+fn sampler(c: &Component, folder: &Path) -> Checked {
+    let config: Box<dyn SamplerConfig> = Value::Table(example(c)?).try_into().map_err(text)?;
+    let (s, cx) = built(folder, |cx| config.build(cx))?;
+    let at = batch(&cx, 4);
+    let (mut blind, mut memory) = (Blind, BTreeMap::from([("bank".to_string(), at.x.clone())]));
+    let mut request = DrawRequest::new(&mut blind, &mut memory);
+    let drawn = s.draw(&toy(&cx), at, Key::root(3), &mut request).map_err(text)?;
+    finite("the sample", &drawn.last.at.x)?;
+    drawn.info.iter().try_for_each(|(name, v)| finite(name, v))?;
+    drawn.curves.iter().try_for_each(|(name, v)| finite(name, v))
+}
+
+/// Files for the examples that name some, below `folder`; and a run for the example of `checkpoint`.
+fn files(folder: &Path) {
+    let bytes = |n: usize| -> Vec<u8> { (0..n).map(|i| (i * 7 % 251) as u8).collect() };
+    // CIFAR-10: a label and 3072 bytes an image.
+    fs::create_dir_all(folder.join("data/cifar10")).unwrap();
+    let part = |i: usize| format!("data_batch_{i}.bin");
+    for name in (1..=5).map(part).chain(["test_batch.bin".to_string()]) {
+        let records: Vec<u8> = (0u8..4).flat_map(|label| [vec![label], bytes(3072)].concat()).collect();
+        fs::write(folder.join("data/cifar10").join(name), records).unwrap();
+    }
+    // CIFAR-100: a coarse and a fine label before the bytes.
+    fs::create_dir_all(folder.join("data/cifar100")).unwrap();
+    for name in ["train.bin", "test.bin"] {
+        let records: Vec<u8> = (0u8..20).flat_map(|label| [vec![label, label], bytes(3072)].concat()).collect();
+        fs::write(folder.join("data/cifar100").join(name), records).unwrap();
+    }
+    // Parquet: the small files that the source's own tests read.
+    fs::create_dir_all(folder.join("data/mnist")).unwrap();
+    let given = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/ebm-sources/tests");
+    for name in ["train.parquet", "test.parquet"] {
+        fs::copy(given.join(name), folder.join("data/mnist").join(name)).unwrap();
+    }
+    // MNIST's format: a magic number with the type and the number of axes, the axes, the bytes.
+    let idx = |axes: &[u32], data: Vec<u8>| -> Vec<u8> {
+        let head = [vec![0, 0, 8, axes.len() as u8], axes.iter().flat_map(|a| a.to_be_bytes()).collect()];
+        [head.concat(), data].concat()
+    };
+    fs::write(folder.join("train-images-idx3-ubyte.gz"), idx(&[16, 8, 8], bytes(16 * 64))).unwrap();
+    fs::write(folder.join("train-labels-idx1-ubyte.gz"), idx(&[16], vec![1; 16])).unwrap();
+    let values: Vec<f32> = bytes(32 * 64).into_iter().map(|b| f32::from(b) / 256.0).collect();
+    fs::write(folder.join("train.npy"), ebm::files::npy::encode(&values, &[32, 1, 8, 8]).unwrap()).unwrap();
+    for class in ["a", "b"] {
+        fs::create_dir_all(folder.join("pictures").join(class)).unwrap();
+        for i in 0..8u8 {
+            let pixels: Vec<f32> = bytes(3 * 64).into_iter().map(|b| f32::from(b) / 255.0).collect();
+            let picture = ebm::files::png::Sheet::default().encode(&pixels, (1, 3, 8, 8)).unwrap();
+            fs::write(folder.join("pictures").join(class).join(format!("{i}.png")), picture).unwrap();
+        }
+    }
+    let mut plane = base();
+    plane.insert("data".into(), Value::Table("kind = 'toy2d'\nname = 'moons'".parse().unwrap()));
+    trains(plane, folder, &folder.join("runs/digits-0-1")).unwrap();
+}
+
+/// Uses the example once, as its family is used.
+fn used(c: &Component, folder: &Path) -> Checked {
+    let directory = folder.join("out").join(format!("{}-{}", c.family.name(), c.kind));
+    let mut config = base();
+    let mut with = |section: &str, part: Table| config.insert(section.into(), Value::Table(part));
+    match c.family {
+        Family::Energy => return energy(c, folder),
+        Family::Transition => return transition(c, folder),
+        Family::Sampler => return sampler(c, folder),
+        Family::Entropy => {
+            let mut term: Table = "weight = 0.3\nbank = 16\nbank_above = 0".parse().map_err(text)?;
+            term.insert("estimator".into(), Value::Table(example(c)?));
+            let mut objective: Table = "kind = 'contrastive'".parse().map_err(text)?;
+            objective.insert("entropy".into(), Value::Table(term));
+            with("objective", objective);
+        }
+        Family::Objective => {
+            // The entropy term of the example waits for a buffer of more than a thousand.
+            with("replay", "kind = 'random-overwrite'\ncapacity = 2000".parse().map_err(text)?);
+            with("objective", example(c)?);
+        }
+        Family::Replay => drop(with("replay", example(c)?)),
+        Family::Data => drop(with("data", example(c)?)),
+        Family::Optimiser => drop(with("optimiser", example(c)?)),
+        Family::Observer => {
+            config.insert("observer".into(), Value::Array(vec![Value::Table(hurried(c)?)]));
+        }
+        Family::Policy => {
+            config.insert("policy".into(), Value::Array(vec![Value::Table(hurried(c)?)]));
+        }
+    }
+    trains(config, folder, &directory)
+}
+
+#[test]
+fn every_example_runs() {
+    let s = Scratch::with(support::SMALL);
+    files(&s.path(""));
+    let all = catalogue::components();
+    assert!(all.len() > 70, "the standard set is linked: {}", all.len());
+    let failed: Vec<String> = all
+        .iter()
+        .filter_map(|c| {
+            let began = std::time::Instant::now();
+            let result = used(c, &s.path(""));
+            println!("{} {}: {:.2} s", c.family.name(), c.kind, began.elapsed().as_secs_f64());
+            Some(format!("{} `{}`: {}", c.family.name(), c.kind, result.err()?))
+        })
+        .collect();
+    assert!(failed.is_empty(), "{} examples do not run:\n{}", failed.len(), failed.join("\n"));
+    // Those that write do.
+    for written in ["out/observer-jsonl/metrics.jsonl", "out/observer-csv/metrics.csv"] {
+        assert!(s.path(written).is_file(), "{written} in {:?}", s.tree());
+    }
+}
+
+/// What `ebm plugins show` says of each kind: its line, source, every setting with default and range, the example.
+#[test]
+fn every_kind_is_shown_in_full() {
+    let s = Scratch::with(support::SMALL);
+    for c in catalogue::components() {
+        let name = format!("{}/{}", c.family.name(), c.kind);
+        let out = s.run(&["plugins", "show", &name]).ok().out;
+        let mut wanted = vec![c.summary.to_string(), c.source.to_string(), format!("kind = \"{}\"", c.kind)];
+        wanted.extend(c.example.lines().map(str::to_string));
+        let mut settings: Vec<(String, &ebm::core::Param)> =
+            c.params.iter().map(|p| (p.name.to_string(), p)).collect();
+        while let Some((path, p)) = settings.pop() {
+            let default = match p.default {
+                None => "required".to_string(),
+                Some("none") => "optional".to_string(),
+                Some(d) => format!("default {d}"),
+            };
+            wanted.extend([format!("{path}  ({default})"), p.doc.to_string(), p.range()]);
+            if let ebm::core::ParamKind::Table(inner) | ebm::core::ParamKind::Tables(inner) = p.kind {
+                settings.extend(inner.iter().map(|p| (format!("{path}.{}", p.name), p)));
+            }
+        }
+        for part in wanted {
+            assert!(out.contains(&part), "`ebm plugins show {name}` lacks `{part}`:\n{out}");
+        }
+    }
+}
