@@ -293,11 +293,11 @@ mod tests {
     fn the_likelihood_form_is_the_published_recursion() {
         let (eps, k, t) = (0.6, 3, 0.8);
         let key = Key::root(2);
-        let x = key.uniform(&ebm_core::Chains::range(0, 30), &[2], DType::F64, &Device::Cpu).unwrap();
+        let x = key.uniform(&ebm_core::Chains::range(0, 200), &[2], DType::F64, &Device::Cpu).unwrap();
         let at = Batch::new(x).unwrap();
         let normals = key.at("momentum").normal(&at.chains, &[2], DType::F64, &Device::Cpu).unwrap();
         let uniform = key.at("accept").uniform(&at.chains, &[], DType::F64, &Device::Cpu).unwrap();
-        let (mut xs, mut kept) = (Vec::new(), Vec::new());
+        let (mut xs, mut kept, mut otherwise) = (Vec::new(), Vec::new(), 0);
         let s = |u: f64| 1.0 / (1.0 + (-u).exp());
         let h = |x: &[f64], v: &[f64]| {
             let square = |a: &[f64]| a.iter().map(|a| a * a).sum::<f64>();
@@ -308,20 +308,27 @@ mod tests {
             let (mut u, mut v): (Vec<f64>, _) =
                 (old.iter().map(|x| (x / (1.0 - x + 1e-10)).ln()).collect(), v0.clone());
             let g = |u: f64| LAMBDA * s(u) / t * s(u) * (1.0 - s(u));
+            let mut last = [0.0; 2];
             for i in 0..2 {
                 v[i] -= 0.5 * eps * g(u[i]);
                 for _ in 0..k {
                     v[i] -= eps * g(u[i]);
                     u[i] += eps * v[i];
                 }
-                v[i] -= 0.5 * g(u[i]);
+                last[i] = 0.5 * g(u[i]);
             }
             let new: Vec<f64> = u.iter().map(|u| s(*u)).collect();
-            let goes_back = (h(old, &v0) - h(&new, &v)).exp() > r;
+            let back_after = |kick: f64| {
+                let v = [v[0] - kick * last[0], v[1] - kick * last[1]];
+                (h(old, &v0) - h(&new, &v)).exp() > r
+            };
+            let goes_back = back_after(1.0);
+            otherwise += usize::from(goes_back != back_after(eps));
             kept.push(f64::from(u8::from(!goes_back)));
             xs.extend(if goes_back { old.to_vec() } else { new });
         }
         assert!(kept.contains(&0.0) && kept.contains(&1.0), "both decisions are tested: {kept:?}");
+        assert!(otherwise > 5, "with ε in the last kick some would go the other way: {otherwise}");
         let e = toy::bowl(2, LAMBDA).unwrap();
         let hmc = PublishedHmc::likelihood(eps, k).at_temperature(t);
         let out = hmc.step(&e, &ChainState::new(at), key).unwrap();
