@@ -3,12 +3,33 @@
 use std::io::Write;
 use std::path::Path;
 
-use tempfile::Builder;
+use tempfile::{Builder, NamedTempFile};
 
 use crate::{DataError, Result};
 
 /// Replaces `path` by `bytes`; on any error what stood there stays.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+///
+/// # Errors
+/// If the folder is not there or cannot be written, or a folder stands at `path`.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    beside(path, bytes)?.persist(path).map_err(|e| DataError::io(path, "rename to")(e.error))?;
+    Ok(())
+}
+
+/// Writes `bytes` to `path` if nothing stands there; `false` if something does, which is left as it is.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
+    match beside(path, bytes)?.persist_noclobber(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(DataError::io(path, "link to")(e.error)),
+    }
+}
+
+/// A synced file with these bytes in the folder of `path`.
+fn beside(path: &Path, bytes: &[u8]) -> Result<NamedTempFile> {
     // The same folder, because a rename between file systems would be a copy.
     let folder = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
@@ -25,8 +46,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         builder.prefix(".writing-").tempfile_in(folder).map_err(DataError::io(path, "write beside"))?;
     file.write_all(bytes).map_err(DataError::io(path, "write"))?;
     file.as_file().sync_all().map_err(DataError::io(path, "sync"))?;
-    file.persist(path).map_err(|e| DataError::io(path, "rename to")(e.error))?;
-    Ok(())
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -41,6 +61,16 @@ mod tests {
         write(&path, b"one").unwrap();
         write(&path, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_there_is_not_replaced_unasked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        assert!(write_new(&path, b"one").unwrap());
+        assert!(!write_new(&path, b"two").unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), b"one");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -319,7 +319,7 @@ fn planes(picture: &DynamicImage, grey: bool) -> Vec<u8> {
 }
 
 /// PIL's conversion to grey: (299 R + 587 G + 114 B) / 1000 in 16-bit fixed point, rounded.
-fn luma(r: u8, g: u8, b: u8) -> u8 {
+pub fn luma(r: u8, g: u8, b: u8) -> u8 {
     ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
 

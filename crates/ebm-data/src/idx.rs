@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+pub use crate::idx_rows::IdxRows;
 use crate::unpack::Unpacked;
 use crate::{ArraySet, DataError, ImageSet, Result};
 
@@ -51,61 +52,9 @@ impl Idx {
     }
 
     fn parse_from(mut from: Unpacked<'_>) -> Result<Self> {
-        let origin = from.origin();
-        let magic: [u8; 4] = from.header("the IDX magic number")?;
-        let [0, 0, code, rank] = magic else {
-            return Err(origin.format(
-                0,
-                "the IDX magic number",
-                format!("{magic:02x?}"),
-                "two zero bytes, a type and a rank",
-            ));
-        };
-        let size: u64 = match code {
-            0x08 => 1,
-            0x0d => 4,
-            0x09 | 0x0b | 0x0c | 0x0e => {
-                return Err(origin.unsupported(
-                    2,
-                    format!("IDX type {code:#04x}"),
-                    "only u8 (0x08) and f32 (0x0d) are read; convert the file",
-                ));
-            }
-            _ => {
-                return Err(origin.format(
-                    2,
-                    "the IDX type",
-                    format!("{code:#04x}"),
-                    "0x08 (u8) or 0x0d (f32)",
-                ));
-            }
-        };
-        if rank == 0 {
-            return Err(origin.format(3, "the IDX rank", "0", "1 or more"));
-        }
-        let mut dims = Vec::with_capacity(usize::from(rank));
-        let mut bytes = Some(size);
-        for i in 0..rank {
-            let dim = u32::from_be_bytes(from.header(&format!("size {i} of {rank}"))?);
-            dims.push(dim as usize);
-            bytes = bytes.and_then(|n| n.checked_mul(u64::from(dim)));
-        }
-        let bytes = bytes.ok_or_else(|| {
-            origin.format(
-                4,
-                "the product of sizes",
-                format!("{dims:?}, above 2^64 bytes"),
-                "sizes that fit the file",
-            )
-        })?;
+        let Header { code, dims, bytes } = Header::read(&mut from)?;
         let raw = from.rest(bytes, &format!("the data of sizes {dims:?}"))?;
-        let values = match code {
-            0x08 => IdxValues::U8(raw),
-            _ => IdxValues::F32(
-                raw.chunks_exact(4).map(|b| f32::from_be_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            ),
-        };
-        Ok(Self { dims, values })
+        Ok(Self { dims, values: decode(raw, code) })
     }
 
     /// Sizes, slowest first.
@@ -180,6 +129,84 @@ impl Idx {
             IdxValues::F32(values) => values,
         };
         ArraySet::new(data, self.dims)
+    }
+}
+
+/// What stands before the values.
+pub(crate) struct Header {
+    /// The type: 0x08 or 0x0d.
+    pub code: u8,
+    /// Sizes, slowest first.
+    pub dims: Vec<usize>,
+    /// Length of all values.
+    pub bytes: u64,
+}
+
+impl Header {
+    pub fn read(from: &mut Unpacked<'_>) -> Result<Self> {
+        let origin = from.origin();
+        let magic: [u8; 4] = from.header("the IDX magic number")?;
+        let [0, 0, code, rank] = magic else {
+            return Err(origin.format(
+                0,
+                "the IDX magic number",
+                format!("{magic:02x?}"),
+                "two zero bytes, a type and a rank",
+            ));
+        };
+        let size: u64 = match code {
+            0x08 => 1,
+            0x0d => 4,
+            0x09 | 0x0b | 0x0c | 0x0e => {
+                return Err(origin.unsupported(
+                    2,
+                    format!("IDX type {code:#04x}"),
+                    "only u8 (0x08) and f32 (0x0d) are read; convert the file",
+                ));
+            }
+            _ => {
+                return Err(origin.format(
+                    2,
+                    "the IDX type",
+                    format!("{code:#04x}"),
+                    "0x08 (u8) or 0x0d (f32)",
+                ));
+            }
+        };
+        if rank == 0 {
+            return Err(origin.format(3, "the IDX rank", "0", "1 or more"));
+        }
+        let mut dims = Vec::with_capacity(usize::from(rank));
+        let mut bytes = Some(size);
+        for i in 0..rank {
+            let dim = u32::from_be_bytes(from.header(&format!("size {i} of {rank}"))?);
+            dims.push(dim as usize);
+            bytes = bytes.and_then(|n| n.checked_mul(u64::from(dim)));
+        }
+        let bytes = bytes.ok_or_else(|| {
+            origin.format(
+                4,
+                "the product of sizes",
+                format!("{dims:?}, above 2^64 bytes"),
+                "sizes that fit the file",
+            )
+        })?;
+        Ok(Header { code, dims, bytes })
+    }
+
+    /// Bytes of one value.
+    pub fn size(&self) -> u64 {
+        if self.code == 0x08 { 1 } else { 4 }
+    }
+}
+
+/// Values of a type that [`Header::read`] let pass.
+pub(crate) fn decode(raw: Vec<u8>, code: u8) -> IdxValues {
+    match code {
+        0x08 => IdxValues::U8(raw),
+        _ => IdxValues::F32(
+            raw.chunks_exact(4).map(|b| f32::from_be_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        ),
     }
 }
 

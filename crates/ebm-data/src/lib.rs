@@ -15,13 +15,14 @@
 //! ```
 
 mod array_set;
-mod atomic;
+pub mod atomic;
 pub mod cifar;
 mod error;
 pub mod folder;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod idx;
+mod idx_rows;
 mod image_set;
 pub mod npy;
 mod npy_header;

@@ -33,7 +33,10 @@ impl<'a> NpyRows<'a> {
     /// # Errors
     /// As [`Npy::read`](crate::npy::Npy::read); also for a file of a single number.
     pub fn open(path: &'a Path) -> Result<Self> {
-        let mut from = Unpacked::open(path)?;
+        Self::new(Unpacked::open(path)?)
+    }
+
+    pub(crate) fn new(mut from: Unpacked<'a>) -> Result<Self> {
         let header = npy_header::read(&mut from)?;
         let wrong = || {
             let shape = format!("{:?}", header.dims);

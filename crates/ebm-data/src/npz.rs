@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 
 use crate::error::Origin;
-use crate::npy::Npy;
+use crate::npy::{Npy, NpyRows};
 use crate::unpack::Unpacked;
 use crate::{DataError, Result};
 
@@ -62,19 +62,41 @@ impl<R: Read + Seek> Npz<R> {
     /// If there is none of that name (the message lists those there are), the member is encrypted or
     /// packed otherwise than by deflate, or for a reason of [`Npy::read`].
     pub fn array(&mut self, name: &str) -> Result<Npy> {
+        self.open_member(name, Npy::parse_from)
+    }
+
+    /// The array called `name`, a few samples at a time, for arrays that do not fit in memory: `read` gets the reader,
+    /// which lives no longer than the call.
+    ///
+    /// # Errors
+    /// As [`array`](Self::array) and [`NpyRows::open`], or with `read`.
+    pub fn rows<T, E: From<DataError>>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(NpyRows<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.open_member(name, |from| read(NpyRows::new(from)?))
+    }
+
+    fn open_member<T, E: From<DataError>>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(Unpacked<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let member = format!("{name}.npy");
         if self.archive.index_for_name(&member).is_none() {
             return Err(DataError::mismatch(
                 format!("array in {}", self.path.display()),
                 format!("no `{name}`"),
                 format!("one of {}", self.names().join(", ")),
-            ));
+            )
+            .into());
         }
         // Shown as `set.npz/images.npy`, the way a path inside an archive is usually written.
         let shown = self.path.join(&member);
         let file = self.archive.by_name(&member).map_err(|e| damaged(&shown, "the zip member", &e))?;
         let packed = file.compressed_size();
-        Npy::parse_from(Unpacked::member(file, packed, &shown))
+        read(Unpacked::member(file, packed, &shown))
     }
 }
 
@@ -120,6 +142,8 @@ mod tests {
             assert_eq!(npz.names(), ["x", "y"]);
             assert_eq!(npz.array("y").unwrap().into_array().unwrap().values(), [7.0]);
             assert_eq!(npz.array("x").unwrap().dims(), [300]);
+            let rows = npz.rows("x", |mut r| Ok::<_, DataError>((r.left(), r.next(7)?.into_f32(), r.left())));
+            assert_eq!(rows.unwrap(), (300, vec![0.5; 7], 293));
             let text = npz.array("z").unwrap_err().to_string();
             assert_eq!(text, "array in f.npz: found no `z`, expected one of x, y");
         }

@@ -21,10 +21,12 @@
 
 mod autocorrelation;
 mod bootstrap;
+mod calibrated;
 mod chains;
 mod class_score;
 mod dense;
 mod detection;
+mod detection_intervals;
 mod error;
 mod ess;
 mod features;
@@ -49,9 +51,11 @@ mod wasserstein;
 
 pub use autocorrelation::autocorrelation;
 pub use bootstrap::{Interval, bootstrap};
+pub use calibrated::{Calibrated, calibrated};
 pub use chains::{Chains, FEWEST_DRAWS};
 pub use class_score::class_score;
 pub use detection::{Detection, aupr, auroc, detection, fpr_at_tpr};
+pub use detection_intervals::{DetectionIntervals, detection_intervals};
 pub use error::{EvalError, Result};
 pub use ess::{ChainSummary, ess_bulk, ess_mean, ess_tail, mcse_mean, summarise};
 pub use features::{SIGNS, cell_means, pixels, signs};
