@@ -63,6 +63,12 @@ pub trait DataSource: Send + Sync {
         None
     }
 
+    /// Number of grey values of dequantised images: a stored value stands in the middle of its level, and a training
+    /// sample anywhere within it. `None` for samples that are used as they are.
+    fn levels(&self) -> Option<u32> {
+        None
+    }
+
     /// The source's name for messages.
     fn name(&self) -> String;
 }

@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod convert;
 mod data;
+mod eval;
 mod output;
 mod parity;
 mod plugins;
@@ -52,10 +53,12 @@ enum Command {
     Sample(sample::Sample),
     /// Complete a picture of which a part is given: inpaint, colourise, denoise.
     Restore(restore::Restore),
-    /// Print the energies of files as CSV.
+    /// Print the energies of samples, and whether they are inside; a filter for pipelines.
     Score(score::Score),
     /// Write runs as one self-contained HTML page: curves, pictures, energies, health.
     Report(report::ReportCommand),
+    /// Measure a trained model: what it takes for outside.
+    Eval(eval::Eval),
     /// Run a grid of short trainings and compare them.
     Study(study::StudyCommand),
     /// Validate a configuration and say what it would cost, without training.
@@ -128,6 +131,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
         Command::Restore(c) => c.run(&mut out),
         Command::Score(c) => c.run(&mut out),
         Command::Report(c) => c.run(&mut out),
+        Command::Eval(c) => c.run(&mut out),
         Command::Study(c) => c.run(&mut out),
         Command::Check(c) => c.run(&mut out),
         Command::Bench(c) => c.run(&mut out),

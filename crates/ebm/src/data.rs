@@ -79,9 +79,27 @@ fn folder_kind(path: &Path) -> &'static str {
 /// # Errors
 /// As [`data_setting`], or if the files cannot be read.
 pub fn open_data(what: &str) -> Result<Arc<dyn DataSource>> {
+    build(what, data_setting(what)?, &[])
+}
+
+/// Opens a linked kind with settings of its own, such as `idx:images=a,held_out_images=b`; values are TOML, or text.
+///
+/// # Errors
+/// If there is no such kind, a setting is wrong, or its files cannot be read.
+pub(crate) fn open_kind(what: &str) -> Result<Arc<dyn DataSource>> {
+    let (kind, settings) = what.split_once(':').unwrap_or((what, ""));
+    let mut changes = Vec::new();
+    for setting in settings.split(',').filter(|s| !s.trim().is_empty()) {
+        changes.push(format!("data.{}", setting.trim()));
+    }
+    let table: Table = [("kind".to_string(), Value::from(kind))].into_iter().collect();
+    build(what, Value::Table(table), &changes)
+}
+
+fn build(what: &str, setting: Value, changes: &[String]) -> Result<Arc<dyn DataSource>> {
     let mut document = Table::new();
-    document.insert("data".into(), data_setting(what)?);
-    let source = Source::text(format!("--data {what}"), document.to_string());
+    document.insert("data".into(), setting);
+    let source = Source::text(format!("--data {what}"), document.to_string()).with(changes)?;
     let config: Box<dyn DataConfig> = source.read_part("data", Family::Data)?;
     let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0).at("data"));
     config.build(&mut cx).map_err(|e| source.place(e))

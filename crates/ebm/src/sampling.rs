@@ -184,7 +184,7 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
         }
     }
     // Before minutes of sampling, not after them.
-    free(&options.out, options.overwrite)?;
+    free("--out", &options.out, options.overwrite)?;
     showing::check(model, options)?;
     let mut film = Film::new(options);
     let drawn = model.sample_watched(options.count, options.steps, options.seed, None, &mut film)?;

@@ -1,152 +1,97 @@
-//! Energies of files, a few samples at a time.
+//! Energies of samples from files or from a stream, a few at a time.
 
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::PathBuf;
 
-use candle_core::{Device, Tensor};
-use ebm_core::Batch;
-use ebm_data::folder::{Channels, FolderOptions, pictures, read_picture};
-use ebm_data::npy::{NpyRows, NpyValues};
-
-use crate::sampling::device_of;
-use crate::{Error, Model, Result};
+use crate::inputs::{Inputs, Piece, lines};
+use crate::scores::Scorer;
+use crate::{Model, Result, Threshold};
 
 /// Energy of one sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoreRow {
-    /// The file.
+    /// The file, or the name of the sample in a stream.
     pub file: PathBuf,
-    /// Number of the sample in its file, from 0.
+    /// Number of the sample in its file, or of its line in a stream, from 0.
     pub index: u64,
     /// Energy in nats: the sum of the terms.
     pub energy: f64,
     /// Terms, in the order of the energy's names.
     pub terms: Vec<f64>,
+    /// The threshold's score, and whether the sample is inside; only with a threshold.
+    pub verdict: Option<(f64, bool)>,
 }
 
-/// Gives the energy of every sample of `path` to `sink`, in order: the rows of an `.npy` file `(N, ...)` (bytes are
-/// levels of 256), a picture, or the pictures of a folder. Memory does not grow with the number of samples.
+/// How samples are scored.
+#[derive(Clone, Debug, Default)]
+pub struct ScoreOptions {
+    /// Whether images are resized and recoloured to fit the model.
+    pub fit: bool,
+    /// Samples that are scored together; the run's batch without it.
+    pub batch: Option<usize>,
+    /// What to judge samples by.
+    pub threshold: Option<Threshold>,
+}
+
+/// Takes the rows of a piece.
+pub type RowSink<'a> = dyn FnMut(&[ScoreRow]) -> Result<()> + 'a;
+
+/// Gives the energy of every sample of `set` to `sink`, in order, a few at a time. Memory does not grow with the number
+/// of samples, except for linked kinds of data, which hold theirs.
 ///
 /// # Errors
-/// If a file cannot be read, samples have another shape than the energy's, or `sink` fails.
-pub fn score(model: &Model, path: &Path, sink: &mut dyn FnMut(ScoreRow) -> Result<()>) -> Result<()> {
-    let mut scorer = Scorer { model, rows: model.plan().config().run.batch.max(1), sink };
-    if path.is_dir() {
-        let files = pictures(path)?;
-        if files.is_empty() {
-            return Err(
-                ebm_core::Error::data(path, "found no picture in it, wanted .png or .jpg files").into()
-            );
-        }
-        return scorer.pictures(&files);
-    }
-    match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
-        Some("npy") => scorer.npy(path),
-        Some("png" | "jpg" | "jpeg") => scorer.pictures(&[path.to_path_buf()]),
-        _ if !path.exists() => Err(ebm_core::Error::data(path, "is not there").into()),
-        _ => Err(Error::Usage(format!(
-            "{}: wanted an .npy file, a picture (.png, .jpg) or a folder of pictures",
-            path.display()
-        ))),
-    }
+/// If a file cannot be read, samples have another shape than the energy's or values that are not finite, or `sink` fails.
+pub fn score(model: &Model, set: &Inputs, options: &ScoreOptions, sink: &mut RowSink<'_>) -> Result<()> {
+    let work = Work::new(model, options)?;
+    set.each(work.rows, None, &work.scorer.fit(work.fit), &mut |piece| sink(&work.rows_of(piece)?))
 }
 
-struct Scorer<'a> {
-    model: &'a Model,
+/// As [`score`] for samples that stand on lines of a stream; see [`inputs::lines`](crate::inputs::lines).
+///
+/// # Errors
+/// As [`score`], or if a line is wrong.
+pub fn score_lines(
+    model: &Model,
+    from: impl Read,
+    options: &ScoreOptions,
+    sink: &mut RowSink<'_>,
+) -> Result<()> {
+    let work = Work::new(model, options)?;
+    lines(from, work.rows, &work.scorer.fit(work.fit), &mut |piece| sink(&work.rows_of(piece)?))
+}
+
+struct Work<'a> {
+    scorer: Scorer<'a>,
+    threshold: Option<&'a Threshold>,
     rows: usize,
-    sink: &'a mut dyn FnMut(ScoreRow) -> Result<()>,
+    fit: bool,
 }
 
-impl Scorer<'_> {
-    fn npy(&mut self, path: &Path) -> Result<()> {
-        let mut rows = NpyRows::open(path)?;
-        let mut first = 0;
-        while rows.left() > 0 {
-            let mut dims = vec![(rows.left().min(self.rows as u64)) as usize];
-            dims.extend_from_slice(rows.sample_dims());
-            let values = match rows.next(self.rows)? {
-                NpyValues::U8(bytes) => bytes.into_iter().map(level).collect(),
-                other => other.into_f32(),
-            };
-            let names: Vec<(PathBuf, u64)> =
-                (0..dims[0] as u64).map(|i| (path.to_path_buf(), first + i)).collect();
-            first += dims[0] as u64;
-            self.score(values, &dims, &names)?;
-        }
-        Ok(())
+impl<'a> Work<'a> {
+    fn new(model: &'a Model, options: &'a ScoreOptions) -> Result<Self> {
+        let threshold = options.threshold.as_ref();
+        let kinds: Vec<_> = threshold.iter().map(|t| t.score.clone()).collect();
+        Ok(Work {
+            scorer: Scorer::new(model, &kinds)?,
+            threshold,
+            rows: options.batch.unwrap_or(model.plan().config().run.batch).max(1),
+            // A threshold holds for samples that are treated as those it was fitted on.
+            fit: options.fit || threshold.is_some_and(|t| t.fit),
+        })
     }
 
-    fn pictures(&mut self, files: &[PathBuf]) -> Result<()> {
-        let grey = self.model.plan().data().sample_shape().first() == Some(&1);
-        let options =
-            FolderOptions { channels: if grey { Channels::Grey } else { Channels::Rgb }, resize: None };
-        for files in files.chunks(self.rows) {
-            let (mut values, mut names, mut shape) = (Vec::new(), Vec::new(), None);
-            for file in files {
-                let picture = read_picture(file, &options)?;
-                let (c, h, w) = picture.shape();
-                if shape.is_some_and(|s| s != (c, h, w)) {
-                    // A batch has one shape; the energy's own message says which one it wants.
-                    self.flush(&mut values, shape, &mut names)?;
-                }
-                shape = Some((c, h, w));
-                values.extend(picture.bytes().iter().map(|b| level(*b)));
-                names.push((file.clone(), 0));
-            }
-            self.flush(&mut values, shape, &mut names)?;
-        }
-        Ok(())
-    }
-
-    fn flush(
-        &mut self,
-        values: &mut Vec<f32>,
-        shape: Option<(usize, usize, usize)>,
-        names: &mut Vec<(PathBuf, u64)>,
-    ) -> Result<()> {
-        let Some((c, h, w)) = shape.filter(|_| !names.is_empty()) else { return Ok(()) };
-        let names = std::mem::take(names);
-        self.score(std::mem::take(values), &[names.len(), c, h, w], &names)
-    }
-
-    fn score(&mut self, values: Vec<f32>, dims: &[usize], names: &[(PathBuf, u64)]) -> Result<()> {
-        let plan = self.model.plan();
-        let file = names.first().map(|(f, _)| f.display().to_string()).unwrap_or_default();
-        if &dims[1..] != plan.data().sample_shape() {
-            return Err(ebm_core::Error::data(
+    fn rows_of(&self, piece: Piece) -> Result<Vec<ScoreRow>> {
+        let scored = self.scorer.score(&piece)?;
+        let mut verdicts = self.threshold.map(|t| t.judge(&self.scorer, &scored).into_iter());
+        let rows = piece.places.into_iter().zip(scored.energy.iter().zip(scored.terms));
+        Ok(rows
+            .map(|((file, index), (energy, terms))| ScoreRow {
                 file,
-                format!(
-                    "found shape {:?}, expected {:?}; the model was trained on samples of another shape",
-                    &dims[1..],
-                    plan.data().sample_shape()
-                ),
-            )
-            .into());
-        }
-        let width = dims[1..].iter().product::<usize>().max(1);
-        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            let (file, index) = &names[(at / width).min(names.len() - 1)];
-            let message = format!("sample {index} holds the value {}, wanted finite numbers", values[at]);
-            return Err(ebm_core::Error::data(file, message).into());
-        }
-        let x = Tensor::from_vec(values, dims, &Device::Cpu)
-            .and_then(|t| t.to_dtype(plan.config().run.dtype.dtype())?.to_device(&device_of(plan)))
-            .map_err(ebm_core::Error::from)?;
-        let terms = self.model.energy()?.terms(&Batch::new(x)?)?;
-        let terms = terms.to_dtype(candle_core::DType::F64).and_then(|t| t.to_vec2::<f64>());
-        for (terms, (file, index)) in terms.map_err(ebm_core::Error::from)?.into_iter().zip(names) {
-            let energy: f64 = terms.iter().sum();
-            if !energy.is_finite() {
-                let what = format!("energy of sample {index} of {}", file.display());
-                let message = format!("is {energy}; are the model's weights finite?");
-                return Err(ebm_core::Error::numeric(what, 0, message).into());
-            }
-            (self.sink)(ScoreRow { file: file.clone(), index: *index, energy, terms })?;
-        }
-        Ok(())
+                index,
+                energy: *energy,
+                terms,
+                verdict: verdicts.as_mut().and_then(Iterator::next),
+            })
+            .collect())
     }
-}
-
-/// A byte as the middle of its level, as data sources store it.
-fn level(byte: u8) -> f32 {
-    (f32::from(byte) + 0.5) / 256.0
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// Checks that `out` can be written.
-pub(crate) fn free(out: &Path, overwrite: bool) -> Result<()> {
-    let refuse = |why: &str| Err(Error::Usage(format!("--out {}: {why}", out.display())));
+/// Checks that the file of an option such as `--out` can be written.
+pub(crate) fn free(option: &str, out: &Path, overwrite: bool) -> Result<()> {
+    let refuse = |why: &str| Err(Error::Usage(format!("{option} {}: {why}", out.display())));
     match out.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
             return refuse("its folder is not there");

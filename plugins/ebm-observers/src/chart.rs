@@ -80,7 +80,7 @@ pub fn write(path: &Path, panels: &[Panel], legend: &[String]) -> Result<()> {
     canvas.write(path)
 }
 
-fn colour(group: usize) -> [f32; 3] {
+pub(crate) fn colour(group: usize) -> [f32; 3] {
     COLOURS[group % COLOURS.len()]
 }
 
@@ -114,7 +114,7 @@ impl Scale {
 }
 
 /// About five round numbers between two.
-fn nice(low: f64, high: f64) -> Vec<f64> {
+pub(crate) fn nice(low: f64, high: f64) -> Vec<f64> {
     let raw = (high - low).max(1e-30) / 5.0;
     let unit = 10f64.powf(raw.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * unit).into_iter().find(|s| *s >= raw).unwrap_or(raw);
@@ -231,7 +231,7 @@ impl Axes {
 }
 
 /// A mark's name: short, in powers of ten where that is shorter.
-fn number(v: f64) -> String {
+pub(crate) fn number(v: f64) -> String {
     match v.abs() {
         0.0 => "0".into(),
         a if !(1e-3..1e5).contains(&a) => format!("{v:.0e}"),
@@ -248,7 +248,7 @@ pub(crate) struct Canvas {
 }
 
 impl Canvas {
-    fn new(width: usize, height: usize) -> Self {
+    pub fn new(width: usize, height: usize) -> Self {
         Canvas { width, height, pixels: vec![[1.0; 3]; width * height] }
     }
 
@@ -277,7 +277,7 @@ impl Canvas {
         })
     }
 
-    fn blend(&mut self, x: usize, y: usize, ink: [f32; 3], cover: f32) {
+    pub fn blend(&mut self, x: usize, y: usize, ink: [f32; 3], cover: f32) {
         if x < self.width && y < self.height {
             let p = &mut self.pixels[y * self.width + x];
             p.iter_mut().zip(ink).for_each(|(p, i)| *p += cover * (i - *p));
@@ -305,11 +305,17 @@ impl Canvas {
         }
     }
 
-    fn text(&mut self, text: &str, x: usize, y: usize) {
+    pub fn text(&mut self, text: &str, x: usize, y: usize) {
         let style = MonoTextStyle::new(&FONT_6X10, BinaryColor::On);
         let at = Point::new(x as i32, y as i32);
         // Drawing on this canvas cannot fail.
         let _ = Text::with_baseline(text, at, style, Baseline::Top).draw(self);
+    }
+
+    /// The colour of a pixel.
+    #[cfg(test)]
+    pub fn pixel(&self, x: usize, y: usize) -> [f32; 3] {
+        self.pixels[y * self.width + x]
     }
 
     /// Planes of red, green and blue.

@@ -19,6 +19,7 @@
 
 pub mod chart;
 mod csv;
+pub mod distributions;
 mod events;
 mod histogram;
 mod jsonl;

@@ -27,6 +27,9 @@ pub struct IdxImages {
     /// Their labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out_labels: Option<PathBuf>,
+    /// `[height, width]` to which images are resized (bilinear).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<[usize; 2]>,
     /// Every this many images are held out if there is no held-out file; 0 for none.
     #[serde(default)]
     pub held_out_every: usize,
@@ -47,7 +50,11 @@ impl DataConfig for IdxImages {
         let at = |name: &PathBuf| cx.resolve(self.root.join(name));
         let read = |images: &PathBuf, labels: &Option<PathBuf>| {
             let labels = labels.as_ref().map(at);
-            ebm_data::idx::read_images(at(images), labels.as_deref()).map_err(data_error)
+            let set = ebm_data::idx::read_images(at(images), labels.as_deref());
+            match self.size {
+                Some([h, w]) => set.and_then(|s| s.resize((h, w))).map_err(data_error),
+                None => set.map_err(data_error),
+            }
         };
         let mut train = read(&self.images, &self.label_file)?;
         let mut held = None;
@@ -73,6 +80,7 @@ register! {
         Param::text("label_file", "file of their labels").default("none"),
         Param::text("held_out_images", "file of held-out images").default("none"),
         Param::text("held_out_labels", "file of their labels").default("none"),
+        Param::ints("size", "[height, width] to which images are resized; absent: as they are").default("none").at_least(1.0),
         Param::int("held_out_every", "without a held-out file: hold out every this many; 0 for none").default("0").at_least(0.0),
         Param::bool("dequantise", "x = (b + U[0,1))/256 afresh each draw; else b/255").default("true"),
         Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\""),
@@ -86,6 +94,16 @@ mod tests {
     use super::*;
     use candle_core::{DType, Device};
     use ebm_core::Key;
+
+    #[test]
+    fn images_are_resized_where_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)).with_base(folder.path());
+        std::fs::write(folder.path().join("x"), [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 9, 9])
+            .unwrap();
+        let config: IdxImages = toml::from_str("images = \"x\"\nsize = [4, 3]").unwrap();
+        assert_eq!(config.build(&mut cx).unwrap().sample_shape(), [1, 4, 3]);
+    }
 
     #[test]
     fn a_missing_and_a_truncated_file_are_named() {

@@ -185,6 +185,10 @@ impl DataSource for ImageSource {
         Some((0.0, 1.0))
     }
 
+    fn levels(&self) -> Option<u32> {
+        self.options.dequantise.then(|| self.train.levels())
+    }
+
     fn name(&self) -> String {
         self.name.clone()
     }

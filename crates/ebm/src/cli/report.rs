@@ -33,7 +33,7 @@ pub(super) struct ReportCommand {
 
 impl ReportCommand {
     pub fn run(self, out: &mut Output) -> Outcome {
-        free(&self.out, self.force)?;
+        free("--out", &self.out, self.force)?;
         if let Some(folder) = self.charts.as_ref().filter(|f| !f.is_dir()) {
             return Err(
                 Error::Usage(format!("--charts {}: is no folder that is there", folder.display())).into()

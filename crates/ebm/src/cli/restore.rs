@@ -70,7 +70,7 @@ impl Restore {
                 .into());
             }
         };
-        free(&self.out, self.force)?;
+        free("--out", &self.out, self.force)?;
         let model = Model::open(&self.target, &settings::numbers(None, None, self.device.as_deref())?)?;
         let options = RestoreOptions {
             image: self.image,

@@ -1,20 +1,36 @@
 //! `ebm score`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 
 use super::output::Output;
 use super::{End, Failure, Outcome, settings};
-use crate::{Error, Model};
+use crate::inputs::Inputs;
+use crate::{Error, Model, ScoreKind, ScoreOptions, ScoreRow, Threshold};
 
 #[derive(Debug, Args)]
 pub(super) struct Score {
     /// The run directory.
     run: PathBuf,
-    /// .npy files, pictures, or folders of pictures.
-    #[arg(required = true)]
-    paths: Vec<PathBuf>,
+    /// Linked kinds of data, .npy, .npz (NAME.npz:ARRAY) or IDX files, CIFAR-10 (.bin or its folder), pictures, folders
+    /// of pictures; `-` reads paths of pictures or JSON from standard input, one a line.
+    #[arg(required = true, value_name = "NAME|PATH|-")]
+    inputs: Vec<String>,
+    /// Say whether each sample is inside, by the run's newest threshold, one of its numbers, or a file; see `ebm eval
+    /// threshold`.
+    #[arg(long, value_name = "N|FILE", num_args = 0..=1, require_equals = true)]
+    threshold: Option<Option<String>>,
+    /// Print a line of JSON for each sample instead of CSV.
+    #[arg(long)]
+    json: bool,
+    /// Resize images of another size and convert their colours.
+    #[arg(long)]
+    fit: bool,
+    /// Samples that are scored together; as in training without it.
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
     /// auto, cpu, cuda, cuda:N or metal.
     #[arg(long)]
     device: Option<String>,
@@ -23,25 +39,40 @@ pub(super) struct Score {
 impl Score {
     pub fn run(self, out: &mut Output) -> Outcome {
         let model = Model::open(&self.run, &settings::numbers(None, None, self.device.as_deref())?)?;
-        let names = &model.plan().energy().spec().terms;
-        // One term is the energy itself.
-        let several = names.len() > 1;
-        let terms = if several { format!(",{}", names.join(",")) } else { String::new() };
-        out.line(format!("file,index,energy{terms}"))?;
-        for path in &self.paths {
+        let threshold = match &self.threshold {
+            Some(which) => Some(Threshold::open(&model, &self.run, which.as_deref())?),
+            None => None,
+        };
+        // All names are looked up before the first line is written.
+        let sets: Vec<Option<Inputs>> = self
+            .inputs
+            .iter()
+            .map(|what| if what == "-" { Ok(None) } else { Inputs::open(what).map(Some) })
+            .collect::<Result<_, _>>()?;
+        let line = Line {
+            terms: model.plan().energy().spec().terms.clone(),
+            score: threshold.as_ref().map(|t| t.score.clone()),
+            json: self.json,
+        };
+        if !self.json {
+            out.line(line.header())?;
+        }
+        let options = ScoreOptions { fit: self.fit, batch: self.batch, threshold };
+        for set in &sets {
             let mut closed = None;
-            let written = crate::score(&model, path, &mut |row| {
-                let mut line =
-                    format!("{},{},{}", field(&row.file.display().to_string()), row.index, row.energy);
-                if several {
-                    row.terms.iter().for_each(|t| line += &format!(",{t}"));
-                }
+            let mut sink = |rows: &[ScoreRow]| {
                 // The library's sink knows only errors; the reason why this one stopped is kept aside.
-                out.line(line).map_err(|e| {
+                let written =
+                    rows.iter().try_for_each(|row| out.line(line.of(row))).and_then(|()| out.flush());
+                written.map_err(|e| {
                     closed = Some(e);
                     Error::Usage("standard output is closed".into())
                 })
-            });
+            };
+            let written = match set {
+                Some(set) => crate::score(&model, set, &options, &mut sink),
+                None => crate::score_lines(&model, std::io::stdin().lock(), &options, &mut sink),
+            };
             match (written, closed) {
                 (_, Some(failure)) => return Err(failure),
                 (Err(e), None) => return Err(Failure::Error(e)),
@@ -53,11 +84,74 @@ impl Score {
     }
 }
 
-/// A field of a CSV line (RFC 4180).
-fn field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.into()
+/// How a row becomes a line.
+struct Line {
+    terms: Vec<String>,
+    score: Option<ScoreKind>,
+    json: bool,
+}
+
+impl Line {
+    /// One term is the energy itself.
+    fn several(&self) -> bool {
+        self.terms.len() > 1
     }
+
+    /// The threshold's score, unless it is the energy.
+    fn other(&self) -> Option<&ScoreKind> {
+        self.score.as_ref().filter(|s| **s != ScoreKind::Energy)
+    }
+
+    fn header(&self) -> String {
+        let mut line = String::from("file,index,energy");
+        if self.several() {
+            line += &format!(",{}", self.terms.join(","));
+        }
+        if let Some(score) = self.other() {
+            line += &format!(",{score}");
+        }
+        if self.score.is_some() {
+            line += ",inside";
+        }
+        line
+    }
+
+    fn of(&self, row: &ScoreRow) -> String {
+        if self.json {
+            return self.object(row);
+        }
+        let mut line = format!("{},{},{}", field(&row.file), row.index, row.energy);
+        if self.several() {
+            row.terms.iter().for_each(|t| line += &format!(",{t}"));
+        }
+        if let Some((score, inside)) = row.verdict {
+            if self.other().is_some() {
+                line += &format!(",{score}");
+            }
+            line += &format!(",{inside}");
+        }
+        line
+    }
+
+    fn object(&self, row: &ScoreRow) -> String {
+        let mut object =
+            json!({ "file": row.file.display().to_string(), "index": row.index, "energy": row.energy });
+        if self.several() {
+            let terms = self.terms.iter().zip(&row.terms).map(|(n, t)| (n.clone(), json!(t)));
+            object["terms"] = serde_json::Value::Object(terms.collect());
+        }
+        if let Some((score, inside)) = row.verdict {
+            if let Some(kind) = self.other() {
+                object[kind.to_string()] = json!(score);
+            }
+            object["inside"] = json!(inside);
+        }
+        object.to_string()
+    }
+}
+
+/// A field of a CSV line (RFC 4180).
+fn field(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }

@@ -1,0 +1,167 @@
+//! Samples by a name or a path, a few at a time: what `ebm score` and `ebm eval` read.
+
+mod fit;
+mod lines;
+mod read;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ebm_core::{DataSource, Family, Split, catalogue};
+
+pub use fit::Fit;
+pub use lines::lines;
+
+use crate::config::unknown_kind;
+use crate::{Error, Model, Result};
+
+/// Samples of one shape that go through a model together.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Values of all samples, one sample after the other, in the units of training samples.
+    pub values: Vec<f32>,
+    /// File and number within it of each sample, from 0.
+    pub places: Vec<(PathBuf, u64)>,
+    /// Grey values of the samples: each stands in the middle of its level. `None` for numbers that are used as they are.
+    pub levels: Option<u32>,
+}
+
+impl Piece {
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Number of values of a sample.
+    pub fn width(&self) -> usize {
+        self.values.len() / self.len().max(1)
+    }
+}
+
+/// A set of samples that is read from its beginning to its end, as often as wanted.
+pub struct Inputs {
+    name: String,
+    from: From,
+}
+
+enum From {
+    /// A split of a data source, which holds it in memory.
+    Source(Arc<dyn DataSource>, Split),
+    /// Rows of a NumPy file.
+    Npy(PathBuf),
+    /// Rows of an array in an archive.
+    Npz(PathBuf, String),
+    /// Rows of a file in the format of MNIST.
+    Idx(PathBuf),
+    /// Binary files of CIFAR-10.
+    Cifar(Vec<PathBuf>),
+    /// Pictures.
+    Pictures(Vec<PathBuf>),
+}
+
+impl Inputs {
+    /// The set that `what` names: a linked kind of data (`digits`), one with settings
+    /// (`idx:images=a,held_out_images=b`), a picture, a folder of pictures, the folder or a file of CIFAR-10's binary
+    /// version, an `.npy` file `(N, ...)`, an array of an archive (`set.npz` if it holds one, `set.npz:images`), or an
+    /// IDX file, plain or gzipped.
+    ///
+    /// Of a kind and of CIFAR-10 it is the held-out part, if there is one. Bytes are levels of 256.
+    ///
+    /// # Errors
+    /// If it is neither a kind nor there, or there is nothing in it.
+    pub fn open(what: &str) -> Result<Self> {
+        let name = what.to_string();
+        let kind = what.split_once(':').map_or(what, |(kind, _)| kind);
+        if catalogue::find(Family::Data, kind).is_some() {
+            let source = crate::data::open_kind(what)?;
+            let held = source.stored(Split::HeldOut, 1)?.is_some();
+            let split = if held { Split::HeldOut } else { Split::Train };
+            return Ok(Inputs { name, from: From::Source(source, split) });
+        }
+        let path = PathBuf::from(what);
+        if path.is_dir() {
+            return Ok(Inputs { name, from: folder(&path)? });
+        }
+        if !path.exists() {
+            if let Some((file, array)) = what.rsplit_once(':')
+                && file.ends_with(".npz")
+                && Path::new(file).exists()
+            {
+                return Ok(Inputs { from: From::Npz(file.into(), array.into()), name });
+            }
+            let kind = unknown_kind(Family::Data, kind);
+            return Err(
+                ebm_core::Error::data(path, format!("is not there: no file or folder, and {kind}")).into()
+            );
+        }
+        let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        let from = match ending.as_deref() {
+            Some("npy") => From::Npy(path),
+            Some("npz") => {
+                let names = ebm_data::npz::Npz::open(&path)?.names();
+                match &names[..] {
+                    [one] => From::Npz(path, one.clone()),
+                    _ => {
+                        return Err(Error::Usage(format!(
+                            "{what}: holds the arrays {}; name one of them: {what}:NAME",
+                            names.join(", ")
+                        )));
+                    }
+                }
+            }
+            Some("png" | "jpg" | "jpeg") => From::Pictures(vec![path]),
+            Some("bin") => From::Cifar(vec![path]),
+            _ => From::Idx(path),
+        };
+        Ok(Inputs { name, from })
+    }
+
+    /// The held-out part of the data that a model was trained on.
+    ///
+    /// # Errors
+    /// If none was held out.
+    pub fn held_out(model: &Model) -> Result<Self> {
+        let source = model.plan().data().clone();
+        let name = source.name();
+        if source.stored(Split::HeldOut, 1)?.is_none_or(|l| l.x.dims().first() == Some(&0)) {
+            return Err(Error::Usage(format!(
+                "the run's data `{name}` have no held-out part, wanted samples that it was not trained on: name them by --in"
+            )));
+        }
+        Ok(Inputs { name: format!("{name} (held out)"), from: From::Source(source, Split::HeldOut) })
+    }
+
+    /// The training part of the data of a model.
+    pub(crate) fn training(model: &Model) -> Self {
+        let source = model.plan().data().clone();
+        Inputs { name: format!("{} (training)", source.name()), from: From::Source(source, Split::Train) }
+    }
+
+    /// As written on the command line.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// What a folder holds: files of CIFAR-10, or pictures.
+fn folder(path: &Path) -> Result<From> {
+    let test = path.join("test_batch.bin");
+    if test.is_file() {
+        return Ok(From::Cifar(vec![test]));
+    }
+    let train: Vec<PathBuf> =
+        (1..=5).map(|i| path.join(format!("data_batch_{i}.bin"))).filter(|p| p.is_file()).collect();
+    if !train.is_empty() {
+        return Ok(From::Cifar(train));
+    }
+    let files = ebm_data::folder::pictures(path)?;
+    if files.is_empty() {
+        return Err(ebm_core::Error::data(path, "found no picture in it, wanted .png or .jpg files").into());
+    }
+    Ok(From::Pictures(files))
+}

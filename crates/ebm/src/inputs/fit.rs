@@ -1,0 +1,103 @@
+//! Samples in the shape of a model: refused, or resized and recoloured where that is asked for.
+
+use std::path::Path;
+
+use ebm_data::folder::luma;
+use ebm_data::resize::bilinear;
+
+use crate::{Error, Result};
+
+/// The shape that samples must have.
+#[derive(Clone, Debug)]
+pub struct Fit {
+    /// Shape of one sample, as the energy wants it.
+    pub shape: Vec<usize>,
+    /// Whether images of another size are resized and their colours converted.
+    pub resize: bool,
+}
+
+impl Fit {
+    /// Samples `(n, found...)` in the wanted shape; `place` stands in messages. Says whether values changed.
+    ///
+    /// # Errors
+    /// If the shape differs and images are not to be resized, or are no images with values in [0, 1].
+    pub(super) fn apply(&self, values: Vec<f32>, found: &[usize], place: &Path) -> Result<(Vec<f32>, bool)> {
+        if found == self.shape {
+            return Ok((values, false));
+        }
+        // A grey image without its axis of one channel.
+        if let ([h, w], [1, fh, fw]) = (found, &self.shape[..])
+            && (h, w) == (fh, fw)
+        {
+            return Ok((values, false));
+        }
+        let refuse = |hint: &str| -> Error {
+            ebm_core::Error::data(
+                place,
+                format!(
+                    "found shape {found:?}, expected {:?}; the model was trained on samples of another shape{hint}",
+                    self.shape
+                ),
+            )
+            .into()
+        };
+        let (c, h, w) = match *found {
+            [c @ (1 | 3), h, w] => (c, h, w),
+            [h, w] => (1, h, w),
+            _ => return Err(refuse("")),
+        };
+        let &[to_c @ (1 | 3), to_h, to_w] = &self.shape[..] else { return Err(refuse("")) };
+        if !self.resize {
+            return Err(refuse(": --fit resizes images and converts their colours"));
+        }
+        if let Some(v) = values.iter().find(|v| !(0.0..=1.0).contains(*v)) {
+            let what = format!("holds the value {v}; only images with values in [0, 1] can be fitted");
+            return Err(ebm_core::Error::data(place, what).into());
+        }
+        let bytes: Vec<u8> = values.iter().map(|v| (v * 256.0).min(255.0) as u8).collect();
+        let recoloured: Vec<u8> = match (c, to_c) {
+            (1, 3) => bytes.chunks_exact(h * w).flat_map(|p| [p, p, p].concat()).collect(),
+            (3, 1) => {
+                let n = h * w;
+                let pixel = |p: &[u8], i: usize| luma(p[i], p[n + i], p[2 * n + i]);
+                bytes.chunks_exact(3 * n).flat_map(|p| (0..n).map(move |i| pixel(p, i))).collect()
+            }
+            _ => bytes,
+        };
+        let resized = bilinear(&recoloured, (h, w), (to_h, to_w));
+        Ok((resized.into_iter().map(super::read::level).collect(), true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn fit(shape: &[usize], resize: bool) -> Fit {
+        Fit { shape: shape.to_vec(), resize }
+    }
+
+    #[test]
+    fn images_are_refused_or_fitted() {
+        let place = Path::new("x.npy");
+        let flat = vec![(100.0 + 0.5) / 256.0; 2 * 16];
+        let same = fit(&[1, 4, 4], false).apply(flat.clone(), &[4, 4], place).unwrap();
+        assert_eq!(same, (flat.clone(), false));
+        let text = fit(&[1, 8, 8], false).apply(flat.clone(), &[4, 4], place).unwrap_err().to_string();
+        assert!(
+            text.contains("x.npy: found shape [4, 4], expected [1, 8, 8]") && text.contains("--fit"),
+            "{text}"
+        );
+        let (colour, changed) = fit(&[3, 8, 8], true).apply(flat.clone(), &[4, 4], place).unwrap();
+        assert_eq!((colour.len(), changed), (2 * 3 * 64, true));
+        assert!(colour.iter().all(|v| *v == flat[0]));
+        // Grey of three equal channels is the same grey.
+        assert_eq!(fit(&[1, 4, 4], true).apply(colour, &[3, 8, 8], place).unwrap().0, flat);
+        for (shape, found) in [(&[2][..], &[4, 4][..]), (&[1, 8, 8], &[2, 4, 4]), (&[5, 8, 8], &[1, 4, 4])] {
+            assert!(fit(shape, true).apply(flat.clone(), found, place).is_err());
+        }
+        let text = fit(&[1, 8, 8], true).apply(vec![1.5; 16], &[4, 4], place).unwrap_err().to_string();
+        assert!(text.contains("1.5") && text.contains("[0, 1]"), "{text}");
+    }
+}

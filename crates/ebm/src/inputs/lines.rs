@@ -1,0 +1,165 @@
+//! Samples named or written out on the lines of a stream: paths of pictures, or JSON.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::read::{Sink, finite, level, picture};
+use super::{Fit, Piece};
+use crate::{Error, Result};
+
+/// No line is longer: a sample of a million numbers takes about 10 MB.
+const LONGEST: u64 = 1 << 28;
+
+/// A sample as a line of JSON.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// A picture.
+    path: Option<PathBuf>,
+    /// The values, in the units of training samples, row by row.
+    values: Option<Vec<f32>>,
+    /// Name for the output; the number of the line without it.
+    id: Option<String>,
+}
+
+/// Hands the samples that the lines of `from` name to `sink`, at most `rows` at a time, and fewer where the next line
+/// would have to be waited for. A line is the path of a picture, `{"path": "a.png"}`, or `{"values": [0.1, ...]}` with
+/// an optional `"id"`; empty lines are passed over. Memory does not grow with the number of lines.
+///
+/// # Errors
+/// If a line is none of this, a picture cannot be read or does not fit, or `sink` fails; samples of earlier lines have
+/// been handed on by then. If there is no sample at all.
+pub fn lines(from: impl Read, rows: usize, fit: &Fit, sink: &mut Sink<'_>) -> Result<()> {
+    let mut from = BufReader::new(from);
+    let empty = || Piece { values: Vec::new(), places: Vec::new(), levels: None };
+    let (mut kept, mut line, mut number, mut any) = (empty(), Vec::new(), 0u64, false);
+    loop {
+        line.clear();
+        let mut limited = (&mut from).take(LONGEST);
+        let read = limited.read_until(b'\n', &mut line).map_err(Error::io("standard input"))?;
+        if read == 0 {
+            break;
+        }
+        number += 1;
+        match sample(&line, number, fit) {
+            Ok(None) => {}
+            Ok(Some((values, place))) => {
+                any = true;
+                kept.values.extend(values);
+                kept.places.push((place, number - 1));
+            }
+            Err(e) => {
+                // What came before the line that is wrong still has an answer.
+                if !kept.is_empty() {
+                    sink(kept)?;
+                }
+                return Err(e);
+            }
+        }
+        let waiting = !from.buffer().contains(&b'\n');
+        if kept.len() >= rows.max(1) || (waiting && !kept.is_empty()) {
+            sink(std::mem::replace(&mut kept, empty()))?;
+        }
+    }
+    if !kept.is_empty() {
+        sink(kept)?;
+    }
+    if !any {
+        return Err(
+            ebm_core::Error::data("standard input", "holds no sample, wanted at least one line").into()
+        );
+    }
+    Ok(())
+}
+
+/// Values and name of the sample of a line; `None` for an empty one.
+fn sample(line: &[u8], number: u64, fit: &Fit) -> Result<Option<(Vec<f32>, PathBuf)>> {
+    let here = format!("standard input, line {number}");
+    let wrong = |message: String| -> Error { ebm_core::Error::data(&here, message).into() };
+    let text = std::str::from_utf8(line)
+        .map_err(|_| wrong("is not UTF-8, wanted the path of a picture or JSON".into()))?
+        .trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let written = if text.starts_with('{') {
+        serde_json::from_str::<Written>(text).map_err(|e| {
+            wrong(format!("{e}; wanted {{\"path\": \"a.png\"}} or {{\"values\": [0.1, ...]}}"))
+        })?
+    } else {
+        Written { path: Some(text.into()), values: None, id: None }
+    };
+    match (written.path, written.values) {
+        (Some(path), None) => {
+            let picture = picture(&path, fit)?;
+            let (c, h, w) = picture.shape();
+            let values = picture.bytes().iter().map(|b| level(*b)).collect();
+            let (values, _) = fit.apply(values, &[c, h, w], &path)?;
+            Ok(Some((values, written.id.map_or(path, PathBuf::from))))
+        }
+        (None, Some(values)) => {
+            let wanted: usize = fit.shape.iter().product();
+            if values.len() != wanted {
+                return Err(wrong(format!(
+                    "found {} values, expected {wanted} for a sample of shape {:?}",
+                    values.len(),
+                    fit.shape
+                )));
+            }
+            finite(&values, wanted, Path::new(&here), |_| 0)?;
+            Ok(Some((values, written.id.map_or_else(|| "-".into(), PathBuf::from))))
+        }
+        _ => Err(wrong("wanted either `path` or `values`".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn all(text: &str, rows: usize) -> (Vec<(String, u64, f32)>, Result<()>) {
+        let mut found = Vec::new();
+        let fit = Fit { shape: vec![2], resize: false };
+        let ended = lines(text.as_bytes(), rows, &fit, &mut |p: Piece| {
+            assert!(p.len() <= rows && p.values.len() == 2 * p.len());
+            found.extend(
+                p.places
+                    .iter()
+                    .zip(p.values.chunks(2))
+                    .map(|((f, i), v)| (f.display().to_string(), *i, v[1])),
+            );
+            Ok(())
+        });
+        (found, ended)
+    }
+
+    #[test]
+    fn lines_of_json_come_out_in_order_in_pieces_of_any_size() {
+        let text = "{\"values\": [0, 1]}\n\n{\"values\": [0, 2], \"id\": \"b\"}\n{\"values\": [0, 3]}";
+        for rows in [1, 2, 9] {
+            let (found, ended) = all(text, rows);
+            ended.unwrap();
+            assert_eq!(found, [("-".into(), 0, 1.0), ("b".into(), 2, 2.0), ("-".into(), 3, 3.0)]);
+        }
+    }
+
+    #[test]
+    fn a_wrong_line_is_named_and_what_came_before_it_is_answered() {
+        for (line, part) in [
+            ("{\"values\": [1]}", "line 2: found 1 values, expected 2"),
+            ("{\"values\": [1, 1e999]}", "line 2"),
+            ("{\"valuse\": [1, 2]}", "line 2: unknown field"),
+            ("{}", "either `path` or `values`"),
+            ("no-such.png", "no-such.png"),
+        ] {
+            let (found, ended) = all(&format!("{{\"values\": [0, 1]}}\n{line}\n"), 9);
+            let text = ended.unwrap_err().to_string();
+            assert!(text.contains(part), "{text}");
+            assert_eq!(found.len(), 1, "{line}");
+        }
+        assert!(all("\n", 9).1.unwrap_err().to_string().contains("holds no sample"));
+    }
+}

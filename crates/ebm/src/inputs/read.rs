@@ -1,0 +1,278 @@
+//! Reading sets piece by piece.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::DType;
+use ebm_core::Labelled;
+use ebm_data::ImageSet;
+use ebm_data::folder::{Channels, FolderOptions, read_picture};
+use ebm_data::idx::{IdxRows, IdxValues};
+use ebm_data::npy::{NpyRows, NpyValues};
+
+use super::{Fit, From, Inputs, Piece};
+use crate::{Error, Result};
+
+/// A byte as the middle of its level, as data sources store it.
+pub(crate) fn level(byte: u8) -> f32 {
+    (f32::from(byte) + 0.5) / 256.0
+}
+
+/// Where pieces go.
+pub(crate) type Sink<'a> = dyn FnMut(Piece) -> Result<()> + 'a;
+
+/// Which of `of` samples are taken: all, or `count` at equal distances.
+#[derive(Clone, Copy)]
+struct Pick {
+    count: u64,
+    of: u64,
+}
+
+impl Pick {
+    fn takes(self, i: u64) -> bool {
+        let place = |i: u64| u128::from(i) * u128::from(self.count) / u128::from(self.of.max(1));
+        self.count >= self.of || place(i) != place(i + 1)
+    }
+}
+
+impl Inputs {
+    /// Hands the samples to `sink` in order, at most `rows` at a time: all of them, or `most` at equal distances.
+    /// Memory is that of a piece, except for linked kinds, which hold their data.
+    ///
+    /// # Errors
+    /// If a file cannot be read, a sample does not fit or holds a value that is not finite, there is no sample, or
+    /// `sink` fails.
+    pub fn each(&self, rows: usize, most: Option<u64>, fit: &Fit, sink: &mut Sink<'_>) -> Result<()> {
+        let mut gather = Gather {
+            fit,
+            rows: rows.max(1),
+            most,
+            pick: Pick { count: 0, of: 0 },
+            next: 0,
+            kept: Piece { values: Vec::new(), places: Vec::new(), levels: None },
+            any: false,
+            sink,
+        };
+        match &self.from {
+            From::Source(source, split) => {
+                let stored = source.stored(*split, usize::MAX)?;
+                gather.stored(stored, Path::new(&self.name), source.levels())?;
+            }
+            From::Npy(path) => gather.npy(NpyRows::open(path)?, path)?,
+            From::Npz(path, array) => {
+                let place = path.join(array);
+                ebm_data::npz::Npz::open(path)?.rows(array, |rows| gather.npy(rows, &place))?;
+            }
+            From::Idx(path) => gather.idx(path)?,
+            From::Cifar(files) => gather.cifar(files)?,
+            From::Pictures(files) => gather.pictures(files)?,
+        }
+        gather.flush()?;
+        if !gather.any {
+            return Err(ebm_core::Error::data(&self.name, "holds no sample, wanted at least one").into());
+        }
+        Ok(())
+    }
+}
+
+/// Collects samples until a piece is whole.
+struct Gather<'a, 's> {
+    fit: &'a Fit,
+    rows: usize,
+    most: Option<u64>,
+    pick: Pick,
+    /// Number of the next sample of the whole set.
+    next: u64,
+    kept: Piece,
+    any: bool,
+    sink: &'a mut Sink<'s>,
+}
+
+impl Gather<'_, '_> {
+    /// There are `of` samples in all.
+    fn total(&mut self, of: u64) {
+        self.pick = Pick { count: self.most.unwrap_or(of), of };
+    }
+
+    fn npy(&mut self, mut rows: NpyRows<'_>, path: &Path) -> Result<()> {
+        self.total(rows.left());
+        let mut first = 0;
+        while rows.left() > 0 {
+            let dims = rows.sample_dims().to_vec();
+            let n = rows.left().min(self.rows as u64);
+            let (values, levels) = match rows.next(self.rows)? {
+                NpyValues::U8(bytes) => (bytes.into_iter().map(level).collect(), Some(256)),
+                other => (other.into_f32(), None),
+            };
+            self.add(values, &dims, path, first, n, levels)?;
+            first += n;
+        }
+        Ok(())
+    }
+
+    fn idx(&mut self, path: &Path) -> Result<()> {
+        let mut rows = IdxRows::open(path)?;
+        self.total(rows.left());
+        let mut first = 0;
+        while rows.left() > 0 {
+            let dims = rows.sample_dims().to_vec();
+            let n = rows.left().min(self.rows as u64);
+            let (values, levels) = match rows.next(self.rows)? {
+                IdxValues::U8(bytes) => (bytes.into_iter().map(level).collect(), Some(256)),
+                IdxValues::F32(values) => (values, None),
+                other => {
+                    return Err(Error::Usage(format!(
+                        "{}: holds values of another type: {other:?}",
+                        path.display()
+                    )));
+                }
+            };
+            self.add(values, &dims, path, first, n, levels)?;
+            first += n;
+        }
+        Ok(())
+    }
+
+    /// One file at a time is in memory: 30 MB as published.
+    fn cifar(&mut self, files: &[PathBuf]) -> Result<()> {
+        let mut total = 0;
+        for file in files {
+            total += std::fs::metadata(file).map_err(Error::io(file))?.len() / 3073;
+        }
+        self.total(total);
+        for file in files {
+            let set = ebm_data::cifar::read_cifar10_files(&[file])?;
+            for first in (0..set.len()).step_by(self.rows) {
+                let n = self.rows.min(set.len() - first);
+                let len = set.sample_len();
+                let values = set.bytes()[first * len..(first + n) * len].iter().map(|b| level(*b)).collect();
+                self.add(values, &[3, 32, 32], file, first as u64, n as u64, Some(256))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pictures(&mut self, files: &[PathBuf]) -> Result<()> {
+        self.total(files.len() as u64);
+        for file in files {
+            if !self.pick.takes(self.next) {
+                self.next += 1;
+                continue;
+            }
+            let picture = picture(file, self.fit)?;
+            let (c, h, w) = picture.shape();
+            let values = picture.bytes().iter().map(|b| level(*b)).collect();
+            self.add(values, &[c, h, w], file, 0, 1, Some(256))?;
+        }
+        Ok(())
+    }
+
+    fn stored(&mut self, set: Option<Labelled>, name: &Path, levels: Option<u32>) -> Result<()> {
+        let Some(x) = set.map(|l| l.x) else { return Ok(()) };
+        let n = x.dims().first().copied().unwrap_or(0);
+        self.total(n as u64);
+        for first in (0..n).step_by(self.rows) {
+            let count = self.rows.min(n - first);
+            let values = x
+                .narrow(0, first, count)
+                .and_then(|t| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>())
+                .map_err(ebm_core::Error::from)?;
+            self.add(values, &x.dims()[1..], name, first as u64, count as u64, levels)?;
+        }
+        Ok(())
+    }
+
+    /// Takes `n` samples of a file, from its sample `first` on.
+    fn add(
+        &mut self,
+        values: Vec<f32>,
+        dims: &[usize],
+        path: &Path,
+        first: u64,
+        n: u64,
+        levels: Option<u32>,
+    ) -> Result<()> {
+        let start = self.next;
+        self.next += n;
+        let chosen: Vec<u64> = (0..n).filter(|i| self.pick.takes(start + i)).collect();
+        if chosen.is_empty() {
+            return Ok(());
+        }
+        let width = dims.iter().product::<usize>();
+        let values = if chosen.len() as u64 == n {
+            values
+        } else {
+            chosen
+                .iter()
+                .flat_map(|i| &values[*i as usize * width..(*i as usize + 1) * width])
+                .copied()
+                .collect()
+        };
+        finite(&values, width, path, |i| first + chosen[i.min(chosen.len() - 1)])?;
+        let (values, changed) = self.fit.apply(values, dims, path)?;
+        let levels = if changed { Some(256) } else { levels };
+        if levels != self.kept.levels {
+            self.flush()?;
+        }
+        self.kept.levels = levels;
+        self.kept.values.extend(values);
+        self.kept.places.extend(chosen.iter().map(|i| (path.to_path_buf(), first + i)));
+        while self.kept.len() >= self.rows {
+            let width = self.kept.width();
+            let rest = Piece {
+                values: self.kept.values.split_off(self.rows * width),
+                places: self.kept.places.split_off(self.rows),
+                levels,
+            };
+            let whole = std::mem::replace(&mut self.kept, rest);
+            self.any = true;
+            (self.sink)(whole)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.kept.is_empty() {
+            return Ok(());
+        }
+        let none = Piece { values: Vec::new(), places: Vec::new(), levels: None };
+        self.any = true;
+        (self.sink)(std::mem::replace(&mut self.kept, none))
+    }
+}
+
+/// A picture in the colours that the model wants.
+pub(super) fn picture(file: &Path, fit: &Fit) -> Result<ImageSet> {
+    let channels = match fit.shape.first() {
+        Some(1) => Channels::Grey,
+        _ => Channels::Rgb,
+    };
+    Ok(read_picture(file, &FolderOptions { channels, resize: None })?)
+}
+
+/// Errs on the first value that is not finite, with the number of its sample.
+pub(super) fn finite(values: &[f32], width: usize, file: &Path, index: impl Fn(usize) -> u64) -> Result<()> {
+    match values.iter().position(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(at) => {
+            let index = index(at / width.max(1));
+            let message = format!("sample {index} holds the value {}, wanted finite numbers", values[at]);
+            Err(ebm_core::Error::data(file, message).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn picks_are_as_many_as_asked_for_and_spread_over_the_set() {
+        for (count, of) in [(3, 10), (10, 10), (1, 7), (7, 3), (999, 1000), (0, 5)] {
+            let pick = Pick { count, of };
+            let taken: Vec<u64> = (0..of).filter(|i| pick.takes(*i)).collect();
+            assert_eq!(taken.len() as u64, count.min(of), "{count} of {of}");
+            let widest = taken.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(1);
+            assert!(widest <= of.div_ceil(count.max(1)), "{taken:?}");
+        }
+    }
+}
