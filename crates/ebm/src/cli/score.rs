@@ -56,6 +56,8 @@ impl Score {
         };
         if !self.json {
             out.line(line.header())?;
+            // Who writes lines may wait for it.
+            out.flush()?;
         }
         let options = ScoreOptions { fit: self.fit, batch: self.batch, threshold };
         for set in &sets {
