@@ -124,12 +124,12 @@ fn terms_of_a_composition_are_scores_of_their_own() {
     s.run(&[&["eval", "ood", "both.toml", "--out", "rule:uniform"][..], &short].concat()).ok();
     let rows = json(&s, "a.json")["rows"].clone();
     let scores: Vec<&str> = rows.as_array().unwrap().iter().map(|r| r["score"].as_str().unwrap()).collect();
-    assert_eq!(scores, ["energy", "term.a", "term.b", "grad-norm", "typicality"]);
+    assert_eq!(scores, ["energy", "term.a.energy", "term.b.energy", "grad-norm", "typicality"]);
     // A multiple of the same energy ranks samples the same, up to a few pairs that rounding turns.
     let auroc = |i: usize| rows[i]["figures"]["auroc"]["value"].as_f64().unwrap();
     assert!((auroc(0) - auroc(2)).abs() < 1e-3, "{rows}");
     s.run(&["eval", "ood", "both.toml", "--in", "digits", "--out", "rule:uniform", "--score", "term.c"])
-        .fails(2, &["term.c", "a, b"]);
+        .fails(2, &["term.c", "a.energy, b.energy"]);
 }
 
 #[test]
