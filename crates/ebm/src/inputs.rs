@@ -68,9 +68,10 @@ impl Inputs {
     /// The set that `what` names: a linked kind of data (`digits`), one with settings
     /// (`idx:images=a,held_out_images=b`), a picture, a folder of pictures, the folder or a file of CIFAR-10's binary
     /// version, an `.npy` file `(N, ...)`, an array of an archive (`set.npz` if it holds one, `set.npz:images`), or an
-    /// IDX file, plain or gzipped.
+    /// IDX file, plain or gzipped. Folders of MNIST's four files, of CIFAR-100 and of Parquet files, and a Parquet file, are
+    /// read as `--data` of `ebm train` reads them.
     ///
-    /// Of a kind and of CIFAR-10 it is the held-out part, if there is one. Bytes are levels of 256.
+    /// Of a kind and of a published set it is the held-out part, if there is one. Bytes are levels of 256.
     ///
     /// # Errors
     /// If it is neither a kind nor there, or there is nothing in it.
@@ -78,10 +79,7 @@ impl Inputs {
         let name = what.to_string();
         let kind = what.split_once(':').map_or(what, |(kind, _)| kind);
         if catalogue::find(Family::Data, kind).is_some() {
-            let source = crate::data::open_kind(what)?;
-            let held = source.stored(Split::HeldOut, 1)?.is_some();
-            let split = if held { Split::HeldOut } else { Split::Train };
-            return Ok(Inputs { name, from: From::Source(source, split) });
+            return Ok(Inputs { name, from: source(crate::data::open_kind(what)?)? });
         }
         let path = PathBuf::from(what);
         if path.is_dir() {
@@ -116,6 +114,7 @@ impl Inputs {
             }
             Some("png" | "jpg" | "jpeg") => From::Pictures(vec![path]),
             Some("bin") => From::Cifar(vec![path]),
+            Some("parquet") => source(crate::open_data(what)?)?,
             _ => From::Idx(path),
         };
         Ok(Inputs { name, from })
@@ -148,6 +147,12 @@ impl Inputs {
     }
 }
 
+/// The held-out part of a source, or all of one that has none.
+fn source(source: Arc<dyn DataSource>) -> Result<From> {
+    let held = source.stored(Split::HeldOut, 1)?.is_some();
+    Ok(From::Source(source, if held { Split::HeldOut } else { Split::Train }))
+}
+
 /// What a folder holds: files of CIFAR-10, or pictures.
 fn folder(path: &Path) -> Result<From> {
     let test = path.join("test_batch.bin");
@@ -158,6 +163,11 @@ fn folder(path: &Path) -> Result<From> {
         (1..=5).map(|i| path.join(format!("data_batch_{i}.bin"))).filter(|p| p.is_file()).collect();
     if !train.is_empty() {
         return Ok(From::Cifar(train));
+    }
+    let whole = path.display().to_string();
+    // Other published sets: a folder of MNIST's files, CIFAR-100, Parquet.
+    if crate::data_setting(&whole)?.get("kind").and_then(|k| k.as_str()) != Some("image-folder") {
+        return source(crate::open_data(&whole)?);
     }
     let files = ebm_data::folder::pictures(path)?;
     if files.is_empty() {
