@@ -219,7 +219,7 @@ fn the_command_line_itself() {
         (&["train", "run.toml", "--set", "run.steps"], "has no `=`"),
         (&["train", "no.toml"], "no.toml"),
         (&["plugins", "show", "langevine"], "langevin"),
-        (&["data", "fetch", "cifar10"], "does not download"),
+        (&["data", "fetch", "cifar10"], "by hand: cifar-10-binary.tar.gz"),
         (&["sample", "run.toml", "--out", "x.gif"], ".png or .npy"),
     ] {
         let ran = s.run(arguments);
