@@ -104,10 +104,7 @@ pub(crate) fn check(model: &Model, options: &SampleOptions) -> Result<()> {
         if !drawable {
             return Err(refuse(format!("samples of shape {shape:?} are no pictures")));
         }
-        free("--out", path, options.overwrite).map_err(|e| match e {
-            Error::Usage(text) => Error::Usage(text.replacen("--out", option, 1)),
-            other => other,
-        })?;
+        free(option, path, options.overwrite)?;
     }
     Ok(())
 }
