@@ -139,7 +139,9 @@ fn one(pen: &mut dyn Pen, panel: &Panel, left: f64, top: f64) {
     }
     pen.fill(x0, y1, x1 - x0, 1.0, [0.4; 3], 1.0);
     let (low, high) = panel.range;
-    let marks = nice(low, high);
+    // An axis shorter than its numbers are exact has no round numbers between its ends.
+    let exact = high - low > 1e-9 * low.abs().max(high.abs());
+    let marks = if exact { nice(low, high) } else { Vec::new() };
     // Every second mark where all of them would run into each other.
     let widest = marks.iter().map(|v| number(*v).len()).max().unwrap_or(0) as f64 * 6.0 + 8.0;
     let every = ((widest * marks.len() as f64 / (x1 - x0)).ceil() as usize).max(1);
