@@ -126,7 +126,9 @@ fn sampler(series: &Series) -> Vec<(Level, String)> {
 mod tests {
     use super::*;
 
-    fn series(columns: &[(&str, fn(f64) -> f64)]) -> Series {
+    type Column = (&'static str, fn(f64) -> f64);
+
+    fn series(columns: &[Column]) -> Series {
         let mut s = Series { steps: (1..=100).collect(), ..Series::default() };
         for (name, f) in columns {
             s.values.insert((*name).into(), s.steps.iter().map(|t| f(*t as f64)).collect());
