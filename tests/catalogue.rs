@@ -197,7 +197,8 @@ fn files(folder: &Path) {
     // CIFAR-100: a coarse and a fine label before the bytes.
     fs::create_dir_all(folder.join("data/cifar100")).unwrap();
     for name in ["train.bin", "test.bin"] {
-        let records: Vec<u8> = (0u8..20).flat_map(|label| [vec![label, label], bytes(3072)].concat()).collect();
+        let records: Vec<u8> =
+            (0u8..20).flat_map(|label| [vec![label, label], bytes(3072)].concat()).collect();
         fs::write(folder.join("data/cifar100").join(name), records).unwrap();
     }
     // Parquet: the small files that the source's own tests read.
