@@ -77,3 +77,35 @@ fn what_is_given_stays_and_the_rest_is_drawn() {
     s.run(&["restore", "r", "--image", "digit.png", "--noise", "0.2", "--out", "m.png"])
         .fails(2, &["m.png", "already exists"]);
 }
+
+#[test]
+fn a_bracket_on_log_z_holds_the_quadrature() {
+    let plane = SMALL
+        .replace("kind = \"digits\"", "kind = \"toy2d\"\nname = \"moons\"")
+        .replace(
+            "kind = \"mlp\"\nhidden = [8]",
+            "kind = \"temperature\"\ntemperature = 2.0\nenergy = { kind = \"double-well\" }",
+        )
+        .replace(", clamp = [0.0, 1.0]", "");
+    let s = Scratch::with(&plane);
+    let ran = s.run(&["eval", "log-z", "run.toml", "--rungs", "200", "--chains", "100", "--json"]).ok();
+    let found: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let truth = found["quadrature"].as_f64().unwrap();
+    for side in ["forward", "reverse"] {
+        let (z, se) = (&found["log_z"][side]["log_z"], &found["log_z"][side]["se"]);
+        let (z, se) = (z.as_f64().unwrap(), se.as_f64().unwrap());
+        // Four standard errors, and the way back starts near the energy only.
+        assert!((z - truth).abs() < 4.0 * se + 0.05 && se < 0.3, "{side}: {found}");
+    }
+    let (low, high) = (&found["log_likelihood"][0], &found["log_likelihood"][1]);
+    assert!((low.as_f64().unwrap() - high.as_f64().unwrap()).abs() < 1.0, "{found}");
+    let text = s.run(&["eval", "log-z", "run.toml", "--rungs", "20", "--chains", "10"]).ok().out;
+    assert!(text.contains("log Z by quadrature") && text.contains("held-out samples"), "{text}");
+    let with = |option: &str, value: &str, words: &[&str]| {
+        s.run(&["eval", "log-z", "run.toml", option, value]).fails(2, words);
+    };
+    with("--moves", "{ kind = \"hmcc\" }", &["--moves", "hmcc"]);
+    with("--base", "{ kind = \"mlp\", hidden = [4] }", &["known density"]);
+    with("--temperature", "0", &["--temperature 0"]);
+    with("--rungs", "0", &["0 rungs"]);
+}

@@ -11,7 +11,7 @@ use ebm_core::candle::{Device, Tensor};
 use ebm_core::{Error, OptimiserState, Result, catalogue};
 use serde::{Deserialize, Serialize};
 
-use crate::config::tree_of;
+use crate::config::{RunConfig, tree_of};
 use crate::digest::{self, config_digest, sha256};
 use crate::disk::{Disk, Files, write_folder};
 use crate::plan::Plan;
@@ -282,15 +282,21 @@ pub fn newest(folder: &Path) -> Result<Newest> {
 pub fn restore(plan: &Plan, contents: &Contents) -> Result<TrainState> {
     let m = &contents.manifest;
     if m.config_digest != config_digest(&plan.tree) {
-        let all = digest::essential_differences(&tree_of(&contents.config)?, &plan.tree);
-        let all = if all.is_empty() { "settings differ".to_string() } else { all.join("; ") };
-        return Err(Error::config(
-            "configuration",
-            format!(
-                "does not fit the checkpoint {}: {all}. Only steps, names, devices, observers, policies and [generate] may change in a continuation",
-                contents.path.display()
-            ),
-        ));
+        // A program before this one did not write the settings that came since; what they are without being written is
+        // what it did.
+        let written = RunConfig::from_toml(&contents.config).and_then(|c| c.tree());
+        let written = written.or_else(|_| tree_of(&contents.config))?;
+        let all = digest::essential_differences(&written, &plan.tree);
+        if !all.is_empty() {
+            return Err(Error::config(
+                "configuration",
+                format!(
+                    "does not fit the checkpoint {}: {}. Only steps, names, devices, observers, policies and [generate] may change in a continuation",
+                    contents.path.display(),
+                    all.join("; ")
+                ),
+            ));
+        }
     }
     let here = |t: BTreeMap<String, Tensor>| -> Result<BTreeMap<String, Tensor>> {
         t.into_iter().map(|(k, v)| Ok((k, v.to_device(&plan.device)?))).collect()

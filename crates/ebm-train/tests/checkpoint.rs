@@ -136,6 +136,24 @@ fn another_configuration_is_refused_and_safe_changes_are_not() {
 }
 
 #[test]
+fn a_checkpoint_of_a_program_that_had_fewer_settings_is_continued() {
+    let (dir, _) = three();
+    let mut found = checkpoint::newest(dir.path()).unwrap().contents;
+    let plan = plan(&[]);
+    let line = found.config.lines().find(|l| l.starts_with("report_every")).unwrap().to_string();
+    found.config = found.config.replace(&format!("{line}\n"), "");
+    // A setting that counts, at its default.
+    assert!(found.config.contains("\ntransitions = []\n"), "{}", found.config);
+    found.config = found.config.replace("\ntransitions = []\n", "\n");
+    // Its digest was of a text without them.
+    found.manifest.config_digest = "of another text".into();
+    assert_eq!(checkpoint::restore(&plan, &found).unwrap().step, 3);
+    found.config = found.config.replace("rate = 0.01", "rate = 0.02");
+    let text = checkpoint::restore(&plan, &found).err().unwrap().to_string();
+    assert!(text.contains("optimiser.rate is 0.01, was 0.02"), "{text}");
+}
+
+#[test]
 fn pruning_keeps_the_newest_and_the_multiples() {
     let (dir, paths) = three();
     checkpoint::prune(dir.path(), 1, 2).unwrap();

@@ -180,7 +180,7 @@ mod tests {
         let svg = std::fs::read_to_string(at("a.svg")).unwrap();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>") && svg.contains("a &lt; b"));
         // Two bins of each set, the legend, the axis, three to five marks, the paper.
-        assert!(svg.matches("<rect").count() >= 4 + 1 + 1 + 3 + 1, "{svg}");
+        assert!(svg.matches("<rect").count() >= 10, "{svg}");
         assert!(write(&at("a.gif"), &[panel()], 1, &[]).is_err());
         write(&at("b.png"), &[], 3, &[]).unwrap();
         let odd = Panel { range: (2.0, 2.0), series: vec![vec![], vec![0.0]], ..panel() };

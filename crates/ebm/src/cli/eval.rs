@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::output::Output;
 use super::{End, Outcome, settings};
-use crate::{Error, Model, OodOptions, Result, ThresholdOptions};
+use crate::{AnnealOptions, Error, LikelihoodOptions, Model, OodOptions, Result, ThresholdOptions};
 
 #[derive(Debug, Args)]
 pub(super) struct Eval {
@@ -21,6 +21,8 @@ enum Action {
     /// Fit a threshold with a given false-positive rate on held-out samples and keep it in the run, for `ebm score
     /// --threshold`.
     Threshold(Fit),
+    /// Bracket the normalising constant by annealed importance sampling both ways; log-likelihood of held-out data.
+    LogZ(LogZ),
 }
 
 impl Eval {
@@ -28,6 +30,7 @@ impl Eval {
         match self.action {
             Action::Ood(ood) => ood.run(out),
             Action::Threshold(fit) => fit.run(out),
+            Action::LogZ(log_z) => log_z.run(out),
         }
     }
 }
@@ -201,6 +204,63 @@ impl Fit {
             path.display(),
             self.run.display()
         ))?;
+        out.flush()?;
+        Ok(End::Done)
+    }
+}
+
+#[derive(Debug, Args)]
+struct LogZ {
+    /// A run directory, or a configuration (whose energy may name the weights of runs).
+    #[arg(value_name = "RUN|CONFIG.toml")]
+    target: PathBuf,
+    /// Where annealing begins: an energy with a known density, in TOML; without it `uniform` over the range of the
+    /// data, or a `gaussian` as wide as the data if they have none.
+    #[arg(long, value_name = "TOML")]
+    base: Option<String>,
+    /// The move at each rung, a transition in TOML that leaves exp(-E) as it is; without it `hmc` of ten steps, whose size
+    /// adapts.
+    #[arg(long, value_name = "TOML")]
+    moves: Option<String>,
+    /// Distributions between base and energy.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    rungs: usize,
+    /// Rungs at (j/N)^POWER: more than 1 puts them nearer to the base.
+    #[arg(long, default_value_t = 2.0)]
+    power: f64,
+    /// Chains each way.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    chains: usize,
+    /// Temperature T of exp(-E/T).
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    temperature: f64,
+    /// Seed; that of the run without it.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// auto, cpu, cuda, cuda:N or metal.
+    #[arg(long)]
+    device: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl LogZ {
+    fn run(self, out: &mut Output) -> Outcome {
+        let model = Model::open(&self.target, &settings::numbers(None, None, self.device.as_deref())?)?;
+        let options = LikelihoodOptions {
+            base: self.base,
+            moves: self.moves,
+            anneal: AnnealOptions { chains: self.chains, rungs: self.rungs, power: self.power },
+            temperature: self.temperature,
+            seed: self.seed,
+        };
+        let found = crate::likelihood(&model, &options)?;
+        if self.json {
+            out.json(&found)?;
+            return Ok(End::Done);
+        }
+        out.line(found.table())?;
         out.flush()?;
         Ok(End::Done)
     }
