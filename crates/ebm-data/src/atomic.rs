@@ -19,7 +19,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Writes `bytes` to `path` if nothing stands there; `false` if something does, which is left as it is.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
     match beside(path, bytes)?.persist_noclobber(path) {
         Ok(_) => Ok(true),

@@ -217,7 +217,7 @@ register! {
     example: "step_size = 0.1\nleapfrogs = 5\ntarget_acceptance = 0.8",
     params: [
         Param::float("step_size", "leapfrog step size, or its start if it adapts").above(0.0),
-        Param::int("leapfrogs", "leapfrog steps of a trajectory").at_least(1.0),
+        Param::int("leapfrogs", "leapfrog steps of a trajectory").at_least(1.0).at_most(1e5),
         Param::float("temperature", "T of the target exp(-E/T)").above(0.0).default("1.0"),
         Param::float("jitter", "the step size of each trajectory is uniform in ±this share").at_least(0.0).below(1.0).default("0.0"),
         Param::floats("range", "box outside of which trajectories are rejected").default("none"),
