@@ -155,6 +155,9 @@ fn a_threshold_is_kept_used_and_never_overwritten() {
     let noise: Vec<f32> =
         (0u32..6400).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 16_777_216.0).collect();
     npy(&s, "noise.npy", &noise, &[100, 1, 8, 8]);
+    // The same number of updates with another seed are other weights.
+    s.run(&["train", "run.toml", "--out", "other", "--seed", "1", "--steps", "60"]).ok();
+    s.run(&["score", "other", "digits", "--threshold=r/thresholds/1.json"]).fails(2, &["another seed"]);
     let (out, of, _) = outside(&["noise.npy", "--threshold=r/thresholds/1.json"]);
     assert!(out > 90 && of == 100, "{out}");
     // A run that has learned more needs another one.

@@ -50,7 +50,9 @@ fn chains_over_time_and_neighbours() {
     let again = ["sample", "r", "--n", "9", "--out", "c.npy", "--strip", "strip.png"];
     s.run(&again).fails(2, &["--strip strip.png", "already exists", "--force"]);
     s.run(&["sample", "r", "--out", "c.npy", "--animation", "c.png"]).fails(2, &["--animation", ".gif"]);
-    assert!(!s.path("c.npy").exists());
+    s.run(&["sample", "r", "--out", "t.png", "--strip", "r/../t.png"])
+        .fails(2, &["--out and --strip", "same file"]);
+    assert!(!s.path("c.npy").exists() && !s.path("t.png").exists());
 }
 
 #[test]
@@ -72,10 +74,14 @@ fn what_is_given_stays_and_the_rest_is_drawn() {
     bad(&["--hole", "4,0"], &["--hole", "four"]);
     bad(&["--hole", "4,0,1,1", "--mask", "mask.png"], &["mask and a hole"]);
     bad(&["--noise", "0"], &["noise 0"]);
+    bad(&["--grey"], &["--grey", "one channel"]);
+    bad(&["--hole", "0,0,1,1", "--temperature", "2"], &["--temperature"]);
     s.run(&["restore", "r", "--image", "none.png", "--hole", "0,0,1,1"]).fails(3, &["none.png"]);
     s.run(&["restore", "r", "--image", "m.png", "--hole", "0,0,1,1"]).fails(3, &["m.png", "(1, 8, 8)"]);
     s.run(&["restore", "r", "--image", "digit.png", "--noise", "0.2", "--out", "m.png"])
         .fails(2, &["m.png", "already exists"]);
+    s.run(&["restore", "r", "--image", "digit.png", "--noise", "0.2", "--out", "m.npy"])
+        .fails(2, &["m.npy", ".png"]);
 }
 
 #[test]

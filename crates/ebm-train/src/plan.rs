@@ -138,6 +138,11 @@ impl Plan {
         &self.config
     }
 
+    /// Digest of the settings that a continuation must share, seed included.
+    pub fn digest(&self) -> String {
+        crate::digest::config_digest(&self.tree)
+    }
+
     /// The configuration's complete text.
     pub fn text(&self) -> &str {
         &self.text

@@ -144,7 +144,7 @@ impl RunPage {
                 Series::default()
             }
         };
-        let summary = json(&directory.join("summary.json"))?.unwrap_or(Value::Null);
+        let summary = json(&directory.join("summary.json"), &mut notes).unwrap_or(Value::Null);
         let end = end(&summary);
         let diverged = end.strip_prefix("diverged: ");
         let health = Health::of(&series, summary["skipped"].as_u64().unwrap_or(0), diverged);
@@ -154,6 +154,7 @@ impl RunPage {
         };
         let last = series.steps.last().copied().unwrap_or(0);
         let final_picture = directory.join("samples.png");
+        let tables = tables(directory, &mut notes);
         Ok(RunPage {
             name,
             config,
@@ -171,7 +172,7 @@ impl RunPage {
             },
             histograms,
             surface,
-            tables: tables(directory)?,
+            tables,
             notes,
         })
     }
@@ -192,15 +193,12 @@ fn energies(directory: &Path, notes: &mut Vec<String>) -> (Vec<Histograms>, Opti
     }
 }
 
-/// How a run ended, in words.
+/// How a run ended, in words: its outcome, with the reason if it has one.
 fn end(summary: &Value) -> String {
-    match &summary["outcome"] {
-        Value::String(word) => word.clone(),
-        Value::Object(outcome) => outcome
-            .iter()
-            .next()
-            .map_or_else(String::new, |(word, why)| format!("{word}: {}", why.as_str().unwrap_or_default())),
-        _ => "going on, or killed: it has no summary".into(),
+    match (summary["outcome"].as_str(), summary["reason"].as_str()) {
+        (Some(word), Some(why)) => format!("{word}: {why}"),
+        (Some(word), None) => word.into(),
+        (None, _) => "going on, or killed: it has no summary".into(),
     }
 }
 
@@ -235,9 +233,9 @@ fn thinned(curve: Curve, most: usize) -> Curve {
 }
 
 /// `measures.json` and whatever evaluation left as JSON below `eval/`.
-fn tables(directory: &Path) -> Result<Vec<(String, Value)>> {
+fn tables(directory: &Path, notes: &mut Vec<String>) -> Vec<(String, Value)> {
     let mut tables = Vec::new();
-    if let Some(measures) = json(&directory.join("measures.json"))? {
+    if let Some(measures) = json(&directory.join("measures.json"), notes) {
         tables.push(("measures".into(), measures));
     }
     let folder = directory.join("eval");
@@ -246,24 +244,23 @@ fn tables(directory: &Path) -> Result<Vec<(String, Value)>> {
         Err(_) => Vec::new(),
     };
     files.sort();
-    for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "json")) {
-        if let Some(value) = json(file)? {
+    for file in files.iter().filter(|f| f.is_file() && f.extension().is_some_and(|e| e == "json")) {
+        if let Some(value) = json(file, notes) {
             let stem = file.file_stem().and_then(|s| s.to_str()).unwrap_or("table");
             tables.push((stem.to_string(), value));
         }
     }
-    Ok(tables)
+    tables
 }
 
-fn json(path: &Path) -> Result<Option<Value>> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io(path)(e)),
+/// A side file, if it is there; a damaged one is a note on the page, not the end of it.
+fn json(path: &Path, notes: &mut Vec<String>) -> Option<Value> {
+    let read = match std::fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|e| format!("is no JSON ({e})")),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(e) => Err(format!("cannot be read ({e})")),
     };
-    let broken =
-        |e| Error::Usage(format!("{}: is no JSON ({e}); remove it or evaluate again", path.display()));
-    serde_json::from_slice(&text).map(Some).map_err(broken)
+    read.map_err(|why| notes.push(format!("Left out: {} {why}.", path.display()))).ok()
 }
 
 /// Short names that tell the runs apart: the last part of each path, or as many as that takes.
@@ -315,6 +312,24 @@ mod tests {
         assert_eq!(of(&["runs/a", "runs/b"]), ["a", "b"]);
         assert_eq!(of(&["x/a", "y/a"]), ["x/a", "y/a"]);
         assert_eq!(of(&["a", "a"]), ["a (1)", "a (2)"]);
+    }
+
+    #[test]
+    fn the_reason_of_a_divergence_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.toml"), "").unwrap();
+        let summary =
+            serde_json::to_string(&ebm_train::Outcome::Diverged("|energy.data| is 200, above 100".into()));
+        std::fs::write(folder.path().join("summary.json"), summary.unwrap()).unwrap();
+        let options = ReportOptions { energies: false, ..ReportOptions::default() };
+        let report = Report::read(&[folder.path().to_path_buf()], &options).unwrap();
+        let (_, health) = report.health().next().unwrap();
+        assert_eq!(health.level, Level::Ill);
+        assert!(health.sentence.contains("above 100"), "{}", health.sentence);
+        // A side file that is damaged is a note on the page of what can be shown.
+        std::fs::write(folder.path().join("summary.json"), "{").unwrap();
+        let page = Report::read(&[folder.path().to_path_buf()], &options).unwrap().html().unwrap();
+        assert!(page.contains("summary.json") && page.contains("no JSON"));
     }
 
     #[test]

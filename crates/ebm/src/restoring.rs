@@ -62,6 +62,11 @@ pub fn restore(model: &Model, options: &RestoreOptions) -> Result<Restored> {
     let [c @ (1 | 3), h, w] = shape[..] else {
         return Err(Error::Usage(format!("restore: samples of shape {shape:?} are no pictures")));
     };
+    if options.grey && c == 1 {
+        return Err(Error::Usage(
+            "--grey: the samples have one channel, so their grey is all of them".into(),
+        ));
+    }
     let image = picture(&options.image, [c, h, w])?;
     let mask = match (&options.mask, options.hole) {
         (Some(_), Some(_)) => {
@@ -97,14 +102,14 @@ pub fn restore(model: &Model, options: &RestoreOptions) -> Result<Restored> {
     let prior: Arc<dyn EnergyFn> = model.shared_energy()?;
     let energy: Arc<dyn EnergyFn> = match options.noise {
         None => Arc::new(PullBack::new(given.clone(), prior)?),
-        Some(sd) if sd > 0.0 && sd.is_finite() && options.temperature > 0.0 => {
-            let tie = Tie { given: given.clone(), weight: options.temperature / (2.0 * sd * sd) };
+        Some(sd) if tied(options.temperature, sd).is_some() => {
+            let tie = Tie { given: given.clone(), weight: tied(options.temperature, sd).unwrap_or_default() };
             let tie = Autograd::new("given", tie, EnergySpec::new(&shape, &["given"]), ParamSet::default());
             Arc::new(Sum::new(vec![Part::new("prior", prior), Part::new("hint", Arc::new(tie))])?)
         }
         Some(sd) => {
             return Err(Error::Usage(format!(
-                "restore: found noise {sd} at temperature {}, wanted positive numbers",
+                "restore: found noise {sd} at temperature {}, wanted positive numbers of a sensible size",
                 options.temperature
             )));
         }
@@ -133,6 +138,13 @@ pub fn restore(model: &Model, options: &RestoreOptions) -> Result<Restored> {
     let seen = ((shown * &mask).map_err(core)? + (half * (1.0 - mask).map_err(core)?).map_err(core)?)
         .map_err(core)?;
     Ok(Restored { image, seen, samples })
+}
+
+/// `T/(2 sd²)`, if it and both numbers are positive and of a size that single precision holds.
+fn tied(temperature: f64, sd: f64) -> Option<f64> {
+    let weight = temperature / (2.0 * sd * sd);
+    let sane = |v: f64| (1e-12..1e12).contains(&v);
+    (sane(temperature) && sane(sd) && sane(weight)).then_some(weight)
 }
 
 /// `weight · ‖g(x) − x‖²`: how far x is from what is given.

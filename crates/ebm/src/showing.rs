@@ -7,7 +7,7 @@ use ebm_core::{Probe, Result as CoreResult, Split, Stepped};
 use ebm_eval::{Features, nearest};
 use ebm_observers::picture;
 
-use crate::whole_file::{free, replace};
+use crate::whole_file::{apart, free, replace};
 use crate::{Error, Model, Result, SampleOptions};
 
 /// Frames that are kept at most: a strip is as wide, an animation as long.
@@ -91,6 +91,12 @@ impl Probe for Film {
 /// Refuses what cannot be drawn or written, before sampling.
 pub(crate) fn check(model: &Model, options: &SampleOptions) -> Result<()> {
     let shape = model.plan().data().sample_shape();
+    apart(&[
+        ("--out", Some(&options.out)),
+        ("--strip", options.strip.as_deref()),
+        ("--animation", options.animation.as_deref()),
+        ("--neighbours", options.neighbours.as_deref()),
+    ])?;
     for (option, path, ending, drawable) in [
         ("--strip", &options.strip, "png", matches!(shape, [1 | 3, _, _])),
         ("--animation", &options.animation, "gif", picture::can_draw(shape)),

@@ -40,6 +40,8 @@ pub struct Threshold {
     pub fit: bool,
     /// Updates of the checkpoint that it holds for.
     pub step: u64,
+    /// Digest of the settings of its run, seed included: with the step it tells the weights.
+    pub config: String,
 }
 
 /// How a threshold is fitted.
@@ -110,6 +112,7 @@ pub fn fit_threshold(model: &Model, run: &Path, options: &ThresholdOptions) -> R
         typical_energy,
         fit: options.fit,
         step,
+        config: model.config_digest(),
     };
     let path = threshold.keep(run)?;
     Ok((threshold, path))
@@ -169,6 +172,13 @@ impl Threshold {
                 path.display(),
                 found.step,
                 model.step.map_or("none".into(), |s| s.to_string()),
+                run.display()
+            )));
+        }
+        if model.config_digest() != found.config {
+            return Err(Error::Usage(format!(
+                "{}: was fitted on a run with other settings or another seed; fit one for this: ebm eval threshold {}",
+                path.display(),
                 run.display()
             )));
         }

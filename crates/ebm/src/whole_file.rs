@@ -20,6 +20,25 @@ pub(crate) fn free(option: &str, out: &Path, overwrite: bool) -> Result<()> {
     }
 }
 
+/// Checks that no two options name the same file.
+pub(crate) fn apart(files: &[(&str, Option<&Path>)]) -> Result<()> {
+    let place = |path: &Path| -> PathBuf {
+        let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+        path.file_name().map_or(folder.clone(), |name| folder.join(name))
+    };
+    let there: Vec<(&str, PathBuf)> = files.iter().filter_map(|(o, p)| Some((*o, place((*p)?)))).collect();
+    for (i, (first, path)) in there.iter().enumerate() {
+        if let Some((second, _)) = there[i + 1..].iter().find(|(_, p)| p == path) {
+            return Err(Error::Usage(format!(
+                "{first} and {second}: name the same file, {}; wanted two",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Replaces a file as a whole; the name beside it has the process's number, for several may report at once.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();

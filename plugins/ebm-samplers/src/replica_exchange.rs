@@ -188,7 +188,7 @@ rungs = 5
 program = { kind = "chain", steps = 5, transition = { kind = "mala", step_size = 0.01, target_acceptance = 0.65 } }"#,
     params: [
         Param::part("program", Family::Sampler, "the program of a round on each rung, itself at temperature 1"),
-        Param::int("rounds", "number of rounds; exchanges are proposed between them").at_least(1.0),
+        Param::int("rounds", "number of rounds; exchanges are proposed between them").at_least(1.0).at_most(1e6),
         Param::floats("temperatures", "the ladder, hot first; or give hottest and rungs").default("none"),
         Param::float("hottest", "first temperature of a geometric ladder that ends at 1").above(1.0).default("none"),
         Param::int("rungs", "number of its temperatures").at_least(2.0).at_most(1000.0).default("none"),

@@ -194,7 +194,7 @@ refine = 120
 transition = { kind = "langevin", step_size = 500.0, clamp = [0.0, 1.0] }
 between = [{ kind = "langevin", step_size = 1.0, noise = 0.1 }]"#,
     params: [
-        Param::int("rounds", "number of blocks").at_least(1.0),
+        Param::int("rounds", "number of blocks").at_least(1.0).at_most(1e6),
         Param::int("steps", "steps of a block").at_least(1.0),
         Param::part("transition", Family::Transition, "the step"),
         Param::parts("between", Family::Transition, "transitions after each block that another follows").default("[]"),

@@ -99,6 +99,10 @@ impl Ood {
         if !(self.level > 0.0 && self.level < 1.0) {
             return Err(Error::Usage(format!("--level {}: wanted a share in (0, 1)", self.level)).into());
         }
+        crate::whole_file::apart(&[
+            ("--json", self.json.as_deref()),
+            ("--picture", self.picture.as_deref()),
+        ])?;
         if let Some(path) = &self.json {
             crate::whole_file::free("--json", path, self.force)?;
         }

@@ -70,6 +70,14 @@ impl Restore {
                 .into());
             }
         };
+        if self.out.extension().and_then(|e| e.to_str()) != Some("png") {
+            return Err(
+                Error::Usage(format!("--out {}: wanted a file ending in .png", self.out.display())).into()
+            );
+        }
+        if self.noise.is_none() && self.temperature != 1.0 {
+            return Err(Error::Usage("--temperature: is used with --noise only".into()).into());
+        }
         free("--out", &self.out, self.force)?;
         let model = Model::open(&self.target, &settings::numbers(None, None, self.device.as_deref())?)?;
         let options = RestoreOptions {

@@ -33,6 +33,9 @@ pub struct Health {
 /// Share of the steps, from the end, that is looked at.
 const LATE: f64 = 0.1;
 
+/// Steps with finite energies that a judgement needs.
+const FEWEST: usize = 20;
+
 impl Health {
     /// Of a run with these numbers that `ended` in such a way (`diverged` with its reason).
     pub fn of(series: &Series, skipped: u64, diverged: Option<&str>) -> Self {
@@ -49,8 +52,10 @@ impl Health {
             );
             found.push((Level::Watch, sentence));
         }
-        if series.steps.is_empty() {
-            found.push((Level::Watch, "There are no numbers of steps to judge it by.".into()));
+        if series.points("energy.difference").count() < FEWEST {
+            let sentence =
+                format!("There are too few numbers to judge it by: energies of fewer than {FEWEST} steps.");
+            found.push((Level::Watch, sentence));
         }
         found.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
         let mut found = found.into_iter();
