@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use candle_core::DType;
 use ebm_core::energy::compose::{Part, Sum};
 use ebm_core::{Batch, Chains, EnergyFn, Key, Transition};
 use ebm_eval::{LogZ, ais_log_z};
 use serde::Serialize;
 
+use crate::energies::numbers;
 use crate::{Error, Result};
 
 /// How to anneal.
@@ -160,10 +160,6 @@ impl Path<'_> {
         }
         Ok(())
     }
-}
-
-fn numbers(t: &candle_core::Tensor) -> Result<Vec<f64>> {
-    Ok(t.to_dtype(DType::F64).and_then(|t| t.to_vec1()).map_err(ebm_core::Error::from)?)
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub mod config;
 mod converting;
 mod data;
 mod device;
+mod energies;
 mod engine;
 mod error;
 pub mod inputs;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use candle_core::DType;
 use ebm_core::energy::compose::Sum;
-use ebm_core::{Batch, BuildCx, EnergyConfig, EnergyFn, Key, Split, TransitionConfig};
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Key, Split, TransitionConfig};
 use ebm_eval::{PlaneGrid, bits_per_dim};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::energies::Energies;
 use crate::sampling::device_of;
 use crate::{AnnealOptions, AnnealedLogZ, Error, Model, Result, annealed_log_z};
 
@@ -109,20 +110,16 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
     let shape = plan.data().sample_shape().to_vec();
     let data = plan.data().stored(Split::Train, HELD_OUT)?.map(|l| l.x);
     let (range, wide) = (plan.data().range(), spread(data.as_ref())?);
+    let hmc = "kind = \"hmc\", step_size = 0.05, leapfrogs = 10, target_acceptance = 0.65";
     let (base_text, moves_text) = match range {
-        Some((low, high)) => (
-            format!("kind = \"uniform\"\nrange = [{low:?}, {high:?}]"),
-            format!(
-                "kind = \"hmc\"\nstep_size = 0.05\nleapfrogs = 10\ntarget_acceptance = 0.65\nrange = [{low:?}, {high:?}]"
-            ),
-        ),
-        None => (
-            format!("kind = \"gaussian\"\nsd = {wide:?}"),
-            "kind = \"hmc\"\nstep_size = 0.05\nleapfrogs = 10\ntarget_acceptance = 0.65".to_string(),
-        ),
+        Some((low, high)) => {
+            let range = format!("range = [{low:?}, {high:?}]");
+            (format!("kind = \"uniform\", {range}"), format!("{hmc}, {range}"))
+        }
+        None => (format!("kind = \"gaussian\", sd = {wide:?}"), hmc.to_string()),
     };
-    let base_text = options.base.clone().map_or(base_text, lines);
-    let moves_text = options.moves.clone().map_or(moves_text, lines);
+    let base_text = options.base.as_deref().map_or(base_text, settings);
+    let moves_text = options.moves.as_deref().map_or(moves_text, settings);
     let dtype = plan.config().run.dtype.dtype();
     let device = device_of(plan);
     let cx = || BuildCx::new(&shape, dtype, &device, Key::root(0));
@@ -130,31 +127,25 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
     let moves = parsed::<Box<dyn TransitionConfig>>("--moves", &moves_text)?.build(&mut cx())?;
     let key = options.seed.map_or(plan.key(), Key::root).at("log-z");
     let log_z = annealed_log_z(&base, &energy, moves.as_ref(), None, &options.anneal, key)?;
-    let (sum, held_out) = match plan.data().stored(Split::HeldOut, HELD_OUT)? {
-        Some(held) => energies(energy.as_ref(), &held.x, plan.config().run.batch, dtype, &device)?
-            .into_iter()
-            .fold((0.0, 0), |(s, n), e| (s + e, n + 1)),
-        None => (0.0, 0),
+    let of = Energies::of(model, energy.as_ref())?;
+    let held = match plan.data().stored(Split::HeldOut, HELD_OUT)? {
+        Some(held) => of.at(&held.x)?,
+        None => Vec::new(),
     };
+    let held_out = held.len();
     let log_likelihood = (held_out > 0).then(|| {
-        let mean = -sum / held_out as f64;
+        let mean = -held.iter().sum::<f64>() / held_out as f64;
         (mean - log_z.reverse.log_z, mean - log_z.forward.log_z)
     });
     let values: usize = shape.iter().product();
     let images = matches!(shape[..], [1 | 3, _, _]) && range == Some((0.0, 1.0));
     let bits = |(low, high): (f64, f64)| (bits_per_dim(low, values, 256), bits_per_dim(high, values, 256));
     Ok(Likelihood {
-        base: base_text.replace('\n', ", "),
-        moves: moves_text.replace('\n', ", "),
+        base: base_text,
+        moves: moves_text,
         temperature: t,
         quadrature: match (&shape[..], range) {
-            ([2], None) => Some(quadrature(
-                energy.as_ref(),
-                2.5 * wide.max(1.0),
-                plan.config().run.batch,
-                dtype,
-                &device,
-            )?),
+            ([2], None) => Some(log_z_by_quadrature(&of, 2.5 * wide.max(1.0))?),
             _ => None,
         },
         held_out,
@@ -164,25 +155,20 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
     })
 }
 
-/// A table in one line, `{ kind = "x", a = 1 }`, as the lines of a TOML document; lines as they are.
-fn lines(text: String) -> String {
-    let inner = text.trim();
-    match inner.strip_prefix('{').and_then(|t| t.strip_suffix('}')) {
-        Some(_) => format!("part = {inner}"),
-        None => inner.to_string(),
-    }
+/// The settings of a part without the braces around them, in one line.
+fn settings(text: &str) -> String {
+    let text = text.trim();
+    let inner = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
+    inner.trim().replace('\n', ", ")
 }
 
-fn parsed<B: DeserializeOwned>(option: &str, text: &str) -> Result<B> {
+fn parsed<B: DeserializeOwned>(option: &str, settings: &str) -> Result<B> {
     #[derive(serde::Deserialize)]
     struct Wrapped<B> {
         part: B,
     }
-    let read = match text.starts_with("part = ") {
-        true => toml::from_str::<Wrapped<B>>(text).map(|w| w.part),
-        false => toml::from_str::<B>(text),
-    };
-    read.map_err(|e| {
+    let read = toml::from_str::<Wrapped<B>>(&format!("part = {{ {settings} }}"));
+    read.map(|w| w.part).map_err(|e| {
         Error::Usage(format!(
             "{option}: {}; wanted a table such as {{ kind = \"hmc\", step_size = 0.1 }}",
             e.message()
@@ -201,38 +187,8 @@ fn spread(data: Option<&candle_core::Tensor>) -> Result<f64> {
     Ok(if widest > 0.0 && widest.is_finite() { widest } else { 1.0 })
 }
 
-fn energies(
-    energy: &dyn EnergyFn,
-    x: &candle_core::Tensor,
-    size: usize,
-    dtype: DType,
-    device: &candle_core::Device,
-) -> Result<Vec<f64>> {
-    let (n, size) = (x.dims()[0], size.max(1));
-    let mut all = Vec::with_capacity(n);
-    for first in (0..n).step_by(size) {
-        let part = x
-            .narrow(0, first, size.min(n - first))
-            .and_then(|x| x.to_dtype(dtype)?.to_device(device))
-            .map_err(ebm_core::Error::from)?;
-        let e = energy.energy(&Batch::new(part)?)?.to_dtype(DType::F64).and_then(|e| e.to_vec1::<f64>());
-        all.extend(e.map_err(ebm_core::Error::from)?);
-    }
-    Ok(all)
-}
-
-fn quadrature(
-    energy: &dyn EnergyFn,
-    half: f64,
-    size: usize,
-    dtype: DType,
-    device: &candle_core::Device,
-) -> Result<f64> {
+/// By the midpoint rule over the square [-half, half]².
+fn log_z_by_quadrature(of: &Energies<'_>, half: f64) -> Result<f64> {
     let grid = PlaneGrid::new(half, CELLS)?;
-    let at = grid.energies(|points: &[f32]| -> Result<Vec<f32>> {
-        let x = candle_core::Tensor::from_slice(points, (points.len() / 2, 2), &candle_core::Device::Cpu)
-            .map_err(ebm_core::Error::from)?;
-        Ok(energies(energy, &x, size.max(1024), dtype, device)?.into_iter().map(|e| e as f32).collect())
-    })?;
-    Ok(grid.log_z(&at, 1.0))
+    Ok(grid.log_z(&of.on(&grid)?, 1.0))
 }

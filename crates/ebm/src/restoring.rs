@@ -102,16 +102,16 @@ pub fn restore(model: &Model, options: &RestoreOptions) -> Result<Restored> {
     let prior: Arc<dyn EnergyFn> = model.shared_energy()?;
     let energy: Arc<dyn EnergyFn> = match options.noise {
         None => Arc::new(PullBack::new(given.clone(), prior)?),
-        Some(sd) if tied(options.temperature, sd).is_some() => {
-            let tie = Tie { given: given.clone(), weight: tied(options.temperature, sd).unwrap_or_default() };
+        Some(sd) => {
+            let Some(weight) = tied(options.temperature, sd) else {
+                return Err(Error::Usage(format!(
+                    "restore: found noise {sd} at temperature {}, wanted positive numbers of a sensible size",
+                    options.temperature
+                )));
+            };
+            let tie = Tie { given: given.clone(), weight };
             let tie = Autograd::new("given", tie, EnergySpec::new(&shape, &["given"]), ParamSet::default());
             Arc::new(Sum::new(vec![Part::new("prior", prior), Part::new("hint", Arc::new(tie))])?)
-        }
-        Some(sd) => {
-            return Err(Error::Usage(format!(
-                "restore: found noise {sd} at temperature {}, wanted positive numbers of a sensible size",
-                options.temperature
-            )));
         }
     };
     let drawn = model.sample_watched(

@@ -66,11 +66,6 @@ impl Model {
         &self.state
     }
 
-    /// Digest of the settings that tell the weights of a step, seed included.
-    pub(crate) fn config_digest(&self) -> String {
-        self.plan.digest()
-    }
-
     /// The energy with the weights that samples are drawn from.
     ///
     /// # Errors

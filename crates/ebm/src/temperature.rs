@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::DType;
 use ebm_core::energy::compose::Sum;
 use ebm_core::{Batch, Blind, DrawRequest, EnergyFn, Key, Sampler};
 use ebm_eval::EnergyMatching;
 use serde::Serialize;
 
 use crate::Result;
+use crate::energies::numbers;
 
 /// What [`match_temperature`] found.
 #[derive(Clone, Debug, Serialize)]
@@ -41,13 +41,7 @@ pub fn match_temperature(
     rounds: usize,
     key: Key,
 ) -> Result<MatchedTemperature> {
-    let energies = |at: &Batch| -> Result<Vec<f64>> {
-        Ok(energy
-            .energy(at)?
-            .to_dtype(DType::F64)
-            .and_then(|e| e.to_vec1())
-            .map_err(ebm_core::Error::from)?)
-    };
+    let energies = |at: &Batch| numbers(&energy.energy(at)?);
     let of_data = energies(data)?;
     let mut matching = EnergyMatching::new(&of_data)?;
     let (mut at, mut gap) = (data.narrow(0, chains.min(data.len()))?, 0.0);

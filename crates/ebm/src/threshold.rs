@@ -112,7 +112,7 @@ pub fn fit_threshold(model: &Model, run: &Path, options: &ThresholdOptions) -> R
         typical_energy,
         fit: options.fit,
         step,
-        config: model.config_digest(),
+        config: model.plan().digest(),
     };
     let path = threshold.keep(run)?;
     Ok((threshold, path))
@@ -175,7 +175,7 @@ impl Threshold {
                 run.display()
             )));
         }
-        if model.config_digest() != found.config {
+        if model.plan().digest() != found.config {
             return Err(Error::Usage(format!(
                 "{}: was fitted on a run with other settings or another seed; fit one for this: ebm eval threshold {}",
                 path.display(),

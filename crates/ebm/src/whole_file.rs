@@ -39,11 +39,10 @@ pub(crate) fn apart(files: &[(&str, Option<&Path>)]) -> Result<()> {
     Ok(())
 }
 
-/// Replaces a file as a whole; the name beside it has the process's number, for several may report at once.
+/// Replaces a file as a whole, or leaves it as it was.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.partial", std::process::id()));
-    let beside = PathBuf::from(beside);
-    std::fs::write(&beside, bytes).map_err(Error::io(&beside))?;
-    std::fs::rename(&beside, path).map_err(Error::io(path))
+    ebm_data::atomic::write(path, bytes).map_err(|e| match e {
+        ebm_data::DataError::Io { path, source, .. } => Error::Io { path, source },
+        other => other.into(),
+    })
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::path::Path;
 
-use ebm_core::{Error, Result};
+use ebm_core::Result;
 use ebm_data::png::Sheet;
 use embedded_graphics::mono_font::MonoTextStyle;
 use embedded_graphics::mono_font::iso_8859_1::FONT_6X10;
@@ -271,10 +271,9 @@ impl Canvas {
     /// Writes the paper as png; the file appears whole or not at all.
     pub fn write(&self, path: &Path) -> Result<()> {
         let shape = (1, 3, self.height, self.width);
-        Sheet { gap: 0, ..Sheet::default() }.write(path, &self.planes(), shape).map_err(|e| match e {
-            ebm_data::DataError::Io { path, source, .. } => Error::io(path, source),
-            other => Error::plugin("chart", other),
-        })
+        Sheet { gap: 0, ..Sheet::default() }
+            .write(path, &self.planes(), shape)
+            .map_err(crate::picture::unwritten("chart"))
     }
 
     pub fn blend(&mut self, x: usize, y: usize, ink: [f32; 3], cover: f32) {

@@ -51,10 +51,7 @@ pub fn write(path: &Path, panels: &[Panel], columns: usize, legend: &[String]) -
                  font-family=\"monospace\" font-size=\"10\">\n<rect width=\"{w}\" height=\"{h}\" fill=\"#fff\"/>\n{}</svg>\n",
                 svg.0
             );
-            ebm_data::atomic::write(path, text.as_bytes()).map_err(|e| match e {
-                ebm_data::DataError::Io { path, source, .. } => Error::io(path, source),
-                other => Error::plugin("distributions", other),
-            })
+            ebm_data::atomic::write(path, text.as_bytes()).map_err(crate::picture::unwritten("distributions"))
         }
         _ => Err(Error::config("picture", format!("found the ending `{ending}`, wanted .png or .svg"))),
     }

@@ -4,11 +4,21 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 use ebm_core::{
-    Batch, DrawRequest, Drawn, EnergyFn, EnergySpec, Error, Key, Link, ParamSet, Probe, Result, RowProgram,
-    Sampler, Slope, Stepped, ThetaGrad, Trail, Walked, WeightFn,
+    Batch, DrawRequest, Drawn, EnergyFn, EnergySpec, Error, Key, Link, Param, ParamSet, Probe, Result,
+    RowProgram, Sampler, Slope, Stepped, ThetaGrad, Trail, Walked, WeightFn,
 };
 
 use crate::chain::BANK;
+
+/// The settings from which [`temperatures`] makes a ladder, as plugins declare them.
+pub(crate) const TEMPERATURES: Param =
+    Param::floats("temperatures", "the ladder, hot first; or give hottest and rungs").default("none");
+pub(crate) const HOTTEST: Param =
+    Param::float("hottest", "first temperature of a geometric ladder that ends at 1")
+        .above(1.0)
+        .default("none");
+pub(crate) const RUNGS: Param =
+    Param::int("rungs", "number of its temperatures").at_least(2.0).at_most(1000.0).default("none");
 
 /// `E/T` of an energy that is lent, with the energy's own parameter names.
 pub(crate) struct Cooled<'a> {

@@ -189,8 +189,8 @@ program = { kind = "chain", steps = 5, transition = { kind = "mala", step_size =
     params: [
         Param::part("program", Family::Sampler, "the program of a round on each rung, itself at temperature 1"),
         Param::int("rounds", "number of rounds; exchanges are proposed between them").at_least(1.0).at_most(1e6),
-        Param::floats("temperatures", "the ladder, hot first; or give hottest and rungs").default("none"),
-        Param::float("hottest", "first temperature of a geometric ladder that ends at 1").above(1.0).default("none"),
-        Param::int("rungs", "number of its temperatures").at_least(2.0).at_most(1000.0).default("none"),
+        ladder::TEMPERATURES,
+        ladder::HOTTEST,
+        ladder::RUNGS,
     ],
 }

@@ -139,8 +139,8 @@ rungs = 8
 program = { kind = "chain", steps = 20, transition = { kind = "mala", step_size = 0.01, target_acceptance = 0.65 } }"#,
     params: [
         Param::part("program", Family::Sampler, "the program of each rung, itself at temperature 1"),
-        Param::floats("temperatures", "the ladder, hot first; or give hottest and rungs").default("none"),
-        Param::float("hottest", "first temperature of a geometric ladder that ends at 1").above(1.0).default("none"),
-        Param::int("rungs", "number of its temperatures").at_least(2.0).at_most(1000.0).default("none"),
+        ladder::TEMPERATURES,
+        ladder::HOTTEST,
+        ladder::RUNGS,
     ],
 }

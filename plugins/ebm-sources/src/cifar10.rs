@@ -7,7 +7,8 @@ use ebm_core::{BuildCx, DataConfig, DataSource, Param, Result, register};
 use ebm_data::cifar::{Part, read_cifar10};
 use serde::{Deserialize, Serialize};
 
-use crate::images::yes;
+use crate::images::{DEQUANTISE, LABELS, yes};
+use crate::order::ORDER;
 use crate::{ImageOptions, ImageSource, Order, data_error};
 
 /// Settings of `cifar10`.
@@ -45,8 +46,8 @@ register! {
     example: "root = \"data/cifar10\"",
     params: [
         Param::text("root", "folder of the five data_batch files and test_batch.bin; relative to the configuration file"),
-        Param::bool("dequantise", "x = (b + U[0,1))/256 afresh each draw; else b/255").default("true"),
-        Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\""),
-        Param::bool("labels", "label as one-hot condition").default("false"),
+        DEQUANTISE,
+        ORDER,
+        LABELS,
     ],
 }

@@ -7,7 +7,8 @@ use ebm_core::{BuildCx, DataConfig, DataSource, Param, Result, register};
 use ebm_data::cifar::{Granularity, Part, read_cifar100};
 use serde::{Deserialize, Serialize};
 
-use crate::images::yes;
+use crate::images::{DEQUANTISE, LABELS, yes};
+use crate::order::ORDER;
 use crate::{ImageOptions, ImageSource, Order, data_error};
 
 /// Settings of `cifar100`.
@@ -63,9 +64,9 @@ register! {
     example: "root = \"data/cifar100\"",
     params: [
         Param::text("root", "folder of train.bin and test.bin; relative to the configuration file"),
-        Param::bool("dequantise", "x = (b + U[0,1))/256 afresh each draw; else b/255").default("true"),
-        Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\""),
-        Param::bool("labels", "label as one-hot condition").default("false"),
+        DEQUANTISE,
+        ORDER,
+        LABELS,
         Param::choice("classes", &["fine", "coarse"], "which labels: 100 classes or 20 groups of them").default("\"fine\""),
     ],
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ebm_core::{BuildCx, DataConfig, DataSource, Param, Result, register};
 use serde::{Deserialize, Serialize};
 
-use crate::images::yes;
+use crate::images::{LABELS, yes};
+use crate::order::ORDER;
 use crate::{ImageOptions, ImageSource, Order};
 
 /// Settings of `digits`. Every fifth image is held out.
@@ -45,7 +46,7 @@ register! {
     example: "labels = false",
     params: [
         Param::bool("dequantise", "x = (b + U[0,1))/17 afresh each draw; else b/16").default("true"),
-        Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\""),
-        Param::bool("labels", "label as one-hot condition").default("false"),
+        ORDER,
+        LABELS,
     ],
 }

@@ -7,8 +7,8 @@ use ebm_core::{BuildCx, DataConfig, DataSource, Param, Result, register};
 use ebm_data::folder::{Channels, FolderOptions, Pictures, read};
 use serde::{Deserialize, Serialize};
 
-use crate::images::{Images, yes};
-use crate::order::Sequence;
+use crate::images::{DEQUANTISE, Images, yes};
+use crate::order::{ORDER, Sequence};
 use crate::{ImageOptions, ImageSource, Order, data_error};
 
 /// Settings of `image-folder`.
@@ -112,8 +112,8 @@ register! {
         Param::bool("grey", "one channel instead of those of the first picture").default("false"),
         Param::int("held_out_every", "hold out every this many; 0 for none").default("0").at_least(0.0),
         Param::bool("stream", "read pictures when they are drawn instead of holding all in memory").default("false"),
-        Param::bool("dequantise", "x = (b + U[0,1))/256 afresh each draw; else b/255").default("true"),
-        Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\""),
+        DEQUANTISE,
+        ORDER,
         Param::bool("labels", "one-hot class of the sub-folder as condition").default("false"),
     ],
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ebm_core::{BuildCx, DataConfig, DataSource, Param, Result, register};
 use serde::{Deserialize, Serialize};
 
-use crate::images::yes;
+use crate::images::{DEQUANTISE, LABELS, yes};
+use crate::order::ORDER;
 use crate::{ImageOptions, ImageSource, Order, data_error};
 
 /// Settings of `idx`.
@@ -82,9 +83,9 @@ register! {
         Param::text("held_out_labels", "file of their labels").default("none"),
         Param::ints("size", "[height, width] to which images are resized; absent: as they are").default("none").at_least(1.0),
         Param::int("held_out_every", "without a held-out file: hold out every this many; 0 for none").default("0").at_least(0.0),
-        Param::bool("dequantise", "x = (b + U[0,1))/256 afresh each draw; else b/255").default("true"),
-        Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\""),
-        Param::bool("labels", "label as one-hot condition").default("false"),
+        DEQUANTISE,
+        ORDER,
+        LABELS,
     ],
 }
 

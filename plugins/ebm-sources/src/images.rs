@@ -1,11 +1,17 @@
 //! Byte images as a data source: dequantisation, order, labels.
 
 use candle_core::{Device, Tensor};
-use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Result, Split};
+use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Param, Result, Split};
 use ebm_data::ImageSet;
 
 use crate::Order;
 use crate::order::Sequence;
+
+/// [`ImageOptions::dequantise`] of images of 256 levels, as plugins declare it.
+pub(crate) const DEQUANTISE: Param =
+    Param::bool("dequantise", "x = (b + U[0,1))/256 afresh each draw; else b/255").default("true");
+/// [`ImageOptions::labels`], as plugins declare it.
+pub(crate) const LABELS: Param = Param::bool("labels", "label as one-hot condition").default("false");
 
 /// What all image sources have in common.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, DataConfig, DataSource, Param, Result, register};
+use ebm_core::{BuildCx, DataConfig, DataSource, Result, register};
 use serde::{Deserialize, Serialize};
 
-use crate::images::yes;
+use crate::images::{DEQUANTISE, LABELS, yes};
+use crate::order::ORDER;
 use crate::{ImageOptions, ImageSource, Order};
 
 /// Settings of `mnist-5k`.
@@ -38,8 +39,8 @@ register! {
     source: "MNIST (LeCun, Cortes, Burges 1998), CC BY-SA 3.0",
     example: "labels = false",
     params: [
-        Param::bool("dequantise", "x = (b + U[0,1))/256 afresh each draw; else b/255").default("true"),
-        Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\""),
-        Param::bool("labels", "label as one-hot condition").default("false"),
+        DEQUANTISE,
+        ORDER,
+        LABELS,
     ],
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ebm_core::{BuildCx, DataConfig, DataSource, Error, Param, Result, register};
 use serde::{Deserialize, Serialize};
 
+use crate::order::ORDER;
 use crate::{ImageOptions, ImageSource, Order, PointSource, data_error};
 
 /// Settings of `npy`.
@@ -72,7 +73,7 @@ register! {
         Param::text("path", "file of training samples; relative to the configuration file"),
         Param::text("array", "name of the array in an .npz archive").default("none"),
         Param::text("held_out", "file of held-out samples").default("none"),
-        Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\""),
+        ORDER,
         Param::float("noise", "deviation of Gaussian noise added to floats afresh at each draw").default("0.0").at_least(0.0),
     ],
 }

@@ -2,8 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ebm_core::Key;
+use ebm_core::{Key, Param};
 use serde::{Deserialize, Serialize};
+
+/// The setting of an [`Order`], as plugins declare it.
+pub(crate) const ORDER: Param =
+    Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\"");
 
 /// Which sample stands at `position` of an epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,8 +8,8 @@ use ebm_data::folder::{Channels, FolderOptions};
 use ebm_data::parquet::{ParquetImages, ParquetOptions, files};
 use serde::{Deserialize, Serialize};
 
-use crate::images::{Images, yes};
-use crate::order::Sequence;
+use crate::images::{DEQUANTISE, Images, LABELS, yes};
+use crate::order::{ORDER, Sequence};
 use crate::{ImageOptions, ImageSource, Order, data_error};
 
 /// Settings of `parquet`.
@@ -195,9 +195,9 @@ register! {
         Param::ints("size", "[height, width] to which pictures are resized; absent: all must have one size").default("none").at_least(1.0),
         Param::bool("grey", "one channel instead of those of the first picture").default("false"),
         Param::int("memory", "MiB of decoded training images to hold; of larger sets, as many row groups as fit are shuffled together").default("2048").at_least(1.0),
-        Param::bool("dequantise", "x = (b + U[0,1))/256 afresh each draw; else b/255").default("true"),
-        Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\""),
-        Param::bool("labels", "label as one-hot condition").default("false"),
+        DEQUANTISE,
+        ORDER,
+        LABELS,
     ],
 }
 

@@ -7,6 +7,7 @@ use ebm_data::ArraySet;
 use ebm_data::toy2d::Toy2d;
 use serde::{Deserialize, Serialize};
 
+use crate::order::ORDER;
 use crate::{Order, PointSource, data_error};
 
 /// Settings of `toy2d`.
@@ -73,7 +74,7 @@ register! {
         Param::int("train", "number of training points").default("16384").at_least(1.0),
         Param::int("held_out", "number of held-out points").default("4096").at_least(0.0),
         Param::int("seed", "seed of the set itself, apart from the run's").default("0").at_least(0.0),
-        Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\""),
+        ORDER,
     ],
 }
 

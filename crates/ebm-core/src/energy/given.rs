@@ -1,6 +1,6 @@
 //! Samples of which a part is given: masked pixels, the grey of a coloured image.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::pull_back::Map;
 use crate::{Error, Result};
@@ -103,7 +103,7 @@ pub fn outside(shape: &[usize; 3], top: usize, left: usize, height: usize, width
     };
     let one = (0..h * w).map(|i| if hole(i / w.max(1), i % w.max(1)) { 0f32 } else { 1.0 });
     let plane: Vec<f32> = one.collect();
-    Ok(Tensor::from_vec(plane.repeat(c), (c, h, w), &candle_core::Device::Cpu)?.to_dtype(DType::F32)?)
+    Ok(Tensor::from_vec(plane.repeat(c), (c, h, w), &candle_core::Device::Cpu)?)
 }
 
 #[cfg(test)]

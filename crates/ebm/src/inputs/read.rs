@@ -94,40 +94,40 @@ impl Gather<'_, '_> {
     }
 
     fn npy(&mut self, mut rows: NpyRows<'_>, path: &Path) -> Result<()> {
-        self.total(rows.left());
-        let mut first = 0;
-        while rows.left() > 0 {
-            let dims = rows.sample_dims().to_vec();
-            let n = rows.left().min(self.rows as u64);
-            let (values, levels) = match rows.next(self.rows)? {
+        let dims = rows.sample_dims().to_vec();
+        self.rows_of(path, &dims, rows.left(), |n| {
+            Ok(match rows.next(n)? {
                 NpyValues::U8(bytes) => (bytes.into_iter().map(level).collect(), Some(256)),
                 other => (other.into_f32(), None),
-            };
-            self.add(values, &dims, path, first, n, levels)?;
-            first += n;
-        }
-        Ok(())
+            })
+        })
     }
 
     fn idx(&mut self, path: &Path) -> Result<()> {
         let mut rows = IdxRows::open(path)?;
-        self.total(rows.left());
-        let mut first = 0;
-        while rows.left() > 0 {
-            let dims = rows.sample_dims().to_vec();
-            let n = rows.left().min(self.rows as u64);
-            let (values, levels) = match rows.next(self.rows)? {
-                IdxValues::U8(bytes) => (bytes.into_iter().map(level).collect(), Some(256)),
-                IdxValues::F32(values) => (values, None),
-                other => {
-                    return Err(Error::Usage(format!(
-                        "{}: holds values of another type: {other:?}",
-                        path.display()
-                    )));
-                }
-            };
-            self.add(values, &dims, path, first, n, levels)?;
-            first += n;
+        let dims = rows.sample_dims().to_vec();
+        self.rows_of(path, &dims, rows.left(), |n| match rows.next(n)? {
+            IdxValues::U8(bytes) => Ok((bytes.into_iter().map(level).collect(), Some(256))),
+            IdxValues::F32(values) => Ok((values, None)),
+            other => {
+                Err(Error::Usage(format!("{}: holds values of another type: {other:?}", path.display())))
+            }
+        })
+    }
+
+    /// All `of` samples of a file whose next `n` are the values, and their levels if they are bytes, that `next(n)` gives.
+    fn rows_of(
+        &mut self,
+        path: &Path,
+        dims: &[usize],
+        of: u64,
+        mut next: impl FnMut(usize) -> Result<(Vec<f32>, Option<u32>)>,
+    ) -> Result<()> {
+        self.total(of);
+        for first in (0..of).step_by(self.rows) {
+            let n = (of - first).min(self.rows as u64);
+            let (values, levels) = next(n as usize)?;
+            self.add(values, dims, path, first, n, levels)?;
         }
         Ok(())
     }

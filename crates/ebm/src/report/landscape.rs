@@ -5,7 +5,7 @@ use ebm_core::{Batch, Key, Split};
 use ebm_eval::PlaneGrid;
 use serde::Serialize;
 
-use crate::sampling::{conditions, device_of};
+use crate::energies::Energies;
 use crate::{Model, Result};
 
 /// Samples of each set.
@@ -61,9 +61,10 @@ pub(super) fn histograms(model: &Model) -> Result<Vec<Histograms>> {
         let noise = key.uniform(&chains, &x.dims()[1..], DType::F32, &Device::Cpu)?;
         sets.push((NOISE, noise.affine(high - low, low).map_err(ebm_core::Error::from)?));
     }
+    let of = Energies::of(model, model.energy()?)?;
     let mut energies = Vec::new();
     for (name, x) in &sets {
-        energies.push((name.to_string(), energies_of(model, x)?));
+        energies.push((name.to_string(), of.at(x)?));
     }
     let near = energies.iter().filter(|(name, _)| name != NOISE).cloned().collect();
     let mut all = vec![binned("data and chains", near)];
@@ -112,12 +113,7 @@ pub(super) fn surface(model: &Model) -> Result<Option<Surface>> {
     let reach = data.iter().flatten().fold(0.0f32, |m, v| m.max(v.abs()));
     let half = f64::from(if reach > 0.0 { 1.2 * reach } else { 4.0 });
     let grid = PlaneGrid::new(half, CELLS)?;
-    let energies = grid.energies(|points: &[f32]| -> Result<Vec<f32>> {
-        let x =
-            Tensor::from_slice(points, (points.len() / 2, 2), &Device::Cpu).map_err(ebm_core::Error::from)?;
-        Ok(energies_of(model, &x)?.into_iter().map(|e| e as f32).collect())
-    })?;
-    let energies = energies.into_iter().map(|e| e as f32).collect();
+    let energies = Energies::of(model, model.energy()?)?.on(&grid)?.into_iter().map(|e| e as f32).collect();
     Ok(Some(Surface { half, cells: CELLS, energies, data, chains }))
 }
 
@@ -128,30 +124,6 @@ fn buffered(model: &Model) -> Result<Option<Tensor>> {
         return Ok(None);
     }
     Ok(replay.draw(n, Key::root(0).at("report-chains"))?.map(|(_, x)| x))
-}
-
-/// Energies in nats, a batch of the run's size at a time.
-fn energies_of(model: &Model, x: &Tensor) -> Result<Vec<f64>> {
-    let plan = model.plan();
-    let size = plan.config().run.batch.max(1);
-    let conditions = conditions(plan)?;
-    let mut all = Vec::new();
-    let n = x.dims()[0];
-    let mut first = 0;
-    while first < n {
-        let rows = size.min(n - first);
-        let part = x
-            .narrow(0, first, rows)
-            .and_then(|x| x.to_dtype(plan.config().run.dtype.dtype())?.to_device(&device_of(plan)))
-            .map_err(ebm_core::Error::from)?;
-        let cond =
-            conditions.as_ref().map(|c| c.narrow(0, 0, rows)).transpose().map_err(ebm_core::Error::from)?;
-        let e = model.energy()?.energy(&Batch::new(part)?.with_cond(cond))?;
-        let e = e.to_dtype(DType::F64).and_then(|e| e.to_vec1::<f64>());
-        all.extend(e.map_err(ebm_core::Error::from)?);
-        first += rows;
-    }
-    Ok(all)
 }
 
 #[cfg(test)]

@@ -38,10 +38,9 @@
   document.title = runs.map(r => r.name).join(", ") + " – ebm report";
   document.getElementById("title").textContent = runs.map(r => r.name).join(" · ");
   for (const run of runs) {
-    const words = { well: "well", watch: "watch", ill: "ill" };
     const time = run.seconds ? `, ${short(run.seconds)} s the last time` : "";
     main.append(el("div", { className: "health " + run.health.level },
-      el("span", { className: "word", textContent: (many ? run.name + ": " : "") + words[run.health.level] }),
+      el("span", { className: "word", textContent: (many ? run.name + ": " : "") + run.health.level }),
       el("p", { textContent: run.health.sentence }),
       ...run.health.remarks.map(t => el("p", { textContent: t })),
       el("p", { className: "quiet", textContent: `Update ${run.step}${run.of ? " of " + run.of : ""}; ${run.outcome}${time}.` }),
@@ -77,7 +76,7 @@
   }
 
   // ---- curves
-  const plots = [];
+  const axes = () => ({ stroke: paint("--quiet"), grid: { stroke: paint("--faint"), width: 1 }, ticks: { stroke: paint("--faint") } });
   const sync = uPlot.sync("steps");
   const chart = (parent, title, lines, log) => {
     const box = el("div", {}, el("h3", { textContent: title }));
@@ -86,7 +85,7 @@
       : uPlot.join(lines.map(l => [l.curve.x, l.curve.y]));
     const draw = zoom => {
       box.querySelectorAll(".uplot").forEach(e => e.remove());
-      const axis = { stroke: paint("--quiet"), grid: { stroke: paint("--faint"), width: 1 }, ticks: { stroke: paint("--faint") } };
+      const axis = axes();
       const plot = new uPlot({
         width: Math.max(280, box.clientWidth || 560), height: 230,
         scales: { x: { time: false }, y: log ? { distr: 3 } : {} },
@@ -102,7 +101,6 @@
       return plot;
     };
     let plot = draw();
-    plots.push(() => plot);
     redraws.push(() => { const { min, max } = plot.scales.x; plot.destroy(); plot = draw({ min, max }); });
   };
   if (metrics.length) {
@@ -156,11 +154,7 @@
   }
 
   // ---- energies
-  const steps = (edges, counts) => {
-    const curve = { x: [], y: [] };
-    counts.forEach((c, i) => { curve.x.push((edges[i] + edges[i + 1]) / 2); curve.y.push(c); });
-    return curve;
-  };
+  const middles = edges => edges.slice(1).map((e, i) => (edges[i] + e) / 2);
   const shown = runs.flatMap(r => r.histograms.map(h => ({ run: r, ...h })));
   if (shown.length) {
     const grid = el("div", { className: "grid" });
@@ -170,7 +164,7 @@
       grid.append(box);
       const draw = () => {
         box.querySelectorAll(".uplot").forEach(e => e.remove());
-        const axis = { stroke: paint("--quiet"), grid: { stroke: paint("--faint"), width: 1 }, ticks: { stroke: paint("--faint") } };
+        const axis = axes();
         new uPlot({
           width: Math.max(280, box.clientWidth || 560), height: 260, scales: { x: { time: false } },
           axes: [{ ...axis, values: (_, ticks) => ticks.map(short) }, axis],
@@ -178,7 +172,7 @@
             label: name, stroke: paint(COLOURS[i]), fill: i < 2 ? undefined : paint(COLOURS[i]) + "30", width: 1.5,
             paths: uPlot.paths.stepped({ align: 0 }), points: { show: false },
           }))],
-        }, [steps(edges, sets[0][1]).x, ...sets.map(([, counts]) => counts)], box);
+        }, [middles(edges), ...sets.map(([, counts]) => counts)], box);
       };
       draw();
       redraws.push(draw);
@@ -234,7 +228,6 @@
     return table([names ? "" : "#", ...columns], flats.map((r, i) => [names ? names[i] : i, ...columns.map(c => r[c])]));
   };
   for (const run of runs) for (const [title, value] of run.tables) {
-    let body = value;
     // One level of wrapping, such as {count, samples: {...}, real: {...}}, is figures beside records.
     if (value && !Array.isArray(value) && typeof value === "object") {
       const plain = Object.entries(value).filter(([, v]) => v === null || typeof v !== "object");
@@ -246,7 +239,7 @@
         continue;
       }
     }
-    section((many ? run.name + ": " : "") + title, asTable(body));
+    section((many ? run.name + ": " : "") + title, asTable(value));
   }
 
   // ---- configuration
