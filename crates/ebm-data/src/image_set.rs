@@ -197,6 +197,22 @@ impl ImageSet {
         Ok(Self { images, labels, ..self.clone_without_images() })
     }
 
+    /// The images whose label is one of `classes`, in their order; labels keep their numbers.
+    ///
+    /// # Errors
+    /// If there are no labels, or a class has no image.
+    pub fn of_classes(&self, classes: &[u32]) -> Result<Self> {
+        let labels = self.labels.as_ref().ok_or_else(|| {
+            DataError::mismatch("the choice of classes", "images without labels", "labelled images")
+        })?;
+        if let Some(missing) = classes.iter().find(|c| !labels.contains(c)) {
+            let expected = format!("classes of the set, which has {}", self.classes());
+            return Err(DataError::mismatch("the choice of classes", missing.to_string(), expected));
+        }
+        let rows: Vec<usize> = (0..self.len()).filter(|&i| classes.contains(&labels[i])).collect();
+        self.select(&rows)
+    }
+
     /// `(training, held-out)`: images 0, k, 2k, … are held out, see [`every`](crate::split::every).
     ///
     /// # Errors
@@ -215,6 +231,14 @@ mod tests {
     fn ten() -> ImageSet {
         let bytes = (0..10).flat_map(|i| [i, i + 10]).collect();
         ImageSet::new(bytes, (1, 1, 2), 256).unwrap().with_labels((0..10).collect(), vec![]).unwrap()
+    }
+
+    #[test]
+    fn chosen_classes_keep_their_numbers_and_missing_ones_are_named() {
+        let set = ten().of_classes(&[7, 2]).unwrap();
+        assert_eq!((set.labels().unwrap(), set.bytes()), ([2, 7].as_slice(), [2, 12, 7, 17].as_slice()));
+        let text = ten().of_classes(&[3, 12]).unwrap_err().to_string();
+        assert!(text.contains("12"), "{text}");
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod npy_header;
 mod npy_rows;
 pub mod npz;
 pub mod parquet;
+pub mod patches;
 pub mod png;
 pub mod resize;
 pub mod split;

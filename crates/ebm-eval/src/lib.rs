@@ -40,6 +40,7 @@ mod log_mean;
 mod mmd;
 mod nearest;
 mod normal_quantile;
+mod plane_distance;
 mod plane_grid;
 mod plane_score;
 mod precision_recall;
@@ -67,6 +68,7 @@ pub use log_mean::{LogMean, LogZ, ais_log_z, bits_per_dim, log_mean_exp, log_sum
 pub use mmd::{median_distance, mmd2};
 pub use nearest::{Nearest, effective_classes, nearest};
 pub use normal_quantile::normal_quantile;
+pub use plane_distance::{PlaneDistance, plane_distance};
 pub use plane_grid::PlaneGrid;
 pub use plane_score::{FINE, PlaneScore, PlaneSettings, plane_score};
 pub use precision_recall::{PrecisionRecall, precision_recall};

@@ -9,6 +9,8 @@ use crate::plan::Plan;
 pub(crate) fn check(plan: &Plan) -> Result<()> {
     shape(plan)?;
     condition(plan)?;
+    let chains = &plan.config.chains;
+    crate::labels::check(chains.labels, plan.data.condition(), plan.config.replay.as_deref())?;
     objective(plan)?;
     replay(plan)
 }

@@ -132,6 +132,8 @@ pub struct ChainsSection {
     pub transitions: Vec<Box<dyn TransitionConfig>>,
     /// What the buffer holds at the start of a run.
     pub fill: Fill,
+    /// Under which condition a chain from the buffer goes on.
+    pub labels: Labels,
 }
 
 impl Default for ChainsSection {
@@ -142,6 +144,7 @@ impl Default for ChainsSection {
             restart: 0.05,
             transitions: Vec::new(),
             fill: Fill::None,
+            labels: Labels::Data,
         }
     }
 }
@@ -168,6 +171,17 @@ pub enum Fill {
     Data,
     /// Fresh starts.
     Start,
+}
+
+/// Under which condition a chain from the buffer goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Labels {
+    /// That of the present data batch, row by row: a chain may change its label at every update (published program).
+    #[default]
+    Data,
+    /// The one it was begun under; a restart takes that of the data batch.
+    Kept,
 }
 
 /// `[generate]`.

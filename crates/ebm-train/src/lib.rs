@@ -40,6 +40,7 @@ mod engine_watch;
 mod fulfil;
 pub mod generate;
 mod guard;
+mod labels;
 mod numbers;
 mod plan;
 pub mod run;

@@ -11,6 +11,7 @@ use ebm_core::{
 
 use crate::config::{EngineChoice, Fill, From, RunConfig, Weights};
 use crate::engine_watch::EngineWatch;
+use crate::labels::Rows;
 use crate::starts::Starts;
 use crate::state::TrainState;
 use crate::{capabilities, config};
@@ -222,10 +223,25 @@ impl Plan {
         self.cast(self.data.batch(epoch, cursor, size, self.key.at("data"))?)
     }
 
+    /// What a row of the buffer is.
+    pub(crate) fn rows(&self) -> Rows {
+        Rows::new(self.data.sample_shape(), self.data.condition(), self.config.chains.labels)
+    }
+
+    /// `n` chains of the buffer `(n, ...)`; `None` without a buffer, or while it gives none.
+    ///
+    /// # Errors
+    /// If the buffer fails.
+    pub fn buffered(&self, state: &TrainState, n: usize, key: Key) -> Result<Option<Tensor>> {
+        let Some(replay) = &state.replay else { return Ok(None) };
+        replay.draw(n, key)?.map(|(_, rows)| Ok(self.rows().split(rows)?.0)).transpose()
+    }
+
     /// An empty buffer, if the run has one.
     pub(crate) fn empty_replay(&self) -> Result<Option<Box<dyn ReplayBuffer>>> {
         let Some(config) = &self.config.replay else { return Ok(None) };
-        let mut cx = BuildCx::new(self.data.sample_shape(), self.dtype, &self.device, self.key.at("replay"))
+        let shape = self.rows().shape();
+        let mut cx = BuildCx::new(&shape, self.dtype, &self.device, self.key.at("replay"))
             .with_condition(self.data.condition())
             .with_range(self.data.range())
             .with_base(&self.base)
@@ -239,18 +255,23 @@ impl Plan {
         let key = self.key.at("fill");
         let batches = self.data.batches(self.config.run.batch);
         for i in 0..FILL_LIMIT {
-            let x = match self.config.chains.fill {
-                Fill::None => break,
-                Fill::Data => self.batch_at((i / batches) as u64, i % batches)?.x,
+            if self.config.chains.fill == Fill::None {
+                break;
+            }
+            let data = self.batch_at((i / batches) as u64, i % batches)?;
+            let (x, cond) = match self.config.chains.fill {
                 Fill::Start => {
                     let b = self.config.run.batch;
                     let chains = ebm_core::Chains::range((i * b) as u64, b);
-                    self.starts.fresh(self.energy.as_ref(), &chains, None, key)?
+                    let cond = data.cond.filter(|_| self.rows().keep());
+                    (self.starts.fresh(self.energy.as_ref(), &chains, cond.as_ref(), key)?, cond)
                 }
+                _ => (data.x, data.cond),
             };
+            let rows = self.rows().join(x, cond.as_ref())?;
             let before = replay.len();
-            replay.put(None, &x, key.at(i))?;
-            if replay.len() < before + x.dims().first().copied().unwrap_or(0) {
+            replay.put(None, &rows, key.at(i))?;
+            if replay.len() < before + rows.dims().first().copied().unwrap_or(0) {
                 break;
             }
         }

@@ -59,6 +59,12 @@ pub static CHAINS: &[Param] = &[
         .default("[]"),
     Param::choice("fill", &["none", "data", "start"], "what the buffer holds at the start of a run")
         .default("\"none\""),
+    Param::choice(
+        "labels",
+        &["data", "kept"],
+        "condition under which a chain from the buffer goes on: that of the data batch (published program), or its own",
+    )
+    .default("\"data\""),
 ];
 
 /// `[generate]`.

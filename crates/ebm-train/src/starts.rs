@@ -78,22 +78,27 @@ impl Starts {
         Ok(at)
     }
 
-    /// Replaces each row by a fresh start with the restart probability.
+    /// Replaces each row by a fresh start, under its row of `cond` `(B, c)`, with the restart probability.
     ///
     /// # Errors
     /// If a fresh start cannot be made.
-    pub fn restart(&self, e: &dyn EnergyFn, at: Batch, key: Key) -> Result<Batch> {
+    pub fn restart(&self, e: &dyn EnergyFn, at: Batch, cond: Option<&Tensor>, key: Key) -> Result<Batch> {
         let coin = key.at("coin");
         let hit: Vec<u8> =
             at.chains.ids().iter().map(|id| u8::from(coin.uniform_at(*id) < self.restart)).collect();
         if hit.iter().all(|h| *h == 0) {
             return Ok(at);
         }
-        let fresh = self.fresh(e, &at.chains, at.cond.as_ref(), key.at("fresh"))?;
-        let mask =
-            per_row(&Tensor::from_vec(hit, at.len(), at.device())?, &at.x)?.broadcast_as(at.x.shape())?;
-        let x = mask.where_cond(&fresh, &at.x)?;
-        Ok(at.with_x(x))
+        let fresh = self.fresh(e, &at.chains, cond, key.at("fresh"))?;
+        let hit = Tensor::from_vec(hit, at.len(), at.device())?;
+        let choose = |a: &Tensor, b: &Tensor| -> Result<Tensor> {
+            Ok(per_row(&hit, b)?.broadcast_as(b.shape())?.where_cond(a, b)?)
+        };
+        let cond = match (cond, &at.cond) {
+            (Some(new), Some(own)) => Some(choose(new, own)?),
+            (_, own) => own.clone(),
+        };
+        Ok(at.with_x(choose(&fresh, &at.x)?).with_cond(cond))
     }
 }
 

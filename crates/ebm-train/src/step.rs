@@ -118,7 +118,10 @@ fn propose(plan: &Plan, state: &TrainState, expensive: bool, stages: &mut Stages
     })?;
     check(plan, &state.params, &params, number)?;
     stages.done("optimiser");
-    let ends = drawn.map(|d| (slots, d.last.at.x));
+    let ends = match drawn {
+        Some(d) => Some((slots, plan.rows().join(d.last.at.x, d.last.at.cond.as_ref())?)),
+        None => None,
+    };
     Ok(Proposal { params, optimiser, average, sampler, ends, values })
 }
 
@@ -133,11 +136,13 @@ fn starts(plan: &Plan, state: &TrainState, data: &Batch, key: Key) -> Result<(Ba
         (From::Data, _) => Ok((data.clone(), None)),
         (From::Replay, Some(replay)) => match replay.draw(data.len(), key.at("draw"))? {
             None => Ok((fresh()?, None)),
-            Some((slots, x)) => {
-                // Chains keep no label: they go on under the condition of the present data.
-                let at = plan.cast(data.with_x(x))?;
-                let at = plan.starts.prepare(energy, at, key.at("transitions"))?;
-                Ok((plan.starts.restart(energy, at, key.at("restart"))?, Some(slots)))
+            Some((slots, rows)) => {
+                // A chain without a label of its own goes on under the condition of the present data.
+                let (x, own) = plan.rows().split(rows)?;
+                let at = data.with_x(x).with_cond(own.or_else(|| data.cond.clone()));
+                let at = plan.starts.prepare(energy, plan.cast(at)?, key.at("transitions"))?;
+                let at = plan.starts.restart(energy, at, data.cond.as_ref(), key.at("restart"))?;
+                Ok((at, Some(slots)))
             }
         },
         (From::Replay, None) | (From::Fresh, _) => Ok((fresh()?, None)),
@@ -151,8 +156,8 @@ fn bank(plan: &Plan, state: &TrainState, key: Key) -> Result<Option<Tensor>> {
     if needs.bank == 0 || replay.len() <= needs.bank_above {
         return Ok(None);
     }
-    let Some((_, x)) = replay.draw(needs.bank, key.at("draw"))? else { return Ok(None) };
-    let at = plan.cast(Batch::new(x)?)?;
+    let Some((_, rows)) = replay.draw(needs.bank, key.at("draw"))? else { return Ok(None) };
+    let at = plan.cast(Batch::new(plan.rows().split(rows)?.0)?)?;
     Ok(Some(plan.starts.prepare(plan.energy.as_ref(), at, key.at("transitions"))?.x))
 }
 

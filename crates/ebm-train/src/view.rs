@@ -33,8 +33,7 @@ impl RunView for View<'_> {
     }
 
     fn buffered(&self, n: usize) -> Result<Option<Tensor>> {
-        let Some(replay) = &self.state.replay else { return Ok(None) };
-        Ok(replay.draw(n, self.plan.key.at("buffered"))?.map(|(_, x)| x))
+        self.plan.buffered(self.state, n, self.plan.key.at("buffered"))
     }
 
     fn data(&self, n: usize) -> Result<Option<Tensor>> {

@@ -89,11 +89,25 @@ pub fn open_data(what: &str) -> Result<Arc<dyn DataSource>> {
 pub(crate) fn open_kind(what: &str) -> Result<Arc<dyn DataSource>> {
     let (kind, settings) = what.split_once(':').unwrap_or((what, ""));
     let mut changes = Vec::new();
-    for setting in settings.split(',').filter(|s| !s.trim().is_empty()) {
-        changes.push(format!("data.{}", setting.trim()));
+    for setting in between_commas(settings) {
+        changes.push(format!("data.{setting}"));
     }
     let table: Table = [("kind".to_string(), Value::from(kind))].into_iter().collect();
     build(what, Value::Table(table), &changes)
+}
+
+/// What stands between commas, but for those inside of brackets.
+fn between_commas(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0usize;
+    let parts = text.split(move |c| {
+        match c {
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    });
+    parts.map(str::trim).filter(|part| !part.is_empty())
 }
 
 fn build(what: &str, setting: Value, changes: &[String]) -> Result<Arc<dyn DataSource>> {
@@ -109,6 +123,12 @@ fn build(what: &str, setting: Value, changes: &[String]) -> Result<Arc<dyn DataS
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn lists_are_one_setting() {
+        let parts: Vec<&str> = between_commas("root=a, patch=[3,2],,only=[1],grey=true").collect();
+        assert_eq!(parts, ["root=a", "patch=[3,2]", "only=[1]", "grey=true"]);
+    }
 
     #[test]
     fn folders_are_known_by_their_files() {

@@ -37,6 +37,11 @@ impl<'a> Energies<'a> {
         })
     }
 
+    /// `energy` without conditions, `size` samples at a time.
+    pub fn plain(energy: &'a dyn EnergyFn, size: usize, dtype: DType, device: Device) -> Self {
+        Energies { energy, cond: None, size: size.max(1), dtype, device }
+    }
+
     /// Of samples `(n, ...)`, in nats.
     pub fn at(&self, x: &Tensor) -> Result<Vec<f64>> {
         self.in_pieces(x, self.size)

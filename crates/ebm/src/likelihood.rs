@@ -162,12 +162,13 @@ fn settings(text: &str) -> String {
     inner.trim().replace('\n', ", ")
 }
 
-fn parsed<B: DeserializeOwned>(option: &str, settings: &str) -> Result<B> {
+/// A part from its settings in TOML, with or without braces around them; `option` names it in errors.
+pub(crate) fn parsed<B: DeserializeOwned>(option: &str, text: &str) -> Result<B> {
     #[derive(serde::Deserialize)]
     struct Wrapped<B> {
         part: B,
     }
-    let read = toml::from_str::<Wrapped<B>>(&format!("part = {{ {settings} }}"));
+    let read = toml::from_str::<Wrapped<B>>(&format!("part = {{ {} }}", settings(text)));
     read.map(|w| w.part).map_err(|e| {
         Error::Usage(format!(
             "{option}: {}; wanted a table such as {{ kind = \"hmc\", step_size = 0.1 }}",

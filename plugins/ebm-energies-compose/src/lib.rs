@@ -27,5 +27,5 @@ pub use frozen::FrozenConfig;
 pub use multi_scale::MultiScale;
 pub use pull_back::{PullBackConfig, View};
 pub use scaled::{Negate, Temperature};
-pub use soft_min::SoftMinConfig;
+pub use soft_min::{SoftMinConfig, SoftMinPart};
 pub use sum::{PartConfig, SumConfig};

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Param, Result, SoftMin, register};
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Family, Param, Part, Result, SoftMin, register};
 use serde::{Deserialize, Serialize};
 
-use crate::sum::{PART, PartConfig, build_parts};
-
-/// `E = −(1/β) log Σ exp(−β αₖ Eₖ)`: a mixture of densities for β = 1, their minimum for β → ∞
+/// `E = −(1/β) log Σ exp(−β (αₖ Eₖ + log Zₖ))`: a mixture of densities for β = 1, their minimum for β → ∞
 /// (Du, Li, Mordatch 2020; the published program uses β = 100).
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,7 +14,23 @@ pub struct SoftMinConfig {
     #[serde(default = "one")]
     pub sharpness: f64,
     /// The parts.
-    pub parts: Vec<PartConfig>,
+    pub parts: Vec<SoftMinPart>,
+}
+
+/// A named, weighted part of a soft minimum.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SoftMinPart {
+    /// Prefix of its parameters; names differ within one energy.
+    pub name: String,
+    /// Factor of its energy.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Added to its weighted energy, nats: log Z of the part gives it the mass 1 in the mixture.
+    #[serde(default)]
+    pub log_z: f64,
+    /// The energy.
+    pub energy: Box<dyn EnergyConfig>,
 }
 
 fn one() -> f64 {
@@ -26,7 +40,13 @@ fn one() -> f64 {
 #[typetag::serde(name = "soft-min")]
 impl EnergyConfig for SoftMinConfig {
     fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
-        Ok(Arc::new(SoftMin::new(build_parts(&self.parts, cx)?, self.sharpness)?))
+        let shape = cx.sample_shape().to_vec();
+        let part = |p: &SoftMinPart, cx: &mut BuildCx| -> Result<Part> {
+            Ok(Part::new(&p.name, cx.part(&p.name, &shape, &*p.energy)?).weighted(p.weight))
+        };
+        let parts = self.parts.iter().map(|p| part(p, cx)).collect::<Result<Vec<_>>>()?;
+        let log_z: Vec<f64> = self.parts.iter().map(|p| p.log_z).collect();
+        Ok(Arc::new(SoftMin::new(parts, self.sharpness)?.with_log_z(&log_z)?))
     }
 }
 
@@ -37,6 +57,47 @@ register! {
     example: "sharpness = 1.0\nparts = [{ name = \"a\", energy = { kind = \"mlp\", hidden = [8] } }]",
     params: [
         Param::float("sharpness", "β: 1 is a mixture, large is the minimum").default("1.0").above(0.0),
-        Param::tables("parts", PART, "the parts"),
+        Param::tables(
+            "parts",
+            const {
+                &[
+                    Param::text("name", "prefix of its parameters"),
+                    Param::float("weight", "factor of its energy").default("1.0"),
+                    Param::float("log_z", "added to its weighted energy, nats: its log Z gives it the mass 1").default("0.0"),
+                    Param::part("energy", Family::Energy, "the energy"),
+                ]
+            },
+            "the parts",
+        ),
     ],
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_core::candle::{DType, Device, Tensor};
+    use ebm_core::{Batch, Key};
+
+    use super::*;
+
+    #[test]
+    fn log_z_gives_parts_their_mass() {
+        use ebm_energies_net as _;
+        let part = |name: &str, log_z: f64| {
+            format!("{{ name = '{name}', log_z = {log_z}, energy = {{ kind = 'mlp', hidden = [3] }} }}")
+        };
+        let energies = |parts: &[String]| {
+            let text = format!("kind = 'soft-min'\nparts = [{}]", parts.join(", "));
+            let config: Box<dyn EnergyConfig> = toml::from_str(&text).unwrap();
+            let e = config.build(&mut BuildCx::new(&[2], DType::F64, &Device::Cpu, Key::root(0))).unwrap();
+            let x = Tensor::new(&[[0.3f64, -1.0]], &Device::Cpu).unwrap();
+            e.energy(&Batch::new(x).unwrap()).unwrap().to_vec1::<f64>().unwrap()[0]
+        };
+        let (a, b) = (energies(&[part("a", 0.0)]), energies(&[part("a", 0.0), part("b", 0.0)]));
+        // −log(e^(−a) + e^(−b)) is known, so b is; both shifted then follow in closed form.
+        let b = -((-b).exp() - (-a).exp()).ln();
+        let want = -((-a - 0.5).exp() + (-b + 0.25).exp()).ln();
+        let found = energies(&[part("a", 0.5), part("b", -0.25)]);
+        assert!((found - want).abs() < 1e-12, "{found} {want}");
+    }
 }

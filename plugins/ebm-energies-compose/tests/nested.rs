@@ -43,7 +43,7 @@ fn and_or_not_at_a_temperature_nest() {
         weight = 0.8
         energy = {{ kind = "soft-min", sharpness = 1.7, parts = [
             {{ name = "a", weight = 1.3, energy = {MLP} }},
-            {{ name = "b", energy = {{ kind = "temperature", temperature = 0.5, energy = {MLP} }} }},
+            {{ name = "b", log_z = 0.7, energy = {{ kind = "temperature", temperature = 0.5, energy = {MLP} }} }},
         ] }}
         [[parts]]
         name = "not"

@@ -22,6 +22,9 @@ pub struct ConvNet {
     /// After each layer but the head.
     #[serde(default)]
     pub activation: Nonlinearity,
+    /// Label gain and bias on every convolution's map, from the condition of the data.
+    #[serde(default)]
+    pub conditional: bool,
 }
 
 /// One convolution with a square kernel, zero-padded by half the kernel.
@@ -57,7 +60,12 @@ fn default_hidden() -> Vec<usize> {
 
 impl Default for ConvNet {
     fn default() -> Self {
-        ConvNet { layers: default_layers(), hidden: default_hidden(), activation: Nonlinearity::default() }
+        ConvNet {
+            layers: default_layers(),
+            hidden: default_hidden(),
+            activation: Nonlinearity::default(),
+            conditional: false,
+        }
     }
 }
 
@@ -66,6 +74,17 @@ impl EnergyConfig for ConvNet {
     fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         cx.image_shape()?;
         let path = cx.path().to_string();
+        let condition = cx.condition();
+        if self.conditional && condition == 0 {
+            return Err(Error::config(
+                format!("{path}.conditional"),
+                "is true, but the data have no labels; use labelled data or set it to false",
+            ));
+        }
+        if self.conditional && self.layers.is_empty() {
+            let message = "is true, but there are no `layers` on whose maps a label could act";
+            return Err(Error::config(format!("{path}.conditional"), message));
+        }
         let mut net = NetBuilder::new(cx);
         for (i, layer) in self.layers.iter().enumerate() {
             if layer.kernel == 0 || layer.stride == 0 {
@@ -77,14 +96,20 @@ impl EnergyConfig for ConvNet {
                     ),
                 ));
             }
-            net.conv(&format!("conv{}", i + 1), Conv::new(layer.filters, layer.kernel).stride(layer.stride))?
-                .activate(self.activation.into())?;
+            net.conv(&format!("conv{}", i + 1), Conv::new(layer.filters, layer.kernel).stride(layer.stride))?;
+            if self.conditional {
+                net.label(&format!("label{}", i + 1), condition)?;
+            }
+            net.activate(self.activation.into())?;
         }
         net.flatten()?;
         for (i, &width) in self.hidden.iter().enumerate() {
             net.linear(&format!("dense{}", i + 1), width)?.activate(self.activation.into())?;
         }
         net.linear("head", 1)?.term("energy");
+        if self.conditional {
+            net.require_condition();
+        }
         net.finish()
     }
 }
@@ -111,6 +136,8 @@ register! {
         ),
         Param::ints("hidden", "widths of the dense layers between map and head").default("[64]").at_least(1.0),
         Param::choice("activation", WORDS, "pointwise function after each layer but the head").default("\"swish\""),
+        Param::bool("conditional", "label gain and bias on every convolution's map (Du et al. 2021, published program)")
+            .default("false"),
     ],
 }
 
@@ -132,6 +159,24 @@ mod tests {
         assert_eq!(e.params().get("dense1.weight").unwrap().dims(), [64, 1024]);
         let convs = (32 * 25 + 32) + (64 * 32 * 9 + 64) + (64 * 64 * 9 + 64);
         assert_eq!(e.params().count(), convs + (64 * 1024 + 64) + (64 + 1));
+    }
+
+    #[test]
+    fn a_conditional_energy_differs_between_labels_and_wants_one() {
+        use ebm_core::candle::Tensor;
+        let config = ConvNet { conditional: true, ..ConvNet::default() };
+        let text = build(&config, &[1, 8, 8]).err().unwrap().to_string();
+        assert!(text.contains("labels"), "{text}");
+        let mut cx = BuildCx::new(&[1, 8, 8], DType::F64, &Device::Cpu, Key::root(0)).with_condition(2);
+        let e = config.build(&mut cx).unwrap();
+        let x = Tensor::rand(0f64, 1.0, (1, 1, 8, 8), &Device::Cpu).unwrap();
+        let at = |c: [f64; 2]| {
+            let cond = Tensor::new(&[c], &Device::Cpu).unwrap();
+            let batch = ebm_core::Batch::new(x.clone()).unwrap().with_cond(Some(cond));
+            e.energy(&batch).unwrap().to_vec1::<f64>().unwrap()[0]
+        };
+        assert_ne!(at([1.0, 0.0]), at([0.0, 1.0]));
+        assert!(e.energy(&ebm_core::Batch::new(x.clone()).unwrap()).is_err());
     }
 
     #[test]

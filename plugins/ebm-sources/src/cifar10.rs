@@ -26,14 +26,21 @@ pub struct Cifar10 {
     /// One-hot label as condition.
     #[serde(default)]
     pub labels: bool,
+    /// Only images of these classes, 0 to 9; absent: of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Vec<u32>>,
 }
 
 #[typetag::serde(name = "cifar10")]
 impl DataConfig for Cifar10 {
     fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let root = cx.resolve(&self.root);
-        let train = read_cifar10(&root, Part::Train).map_err(data_error)?;
-        let held = read_cifar10(&root, Part::Test).map_err(data_error)?;
+        let read = |part| match &self.only {
+            None => read_cifar10(&root, part),
+            Some(classes) => read_cifar10(&root, part)?.of_classes(classes),
+        };
+        let train = read(Part::Train).map_err(data_error)?;
+        let held = read(Part::Test).map_err(data_error)?;
         let options = ImageOptions { dequantise: self.dequantise, order: self.order, labels: self.labels };
         Ok(Arc::new(ImageSource::new("cifar10", train, Some(held), options)?))
     }
@@ -49,5 +56,6 @@ register! {
         DEQUANTISE,
         ORDER,
         LABELS,
+        Param::ints("only", "only images of these classes, 0 to 9 (the others to be held out of training)").default("none").at_least(0.0),
     ],
 }

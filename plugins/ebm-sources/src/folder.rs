@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, DataConfig, DataSource, Param, Result, register};
+use ebm_core::{BuildCx, DataConfig, DataSource, Error, Param, Result, register};
 use ebm_data::folder::{Channels, FolderOptions, Pictures, read};
+use ebm_data::patches::patches;
 use serde::{Deserialize, Serialize};
 
 use crate::images::{DEQUANTISE, Images, yes};
@@ -20,6 +21,9 @@ pub struct ImageFolder {
     /// `[height, width]` to which images are resized (bilinear); absent: all must have one size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<[usize; 2]>,
+    /// `[height, width]` of disjoint patches into which every picture is cut, each an image of the set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<[usize; 2]>,
     /// One channel instead of three.
     #[serde(default)]
     pub grey: bool,
@@ -48,10 +52,15 @@ impl DataConfig for ImageFolder {
             resize: self.size.map(|[h, w]| (h, w)),
         };
         let root = cx.resolve(&self.root);
-        if self.stream {
-            return self.streamed(Pictures::open(root, &options).map_err(data_error)?);
-        }
-        let mut train = read(root, &options).map_err(data_error)?;
+        let mut train = match self.patch {
+            Some(_) if self.size.is_some() || self.stream || self.labels => {
+                let message = "cannot be had with `size`, `stream` or `labels`: patches are cut from whole pictures in memory";
+                return Err(Error::config(format!("{}.patch", cx.path()), message));
+            }
+            Some([h, w]) => patches(root, (h, w), options.channels).map_err(data_error)?,
+            None if self.stream => return self.streamed(Pictures::open(root, &options).map_err(data_error)?),
+            None => read(root, &options).map_err(data_error)?,
+        };
         let mut held = None;
         if self.held_out_every > 1 {
             let (t, h) = train.split_every(self.held_out_every).map_err(data_error)?;
@@ -109,6 +118,7 @@ register! {
     params: [
         Param::text("root", "the folder; relative to the configuration file"),
         Param::ints("size", "[height, width] to which images are resized; absent: all must have one size").default("none").at_least(1.0),
+        Param::ints("patch", "[height, width] of disjoint patches into which every picture is cut").default("none").at_least(1.0),
         Param::bool("grey", "one channel instead of those of the first picture").default("false"),
         Param::int("held_out_every", "hold out every this many; 0 for none").default("0").at_least(0.0),
         Param::bool("stream", "read pictures when they are drawn instead of holding all in memory").default("false"),

@@ -239,9 +239,11 @@ fn layers(parts: &[Part], batch: usize) -> String {
     parts.iter().map(of).collect()
 }
 
-/// `E = −(1/β) log Σ exp(−β αₖEₖ)`: disjunction, mixtures. One term.
+/// `E = −(1/β) log Σ exp(−β (αₖEₖ + log Zₖ))`: disjunction, mixtures. One term.
 pub struct SoftMin {
     parts: Vec<Part>,
+    /// `log Zₖ`.
+    log_z: Vec<f64>,
     sharpness: f64,
     spec: EnergySpec,
     params: ParamSet,
@@ -260,7 +262,22 @@ impl SoftMin {
             ));
         }
         let spec = common_spec("soft-min", &parts, vec!["soft-min".into()])?;
-        Ok(SoftMin { spec, params: merged_params(&parts)?, parts, sharpness })
+        Ok(SoftMin { spec, params: merged_params(&parts)?, log_z: vec![0.0; parts.len()], parts, sharpness })
+    }
+
+    /// Adds `log Zₖ` to each weighted part, in nats: with the log normalising constants of the parts (and β = 1) each has the same
+    /// mass in the mixture; a share `w` of the mass has `log Zₖ − log w`.
+    ///
+    /// # Errors
+    /// If there is not one finite number for each part.
+    pub fn with_log_z(mut self, log_z: &[f64]) -> Result<Self> {
+        if log_z.len() != self.parts.len() || !log_z.iter().all(|z| z.is_finite()) {
+            let message =
+                format!("log_z is {log_z:?}, must be a finite number for each of {} parts", self.parts.len());
+            return Err(Error::config("soft-min.parts", message));
+        }
+        self.log_z = log_z.to_vec();
+        Ok(self)
     }
 
     /// Shares `softmax(−β αₖEₖ)` `(B, n)` and the soft minimum `(B,)`, from energies `(B, n)`.
@@ -277,7 +294,8 @@ impl SoftMin {
         let all = self
             .parts
             .iter()
-            .map(|p| Ok(p.energy.energy(at)?.affine(p.weight, 0.0)?))
+            .zip(&self.log_z)
+            .map(|(p, z)| Ok(p.energy.energy(at)?.affine(p.weight, *z)?))
             .collect::<Result<Vec<_>>>()?;
         Ok(Tensor::stack(&all, 1)?)
     }
@@ -285,9 +303,9 @@ impl SoftMin {
     fn slopes(&self, at: &Batch) -> Result<(Tensor, Vec<Tensor>)> {
         let mut energies = Vec::new();
         let mut grads = Vec::new();
-        for p in &self.parts {
+        for (p, z) in self.parts.iter().zip(&self.log_z) {
             let s = p.energy.slope(at)?;
-            energies.push(s.energy.affine(p.weight, 0.0)?);
+            energies.push(s.energy.affine(p.weight, *z)?);
             grads.push(s.grad.affine(p.weight, 0.0)?);
         }
         Ok((Tensor::stack(&energies, 1)?, grads))

@@ -8,6 +8,8 @@ use super::output::Output;
 use super::{End, Outcome, settings};
 use crate::{AnnealOptions, Error, LikelihoodOptions, Model, OodOptions, Result, ThresholdOptions};
 
+mod plane;
+
 #[derive(Debug, Args)]
 pub(super) struct Eval {
     #[command(subcommand)]
@@ -23,6 +25,8 @@ enum Action {
     Threshold(Fit),
     /// Bracket the normalising constant by annealed importance sampling both ways; log-likelihood of held-out data.
     LogZ(LogZ),
+    /// Compare a density of the plane with another one, by quadrature and by samples.
+    Plane(plane::Plane),
 }
 
 impl Eval {
@@ -31,6 +35,7 @@ impl Eval {
             Action::Ood(ood) => ood.run(out),
             Action::Threshold(fit) => fit.run(out),
             Action::LogZ(log_z) => log_z.run(out),
+            Action::Plane(plane) => plane.run(out),
         }
     }
 }

@@ -123,7 +123,7 @@ fn buffered(model: &Model) -> Result<Option<Tensor>> {
     if n == 0 {
         return Ok(None);
     }
-    Ok(replay.draw(n, Key::root(0).at("report-chains"))?.map(|(_, x)| x))
+    Ok(model.plan().buffered(model.state(), n, Key::root(0).at("report-chains"))?)
 }
 
 #[cfg(test)]
