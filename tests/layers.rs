@@ -40,6 +40,7 @@ fn every_crate_uses_lower_layers_only() {
             "ebm-core" | "ebm-eval" | "ebm-data" => &[],
             "ebm-nn" | "ebm-engine-cpu" | "ebm-train" | "ebm-testkit" => &["ebm-core"],
             "ebm-data-digits" | "ebm-data-mnist5k" => &["ebm-data"],
+            "ebm-features" => &["ebm-data", "ebm-eval"],
             n if plugins.contains(&n) && n != "ebm-plugins" => {
                 &["ebm-core", "ebm-nn", "ebm-data", "ebm-data-digits", "ebm-data-mnist5k"]
             }

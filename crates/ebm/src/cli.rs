@@ -6,6 +6,7 @@
 
 mod bench;
 mod check;
+mod classifier;
 mod convert;
 mod data;
 mod eval;
@@ -59,6 +60,8 @@ enum Command {
     Report(report::ReportCommand),
     /// Measure a trained model: what it takes for outside.
     Eval(eval::Eval),
+    /// Train and use small classifiers: feature networks for measures.
+    Classifier(classifier::Classifier),
     /// Run a grid of short trainings and compare them.
     Study(study::StudyCommand),
     /// Validate a configuration and say what it would cost, without training.
@@ -132,6 +135,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
         Command::Score(c) => c.run(&mut out),
         Command::Report(c) => c.run(&mut out),
         Command::Eval(c) => c.run(&mut out),
+        Command::Classifier(c) => c.run(&mut out),
         Command::Study(c) => c.run(&mut out),
         Command::Check(c) => c.run(&mut out),
         Command::Bench(c) => c.run(&mut out),

@@ -31,6 +31,9 @@ pub enum Error {
     /// Data could not be read, or a picture not be written.
     #[error(transparent)]
     Data(#[from] ebm_data::DataError),
+    /// A feature network could not be read, run or trained.
+    #[error(transparent)]
+    Features(#[from] ebm_features::FeatureError),
     /// A measure could not be taken.
     #[error(transparent)]
     Eval(#[from] ebm_eval::EvalError),
@@ -56,6 +59,7 @@ impl Error {
             Error::Config(_) | Error::Usage(_) => 2,
             Error::Device { .. } => 5,
             Error::Data(_) => 3,
+            Error::Features(e) => crate::networks::exit_code(e),
             Error::Diverged(_) => 4,
             Error::Core(Core::Config { .. } | Core::Shape { .. } | Core::Capability { .. }) => 2,
             Error::Core(Core::Data { .. } | Core::DataFile(_)) => 3,

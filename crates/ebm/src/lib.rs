@@ -39,6 +39,7 @@ pub mod inputs;
 mod likelihood;
 mod measures;
 mod median;
+mod networks;
 mod ood;
 mod plane;
 mod report;
@@ -68,12 +69,16 @@ pub use ebm_core as core;
 pub use ebm_core::{Component, Family, catalogue};
 pub use ebm_data as files;
 pub use ebm_eval as eval;
+pub use ebm_features as features;
 pub use ebm_train as trainer;
 pub use ebm_train::{Outcome, Summary};
 pub use engine::engine;
 pub use error::{Error, Result};
 pub use likelihood::{Likelihood, LikelihoodOptions, likelihood};
 pub use measures::{Measures, measure};
+pub use networks::{
+    ClassRow, ClassSink, ClassifierSummary, ClassifierTraining, classify, open_network, train_classifier,
+};
 pub use ood::{Histogram, OodOptions, OodReport, OodRow, SetScores, ood};
 pub use plane::{PlaneComparison, PlaneOptions, PlaneSamples, compare_on_plane};
 pub use report::{Health, Level, Report, ReportOptions};

@@ -1,11 +1,11 @@
 //! `ebm score`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 
-use super::output::Output;
+use super::output::{Output, field};
 use super::{End, Failure, Outcome, settings};
 use crate::inputs::Inputs;
 use crate::{Error, Model, ScoreKind, ScoreOptions, ScoreRow, Threshold};
@@ -122,7 +122,7 @@ impl Line {
         if self.json {
             return self.object(row);
         }
-        let mut line = format!("{},{},{}", field(&row.file), row.index, row.energy);
+        let mut line = format!("{},{},{}", field(&row.file.display().to_string()), row.index, row.energy);
         if self.several() {
             row.terms.iter().for_each(|t| line += &format!(",{t}"));
         }
@@ -150,10 +150,4 @@ impl Line {
         }
         object.to_string()
     }
-}
-
-/// A field of a CSV line (RFC 4180).
-fn field(path: &Path) -> String {
-    let text = path.display().to_string();
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }

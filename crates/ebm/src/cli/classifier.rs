@@ -1,0 +1,193 @@
+//! `ebm classifier`.
+
+use std::path::PathBuf;
+
+use candle_core::Device;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::output::{Output, field, say};
+use super::{End, Failure, Outcome};
+use crate::inputs::Inputs;
+use crate::{
+    ClassRow, ClassifierTraining, Error, Result, features::ClassifierOptions, open_device, open_network,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Classifier {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Train a small convolutional classifier on labelled images: a feature network of `ebm eval samples`.
+    Train(Train),
+    /// Print the most probable class of samples and its probability; a filter for pipelines.
+    Classify(Classify),
+}
+
+impl Classifier {
+    pub fn run(self, out: &mut Output) -> Outcome {
+        match self.action {
+            Action::Train(train) => train.run(out),
+            Action::Classify(classify) => classify.run(out),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Train {
+    /// Labelled images: a linked kind, perhaps with settings (`cifar10:root=DIR`), a folder with a sub-folder for each
+    /// class, the folder of a published set, a file.
+    #[arg(long, value_name = "NAME|PATH")]
+    data: String,
+    /// Classes of the images, where they have none: IDX or .npy.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Images to examine it on; without them the data's held-out part, or every tenth image, which is then not trained on.
+    #[arg(long, value_name = "NAME|PATH")]
+    held_out: Option<String>,
+    /// Their classes, where they have none.
+    #[arg(long, value_name = "FILE")]
+    held_out_labels: Option<PathBuf>,
+    /// The folder to make: network.toml, weights.safetensors, summary.json.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Name of the network, as it stands in the names of measures; without it that of the folder.
+    #[arg(long)]
+    name: Option<String>,
+    /// Times each image is seen; without it as many as make some 300,000 images, 2 to 20.
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Images of an update.
+    #[arg(long, value_name = "N", default_value_t = ClassifierOptions::default().batch)]
+    batch: usize,
+    /// Adam's rate at the beginning; it falls to 0.
+    #[arg(long, default_value_t = ClassifierOptions::default().rate)]
+    rate: f64,
+    /// Channels of the first convolution; 16 for grey images and 32 for colours without it.
+    #[arg(long, value_name = "N")]
+    width: Option<usize>,
+    /// Features: the width of the last hidden layer.
+    #[arg(long, value_name = "N", default_value_t = ClassifierOptions::default().features)]
+    features: usize,
+    /// Seed of weights and order.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Train {
+    fn run(self, out: &mut Output) -> Outcome {
+        let training = ClassifierTraining {
+            data: self.data,
+            labels: self.labels,
+            held_out: self.held_out,
+            held_out_labels: self.held_out_labels,
+            out: self.out.clone(),
+            name: self.name,
+            options: ClassifierOptions {
+                epochs: self.epochs,
+                batch: self.batch,
+                rate: self.rate,
+                width: self.width.unwrap_or_default(),
+                features: self.features,
+                seed: self.seed,
+            },
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+        };
+        let summary = crate::train_classifier(&training, &mut |p| {
+            say(&format!("epoch {} of {}: loss {:.4}", p.epoch, p.of, p.loss));
+        })?;
+        if self.json {
+            out.json(&summary)?;
+            return Ok(End::Done);
+        }
+        out.line(format!(
+            "{}: {:.2} % of {} images of {} are classified rightly ({} classes, {} features, trained on {} images)",
+            self.out.display(),
+            100.0 * summary.held_out_accuracy,
+            summary.held_out_count,
+            summary.held_out,
+            summary.classes,
+            summary.features,
+            summary.train_count
+        ))?;
+        out.flush()?;
+        Ok(End::Done)
+    }
+}
+
+#[derive(Debug, Args)]
+struct Classify {
+    /// A classifier's folder, a network description, or inception-v3:WEIGHTS.
+    #[arg(value_name = "DIR|network.toml")]
+    network: String,
+    /// As of `ebm score`: linked kinds of data, .npy, .npz or IDX files, CIFAR-10, pictures, folders of pictures; `-` reads
+    /// paths of pictures or JSON from standard input, one a line.
+    #[arg(required = true, value_name = "NAME|PATH|-")]
+    inputs: Vec<String>,
+    /// Resize images of another size and convert their colours.
+    #[arg(long)]
+    fit: bool,
+    /// Print a line of JSON for each sample instead of CSV.
+    #[arg(long)]
+    json: bool,
+    /// auto, cpu, cuda, cuda:N or metal.
+    #[arg(long)]
+    device: Option<String>,
+}
+
+impl Classify {
+    fn run(self, out: &mut Output) -> Outcome {
+        let device = self.device.as_deref().map_or(Ok(Device::Cpu), open_device)?;
+        let network = open_network(&self.network, &device)?;
+        // All names are looked up before the first line is written.
+        let sets: Vec<Option<Inputs>> = self
+            .inputs
+            .iter()
+            .map(|what| if what == "-" { Ok(None) } else { Inputs::open(what).map(Some) })
+            .collect::<Result<_>>()?;
+        if !self.json {
+            out.line("file,index,class,probability")?;
+            out.flush()?;
+        }
+        for set in &sets {
+            let mut closed = None;
+            let mut sink = |rows: &[ClassRow]| {
+                let written =
+                    rows.iter().try_for_each(|row| out.line(line(row, self.json))).and_then(|()| out.flush());
+                written.map_err(|e| {
+                    closed = Some(e);
+                    Error::Usage("standard output is closed".into())
+                })
+            };
+            let written = crate::classify(&network, set.as_ref(), self.fit, &mut sink);
+            match (written, closed) {
+                (_, Some(failure)) => return Err(failure),
+                (Err(e), None) => return Err(Failure::Error(e)),
+                (Ok(()), None) => {}
+            }
+        }
+        out.flush()?;
+        Ok(End::Done)
+    }
+}
+
+fn line(row: &ClassRow, json: bool) -> String {
+    if json {
+        let file = row.file.display().to_string();
+        return json!({ "file": file, "index": row.index, "class": row.name, "probability": row.probability })
+            .to_string();
+    }
+    format!(
+        "{},{},{},{}",
+        field(&row.file.display().to_string()),
+        row.index,
+        field(&row.name),
+        row.probability
+    )
+}
