@@ -141,6 +141,55 @@ impl Inputs {
         Inputs { name: format!("{} (training)", source.name()), from: From::Source(source, Split::Train) }
     }
 
+    /// The source of a linked kind or a published set.
+    pub(crate) fn source(&self) -> Option<&Arc<dyn DataSource>> {
+        match &self.from {
+            From::Source(source, _) => Some(source),
+            _ => None,
+        }
+    }
+
+    /// The training part of a source of which this is the held-out part.
+    pub(crate) fn training_part(&self) -> Option<Self> {
+        match &self.from {
+            From::Source(source, Split::HeldOut) => Some(Inputs {
+                name: format!("{} (training)", source.name()),
+                from: From::Source(source.clone(), Split::Train),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Shape of one sample; grey images have an axis of one channel. Of pictures that of the first, in colours.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn shape(&self) -> Result<Vec<usize>> {
+        let dims = match &self.from {
+            From::Source(source, _) => source.sample_shape().to_vec(),
+            From::Npy(path) => ebm_data::npy::NpyRows::open(path)?.sample_dims().to_vec(),
+            From::Npz(path, array) => {
+                let mut dims = Vec::new();
+                ebm_data::npz::Npz::open(path)?.rows(array, |rows| -> Result<()> {
+                    dims = rows.sample_dims().to_vec();
+                    Ok(())
+                })?;
+                dims
+            }
+            From::Idx(path) => ebm_data::idx::IdxRows::open(path)?.sample_dims().to_vec(),
+            From::Cifar(_) => vec![3, 32, 32],
+            From::Pictures(files) => {
+                let fit = Fit { shape: vec![3], resize: false };
+                let first = files.first().map(|f| read::picture(f, &fit)).transpose()?;
+                first.map_or_else(Vec::new, |p| vec![p.shape().0, p.shape().1, p.shape().2])
+            }
+        };
+        Ok(match dims[..] {
+            [h, w] if h > 1 && w > 1 => vec![1, h, w],
+            _ => dims,
+        })
+    }
+
     /// As written on the command line.
     pub fn name(&self) -> &str {
         &self.name

@@ -24,6 +24,7 @@
 
 mod annealed;
 mod bench;
+mod chain_measures;
 mod charts;
 mod checking;
 pub mod cli;
@@ -46,6 +47,7 @@ mod report;
 mod restoring;
 mod rules;
 mod run_directory;
+mod sample_measures;
 mod sampling;
 mod scores;
 mod scoring;
@@ -59,6 +61,7 @@ mod whole_file;
 
 pub use annealed::{AnnealOptions, AnnealedLogZ, annealed_log_z};
 pub use bench::{Benched, bench};
+pub use chain_measures::{ChainMeasures, ChainOptions, ChainRow, measure_chain_file, measure_chains};
 pub use checking::{Checked, Cost, check};
 pub use comparing::compare;
 pub use config::{RunConfig, Source};
@@ -85,6 +88,9 @@ pub use report::{Health, Level, Report, ReportOptions};
 pub use restoring::{RestoreOptions, Restored, restore};
 pub use rules::Rule;
 pub use run_directory::RunDirectory;
+pub use sample_measures::{
+    Figure, MeasureRow, Measured, SampleMeasureOptions, SampleMeasures, measure_samples,
+};
 pub use sampling::{Model, SampleOptions, sample};
 pub use scores::ScoreKind;
 pub use scoring::{RowSink, ScoreOptions, ScoreRow, score, score_lines};

@@ -8,7 +8,9 @@ use super::output::Output;
 use super::{End, Outcome, settings};
 use crate::{AnnealOptions, Error, LikelihoodOptions, Model, OodOptions, Result, ThresholdOptions};
 
+mod chains;
 mod plane;
+mod samples;
 
 #[derive(Debug, Args)]
 pub(super) struct Eval {
@@ -27,6 +29,10 @@ enum Action {
     LogZ(LogZ),
     /// Compare a density of the plane with another one, by quadrature and by samples.
     Plane(plane::Plane),
+    /// Measure samples against data: distances between features, fidelity, diversity, classes.
+    Samples(samples::SamplesCommand),
+    /// Measure how chains mix: effective sample sizes, split R-hat, autocorrelation times, acceptance.
+    Chains(chains::ChainsCommand),
 }
 
 impl Eval {
@@ -36,6 +42,8 @@ impl Eval {
             Action::Threshold(fit) => fit.run(out),
             Action::LogZ(log_z) => log_z.run(out),
             Action::Plane(plane) => plane.run(out),
+            Action::Samples(samples) => samples.run(out),
+            Action::Chains(chains) => chains.run(out),
         }
     }
 }

@@ -1,0 +1,72 @@
+//! `ebm eval chains`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::samples::write;
+use crate::cli::output::Output;
+use crate::cli::{End, Outcome, settings};
+use crate::{ChainOptions, Model};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ChainsCommand {
+    /// A run directory or a configuration, whose generation program is run; or an .npy array (chains, draws, ...).
+    #[arg(value_name = "RUN|CONFIG.toml|FILE.npy")]
+    target: PathBuf,
+    /// Chains.
+    #[arg(long, value_name = "N", default_value_t = ChainOptions::default().chains)]
+    chains: usize,
+    /// Steps that are recorded.
+    #[arg(long, value_name = "N", default_value_t = ChainOptions::default().steps)]
+    steps: usize,
+    /// Steps before.
+    #[arg(long, value_name = "N", default_value_t = ChainOptions::default().warm_up)]
+    warm_up: usize,
+    /// Record one step in N.
+    #[arg(long, value_name = "N", default_value_t = ChainOptions::default().thin)]
+    thin: usize,
+    /// Coordinates that are recorded at most, at equal distances.
+    #[arg(long, value_name = "N", default_value_t = ChainOptions::default().coordinates)]
+    coordinates: usize,
+    /// Seed; that of the run without it.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// auto, cpu, cuda, cuda:N or metal.
+    #[arg(long)]
+    device: Option<String>,
+    /// Write the figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Replace a file that is there.
+    #[arg(long)]
+    force: bool,
+}
+
+impl ChainsCommand {
+    pub fn run(self, out: &mut Output) -> Outcome {
+        if let Some(path) = &self.json {
+            crate::whole_file::free("--json", path, self.force)?;
+        }
+        let found = if self.target.extension().is_some_and(|e| e == "npy") {
+            crate::measure_chain_file(&self.target, self.coordinates)?
+        } else {
+            let model = Model::open(&self.target, &settings::numbers(None, None, self.device.as_deref())?)?;
+            let options = ChainOptions {
+                chains: self.chains,
+                steps: self.steps,
+                warm_up: self.warm_up,
+                thin: self.thin,
+                coordinates: self.coordinates,
+                seed: self.seed,
+            };
+            crate::measure_chains(&model, &options)?
+        };
+        if let Some(path) = &self.json {
+            write(path, &found)?;
+        }
+        out.line(found.table())?;
+        out.flush()?;
+        Ok(End::Done)
+    }
+}

@@ -1,0 +1,96 @@
+//! `ebm eval samples`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::output::Output;
+use crate::cli::{End, Outcome, settings};
+use crate::inputs::Inputs;
+use crate::{Measured, Model, SampleMeasureOptions};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct SamplesCommand {
+    /// A run directory or a configuration, of which samples are drawn; or samples that are there: .npy, .npz, IDX, pictures,
+    /// a linked kind.
+    #[arg(value_name = "RUN|CONFIG.toml|FILE|NAME")]
+    target: String,
+    /// The data: as --in of `ebm eval ood`; the held-out part of the run's data without it.
+    #[arg(long, value_name = "NAME|PATH")]
+    against: Option<String>,
+    /// values, pixels, cells:N, signs, a classifier's folder, a network description, inception-v3:WEIGHTS; without it pixels
+    /// and signs of images, values of others.
+    #[arg(long, value_name = "NAME|DIR|FILE", num_args = 1..)]
+    features: Vec<String>,
+    /// Samples: drawn, or used of a set at most, at equal distances.
+    #[arg(long = "n", short = 'n', value_name = "N", default_value_t = 1000)]
+    count: usize,
+    /// Samples of the data that are used at most, at equal distances.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    against_n: u64,
+    /// Steps of the generation program; as configured without it.
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Pairs of subsets that the kernel distance is taken over.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    subsets: usize,
+    /// Temperature T of exp(-E/T), for the likelihood in the plane.
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    temperature: f64,
+    /// Resize images of another size and convert their colours.
+    #[arg(long)]
+    fit: bool,
+    /// Seed of samples, subsets and halves; of the samples that of the run without it.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// auto, cpu, cuda, cuda:N or metal.
+    #[arg(long)]
+    device: Option<String>,
+    /// Write the figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Replace a file that is there.
+    #[arg(long)]
+    force: bool,
+}
+
+impl SamplesCommand {
+    pub fn run(self, out: &mut Output) -> Outcome {
+        if let Some(path) = &self.json {
+            crate::whole_file::free("--json", path, self.force)?;
+        }
+        let path = PathBuf::from(&self.target);
+        let is_model = path.join("config.toml").is_file()
+            || (path.extension().is_some_and(|e| e == "toml") && path.is_file());
+        let options = SampleMeasureOptions {
+            against: self.against,
+            features: self.features,
+            count: self.count,
+            against_count: self.against_n,
+            fit: self.fit,
+            steps: self.steps,
+            subsets: self.subsets,
+            temperature: self.temperature,
+            seed: self.seed,
+        };
+        let found = match is_model {
+            true => {
+                let model = Model::open(&path, &settings::numbers(None, None, self.device.as_deref())?)?;
+                crate::measure_samples(&Measured::Model(&model), &options)?
+            }
+            false => crate::measure_samples(&Measured::Set(&Inputs::open(&self.target)?), &options)?,
+        };
+        if let Some(path) = &self.json {
+            write(path, &found)?;
+        }
+        out.line(found.table())?;
+        out.flush()?;
+        Ok(End::Done)
+    }
+}
+
+/// A value as JSON in a file.
+pub(super) fn write(path: &std::path::Path, value: &impl serde::Serialize) -> crate::Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| ebm_core::Error::plugin("json", e))?;
+    crate::whole_file::replace(path, format!("{text}\n").as_bytes())
+}
