@@ -133,6 +133,21 @@ impl BuildCx {
         self.condition
     }
 
+    /// Length of the label of a part whose setting `conditional` says whether it takes one: that of the condition, or 0.
+    ///
+    /// # Errors
+    /// If it takes one and there is none.
+    pub fn label(&self, conditional: bool) -> Result<usize> {
+        match (conditional, self.condition) {
+            (false, _) => Ok(0),
+            (true, 0) => Err(Error::config(
+                format!("{}.conditional", self.path()),
+                "is true, but the data have no labels; use labelled data or set it to false",
+            )),
+            (true, n) => Ok(n),
+        }
+    }
+
     /// Range of sample values, if bounded.
     pub fn range(&self) -> Option<(f64, f64)> {
         self.range

@@ -2,16 +2,12 @@
 
 use serde::Serialize;
 
-use crate::dense::quantile;
 use crate::error::{Result, at_least, same};
 use crate::features::{pixels, signs};
 use crate::frechet::frechet;
-use crate::nearest::{effective_classes, nearest};
+use crate::nearness::Nearness;
 use crate::samples::Samples;
 use crate::splitmix::SplitMix;
-
-/// Share of the held-out images that are `near` by definition.
-pub const NEAR_QUANTILE: f64 = 0.95;
 
 /// How samples compare with held-out data. No figure suffices alone: a Gaussian with the data's moments has small
 /// Fréchet distances and no readable image, a memorised training set is near everything.
@@ -46,19 +42,14 @@ pub fn image_quality(
     same("width of the held-out images", held.d(), samples.d(), "the samples")?;
     at_least("samples", samples.n(), 2)?;
     at_least("held-out images", held.n(), 2)?;
-    if let Some(labels) = train_labels {
-        same("number of training labels", labels.len(), train.n(), "the training images")?;
-    }
     let reference = train.features();
-    let mut usual = nearest(&held.features(), &reference)?.distances;
-    let threshold = quantile(&mut usual, NEAR_QUANTILE);
-    let found = nearest(&samples.features(), &reference)?;
-    let near = found.distances.iter().filter(|d| **d <= threshold).count() as f64 / samples.n() as f64;
+    let (near, classes) =
+        Nearness::new(&reference, train_labels, &held.features())?.of(&samples.features())?;
     Ok(ImageQuality {
         fd_pix: frechet(&pixels(samples)?, &pixels(held)?)?,
         fd_sign: frechet(&signs(samples)?, &signs(held)?)?,
         near,
-        classes: train_labels.map(|labels| effective_classes(found.rows.iter().map(|&j| labels[j]))),
+        classes,
     })
 }
 

@@ -252,26 +252,27 @@ impl Plan {
     /// A buffer filled as `chains.fill` says.
     pub(crate) fn new_replay(&self) -> Result<Option<Box<dyn ReplayBuffer>>> {
         let Some(mut replay) = self.empty_replay()? else { return Ok(None) };
-        let key = self.key.at("fill");
+        let (key, rows) = (self.key.at("fill"), self.rows());
         let batches = self.data.batches(self.config.run.batch);
         for i in 0..FILL_LIMIT {
-            if self.config.chains.fill == Fill::None {
-                break;
-            }
-            let data = self.batch_at((i / batches) as u64, i % batches)?;
+            let data = || self.batch_at((i / batches) as u64, i % batches);
             let (x, cond) = match self.config.chains.fill {
+                Fill::None => break,
+                Fill::Data => {
+                    let data = data()?;
+                    (data.x, data.cond)
+                }
                 Fill::Start => {
                     let b = self.config.run.batch;
                     let chains = ebm_core::Chains::range((i * b) as u64, b);
-                    let cond = data.cond.filter(|_| self.rows().keep());
+                    let cond = if rows.keep() { data()?.cond } else { None };
                     (self.starts.fresh(self.energy.as_ref(), &chains, cond.as_ref(), key)?, cond)
                 }
-                _ => (data.x, data.cond),
             };
-            let rows = self.rows().join(x, cond.as_ref())?;
+            let x = rows.join(x, cond.as_ref())?;
             let before = replay.len();
-            replay.put(None, &rows, key.at(i))?;
-            if replay.len() < before + rows.dims().first().copied().unwrap_or(0) {
+            replay.put(None, &x, key.at(i))?;
+            if replay.len() < before + x.dims().first().copied().unwrap_or(0) {
                 break;
             }
         }

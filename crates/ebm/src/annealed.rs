@@ -7,7 +7,7 @@ use ebm_core::{Batch, Chains, EnergyFn, Key, Transition};
 use ebm_eval::{LogZ, ais_log_z};
 use serde::Serialize;
 
-use crate::energies::numbers;
+use crate::tensors::numbers;
 use crate::{Error, Result};
 
 /// How to anneal.

@@ -8,6 +8,7 @@ use ebm_data::npy::{Npy, NpyValues};
 use ebm_eval::{Chains, FEWEST_DRAWS, ess_mean, summarise};
 use serde::Serialize;
 
+use crate::tensors::equally_spaced;
 use crate::{Error, Model, Result};
 
 /// Numbers that are recorded at most: 1 GiB.
@@ -126,10 +127,7 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
         }
     }
     let width: usize = model.plan().data().sample_shape().iter().product();
-    let picked: Vec<usize> = match o.coordinates.min(width) {
-        0 => Vec::new(),
-        n => (0..n).map(|i| i * width / n).collect(),
-    };
+    let picked: Vec<usize> = equally_spaced(width, o.coordinates).collect();
     let numbers_kept = (picked.len() + 1).checked_mul(o.chains).and_then(|n| n.checked_mul(draws));
     let all_steps = o.warm_up.checked_add(draws * o.thin);
     let (Some(_), Some(all_steps)) = (numbers_kept.filter(|n| *n <= MOST), all_steps) else {
@@ -243,10 +241,10 @@ pub fn measure_chain_file(path: &Path, coordinates: usize) -> Result<ChainMeasur
         NpyValues::F64(v) => v.clone(),
         other => other.clone().into_f32().into_iter().map(f64::from).collect(),
     };
-    let picked: Vec<usize> = match coordinates.min(width) {
-        0 => return Err(Error::Usage(format!("{}: found no coordinate to measure", path.display()))),
-        k => (0..k).map(|i| i * width / k).collect(),
-    };
+    let picked: Vec<usize> = equally_spaced(width, coordinates).collect();
+    if picked.is_empty() {
+        return Err(Error::Usage(format!("{}: found no coordinate to measure", path.display())));
+    }
     let all: Vec<Vec<f64>> =
         picked.iter().map(|i| (0..m * n).map(|at| values[at * width + i]).collect()).collect();
     let names = picked.iter().map(|i| if dims.len() == 2 { "x".to_string() } else { format!("x[{i}]") });

@@ -10,6 +10,7 @@ mod classifier;
 mod convert;
 mod data;
 mod eval;
+mod filter;
 mod output;
 mod parity;
 mod plugins;

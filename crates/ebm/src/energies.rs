@@ -5,15 +5,11 @@ use ebm_core::{Batch, EnergyFn};
 use ebm_eval::PlaneGrid;
 
 use crate::sampling::{conditions, device_of};
+use crate::tensors::numbers;
 use crate::{Model, Result};
 
 /// Points of the plane that are asked for together at least: they are small.
 const POINTS: usize = 1024;
-
-/// The numbers of a tensor `(n,)`.
-pub(crate) fn numbers(t: &Tensor) -> Result<Vec<f64>> {
-    Ok(t.to_dtype(DType::F64).and_then(|t| t.to_vec1()).map_err(ebm_core::Error::from)?)
-}
 
 /// An energy of a model's samples, asked in batches of the model's size, dtype and device.
 pub(crate) struct Energies<'a> {
@@ -47,13 +43,18 @@ impl<'a> Energies<'a> {
         self.in_pieces(x, self.size)
     }
 
+    /// Of points of the plane, two numbers each, in nats.
+    pub fn at_points(&self, points: &[f32]) -> Result<Vec<f64>> {
+        let size = if self.cond.is_some() { self.size } else { self.size.max(POINTS) };
+        let x =
+            Tensor::from_slice(points, (points.len() / 2, 2), &Device::Cpu).map_err(ebm_core::Error::from)?;
+        self.in_pieces(&x, size)
+    }
+
     /// Of the cell centres of a grid, in nats.
     pub fn on(&self, grid: &PlaneGrid) -> Result<Vec<f64>> {
-        let size = if self.cond.is_some() { self.size } else { self.size.max(POINTS) };
         Ok(grid.energies(|points: &[f32]| -> Result<Vec<f32>> {
-            let x = Tensor::from_slice(points, (points.len() / 2, 2), &Device::Cpu)
-                .map_err(ebm_core::Error::from)?;
-            Ok(self.in_pieces(&x, size)?.into_iter().map(|e| e as f32).collect())
+            Ok(self.at_points(points)?.into_iter().map(|e| e as f32).collect())
         })?)
     }
 

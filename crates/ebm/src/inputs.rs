@@ -7,7 +7,7 @@ mod read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ebm_core::{DataSource, Family, Split, catalogue};
+use ebm_core::{DataSource, Family, Split};
 
 pub use fit::Fit;
 pub use lines::lines;
@@ -77,8 +77,7 @@ impl Inputs {
     /// If it is neither a kind nor there, or there is nothing in it.
     pub fn open(what: &str) -> Result<Self> {
         let name = what.to_string();
-        let kind = what.split_once(':').map_or(what, |(kind, _)| kind);
-        if catalogue::find(Family::Data, kind).is_some() {
+        if crate::data::kind_of(what).is_some() {
             return Ok(Inputs { name, from: source(crate::data::open_kind(what)?)? });
         }
         let path = PathBuf::from(what);
@@ -92,7 +91,7 @@ impl Inputs {
             {
                 return Ok(Inputs { from: From::Npz(file.into(), array.into()), name });
             }
-            let kind = unknown_kind(Family::Data, kind);
+            let kind = unknown_kind(Family::Data, what.split_once(':').map_or(what, |(kind, _)| kind));
             return Err(
                 ebm_core::Error::data(path, format!("is not there: no file or folder, and {kind}")).into()
             );
@@ -137,8 +136,14 @@ impl Inputs {
 
     /// The training part of the data of a model.
     pub(crate) fn training(model: &Model) -> Self {
-        let source = model.plan().data().clone();
-        Inputs { name: format!("{} (training)", source.name()), from: From::Source(source, Split::Train) }
+        Self::training_of(model.plan().data())
+    }
+
+    fn training_of(source: &Arc<dyn DataSource>) -> Self {
+        Inputs {
+            name: format!("{} (training)", source.name()),
+            from: From::Source(source.clone(), Split::Train),
+        }
     }
 
     /// The source of a linked kind or a published set.
@@ -152,10 +157,7 @@ impl Inputs {
     /// The training part of a source of which this is the held-out part.
     pub(crate) fn training_part(&self) -> Option<Self> {
         match &self.from {
-            From::Source(source, Split::HeldOut) => Some(Inputs {
-                name: format!("{} (training)", source.name()),
-                from: From::Source(source.clone(), Split::Train),
-            }),
+            From::Source(source, Split::HeldOut) => Some(Self::training_of(source)),
             _ => None,
         }
     }

@@ -55,6 +55,7 @@ mod series;
 mod showing;
 pub mod study;
 mod temperature;
+mod tensors;
 mod threshold;
 mod training;
 mod whole_file;

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::energies::Energies;
 use crate::sampling::device_of;
+use crate::temperature;
 use crate::{AnnealOptions, AnnealedLogZ, Error, Model, Result, annealed_log_z};
 
 /// Held-out samples that are scored at most.
@@ -97,9 +98,7 @@ impl Likelihood {
 pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likelihood> {
     let plan = model.plan();
     let t = options.temperature;
-    if !(t > 0.0 && t.is_finite()) {
-        return Err(Error::Usage(format!("--temperature {t}: wanted a positive number")));
-    }
+    temperature::check(t)?;
     let prior = model.shared_energy()?;
     if !matches!(prior.spec().condition, ebm_core::Condition::None) {
         return Err(Error::Usage(
@@ -156,19 +155,19 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
 }
 
 /// The settings of a part without the braces around them, in one line.
-fn settings(text: &str) -> String {
+pub(crate) fn settings(text: &str) -> String {
     let text = text.trim();
     let inner = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
     inner.trim().replace('\n', ", ")
 }
 
-/// A part from its settings in TOML, with or without braces around them; `option` names it in errors.
-pub(crate) fn parsed<B: DeserializeOwned>(option: &str, text: &str) -> Result<B> {
+/// A part from its settings, as of [`settings`]; `option` names it in errors.
+pub(crate) fn parsed<B: DeserializeOwned>(option: &str, settings: &str) -> Result<B> {
     #[derive(serde::Deserialize)]
     struct Wrapped<B> {
         part: B,
     }
-    let read = toml::from_str::<Wrapped<B>>(&format!("part = {{ {} }}", settings(text)));
+    let read = toml::from_str::<Wrapped<B>>(&format!("part = {{ {settings} }}"));
     read.map(|w| w.part).map_err(|e| {
         Error::Usage(format!(
             "{option}: {}; wanted a table such as {{ kind = \"hmc\", step_size = 0.1 }}",

@@ -1,12 +1,13 @@
 //! The measures of image samples, beside those of noise and of real data.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use ebm_core::{Labelled, Split};
 use ebm_eval::{ImageQuality, Samples, image_quality, reference_rows};
 use ebm_train::Plan;
 use serde::Serialize;
 
 use crate::Result;
+use crate::tensors::floats;
 
 /// Samples that are measured at most: more cost generation time, fewer bias the Fréchet distances.
 const MOST: usize = 360;
@@ -52,12 +53,8 @@ pub fn measure(plan: &Plan, samples: &Tensor) -> Result<Option<Measures>> {
         return Ok(None);
     };
     let d: usize = plan.data().sample_shape().iter().product();
-    let values = |t: &Tensor| -> Result<Vec<f32>> {
-        let flat = t.to_dtype(DType::F32).and_then(|t| t.flatten_all()).and_then(|t| t.to_vec1());
-        Ok(flat.map_err(ebm_core::Error::from)?)
-    };
     let rows = |l: &Labelled| l.x.dims()[0];
-    let (drawn, train_x, held_x) = (values(samples)?, values(&train.x)?, values(&held.x)?);
+    let (drawn, train_x, held_x) = (floats(samples)?, floats(&train.x)?, floats(&held.x)?);
     let n = samples.dims()[0];
     let drawn = Samples::new(&drawn, n, d)?;
     let train_x = Samples::new(&train_x, rows(&train), d)?;

@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
-use ebm_core::{DataSource, Family, Split, catalogue};
+use candle_core::Device;
+use ebm_core::{DataSource, Split};
 use ebm_features::{
     ClassifierOptions, Description, FeatureError, Labelled, Network, Progress, examine, most_probable,
 };
 use serde::Serialize;
 
-use crate::data::open_kind;
+use crate::data::open_as;
 use crate::inputs::{Fit, Inputs, Piece, lines};
-use crate::{Error, Result};
+use crate::tensors::floats;
+use crate::{Error, Result, whole_file};
 
 /// What stands before the path of Inception-v3's weights.
 const INCEPTION: &str = "inception-v3:";
@@ -131,7 +132,7 @@ pub fn train_classifier(
     {
         return Err(Error::Usage(format!("--out {}: its folder is not there", t.out.display())));
     }
-    let source = open("--data", &t.data)?;
+    let source = open_as("--data", &t.data)?;
     let mut train = Set::read(&source, Split::Train, "--data", &t.data, "--labels", t.labels.as_deref())?;
     let (held, held_name) = held_out(t, &source, &mut train)?;
     let shape = train.shape;
@@ -188,9 +189,8 @@ fn write(out: &Path, network: &Network, summary: &ClassifierSummary) -> Result<(
     let tensors = network.weights().iter().map(|(k, t)| (k.clone(), t.clone())).collect();
     candle_core::safetensors::save(&tensors, &path).map_err(ebm_core::Error::from)?;
     // A folder without a description is no network, so it comes after the weights.
-    crate::whole_file::replace(&out.join("network.toml"), network.description().to_toml().as_bytes())?;
-    let text = serde_json::to_string_pretty(summary).map_err(|e| ebm_core::Error::plugin("json", e))?;
-    crate::whole_file::replace(&out.join("summary.json"), format!("{text}\n").as_bytes())
+    whole_file::replace(&out.join("network.toml"), network.description().to_toml().as_bytes())?;
+    whole_file::replace(&out.join("summary.json"), whole_file::json(summary)?.as_bytes())
 }
 
 /// Images with classes, in memory.
@@ -232,8 +232,7 @@ impl Set {
             let found = labels.len();
             return Err(wrong(format!("found {found} classes, wanted {n}, one for each image")));
         }
-        let values = stored.x.to_dtype(DType::F32).and_then(|x| x.flatten_all()?.to_vec1());
-        Ok(Set { values: values.map_err(ebm_core::Error::from)?, labels, shape })
+        Ok(Set { values: floats(&stored.x)?, labels, shape })
     }
 
     fn view(&self) -> Labelled<'_> {
@@ -256,7 +255,7 @@ fn held_out(t: &ClassifierTraining, source: &Arc<dyn DataSource>, train: &mut Se
         Ok(source.stored(Split::HeldOut, 1)?.is_some_and(|l| l.x.dims()[0] > 0))
     };
     if let Some(what) = &t.held_out {
-        let other = open("--held-out", what)?;
+        let other = open_as("--held-out", what)?;
         let split = if there(&other)? { Split::HeldOut } else { Split::Train };
         return Ok((
             Set::read(&other, split, "--held-out", what, "--held-out-labels", labels)?,
@@ -284,19 +283,6 @@ fn held_out(t: &ClassifierTraining, source: &Arc<dyn DataSource>, train: &mut Se
     let held = train.select(&held);
     *train = train.select(&rest);
     Ok((held, format!("{} (every tenth)", t.data)))
-}
-
-/// Data by a name, with settings or without, or by a path.
-pub(crate) fn open(option: &str, what: &str) -> Result<Arc<dyn DataSource>> {
-    let kind = what.split_once(':').map_or(what, |(kind, _)| kind);
-    if catalogue::find(Family::Data, kind).is_some() {
-        return open_kind(what);
-    }
-    crate::open_data(what).map_err(|e| match e {
-        // `open_data` speaks of --data.
-        Error::Usage(text) => Error::Usage(text.replacen("--data", option, 1)),
-        other => other,
-    })
 }
 
 fn read_labels(path: &Path) -> Result<Vec<u32>> {

@@ -12,7 +12,9 @@ use ebm_eval::{
 use serde::Serialize;
 
 use crate::energies::Energies;
-use crate::likelihood::parsed;
+use crate::likelihood::{parsed, settings};
+use crate::temperature;
+use crate::tensors::numbers;
 use crate::{Error, Model, Result};
 
 /// Directions of the sliced Wasserstein distance.
@@ -102,9 +104,7 @@ impl PlaneComparison {
 /// If samples are no points of the plane, the other energy cannot be had, or a number is not finite.
 pub fn compare_on_plane(model: &Model, options: &PlaneOptions) -> Result<PlaneComparison> {
     let t = options.temperature;
-    if !(t > 0.0 && t.is_finite()) {
-        return Err(Error::Usage(format!("--temperature {t}: wanted a positive number")));
-    }
+    temperature::check(t)?;
     let shape = model.plan().data().sample_shape();
     if shape != [2] {
         return Err(Error::Usage(format!(
@@ -145,7 +145,7 @@ fn other(model: &Model, options: &PlaneOptions, grid: &PlaneGrid) -> Result<Vec<
         let message = "is not there, and is no energy in TOML; wanted a run, a configuration, or a table such as { kind = \"rings\" }";
         return Err(Error::Usage(format!("--against {}: {message}", options.against)));
     }
-    let config = parsed::<Box<dyn EnergyConfig>>("--against", &options.against)?;
+    let config = parsed::<Box<dyn EnergyConfig>>("--against", &settings(&options.against))?;
     let mut cx = BuildCx::new(&[2], DType::F64, &Device::Cpu, Key::root(0));
     let energy: Arc<dyn EnergyFn> = config.build(&mut cx)?;
     Energies::plain(energy.as_ref(), model.plan().config().run.batch, DType::F64, Device::Cpu).on(grid)
@@ -162,9 +162,7 @@ fn samples(
         return Err(Error::Usage(format!("--n {n}: wanted 0, or at least 2")));
     }
     let x = model.sample(n, None, options.seed)?;
-    let values =
-        x.to_dtype(DType::F64).and_then(|x| x.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f64>());
-    let drawn = Features::new(values.map_err(ebm_core::Error::from)?, n, 2)?;
+    let drawn = Features::new(numbers(&x)?, n, 2)?;
     let key = options.seed.map_or(model.plan().key(), Key::root).at("exact-draws");
     let exact = |which: u64| -> Result<Features> {
         let uniforms: Vec<f64> = (0..3 * n as u64).map(|i| key.at(which).uniform_at(i)).collect();

@@ -3,18 +3,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Device;
 use ebm_core::{DataSource, Key, Split};
 use ebm_eval::{
-    Features, PlaneScore, PlaneSettings, Samples, SplitMix, cell_means, class_score, effective_classes,
-    frechet, kernel_distance_subsets, median_distance, mmd2, nearest, pixels, plane_score, precision_recall,
-    signs, sliced_wasserstein,
+    Features, Nearness, PlaneScore, PlaneSettings, Samples, SplitMix, cell_means, class_score, frechet,
+    kernel_distance_subsets, median_distance, mmd2, pixels, plane_score, precision_recall, signs,
+    sliced_wasserstein,
 };
 use ebm_features::Network;
 use serde::Serialize;
 
 use crate::energies::Energies;
 use crate::inputs::{Fit, Inputs, Piece};
+use crate::temperature;
+use crate::tensors::{equally_spaced, floats};
 use crate::{Error, Model, Result, open_network};
 
 /// Samples that a set needs at least: halves of them have five neighbours and some to spare.
@@ -186,9 +188,7 @@ pub fn measure_samples(what: &Measured<'_>, options: &SampleMeasureOptions) -> R
             return Err(Error::Usage(format!("{name} {found}: wanted at least {least}")));
         }
     }
-    if !(o.temperature > 0.0 && o.temperature.is_finite()) {
-        return Err(Error::Usage(format!("--temperature {}: wanted a positive number", o.temperature)));
-    }
+    temperature::check(o.temperature)?;
     let against = match (&o.against, what) {
         (Some(name), _) => Inputs::open(name)?,
         (None, Measured::Model(model)) => Inputs::held_out(model)?,
@@ -220,7 +220,7 @@ pub fn measure_samples(what: &Measured<'_>, options: &SampleMeasureOptions) -> R
             let mut seen = Seen::new(&kinds, &shape, keep);
             for first in (0..o.count).step_by(TOGETHER) {
                 let piece = x.narrow(0, first, TOGETHER.min(o.count - first));
-                seen.add(&values(&piece.map_err(ebm_core::Error::from)?)?)?;
+                seen.add(&floats(&piece.map_err(ebm_core::Error::from)?)?)?;
             }
             ("the model".to_string(), seen.tables()?)
         }
@@ -272,11 +272,6 @@ pub fn measure_samples(what: &Measured<'_>, options: &SampleMeasureOptions) -> R
         plane,
         seed,
     })
-}
-
-fn values(x: &Tensor) -> Result<Vec<f32>> {
-    let flat = x.to_dtype(DType::F32).and_then(|x| x.flatten_all()?.to_device(&Device::Cpu)?.to_vec1());
-    Ok(flat.map_err(ebm_core::Error::from)?)
 }
 
 /// What samples are compared by.
@@ -462,7 +457,7 @@ fn thinned(f: &Features, most: usize) -> Result<Features> {
     if n == f.n() {
         return Ok(f.clone());
     }
-    let data = (0..n).flat_map(|i| f.row(i * f.n() / n).iter().copied()).collect();
+    let data = equally_spaced(f.n(), n).flat_map(|i| f.row(i).iter().copied()).collect();
     Ok(Features::new(data, n, f.d())?)
 }
 
@@ -522,7 +517,7 @@ fn near(
 ) -> Result<Vec<MeasureRow>> {
     let Some(train) = source.stored(Split::Train, NEAR_TRAIN)? else { return Ok(Vec::new()) };
     let d: usize = real.shape.iter().product();
-    let flat = values(&train.x)?;
+    let flat = floats(&train.x)?;
     if flat.len() != train.x.dims()[0] * d {
         // Samples were made to fit; the training images were not.
         return Ok(Vec::new());
@@ -531,18 +526,8 @@ fn near(
     let table = |t: &Tables| -> Result<Features> {
         Ok(Samples::new(&t.pictures, t.pictures.len() / d, d)?.features())
     };
-    let mut usual = nearest(&table(real)?, &reference)?.distances;
-    usual.sort_by(f64::total_cmp);
-    let place = ebm_eval::NEAR_QUANTILE * (usual.len() - 1) as f64;
-    let (low, high) = (usual[place.floor() as usize], usual[place.ceil() as usize]);
-    let bound = low + (high - low) * place.fract();
-    let of = |t: &Tables| -> Result<(f64, Option<f64>)> {
-        let found = nearest(&table(t)?, &reference)?;
-        let share =
-            found.distances.iter().filter(|v| **v <= bound).count() as f64 / found.distances.len() as f64;
-        Ok((share, train.labels.as_ref().map(|l| effective_classes(found.rows.iter().map(|j| l[*j])))))
-    };
-    let (samples, halves) = (of(drawn)?, of(half)?);
+    let near = Nearness::new(&reference, train.labels.as_deref(), &table(real)?)?;
+    let (samples, halves) = (near.of(&table(drawn)?)?, near.of(&table(half)?)?);
     let one = |value: f64| Figure { value, sd: None };
     let row = |name: &str, a: f64, b: Option<f64>| MeasureRow {
         name: format!("{name}[values {d}]"),
@@ -564,9 +549,7 @@ fn on_plane(model: &Model, held: &[f32], temperature: f64, seed: u64) -> Result<
     let settings = PlaneSettings { half, wide: 2.0 * half, cells: 400, ..Default::default() };
     let of = Energies::of(model, model.energy()?)?;
     let energy = |points: &[f32]| -> Result<Vec<f32>> {
-        let x =
-            Tensor::from_slice(points, (points.len() / 2, 2), &Device::Cpu).map_err(ebm_core::Error::from)?;
-        Ok(of.at(&x)?.into_iter().map(|e| (e / temperature) as f32).collect())
+        Ok(of.at_points(points)?.into_iter().map(|e| (e / temperature) as f32).collect())
     };
     let key = Key::root(seed).at("plane").word(0);
     Ok(plane_score(energy, Samples::new(held, held.len() / 2, 2)?, &settings, key)?)

@@ -9,6 +9,7 @@ use ebm_train::{Generator, Plan, TrainState, run};
 
 use crate::config::Override;
 use crate::showing::{self, Film};
+use crate::tensors::floats;
 use crate::training::{build, source_of};
 use crate::whole_file::free;
 use crate::{Error, Result, Source};
@@ -190,8 +191,7 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
     let drawn = model.sample_watched(options.count, options.steps, options.seed, None, &mut film)?;
     showing::write(model, options, film, &drawn)?;
     if ending == "npy" {
-        let values = drawn.to_dtype(candle_core::DType::F32).and_then(|t| t.flatten_all()?.to_vec1::<f32>());
-        ebm_data::npy::write(&options.out, &values.map_err(ebm_core::Error::from)?, drawn.dims())?;
+        ebm_data::npy::write(&options.out, &floats(&drawn)?, drawn.dims())?;
     } else {
         let background = match shape {
             [2] => model.plan.data().stored(Split::Train, 4096)?.map(|l| l.x),

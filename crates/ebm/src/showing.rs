@@ -7,6 +7,7 @@ use ebm_core::{Probe, Result as CoreResult, Split, Stepped};
 use ebm_eval::{Features, nearest};
 use ebm_observers::picture;
 
+use crate::tensors::numbers;
 use crate::whole_file::{apart, free, replace};
 use crate::{Error, Model, Result, SampleOptions};
 
@@ -174,11 +175,8 @@ impl Model {
             return Err(Error::Usage("neighbours: the data source has no stored training samples".into()));
         };
         let features = |t: &Tensor| -> Result<Features> {
-            let flat =
-                t.to_dtype(DType::F64).and_then(|t| t.flatten_from(1)).map_err(ebm_core::Error::from)?;
-            let (n, d) = flat.dims2().map_err(ebm_core::Error::from)?;
-            let values = flat.flatten_all().and_then(|t| t.to_vec1()).map_err(ebm_core::Error::from)?;
-            Ok(Features::new(values, n, d)?)
+            let (n, d) = t.flatten_from(1).and_then(|t| t.dims2()).map_err(ebm_core::Error::from)?;
+            Ok(Features::new(numbers(t)?, n, d)?)
         };
         let reference = features(&train.x)?;
         let found = nearest(&features(samples)?, &reference)?;

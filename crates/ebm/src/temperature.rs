@@ -8,8 +8,16 @@ use ebm_core::{Batch, Blind, DrawRequest, EnergyFn, Key, Sampler};
 use ebm_eval::EnergyMatching;
 use serde::Serialize;
 
-use crate::Result;
-use crate::energies::numbers;
+use crate::tensors::numbers;
+use crate::{Error, Result};
+
+/// Checks the temperature of an option.
+pub(crate) fn check(t: f64) -> Result<()> {
+    match t > 0.0 && t.is_finite() {
+        true => Ok(()),
+        false => Err(Error::Usage(format!("--temperature {t}: wanted a positive number"))),
+    }
+}
 
 /// What [`match_temperature`] found.
 #[derive(Clone, Debug, Serialize)]

@@ -122,8 +122,7 @@ impl Threshold {
     fn keep(&self, run: &Path) -> Result<PathBuf> {
         let folder = run.join(FOLDER);
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-        let mut text = serde_json::to_string_pretty(self).map_err(|e| ebm_core::Error::plugin("json", e))?;
-        text.push('\n');
+        let text = crate::whole_file::json(self)?;
         let mut number = numbers(&folder)?.last().map_or(1, |n| n + 1);
         loop {
             // Another program may take a number at the same time; then it is the next one's turn.

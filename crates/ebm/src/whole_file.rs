@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use crate::{Error, Result};
 
 /// Checks that the file of an option such as `--out` can be written.
@@ -37,6 +39,12 @@ pub(crate) fn apart(files: &[(&str, Option<&Path>)]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A value as JSON for people, with the newline that ends a file.
+pub(crate) fn json(value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| ebm_core::Error::plugin("json", e))?;
+    Ok(text + "\n")
 }
 
 /// Replaces a file as a whole, or leaves it as it was.

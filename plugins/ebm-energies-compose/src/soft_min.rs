@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Family, Param, Part, Result, SoftMin, register};
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Param, Result, SoftMin, register};
 use serde::{Deserialize, Serialize};
+
+use crate::sum::{ENERGY, NAME, WEIGHT, build_part};
 
 /// `E = −(1/β) log Σ exp(−β (αₖ Eₖ + log Zₖ))`: a mixture of densities for β = 1, their minimum for β → ∞
 /// (Du, Li, Mordatch 2020; the published program uses β = 100).
@@ -40,11 +42,8 @@ fn one() -> f64 {
 #[typetag::serde(name = "soft-min")]
 impl EnergyConfig for SoftMinConfig {
     fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
-        let shape = cx.sample_shape().to_vec();
-        let part = |p: &SoftMinPart, cx: &mut BuildCx| -> Result<Part> {
-            Ok(Part::new(&p.name, cx.part(&p.name, &shape, &*p.energy)?).weighted(p.weight))
-        };
-        let parts = self.parts.iter().map(|p| part(p, cx)).collect::<Result<Vec<_>>>()?;
+        let parts = self.parts.iter().map(|p| build_part(&p.name, p.weight, &*p.energy, cx));
+        let parts = parts.collect::<Result<_>>()?;
         let log_z: Vec<f64> = self.parts.iter().map(|p| p.log_z).collect();
         Ok(Arc::new(SoftMin::new(parts, self.sharpness)?.with_log_z(&log_z)?))
     }
@@ -61,10 +60,11 @@ register! {
             "parts",
             const {
                 &[
-                    Param::text("name", "prefix of its parameters"),
-                    Param::float("weight", "factor of its energy").default("1.0"),
-                    Param::float("log_z", "added to its weighted energy, nats: its log Z gives it the mass 1").default("0.0"),
-                    Param::part("energy", Family::Energy, "the energy"),
+                    NAME,
+                    WEIGHT,
+                    Param::float("log_z", "added to its weighted energy, nats: its log Z gives it the mass 1")
+                        .default("0.0"),
+                    ENERGY,
                 ]
             },
             "the parts",

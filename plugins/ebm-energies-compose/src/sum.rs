@@ -31,26 +31,30 @@ fn one() -> f64 {
     1.0
 }
 
-/// Settings of a list of parts, for the catalogue.
-pub(crate) const PART: &[Param] = &[
-    Param::text("name", "prefix of its parameters and terms"),
-    Param::float("weight", "factor of its energy; negative for \"not\"").default("1.0"),
-    Param::part("energy", Family::Energy, "the energy"),
-];
+pub(crate) const NAME: Param = Param::text("name", "prefix of its parameters and terms");
+pub(crate) const WEIGHT: Param =
+    Param::float("weight", "factor of its energy; negative for \"not\"").default("1.0");
+pub(crate) const ENERGY: Param = Param::part("energy", Family::Energy, "the energy");
 
-/// The live parts, all for the samples of `cx`.
-pub(crate) fn build_parts(parts: &[PartConfig], cx: &mut BuildCx) -> Result<Vec<Part>> {
+/// Settings of a list of parts, for the catalogue.
+pub(crate) const PART: &[Param] = &[NAME, WEIGHT, ENERGY];
+
+/// The live part of a setting, for the samples of `cx`.
+pub(crate) fn build_part(
+    name: &str,
+    weight: f64,
+    energy: &dyn EnergyConfig,
+    cx: &mut BuildCx,
+) -> Result<Part> {
     let shape = cx.sample_shape().to_vec();
-    parts
-        .iter()
-        .map(|p| Ok(Part::new(&p.name, cx.part(&p.name, &shape, &*p.energy)?).weighted(p.weight)))
-        .collect()
+    Ok(Part::new(name, cx.part(name, &shape, energy)?).weighted(weight))
 }
 
 #[typetag::serde(name = "sum")]
 impl EnergyConfig for SumConfig {
     fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
-        Ok(Arc::new(Sum::new(build_parts(&self.parts, cx)?)?))
+        let parts = self.parts.iter().map(|p| build_part(&p.name, p.weight, &*p.energy, cx));
+        Ok(Arc::new(Sum::new(parts.collect::<Result<_>>()?)?))
     }
 }
 

@@ -74,13 +74,7 @@ impl EnergyConfig for ConvNet {
     fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         cx.image_shape()?;
         let path = cx.path().to_string();
-        let condition = cx.condition();
-        if self.conditional && condition == 0 {
-            return Err(Error::config(
-                format!("{path}.conditional"),
-                "is true, but the data have no labels; use labelled data or set it to false",
-            ));
-        }
+        let label = cx.label(self.conditional)?;
         if self.conditional && self.layers.is_empty() {
             let message = "is true, but there are no `layers` on whose maps a label could act";
             return Err(Error::config(format!("{path}.conditional"), message));
@@ -98,7 +92,7 @@ impl EnergyConfig for ConvNet {
             }
             net.conv(&format!("conv{}", i + 1), Conv::new(layer.filters, layer.kernel).stride(layer.stride))?;
             if self.conditional {
-                net.label(&format!("label{}", i + 1), condition)?;
+                net.label(&format!("label{}", i + 1), label)?;
             }
             net.activate(self.activation.into())?;
         }

@@ -97,15 +97,3 @@ pub(crate) fn network(cx: &mut BuildCx, layout: &Layout, s: &Switches) -> Result
     net.term("energy");
     net.finish()
 }
-
-/// Length of the label of a conditional network: that of the data's condition.
-pub(crate) fn classes(cx: &BuildCx, conditional: bool) -> Result<usize> {
-    match (conditional, cx.condition()) {
-        (false, _) => Ok(0),
-        (true, 0) => Err(Error::config(
-            format!("{}.conditional", cx.path()),
-            "is true, but the data have no labels; use labelled data or set it to false",
-        )),
-        (true, n) => Ok(n),
-    }
-}

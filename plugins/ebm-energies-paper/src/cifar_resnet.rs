@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Param, Result, register};
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Switches, classes, network};
+use crate::block::{Switches, network};
 use crate::layout::{Network, Scale, layout};
 
 /// The published `ResNetModel` at one scale (Du, Li, Tenenbaum, Mordatch 2021; CIFAR-10). Works for
@@ -76,7 +76,7 @@ impl EnergyConfig for CifarResnet {
             alias: self.alias,
             square: self.square,
             sigmoid: self.sigmoid,
-            classes: classes(cx, self.conditional)?,
+            classes: cx.label(self.conditional)?,
         };
         network(cx, &layout(Network::Cifar, self.scale, self.filters), &switches)
     }

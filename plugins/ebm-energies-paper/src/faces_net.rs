@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Error, Param, Result, register};
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Switches, classes, network};
+use crate::block::{Switches, network};
 use crate::layout::{Network, Scale, layout};
 
 /// The published `CelebAModel` at one scale (Du, Li, Tenenbaum, Mordatch 2021). Works for images of
@@ -90,7 +90,7 @@ impl EnergyConfig for FacesNet {
             alias: self.alias,
             square: self.square,
             sigmoid: self.sigmoid,
-            classes: classes(cx, self.conditional)?,
+            classes: cx.label(self.conditional)?,
         };
         network(cx, &layout(Network::Faces, self.scale, self.filters), &switches)
     }

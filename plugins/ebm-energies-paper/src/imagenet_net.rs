@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Param, Result, register};
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Switches, classes, network};
+use crate::block::{Switches, network};
 use crate::faces_net::check_even;
 use crate::layout::{Network, Scale, layout};
 
@@ -70,7 +70,7 @@ impl EnergyConfig for ImagenetNet {
             alias: self.alias,
             square: self.square,
             sigmoid: self.sigmoid,
-            classes: classes(cx, self.conditional)?,
+            classes: cx.label(self.conditional)?,
         };
         network(cx, &layout(Network::Imagenet, self.scale, self.filters), &switches)
     }

@@ -7,11 +7,8 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::output::{Output, field, say};
-use super::{End, Failure, Outcome};
-use crate::inputs::Inputs;
-use crate::{
-    ClassRow, ClassifierTraining, Error, Result, features::ClassifierOptions, open_device, open_network,
-};
+use super::{End, Outcome, filter};
+use crate::{ClassRow, ClassifierTraining, features::ClassifierOptions, open_device, open_network};
 
 #[derive(Debug, Args)]
 pub(super) struct Classifier {
@@ -102,22 +99,18 @@ impl Train {
         let summary = crate::train_classifier(&training, &mut |p| {
             say(&format!("epoch {} of {}: loss {:.4}", p.epoch, p.of, p.loss));
         })?;
-        if self.json {
-            out.json(&summary)?;
-            return Ok(End::Done);
-        }
-        out.line(format!(
-            "{}: {:.2} % of {} images of {} are classified rightly ({} classes, {} features, trained on {} images)",
-            self.out.display(),
-            100.0 * summary.held_out_accuracy,
-            summary.held_out_count,
-            summary.held_out,
-            summary.classes,
-            summary.features,
-            summary.train_count
-        ))?;
-        out.flush()?;
-        Ok(End::Done)
+        out.found(self.json, &summary, || {
+            format!(
+                "{}: {:.2} % of {} images of {} are classified rightly ({} classes, {} features, trained on {} images)",
+                self.out.display(),
+                100.0 * summary.held_out_accuracy,
+                summary.held_out_count,
+                summary.held_out,
+                summary.classes,
+                summary.features,
+                summary.train_count
+            )
+        })
     }
 }
 
@@ -145,32 +138,17 @@ impl Classify {
     fn run(self, out: &mut Output) -> Outcome {
         let device = self.device.as_deref().map_or(Ok(Device::Cpu), open_device)?;
         let network = open_network(&self.network, &device)?;
-        // All names are looked up before the first line is written.
-        let sets: Vec<Option<Inputs>> = self
-            .inputs
-            .iter()
-            .map(|what| if what == "-" { Ok(None) } else { Inputs::open(what).map(Some) })
-            .collect::<Result<_>>()?;
+        let sets = filter::sets(&self.inputs)?;
         if !self.json {
             out.line("file,index,class,probability")?;
             out.flush()?;
         }
         for set in &sets {
-            let mut closed = None;
-            let mut sink = |rows: &[ClassRow]| {
-                let written =
-                    rows.iter().try_for_each(|row| out.line(line(row, self.json))).and_then(|()| out.flush());
-                written.map_err(|e| {
-                    closed = Some(e);
-                    Error::Usage("standard output is closed".into())
-                })
-            };
-            let written = crate::classify(&network, set.as_ref(), self.fit, &mut sink);
-            match (written, closed) {
-                (_, Some(failure)) => return Err(failure),
-                (Err(e), None) => return Err(Failure::Error(e)),
-                (Ok(()), None) => {}
-            }
+            filter::rows(
+                out,
+                |row| line(row, self.json),
+                |sink| crate::classify(&network, set.as_ref(), self.fit, sink),
+            )?;
         }
         out.flush()?;
         Ok(End::Done)

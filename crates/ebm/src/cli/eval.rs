@@ -9,6 +9,7 @@ use super::{End, Outcome, settings};
 use crate::{AnnealOptions, Error, LikelihoodOptions, Model, OodOptions, Result, ThresholdOptions};
 
 mod chains;
+mod figures;
 mod plane;
 mod samples;
 
@@ -138,10 +139,7 @@ impl Ood {
         };
         let report = crate::ood(&model, &options)?;
         if let Some(path) = &self.json {
-            let mut text =
-                serde_json::to_string_pretty(&report).map_err(|e| ebm_core::Error::plugin("json", e))?;
-            text.push('\n');
-            ebm_data::atomic::write(path, text.as_bytes())?;
+            ebm_data::atomic::write(path, crate::whole_file::json(&report)?.as_bytes())?;
         }
         if let Some(path) = &self.picture {
             report.draw(path)?;
@@ -273,12 +271,6 @@ impl LogZ {
             seed: self.seed,
         };
         let found = crate::likelihood(&model, &options)?;
-        if self.json {
-            out.json(&found)?;
-            return Ok(End::Done);
-        }
-        out.line(found.table())?;
-        out.flush()?;
-        Ok(End::Done)
+        out.found(self.json, &found, || found.table())
     }
 }

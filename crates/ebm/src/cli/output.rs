@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Stdout, Write as _};
 
 use serde::Serialize;
 
-use super::Failure;
+use super::{End, Failure, Outcome};
 
 /// Standard output has no reader any more.
 pub(super) struct Closed;
@@ -28,9 +28,19 @@ impl Output {
 
     /// Writes a value as JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(value).map_err(|e| ebm_core::Error::plugin("json", e))?;
-        self.line(text)?;
+        self.line(crate::whole_file::json(value)?)?;
         self.flush()
+    }
+
+    /// Writes what a command found: as JSON if asked to, else as the lines of its table.
+    pub fn found(&mut self, json: bool, value: &impl Serialize, table: impl FnOnce() -> String) -> Outcome {
+        if json {
+            self.json(value)?;
+        } else {
+            self.line(table())?;
+            self.flush()?;
+        }
+        Ok(End::Done)
     }
 
     /// Hands everything to the reader.

@@ -6,9 +6,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::{Output, field};
-use super::{End, Failure, Outcome, settings};
-use crate::inputs::Inputs;
-use crate::{Error, Model, ScoreKind, ScoreOptions, ScoreRow, Threshold};
+use super::{End, Outcome, filter, settings};
+use crate::{Model, ScoreKind, ScoreOptions, ScoreRow, Threshold};
 
 #[derive(Debug, Args)]
 pub(super) struct Score {
@@ -43,12 +42,7 @@ impl Score {
             Some(which) => Some(Threshold::open(&model, &self.run, which.as_deref())?),
             None => None,
         };
-        // All names are looked up before the first line is written.
-        let sets: Vec<Option<Inputs>> = self
-            .inputs
-            .iter()
-            .map(|what| if what == "-" { Ok(None) } else { Inputs::open(what).map(Some) })
-            .collect::<Result<_, _>>()?;
+        let sets = filter::sets(&self.inputs)?;
         let line = Line {
             terms: model.plan().energy().spec().terms.clone(),
             score: threshold.as_ref().map(|t| t.score.clone()),
@@ -61,25 +55,14 @@ impl Score {
         }
         let options = ScoreOptions { fit: self.fit, batch: self.batch, threshold };
         for set in &sets {
-            let mut closed = None;
-            let mut sink = |rows: &[ScoreRow]| {
-                // The library's sink knows only errors; the reason why this one stopped is kept aside.
-                let written =
-                    rows.iter().try_for_each(|row| out.line(line.of(row))).and_then(|()| out.flush());
-                written.map_err(|e| {
-                    closed = Some(e);
-                    Error::Usage("standard output is closed".into())
-                })
-            };
-            let written = match set {
-                Some(set) => crate::score(&model, set, &options, &mut sink),
-                None => crate::score_lines(&model, std::io::stdin().lock(), &options, &mut sink),
-            };
-            match (written, closed) {
-                (_, Some(failure)) => return Err(failure),
-                (Err(e), None) => return Err(Failure::Error(e)),
-                (Ok(()), None) => {}
-            }
+            filter::rows(
+                out,
+                |row| line.of(row),
+                |sink| match set {
+                    Some(set) => crate::score(&model, set, &options, sink),
+                    None => crate::score_lines(&model, std::io::stdin().lock(), &options, sink),
+                },
+            )?;
         }
         out.flush()?;
         Ok(End::Done)

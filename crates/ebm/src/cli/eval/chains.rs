@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::samples::write;
+use super::figures::Figures;
 use crate::cli::output::Output;
-use crate::cli::{End, Outcome, settings};
+use crate::cli::{Outcome, settings};
 use crate::{ChainOptions, Model};
 
 #[derive(Debug, Args)]
@@ -35,19 +35,13 @@ pub(in crate::cli) struct ChainsCommand {
     /// auto, cpu, cuda, cuda:N or metal.
     #[arg(long)]
     device: Option<String>,
-    /// Write the figures as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Replace a file that is there.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    figures: Figures,
 }
 
 impl ChainsCommand {
     pub fn run(self, out: &mut Output) -> Outcome {
-        if let Some(path) = &self.json {
-            crate::whole_file::free("--json", path, self.force)?;
-        }
+        self.figures.free()?;
         let found = if self.target.extension().is_some_and(|e| e == "npy") {
             crate::measure_chain_file(&self.target, self.coordinates)?
         } else {
@@ -62,11 +56,6 @@ impl ChainsCommand {
             };
             crate::measure_chains(&model, &options)?
         };
-        if let Some(path) = &self.json {
-            write(path, &found)?;
-        }
-        out.line(found.table())?;
-        out.flush()?;
-        Ok(End::Done)
+        self.figures.write(out, &found, found.table())
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::output::Output;
-use crate::cli::{End, Outcome, settings};
+use crate::cli::{Outcome, settings};
 use crate::{Error, Model, PlaneOptions};
 
 #[derive(Debug, Args)]
@@ -65,12 +65,6 @@ impl Plane {
             picture: self.picture,
         };
         let found = crate::compare_on_plane(&model, &options)?;
-        if self.json {
-            out.json(&found)?;
-            return Ok(End::Done);
-        }
-        out.line(found.table())?;
-        out.flush()?;
-        Ok(End::Done)
+        out.found(self.json, &found, || found.table())
     }
 }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::figures::Figures;
 use crate::cli::output::Output;
-use crate::cli::{End, Outcome, settings};
+use crate::cli::{Outcome, settings};
 use crate::inputs::Inputs;
 use crate::{Measured, Model, SampleMeasureOptions};
 
@@ -46,19 +47,13 @@ pub(in crate::cli) struct SamplesCommand {
     /// auto, cpu, cuda, cuda:N or metal.
     #[arg(long)]
     device: Option<String>,
-    /// Write the figures as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Replace a file that is there.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    figures: Figures,
 }
 
 impl SamplesCommand {
     pub fn run(self, out: &mut Output) -> Outcome {
-        if let Some(path) = &self.json {
-            crate::whole_file::free("--json", path, self.force)?;
-        }
+        self.figures.free()?;
         let path = PathBuf::from(&self.target);
         let is_model = path.join("config.toml").is_file()
             || (path.extension().is_some_and(|e| e == "toml") && path.is_file());
@@ -80,17 +75,6 @@ impl SamplesCommand {
             }
             false => crate::measure_samples(&Measured::Set(&Inputs::open(&self.target)?), &options)?,
         };
-        if let Some(path) = &self.json {
-            write(path, &found)?;
-        }
-        out.line(found.table())?;
-        out.flush()?;
-        Ok(End::Done)
+        self.figures.write(out, &found, found.table())
     }
-}
-
-/// A value as JSON in a file.
-pub(super) fn write(path: &std::path::Path, value: &impl serde::Serialize) -> crate::Result<()> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| ebm_core::Error::plugin("json", e))?;
-    crate::whole_file::replace(path, format!("{text}\n").as_bytes())
 }
