@@ -7,6 +7,7 @@
 mod bench;
 mod check;
 mod classifier;
+mod compose;
 mod convert;
 mod data;
 mod eval;
@@ -53,6 +54,8 @@ enum Command {
     Resume(resume::Resume),
     /// Draw samples of a trained model.
     Sample(sample::Sample),
+    /// Write the configuration of a composition of trained runs: and, or, not.
+    Compose(compose::Compose),
     /// Complete a picture of which a part is given: inpaint, colourise, denoise.
     Restore(restore::Restore),
     /// Print the energies of samples, and whether they are inside; a filter for pipelines.
@@ -132,6 +135,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
         Command::Train(c) => c.run(&mut out),
         Command::Resume(c) => c.run(&mut out),
         Command::Sample(c) => c.run(&mut out),
+        Command::Compose(c) => c.run(&mut out),
         Command::Restore(c) => c.run(&mut out),
         Command::Score(c) => c.run(&mut out),
         Command::Report(c) => c.run(&mut out),

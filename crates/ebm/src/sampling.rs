@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use ebm_core::{Blind, EnergyFn, Key, Probe, Sampler, Split};
 use ebm_train::{Generator, Plan, TrainState, run};
 
+use crate::composing;
 use crate::config::Override;
 use crate::showing::{self, Film};
 use crate::tensors::floats;
@@ -29,7 +30,8 @@ const MOST_ENTRIES: usize = 1 << 31;
 const MOST_STEPS: usize = 10_000_000;
 
 impl Model {
-    /// Opens a run directory at its newest whole checkpoint, or a configuration file.
+    /// Opens a run directory at its newest whole checkpoint, a configuration file, or a composition of runs such as
+    /// `runs/a and not 0.3 * runs/b` (see [`compose`](crate::compose)).
     ///
     /// # Errors
     /// If it is neither, or the checkpoint does not fit.
@@ -49,7 +51,10 @@ impl Model {
             let step = Some(state.step);
             return Ok(Model { plan, state, step });
         }
-        let mut source = Source::file(target)?;
+        let mut source = match composing::source(target) {
+            Some(composition) => composition?,
+            None => Source::file(target)?,
+        };
         source.overrides = changes.to_vec();
         let source = source.borrowing()?;
         let plan = build(&source)?;

@@ -1,0 +1,175 @@
+//! Compositions of trained runs as one line: `runs/a given 3 and not 0.3 * runs/b`.
+//!
+//! ```text
+//! any    = all ("or" all)*                       a mixture: soft-min of the energies
+//! all    = [not] part ("and" [not] part)*        a product: their sum; "not" subtracts
+//! part   = [NUMBER "*"] whole ["at" NUMBER]      weight, temperature
+//! whole  = RUN ["given" CLASS | "given" [c, ...]] | "(" any ")"
+//! ```
+//!
+//! Runs that were trained at other sizes than the largest of them see the sample resized.
+//! Source: Du, Li, Mordatch 2020 (arXiv 2004.06030), section 3.
+
+mod expression;
+
+use std::path::Path;
+
+use ebm_train::{checkpoint, run};
+use toml::{Table, Value};
+
+use crate::config::Source;
+use crate::{Error, Result};
+use expression::{Condition, Expression, Part};
+
+/// The configuration of a composition, which everything that takes a configuration takes.
+///
+/// Paths of runs stand in it as in `text`, or `absolute`, for a file in whatever folder.
+///
+/// # Errors
+/// If the text is no composition, a run is not there, has no such condition, or shapes do not go together.
+pub fn compose(text: &str, absolute: bool) -> Result<String> {
+    let expression = Expression::parse(text).map_err(Error::Usage)?;
+    let largest = expression.shape()?;
+    let mut document = Table::new();
+    document.insert("format".into(), Value::Integer(1));
+    document.insert("energy".into(), expression.energy(&largest, absolute)?.into());
+    let body = toml::to_string(&document).map_err(|e| ebm_core::Error::plugin("composition", e))?;
+    Ok(format!("# {}\n{body}", text.trim().replace('\n', " ")))
+}
+
+/// The configuration that `target` stands for, if it reads as a composition and is no file.
+pub(crate) fn source(target: &Path) -> Option<Result<Source>> {
+    let text = target.to_str()?;
+    let is_path = target.exists() || !text.contains(char::is_whitespace);
+    (!is_path).then(|| Ok(Source::text(format!("the composition `{text}`"), compose(text, false)?)))
+}
+
+/// What a composition needs to know of a run.
+struct Run {
+    shape: Vec<usize>,
+    condition: usize,
+}
+
+fn open(path: &Path) -> Result<Run> {
+    if !path.is_dir() {
+        return Err(Error::Usage(format!(
+            "{}: is not there; wanted the directory of a run (paths with spaces in double quotes)",
+            path.display()
+        )));
+    }
+    let newest = checkpoint::list(&run::checkpoints_of(path)).pop().map(|(_, path)| path);
+    let manifest = checkpoint::manifest(newest.as_deref().unwrap_or(path))?;
+    Ok(Run { shape: manifest.sample_shape, condition: manifest.condition })
+}
+
+fn kind(name: &str, settings: impl IntoIterator<Item = (&'static str, Value)>) -> Table {
+    let kind = ("kind".to_string(), Value::from(name));
+    [kind].into_iter().chain(settings.into_iter().map(|(k, v)| (k.to_string(), v))).collect()
+}
+
+impl Expression {
+    /// Shape of a sample: that of the run with the most values.
+    fn shape(&self) -> Result<Vec<usize>> {
+        match self {
+            Expression::Run { path, .. } => Ok(open(path)?.shape),
+            Expression::All(parts) | Expression::Any(parts) => {
+                let mut largest = Vec::new();
+                for part in parts {
+                    let shape = part.of.shape()?;
+                    if shape.iter().product::<usize>() > largest.iter().product::<usize>() {
+                        largest = shape;
+                    }
+                }
+                Ok(largest)
+            }
+        }
+    }
+
+    fn energy(&self, shape: &[usize], absolute: bool) -> Result<Table> {
+        match self {
+            Expression::Run { path, given } => trained(path, given.as_ref(), shape, absolute),
+            Expression::All(parts) => Ok(kind("sum", [("parts", list(parts, shape, absolute)?)])),
+            Expression::Any(parts) => Ok(kind("soft-min", [("parts", list(parts, shape, absolute)?)])),
+        }
+    }
+}
+
+/// Parts with the largest first: what a configuration leaves out comes from the first run it names.
+fn list(parts: &[Part], shape: &[usize], absolute: bool) -> Result<Value> {
+    let mut first = Vec::new();
+    let mut smaller = Vec::new();
+    for (i, part) in parts.iter().enumerate() {
+        let mut energy = part.of.energy(shape, absolute)?;
+        if let Some(t) = part.temperature {
+            energy = kind("temperature", [("temperature", t.into()), ("energy", energy.into())]);
+        }
+        let mut table = Table::new();
+        table.insert("name".into(), part.name(i).into());
+        table.insert("weight".into(), part.weight.into());
+        table.insert("energy".into(), energy.into());
+        let full = part.of.shape()? == shape;
+        if full { &mut first } else { &mut smaller }.push(Value::Table(table));
+    }
+    first.extend(smaller);
+    Ok(Value::Array(first))
+}
+
+fn trained(path: &Path, given: Option<&Condition>, shape: &[usize], absolute: bool) -> Result<Table> {
+    let run = open(path)?;
+    let whole = std::path::absolute(path).ok().filter(|_| absolute);
+    let at = whole.as_deref().unwrap_or(path);
+    let mut energy = kind("checkpoint", [("path", at.display().to_string().into())]);
+    if let Some(given) = given {
+        energy.insert("condition".into(), given.vector(path, run.condition)?.into());
+    }
+    if run.shape == shape {
+        return Ok(energy);
+    }
+    let ([c, _, _], [channels, h, w]) = (shape, run.shape.as_slice()) else {
+        return Err(differ(path, &run.shape, shape));
+    };
+    if c != channels {
+        return Err(differ(path, &run.shape, shape));
+    }
+    let size = Value::from(vec![*h as i64, *w as i64]);
+    let view = Table::from_iter([("resize".to_string(), size)]);
+    Ok(kind("pull-back", [("view", view.into()), ("energy", energy.into())]))
+}
+
+fn differ(path: &Path, found: &[usize], wanted: &[usize]) -> Error {
+    Error::Usage(format!(
+        "{}: its samples are {found:?}, those of the largest run {wanted:?}; only images with as many channels are seen \
+         at another size",
+        path.display()
+    ))
+}
+
+impl Condition {
+    /// The condition vector of length `n`.
+    fn vector(&self, path: &Path, n: usize) -> Result<Vec<f64>> {
+        let refuse = |why: String| Err(Error::Usage(format!("{} given {self}: {why}", path.display())));
+        match self {
+            _ if n == 0 => refuse("the run has no condition".into()),
+            Condition::Class(c) if *c >= n => refuse(format!("wanted a class from 0 to {}", n - 1)),
+            Condition::Class(c) => Ok((0..n).map(|i| f64::from(u8::from(i == *c))).collect()),
+            Condition::Vector(v) if v.len() != n => refuse(format!("wanted {n} numbers")),
+            Condition::Vector(v) => Ok(v.clone()),
+        }
+    }
+}
+
+impl Part {
+    /// A name that is its own among the parts of a list: parameters and terms are called by it.
+    fn name(&self, i: usize) -> String {
+        let last = match &self.of {
+            Expression::Run { path, .. } => path.file_name().map(|n| n.to_string_lossy().into_owned()),
+            _ => None,
+        };
+        let word: String = last
+            .unwrap_or_default()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' })
+            .collect();
+        format!("{}{}{word}", i + 1, if word.is_empty() { "" } else { "-" })
+    }
+}
