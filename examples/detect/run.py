@@ -50,7 +50,8 @@ def toml(settings):
     return "{ " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in settings.items()) + " }"
 
 
-def train(a, name, seed):
+def train(a, name, seed, config, *changes):
+    """Trains `config` with these changes into a folder of its own, or goes on with it; the folder."""
     run = a.out / f"{name}-{seed}"
     state = run / "summary.json"
     if state.exists() and json.loads(state.read_text()).get("outcome") == "done":
@@ -60,16 +61,16 @@ def train(a, name, seed):
     else:
         if run.exists():  # stopped before its first checkpoint
             run.rename(run.with_name(f"{run.name}-cut-{os.getpid()}"))
-        change = ["--set", f"data={toml(data(a.data, name))}", "--seed", seed, "--out", run]
+        sets = [word for change in changes for word in ("--set", change)]
         steps = ["--steps", a.steps] if a.steps else []
-        call(a, ["train", HERE / "config.toml", *change, *steps])
+        call(a, ["train", config, *sets, "--seed", seed, "--out", run, *steps])
     return run
 
 
-def evaluate(a, run, name):
+def evaluate(a, run, others):
+    """Figures of the run against these sets and the rules."""
     figures = run / f"ood-{a.count}.json"
     if not figures.exists():
-        others = [outside(a.data, n) for n in a.sets if n != name]
         picture = run / f"ood-{a.count}.png"
         call(a, ["eval", "ood", run, "--fit", "-n", a.count, "--json", figures, "--picture", picture, "--force",
                  "--out", *others, *RULES])
@@ -85,19 +86,23 @@ def call(a, arguments):
 
 
 def gather(a):
-    """Figures by (inside, outside, score), a list over seeds."""
+    """Runs everything; the table grows with each run."""
     found = {}
     for seed in a.seeds:
         for name in a.sets:
-            run = train(a, name, seed)
-            report = evaluate(a, run, name)
-            names = [n for n in a.sets if n != name] + RULES
-            kinds = {r["score"] for r in report["rows"]}
-            for i, row in enumerate(report["rows"]):
-                key = (name, names[i // len(kinds)], row["score"])
-                found.setdefault(key, []).append(row["figures"])
+            run = train(a, name, seed, HERE / "config.toml", f"data={toml(data(a.data, name))}")
+            others = {n: outside(a.data, n) for n in a.sets if n != name}
+            add(found, name, others, evaluate(a, run, others.values()))
             write(a, found)
-    return found
+
+
+def add(found, inside, others, report):
+    """Adds a run's figures to those of earlier seeds."""
+    names = [*others, *(r.removeprefix("rule:") for r in RULES)]
+    kinds = {r["score"] for r in report["rows"]}
+    for i, row in enumerate(report["rows"]):
+        key = (inside, names[i // len(kinds)], row["score"])
+        found.setdefault(key, []).append(row["figures"])
 
 
 def write(a, found):

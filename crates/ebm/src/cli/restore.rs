@@ -13,7 +13,8 @@ use crate::{Error, Model, RestoreOptions};
 
 #[derive(Debug, Args)]
 pub(super) struct Restore {
-    /// A run directory, or a configuration (whose energy may name the weights of runs).
+    /// A run directory, a configuration (whose energy may name the weights of runs), or a composition: a line such as
+    /// 'runs/a given 3 and not 0.3 * runs/b' (see `ebm compose --help`).
     #[arg(value_name = "RUN|CONFIG.toml")]
     target: PathBuf,
     /// The picture, of the size of the model's samples.

@@ -11,7 +11,8 @@ use crate::{Error, Model, SampleOptions};
 
 #[derive(Debug, Args)]
 pub(super) struct Sample {
-    /// A run directory, or a configuration (whose energy may name the weights of runs).
+    /// A run directory, a configuration (whose energy may name the weights of runs), or a composition: a line such as
+    /// 'runs/a given 3 and not 0.3 * runs/b' (see `ebm compose --help`).
     #[arg(value_name = "RUN|CONFIG.toml")]
     target: PathBuf,
     /// Number of samples.
