@@ -53,9 +53,10 @@ def train(a, run, config, *changes, seed=0):
     return run
 
 
-def classifier(a, folder, *data):
+def classifier(a, folder, *data, epochs=None):
     if not (folder / "summary.json").exists():
-        call(a, "classifier", "train", *data, "--out", folder, quiet=False)
+        more = ["--epochs", epochs] if epochs else []
+        call(a, "classifier", "train", *data, "--out", folder, *more, quiet=False)
     return folder
 
 
@@ -245,7 +246,7 @@ def sprites(a):
         runs[c] = train(a, a.out / c, HERE / "sprites.toml", root, f'data.label_file="train-{c}-idx1-ubyte.gz"')
     for c in CONCEPTS:
         files = ["--data", sets / "all-images-idx3-ubyte.gz", "--labels", sets / f"all-{c}-idx1-ubyte.gz"]
-        judges[c] = classifier(a, a.out / f"classifier-{c}", *files)
+        judges[c] = classifier(a, a.out / f"classifier-{c}", *files, epochs=3)
     rng = random.Random(0)
     groups = [(c,) for c in CONCEPTS] + [("shape", "place"), ("scale", "angle"), ("shape", "angle"), ("scale", "place")]
     groups += [("shape", "scale", "place"), ("shape", "angle", "place"), ("scale", "angle", "place"), tuple(CONCEPTS)]

@@ -1,6 +1,7 @@
 //! Opens the device that a configuration names.
 
 use candle_core::Device;
+use ebm_engine_gpu::{Gpu, GpuError};
 
 use crate::{Error, Result};
 
@@ -11,63 +12,46 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Usage`] for another word; [`Error::Device`] if an explicitly named device is not there.
 pub fn open_device(name: &str) -> Result<Device> {
-    match name {
-        "cpu" => Ok(Device::Cpu),
-        "auto" => Ok(automatic()),
-        "metal" => metal().map_err(|why| missing(name, &why)),
-        _ => match name.strip_prefix("cuda").map(|rest| rest.strip_prefix(':').unwrap_or(rest)) {
-            Some("") if name == "cuda" => cuda(0).map_err(|why| missing(name, &why)),
-            Some(number) if name.contains(':') && number.parse::<usize>().is_ok() => {
-                cuda(number.parse().unwrap_or(0)).map_err(|why| missing(name, &why))
-            }
-            _ => Err(Error::Usage(format!(
-                "run.device: found \"{name}\", wanted auto, cpu, cuda, cuda:N (such as cuda:0) or metal"
-            ))),
-        },
-    }
-}
-
-fn missing(device: &str, why: &str) -> Error {
-    Error::Device { device: device.into(), message: format!("{why}; use `--device cpu` or `--device auto`") }
+    let gpu = match name {
+        "cpu" => return Ok(Device::Cpu),
+        "auto" => return Ok(automatic()),
+        "metal" => Some(Gpu::Metal),
+        "cuda" => Some(Gpu::Cuda(0)),
+        other => other.strip_prefix("cuda:").and_then(|number| number.parse().ok()).map(Gpu::Cuda),
+    };
+    let gpu = gpu.ok_or_else(|| {
+        Error::Usage(format!(
+            "run.device: found \"{name}\", wanted auto, cpu, cuda, cuda:N (such as cuda:0) or metal"
+        ))
+    })?;
+    ebm_engine_gpu::open(gpu).map_err(|why| Error::Device {
+        device: name.into(),
+        message: format!("{}; use `--device cpu` or `--device auto`", first_line(&why)),
+    })
 }
 
 fn automatic() -> Device {
-    for (name, opened) in [("cuda:0", cuda(0)), ("metal", metal())] {
-        match opened {
+    let mut reasons = Vec::new();
+    for (name, gpu) in [("cuda:0", Gpu::Cuda(0)), ("metal", Gpu::Metal)] {
+        match ebm_engine_gpu::open(gpu) {
             Ok(device) => {
                 tracing::info!("device: {name}");
                 return device;
             }
-            Err(why) => tracing::debug!("device auto: no {name}, {why}"),
+            Err(why) => reasons.push(why),
         }
     }
-    tracing::info!("device: cpu (no GPU: {})", cuda(0).err().unwrap_or_default());
+    // What the program was not built for is of interest only where it was built for nothing.
+    let built = reasons.iter().find(|why| !matches!(why, GpuError::NotBuilt(_)));
+    if let Some(why) = built.or(reasons.first()) {
+        tracing::info!("device: cpu (no GPU: {})", first_line(why));
+    }
     Device::Cpu
 }
 
-fn cuda(number: usize) -> Result<Device, String> {
-    if !candle_core::utils::cuda_is_available() {
-        return Err("this program was built without the feature `cuda`".into());
-    }
-    guarded(move || Device::new_cuda(number))
-}
-
-fn metal() -> Result<Device, String> {
-    if !candle_core::utils::metal_is_available() {
-        return Err("this program was built without the feature `metal`".into());
-    }
-    guarded(|| Device::new_metal(0))
-}
-
-/// A driver library that is not installed makes its binding panic instead of saying so.
-fn guarded(
-    open: impl FnOnce() -> candle_core::Result<Device> + std::panic::UnwindSafe,
-) -> Result<Device, String> {
-    match std::panic::catch_unwind(open) {
-        Ok(Ok(device)) => Ok(device),
-        Ok(Err(e)) => Err(e.to_string().lines().next().unwrap_or_default().to_string()),
-        Err(_) => Err("its driver could not be loaded".into()),
-    }
+/// A driver's message may go on with a backtrace.
+fn first_line(why: &GpuError) -> String {
+    why.to_string().lines().next().unwrap_or_default().into()
 }
 
 #[cfg(test)]
