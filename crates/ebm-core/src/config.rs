@@ -44,6 +44,8 @@ pub struct BuildCx {
     inside: bool,
     /// Number of parts that were built so far.
     parts: usize,
+    /// How many buffers share the chains of the run.
+    shards: usize,
     path: String,
     made: Vec<(String, Tensor, Role)>,
     notes: Vec<String>,
@@ -63,6 +65,7 @@ impl BuildCx {
             engine: None,
             inside: false,
             parts: 0,
+            shards: 1,
             path: "energy".into(),
             made: Vec::new(),
             notes: Vec::new(),
@@ -88,6 +91,18 @@ impl BuildCx {
     pub fn with_base(mut self, base: impl Into<PathBuf>) -> Self {
         self.base = base.into();
         self
+    }
+
+    /// The same for one of `shards` buffers that share the chains of a run.
+    #[must_use]
+    pub fn with_shards(mut self, shards: usize) -> Self {
+        self.shards = shards.max(1);
+        self
+    }
+
+    /// How many buffers share the chains of the run: each holds that part of the configured capacity.
+    pub fn shards(&self) -> usize {
+        self.shards
     }
 
     /// The same with a fused engine for every energy that is built.
@@ -349,6 +364,7 @@ impl BuildCx {
             engine: self.engine.clone(),
             inside: self.inside,
             parts: 0,
+            shards: self.shards,
             path: format!("{}.{name}", self.path),
             made: Vec::new(),
             notes: Vec::new(),

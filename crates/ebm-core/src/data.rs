@@ -47,6 +47,23 @@ pub trait DataSource: Send + Sync {
     /// If a file cannot be read.
     fn batch(&self, epoch: u64, index: usize, size: usize, key: Key) -> Result<Batch>;
 
+    /// Rows `first .. first + count` of [`DataSource::batch`]. A source that can make them alone overrides this, so that
+    /// ranks that share a batch do not read all of it.
+    ///
+    /// # Errors
+    /// If a file cannot be read or the rows are out of range.
+    fn rows(
+        &self,
+        epoch: u64,
+        index: usize,
+        size: usize,
+        first: usize,
+        count: usize,
+        key: Key,
+    ) -> Result<Batch> {
+        self.batch(epoch, index, size, key)?.narrow(first, count)
+    }
+
     /// Number of whole batches of `size` in an epoch (at least 1 if there are samples).
     fn batches(&self, size: usize) -> usize {
         (self.len() / size.max(1)).max(usize::from(!self.is_empty()))

@@ -90,6 +90,14 @@ pub enum Error {
         #[source]
         source: Box<candle_core::Error>,
     },
+    /// Another rank of the run failed; that rank says so, this one ends with it.
+    #[error("rank {rank} failed: {message}")]
+    Rank {
+        /// The rank.
+        rank: usize,
+        /// Its error.
+        message: String,
+    },
     /// A plugin's own error.
     #[error("{component}: {source}")]
     Plugin {
@@ -164,6 +172,11 @@ impl Error {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Error::Plugin { component: component.into(), source: source.into() }
+    }
+
+    /// The failure of another rank, with its message as UTF-8.
+    pub fn elsewhere(rank: usize, message: &[u8]) -> Self {
+        Error::Rank { rank, message: String::from_utf8_lossy(message).into_owned() }
     }
 
     /// The same error with the component's name in the configuration put before it.

@@ -24,6 +24,23 @@ pub struct Needs {
     pub exact: bool,
 }
 
+/// Which rows of a batch a rank has when several ranks share the batch. A loss is a mean over all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Portion {
+    /// Rows before the first one here.
+    pub first: usize,
+    /// Rows of the whole batch.
+    pub of: usize,
+}
+
+impl Portion {
+    /// How many of the first `count` rows of the whole batch are among the `here` rows of this portion; they are
+    /// its first ones.
+    pub fn leading(&self, count: usize, here: usize) -> usize {
+        count.min(self.of).saturating_sub(self.first).min(here)
+    }
+}
+
 /// The inputs of one step.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -36,12 +53,26 @@ pub struct StepInput<'a> {
     pub bank: Option<&'a Tensor>,
     /// Number of the training step, from 0.
     pub step: u64,
+    /// Which rows of a larger batch these are; `None` if they are all.
+    pub portion: Option<Portion>,
 }
 
 impl<'a> StepInput<'a> {
     /// The inputs of step `step`.
     pub fn new(data: &'a Batch, drawn: Option<&'a Drawn>, bank: Option<&'a Tensor>, step: u64) -> Self {
-        StepInput { data, drawn, bank, step }
+        StepInput { data, drawn, bank, step, portion: None }
+    }
+
+    /// The same as rows of a larger batch.
+    #[must_use]
+    pub fn with_portion(mut self, portion: Portion) -> Self {
+        self.portion = Some(portion);
+        self
+    }
+
+    /// Which rows of a larger batch those of `at` are.
+    pub fn portion_of(&self, at: &Batch) -> Portion {
+        self.portion.unwrap_or(Portion { first: 0, of: at.len() })
     }
 }
 
@@ -111,6 +142,12 @@ impl Demands {
 pub trait Objective: Send + Sync {
     /// Samples, trail length, entropy: what a step must provide, checked before the run.
     fn needs(&self) -> Needs;
+
+    /// Whether demands and values keep to [`StepInput::portion`]: those of all portions add up to those of the whole
+    /// batch. Otherwise a batch is never shared between ranks.
+    fn portions(&self) -> bool {
+        false
+    }
 
     /// Gradient demands of one step; their sum is the gradient of the loss.
     ///

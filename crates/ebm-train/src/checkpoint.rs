@@ -8,9 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{Error, OptimiserState, Result, catalogue};
+use ebm_core::{Error, OptimiserState, Result, agree, catalogue};
 use serde::{Deserialize, Serialize};
 
+use crate::chains::{entries_of, name_in};
 use crate::config::{RunConfig, tree_of};
 use crate::digest::{self, config_digest, sha256};
 use crate::disk::{Disk, Files, write_folder};
@@ -103,15 +104,77 @@ pub fn folder_of(folder: &Path, step: u64) -> PathBuf {
     folder.join(format!("step-{step:08}"))
 }
 
-/// Writes the state as a checkpoint below `folder` and returns its path.
+/// Writes the state as a checkpoint below `folder` and returns its path. With several ranks all of them call it; the
+/// first writes what all of them hold, in the form that one rank would write.
 ///
 /// # Errors
-/// If it cannot be written; older checkpoints stay as they are.
+/// If it cannot be written, on all ranks; older checkpoints stay as they are.
 pub fn save(plan: &Plan, state: &TrainState, folder: &Path) -> Result<PathBuf> {
-    save_on(&Files, plan, state, folder)
+    agree(plan.ranks(), same_everywhere(plan, state))?;
+    let written = match collected(plan, state)? {
+        Some(held) => save_on(&Files, plan, state, &held, folder),
+        None => Ok(folder_of(folder, state.step)),
+    };
+    agree(plan.ranks(), written)
 }
 
-pub(crate) fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, folder: &Path) -> Result<PathBuf> {
+/// Checks that all ranks have the same weights.
+///
+/// # Errors
+/// If not.
+pub(crate) fn same_everywhere(plan: &Plan, state: &TrainState) -> Result<()> {
+    if plan.ranks().size() == 1 {
+        return Ok(());
+    }
+    let all: BTreeMap<String, Tensor> =
+        state.params.names().filter_map(|n| Some((n.to_string(), state.params.get(n)?.clone()))).collect();
+    let digests = plan.ranks().gather(sha256(&bytes(&all)?).as_bytes())?;
+    match digests.iter().position(|d| *d != digests[0]) {
+        None => Ok(()),
+        Some(rank) => Err(Error::plugin(
+            "ranks",
+            format!(
+                "rank {rank} has other weights than rank 0 at step {}; run all on processors of one kind and one build",
+                state.step
+            ),
+        )),
+    }
+}
+
+/// What shards keep besides the weights, of all ranks.
+struct Held {
+    replay: Option<BTreeMap<String, Tensor>>,
+    sampler: BTreeMap<String, Tensor>,
+}
+
+/// What the shards of all ranks keep, on rank 0.
+fn collected(plan: &Plan, state: &TrainState) -> Result<Option<Held>> {
+    let ranks = plan.ranks();
+    let replay = state.replay.as_ref().map(crate::chains::Replay::save).transpose()?;
+    if ranks.size() == 1 {
+        return Ok(Some(Held { replay, sampler: state.sampler.clone() }));
+    }
+    // Of ranks that share a shard, the first speaks.
+    let speaks = ranks.rank().is_multiple_of(plan.layout.sharers);
+    let mine = |all: Option<&BTreeMap<String, Tensor>>| match all {
+        Some(all) if speaks => bytes(all),
+        _ => Ok(Vec::new()),
+    };
+    let merged = |all: Vec<Vec<u8>>| -> Result<BTreeMap<String, Tensor>> {
+        let mut out = BTreeMap::new();
+        for bytes in all.iter().filter(|b| !b.is_empty()) {
+            out.extend(tensors(bytes)?);
+        }
+        Ok(out)
+    };
+    let sampler = ranks.collect(mine(Some(&state.sampler))?)?;
+    let buffers = ranks.collect(mine(replay.as_ref())?)?;
+    let (Some(sampler), Some(buffers)) = (sampler, buffers) else { return Ok(None) };
+    let replay = replay.map(|_| merged(buffers)).transpose()?;
+    Ok(Some(Held { replay, sampler: merged(sampler)? }))
+}
+
+fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder: &Path) -> Result<PathBuf> {
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
     for name in state.params.names() {
         if let Some(t) = state.params.get(name) {
@@ -123,11 +186,11 @@ pub(crate) fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, folder: 
     };
     state.average.iter().for_each(|a| add("average", a));
     add("optimiser", &state.optimiser.tensors);
-    add("sampler", &state.sampler);
+    add("sampler", &held.sampler);
 
     let mut files = vec![(STATE, bytes(&tensors)?), (CONFIG, plan.text.clone().into_bytes())];
-    if let Some(replay) = &state.replay {
-        files.push((REPLAY, bytes(&replay.save()?)?));
+    if let Some(replay) = &held.replay {
+        files.push((REPLAY, bytes(replay)?));
     }
     let manifest = Manifest {
         format: FORMAT,
@@ -161,9 +224,14 @@ fn seal(manifest: &serde_json::Value) -> String {
 }
 
 /// Tensors as the bytes of a safetensors file.
-fn bytes(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
+pub(crate) fn bytes(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
     safetensors::serialize(tensors.iter().map(|(k, v)| (k.as_str(), v)), None)
         .map_err(|e| Error::plugin("checkpoint", e))
+}
+
+/// The tensors of the bytes of a safetensors file, on the CPU.
+pub(crate) fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
+    Ok(ebm_core::candle::safetensors::load_buffer(bytes, &Device::Cpu)?.into_iter().collect())
 }
 
 /// Steps and folders of the checkpoints below `folder`, oldest first; empty if there are none.
@@ -205,18 +273,18 @@ pub fn read(path: &Path) -> Result<Contents> {
         }
         whole.insert(name.as_str(), found);
     }
-    let tensors = |name: &str| -> Result<Option<BTreeMap<String, Tensor>>> {
+    let read = |name: &str| -> Result<Option<BTreeMap<String, Tensor>>> {
         let Some(bytes) = whole.get(name) else { return Ok(None) };
-        let all = ebm_core::candle::safetensors::load_buffer(bytes, &Device::Cpu)
+        let all = tensors(bytes)
             .map_err(|e| Error::data(path.join(name), format!("is not a safetensors file: {e}")))?;
-        Ok(Some(all.into_iter().collect()))
+        Ok(Some(all))
     };
     let missing = |name: &str| Error::data(path.join(name), "is not listed in state.json");
     let config = whole.get(CONFIG).ok_or_else(|| missing(CONFIG))?;
     let config =
         String::from_utf8(config.clone()).map_err(|_| Error::data(path.join(CONFIG), "is not UTF-8 text"))?;
-    let state = tensors(STATE)?.ok_or_else(|| missing(STATE))?;
-    let replay = tensors(REPLAY)?;
+    let state = read(STATE)?.ok_or_else(|| missing(STATE))?;
+    let replay = read(REPLAY)?;
     Ok(Contents { path: path.to_path_buf(), manifest, config, tensors: state, replay })
 }
 
@@ -298,6 +366,12 @@ pub fn restore(plan: &Plan, contents: &Contents) -> Result<TrainState> {
             ));
         }
     }
+    let layout = &plan.layout;
+    let own = |shard: usize| {
+        let all = entries_of(shard, layout.shards, &contents.part("sampler"));
+        all.into_iter().map(move |(k, v)| (name_in(shard, layout.shards, &k), v))
+    };
+    let memories: BTreeMap<String, Tensor> = layout.mine.iter().flat_map(|share| own(share.shard)).collect();
     let here = |t: BTreeMap<String, Tensor>| -> Result<BTreeMap<String, Tensor>> {
         t.into_iter().map(|(k, v)| Ok((k, v.to_device(&plan.device)?))).collect()
     };
@@ -328,7 +402,7 @@ pub fn restore(plan: &Plan, contents: &Contents) -> Result<TrainState> {
         average,
         optimiser: OptimiserState { step: m.optimiser_step, tensors: here(contents.part("optimiser"))? },
         replay,
-        sampler: here(contents.part("sampler"))?,
+        sampler: here(memories)?,
         policies: plan.policies.iter().enumerate().map(|(i, p)| remembered(i, &p.name())).collect(),
         rate_factor: m.rate_factor,
     })

@@ -59,6 +59,9 @@ pub struct RunSection {
     pub steps: u64,
     /// Number of samples and of chains in a step.
     pub batch: usize,
+    /// Parts of the batch, each with its share of the chains and of the replay buffer. What a run computes depends on
+    /// it, and not on the number of ranks that share the work.
+    pub shards: usize,
     /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
     pub device: String,
     /// Whether fused engines are used.
@@ -76,6 +79,7 @@ impl Default for RunSection {
             seed: 0,
             steps: 1000,
             batch: 64,
+            shards: 1,
             device: "auto".into(),
             engine: EngineChoice::Auto,
             dtype: Precision::F32,
@@ -271,6 +275,7 @@ impl RunConfig {
         }
         positive("run.batch", self.run.batch as u64)?;
         positive("run.steps", self.run.steps)?;
+        positive("run.shards", self.run.shards as u64)?;
         positive("generate.count", self.generate.count as u64)?;
         if !(0.0..=1.0).contains(&self.chains.restart) {
             let message = format!("is {}, must be a probability in 0 ..= 1", self.chains.restart);

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{Batch, Blind, Chains, DrawRequest, EnergyFn, Error, Key, Probe, Result, Sampler};
 
+use crate::chains::entries_of;
+use crate::pass::BANK;
 use crate::plan::Plan;
 use crate::starts::Starts;
 use crate::state::TrainState;
-use crate::step::BANK;
 
 /// Draws samples of one energy. Chains are numbered through all pieces, so the result does not
 /// depend on the size of a piece.
@@ -31,7 +32,9 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// If the averaged weights cannot be written.
     pub fn of(plan: &'a Plan, state: &TrainState) -> Result<Self> {
-        let mut memory = state.sampler.clone();
+        // Several shards have one each; they are all alike, and the first is on every rank that draws.
+        let first = plan.layout.mine.first().map_or(0, |s| s.shard);
+        let mut memory = entries_of(first, plan.layout.shards, &state.sampler);
         memory.insert(BANK.into(), plan.batch_at(0, 0)?.x);
         Ok(Generator {
             energy: plan.sampled_energy(state)?.as_ref(),

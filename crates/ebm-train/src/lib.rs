@@ -31,6 +31,7 @@
 //! steps, a checkpoint, a fresh plan that loads it, and n steps, bit for bit.
 
 mod capabilities;
+mod chains;
 pub mod checkpoint;
 pub mod config;
 mod describe;
@@ -42,16 +43,21 @@ pub mod generate;
 mod guard;
 mod labels;
 mod numbers;
+mod pass;
 mod plan;
 pub mod run;
 pub mod sections;
+mod shares;
 mod stages;
 mod starts;
 mod state;
 mod step;
+mod tally;
+mod together;
 pub mod trained;
 mod view;
 
+pub use chains::Replay;
 pub use config::{RunConfig, Weights};
 pub use describe::{Description, Memory};
 pub use fulfil::{Fulfilled, fulfil};

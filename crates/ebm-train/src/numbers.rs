@@ -71,16 +71,14 @@ pub(crate) fn squares(t: &Tensor) -> Result<f64> {
     }
 }
 
-/// Mean and standard deviation (n − 1) of all entries, in f64.
+/// Number of entries, their mean, and the sum of squares about it, in f64.
 ///
 /// # Errors
 /// If the tensor cannot be read.
-pub(crate) fn mean_sd(t: &Tensor) -> Result<(f64, f64)> {
+pub(crate) fn spread(t: &Tensor) -> Result<(f64, f64, f64)> {
     let v = t.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-    let n = v.len().max(1) as f64;
-    let mean = v.iter().sum::<f64>() / n;
-    let spread = v.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
-    Ok((mean, (spread / (n - 1.0).max(1.0)).sqrt()))
+    let mean = v.iter().sum::<f64>() / v.len().max(1) as f64;
+    Ok((v.len() as f64, mean, v.iter().map(|x| (x - mean).powi(2)).sum()))
 }
 
 /// Whether two tensors are the same values in the same memory.
@@ -122,8 +120,7 @@ mod tests {
         let want: f64 = a.iter().map(|x| x * x).sum();
         // Different order of 37 additions of numbers below 1.
         assert!((squares(&t(&a)).unwrap() - want).abs() < 1e-13);
-        let (m, sd) = mean_sd(&t(&[1.0, 2.0, 3.0, 6.0])).unwrap();
-        assert!((m - 3.0).abs() < 1e-15 && (sd - (14.0f64 / 3.0).sqrt()).abs() < 1e-15);
+        assert_eq!(spread(&t(&[1.0, 2.0, 3.0, 6.0])).unwrap(), (4.0, 3.0, 14.0));
     }
 
     #[test]

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
-    Batch, BuildCx, DataSource, EnergyFn, Engine, Error, Key, Needs, Objective, Optimiser, Policy,
-    ReplayBuffer, Result, Sampler,
+    Alone, Batch, BuildCx, Collective, DataSource, EnergyFn, Engine, Error, Key, Needs, Objective, Optimiser,
+    Policy, ReplayBuffer, Result, Sampler,
 };
 
+use crate::chains::Replay;
 use crate::config::{EngineChoice, Fill, From, RunConfig, Weights};
 use crate::engine_watch::EngineWatch;
 use crate::labels::Rows;
+use crate::shares::{Layout, Share};
 use crate::starts::Starts;
 use crate::state::TrainState;
 use crate::{capabilities, config};
@@ -37,6 +39,8 @@ pub struct Plan {
     pub(crate) policies: Vec<Box<dyn Policy>>,
     pub(crate) starts: Starts,
     pub(crate) notes: Vec<String>,
+    pub(crate) ranks: Arc<dyn Collective>,
+    pub(crate) layout: Layout,
 }
 
 impl Plan {
@@ -110,6 +114,7 @@ impl Plan {
             ));
         }
         let needs = objective.needs();
+        let layout = Layout::new(config.run.batch, config.run.shards, 0, 1)?;
         let plan = Plan {
             config,
             text,
@@ -129,9 +134,37 @@ impl Plan {
             policies,
             starts,
             notes,
+            ranks: Arc::new(Alone),
+            layout,
         };
         capabilities::check(&plan)?;
         Ok(plan)
+    }
+
+    /// The same as one of several ranks that share the work. Every rank builds its plan from the same configuration;
+    /// from then on all make the same calls of this crate.
+    ///
+    /// # Errors
+    /// If the batch and its shards cannot be spread over so many ranks.
+    pub fn with_ranks(mut self, ranks: Arc<dyn Collective>) -> Result<Plan> {
+        let run = &self.config.run;
+        self.layout = Layout::new(run.batch, run.shards, ranks.rank(), ranks.size())?;
+        if self.layout.sharers > 1 && !self.objective.portions() {
+            let hint = format!("set run.shards to {} or a multiple of it", ranks.size());
+            return Err(Error::capability(
+                format!("{} ranks", ranks.size()),
+                "a loss as a sum over rows of the batch",
+                format!("objective `{}`", self.objective.name()),
+                hint,
+            ));
+        }
+        self.ranks = ranks;
+        Ok(self)
+    }
+
+    /// The ranks that share the work; one if nothing else was said.
+    pub fn ranks(&self) -> &dyn Collective {
+        self.ranks.as_ref()
     }
 
     /// The configuration, complete.
@@ -228,34 +261,62 @@ impl Plan {
         Rows::new(self.data.sample_shape(), self.data.condition(), self.config.chains.labels)
     }
 
-    /// `n` chains of the buffer `(n, ...)`; `None` without a buffer, or while it gives none.
+    /// `n` chains of the buffers that are here `(n, ...)`; `None` without any, or while they give none.
     ///
     /// # Errors
-    /// If the buffer fails.
+    /// If a buffer fails.
     pub fn buffered(&self, state: &TrainState, n: usize, key: Key) -> Result<Option<Tensor>> {
         let Some(replay) = &state.replay else { return Ok(None) };
-        replay.draw(n, key)?.map(|(_, rows)| Ok(self.rows().split(rows)?.0)).transpose()
+        replay.look(n, key)?.map(|rows| Ok(self.rows().split(rows)?.0)).transpose()
     }
 
-    /// An empty buffer, if the run has one.
-    pub(crate) fn empty_replay(&self) -> Result<Option<Box<dyn ReplayBuffer>>> {
+    /// `key` for one of several shards.
+    pub(crate) fn key_of(&self, key: Key, shard: usize) -> Key {
+        if self.layout.shards == 1 { key } else { key.at("shard").at(shard) }
+    }
+
+    /// The rows of a whole shard of the data batch at a place of the data.
+    pub(crate) fn shard_at(&self, epoch: u64, cursor: usize, share: &Share) -> Result<Batch> {
+        if self.layout.shards == 1 {
+            return self.batch_at(epoch, cursor);
+        }
+        let (batch, first) = (self.config.run.batch, share.shard * share.of);
+        self.cast(self.data.rows(epoch, cursor, batch, first, share.of, self.key.at("data"))?)
+    }
+
+    /// An empty buffer for each shard that is here, if the run has any.
+    pub(crate) fn empty_replay(&self) -> Result<Option<Replay>> {
         let Some(config) = &self.config.replay else { return Ok(None) };
-        let shape = self.rows().shape();
-        let mut cx = BuildCx::new(&shape, self.dtype, &self.device, self.key.at("replay"))
-            .with_condition(self.data.condition())
-            .with_range(self.data.range())
-            .with_base(&self.base)
-            .with_path("replay");
-        Ok(Some(config.build(&mut cx)?))
+        let build = |share: &Share| -> Result<(usize, Box<dyn ReplayBuffer>)> {
+            let key = self.key_of(self.key.at("replay"), share.shard);
+            let mut cx = BuildCx::new(&self.rows().shape(), self.dtype, &self.device, key)
+                .with_condition(self.data.condition())
+                .with_range(self.data.range())
+                .with_base(&self.base)
+                .with_path("replay")
+                .with_shards(self.layout.shards);
+            Ok((share.shard, config.build(&mut cx)?))
+        };
+        let shards = self.layout.mine.iter().map(build).collect::<Result<_>>()?;
+        Ok(Some(Replay { shards, of: self.layout.shards }))
     }
 
-    /// A buffer filled as `chains.fill` says.
-    pub(crate) fn new_replay(&self) -> Result<Option<Box<dyn ReplayBuffer>>> {
+    /// Buffers filled as `chains.fill` says.
+    pub(crate) fn new_replay(&self) -> Result<Option<Replay>> {
         let Some(mut replay) = self.empty_replay()? else { return Ok(None) };
+        for share in &self.layout.mine {
+            if let Some(buffer) = replay.shard_mut(share.shard) {
+                self.fill(buffer.as_mut(), share)?;
+            }
+        }
+        Ok(Some(replay))
+    }
+
+    fn fill(&self, buffer: &mut dyn ReplayBuffer, share: &Share) -> Result<()> {
         let (key, rows) = (self.key.at("fill"), self.rows());
         let batches = self.data.batches(self.config.run.batch);
         for i in 0..FILL_LIMIT {
-            let data = || self.batch_at((i / batches) as u64, i % batches);
+            let data = || self.shard_at((i / batches) as u64, i % batches, share);
             let (x, cond) = match self.config.chains.fill {
                 Fill::None => break,
                 Fill::Data => {
@@ -263,20 +324,20 @@ impl Plan {
                     (data.x, data.cond)
                 }
                 Fill::Start => {
-                    let b = self.config.run.batch;
-                    let chains = ebm_core::Chains::range((i * b) as u64, b);
+                    let first = i * self.config.run.batch + share.shard * share.of;
+                    let chains = ebm_core::Chains::range(first as u64, share.of);
                     let cond = if rows.keep() { data()?.cond } else { None };
                     (self.starts.fresh(self.energy.as_ref(), &chains, cond.as_ref(), key)?, cond)
                 }
             };
             let x = rows.join(x, cond.as_ref())?;
-            let before = replay.len();
-            replay.put(None, &x, key.at(i))?;
-            if replay.len() < before + x.dims().first().copied().unwrap_or(0) {
+            let before = buffer.len();
+            buffer.put(None, &x, self.key_of(key.at(i), share.shard))?;
+            if buffer.len() < before + x.dims().first().copied().unwrap_or(0) {
                 break;
             }
         }
-        Ok(Some(replay))
+        Ok(())
     }
 
     /// Whether chains start from the buffer.

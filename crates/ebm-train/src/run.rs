@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use ebm_core::{Action, Error, Event, Observer, Report, Result, RunPaths};
+use ebm_core::{Action, Collective, Error, Event, Observer, Report, Result, RunPaths, agree};
 use serde::Serialize;
 
 use crate::checkpoint;
 use crate::disk::{Files, write_file};
 use crate::plan::Plan;
 use crate::state::TrainState;
-use crate::step::step_reporting;
+use crate::step::step_or_stop;
 use crate::view::View;
 
 /// Consecutive batches that may be left out because a number was not finite; one more ends the run.
@@ -98,10 +98,13 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 /// The state of the newest whole checkpoint of a run, and the damaged ones that were passed over.
 ///
 /// # Errors
-/// If there is none, or it belongs to another configuration.
+/// If there is none, or it belongs to another configuration, on any rank.
 pub fn resume(plan: &Plan, directory: &Path) -> Result<(TrainState, Vec<(PathBuf, String)>)> {
-    let found = checkpoint::newest(&checkpoints_of(directory))?;
-    Ok((checkpoint::restore(plan, &found.contents)?, found.damaged))
+    let read = || {
+        let found = checkpoint::newest(&checkpoints_of(directory))?;
+        Ok((checkpoint::restore(plan, &found.contents)?, found.damaged))
+    };
+    agree(plan.ranks(), read())
 }
 
 /// Runs steps until the end of the run, a stop, or a policy's word.
@@ -109,14 +112,19 @@ pub fn resume(plan: &Plan, directory: &Path) -> Result<(TrainState, Vec<(PathBuf
 /// With a directory, a checkpoint is written at the end unless the run diverged (then
 /// `diverged.json` has the reason and the last report), and `summary.json` in any case.
 ///
+/// With several ranks all of them call it, and the first alone is given a directory and observers.
+///
 /// # Errors
 /// If a part fails for another reason than a number that is not finite, or a file cannot be written.
 pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<Summary> {
-    if let Some(directory) = options.directory {
-        prepare(plan, directory)?;
-    }
+    let ranks = plan.ranks();
+    let prepared = options.directory.map_or(Ok(()), |directory| prepare(plan, directory));
+    agree(ranks, prepared.and_then(|()| checkpoint::same_everywhere(plan, state)))?;
+    let (saves, reports) = wishes(ranks, options.directory, &options.observers)?;
     let mut course = Course {
         plan,
+        saves,
+        reports,
         directory: options.directory,
         observers: options.observers,
         detached: Vec::new(),
@@ -148,7 +156,7 @@ pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<
         seconds: began.elapsed().as_secs_f64(),
         skipped: state.attempts - state.step,
         last,
-        checkpoint: course.checkpoint.map(|(_, path)| path),
+        checkpoint: course.checkpoint.map(|(_, path)| path).filter(|_| options.directory.is_some()),
         detached: course.detached,
     };
     if let Some(directory) = options.directory {
@@ -160,9 +168,27 @@ pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<
     Ok(summary)
 }
 
+/// What rank 0 wants, on all ranks: whether the run is saved, and how often its observers want gradient norms.
+fn wishes(
+    ranks: &dyn Collective,
+    directory: Option<&Path>,
+    observers: &[Box<dyn Observer>],
+) -> Result<(bool, Vec<u64>)> {
+    let mine: Vec<u64> = observers.iter().map(|o| o.report_every()).collect();
+    if ranks.size() == 1 {
+        return Ok((directory.is_some(), mine));
+    }
+    let text = serde_json::to_vec(&(directory.is_some(), mine)).map_err(|e| Error::plugin("ranks", e))?;
+    serde_json::from_slice(&ranks.gather(&text)?[0]).map_err(|e| Error::plugin("ranks", e))
+}
+
 /// A run on its way.
 struct Course<'a> {
     plan: &'a Plan,
+    /// Whether the run is saved, on whatever rank.
+    saves: bool,
+    /// How often observers, on whatever rank, want gradient norms a term.
+    reports: Vec<u64>,
     directory: Option<&'a Path>,
     observers: Vec<Box<dyn Observer>>,
     detached: Vec<String>,
@@ -179,14 +205,18 @@ impl Course<'_> {
         until: Option<u64>,
     ) -> Result<Outcome> {
         let mut failures = 0;
+        let mut stopping = false;
         while state.step < self.plan.config.run.steps {
             let stopped = stop.is_some_and(|s| s.load(Ordering::Relaxed));
-            if stopped || until.is_some_and(|u| state.step >= u) {
+            // One of several ranks may not stop before the others know: they hear of it in the step.
+            stopping |= stopped && self.plan.ranks().size() == 1;
+            if stopping || until.is_some_and(|u| state.step >= u) {
                 return Ok(Outcome::Interrupted);
             }
-            match step_reporting(self.plan, state, self.expensive(state.step + 1)) {
-                Ok(report) => {
+            match step_or_stop(self.plan, state, self.expensive(state.step + 1), stopped) {
+                Ok((report, heard)) => {
                     failures = 0;
+                    stopping = heard;
                     self.last = report;
                 }
                 Err(e @ Error::Numeric { .. }) => {
@@ -212,14 +242,19 @@ impl Course<'_> {
     /// Whether the run or an observer wants gradient norms a term at this step.
     fn expensive(&self, step: u64) -> bool {
         let wants = |every: u64| every > 0 && step.is_multiple_of(every);
-        self.plan.expensive_at(step) || self.observers.iter().any(|o| wants(o.report_every()))
+        self.plan.expensive_at(step) || self.reports.iter().any(|every| wants(*every))
     }
 
     /// Asks every policy and does what they say.
     fn policies(&mut self, state: &mut TrainState) -> Result<Option<Outcome>> {
+        let mut seen = self.last.clone();
+        if self.plan.ranks().size() > 1 {
+            // Wall times differ from rank to rank, and decisions must not.
+            seen.values.retain(|name, _| !name.starts_with("seconds"));
+        }
         let mut actions = Vec::new();
         for (policy, memory) in self.plan.policies.iter().zip(&mut state.policies) {
-            actions.extend(policy.decide(memory, &self.last)?);
+            actions.extend(policy.decide(memory, &seen)?);
         }
         let mut end = None;
         let mut save = false;
@@ -242,10 +277,13 @@ impl Course<'_> {
     }
 
     fn save(&mut self, state: &TrainState) -> Result<()> {
-        let Some(directory) = self.directory else { return Ok(()) };
-        let folder = checkpoints_of(directory);
+        if !self.saves {
+            return Ok(());
+        }
+        let folder = checkpoints_of(self.directory.unwrap_or(Path::new("")));
         let path = checkpoint::save(self.plan, state, &folder)?;
-        checkpoint::prune(&folder, self.keep.0, self.keep.1)?;
+        let pruned = self.directory.map_or(Ok(()), |_| checkpoint::prune(&folder, self.keep.0, self.keep.1));
+        agree(self.plan.ranks(), pruned)?;
         self.checkpoint = Some((state.step, path.clone()));
         self.tell(&Event::Checkpoint { step: state.step, path: &path });
         Ok(())

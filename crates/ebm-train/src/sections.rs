@@ -24,6 +24,13 @@ pub static RUN: &[Param] = &[
     Param::int("seed", "seed of all random numbers").default("0").at_least(0.0),
     Param::int("steps", "training updates").default("1000").at_least(1.0),
     Param::int("batch", "samples, and chains, in a step").default("64").at_least(1.0).at_most(1e6),
+    Param::int(
+        "shards",
+        "parts of the batch with chains and buffer of their own; a divisor of the batch, shared by ranks",
+    )
+    .default("1")
+    .at_least(1.0)
+    .at_most(1e6),
     Param::text("device", "auto, cpu, cuda, cuda:N or metal").default("\"auto\""),
     Param::choice(
         "engine",

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{OptimiserState, ParamSet, ReplayBuffer, Result};
+use ebm_core::{OptimiserState, ParamSet, Result};
 
+use crate::chains::Replay;
 use crate::plan::Plan;
 
 /// Everything the next step depends on besides the plan. Random numbers are functions of the seed
@@ -25,8 +26,8 @@ pub struct TrainState {
     /// Moments of the optimiser.
     pub optimiser: OptimiserState,
     /// Earlier chains.
-    pub replay: Option<Box<dyn ReplayBuffer>>,
-    /// What the sampler keeps from one program to the next (adapted step sizes).
+    pub replay: Option<Replay>,
+    /// What the sampler keeps from one program to the next (adapted step sizes), by shard if there are several.
     pub sampler: BTreeMap<String, Tensor>,
     /// Memories of the policies, in the order of the configuration.
     pub policies: Vec<serde_json::Value>,

@@ -4,21 +4,23 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{
-    Batch, Blind, Demand, DrawRequest, Drawn, Error, Key, OptimiserState, ParamSet, Report, Result, Role,
-    StepInput, Update, Updated,
-};
+use ebm_core::{Error, OptimiserState, ParamSet, Report, Result, Role, Update, Updated};
 
-use crate::config::From;
-use crate::fulfil::{Fulfilled, fulfil};
+use crate::chains::name_in;
 use crate::guard;
-use crate::numbers::{first_bad, mean_sd};
+use crate::numbers::first_bad;
+use crate::pass::Pass;
 use crate::plan::Plan;
 use crate::stages::Stages;
 use crate::state::TrainState;
+use crate::together::{self, Whole};
 
-/// Name under which a sampler's memory shows training samples to its transitions.
-pub(crate) const BANK: &str = "bank";
+/// The ends of a shard's chains, with the slots they came from.
+struct Ends {
+    shard: usize,
+    slots: Option<Vec<u64>>,
+    x: Tensor,
+}
 
 /// What a step wants to change.
 struct Proposal {
@@ -26,9 +28,10 @@ struct Proposal {
     optimiser: OptimiserState,
     average: Option<BTreeMap<String, Tensor>>,
     sampler: BTreeMap<String, Tensor>,
-    /// Ends of chains for the buffer, with the slots they came from.
-    ends: Option<(Option<Vec<u64>>, Tensor)>,
+    /// For the buffers that are here.
+    ends: Vec<Ends>,
     values: BTreeMap<String, f64>,
+    stop: bool,
 }
 
 /// Runs one training step; the report has gradient norms a term where `run.report_every` says so.
@@ -45,9 +48,20 @@ pub fn step(plan: &Plan, state: &mut TrainState) -> Result<Report> {
 /// # Errors
 /// As [`step`].
 pub fn step_reporting(plan: &Plan, state: &mut TrainState, expensive: bool) -> Result<Report> {
+    step_or_stop(plan, state, expensive, false).map(|(report, _)| report)
+}
+
+/// As [`step_reporting`], with a wish to stop that all ranks hear of: whether any had it.
+pub(crate) fn step_or_stop(
+    plan: &Plan,
+    state: &mut TrainState,
+    expensive: bool,
+    stop: bool,
+) -> Result<(Report, bool)> {
     let began = Instant::now();
     let mut stages = Stages::begin();
-    let mut proposal = propose(plan, state, expensive, &mut stages)?;
+    let mut proposal = propose(plan, state, expensive, stop, &mut stages)?;
+    let stop = proposal.stop;
     let mut values = std::mem::take(&mut proposal.values);
     commit(plan, state, proposal)?;
     stages.done("commit");
@@ -57,51 +71,29 @@ pub fn step_reporting(plan: &Plan, state: &mut TrainState, expensive: bool) -> R
         report.values.insert("replay".into(), replay.len() as f64);
     }
     report.values.insert("seconds".into(), began.elapsed().as_secs_f64());
-    Ok(report)
+    Ok((report, stop))
 }
 
 /// The part of a step that only reads the state.
-fn propose(plan: &Plan, state: &TrainState, expensive: bool, stages: &mut Stages) -> Result<Proposal> {
+fn propose(
+    plan: &Plan,
+    state: &TrainState,
+    expensive: bool,
+    stop: bool,
+    stages: &mut Stages,
+) -> Result<Proposal> {
     let number = state.step + 1;
-    let energy = plan.energy.as_ref();
-    let data = plan.batch_at(state.epoch, state.cursor)?;
-    guard::finite("data batch", &data.x, number)?;
-    stages.done("data");
-
-    let key = plan.key.at("chains").at(state.attempts);
-    let mut sampler = state.sampler.clone();
-    let (mut drawn, mut slots) = (None, None);
-    if plan.needs.samples {
-        let (start, from) = starts(plan, state, &data, key)?;
-        slots = from;
-        stages.done("starts");
-        let mut probe = Blind;
-        // Transitions that jump along differences of reference samples take those of this batch.
-        sampler.insert(BANK.into(), data.x.clone());
-        let mut request =
-            DrawRequest::new(&mut probe, &mut sampler).with_trail(plan.needs.trail, plan.needs.trail_rows);
-        let ends = plan.sampler.draw(energy, start, key.at("sampler"), &mut request)?;
-        sampler.remove(BANK);
-        guard::finite("samples", &ends.last.at.x, number)?;
-        drawn = Some(ends);
-        stages.done("sampler");
+    let passes = plan.layout.mine.iter().map(|share| Pass::of(plan, state, share, expensive, stages));
+    let passes = passes.collect();
+    let Whole { grads, mut values, mut passes, stop } = together::add(plan, passes, stop)?;
+    if plan.ranks.size() > 1 {
+        stages.done("ranks");
     }
-    let bank = bank(plan, state, key.at("bank"))?;
-    stages.done("bank");
-    let input = StepInput::new(&data, drawn.as_ref(), bank.as_ref(), state.step);
-    let demands = plan.objective.demands(energy, &input, plan.key.at("objective").at(state.attempts))?;
-    stages.done("objective");
-    let done = fulfil(energy, &demands.list)?;
-    stages.done("gradients");
-    for (rows, terms) in &done.terms {
-        guard::finite(&format!("energy of the {rows}"), terms, number)?;
-    }
-    let norm = guard::gradient_norm(&done.grads, number)?;
-
-    let mut values = report(&done, drawn.as_ref(), &demands.values)?;
+    // From here on all ranks compute the same.
+    let norm = guard::gradient_norm(&grads, number)?;
     values.insert("grad".into(), norm);
     if expensive {
-        for (label, norm) in term_norms(plan, &demands.list, norm)? {
+        for (label, norm) in together::term_norms(plan, &mut passes)? {
             values.insert(format!("grad.{label}"), norm);
         }
         stages.done("norms");
@@ -110,7 +102,7 @@ fn propose(plan: &Plan, state: &TrainState, expensive: bool, stages: &mut Stages
     values.insert("rate".into(), rate);
     let Updated { params, state: optimiser, average } = plan.optimiser.update(&Update {
         params: &state.params,
-        grads: &done.grads,
+        grads: &grads,
         state: &state.optimiser,
         rate,
         factor: guard::clip_factor(norm, plan.optimiser.clip_norm()),
@@ -118,95 +110,16 @@ fn propose(plan: &Plan, state: &TrainState, expensive: bool, stages: &mut Stages
     })?;
     check(plan, &state.params, &params, number)?;
     stages.done("optimiser");
-    let ends = match drawn {
-        Some(d) => Some((slots, plan.rows().join(d.last.at.x, d.last.at.cond.as_ref())?)),
-        None => None,
-    };
-    Ok(Proposal { params, optimiser, average, sampler, ends, values })
-}
-
-/// The batch in which chains start, and the slots of the buffer they came from.
-fn starts(plan: &Plan, state: &TrainState, data: &Batch, key: Key) -> Result<(Batch, Option<Vec<u64>>)> {
-    let energy = plan.energy.as_ref();
-    let fresh = || -> Result<Batch> {
-        let x = plan.starts.fresh(energy, &data.chains, data.cond.as_ref(), key.at("fresh"))?;
-        Ok(data.with_x(x))
-    };
-    match (plan.config.chains.from, &state.replay) {
-        (From::Data, _) => Ok((data.clone(), None)),
-        (From::Replay, Some(replay)) => match replay.draw(data.len(), key.at("draw"))? {
-            None => Ok((fresh()?, None)),
-            Some((slots, rows)) => {
-                // A chain without a label of its own goes on under the condition of the present data.
-                let (x, own) = plan.rows().split(rows)?;
-                let at = data.with_x(x).with_cond(own.or_else(|| data.cond.clone()));
-                let at = plan.starts.prepare(energy, plan.cast(at)?, key.at("transitions"))?;
-                let at = plan.starts.restart(energy, at, data.cond.as_ref(), key.at("restart"))?;
-                Ok((at, Some(slots)))
-            }
-        },
-        (From::Replay, None) | (From::Fresh, _) => Ok((fresh()?, None)),
-    }
-}
-
-/// Reference samples for the entropy, once the buffer holds more than the objective asks for. They
-/// go through the same transitions as chains do.
-fn bank(plan: &Plan, state: &TrainState, key: Key) -> Result<Option<Tensor>> {
-    let (needs, Some(replay)) = (&plan.needs, &state.replay) else { return Ok(None) };
-    if needs.bank == 0 || replay.len() <= needs.bank_above {
-        return Ok(None);
-    }
-    let Some((_, rows)) = replay.draw(needs.bank, key.at("draw"))? else { return Ok(None) };
-    let at = plan.cast(Batch::new(plan.rows().split(rows)?.0)?)?;
-    Ok(Some(plan.starts.prepare(plan.energy.as_ref(), at, key.at("transitions"))?.x))
-}
-
-/// Gradient norm of each loss term alone.
-fn term_norms(plan: &Plan, demands: &[Demand], whole: f64) -> Result<BTreeMap<&'static str, f64>> {
-    let mut labels: Vec<&'static str> = demands.iter().map(|d| d.label).collect();
-    labels.sort_unstable();
-    labels.dedup();
-    if let [only] = labels[..] {
-        return Ok(BTreeMap::from([(only, whole)]));
-    }
-    let mut norms = BTreeMap::new();
-    for label in labels {
-        let part = fulfil(plan.energy.as_ref(), demands.iter().filter(|d| d.label == label))?;
-        norms.insert(label, part.grads.values().map(crate::numbers::squares).sum::<Result<f64>>()?.sqrt());
-    }
-    Ok(norms)
-}
-
-/// The numbers of a step's report that come from its passes.
-fn report(
-    done: &Fulfilled,
-    drawn: Option<&Drawn>,
-    known: &BTreeMap<&'static str, f64>,
-) -> Result<BTreeMap<String, f64>> {
-    let mut values = BTreeMap::new();
-    for (rows, terms) in &done.terms {
-        let (mean, sd) = mean_sd(&terms.sum(1)?)?;
-        values.insert(format!("energy.{rows}"), mean);
-        values.insert(format!("energy.{rows}.sd"), sd);
-    }
-    if let (Some(data), Some(samples)) = (values.get("energy.data"), values.get("energy.samples")) {
-        values.insert("energy.difference".into(), data - samples);
-    }
-    for (label, value) in known.iter().chain(&done.values) {
-        *values.entry(format!("loss.{label}")).or_insert(0.0) += value;
-    }
-    for (name, t) in drawn.iter().flat_map(|d| &d.info) {
-        match *name {
-            "energy" => {}
-            "grad_square" => {
-                values.insert("sampler.grad_rms".into(), mean_sd(t)?.0.sqrt());
-            }
-            name => {
-                values.insert(format!("sampler.{name}"), mean_sd(t)?.0);
-            }
+    let (mut sampler, mut ends) = (BTreeMap::new(), Vec::new());
+    for (share, pass) in plan.layout.mine.iter().zip(passes) {
+        let named = |(name, t): (String, Tensor)| (name_in(share.shard, plan.layout.shards, &name), t);
+        sampler.extend(pass.memory.into_iter().map(named));
+        if let (Some(x), Some(_)) = (pass.ends, &state.replay) {
+            let x = together::whole_shard(plan, share, &x)?;
+            ends.push(Ends { shard: share.shard, slots: pass.slots, x });
         }
     }
-    Ok(values)
+    Ok(Proposal { params, optimiser, average, sampler, ends, values, stop })
 }
 
 /// Checks what the optimiser wants to write: known names, shapes, finite values.
@@ -265,11 +178,13 @@ fn write(params: &ParamSet, new: &BTreeMap<String, Tensor>) -> Result<()> {
     new.iter().try_for_each(|(name, value)| params.set(name, value))
 }
 
-fn put(plan: &Plan, state: &mut TrainState, ends: Option<(Option<Vec<u64>>, Tensor)>) -> Result<()> {
-    match (&mut state.replay, ends) {
-        (Some(replay), Some((slots, x))) => {
-            replay.put(slots.as_deref(), &x, plan.key.at("put").at(state.attempts))
+fn put(plan: &Plan, state: &mut TrainState, ends: Vec<Ends>) -> Result<()> {
+    let Some(replay) = &mut state.replay else { return Ok(()) };
+    for Ends { shard, slots, x } in ends {
+        if let Some(buffer) = replay.shard_mut(shard) {
+            let key = plan.key_of(plan.key.at("put").at(state.attempts), shard);
+            buffer.put(slots.as_deref(), &x, key)?;
         }
-        _ => Ok(()),
     }
+    Ok(())
 }

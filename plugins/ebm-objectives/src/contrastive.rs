@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use ebm_core::{
     Batch, BuildCx, Demands, Drawn, EnergyFn, EntropyConfig, EntropyEstimator, Error, Family, Key, Needs,
-    Objective, ObjectiveConfig, Param, Result, StepInput, register,
+    Objective, ObjectiveConfig, Param, Portion, Result, StepInput, register,
 };
 use serde::{Deserialize, Serialize};
 
@@ -128,15 +128,17 @@ impl Live {
         }
     }
 
-    fn contrast(&self, demands: &mut Demands, rows: &'static str, at: &Batch, sign: f64) {
+    fn contrast(&self, demands: &mut Demands, rows: &'static str, at: &Batch, sign: f64, portion: Portion) {
         let (cd, l2) = (sign * self.weight, self.energy_l2);
-        let per_entry = |t: &Tensor| 1.0 / t.elem_count().max(1) as f64;
+        // Means are over all entries of the whole batch, of which these rows may be a part.
+        let entries = move |t: &Tensor| (t.elem_count() / t.dims()[0].max(1) * portion.of).max(1) as f64;
+        let mean = move |t: &Tensor| -> Result<f64> { Ok(sum(t)? / entries(t)) };
         if cd != 0.0 {
             demands.energy(
                 "cd",
                 rows,
                 at,
-                move |t| Ok(t.ones_like()?.affine(cd * per_entry(t), 0.0)?),
+                move |t| Ok(t.ones_like()?.affine(cd * (1.0 / entries(t)), 0.0)?),
                 move |t| Ok(cd * mean(t)?),
             );
         }
@@ -145,7 +147,7 @@ impl Live {
                 "reg",
                 rows,
                 at,
-                move |t| Ok(t.affine(2.0 * l2 * per_entry(t), 0.0)?),
+                move |t| Ok(t.affine(2.0 * l2 * (1.0 / entries(t)), 0.0)?),
                 move |t| Ok(l2 * mean(&t.sqr()?)?),
             );
         }
@@ -154,27 +156,36 @@ impl Live {
     fn through_the_sampler(
         &self,
         e: &dyn EnergyFn,
+        input: &StepInput<'_>,
         drawn: &Drawn,
-        bank: Option<&Tensor>,
         key: Key,
         demands: &mut Demands,
     ) -> Result<()> {
-        let all = drawn.last.at.len();
-        let rows = self.trail().1.map_or(all, |n| n.min(all));
+        let portion = input.portion_of(&drawn.last.at);
+        // Of the first rows of the whole batch some are here, perhaps none.
+        let whole = self.trail().1.map_or(portion.of, |n| n.min(portion.of)).max(1);
+        let rows = portion.leading(whole, drawn.last.at.len());
+        if rows == 0 {
+            let labels = [self.kl.as_ref().map(|_| "kl"), self.entropy.as_ref().map(|_| "ent")];
+            demands.values.extend(labels.into_iter().flatten().map(|label| (label, 0.0)));
+            return Ok(());
+        }
         let end = drawn.last.at.narrow(0, rows)?;
         let terms = e.spec().terms.len().max(1);
         if let Some(kl) = &self.kl {
             // D = weight · mean over rows and terms of E_t(x); its slope in x, θ constant.
             let slope = e.slope(&end)?;
-            let scale = kl.weight / (rows.max(1) * terms) as f64;
+            let scale = kl.weight / (whole * terms) as f64;
             demands.values.insert("kl", scale * sum(&slope.energy)?);
             let u = slope.grad.affine(scale, 0.0)?;
             for d in drawn.trail.pull_back(e, &u)? {
                 demands.slope("kl", d.at, d.v);
             }
         }
-        if let (Some((weight, _, _, estimator)), Some(bank)) = (&self.entropy, bank) {
+        if let (Some((weight, _, _, estimator)), Some(bank)) = (&self.entropy, input.bank) {
             let h = estimator.estimate(&end.x, bank, key.at("entropy"))?;
+            // The estimate is a mean over the rows that are here.
+            let weight = weight * rows as f64 / whole as f64;
             demands.values.insert("ent", -weight * mean(&h.value)?);
             for d in drawn.trail.pull_back(e, &h.grad.affine(-weight, 0.0)?)? {
                 demands.slope("ent", d.at, d.v);
@@ -209,6 +220,10 @@ impl Objective for Live {
         needs
     }
 
+    fn portions(&self) -> bool {
+        true
+    }
+
     fn demands(&self, e: &dyn EnergyFn, input: &StepInput<'_>, key: Key) -> Result<Demands> {
         let Some(drawn) = input.drawn else {
             return Err(Error::capability(
@@ -219,10 +234,11 @@ impl Objective for Live {
             ));
         };
         let mut demands = Demands::default();
-        self.contrast(&mut demands, "data", input.data, 1.0);
-        self.contrast(&mut demands, "samples", &drawn.last.at, -1.0);
+        self.contrast(&mut demands, "data", input.data, 1.0, input.portion_of(input.data));
+        let samples = &drawn.last.at;
+        self.contrast(&mut demands, "samples", samples, -1.0, input.portion_of(samples));
         if self.trail().0 > 0 {
-            self.through_the_sampler(e, drawn, input.bank, key, &mut demands)?;
+            self.through_the_sampler(e, input, drawn, key, &mut demands)?;
         }
         Ok(demands)
     }
@@ -328,7 +344,14 @@ mod tests {
         let (data, drawn) = (Batch::new(rows("data", 4)).unwrap(), draw(e, trail));
         let bank = rows("bank", 6);
         let input = StepInput::new(&data, Some(&drawn), Some(&bank), 0);
-        let demands = objective(text).demands(e, &input, Key::root(0)).unwrap();
+        gradient_of(e, objective(text).demands(e, &input, Key::root(0)).unwrap())
+    }
+
+    /// As [`gradient`], of demands.
+    fn gradient_of(
+        e: &Autograd<Net>,
+        demands: Demands,
+    ) -> (BTreeMap<String, Tensor>, BTreeMap<&'static str, f64>) {
         let (mut sum, mut values) = (BTreeMap::<String, Tensor>::new(), demands.values);
         for d in demands.list {
             let got = match d.what {
@@ -381,6 +404,49 @@ mod tests {
                 (slope - difference).abs() < 2e-8 * (1.0 + difference.abs()),
                 "{text}: {slope} against {difference}"
             );
+        }
+    }
+
+    #[test]
+    fn portions_of_a_batch_add_up_to_the_batch() {
+        let e = energy();
+        let text = "energy_l2 = 0.7\nkl = { rows = 3 }\nentropy = { weight = 0.4, bank = 6, estimator = { kind = \"nearest-neighbour\" } }";
+        let objective = objective(text);
+        assert!(objective.portions());
+        let (data, drawn, bank) = (Batch::new(rows("data", 5)).unwrap(), draw(&e, 1), rows("bank", 6));
+        let part = |first: usize, count: usize| {
+            let own = data.narrow(first, count).unwrap();
+            let at = drawn.last.at.narrow(first, count).unwrap();
+            let trail = match drawn.trail.clone().into_links().pop() {
+                Some(ebm_core::Link::Descent { at, scale, pass, active }) => {
+                    let cut = |t: Option<Tensor>| t.map(|t| t.narrow(0, first, count).unwrap());
+                    let at = at.narrow(first, count).unwrap();
+                    ebm_core::Trail::of(vec![ebm_core::Link::Descent {
+                        at,
+                        scale,
+                        pass: cut(pass),
+                        active: cut(active),
+                    }])
+                }
+                _ => panic!("one descent"),
+            };
+            let drawn = Drawn::new(ebm_core::ChainState::new(at), trail, BTreeMap::new());
+            let input = StepInput::new(&own, Some(&drawn), Some(&bank), 0)
+                .with_portion(Portion { first, of: data.len() });
+            gradient_of(&e, objective.demands(&e, &input, Key::root(0)).unwrap())
+        };
+        let (whole, values) = part(0, 5);
+        // Rows 3 and 4 have no share in the KL and entropy terms.
+        let parts = [part(0, 2), part(2, 1), part(3, 2)];
+        for (label, value) in &values {
+            let sum: f64 = parts.iter().map(|p| p.1[label]).sum();
+            // A handful of additions of numbers of order one in f64.
+            assert!((sum - value).abs() < 1e-13, "{label}: {sum} against {value}");
+        }
+        for (name, g) in &whole {
+            let sum = parts.iter().fold(g.zeros_like().unwrap(), |s, p| (s + &p.0[name]).unwrap());
+            let off = (sum - g).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+            assert!(off < 1e-13, "{name}: {off}");
         }
     }
 

@@ -168,7 +168,7 @@ impl ReplayConfig for InPlaceConfig {
     fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
         Ok(Box::new(InPlace {
             store: Store::new(cx, self.storage, false, false),
-            capacity: capacity("in-place", self.capacity)?,
+            capacity: capacity("in-place", self.capacity, cx.shards())?,
             order: self.order,
             key: cx.key(),
             round: 0,

@@ -67,7 +67,10 @@ pub struct RandomOverwriteConfig {
 impl ReplayConfig for RandomOverwriteConfig {
     fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
         let store = Store::new(cx, self.storage, false, false);
-        Ok(Box::new(RandomOverwrite { store, capacity: capacity("random-overwrite", self.capacity)? }))
+        Ok(Box::new(RandomOverwrite {
+            store,
+            capacity: capacity("random-overwrite", self.capacity, cx.shards())?,
+        }))
     }
 }
 

@@ -100,7 +100,7 @@ impl ReplayConfig for ReservoirConfig {
     fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
         Ok(Box::new(Reservoir {
             store: Store::new(cx, self.storage, self.published, self.inverted),
-            capacity: capacity("reservoir", self.capacity)?,
+            capacity: capacity("reservoir", self.capacity, cx.shards())?,
             published: self.published,
             offered: 0,
             next: 0,

@@ -104,7 +104,7 @@ impl ReplayConfig for RingConfig {
     fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
         Ok(Box::new(Ring {
             store: Store::new(cx, self.storage, self.published, self.inverted),
-            capacity: capacity("ring", self.capacity)?,
+            capacity: capacity("ring", self.capacity, cx.shards())?,
             published: self.published,
             next: 0,
         }))

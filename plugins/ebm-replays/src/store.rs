@@ -218,11 +218,15 @@ impl Levels {
     }
 }
 
-/// A capacity that is not zero.
-pub(crate) fn capacity(kind: &str, capacity: usize) -> Result<usize> {
+/// The part of a capacity that is not zero in one of `shards` buffers.
+pub(crate) fn capacity(kind: &str, capacity: usize, shards: usize) -> Result<usize> {
     match capacity {
         0 => Err(Error::config(format!("{kind}.capacity"), "is 0, must be at least 1")),
-        n => Ok(n),
+        n if n % shards != 0 => Err(Error::config(
+            format!("{kind}.capacity"),
+            format!("is {n}, which the {shards} buffers of run.shards cannot share; make it a multiple"),
+        )),
+        n => Ok(n / shards),
     }
 }
 

@@ -136,7 +136,20 @@ impl DataSource for ImageSource {
     }
 
     fn batch(&self, epoch: u64, index: usize, size: usize, key: Key) -> Result<Batch> {
-        let rows = self.sequence.rows(epoch, index, size, key);
+        self.rows(epoch, index, size, 0, size, key)
+    }
+
+    fn rows(
+        &self,
+        epoch: u64,
+        index: usize,
+        size: usize,
+        first: usize,
+        count: usize,
+        key: Key,
+    ) -> Result<Batch> {
+        let start = index * size + first;
+        let rows = self.sequence.at(epoch, start, count, key);
         let len = self.shape.iter().product();
         let levels = self.train.levels() as f32;
         let images = self.train.read(&rows)?;
@@ -144,7 +157,7 @@ impl DataSource for ImageSource {
         let noise = key.at("dequantise").at(epoch);
         for (position, (bytes, out)) in images.chunks(len).zip(x.chunks_mut(len)).enumerate() {
             if self.options.dequantise {
-                noise.fill_uniform((index * size + position) as u64, out);
+                noise.fill_uniform((start + position) as u64, out);
                 out.iter_mut().zip(bytes).for_each(|(o, b)| *o = (f32::from(*b) + *o) / levels);
             } else {
                 out.iter_mut().zip(bytes).for_each(|(o, b)| *o = f32::from(*b) / (levels - 1.0));
@@ -152,7 +165,7 @@ impl DataSource for ImageSource {
         }
         let [c, h, w] = self.shape;
         let x = Tensor::from_vec(x, (rows.len(), c, h, w), &Device::Cpu)?;
-        let batch = Batch::new(x)?.with_chains(Chains::range((index * size) as u64, rows.len()));
+        let batch = Batch::new(x)?.with_chains(Chains::range(start as u64, rows.len()));
         match self.train.labels() {
             Some(labels) if self.options.labels => {
                 let mut hot = vec![0f32; rows.len() * self.classes];
@@ -248,6 +261,17 @@ mod tests {
             [get(0, 0), get(1, 0)].concat().iter().map(|v| (v * 20.0).fract()).collect();
         assert!(fractions.windows(2).any(|w| w[0] != w[1]));
         assert!(fractions.iter().all(|f| (0.0..1.0).contains(f)));
+    }
+
+    #[test]
+    fn rows_of_a_batch_are_those_of_the_batch() {
+        let s = source(PLAIN);
+        let whole = s.batch(2, 1, 5, Key::root(2)).unwrap().narrow(1, 3).unwrap();
+        let part = s.rows(2, 1, 5, 1, 3, Key::root(2)).unwrap();
+        let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(numbers(&whole.x), numbers(&part.x));
+        assert_eq!(numbers(&whole.cond.unwrap()), numbers(&part.cond.unwrap()));
+        assert_eq!(whole.chains, part.chains);
     }
 
     #[test]

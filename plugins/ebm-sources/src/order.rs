@@ -47,8 +47,14 @@ impl Sequence {
     }
 
     /// Sample indices of batch `index` of `size` of an epoch.
+    #[cfg(test)]
     pub fn rows(&self, epoch: u64, index: usize, size: usize, key: Key) -> Vec<usize> {
-        let positions = index * size..(index + 1) * size;
+        self.at(epoch, index * size, size, key)
+    }
+
+    /// Sample indices of `count` places of an epoch from `first`.
+    pub fn at(&self, epoch: u64, first: usize, count: usize, key: Key) -> Vec<usize> {
+        let positions = first..first + count;
         match self.order {
             Order::Shuffle => {
                 let permutation = self.permutation(epoch, key);

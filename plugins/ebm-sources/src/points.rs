@@ -49,21 +49,34 @@ impl DataSource for PointSource {
     }
 
     fn batch(&self, epoch: u64, index: usize, size: usize, key: Key) -> Result<Batch> {
-        let rows = self.sequence.rows(epoch, index, size, key);
+        self.rows(epoch, index, size, 0, size, key)
+    }
+
+    fn rows(
+        &self,
+        epoch: u64,
+        index: usize,
+        size: usize,
+        first: usize,
+        count: usize,
+        key: Key,
+    ) -> Result<Batch> {
+        let start = index * size + first;
+        let rows = self.sequence.at(epoch, start, count, key);
         let len = self.train.sample_len();
         let mut x = Vec::with_capacity(rows.len() * len);
         rows.iter().for_each(|r| x.extend_from_slice(self.train.sample(*r).unwrap_or(&[])));
         if self.noise > 0.0 {
             let (key, mut n) = (key.at("noise").at(epoch), vec![0f32; len]);
             for (position, row) in x.chunks_mut(len).enumerate() {
-                key.fill_normal((index * size + position) as u64, &mut n);
+                key.fill_normal((start + position) as u64, &mut n);
                 row.iter_mut().zip(&n).for_each(|(v, n)| *v += self.noise as f32 * n);
             }
         }
         let mut shape = vec![rows.len()];
         shape.extend_from_slice(self.sample_shape());
         let batch = Batch::new(Tensor::from_vec(x, shape, &Device::Cpu)?)?;
-        Ok(batch.with_chains(Chains::range((index * size) as u64, rows.len())))
+        Ok(batch.with_chains(Chains::range(start as u64, rows.len())))
     }
 
     fn stored(&self, split: Split, limit: usize) -> Result<Option<Labelled>> {
@@ -90,6 +103,16 @@ impl DataSource for PointSource {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn rows_of_a_batch_are_those_of_the_batch() {
+        let set = ArraySet::new((0..20).map(|i| i as f32).collect(), vec![10, 2]).unwrap();
+        let s = PointSource::new("p", set, None, Order::Shuffle, 0.1).unwrap();
+        let whole = s.batch(2, 1, 5, Key::root(2)).unwrap().narrow(1, 3).unwrap();
+        let part = s.rows(2, 1, 5, 1, 3, Key::root(2)).unwrap();
+        assert_eq!(whole.x.to_vec2::<f32>().unwrap(), part.x.to_vec2::<f32>().unwrap());
+        assert_eq!(whole.chains, part.chains);
+    }
 
     #[test]
     fn draws_with_replacement_come_from_the_set_and_noise_from_the_key() {

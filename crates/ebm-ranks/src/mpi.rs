@@ -1,0 +1,156 @@
+//! Ranks over MPI: processes of one or many hosts.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ebm_core::{Collective, Error, Result};
+use mpi::Threading;
+use mpi::datatype::{Partition, PartitionMut};
+use mpi::environment::Universe;
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Source};
+
+/// Bytes of one message of [`Collective::collect`]: MPI counts in 32 bits.
+const PIECE: usize = 1 << 30;
+
+/// All ranks that `mpirun` or `srun` started together. MPI ends when it is dropped, on all ranks together.
+pub struct Mpi {
+    rank: usize,
+    size: usize,
+    inner: Mutex<Inner>,
+}
+
+/// The communicator is let go before MPI ends.
+struct Inner {
+    world: SimpleCommunicator,
+    _universe: Universe,
+}
+
+// SAFETY: MPI is initialised with `Serialized` (any thread may call, one at a time; `start` checks that), and all
+// calls go through the mutex. Handles are plain numbers or pointers to objects of the whole process.
+unsafe impl Send for Inner {}
+
+impl std::fmt::Debug for Mpi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "rank {} of {} over MPI", self.rank, self.size)
+    }
+}
+
+fn failed(what: impl Into<String>) -> Error {
+    Error::plugin("MPI", what.into())
+}
+
+/// A length as MPI counts.
+fn count(n: usize) -> Result<i32> {
+    i32::try_from(n)
+        .map_err(|_| failed(format!("a message of {n} bytes is too long, at most {} can be sent", i32::MAX)))
+}
+
+/// Counts and starts of pieces laid end to end, and their whole length.
+fn layout(lengths: impl Iterator<Item = usize>) -> Result<(Vec<i32>, Vec<i32>, usize)> {
+    let (mut counts, mut starts, mut end) = (Vec::new(), Vec::new(), 0);
+    for n in lengths {
+        counts.push(count(n)?);
+        starts.push(count(end)?);
+        end += n;
+    }
+    count(end)?;
+    Ok((counts, starts, end))
+}
+
+fn cut(all: &[u8], counts: &[i32]) -> Vec<Vec<u8>> {
+    let mut rest = all;
+    let take = |n: &i32| {
+        let (own, after) = rest.split_at(*n as usize);
+        rest = after;
+        own.to_vec()
+    };
+    counts.iter().map(take).collect()
+}
+
+impl Mpi {
+    /// Joins the ranks. Once in a process.
+    ///
+    /// # Errors
+    /// If MPI was started already, or may not be called by more than one thread.
+    pub fn start() -> Result<Self> {
+        let (universe, threading) = mpi::initialize_with_threading(Threading::Serialized)
+            .ok_or_else(|| failed("is running in this process already"))?;
+        if threading < Threading::Serialized {
+            return Err(failed("this MPI library does not allow calls from more than one thread"));
+        }
+        let world = universe.world();
+        let (rank, size) = (world.rank() as usize, world.size() as usize);
+        Ok(Mpi { rank, size, inner: Mutex::new(Inner { world, _universe: universe }) })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collective for Mpi {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn exchange(&self, outgoing: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+        if outgoing.len() != self.size {
+            return Err(failed(format!("{} messages for {} ranks", outgoing.len(), self.size)));
+        }
+        let inner = self.inner();
+        let (to, to_starts, _) = layout(outgoing.iter().map(Vec::len))?;
+        let mut from = vec![0i32; self.size];
+        inner.world.all_to_all_into(&to[..], &mut from[..]);
+        let (from, from_starts, length) = layout(from.into_iter().map(|n| n as usize))?;
+        let sent = outgoing.concat();
+        let mut received = vec![0u8; length];
+        let source = Partition::new(&sent[..], to, to_starts);
+        let mut target = PartitionMut::new(&mut received[..], &from[..], from_starts);
+        inner.world.all_to_all_varcount_into(&source, &mut target);
+        Ok(cut(&received, &from))
+    }
+
+    fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let inner = self.inner();
+        let own = [count(mine.len())?];
+        let mut lengths = vec![0i32; self.size];
+        inner.world.all_gather_into(&own[..], &mut lengths[..]);
+        let (counts, starts, length) = layout(lengths.into_iter().map(|n| n as usize))?;
+        let mut received = vec![0u8; length];
+        let mut target = PartitionMut::new(&mut received[..], &counts[..], starts);
+        inner.world.all_gather_varcount_into(mine, &mut target);
+        Ok(cut(&received, &counts))
+    }
+
+    fn collect(&self, mine: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>> {
+        let inner = self.inner();
+        if self.rank > 0 {
+            let root = inner.world.process_at_rank(0);
+            root.send(&[mine.len() as u64][..]);
+            mine.chunks(PIECE).for_each(|piece| root.send(piece));
+            return Ok(None);
+        }
+        let mut all = vec![mine];
+        for rank in 1..self.size {
+            let from = inner.world.process_at_rank(count(rank)?);
+            let mut length = [0u64];
+            from.receive_into(&mut length[..]);
+            let mut bytes = vec![0u8; length[0] as usize];
+            bytes.chunks_mut(PIECE).for_each(|piece| drop(from.receive_into(piece)));
+            all.push(bytes);
+        }
+        Ok(Some(all))
+    }
+
+    fn abort(&self, code: i32) -> ! {
+        // Another thread may wait inside of MPI and hold the lock; the end of the process does not wait for it.
+        match self.inner.try_lock() {
+            Ok(inner) => inner.world.abort(code),
+            Err(_) => std::process::abort(),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The buffers of earlier chains: one for each shard.
+
+use std::collections::BTreeMap;
+
+use ebm_core::candle::Tensor;
+use ebm_core::{Key, ReplayBuffer, Result};
+
+/// The buffers of the shards that are on this rank.
+///
+/// A run has as many buffers as shards, and each shard draws from and writes to its own alone. That makes what a
+/// buffer holds the same on any number of ranks.
+pub struct Replay {
+    /// Shard and buffer, in order.
+    pub(crate) shards: Vec<(usize, Box<dyn ReplayBuffer>)>,
+    /// Shards of the run.
+    pub(crate) of: usize,
+}
+
+/// Name of an entry of a shard in a checkpoint; a run of one shard has plain names.
+pub(crate) fn name_in(shard: usize, of: usize, name: &str) -> String {
+    if of == 1 { name.to_string() } else { format!("shard{shard}/{name}") }
+}
+
+/// The entries of a shard, under their own names.
+pub(crate) fn entries_of(
+    shard: usize,
+    of: usize,
+    all: &BTreeMap<String, Tensor>,
+) -> BTreeMap<String, Tensor> {
+    let prefix = name_in(shard, of, "");
+    all.iter().filter_map(|(k, v)| Some((k.strip_prefix(&prefix)?.to_string(), v.clone()))).collect()
+}
+
+impl Replay {
+    pub(crate) fn shard(&self, shard: usize) -> Option<&dyn ReplayBuffer> {
+        self.shards.iter().find(|(s, _)| *s == shard).map(|(_, b)| b.as_ref())
+    }
+
+    pub(crate) fn shard_mut(&mut self, shard: usize) -> Option<&mut Box<dyn ReplayBuffer>> {
+        self.shards.iter_mut().find(|(s, _)| *s == shard).map(|(_, b)| b)
+    }
+
+    /// Number of chains held in the whole run: shards are fed alike.
+    pub fn len(&self) -> usize {
+        self.shards.first().map_or(0, |(_, b)| b.len() * self.of)
+    }
+
+    /// Whether none are held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of the samples of all full buffers of the run, if they have a capacity.
+    pub fn full_bytes(&self) -> Option<usize> {
+        Some(self.shards.first()?.1.full_bytes()?.saturating_mul(self.of))
+    }
+
+    /// `n` chains for a look at them, as even as possible from the buffers here; `None` while fewer are held.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn look(&self, n: usize, key: Key) -> Result<Option<Tensor>> {
+        let (mut parts, count) = (Vec::new(), self.shards.len());
+        for (i, (shard, buffer)) in self.shards.iter().enumerate() {
+            let own = n * (i + 1) / count - n * i / count;
+            let key = if self.of == 1 { key } else { key.at("shard").at(*shard) };
+            match buffer.draw(own, key)? {
+                Some((_, x)) => parts.push(x),
+                None if own == 0 && n > 0 => {}
+                None => return Ok(None),
+            }
+        }
+        Ok(match &parts[..] {
+            [] => None,
+            [one] => Some(one.clone()),
+            many => Some(Tensor::cat(many, 0)?),
+        })
+    }
+
+    /// Everything that the buffers here hold, by names that are the same on any rank.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn save(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut all = BTreeMap::new();
+        for (shard, buffer) in &self.shards {
+            all.extend(buffer.save()?.into_iter().map(|(k, v)| (name_in(*shard, self.of, &k), v)));
+        }
+        Ok(all)
+    }
+
+    /// Replaces everything that the buffers here hold by what [`Replay::save`] gave on any number of ranks.
+    ///
+    /// # Errors
+    /// If the tensors are not of such buffers.
+    pub fn load(&mut self, all: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.shards.iter_mut().try_for_each(|(shard, b)| b.load(&entries_of(*shard, self.of, all)))
+    }
+}

@@ -1,0 +1,184 @@
+//! The work of one shard in a step: data, chains, demands, gradients. It only reads the state.
+
+use std::collections::BTreeMap;
+
+use ebm_core::candle::Tensor;
+use ebm_core::{Batch, Blind, Demand, DrawRequest, Error, Key, Portion, Result, StepInput};
+
+use crate::chains::entries_of;
+use crate::config::From;
+use crate::fulfil::fulfil;
+use crate::guard;
+use crate::plan::Plan;
+use crate::shares::Share;
+use crate::stages::Stages;
+use crate::state::TrainState;
+use crate::tally::Tally;
+
+/// Name under which a sampler's memory shows training samples to its transitions.
+pub(crate) const BANK: &str = "bank";
+
+/// Gradients by parameter.
+pub(crate) type Grads = BTreeMap<String, Tensor>;
+
+/// What came of a shard's work.
+pub(crate) struct Pass {
+    /// Gradient of the loss on these rows.
+    pub grads: Grads,
+    /// The same for each loss term alone, where it was asked for and there are several.
+    pub terms: BTreeMap<&'static str, Grads>,
+    pub tally: Tally,
+    /// Slots from which the whole shard's chains came.
+    pub slots: Option<Vec<u64>>,
+    /// Ends of the chains here, as rows of the buffer.
+    pub ends: Option<Tensor>,
+    /// What the sampler keeps.
+    pub memory: BTreeMap<String, Tensor>,
+}
+
+impl Pass {
+    /// The work of `share` in the step after `state`.
+    ///
+    /// # Errors
+    /// If a part fails or a number is not finite.
+    pub fn of(
+        plan: &Plan,
+        state: &TrainState,
+        share: &Share,
+        by_term: bool,
+        stages: &mut Stages,
+    ) -> Result<Self> {
+        let number = state.step + 1;
+        let energy = plan.energy.as_ref();
+        let shard = plan.shard_at(state.epoch, state.cursor, share)?;
+        let data = if share.is_whole() {
+            shard.clone()
+        } else {
+            shard.narrow(share.rows.start, share.rows.len())?
+        };
+        guard::finite("data batch", &data.x, number)?;
+        stages.done("data");
+
+        let portion = Portion { first: share.rows.start, of: share.of };
+        let key = plan.key.at("chains").at(state.attempts);
+        let mut memory = entries_of(share.shard, plan.layout.shards, &state.sampler);
+        let (mut drawn, mut slots) = (None, None);
+        if plan.needs.samples {
+            let (start, from) = starts(plan, state, share, &data, key)?;
+            slots = from;
+            stages.done("starts");
+            // Transitions that jump along differences of reference samples take those of the shard's batch.
+            memory.insert(BANK.into(), shard.x.clone());
+            let mut probe = Blind;
+            let request = DrawRequest::new(&mut probe, &mut memory);
+            let mut request = match plan.needs.trail_rows.map(|rows| portion.leading(rows, data.len())) {
+                // None of the rows that are differentiated are here.
+                Some(0) if !share.is_whole() => request,
+                Some(rows) => request.with_trail(plan.needs.trail, Some(rows)),
+                None => request.with_trail(plan.needs.trail, None),
+            };
+            let ends = plan.sampler.draw(energy, start, key.at("sampler"), &mut request)?;
+            memory.remove(BANK);
+            if !share.is_whole() && !memory.is_empty() {
+                return Err(keeps(plan));
+            }
+            guard::finite("samples", &ends.last.at.x, number)?;
+            drawn = Some(ends);
+            stages.done("sampler");
+        }
+        let bank = bank(plan, state, share, plan.key_of(key.at("bank"), share.shard))?;
+        stages.done("bank");
+        let input = StepInput::new(&data, drawn.as_ref(), bank.as_ref(), state.step);
+        let input = if share.is_whole() { input } else { input.with_portion(portion) };
+        let key = plan.key_of(plan.key.at("objective").at(state.attempts), share.shard);
+        let demands = plan.objective.demands(energy, &input, key)?;
+        stages.done("objective");
+        let done = fulfil(energy, &demands.list)?;
+        stages.done("gradients");
+        for (rows, terms) in &done.terms {
+            guard::finite(&format!("energy of the {rows}"), terms, number)?;
+        }
+        let tally = Tally::of(&done, drawn.as_ref(), &demands.values)?;
+        let mut terms = BTreeMap::new();
+        if by_term {
+            terms = term_gradients(plan, &demands.list, &done.grads)?;
+            stages.done("norms");
+        }
+        let row = |d: ebm_core::Drawn| plan.rows().join(d.last.at.x, d.last.at.cond.as_ref());
+        Ok(Pass { grads: done.grads, terms, tally, slots, ends: drawn.map(row).transpose()?, memory })
+    }
+}
+
+fn keeps(plan: &Plan) -> Error {
+    let ranks = plan.ranks.size();
+    Error::capability(
+        format!("{ranks} ranks that share a shard"),
+        "chains that do not depend on each other",
+        format!("sampler `{}`, which adapts itself to all of them", plan.sampler.name()),
+        format!("set run.shards to {ranks} or a multiple of it"),
+    )
+}
+
+/// The batch in which chains start, and the slots of the buffer from which those of the whole shard came.
+fn starts(
+    plan: &Plan,
+    state: &TrainState,
+    share: &Share,
+    data: &Batch,
+    key: Key,
+) -> Result<(Batch, Option<Vec<u64>>)> {
+    let energy = plan.energy.as_ref();
+    let fresh = || -> Result<Batch> {
+        let x = plan.starts.fresh(energy, &data.chains, data.cond.as_ref(), key.at("fresh"))?;
+        Ok(data.with_x(x))
+    };
+    let buffer = state.replay.as_ref().and_then(|r| r.shard(share.shard));
+    match (plan.config.chains.from, buffer) {
+        (From::Data, _) => Ok((data.clone(), None)),
+        (From::Replay, Some(buffer)) => {
+            match buffer.draw(share.of, plan.key_of(key.at("draw"), share.shard))? {
+                None => Ok((fresh()?, None)),
+                Some((slots, rows)) => {
+                    // A chain without a label of its own goes on under the condition of the present data.
+                    let (x, own) = plan.rows().split(rows)?;
+                    let here = |t: Tensor| t.narrow(0, share.rows.start, share.rows.len());
+                    let own = own.map(|c| if share.is_whole() { Ok(c) } else { here(c) }).transpose()?;
+                    let x = if share.is_whole() { x } else { here(x)? };
+                    let at = data.with_x(x).with_cond(own.or_else(|| data.cond.clone()));
+                    let at = plan.starts.prepare(energy, plan.cast(at)?, key.at("transitions"))?;
+                    let at = plan.starts.restart(energy, at, data.cond.as_ref(), key.at("restart"))?;
+                    Ok((at, Some(slots)))
+                }
+            }
+        }
+        (From::Replay, None) | (From::Fresh, _) => Ok((fresh()?, None)),
+    }
+}
+
+/// Reference samples for the entropy, once the buffers hold more than the objective asks for. They
+/// go through the same transitions as chains do.
+fn bank(plan: &Plan, state: &TrainState, share: &Share, key: Key) -> Result<Option<Tensor>> {
+    let (needs, Some(replay)) = (&plan.needs, &state.replay) else { return Ok(None) };
+    let Some(buffer) = replay.shard(share.shard) else { return Ok(None) };
+    if needs.bank == 0 || replay.len() <= needs.bank_above {
+        return Ok(None);
+    }
+    let Some((_, rows)) = buffer.draw(needs.bank, key.at("draw"))? else { return Ok(None) };
+    let at = plan.cast(Batch::new(plan.rows().split(rows)?.0)?)?;
+    Ok(Some(plan.starts.prepare(plan.energy.as_ref(), at, key.at("transitions"))?.x))
+}
+
+/// Gradient of each loss term alone; `whole` is that of all together.
+fn term_gradients(plan: &Plan, demands: &[Demand], whole: &Grads) -> Result<BTreeMap<&'static str, Grads>> {
+    let mut labels: Vec<&'static str> = demands.iter().map(|d| d.label).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    if let [only] = labels[..] {
+        return Ok(BTreeMap::from([(only, whole.clone())]));
+    }
+    let alone = |label| {
+        let part = fulfil(plan.energy.as_ref(), demands.iter().filter(|d| d.label == label))?;
+        Ok((label, part.grads))
+    };
+    labels.into_iter().map(alone).collect()
+}
