@@ -57,6 +57,15 @@ fn layout(lengths: impl Iterator<Item = usize>) -> Result<(Vec<i32>, Vec<i32>, u
     Ok((counts, starts, end))
 }
 
+/// The bytes and one more. Rust's empty vectors have the address 1, which Open MPI takes for "in place": a buffer of
+/// no bytes must be one of some.
+fn with_address(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + 1);
+    out.extend_from_slice(bytes);
+    out.push(0);
+    out
+}
+
 fn cut(all: &[u8], counts: &[i32]) -> Vec<Vec<u8>> {
     let mut rest = all;
     let take = |n: &i32| {
@@ -106,10 +115,10 @@ impl Collective for Mpi {
         let mut from = vec![0i32; self.size];
         inner.world.all_to_all_into(&to[..], &mut from[..]);
         let (from, from_starts, length) = layout(from.into_iter().map(|n| n as usize))?;
-        let sent = outgoing.concat();
-        let mut received = vec![0u8; length];
-        let source = Partition::new(&sent[..], to, to_starts);
-        let mut target = PartitionMut::new(&mut received[..], &from[..], from_starts);
+        let sent = with_address(&outgoing.concat());
+        let mut received = vec![0u8; length + 1];
+        let source = Partition::new(&sent[..sent.len() - 1], to, to_starts);
+        let mut target = PartitionMut::new(&mut received[..length], &from[..], from_starts);
         inner.world.all_to_all_varcount_into(&source, &mut target);
         Ok(cut(&received, &from))
     }
@@ -120,9 +129,10 @@ impl Collective for Mpi {
         let mut lengths = vec![0i32; self.size];
         inner.world.all_gather_into(&own[..], &mut lengths[..]);
         let (counts, starts, length) = layout(lengths.into_iter().map(|n| n as usize))?;
-        let mut received = vec![0u8; length];
-        let mut target = PartitionMut::new(&mut received[..], &counts[..], starts);
-        inner.world.all_gather_varcount_into(mine, &mut target);
+        let sent = with_address(mine);
+        let mut received = vec![0u8; length + 1];
+        let mut target = PartitionMut::new(&mut received[..length], &counts[..], starts);
+        inner.world.all_gather_varcount_into(&sent[..mine.len()], &mut target);
         Ok(cut(&received, &counts))
     }
 
@@ -140,7 +150,9 @@ impl Collective for Mpi {
             let mut length = [0u64];
             from.receive_into(&mut length[..]);
             let mut bytes = vec![0u8; length[0] as usize];
-            bytes.chunks_mut(PIECE).for_each(|piece| drop(from.receive_into(piece)));
+            bytes.chunks_mut(PIECE).for_each(|piece| {
+                from.receive_into(piece);
+            });
             all.push(bytes);
         }
         Ok(Some(all))

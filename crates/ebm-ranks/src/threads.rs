@@ -175,7 +175,8 @@ mod tests {
         Threads::run(size, |ranks| {
             let own = 8 / size;
             let mine = (ranks.rank() * own..(ranks.rank() + 1) * own).map(|i| addend(i, n)).collect();
-            let add = |a: Vec<f32>, b: Vec<f32>| Ok::<_, Error>(a.iter().zip(&b).map(|(a, b)| a + b).collect());
+            let add =
+                |a: Vec<f32>, b: Vec<f32>| Ok::<_, Error>(a.iter().zip(&b).map(|(a, b)| a + b).collect());
             let mine = tree(mine, add).unwrap().unwrap();
             let numbers = mine.iter().take(3).map(|v| f64::from(*v)).collect();
             let t = Tensor::from_vec(mine, (1, n), &Device::Cpu).unwrap();

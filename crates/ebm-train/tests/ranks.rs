@@ -187,6 +187,23 @@ fn shared_rows_of_chains_in_place() {
     same_to_rounding(&format!("{LANGEVIN}{replay}{PLAIN}[chains]\nfill = \"start\"\n"));
 }
 
+/// Chains that begin on the data and have their numbers by chain know nothing of shards.
+#[test]
+fn the_loss_of_shards_is_the_mean_over_the_batch() {
+    let sections = format!("{LANGEVIN}{PLAIN}[chains]\nfrom = \"data\"\n");
+    let run = |shards| {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(shards, "dtype = \"f64\"", &sections);
+        trained(&config, 1, 7, folder.path()).remove(0).unwrap()
+    };
+    let (one, four) = (run(1), run(4));
+    for (name, want) in &one.last.values {
+        let got = four.last.values[name];
+        // Seven steps of sums of a few hundred numbers in f64 in another order.
+        assert!((got - want).abs() < 1e-9 * (1.0 + want.abs()), "{name}: {got} against {want}");
+    }
+}
+
 #[test]
 fn a_checkpoint_goes_on_on_any_number_of_ranks() {
     let config = config(4, "", &format!("{LANGEVIN}{RING}{TERMS}"));
