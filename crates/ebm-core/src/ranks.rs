@@ -160,9 +160,9 @@ fn added<C: Collective + ?Sized>(ranks: &C, mine: Option<Sums>) -> Result<Option
         Flat { narrow: Vec::with_capacity(flat.narrow.len()), wide: Vec::with_capacity(flat.wide.len()) };
     for (from, message) in all.iter().enumerate() {
         let (n, w) = (slice(flat.narrow.len(), from, size), slice(flat.wide.len(), from, size));
-        let part = Flat::read(message, n.len(), w.len()).ok_or_else(uneven)?;
-        whole.narrow.extend(part.narrow);
-        whole.wide.extend(part.wide);
+        if !whole.append(message, n.len(), w.len()) {
+            return Err(uneven());
+        }
     }
     whole.like(&mine).map(Some)
 }
@@ -200,22 +200,31 @@ impl Flat {
     }
 
     fn message(&self, narrow: std::ops::Range<usize>, wide: std::ops::Range<usize>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(1 + 4 * narrow.len() + 8 * wide.len());
-        out.push(HERE);
-        out.extend(self.narrow[narrow].iter().flat_map(|v| v.to_le_bytes()));
-        out.extend(self.wide[wide].iter().flat_map(|v| v.to_le_bytes()));
+        let mut out = vec![HERE; 1 + 4 * narrow.len() + 8 * wide.len()];
+        // Arrays of known length: these loops become copies.
+        let (n, w) = out[1..].split_at_mut(4 * narrow.len());
+        let (n, _) = n.as_chunks_mut();
+        n.iter_mut().zip(&self.narrow[narrow]).for_each(|(b, v)| *b = v.to_le_bytes());
+        let (w, _) = w.as_chunks_mut();
+        w.iter_mut().zip(&self.wide[wide]).for_each(|(b, v)| *b = v.to_le_bytes());
         out
     }
 
     fn read(message: &[u8], narrow: usize, wide: usize) -> Option<Self> {
-        let (flag, rest) = message.split_first()?;
-        if *flag != HERE || rest.len() != 4 * narrow + 8 * wide {
-            return None;
+        let mut out = Flat { narrow: Vec::with_capacity(narrow), wide: Vec::with_capacity(wide) };
+        out.append(message, narrow, wide).then_some(out)
+    }
+
+    /// Appends the numbers of a message of so many; whether it was one.
+    fn append(&mut self, message: &[u8], narrow: usize, wide: usize) -> bool {
+        let Some((&HERE, rest)) = message.split_first() else { return false };
+        if rest.len() != 4 * narrow + 8 * wide {
+            return false;
         }
         let (n, w) = rest.split_at(4 * narrow);
-        let narrow = n.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        let eight = |b: &[u8]| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
-        Some(Flat { narrow, wide: w.chunks_exact(8).map(eight).collect() })
+        self.narrow.extend(n.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)));
+        self.wide.extend(w.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)));
+        true
     }
 
     fn plus(mut self, other: &Flat) -> Self {

@@ -189,6 +189,13 @@ pub trait Sampler: Send + Sync {
     /// Whether the trail is exact; asked before a run starts.
     fn sensitivity(&self) -> Sensitivity;
 
+    /// Whether where a chain goes depends on the other chains of its batch: see [`Transition::couples_chains`].
+    ///
+    /// [`Transition::couples_chains`]: crate::Transition::couples_chains
+    fn couples_chains(&self) -> bool {
+        false
+    }
+
     /// Number of steps of the program.
     fn steps(&self) -> usize;
 

@@ -150,6 +150,12 @@ pub trait Transition: Send + Sync {
     /// Whether `Stepped::link` is exact; asked before a run starts, not during it.
     fn sensitivity(&self) -> Sensitivity;
 
+    /// Whether where a chain goes depends on the other chains of its batch. Ranks that hold parts of one batch
+    /// cannot run such a step. Transitions made of others pass on what those say.
+    fn couples_chains(&self) -> bool {
+        false
+    }
+
     /// Whether the step evaluates the energy; augmentation and noise do not.
     fn needs_energy(&self) -> bool {
         true

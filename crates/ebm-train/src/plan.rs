@@ -149,14 +149,27 @@ impl Plan {
     pub fn with_ranks(mut self, ranks: Arc<dyn Collective>) -> Result<Plan> {
         let run = &self.config.run;
         self.layout = Layout::new(run.batch, run.shards, ranks.rank(), ranks.size())?;
-        if self.layout.sharers > 1 && !self.objective.portions() {
-            let hint = format!("set run.shards to {} or a multiple of it", ranks.size());
-            return Err(Error::capability(
-                format!("{} ranks", ranks.size()),
-                "a loss as a sum over rows of the batch",
-                format!("objective `{}`", self.objective.name()),
-                hint,
-            ));
+        if self.layout.sharers > 1 {
+            let refused = |needs: &str, part: String| {
+                let hint = format!("set run.shards to {} or a multiple of it", ranks.size());
+                Err(Error::capability(
+                    format!("{} ranks that share a shard", ranks.size()),
+                    needs,
+                    part,
+                    hint,
+                ))
+            };
+            let alone = "chains that do not depend on each other";
+            if !self.objective.portions() {
+                let part = format!("objective `{}`", self.objective.name());
+                return refused("a loss as a sum over rows of the batch", part);
+            }
+            if self.sampler.couples_chains() {
+                return refused(alone, format!("sampler `{}`", self.sampler.name()));
+            }
+            if self.starts.couples_chains() {
+                return refused(alone, "a transition of `chains`".into());
+            }
         }
         self.ranks = ranks;
         Ok(self)

@@ -15,6 +15,11 @@ pub struct Starts {
 }
 
 impl Starts {
+    /// Whether a transition lets chains depend on the others of their batch.
+    pub(crate) fn couples_chains(&self) -> bool {
+        self.fresh.iter().chain(&self.drawn).any(|t| t.couples_chains())
+    }
+
     /// Starts for samples of the context's shape, range and type.
     ///
     /// # Errors

@@ -89,12 +89,15 @@ fn shared(bits: &BTreeMap<String, Vec<u64>>) -> BTreeMap<&String, &Vec<u64>> {
 
 /// Four shards on 1, 2 and 4 ranks: the same bytes in the checkpoint, the same report, the same weights everywhere.
 fn same_bytes(sections: &str) {
-    let config = config(4, "", sections);
+    same_bytes_of(&config(4, "", sections));
+}
+
+fn same_bytes_of(config: &RunConfig) {
     let mut want = None;
     for size in [1, 2, 4] {
         let folder = tempfile::tempdir().unwrap();
         let all: Vec<Ended> =
-            trained(&config, size, 7, folder.path()).into_iter().collect::<Result<_>>().unwrap();
+            trained(config, size, 7, folder.path()).into_iter().collect::<Result<_>>().unwrap();
         for other in &all {
             assert_eq!(shared(&other.bits), shared(&all[0].bits), "{size} ranks differ among each other");
             assert_eq!(other.last, all[0].last);
@@ -138,13 +141,40 @@ fn chains_from_the_data_without_a_buffer() {
     same_bytes(&format!("{LANGEVIN}{PLAIN}[chains]\nfrom = \"data\"\n"));
 }
 
+/// Chains that keep the label they began with, under an energy that looks at it.
+const KEPT: &str = "[chains]\nlabels = \"kept\"\nfill = \"data\"\nrestart = 0.3\n\
+    [replay]\nkind = \"random-overwrite\"\ncapacity = 40\n";
+
+fn labelled(shards: usize, run: &str) -> RunConfig {
+    let text = config(shards, run, &format!("{LANGEVIN}{KEPT}{PLAIN}")).to_toml().unwrap();
+    let mut tree: toml::Table = toml::from_str(&text).unwrap();
+    let part = |text: &str| toml::Value::Table(toml::from_str(text).unwrap());
+    tree.insert("data".into(), part("kind = \"digits\"\nlabels = true"));
+    let net = "kind = \"conv-net\"\nlayers = [{ filters = 2, stride = 2 }]\nhidden = [4]\nconditional = true";
+    tree.insert("energy".into(), part(net));
+    RunConfig::from_toml(&toml::to_string(&tree).unwrap()).unwrap()
+}
+
+#[test]
+fn chains_that_keep_their_labels() {
+    same_bytes_of(&labelled(4, ""));
+}
+
+#[test]
+fn shared_rows_of_chains_that_keep_their_labels() {
+    same_to_rounding_of(&labelled(1, "dtype = \"f64\""));
+}
+
 /// One shard whose rows are spread over ranks: the sums of a mean in another order.
 fn same_to_rounding(sections: &str) {
-    let config = config(1, "dtype = \"f64\"", sections);
+    same_to_rounding_of(&config(1, "dtype = \"f64\"", sections));
+}
+
+fn same_to_rounding_of(config: &RunConfig) {
     let weights = |size: usize| -> Vec<f64> {
         let folder = tempfile::tempdir().unwrap();
         let all: Vec<Ended> =
-            trained(&config, size, 7, folder.path()).into_iter().collect::<Result<_>>().unwrap();
+            trained(config, size, 7, folder.path()).into_iter().collect::<Result<_>>().unwrap();
         for other in &all {
             // Sharers hold the whole buffer of their shard, all alike.
             assert_eq!(other.bits, all[0].bits, "{size} ranks differ among each other");
@@ -336,6 +366,15 @@ fn what_cannot_be_spread_is_refused() {
     // A sampler that adapts itself to all chains of a shard.
     let text = refused(&config(1, "", &faulty("memory")), 2);
     assert!(text.contains("faulty") && text.contains("run.shards"), "{text}");
+    // Chains that depend on the others of their shard: in the sampler, and where chains start.
+    let jump = "{ kind = \"difference-jump\", pairs = \"chains\" }";
+    let jumps = format!("[sampler]\nkind = \"chain\"\nsteps = 2\ntransition = {jump}\n{RING}{PLAIN}");
+    let text = refused(&config(1, "", &jumps), 2);
+    assert!(text.contains("depend on each other") && text.contains("run.shards"), "{text}");
+    let text = refused(&config(1, "", &format!("{sections}[chains]\ntransitions = [{jump}]\n")), 2);
+    assert!(text.contains("`chains`") && text.contains("run.shards"), "{text}");
+    // A shard of a rank's own holds all of them.
+    same_bytes(&jumps);
     // A buffer that shards cannot share.
     let text = refused(&config(16, "", &sections), 1);
     assert!(text.contains("ring.capacity") && text.contains("run.shards"), "{text}");

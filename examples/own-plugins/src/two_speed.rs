@@ -32,6 +32,9 @@ impl Sampler for Program {
         }
         Ok(Drawn::new(state, trail, info))
     }
+    fn couples_chains(&self) -> bool {
+        self.1.couples_chains() || self.2.couples_chains()
+    }
     fn sensitivity(&self) -> Sensitivity {
         self.2.sensitivity()
     }

@@ -155,6 +155,10 @@ impl Sampler for Chain {
         Ok(drawn)
     }
 
+    fn couples_chains(&self) -> bool {
+        self.transition.couples_chains()
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         self.transition.sensitivity()
     }

@@ -170,6 +170,10 @@ impl Transition for DifferenceJump {
             .with("accepted", accepted.affine(1.0 / self.jumps.max(1) as f64, 0.0)?))
     }
 
+    fn couples_chains(&self) -> bool {
+        self.pairs == Pairs::Chains
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         match self.pairs {
             // Constants are added: dx′ = dx at fixed decisions.

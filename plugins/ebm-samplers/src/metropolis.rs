@@ -63,6 +63,10 @@ impl Transition for Metropolis {
         Ok(out.with("energy", decision.select(&there, &here)?).with("accepted", decision.accepted))
     }
 
+    fn couples_chains(&self) -> bool {
+        self.proposal.couples_chains()
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         // Exact for proposals that do not look at the energy; others would need a link with both masks.
         if self.proposal.needs_energy() { Sensitivity::None } else { self.proposal.sensitivity() }

@@ -119,6 +119,10 @@ impl Sampler for ReplicaExchange {
         Ok(drawn)
     }
 
+    fn couples_chains(&self) -> bool {
+        self.program.couples_chains() || self.tail.as_ref().is_some_and(|t| t.couples_chains())
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         Sensitivity::None
     }

@@ -113,6 +113,11 @@ impl Sampler for Rounds {
         Ok(drawn)
     }
 
+    fn couples_chains(&self) -> bool {
+        let mut others = self.between.iter().map(Box::as_ref).chain(self.finish.as_deref());
+        self.block.couples_chains() || others.any(Transition::couples_chains)
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         let others = self.between.iter().map(Box::as_ref).chain(self.finish.as_deref());
         match others.map(Transition::sensitivity).all(|s| s == Sensitivity::Exact) {

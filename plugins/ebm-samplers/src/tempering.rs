@@ -79,6 +79,10 @@ impl Sampler for Tempering {
         Ok(drawn)
     }
 
+    fn couples_chains(&self) -> bool {
+        self.program.couples_chains()
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         self.program.sensitivity()
     }

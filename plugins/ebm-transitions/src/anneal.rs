@@ -71,6 +71,10 @@ impl Transition for Anneal {
         self.at(state.step, state.of)?.step(e, state, key)
     }
 
+    fn couples_chains(&self) -> bool {
+        self.inner.couples_chains()
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         self.inner.sensitivity()
     }

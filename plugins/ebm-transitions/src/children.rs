@@ -85,6 +85,10 @@ impl Children {
         }
     }
 
+    pub(crate) fn couples_chains(&self) -> bool {
+        self.0.iter().any(|c| c.couples_chains())
+    }
+
     pub(crate) fn needs_energy(&self) -> bool {
         self.0.iter().any(|c| c.needs_energy())
     }

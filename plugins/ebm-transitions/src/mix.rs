@@ -126,6 +126,10 @@ impl Transition for Mix {
         Ok(out)
     }
 
+    fn couples_chains(&self) -> bool {
+        self.children.couples_chains()
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         // Rows have links of different kinds, which one link cannot tell. Parts that do not look at
         // the energy do not depend on θ, so there is nothing to tell.

@@ -40,6 +40,10 @@ impl Transition for Repeat {
         Ok(out)
     }
 
+    fn couples_chains(&self) -> bool {
+        self.inner.couples_chains()
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         self.inner.sensitivity()
     }

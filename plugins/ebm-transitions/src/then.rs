@@ -45,6 +45,10 @@ impl Transition for Then {
         Ok(out)
     }
 
+    fn couples_chains(&self) -> bool {
+        self.0.couples_chains()
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         self.0.sensitivity()
     }
@@ -106,7 +110,23 @@ mod tests {
     use ebm_testkit::{check_transition, check_variance, run, toy};
 
     use super::*;
-    use crate::{GaussianNoise, Repeat};
+    use crate::{GaussianNoise, Mix, Repeat};
+
+    #[test]
+    fn a_part_that_couples_chains_is_known_at_the_top() {
+        for (pairs, want) in [(Pairs::Chains, true), (Pairs::Bank, false)] {
+            let jump =
+                || -> Box<dyn Transition> { Box::new(Repeat::new(Box::new(DifferenceJump::new(pairs)), 2)) };
+            let wrapped: [Box<dyn Transition>; 3] = [
+                jump(),
+                Box::new(Then::new(vec![Box::new(Hmc::new(0.1, 2)), jump()])),
+                Box::new(Mix::new(vec![(1.0, Box::new(Mala::new(0.1))), (1.0, jump())]).unwrap()),
+            ];
+            for t in wrapped {
+                assert_eq!(t.couples_chains(), want, "{}", t.name());
+            }
+        }
+    }
 
     #[test]
     fn links_of_all_parts_count() {
