@@ -118,7 +118,7 @@ pub fn save(plan: &Plan, state: &TrainState, folder: &Path) -> Result<PathBuf> {
     agree(plan.ranks(), written)
 }
 
-/// Checks that all ranks have the same weights.
+/// Checks that all ranks have the same settings and the same weights.
 ///
 /// # Errors
 /// If not.
@@ -128,6 +128,11 @@ pub(crate) fn same_everywhere(plan: &Plan, state: &TrainState) -> Result<()> {
     }
     let all: BTreeMap<String, Tensor> =
         state.params.names().filter_map(|n| Some((n.to_string(), state.params.get(n)?.clone()))).collect();
+    let settings = plan.ranks().gather(sha256(plan.text().as_bytes()).as_bytes())?;
+    if let Some(rank) = settings.iter().position(|d| *d != settings[0]) {
+        let message = format!("rank {rank} has other settings than rank 0; give all the same configuration");
+        return Err(Error::plugin("ranks", message));
+    }
     let digests = plan.ranks().gather(sha256(&bytes(&all)?).as_bytes())?;
     match digests.iter().position(|d| *d != digests[0]) {
         None => Ok(()),

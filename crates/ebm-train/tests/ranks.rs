@@ -356,6 +356,21 @@ fn weights_that_drift_apart_are_noticed() {
 }
 
 #[test]
+fn other_settings_are_noticed() {
+    let all = Threads::run(2, |ranks| -> Result<Outcome> {
+        let rate = if ranks.rank() == 1 { "0.2" } else { "0.1" };
+        let sections =
+            format!("{LANGEVIN}{RING}{PLAIN}").replace("step_size = 0.1", &format!("step_size = {rate}"));
+        let plan = plan(&config(2, "", &sections), ranks)?;
+        Ok(run::run(&plan, &mut TrainState::new(&plan)?, Options::default())?.outcome)
+    });
+    for ended in all {
+        let text = ended.unwrap_err().to_string();
+        assert!(text.contains("rank 1 has other settings"), "{text}");
+    }
+}
+
+#[test]
 fn what_cannot_be_spread_is_refused() {
     let refused = |config: &RunConfig, size: usize| {
         let folder = tempfile::tempdir().unwrap();

@@ -24,6 +24,7 @@ mod score;
 mod settings;
 mod signals;
 mod study;
+mod together;
 mod train;
 
 use std::process::ExitCode;
@@ -124,6 +125,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(e) => {
+            together::after_the_first();
             // Help and version are results, all else is for standard error; a closed one is no reason to panic.
             let _ = e.print();
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
@@ -160,8 +162,10 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
     }
 }
 
-/// Logs go to standard error, warnings and what a user should know; `EBM_LOG` or `--log` say otherwise.
+/// Logs go to standard error, warnings and what a user should know; `EBM_LOG` or `--log` say otherwise. Of several ranks
+/// the first logs; all have the same to say.
 fn log(filter: Option<&str>) {
+    let filter = if together::rank() > 0 { Some("error") } else { filter };
     let wanted = filter.map(str::to_string).or_else(|| std::env::var("EBM_LOG").ok());
     let filter = match wanted.as_deref().map(tracing_subscriber::EnvFilter::try_new) {
         Some(Ok(filter)) => filter,

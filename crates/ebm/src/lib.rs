@@ -76,6 +76,7 @@ pub use ebm_core::{Component, Family, catalogue};
 pub use ebm_data as files;
 pub use ebm_eval as eval;
 pub use ebm_features as features;
+pub use ebm_ranks as ranks;
 pub use ebm_train as trainer;
 pub use ebm_train::{Outcome, Summary};
 pub use engine::engine;

@@ -1,8 +1,10 @@
 //! Training and continuing a run, with samples and measures at its end.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use ebm_core::{Collective, agree};
 use ebm_train::run::{self, Options};
 use ebm_train::{Generator, Outcome, Plan, Summary, TrainState, checkpoint};
 use serde::Serialize;
@@ -23,6 +25,15 @@ pub struct TrainOptions<'a> {
     pub stop: Option<&'a AtomicBool>,
     /// No samples and measures at the end.
     pub bare: bool,
+    /// The ranks that train together, of which this is one; alone without it. All ranks make the same call and read
+    /// the same files; the first alone writes, observes and draws samples.
+    pub ranks: Option<Arc<dyn Collective>>,
+}
+
+impl TrainOptions<'_> {
+    fn ranks(&self) -> Arc<dyn Collective> {
+        self.ranks.clone().unwrap_or_else(|| Arc::new(ebm_core::Alone))
+    }
 }
 
 /// What a run came to.
@@ -41,43 +52,67 @@ pub struct Trained {
 /// Trains the configuration in `source` in a new run directory.
 ///
 /// # Errors
-/// If the configuration is wrong, a part cannot be built, the directory exists, or a file cannot be written.
-/// A run that diverges is no error: see [`Summary::outcome`].
+/// If the configuration is wrong, a part cannot be built, the directory exists, or a file cannot be written; on any
+/// rank. A run that diverges is no error: see [`Summary::outcome`].
 pub fn train(source: &Source, options: &TrainOptions<'_>) -> Result<Trained> {
-    if let Some(out) = &options.out {
-        RunDirectory::check_free(out)?;
-    }
-    let plan = build(source)?;
-    let mut state = TrainState::new(&plan).map_err(|e| source.place(e))?;
+    let ranks = options.ranks();
+    let free = options.out.as_deref().filter(|_| ranks.rank() == 0).map_or(Ok(()), RunDirectory::check_free);
+    agree(ranks.as_ref(), free)?;
+    let plan = agree(ranks.as_ref(), build(source))?.with_ranks(ranks.clone());
+    let plan = agree(ranks.as_ref(), plan.map_err(|e| source.place(e)))?;
+    let state = TrainState::new(&plan).map_err(|e| source.place(e));
+    let mut state = agree(ranks.as_ref(), state)?;
     let runs = options.runs.clone().unwrap_or_else(|| PathBuf::from("runs"));
     let run = &plan.config().run;
-    let directory = RunDirectory::create(options.out.as_deref(), &runs, &run.name, run.seed)?;
-    drive(&plan, &mut state, &directory, options)
+    let held =
+        held(ranks.as_ref(), || RunDirectory::create(options.out.as_deref(), &runs, &run.name, run.seed))?;
+    drive(&plan, &mut state, &held, options)
 }
 
-/// Continues the run in `directory` from its newest whole checkpoint; `changes` are of `run.steps`, devices,
-/// observers and policies only.
+/// Continues the run in `directory` from its newest whole checkpoint, on any number of ranks; `changes` are of
+/// `run.steps`, devices, observers and policies only.
 ///
 /// # Errors
-/// If it is no run directory, has no whole checkpoint, or a change makes it another run.
+/// If it is no run directory, has no whole checkpoint, or a change makes it another run; on any rank.
 pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>) -> Result<Trained> {
-    let held = RunDirectory::open(directory)?;
-    let source = source_of(directory, changes)?;
-    let plan = build(&source)?;
+    let ranks = options.ranks();
+    let held = held(ranks.as_ref(), || RunDirectory::open(directory))?;
+    let source = agree(ranks.as_ref(), source_of(directory, changes))?;
+    let plan = agree(ranks.as_ref(), build(&source))?.with_ranks(ranks.clone());
+    let plan = agree(ranks.as_ref(), plan.map_err(|e| source.place(e)))?;
     let (mut state, damaged) = run::resume(&plan, directory)?;
     for (path, why) in damaged {
         tracing::warn!("passed over {}: {why}", path.display());
     }
-    if state.step > plan.config().run.steps {
-        return Err(Error::Usage(format!(
-            "{}: has done {} steps, wanted is a run of {}; give at least as many",
+    let enough = match plan.config().run.steps {
+        wanted if state.step > wanted => Err(Error::Usage(format!(
+            "{}: has done {} steps, wanted is a run of {wanted}; give at least as many",
             directory.display(),
             state.step,
-            plan.config().run.steps
-        )));
-    }
+        ))),
+        _ => Ok(()),
+    };
+    agree(ranks.as_ref(), enough)?;
     tracing::info!("continues at step {}", state.step);
     drive(&plan, &mut state, &held, options)
+}
+
+/// A run directory that the first rank holds, and where it is on all.
+struct Held {
+    path: PathBuf,
+    mine: Option<RunDirectory>,
+}
+
+fn held(ranks: &dyn Collective, open: impl FnOnce() -> Result<RunDirectory>) -> Result<Held> {
+    let mine = agree(ranks, (ranks.rank() == 0).then(open).transpose())?;
+    let own = mine.as_ref().map(|held| held.path().to_path_buf()).unwrap_or_default();
+    if ranks.size() == 1 {
+        return Ok(Held { path: own, mine });
+    }
+    // Names of directories need not be UTF-8, and only their text goes to the others, who do not write there.
+    let all = ranks.gather(own.to_string_lossy().as_bytes())?;
+    let first = all.first().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+    Ok(Held { path: if mine.is_some() { own } else { first.into() }, mine })
 }
 
 /// The configuration of a run directory; relative paths count from where they did when it was trained.
@@ -105,23 +140,16 @@ pub(crate) fn build(source: &Source) -> Result<Plan> {
     Ok(plan)
 }
 
-fn drive(
-    plan: &Plan,
-    state: &mut TrainState,
-    directory: &RunDirectory,
-    options: &TrainOptions<'_>,
-) -> Result<Trained> {
-    let path = directory.path();
-    let run_options = Options {
-        directory: Some(path),
-        stop: options.stop,
-        observers: run::observers(plan, path)?,
-        ..Options::default()
-    };
+fn drive(plan: &Plan, state: &mut TrainState, held: &Held, options: &TrainOptions<'_>) -> Result<Trained> {
+    let path = held.path.as_path();
+    let directory = held.mine.as_ref().map(|_| path);
+    let observers = directory.map_or(Ok(vec![]), |path| run::observers(plan, path));
+    let observers = agree(plan.ranks(), observers)?;
+    let run_options = Options { directory, stop: options.stop, observers, ..Options::default() };
     let summary = run::run(plan, state, run_options)?;
     let mut trained = Trained { directory: path.to_path_buf(), summary, samples: None, measures: None };
     let ended = matches!(trained.summary.outcome, Outcome::Done | Outcome::Finished(_));
-    if ended && !options.bare {
+    if ended && !options.bare && directory.is_some() {
         finish(plan, state, path, &mut trained)?;
     }
     Ok(trained)

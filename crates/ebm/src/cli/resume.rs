@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ebm_core::agree;
 
 use super::output::Output;
-use super::{Outcome, settings, signals, train};
+use super::{Outcome, settings, signals, together, train};
 use crate::TrainOptions;
 
 #[derive(Debug, Args)]
@@ -25,8 +26,11 @@ pub(super) struct Resume {
 
 impl Resume {
     pub fn run(self, out: &mut Output) -> Outcome {
-        let changes = settings::numbers(self.steps, None, self.device.as_deref())?;
-        let options = TrainOptions { stop: Some(signals::stop()), ..TrainOptions::default() };
-        train::tell(out, &crate::resume(&self.run, &changes, &options)?, self.json)
+        together::run(|ranks| {
+            let changes = agree(ranks.as_ref(), settings::numbers(self.steps, None, self.device.as_deref()))?;
+            let options =
+                TrainOptions { stop: Some(signals::stop()), ranks: Some(ranks), ..TrainOptions::default() };
+            train::tell(out, &crate::resume(&self.run, &changes, &options)?, self.json)
+        })
     }
 }

@@ -11,6 +11,9 @@ pub(super) fn stop() -> &'static AtomicBool {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(super::INTERRUPTED));
         }
+        if super::together::rank() > 0 {
+            return;
+        }
         super::output::say("finishing the step and saving; once more to stop at once");
     });
     &STOP

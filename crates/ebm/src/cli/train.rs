@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ebm_core::agree;
 use ebm_train::Outcome as Ended;
 
 use super::output::Output;
 use super::settings::Changes;
-use super::{End, Outcome, signals};
+use super::{End, Outcome, signals, together};
 use crate::{Error, TrainOptions, Trained};
 
 #[derive(Debug, Args)]
@@ -26,16 +27,26 @@ pub(super) struct Train {
 
 impl Train {
     pub fn run(self, out: &mut Output) -> Outcome {
-        let source = self.changes.source(self.config.as_deref())?;
-        let options = TrainOptions { out: self.out, stop: Some(signals::stop()), ..TrainOptions::default() };
-        tell(out, &crate::train(&source, &options)?, self.json)
+        together::run(|ranks| {
+            let source = agree(ranks.as_ref(), self.changes.source(self.config.as_deref()))?;
+            let stop = Some(signals::stop());
+            let ranks = Some(ranks);
+            let options = TrainOptions { out: self.out, stop, ranks, ..TrainOptions::default() };
+            tell(out, &crate::train(&source, &options)?, self.json)
+        })
     }
 }
 
 /// Prints what a run came to.
 pub(super) fn tell(out: &mut Output, trained: &Trained, json: bool) -> Outcome {
     let summary = &trained.summary;
-    let told = if json { out.json(trained) } else { table(out, trained) };
+    let told = if together::rank() > 0 {
+        Ok(())
+    } else if json {
+        out.json(trained)
+    } else {
+        table(out, trained)
+    };
     match &summary.outcome {
         // A run that diverged says so even to a closed pipe.
         Ended::Diverged(why) => Err(Error::Diverged(why.clone()).into()),

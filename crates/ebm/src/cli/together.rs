@@ -1,0 +1,66 @@
+//! A command as one of several ranks: the first one speaks, and one that fails ends all.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ebm_core::Collective;
+use ebm_ranks::Launch;
+
+use super::output::say;
+use super::{End, Failure, Outcome};
+use crate::Error;
+
+/// Exit code of a program that panics.
+const PANICKED: i32 = 101;
+
+/// Time for the rank whose error it is to say it, before one that heard of it ends the job.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Which rank this process was launched as; 0 if nothing launched several.
+pub(super) fn rank() -> usize {
+    Launch::detect().map_or(0, |launch| launch.rank)
+}
+
+/// What every rank is about to say of itself is said by the first. The launcher ends the others while they wait here;
+/// if it does not, they say it too.
+pub(super) fn after_the_first() {
+    if rank() > 0 {
+        std::thread::sleep(GRACE);
+    }
+}
+
+/// Runs `command` as one of the ranks that were launched together, or alone.
+pub(super) fn run(command: impl FnOnce(Arc<dyn Collective>) -> Outcome) -> Outcome {
+    let ranks = ebm_ranks::open().inspect_err(|_| after_the_first())?;
+    if ranks.size() == 1 {
+        return command(ranks);
+    }
+    let ended = catch_unwind(AssertUnwindSafe(|| command(ranks.clone())));
+    let rank = ranks.rank();
+    match ended {
+        Ok(Err(Failure::Error(Error::Diverged(why)))) => {
+            // All ranks know it, and end together.
+            if rank == 0 {
+                say(&format!("error: {}", Error::Diverged(why.clone())));
+            }
+            Ok(End::With(Error::Diverged(why).exit_code()))
+        }
+        Ok(Err(Failure::Error(e))) => {
+            let code = i32::from(e.exit_code());
+            if matches!(e, Error::Core(ebm_core::Error::Rank { .. })) {
+                std::thread::sleep(GRACE);
+            }
+            say(&format!("error: rank {rank} of {}: {e}", ranks.size()));
+            ranks.abort(code)
+        }
+        Ok(other) => other,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text =
+                text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for an unknown reason");
+            say(&format!("error: rank {rank} of {} panicked: {text}", ranks.size()));
+            ranks.abort(PANICKED)
+        }
+    }
+}
