@@ -3,8 +3,8 @@
 # of which one rank fails. Needs an MPI library (Debian: libopenmpi-dev, libclang-dev) and Python 3 for comparing numbers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo build -q -p ebm-tests --features mpi --bins
-cargo build -q -p ebm-ranks --features mpi --example sum
+# One selection of packages, so that what their tests have built is used again.
+cargo build -q -p ebm -p ebm-tests -p ebm-ranks --features ebm-tests/mpi,ebm-ranks/mpi --bins --example sum
 built=$(realpath "${CARGO_TARGET_DIR:-target}")/debug
 ebm=$built/ebm-failing
 folder=$(mktemp -d)
