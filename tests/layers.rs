@@ -38,7 +38,7 @@ fn every_crate_uses_lower_layers_only() {
     for (name, _, uses) in &all {
         let allowed: &[&str] = match name.as_str() {
             "ebm-core" | "ebm-eval" | "ebm-data" | "ebm-engine-gpu" => &[],
-            "ebm-nn" | "ebm-engine-cpu" | "ebm-train" | "ebm-testkit" => &["ebm-core"],
+            "ebm-nn" | "ebm-engine-cpu" | "ebm-ranks" | "ebm-train" | "ebm-testkit" => &["ebm-core"],
             "ebm-data-digits" | "ebm-data-mnist5k" => &["ebm-data"],
             "ebm-features" => &["ebm-data", "ebm-eval"],
             n if plugins.contains(&n) && n != "ebm-plugins" => {
