@@ -40,6 +40,24 @@ mod tests {
     }
 
     #[test]
+    fn agrees_with_arviz() {
+        // python tests/goldens.py autocorrelation
+        let r = autocorrelation(&autoregression(32, 1, 50, 0.8), 7).unwrap();
+        // ArviZ sums by FFT, which differs by 1e-16.
+        r.iter().zip(GOLD).for_each(|(f, w)| assert_close(*f, w, 1e-12));
+    }
+    const GOLD: [f64; 8] = [
+        1.0,
+        0.8790534854741439,
+        0.7486009244140598,
+        0.6000643684337575,
+        0.4661628874073896,
+        0.3578410390147135,
+        0.26767611374910505,
+        0.19034889157758322,
+    ];
+
+    #[test]
     fn an_autoregression_decays_geometrically() {
         let r = autocorrelation(&autoregression(31, 1, 8000, 0.7), 5).unwrap();
         for (lag, r) in r.iter().enumerate() {

@@ -167,6 +167,26 @@ def rhat():
         show("rhat", arviz.rhat(y, method="split"), arviz.rhat(y, method="rank"))
 
 
+def autocorrelation():
+    import arviz
+    show("autocorrelation", *arviz.autocorr(autoregression(32, 1, 50, 0.8)[0])[:8])
+
+
+def chain_file():
+    """Of tests/measure.rs of the workspace: whole numbers of a recursion, so both sides build the same f32."""
+    import arviz
+    v, x = 1, np.zeros((3, 80, 2))
+    for m in range(3):
+        for n in range(80):
+            for c, phi in enumerate((0.6, -0.4)):
+                v = (389 * v + 7) % 1009
+                x[m, n, c] = (phi * x[m, n - 1, c] if n else 0.0) + v / 1009
+    for c in range(2):
+        y = x[:, :, c].astype(np.float32).astype(np.float64)
+        show(f"chain_file x[{c}]", y.mean(), arviz.mcse(y), *(arviz.ess(y, method=k) for k in ("bulk", "tail")),
+             arviz.rhat(y, method="rank"), y.size / arviz.ess(y, method="mean"))
+
+
 # ------------------------------------------------------------------ detection
 
 

@@ -2,19 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod known;
+
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use ebm_eval::splitmix64;
 use ebm_features::{Network, Op, inception};
-
-/// In [-1, 1): 24 bits, from the FNV-1a hash of the name.
-fn uniforms(name: &str, n: usize) -> Vec<f64> {
-    let hash = name
-        .bytes()
-        .fold(0xCBF2_9CE4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3));
-    (0..n as u64).map(|i| (splitmix64(hash.wrapping_add(i)) >> 40) as f64 / 8_388_608.0 - 1.0).collect()
-}
+use known::uniforms;
 
 fn tensor(name: &str, dims: &[usize]) -> Tensor {
     let n: usize = dims.iter().product();
