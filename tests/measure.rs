@@ -13,6 +13,27 @@ fn json(s: &Scratch, name: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(s.path(name)).unwrap()).unwrap()
 }
 
+fn npy(s: &Scratch, name: &str, values: &[f32], dims: &[usize]) {
+    ebm_data::npy::write(s.path(name), values, dims).unwrap();
+}
+
+/// An IDX file of bytes, as of MNIST.
+fn idx(s: &Scratch, name: &str, bytes: &[u8], dims: &[u32]) {
+    let mut file = vec![0, 0, 8, dims.len() as u8];
+    dims.iter().for_each(|d| file.extend(d.to_be_bytes()));
+    file.extend(bytes);
+    fs::write(s.path(name), file).unwrap();
+}
+
+/// Whole numbers without pattern, 0 to 1008.
+fn numbers() -> impl FnMut() -> u32 {
+    let mut v = 1u32;
+    move || {
+        v = (389 * v + 7) % 1009;
+        v
+    }
+}
+
 fn row<'a>(report: &'a Value, name: &str) -> &'a Value {
     report["rows"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap()
 }
@@ -91,4 +112,372 @@ fn chains_of_a_run_and_of_a_file_are_measured() {
     ebm_data::npy::write(s.path("short.npy"), &values[..12], &[4, 3]).unwrap();
     s.run(&["eval", "chains", "short.npy"]).fails(3, &["draws a chain"]);
     s.run(&["eval", "chains", "r", "--steps", "3"]).fails(2, &["--steps"]);
+}
+
+/// A normal density of the plane, sampled by Metropolis-adjusted steps.
+const PLANE: &str = r#"format = 1
+[run]
+name = "plane"
+steps = 4
+batch = 16
+[data]
+kind = "toy2d"
+name = "moons"
+train = 200
+held_out = 64
+[energy]
+kind = "gaussian"
+sd = 0.5
+trainable = true
+[sampler]
+kind = "chain"
+steps = 2
+transition = { kind = "mala", step_size = 0.1 }
+[replay]
+kind = "random-overwrite"
+capacity = 100
+[objective]
+kind = "contrastive"
+[optimiser]
+kind = "adam"
+rate = 1e-3
+[generate]
+steps = 20
+"#;
+
+#[test]
+fn a_run_in_the_plane_is_measured_by_quadrature() {
+    let s = Scratch::with(PLANE);
+    s.run(&["train", "run.toml", "--out", "r"]).ok();
+    let table = s.run(&["eval", "samples", "r", "-n", "64", "--json", "r.json"]).ok().out;
+    let names = ["Frechet[values 2]", "MMD²[values 2]", "SlicedWasserstein[values 2]", "log Z by quadrature"];
+    names.iter().for_each(|name| assert!(table.contains(name), "{table}"));
+    // Of the configuration, which is not trained, Z is 2π sd² T.
+    for (t, name) in [(1.0, "one.json"), (0.5, "half.json")] {
+        let more = ["--steps", "1", "--temperature", &t.to_string(), "--json", name];
+        s.run(&[&["eval", "samples", "run.toml", "-n", "16"], &more[..]].concat()).ok();
+        let m = json(&s, name);
+        assert_eq!(m["rows"].as_array().unwrap().len(), 8, "{m}");
+        let plane = |key: &str| m["plane"][key].as_f64().unwrap();
+        // The square cuts off 2e-6 of the density.
+        let wanted = (std::f64::consts::TAU * 0.25 * t).ln();
+        assert!((plane("log_z") - wanted).abs() < 1e-4, "{m}");
+        assert!(plane("ll_best_t") > plane("ll") && plane("t_best") > 1.0 && plane("leak") < 1e-5, "{m}");
+    }
+    let trained = json(&s, "r.json");
+    assert_ne!(trained["plane"]["ll"], json(&s, "one.json")["plane"]["ll"]);
+}
+
+#[test]
+fn metropolis_chains_say_what_they_accepted() {
+    let s = Scratch::with(PLANE);
+    let mut accepted = Vec::new();
+    for step in ["1e-6", "1.0", "1000.0"] {
+        fs::write(s.path("c.toml"), PLANE.replace("step_size = 0.1", &format!("step_size = {step}")))
+            .unwrap();
+        let table = s.run(&[
+            "eval",
+            "chains",
+            "c.toml",
+            "--steps",
+            "50",
+            "--warm-up",
+            "50",
+            "--json",
+            "c.json",
+            "--force",
+        ]);
+        assert!(table.ok().out.contains("\naccepted "));
+        accepted.push(json(&s, "c.json")["accepted"].as_f64().unwrap());
+    }
+    // A step that is lost in rounding is always accepted, one of sixty standard deviations never.
+    assert!(accepted[0] > 0.99 && (0.05..0.95).contains(&accepted[1]) && accepted[2] < 0.05, "{accepted:?}");
+}
+
+#[test]
+fn images_are_fitted_and_compared_by_cells() {
+    let s = Scratch::with(SMALL);
+    // Images of one grey each: as small as digits, of four times the size, and in colours.
+    let greys: Vec<f32> = (0..40u8).map(|i| (f32::from(4 * i) + 40.5) / 256.0).collect();
+    for (name, dims) in [("same", [1, 8, 8]), ("large", [1, 32, 32]), ("colour", [3, 16, 16])] {
+        let each = dims.iter().product();
+        let values: Vec<f32> = greys.iter().flat_map(|g| vec![*g; each]).collect();
+        npy(&s, &format!("{name}.npy"), &values, &[&[40][..], &dims].concat());
+    }
+    let run = |name: &str, more: &[&str]| {
+        let file = format!("{name}.npy");
+        let of = ["eval", "samples", &file, "--against", "digits", "--features", "values", "cells:4"];
+        s.run(&[&of[..], more].concat())
+    };
+    run("same", &["--json", "same.json"]).ok();
+    for name in ["large", "colour"] {
+        run(name, &[]).fails(3, &[&format!("{name}.npy: found shape"), "expected [1, 8, 8]", "--fit"]);
+        run(name, &["--fit", "--json", &format!("{name}.json")]).ok();
+        // The same bytes, so the same figures.
+        assert_eq!(json(&s, &format!("{name}.json"))["rows"], json(&s, "same.json")["rows"]);
+    }
+    assert!(row(&json(&s, "same.json"), "Frechet[cells:4 4]")["samples"]["value"].as_f64().unwrap() > 0.0);
+
+    // One cell is the mean of an image: between grey images the distance is (m - m')² + (sd - sd')².
+    let darker: Vec<f32> = greys.iter().flat_map(|g| vec![0.5 * g; 64]).collect();
+    npy(&s, "darker.npy", &darker, &[40, 1, 8, 8]);
+    s.run(&[
+        "eval",
+        "samples",
+        "darker.npy",
+        "--against",
+        "same.npy",
+        "--features",
+        "cells:8",
+        "--json",
+        "d.json",
+    ])
+    .ok();
+    let mean = greys.iter().sum::<f32>() / 40.0;
+    let sd = (greys.iter().map(|g| (g - mean).powi(2)).sum::<f32>() / 39.0).sqrt();
+    let wanted = 0.25 * f64::from(mean * mean + sd * sd);
+    let found = row(&json(&s, "d.json"), "Frechet[cells:8 1]")["samples"]["value"].as_f64().unwrap();
+    // 1e-6 is added to variances of 0.03 and 0.01.
+    assert!((found - wanted).abs() < 1e-5, "{found} {wanted}");
+    run("same", &["--features", "cells:3"]).fails(2, &["cells:3", "divisor", "8 x 8"]);
+}
+
+/// Rows of bars, class 0 lying and class 1 standing, in noise.
+fn bars(n: usize, noise: &mut impl FnMut() -> u32) -> (Vec<u8>, Vec<u8>) {
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for i in 0..n {
+        let (class, at) = (i % 2, noise() as usize % 8);
+        for p in 0..64 {
+            let on = if class == 0 { p / 8 == at } else { p % 8 == at };
+            pixels.push(if on { 250 } else { (noise() % 120) as u8 });
+        }
+        labels.push(class as u8);
+    }
+    (pixels, labels)
+}
+
+#[test]
+fn a_classifier_takes_labels_from_files() {
+    let s = Scratch::with(SMALL);
+    let mut noise = numbers();
+    for (name, n) in [("train", 400), ("held", 100)] {
+        let (pixels, labels) = bars(n, &mut noise);
+        idx(&s, &format!("{name}.idx"), &pixels, &[n as u32, 8, 8]);
+        idx(&s, &format!("{name}-labels.idx"), &labels, &[n as u32]);
+    }
+    let train =
+        ["classifier", "train", "--data", "train.idx", "--labels", "train-labels.idx", "--features", "8"];
+    let held = ["--held-out", "held.idx", "--held-out-labels", "held-labels.idx"];
+    let more = ["--epochs", "8", "--batch", "20", "--out", "net"];
+    s.run(&[&train[..], &held, &more].concat()).ok();
+    let summary = json(&s, "net/summary.json");
+    let number = |key: &str| summary[key].as_f64().unwrap();
+    assert_eq!((number("train_count"), number("held_out_count"), number("classes")), (400.0, 100.0, 2.0));
+    assert!(number("held_out_accuracy") > 0.9, "{summary}");
+    assert_eq!(summary["held_out"], "held.idx");
+    // Columns of the confusion are what a class was taken for, rows what it is: fifty of each.
+    let confusion: Vec<Vec<u64>> = serde_json::from_value(summary["confusion"].clone()).unwrap();
+    assert!(confusion.iter().all(|row| row.iter().sum::<u64>() == 50), "{summary}");
+
+    // The classes of the classifier are those of the file, in the same order.
+    let classes = s.run(&["classifier", "classify", "net", "held.idx"]).ok().out;
+    let right = classes.lines().skip(1).enumerate();
+    let right = right.filter(|(i, line)| line.split(',').nth(2) == Some(&(i % 2).to_string())).count();
+    assert_eq!(right, (100.0 * number("held_out_accuracy")).round() as usize);
+
+    let out = ["--epochs", "1", "--out", "other"];
+    s.run(&[&train[..], &["--held-out", "held.idx"], &out].concat()).fails(2, &["--held-out-labels"]);
+    let wrong = ["--held-out", "held.idx", "--held-out-labels", "train-labels.idx"];
+    s.run(&[&train[..], &wrong, &out].concat()).fails(2, &["train-labels.idx", "400 classes", "100"]);
+    s.run(&[&train[..], &wrong[2..], &out].concat()).fails(2, &["--held-out"]);
+    assert!(!s.path("other").exists());
+}
+
+#[test]
+fn a_classifier_of_colours_sees_them() {
+    let s = Scratch::with(SMALL);
+    let mut noise = numbers();
+    // The class is the brightest channel of dark noise.
+    let mut images = |n: usize| -> Vec<f32> {
+        let pixel = |i: usize, c: usize, v: u32| 0.3 * v as f32 / 1009.0 + if i % 3 == c { 0.3 } else { 0.0 };
+        (0..n * 3 * 64).map(|k| pixel(k / 192, k / 64 % 3, noise())).collect()
+    };
+    npy(&s, "x.npy", &images(300), &[300, 3, 8, 8]);
+    idx(&s, "labels.idx", &(0..300).map(|i| (i % 3) as u8).collect::<Vec<_>>(), &[300]);
+    s.run(&[
+        "classifier",
+        "train",
+        "--data",
+        "x.npy",
+        "--labels",
+        "labels.idx",
+        "--epochs",
+        "4",
+        "--batch",
+        "20",
+        "--width",
+        "4",
+        "--features",
+        "8",
+        "--out",
+        "net",
+    ])
+    .ok();
+    let summary = json(&s, "net/summary.json");
+    assert_eq!(summary["input"], serde_json::json!([3, 8, 8]));
+    assert_eq!(summary["held_out"], "x.npy (every tenth)");
+    assert_eq!((summary["train_count"].as_u64(), summary["held_out_count"].as_u64()), (Some(270), Some(30)));
+    assert_eq!(summary["held_out_accuracy"].as_f64(), Some(1.0), "{summary}");
+    npy(&s, "new.npy", &images(30), &[30, 3, 8, 8]);
+    let classes = s.run(&["classifier", "classify", "net", "new.npy"]).ok().out;
+    let found: Vec<&str> = classes.lines().skip(1).map(|l| l.split(',').nth(2).unwrap()).collect();
+    assert_eq!(found, ["0", "1", "2"].repeat(10));
+    // Coloured samples against coloured data, on these features.
+    let table =
+        s.run(&["eval", "samples", "new.npy", "--against", "x.npy", "--features", "net", "pixels"]).ok().out;
+    assert!(table.contains("Frechet[net 8]") && table.contains("ClassScore[net 8]"), "{table}");
+    s.run(&["eval", "samples", "digits", "--against", "x.npy", "--features", "net"]).fails(3, &["[3, 8, 8]"]);
+}
+
+#[test]
+fn diagnostics_of_a_file_are_those_of_arviz() {
+    let s = Scratch::with(SMALL);
+    let mut v = numbers();
+    let mut values = Vec::new();
+    for _ in 0..3 {
+        let mut x = [0.0; 2];
+        for _ in 0..80 {
+            for (x, phi) in x.iter_mut().zip([0.6, -0.4]) {
+                *x = phi * *x + f64::from(v()) / 1009.0;
+                values.push(*x as f32);
+            }
+        }
+    }
+    npy(&s, "c.npy", &values, &[3, 80, 2]);
+    s.run(&["eval", "chains", "c.npy", "--json", "c.json"]).ok();
+    let c = json(&s, "c.json");
+    for (i, gold) in ARVIZ.iter().enumerate() {
+        assert_eq!(c["rows"][i]["name"], format!("x[{i}]"));
+        for (key, wanted) in
+            ["mean", "mcse", "ess_bulk", "ess_tail", "rhat", "autocorrelation_time"].iter().zip(gold)
+        {
+            let found = c["rows"][i][key].as_f64().unwrap();
+            // ArviZ sums by FFT: as of the unit tests of `ebm-eval`.
+            assert!((found - wanted).abs() < 1e-9 * (1.0 + wanted.abs()), "x[{i}] {key}: {found} {wanted}");
+        }
+    }
+}
+
+/// python crates/ebm-eval/tests/goldens.py chain_file (ArviZ 0.23.4)
+const ARVIZ: [[f64; 6]; 2] = [
+    [
+        1.2502724305416146,
+        0.058154107657425874,
+        42.00233504746273,
+        118.66812444091046,
+        1.0646633388718516,
+        5.750133194458684,
+    ],
+    [
+        0.33353190993414805,
+        0.012567786428637135,
+        571.2506980107854,
+        279.224168331962,
+        0.9924652436940533,
+        0.4201307776703473,
+    ],
+];
+
+#[test]
+fn what_is_wrong_with_inputs_is_said_and_nothing_is_left() {
+    let s = Scratch::with(SMALL);
+    let mut v = numbers();
+    let mut values: Vec<f32> = (0..40 * 64).map(|_| v() as f32 / 1009.0).collect();
+    npy(&s, "x.npy", &values, &[40, 1, 8, 8]);
+    npy(&s, "chains.npy", &values[..400], &[4, 100]);
+    npy(&s, "few.npy", &values[..5 * 64], &[5, 1, 8, 8]);
+    npy(&s, "wrong.npy", &values[..2 * 17 * 64], &[17, 2, 8, 8]);
+    values[17 * 64 + 3] = f32::NAN;
+    npy(&s, "nan.npy", &values, &[40, 1, 8, 8]);
+    npy(&s, "nan-chains.npy", &values[1000..1400], &[4, 100]);
+    npy(&s, "line.npy", &values[..100], &[100]);
+    fs::write(s.path("empty.npy"), "").unwrap();
+    idx(&s, "labels.idx", &[0, 1, 2, 3].repeat(10), &[40]);
+    idx(&s, "short.idx", &[0, 1, 2], &[3]);
+    idx(&s, "alike.idx", &[0; 40], &[40]);
+    // Whole numbers, one of them negative.
+    let mut header =
+        b"\x93NUMPY\x01\x00\x76\x00{'descr': '<i4', 'fortran_order': False, 'shape': (40,), }".to_vec();
+    header.resize(127, b' ');
+    header.push(b'\n');
+    header.extend((0..40).flat_map(|i| (i % 4 - i32::from(i == 39) * 9).to_le_bytes()));
+    fs::write(s.path("negative.npy"), header).unwrap();
+    let before = s.tree();
+
+    let samples = |more: &[&str]| s.run(&[&["eval", "samples"], more].concat());
+    let d = ["--against", "digits"];
+    let samples_of = |file: &str, more: &[&str]| samples(&[&[file], &d[..], more].concat());
+    samples_of("none.npy", &[]).fails(3, &["none.npy: is not there"]);
+    samples_of("empty.npy", &[]).fails(3, &["empty.npy", "0 bytes"]);
+    samples_of("nan.npy", &[]).fails(3, &["nan.npy: sample 17 holds the value NaN"]);
+    samples_of("wrong.npy", &[]).fails(3, &["found shape [2, 8, 8], expected [1, 8, 8]"]);
+    samples_of("few.npy", &[]).fails(2, &["few.npy: found 5 samples, wanted at least 16"]);
+    samples(&["x.npy", "--against", "few.npy"]).fails(2, &["few.npy: found 5 samples"]);
+    samples_of("x.npy", &["--against-n", "0"]).fails(2, &["--against-n 0: wanted at least 16"]);
+    samples_of("x.npy", &["-n", "15"]).fails(2, &["-n 15: wanted at least 16"]);
+    samples_of("x.npy", &["--steps", "5"]).fails(2, &["--steps", "wanted a run"]);
+    samples_of("x.npy", &["--features", "cells:0"]).fails(2, &["cells:0", "divisor"]);
+    samples_of("x.npy", &["--json", "none/m.json"]).fails(2, &["--json none/m.json", "folder is not there"]);
+    samples_of("x.npy", &["--json", "run.toml"]).fails(2, &["run.toml", "--force"]);
+
+    let chains = |more: &[&str]| s.run(&[&["eval", "chains"], more].concat());
+    chains(&["none.npy"]).fails(3, &["none.npy"]);
+    chains(&["empty.npy"]).fails(3, &["empty.npy", "0 bytes"]);
+    chains(&["line.npy"]).fails(3, &["found shape [100], wanted (chains, draws)"]);
+    chains(&["nan-chains.npy"]).fails(3, &["nan-chains.npy", "value 91 is NaN"]);
+    chains(&["chains.npy", "--thin", "2"]).fails(2, &["--thin", "chains.npy", "wanted a run"]);
+    chains(&["chains.npy", "--json", "run.toml"]).fails(2, &["run.toml", "--force"]);
+
+    let train =
+        |more: &[&str]| s.run(&[&["classifier", "train", "--epochs", "1", "--out", "net"], more].concat());
+    let labelled = |labels: &str| train(&["--data", "x.npy", "--labels", labels]);
+    train(&["--data", "x.npy"]).fails(2, &["x.npy", "--labels"]);
+    train(&["--data", "nan.npy", "--labels", "labels.idx"])
+        .fails(3, &["nan.npy: image 17 holds the value NaN"]);
+    labelled("none.idx").fails(3, &["none.idx"]);
+    labelled("short.idx").fails(2, &["short.idx", "found 3 classes", "wanted 40"]);
+    labelled("alike.idx").fails(2, &["classes from 0 to 0", "at least two"]);
+    labelled("negative.npy").fails(3, &["negative.npy", "label 39", "found -6"]);
+    labelled("x.npy").fails(3, &["x.npy", "whole numbers"]);
+    train(&["--data", "wrong.npy", "--labels", "labels.idx"]).fails(2, &["[2, 8, 8]", "1 or 3 channels"]);
+    train(&["--data", "few.npy", "--labels", "labels.idx"])
+        .fails(2, &["few.npy", "found 40 classes", "wanted 5"]);
+    assert_eq!(s.tree(), before);
+}
+
+#[test]
+fn networks_that_are_not_whole_are_refused() {
+    let s = Scratch::with(SMALL);
+    s.run(&["classifier", "train", "--data", "digits", "--epochs", "1", "--features", "4", "--out", "net"])
+        .ok();
+    let classify = || s.run(&["classifier", "classify", "net", "digits"]);
+    let good = fs::read_to_string(s.path("net/network.toml")).unwrap();
+    let description = |from: &str, to: &str| {
+        assert!(good.contains(from), "{good}");
+        fs::write(s.path("net/network.toml"), good.replace(from, to)).unwrap();
+    };
+    description("logits = \"logits\"\n", "");
+    classify().fails(2, &["no logits", "wanted a network with classes"]);
+    description("\"hidden\"", "\"conv1\"");
+    classify().fails(3, &["network net", "linear `conv1`"]);
+    description("\"hidden\"", "\"hiden\"");
+    classify().fails(3, &["`hiden.weight`: is not there"]);
+    fs::write(s.path("net/network.toml"), good).unwrap();
+    let weights = fs::read(s.path("net/weights.safetensors")).unwrap();
+    fs::write(s.path("net/weights.safetensors"), &weights[..1000]).unwrap();
+    classify().fails(3, &["weights.safetensors", "neither PyTorch weights nor safetensors"]);
+    fs::remove_file(s.path("net/weights.safetensors")).unwrap();
+    classify().fails(3, &["weights.safetensors"]);
+    fs::remove_file(s.path("net/network.toml")).unwrap();
+    classify().fails(2, &["net: found no network.toml"]);
 }

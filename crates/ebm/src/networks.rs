@@ -19,6 +19,8 @@ use crate::{Error, Result, whole_file};
 const INCEPTION: &str = "inception-v3:";
 /// One in this many training images is held out where nothing else is.
 const HELD_OUT_EVERY: usize = 10;
+/// Classes that a classifier can have.
+const MOST_CLASSES: usize = 65_536;
 /// Samples that are classified together.
 const TOGETHER: usize = 256;
 
@@ -40,7 +42,8 @@ pub fn open_network(what: &str, device: &Device) -> Result<Network> {
             Network::files(path)?
         }
     };
-    let bytes = std::fs::read(&weights).map_err(Error::io(&weights))?;
+    let bytes =
+        std::fs::read(&weights).map_err(|source| FeatureError::Io { path: weights.clone(), source })?;
     let digest = ebm_features::sha256(&bytes);
     drop(bytes);
     let tensors = ebm_nn::read_tensors(&weights, None)?;
@@ -132,6 +135,7 @@ pub fn train_classifier(
     {
         return Err(Error::Usage(format!("--out {}: its folder is not there", t.out.display())));
     }
+    whole_file::writable("--out", &t.out)?;
     let source = open_as("--data", &t.data)?;
     let mut train = Set::read(&source, Split::Train, "--data", &t.data, "--labels", t.labels.as_deref())?;
     let (held, held_name) = held_out(t, &source, &mut train)?;
@@ -143,6 +147,13 @@ pub fn train_classifier(
         )));
     }
     let most = train.labels.iter().chain(&held.labels).max().map_or(0, |l| *l as usize);
+    if !(1..MOST_CLASSES).contains(&most) {
+        return Err(Error::Usage(format!(
+            "--data {}: found classes from 0 to {most}, wanted at least two, and none above {}",
+            t.data,
+            MOST_CLASSES - 1
+        )));
+    }
     let folder = t.out.file_name().map_or("classifier".into(), |n| n.to_string_lossy().into_owned());
     let name = t.name.clone().unwrap_or(folder);
     let mut last = Progress { epoch: 0, of: 0, loss: f64::NAN };
@@ -207,7 +218,7 @@ impl Set {
         option: &str,
         name: &str,
         labels_option: &str,
-        labels: Option<&Path>,
+        path: Option<&Path>,
     ) -> Result<Self> {
         let wrong = |message: String| Error::Usage(format!("{option} {name}: {message}"));
         let shape = match *source.sample_shape() {
@@ -222,7 +233,7 @@ impl Set {
         let stored = source.stored(split, usize::MAX)?.filter(|l| l.x.dims()[0] > 0);
         let stored = stored.ok_or_else(|| wrong("holds no images".into()))?;
         let n = stored.x.dims()[0];
-        let labels = match labels {
+        let labels = match path {
             Some(path) => read_labels(path)?,
             None => stored.labels.ok_or_else(|| {
                 wrong(format!("its images have no classes; name a file of them by {labels_option}"))
@@ -230,9 +241,16 @@ impl Set {
         };
         if labels.len() != n {
             let found = labels.len();
-            return Err(wrong(format!("found {found} classes, wanted {n}, one for each image")));
+            let of = path.map_or_else(String::new, |p| format!(" in {}", p.display()));
+            return Err(wrong(format!("found {found} classes{of}, wanted {n}, one for each image")));
         }
-        Ok(Set { values: floats(&stored.x)?, labels, shape })
+        let values = floats(&stored.x)?;
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            let image = at / shape.iter().product::<usize>();
+            let message = format!("image {image} holds the value {}, wanted finite numbers", values[at]);
+            return Err(ebm_core::Error::data(name, message).into());
+        }
+        Ok(Set { values, labels: labels, shape })
     }
 
     fn view(&self) -> Labelled<'_> {
@@ -287,10 +305,12 @@ fn held_out(t: &ClassifierTraining, source: &Arc<dyn DataSource>, train: &mut Se
 
 fn read_labels(path: &Path) -> Result<Vec<u32>> {
     let npy = path.extension().is_some_and(|e| e == "npy");
-    Ok(match npy {
-        true => ebm_data::npy::Npy::read(path)?.into_labels()?,
-        false => ebm_data::idx::Idx::read(path)?.into_labels()?,
-    })
+    // A file that was read does not know its name any more.
+    let named = |e: ebm_data::DataError| Error::from(ebm_core::Error::data(path, e.to_string()));
+    match npy {
+        true => ebm_data::npy::Npy::read(path)?.into_labels().map_err(named),
+        false => ebm_data::idx::Idx::read(path)?.into_labels().map_err(named),
+    }
 }
 
 /// The class of one sample.
@@ -308,6 +328,13 @@ pub struct ClassRow {
     pub probability: f32,
 }
 
+/// Number of classes of a network that must have some.
+pub(crate) fn classes_of(network: &Network) -> Result<usize> {
+    let message =
+        || format!("{}: its description names no logits, wanted a network with classes", network.name());
+    network.classes().ok_or_else(|| Error::Usage(message()))
+}
+
 /// Takes the rows of a piece.
 pub type ClassSink<'a> = dyn FnMut(&[ClassRow]) -> Result<()> + 'a;
 
@@ -316,12 +343,7 @@ pub type ClassSink<'a> = dyn FnMut(&[ClassRow]) -> Result<()> + 'a;
 /// # Errors
 /// If the network has no classes, a file cannot be read, samples do not fit, or `sink` fails.
 pub fn classify(network: &Network, set: Option<&Inputs>, fit: bool, sink: &mut ClassSink<'_>) -> Result<()> {
-    let Some(classes) = network.classes() else {
-        return Err(Error::Usage(format!(
-            "{}: its description names no logits, wanted a network with classes",
-            network.name()
-        )));
-    };
+    let classes = classes_of(network)?;
     let shape = network.description().input;
     let fit = Fit { shape: shape.to_vec(), resize: fit };
     let mut take = |piece: Piece| {

@@ -183,12 +183,20 @@ fn number(v: f64) -> String {
 /// If a name is neither features nor a network, sets do not fit or are too small, or a sample is not finite.
 pub fn measure_samples(what: &Measured<'_>, options: &SampleMeasureOptions) -> Result<SampleMeasures> {
     let o = options;
-    for (name, found, least) in [("-n", o.count, LEAST), ("--subsets", o.subsets, 1)] {
+    let against_count = usize::try_from(o.against_count).unwrap_or(usize::MAX);
+    for (name, found, least) in
+        [("-n", o.count, LEAST), ("--against-n", against_count, LEAST), ("--subsets", o.subsets, 1)]
+    {
         if found < least {
             return Err(Error::Usage(format!("{name} {found}: wanted at least {least}")));
         }
     }
     temperature::check(o.temperature)?;
+    if matches!(what, Measured::Set(_)) && o.steps.is_some() {
+        return Err(Error::Usage(
+            "--steps: found samples that are there, wanted a run, which draws them".into(),
+        ));
+    }
     let against = match (&o.against, what) {
         (Some(name), _) => Inputs::open(name)?,
         (None, Measured::Model(model)) => Inputs::held_out(model)?,
@@ -296,9 +304,7 @@ impl Kind {
                     ("values", _) => return Ok(Kind::Values),
                     ("pixels", _) => Kind::Pixels,
                     ("signs", _) => Kind::Signs,
-                    (_, Some(n)) => Kind::Cells(n.parse().map_err(|_| {
-                        Error::Usage(format!("--features {name}: wanted cells:N with the side of a cell in pixels"))
-                    })?),
+                    (_, Some(n)) => Kind::Cells(cell(name, n, shape)?),
                     (path, None) => {
                         let weights = path.strip_prefix("inception-v3:").unwrap_or(path);
                         if !Path::new(weights).exists() {
@@ -351,6 +357,18 @@ impl Kind {
             Kind::Signs => (signs(view)?, None),
             Kind::Network(n) => n.tables(x, image)?,
         })
+    }
+}
+
+/// The side of the cells of `cells:N`, which must divide both sides of an image.
+fn cell(name: &str, n: &str, shape: &[usize]) -> Result<usize> {
+    let wrong = |wanted: &str| Err(Error::Usage(format!("--features {name}: wanted {wanted}")));
+    let Ok(n) = n.parse::<usize>() else { return wrong("cells:N with the side of a cell in pixels") };
+    match *shape {
+        [_, h, w] if n == 0 || h % n != 0 || w % n != 0 => {
+            wrong(&format!("a divisor of both sides of images of {h} x {w} pixels"))
+        }
+        _ => Ok(n),
     }
 }
 

@@ -18,8 +18,17 @@ pub(crate) fn free(option: &str, out: &Path, overwrite: bool) -> Result<()> {
     match out.try_exists() {
         Ok(true) if out.is_dir() => refuse("is a folder, wanted a file"),
         Ok(true) if !overwrite => refuse("already exists; choose another name, or replace it with --force"),
-        _ => Ok(()),
+        _ => writable(option, out),
     }
+}
+
+/// Checks that something can be made at `out`, before work begins that would be lost.
+pub(crate) fn writable(option: &str, out: &Path) -> Result<()> {
+    let folder = out.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let probe = folder.join(format!(".writing-{}", std::process::id()));
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(&probe);
+    made.and_then(|_| std::fs::remove_file(&probe))
+        .map_err(|e| Error::Usage(format!("{option} {}: its folder cannot be written: {e}", out.display())))
 }
 
 /// Checks that no two options name the same file.

@@ -138,6 +138,8 @@ impl Classify {
     fn run(self, out: &mut Output) -> Outcome {
         let device = self.device.as_deref().map_or(Ok(Device::Cpu), open_device)?;
         let network = open_network(&self.network, &device)?;
+        // Before the head of the table.
+        crate::networks::classes_of(&network)?;
         let sets = filter::sets(&self.inputs)?;
         if !self.json {
             out.line("file,index,class,probability")?;

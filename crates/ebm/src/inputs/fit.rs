@@ -32,14 +32,8 @@ impl Fit {
             return Ok((values, false));
         }
         let refuse = |hint: &str| -> Error {
-            ebm_core::Error::data(
-                place,
-                format!(
-                    "found shape {found:?}, expected {:?}; the model was trained on samples of another shape{hint}",
-                    self.shape
-                ),
-            )
-            .into()
+            ebm_core::Error::data(place, format!("found shape {found:?}, expected {:?}{hint}", self.shape))
+                .into()
         };
         let (c, h, w) = match *found {
             [c @ (1 | 3), h, w] => (c, h, w),
@@ -48,7 +42,7 @@ impl Fit {
         };
         let &[to_c @ (1 | 3), to_h, to_w] = &self.shape[..] else { return Err(refuse("")) };
         if !self.resize {
-            return Err(refuse(": --fit resizes images and converts their colours"));
+            return Err(refuse("; --fit resizes images and converts their colours"));
         }
         if let Some(v) = values.iter().find(|v| !(0.0..=1.0).contains(*v)) {
             let what = format!("holds the value {v}; only images with values in [0, 1] can be fitted");
