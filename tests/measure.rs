@@ -172,7 +172,7 @@ fn a_run_in_the_plane_is_measured_by_quadrature() {
 fn metropolis_chains_say_what_they_accepted() {
     let s = Scratch::with(PLANE);
     let mut accepted = Vec::new();
-    for step in ["1e-6", "1.0", "1000.0"] {
+    for step in ["1e-6", "0.5", "1000.0"] {
         fs::write(s.path("c.toml"), PLANE.replace("step_size = 0.1", &format!("step_size = {step}")))
             .unwrap();
         let table = s.run(&[

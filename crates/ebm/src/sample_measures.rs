@@ -518,8 +518,10 @@ impl Work<'_> {
                 None,
             );
             if let Some(p) = classes {
-                let (mean, sd) = class_score(p, (p.n() / 500).clamp(1, 10))?;
-                put(format!("ClassScore[{label}]"), mean, Some(sd));
+                let parts = (p.n() / 500).clamp(1, 10);
+                let (mean, sd) = class_score(p, parts)?;
+                // One part has no spread.
+                put(format!("ClassScore[{label}]"), mean, (parts > 1).then_some(sd));
             }
         }
         Ok(column)
