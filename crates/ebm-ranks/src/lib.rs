@@ -13,6 +13,8 @@
 //! # Ok::<(), ebm_core::Error>(())
 //! ```
 
+#[cfg(feature = "mpi")]
+mod floats;
 mod launch;
 #[cfg(feature = "mpi")]
 mod mpi;

@@ -1,13 +1,16 @@
 //! Ranks over MPI: processes of one or many hosts.
 
+use std::ops::AddAssign;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ebm_core::{Collective, Error, Result};
+use ebm_core::{Collective, Error, Result, Sums};
 use mpi::Threading;
 use mpi::datatype::{Partition, PartitionMut};
 use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Source};
+use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Equivalence, Source};
+
+use crate::floats::{Buffer, Floats, add, slice};
 
 /// Bytes of one message of [`Collective::collect`]: MPI counts in 32 bits.
 const PIECE: usize = 1 << 30;
@@ -22,6 +25,7 @@ pub struct Mpi {
 /// The communicator is let go before MPI ends.
 struct Inner {
     world: SimpleCommunicator,
+    floats: Floats,
     _universe: Universe,
 }
 
@@ -76,6 +80,29 @@ fn cut(all: &[u8], counts: &[i32]) -> Vec<Vec<u8>> {
     counts.iter().map(take).collect()
 }
 
+/// Adds the numbers of all ranks: each rank gets one slice of all, adds it, and sends it to all.
+fn reduce<T>(world: &SimpleCommunicator, buffer: &mut Buffer<T>, rank: usize, size: usize) -> Result<()>
+where
+    T: Equivalence + Copy + Default + AddAssign,
+{
+    let Buffer { all, parts } = buffer;
+    if all.is_empty() {
+        return Ok(());
+    }
+    let n = all.len();
+    let (counts, starts, _) = layout((0..size).map(|r| slice(n, r, size).len()))?;
+    let own = slice(n, rank, size).len();
+    let (from, from_starts, length) = layout(std::iter::repeat_n(own, size))?;
+    // Never empty: see `with_address`.
+    parts.resize(length.max(1), T::default());
+    let parts = &mut parts[..length];
+    let sent = Partition::new(&all[..], &counts[..], &starts[..]);
+    world.all_to_all_varcount_into(&sent, &mut PartitionMut::new(parts, from, from_starts));
+    add(parts, own, size);
+    world.all_gather_varcount_into(&parts[..own], &mut PartitionMut::new(&mut all[..], counts, starts));
+    Ok(())
+}
+
 impl Mpi {
     /// Joins the ranks. Once in a process.
     ///
@@ -89,7 +116,11 @@ impl Mpi {
         }
         let world = universe.world();
         let (rank, size) = (world.rank() as usize, world.size() as usize);
-        Ok(Mpi { rank, size, inner: Mutex::new(Inner { world, _universe: universe }) })
+        Ok(Mpi {
+            rank,
+            size,
+            inner: Mutex::new(Inner { world, floats: Floats::default(), _universe: universe }),
+        })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -156,6 +187,33 @@ impl Collective for Mpi {
             all.push(bytes);
         }
         Ok(Some(all))
+    }
+
+    /// The sum of the trait, to the bit, on numbers instead of bytes.
+    fn sum(&self, mine: Option<Sums>) -> Result<Option<Sums>> {
+        if self.size == 1 {
+            return Ok(mine);
+        }
+        let mut inner = self.inner();
+        let Inner { world, floats, .. } = &mut *inner;
+        let poured = mine.map(|sums| floats.pour(&sums).map(|()| sums)).transpose();
+        let there = matches!(poured, Ok(Some(_)));
+        let own = [u64::from(there), floats.narrow.all.len() as u64, floats.wide.all.len() as u64];
+        let mut heads = vec![0u64; own.len() * self.size];
+        world.all_gather_into(&own[..], &mut heads[..]);
+        let mut heads = heads.chunks_exact(own.len());
+        let Some(sums) = poured? else { return Ok(None) };
+        if heads.clone().any(|head| head[0] == 0) {
+            return Ok(None);
+        }
+        if heads.any(|head| head != own) {
+            let why =
+                "ranks bring different numbers of addends; all must run the same program and configuration";
+            return Err(Error::plugin("ranks", why));
+        }
+        reduce(world, &mut floats.narrow, self.rank, self.size)?;
+        reduce(world, &mut floats.wide, self.rank, self.size)?;
+        floats.like(&sums).map(Some)
     }
 
     fn abort(&self, code: i32) -> ! {
