@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use ebm_core::{
-    Batch, BuildCx, DrawRequest, Drawn, EnergyFn, Family, Key, Param, Result, Sampler, SamplerConfig,
-    Sensitivity, StepInfo, Trail, Transition, TransitionConfig, register, typetag,
-};
+use ebm_core::*;
 use serde::{Deserialize, Serialize};
 
 /// `steps` steps, of which the last quarter are of `fine`.
