@@ -60,6 +60,7 @@ fn a_line_is_the_composition_of_energies_it_says() {
     fs::write(s.path("printed.toml"), printed).unwrap();
     assert_eq!(of("printed.toml"), product);
     s.run(&["sample", line, "-n", "3", "--out", "y.npy"]).ok();
+    s.run(&["eval", "samples", line, "-n", "20"]).ok();
 }
 
 #[test]
@@ -96,7 +97,7 @@ fn what_is_no_composition_says_why() {
         ("a and b", &["b: is not there", "directory of a run"]),
         ("a given 3 or a", &["a given 3", "no condition"]),
         ("a and p", &["p: ", "[2]", "[1, 8, 8]"]),
-        ("a and run.toml", &["run.toml", "directory of a run"]),
+        ("a and run.toml", &["run.toml: is a file", "directory of a run"]),
         ("a or not a", &["`or not`", "density"]),
         ("a at -1", &["temperature above 0"]),
     ] {

@@ -64,6 +64,11 @@ fn a_continued_run_equals_a_straight_one_to_the_bit() {
         fs::read(s.path("straight/samples.png")).unwrap(),
         fs::read(s.path("cut/samples.png")).unwrap()
     );
+    // A run that is whole is left as it is.
+    let summary = fs::read(s.path("cut/summary.json")).unwrap();
+    let whole = s.run(&["resume", "cut"]).ok();
+    assert!(whole.err.contains("nothing is left to do"), "{whole:?}");
+    assert_eq!(fs::read(s.path("cut/summary.json")).unwrap(), summary);
     // A finished run goes on if more steps are asked for, and not backwards.
     s.run(&["resume", "cut", "--steps", "8"]).ok();
     assert_eq!(logged(&s.path("cut")), [1, 2, 3, 4, 5, 6, 7, 8]);

@@ -37,11 +37,16 @@ pub fn compose(text: &str, absolute: bool) -> Result<String> {
     Ok(format!("# {}\n{body}", text.trim().replace('\n', " ")))
 }
 
-/// The configuration that `target` stands for, if it reads as a composition and is no file.
+/// Whether `target` is no file and has words, as a composition does.
+pub(crate) fn reads_as_line(target: &Path) -> bool {
+    !target.exists() && target.to_str().is_some_and(|text| text.contains(char::is_whitespace))
+}
+
+/// The configuration that `target` stands for, if it reads as a composition.
 pub(crate) fn source(target: &Path) -> Option<Result<Source>> {
-    let text = target.to_str()?;
-    let is_path = target.exists() || !text.contains(char::is_whitespace);
-    (!is_path).then(|| Ok(Source::text(format!("the composition `{text}`"), compose(text, false)?)))
+    let text = target.to_str().filter(|_| reads_as_line(target))?;
+    let source = |toml| Source::text(format!("the composition `{text}`"), toml);
+    Some(compose(text, false).map(source))
 }
 
 /// What a composition needs to know of a run.
@@ -52,8 +57,15 @@ struct Run {
 
 fn open(path: &Path) -> Result<Run> {
     if !path.is_dir() {
+        let found = if path.exists() { "is a file" } else { "is not there" };
         return Err(Error::Usage(format!(
-            "{}: is not there; wanted the directory of a run (paths with spaces in double quotes)",
+            "{}: {found}; wanted the directory of a run (paths with spaces in double quotes)",
+            path.display()
+        )));
+    }
+    if !path.join("config.toml").is_file() {
+        return Err(Error::Usage(format!(
+            "{}: is no run (no config.toml); wanted the directory of a run",
             path.display()
         )));
     }

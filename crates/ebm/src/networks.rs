@@ -250,7 +250,7 @@ impl Set {
             let message = format!("image {image} holds the value {}, wanted finite numbers", values[at]);
             return Err(ebm_core::Error::data(name, message).into());
         }
-        Ok(Set { values, labels: labels, shape })
+        Ok(Set { values, labels, shape })
     }
 
     fn view(&self) -> Labelled<'_> {

@@ -11,6 +11,7 @@ use ebm_eval::{
 };
 use serde::Serialize;
 
+use crate::composing;
 use crate::energies::Energies;
 use crate::likelihood::{parsed, settings};
 use crate::temperature;
@@ -129,7 +130,8 @@ pub fn compare_on_plane(model: &Model, options: &PlaneOptions) -> Result<PlaneCo
 /// Energies of the other density on the grid.
 fn other(model: &Model, options: &PlaneOptions, grid: &PlaneGrid) -> Result<Vec<f64>> {
     let path = Path::new(&options.against);
-    if path.exists() {
+    let is_line = composing::reads_as_line(path) && !options.against.contains('=');
+    if path.exists() || is_line {
         let other = Model::open(path, &[])?;
         let shape = other.plan().data().sample_shape();
         if shape != [2] {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ebm_core::{Collective, agree};
+use ebm_core::{Collective, Report, agree};
 use ebm_train::run::{self, Options};
 use ebm_train::{Generator, Outcome, Plan, Summary, TrainState, checkpoint};
 use serde::Serialize;
@@ -93,8 +93,32 @@ pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>
         _ => Ok(()),
     };
     agree(ranks.as_ref(), enough)?;
+    if ranks.size() == 1 && complete(&plan, &state, &held.path) {
+        tracing::info!("all {} steps are done and nothing is left to do; --steps N goes on", state.step);
+        let summary = Summary {
+            outcome: Outcome::Done,
+            step: state.step,
+            steps_now: 0,
+            seconds: 0.0,
+            skipped: state.attempts - state.step,
+            last: Report { step: state.step, of: state.step, ..Report::default() },
+            checkpoint: None,
+            detached: Vec::new(),
+        };
+        return Ok(Trained { directory: held.path, summary, samples: None, measures: None });
+    }
     tracing::info!("continues at step {}", state.step);
     drive(&plan, &mut state, &held, options)
+}
+
+/// Whether a run has done all its steps, said so, and drawn its samples.
+fn complete(plan: &Plan, state: &TrainState, path: &Path) -> bool {
+    let summary = std::fs::read(path.join("summary.json")).ok();
+    let said: Option<serde_json::Value> = summary.and_then(|text| serde_json::from_slice(&text).ok());
+    let said = said.is_some_and(|s| s["outcome"] == "done" && s["step"] == state.step);
+    let drawn =
+        !ebm_observers::picture::can_draw(plan.data().sample_shape()) || path.join("samples.png").exists();
+    said && drawn && state.step == plan.config().run.steps
 }
 
 /// A run directory that the first rank holds, and where it is on all.

@@ -86,8 +86,11 @@ fn split(text: &str) -> Result<Vec<Word>, String> {
                 push(inside, true);
             }
             '[' if word.is_empty() => {
-                let inside: String = chars.by_ref().take_while(|c| *c != ']').collect();
-                push(format!("[{inside}]"), false);
+                let Some(end) = chars.as_str().find(']') else {
+                    return Err("a bracket is not closed".into());
+                };
+                push(format!("[{}]", &chars.as_str()[..end]), false);
+                chars = chars.as_str()[end + 1..].chars();
             }
             '(' | ')' | '*' => {
                 push(std::mem::take(&mut word), false);
@@ -164,8 +167,8 @@ impl Words {
         };
         let of = self.whole()?;
         let temperature = if self.take("at") { Some(self.number("temperature")?) } else { None };
-        if let Some(t) = temperature.filter(|t| *t <= 0.0) {
-            return Err(format!("at {t}: wanted a temperature above 0"));
+        if let Some(t) = temperature.filter(|t| *t <= 0.0 || !(1.0 / *t as f32).is_finite()) {
+            return Err(format!("at {t}: wanted a temperature above 0 whose inverse single precision holds"));
         }
         Ok(Part { weight, temperature, of })
     }
@@ -210,12 +213,15 @@ impl Words {
     fn number(&mut self, what: &str) -> Result<f64, String> {
         let word = self.next();
         let number = word.as_ref().and_then(|w| finite(&w.text));
-        number.ok_or_else(|| wanted(word.as_ref(), &format!("a {what}, a finite number")))
+        number
+            .ok_or_else(|| wanted(word.as_ref(), &format!("a {what}, a number that single precision holds")))
     }
 }
 
+/// A number that is one in single precision as well, and 0 only if it says so.
 fn finite(text: &str) -> Option<f64> {
-    text.parse().ok().filter(|n: &f64| n.is_finite())
+    let fits = |n: &f64| (*n as f32).is_finite() && (*n == 0.0 || (*n as f32).abs() >= f32::MIN_POSITIVE);
+    text.parse().ok().filter(fits)
 }
 
 fn wanted(found: Option<&Word>, what: &str) -> String {
@@ -277,7 +283,11 @@ mod tests {
             ("a at 0", "above 0"),
             ("a or not b", "or not"),
             ("\"a and b", "quote"),
-            ("inf * a", "finite"),
+            ("inf * a", "single precision"),
+            ("1e39 * a", "single precision"),
+            ("1e-400 * a and 1e-50 * a", "single precision"),
+            ("a at 1e-300", "single precision"),
+            ("a given [1, 0", "bracket"),
             ("", "the end"),
         ] {
             let e = Expression::parse(text).unwrap_err();

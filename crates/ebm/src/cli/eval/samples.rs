@@ -56,7 +56,8 @@ impl SamplesCommand {
         self.figures.free()?;
         let path = PathBuf::from(&self.target);
         let is_model = path.join("config.toml").is_file()
-            || (path.extension().is_some_and(|e| e == "toml") && path.is_file());
+            || (path.extension().is_some_and(|e| e == "toml") && path.is_file())
+            || crate::composing::reads_as_line(&path);
         let options = SampleMeasureOptions {
             against: self.against,
             features: self.features,
