@@ -199,13 +199,16 @@ def mnist(a):
         ("14×14 given the class, seen by nothing else", "C"),
         ("both", "F and C"),
         ("both, 14×14 twice", "F and 2 * C"),
+        ("both, 14×14 eight times", "F and 8 * C"),
+        ("both, 14×14 sixteen times", "F and 16 * C"),
+        ("a quarter of 28×28, 14×14 sixteen times", "0.25 * F and 16 * C"),
     ]:
         yes = []
         for seed in a.seeds:
             for c in range(10):
                 each = max(a.count // 10, 1)
                 text = line.replace("F", str(fine)).replace("C", f"{coarse} given {c}")
-                file = draw(a, text, each, 10 * seed + c, a.out / f"mnist-{c}.png" if line == "F and C" else None)
+                file = draw(a, text, each, 10 * seed + c, a.out / f"mnist-{c}.png" if line == "F and 16 * C" else None)
                 fit = ["--fit"] if line == "C" else []
                 seen = call(a, "classifier", "classify", judge, file, *fit).splitlines()[1:]
                 yes += [int(r.split(",")[2]) == c for r in seen]
