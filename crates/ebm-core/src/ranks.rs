@@ -1,8 +1,9 @@
 //! Ranks: processes that train one model together, and all that they say to each other.
 
 use std::fmt::{Debug, Display};
+use std::ops::Range;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
 use crate::{Error, Result};
 
@@ -13,6 +14,72 @@ pub struct Sums {
     pub tensors: Vec<Tensor>,
     /// Numbers, as many on every rank.
     pub numbers: Vec<f64>,
+}
+
+impl Sums {
+    /// Appends all numbers, tensors first: those of f32 tensors to `narrow`, all others to `wide`.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn pour(&self, narrow: &mut Vec<f32>, wide: &mut Vec<f64>) -> Result<()> {
+        for t in &self.tensors {
+            match t.dtype() {
+                DType::F32 => pour(t, narrow)?,
+                _ => wide.extend(t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?),
+            }
+        }
+        wide.extend(&self.numbers);
+        Ok(())
+    }
+
+    /// Other numbers, as many and in the order of [`Sums::pour`], in the shapes, types and places of these.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn with_poured(&self, mut narrow: &[f32], mut wide: &[f64]) -> Result<Self> {
+        let mut tensors = Vec::with_capacity(self.tensors.len());
+        for t in &self.tensors {
+            let n = t.elem_count();
+            let made = if t.dtype() == DType::F32 {
+                let (own, rest) = narrow.split_at_checked(n).ok_or_else(Sums::uneven)?;
+                narrow = rest;
+                Tensor::from_slice(own, t.shape(), &Device::Cpu)?
+            } else {
+                let (own, rest) = wide.split_at_checked(n).ok_or_else(Sums::uneven)?;
+                wide = rest;
+                Tensor::from_slice(own, t.shape(), &Device::Cpu)?.to_dtype(t.dtype())?
+            };
+            tensors.push(made.to_device(t.device())?);
+        }
+        Ok(Sums { tensors, numbers: wide.to_vec() })
+    }
+
+    /// The part of `n` numbers that rank `rank` of `size` adds.
+    pub fn slice(n: usize, rank: usize, size: usize) -> Range<usize> {
+        n * rank / size..n * (rank + 1) / size
+    }
+
+    /// The error of ranks that bring different numbers of addends.
+    pub fn uneven() -> Error {
+        Error::plugin(
+            "ranks",
+            "ranks bring different numbers of addends; all must run the same program and configuration",
+        )
+    }
+}
+
+/// Appends the numbers of a tensor, straight from where they lie if that is one piece here.
+fn pour(t: &Tensor, out: &mut Vec<f32>) -> Result<()> {
+    if t.is_contiguous() {
+        let (storage, layout) = t.storage_and_layout();
+        if let Storage::Cpu(CpuStorage::F32(all)) = &*storage {
+            let start = layout.start_offset();
+            out.extend_from_slice(&all[start..start + t.elem_count()]);
+            return Ok(());
+        }
+    }
+    out.extend(t.flatten_all()?.to_vec1::<f32>()?);
+    Ok(())
 }
 
 /// A group of ranks. All ranks make the same calls in the same order; that is the whole protocol.
@@ -144,39 +211,28 @@ fn added<C: Collective + ?Sized>(ranks: &C, mine: Option<Sums>) -> Result<Option
     let flat = mine.as_ref().map(Flat::of).transpose()?;
     let outgoing = (0..size).map(|to| match &flat {
         None => vec![FAILED],
-        Some(f) => f.message(slice(f.narrow.len(), to, size), slice(f.wide.len(), to, size)),
+        Some(f) => f.message(Sums::slice(f.narrow.len(), to, size), Sums::slice(f.wide.len(), to, size)),
     });
     let incoming = ranks.exchange(outgoing.collect())?;
     let (Some(mine), Some(flat)) = (mine, flat) else { return Ok(None) };
     if incoming.iter().any(|m| m.first() != Some(&HERE)) {
         return Ok(None);
     }
-    let (narrow, wide) = (slice(flat.narrow.len(), rank, size), slice(flat.wide.len(), rank, size));
-    let read = |m: Vec<u8>| Flat::read(&m, narrow.len(), wide.len()).ok_or_else(uneven);
+    let (narrow, wide) =
+        (Sums::slice(flat.narrow.len(), rank, size), Sums::slice(flat.wide.len(), rank, size));
+    let read = |m: Vec<u8>| Flat::read(&m, narrow.len(), wide.len()).ok_or_else(Sums::uneven);
     let parts = incoming.into_iter().map(read).collect::<Result<Vec<_>>>()?;
-    let own = tree(parts, |a, b| Ok::<_, Error>(a.plus(&b)))?.ok_or_else(uneven)?;
+    let own = tree(parts, |a, b| Ok::<_, Error>(a.plus(&b)))?.ok_or_else(Sums::uneven)?;
     let all = ranks.gather(&own.message(0..own.narrow.len(), 0..own.wide.len()))?;
     let mut whole =
         Flat { narrow: Vec::with_capacity(flat.narrow.len()), wide: Vec::with_capacity(flat.wide.len()) };
     for (from, message) in all.iter().enumerate() {
-        let (n, w) = (slice(flat.narrow.len(), from, size), slice(flat.wide.len(), from, size));
+        let (n, w) = (Sums::slice(flat.narrow.len(), from, size), Sums::slice(flat.wide.len(), from, size));
         if !whole.append(message, n.len(), w.len()) {
-            return Err(uneven());
+            return Err(Sums::uneven());
         }
     }
-    whole.like(&mine).map(Some)
-}
-
-fn uneven() -> Error {
-    Error::plugin(
-        "ranks",
-        "ranks bring different numbers of addends; all must run the same program and configuration",
-    )
-}
-
-/// The part of `n` numbers that rank `rank` of `size` adds.
-fn slice(n: usize, rank: usize, size: usize) -> std::ops::Range<usize> {
-    n * rank / size..n * (rank + 1) / size
+    mine.with_poured(&whole.narrow, &whole.wide).map(Some)
 }
 
 /// All numbers of [`Sums`] by type.
@@ -188,18 +244,11 @@ struct Flat {
 impl Flat {
     fn of(sums: &Sums) -> Result<Self> {
         let (mut narrow, mut wide) = (Vec::new(), Vec::new());
-        for t in &sums.tensors {
-            let t = t.flatten_all()?;
-            match t.dtype() {
-                DType::F32 => narrow.extend(t.to_vec1::<f32>()?),
-                _ => wide.extend(t.to_dtype(DType::F64)?.to_vec1::<f64>()?),
-            }
-        }
-        wide.extend(&sums.numbers);
+        sums.pour(&mut narrow, &mut wide)?;
         Ok(Flat { narrow, wide })
     }
 
-    fn message(&self, narrow: std::ops::Range<usize>, wide: std::ops::Range<usize>) -> Vec<u8> {
+    fn message(&self, narrow: Range<usize>, wide: Range<usize>) -> Vec<u8> {
         let mut out = vec![HERE; 1 + 4 * narrow.len() + 8 * wide.len()];
         // Arrays of known length: these loops become copies.
         let (n, w) = out[1..].split_at_mut(4 * narrow.len());
@@ -232,26 +281,6 @@ impl Flat {
         self.wide.iter_mut().zip(&other.wide).for_each(|(a, b)| *a += b);
         self
     }
-
-    /// In the shapes and types of `form`.
-    fn like(&self, form: &Sums) -> Result<Sums> {
-        let (mut narrow, mut wide) = (&self.narrow[..], &self.wide[..]);
-        let mut tensors = Vec::with_capacity(form.tensors.len());
-        for t in &form.tensors {
-            let n = t.elem_count();
-            let made = if t.dtype() == DType::F32 {
-                let (own, rest) = narrow.split_at(n);
-                narrow = rest;
-                Tensor::from_slice(own, t.shape(), &Device::Cpu)?
-            } else {
-                let (own, rest) = wide.split_at(n);
-                wide = rest;
-                Tensor::from_slice(own, t.shape(), &Device::Cpu)?.to_dtype(t.dtype())?
-            };
-            tensors.push(made.to_device(t.device())?);
-        }
-        Ok(Sums { tensors, numbers: wide.to_vec() })
-    }
 }
 
 #[cfg(test)]
@@ -270,7 +299,7 @@ mod tests {
     #[test]
     fn slices_are_disjoint_and_cover_all() {
         for (n, size) in [(0, 3), (2, 4), (10, 3), (7, 7)] {
-            let all: Vec<usize> = (0..size).flat_map(|r| slice(n, r, size)).collect();
+            let all: Vec<usize> = (0..size).flat_map(|r| Sums::slice(n, r, size)).collect();
             assert_eq!(all, (0..n).collect::<Vec<_>>());
         }
     }

@@ -1,9 +1,8 @@
 //! The numbers of a sum in one piece for each type, in buffers that are used again every step: fresh memory of this size
 //! costs more than the addition.
 
-use std::ops::{AddAssign, Range};
+use std::ops::AddAssign;
 
-use ebm_core::candle::{CpuStorage, DType, Device, Storage, Tensor};
 use ebm_core::{Result, Sums};
 
 /// Numbers of one type, and room for the parts of other ranks.
@@ -23,57 +22,15 @@ pub(crate) struct Floats {
 impl Floats {
     /// Takes up the numbers of `sums`.
     pub fn pour(&mut self, sums: &Sums) -> Result<()> {
-        let (narrow, wide) = (&mut self.narrow.all, &mut self.wide.all);
-        narrow.clear();
-        wide.clear();
-        for t in &sums.tensors {
-            match t.dtype() {
-                DType::F32 => pour(t, narrow)?,
-                _ => wide.extend(t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?),
-            }
-        }
-        wide.extend(&sums.numbers);
-        Ok(())
+        self.narrow.all.clear();
+        self.wide.all.clear();
+        sums.pour(&mut self.narrow.all, &mut self.wide.all)
     }
 
     /// The numbers in the shapes and types of `form`.
     pub fn like(&self, form: &Sums) -> Result<Sums> {
-        let (mut narrow, mut wide) = (&self.narrow.all[..], &self.wide.all[..]);
-        let mut tensors = Vec::with_capacity(form.tensors.len());
-        for t in &form.tensors {
-            let n = t.elem_count();
-            let made = if t.dtype() == DType::F32 {
-                let (own, rest) = narrow.split_at(n);
-                narrow = rest;
-                Tensor::from_slice(own, t.shape(), &Device::Cpu)?
-            } else {
-                let (own, rest) = wide.split_at(n);
-                wide = rest;
-                Tensor::from_slice(own, t.shape(), &Device::Cpu)?.to_dtype(t.dtype())?
-            };
-            tensors.push(made.to_device(t.device())?);
-        }
-        Ok(Sums { tensors, numbers: wide.to_vec() })
+        form.with_poured(&self.narrow.all, &self.wide.all)
     }
-}
-
-/// Appends the numbers of a tensor, straight from where they lie if that is one piece here.
-fn pour(t: &Tensor, out: &mut Vec<f32>) -> Result<()> {
-    if t.is_contiguous() {
-        let (storage, layout) = t.storage_and_layout();
-        if let Storage::Cpu(CpuStorage::F32(all)) = &*storage {
-            let start = layout.start_offset();
-            out.extend_from_slice(&all[start..start + t.elem_count()]);
-            return Ok(());
-        }
-    }
-    out.extend(t.flatten_all()?.to_vec1::<f32>()?);
-    Ok(())
-}
-
-/// The part of `n` numbers that rank `rank` of `size` adds.
-pub(crate) fn slice(n: usize, rank: usize, size: usize) -> Range<usize> {
-    n * rank / size..n * (rank + 1) / size
 }
 
 /// Adds `size` parts of length `n`, laid end to end, into the first, in the order of [`ebm_core::tree`].
@@ -91,6 +48,8 @@ pub(crate) fn add<T: Copy + AddAssign>(parts: &mut [T], n: usize, size: usize) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use ebm_core::candle::{Device, Tensor};
+
     use super::*;
 
     #[test]

@@ -10,7 +10,7 @@ use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Equivalence, Source};
 
-use crate::floats::{Buffer, Floats, add, slice};
+use crate::floats::{Buffer, Floats, add};
 
 /// Bytes of one message of [`Collective::collect`]: MPI counts in 32 bits.
 const PIECE: usize = 1 << 30;
@@ -90,8 +90,8 @@ where
         return Ok(());
     }
     let n = all.len();
-    let (counts, starts, _) = layout((0..size).map(|r| slice(n, r, size).len()))?;
-    let own = slice(n, rank, size).len();
+    let (counts, starts, _) = layout((0..size).map(|r| Sums::slice(n, r, size).len()))?;
+    let own = Sums::slice(n, rank, size).len();
     let (from, from_starts, length) = layout(std::iter::repeat_n(own, size))?;
     // Never empty: see `with_address`.
     parts.resize(length.max(1), T::default());
@@ -207,9 +207,7 @@ impl Collective for Mpi {
             return Ok(None);
         }
         if heads.any(|head| head != own) {
-            let why =
-                "ranks bring different numbers of addends; all must run the same program and configuration";
-            return Err(Error::plugin("ranks", why));
+            return Err(Sums::uneven());
         }
         reduce(world, &mut floats.narrow, self.rank, self.size)?;
         reduce(world, &mut floats.wide, self.rank, self.size)?;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use ebm_core::{Action, Collective, Error, Event, Observer, Report, Result, RunPaths, agree};
 use serde::Serialize;
 
-use crate::checkpoint;
+use crate::checkpoint::{self, Manifest};
 use crate::disk::{Files, write_file};
 use crate::plan::Plan;
 use crate::state::TrainState;
@@ -78,6 +78,16 @@ pub fn observers(plan: &Plan, directory: &Path) -> Result<Vec<Box<dyn Observer>>
 /// The folder of a run's checkpoints.
 pub fn checkpoints_of(directory: &Path) -> PathBuf {
     directory.join("checkpoints")
+}
+
+/// The numbers of the newest checkpoint of the run directory `path`, or of the checkpoint at `path`; its other files are not
+/// looked at.
+///
+/// # Errors
+/// If there is none, or its numbers cannot be read.
+pub fn manifest_of(path: &Path) -> Result<Manifest> {
+    let newest = checkpoint::list(&checkpoints_of(path)).pop();
+    checkpoint::manifest(newest.as_ref().map_or(path, |(_, newest)| newest.as_path()))
 }
 
 /// Writes what describes a run into its directory: `config.toml` (complete) and `versions.json`.

@@ -79,21 +79,25 @@ fn own(plan: &Plan, passes: &mut [Pass], stop: bool) -> Result<(Form, Sums)> {
     let numbers = tree(numbers.collect::<Result<Vec<_>>>()?, |a: Vec<f64>, b: Vec<f64>| {
         Ok::<_, Error>(a.iter().zip(&b).map(|(a, b)| a + b).collect())
     })?;
+    let (names, tensors) = of_all_params(plan, &grads)?;
+    let mark = |yes| f64::from(u8::from(yes));
+    let mut entries = vec![mark(stop), fingerprint(&first.names())];
+    entries.extend(names.iter().map(|name| mark(grads.contains_key(name))));
+    entries.extend(numbers.unwrap_or_default());
+    Ok((Form { names, tally: first }, Sums { tensors, numbers: entries }))
+}
+
+/// Names of the trainable parameters in order, and the gradient of each: 0 where there is none.
+fn of_all_params(plan: &Plan, grads: &Grads) -> Result<(Vec<String>, Vec<Tensor>)> {
     let params = plan.energy.params();
     let names: Vec<String> = params.trainable().map(str::to_string).collect();
-    let mut sums =
-        Sums { tensors: Vec::with_capacity(names.len()), numbers: vec![f64::from(u8::from(stop))] };
-    sums.numbers.push(fingerprint(&first.names()));
-    for name in &names {
-        sums.numbers.push(f64::from(u8::from(grads.contains_key(name))));
-        sums.tensors.push(match (grads.get(name), params.get(name)) {
-            (Some(g), _) => g.clone(),
-            (None, Some(p)) => p.zeros_like()?,
-            (None, None) => return Err(nothing()),
-        });
-    }
-    sums.numbers.extend(numbers.unwrap_or_default());
-    Ok((Form { names, tally: first }, sums))
+    let own = |name: &String| match (grads.get(name), params.get(name)) {
+        (Some(g), _) => Ok(g.clone()),
+        (None, Some(p)) => Ok(p.zeros_like()?),
+        (None, None) => Err(nothing()),
+    };
+    let tensors = names.iter().map(own).collect::<Result<_>>()?;
+    Ok((names, tensors))
 }
 
 /// A 32-bit number that tells texts apart; sums of it over ranks are exact.
@@ -165,14 +169,7 @@ pub(crate) fn term_norms(plan: &Plan, passes: &mut [Pass]) -> Result<BTreeMap<St
 
 /// Gradients added over all ranks; all parameters have one.
 fn everywhere(plan: &Plan, grads: Grads) -> Result<Grads> {
-    let params = plan.energy.params();
-    let names: Vec<String> = params.trainable().map(str::to_string).collect();
-    let own = |name: &String| match (grads.get(name), params.get(name)) {
-        (Some(g), _) => Ok(g.clone()),
-        (None, Some(p)) => Ok(p.zeros_like()?),
-        (None, None) => Err(nothing()),
-    };
-    let tensors = names.iter().map(own).collect::<Result<_>>()?;
+    let (names, tensors) = of_all_params(plan, &grads)?;
     let sums = plan.ranks.sum(Some(Sums { tensors, numbers: vec![] }))?.ok_or_else(nothing)?;
     Ok(names.into_iter().zip(sums.tensors).collect())
 }

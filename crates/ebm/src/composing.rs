@@ -12,9 +12,10 @@
 
 mod expression;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use ebm_train::{checkpoint, run};
+use ebm_train::run;
 use toml::{Table, Value};
 
 use crate::config::Source;
@@ -29,10 +30,13 @@ use expression::{Condition, Expression, Part};
 /// If the text is no composition, a run is not there, has no such condition, or shapes do not go together.
 pub fn compose(text: &str, absolute: bool) -> Result<String> {
     let expression = Expression::parse(text).map_err(Error::Usage)?;
-    let largest = expression.shape()?;
+    let mut runs = BTreeMap::new();
+    open_all(&expression, &mut runs)?;
+    let mut composer = Composer { shape: Vec::new(), runs, absolute };
+    composer.shape = composer.largest(&expression);
     let mut document = Table::new();
     document.insert("format".into(), Value::Integer(1));
-    document.insert("energy".into(), expression.energy(&largest, absolute)?.into());
+    document.insert("energy".into(), composer.energy(&expression)?.into());
     let body = toml::to_string(&document).map_err(|e| ebm_core::Error::plugin("composition", e))?;
     Ok(format!("# {}\n{body}", text.trim().replace('\n', " ")))
 }
@@ -69,8 +73,7 @@ fn open(path: &Path) -> Result<Run> {
             path.display()
         )));
     }
-    let newest = checkpoint::list(&run::checkpoints_of(path)).pop().map(|(_, path)| path);
-    let manifest = checkpoint::manifest(newest.as_deref().unwrap_or(path))?;
+    let manifest = run::manifest_of(path)?;
     Ok(Run { shape: manifest.sample_shape, condition: manifest.condition })
 }
 
@@ -79,73 +82,87 @@ fn kind(name: &str, settings: impl IntoIterator<Item = (&'static str, Value)>) -
     [kind].into_iter().chain(settings.into_iter().map(|(k, v)| (k.to_string(), v))).collect()
 }
 
-impl Expression {
+/// Opens every run of an expression, each once however often it is named.
+fn open_all(of: &Expression, runs: &mut BTreeMap<PathBuf, Run>) -> Result<()> {
+    match of {
+        Expression::Run { path, .. } if runs.contains_key(path) => Ok(()),
+        Expression::Run { path, .. } => open(path).map(|run| _ = runs.insert(path.clone(), run)),
+        Expression::All(parts) | Expression::Any(parts) => {
+            parts.iter().try_for_each(|p| open_all(&p.of, runs))
+        }
+    }
+}
+
+/// Writes energies of samples of one shape.
+struct Composer {
+    shape: Vec<usize>,
+    runs: BTreeMap<PathBuf, Run>,
+    absolute: bool,
+}
+
+impl Composer {
     /// Shape of a sample: that of the run with the most values.
-    fn shape(&self) -> Result<Vec<usize>> {
-        match self {
-            Expression::Run { path, .. } => Ok(open(path)?.shape),
+    fn largest(&self, of: &Expression) -> Vec<usize> {
+        match of {
+            Expression::Run { path, .. } => self.runs.get(path).map(|r| r.shape.clone()).unwrap_or_default(),
             Expression::All(parts) | Expression::Any(parts) => {
-                let mut largest = Vec::new();
-                for part in parts {
-                    let shape = part.of.shape()?;
-                    if shape.iter().product::<usize>() > largest.iter().product::<usize>() {
-                        largest = shape;
-                    }
-                }
-                Ok(largest)
+                let size = |shape: &Vec<usize>| shape.iter().product::<usize>();
+                // Of several the first.
+                parts.iter().map(|p| self.largest(&p.of)).rev().max_by_key(size).unwrap_or_default()
             }
         }
     }
 
-    fn energy(&self, shape: &[usize], absolute: bool) -> Result<Table> {
-        match self {
-            Expression::Run { path, given } => trained(path, given.as_ref(), shape, absolute),
-            Expression::All(parts) => Ok(kind("sum", [("parts", list(parts, shape, absolute)?)])),
-            Expression::Any(parts) => Ok(kind("soft-min", [("parts", list(parts, shape, absolute)?)])),
+    fn energy(&self, of: &Expression) -> Result<Table> {
+        match of {
+            Expression::Run { path, given } => self.trained(path, given.as_ref()),
+            Expression::All(parts) => Ok(kind("sum", [("parts", self.list(parts)?)])),
+            Expression::Any(parts) => Ok(kind("soft-min", [("parts", self.list(parts)?)])),
         }
     }
-}
 
-/// Parts with the largest first: what a configuration leaves out comes from the first run it names.
-fn list(parts: &[Part], shape: &[usize], absolute: bool) -> Result<Value> {
-    let mut first = Vec::new();
-    let mut smaller = Vec::new();
-    for (i, part) in parts.iter().enumerate() {
-        let mut energy = part.of.energy(shape, absolute)?;
-        if let Some(t) = part.temperature {
-            energy = kind("temperature", [("temperature", t.into()), ("energy", energy.into())]);
+    /// Parts with the largest first: what a configuration leaves out comes from the first run it names.
+    fn list(&self, parts: &[Part]) -> Result<Value> {
+        let mut first = Vec::new();
+        let mut smaller = Vec::new();
+        for (i, part) in parts.iter().enumerate() {
+            let mut energy = self.energy(&part.of)?;
+            if let Some(t) = part.temperature {
+                energy = kind("temperature", [("temperature", t.into()), ("energy", energy.into())]);
+            }
+            let mut table = Table::new();
+            table.insert("name".into(), part.name(i).into());
+            table.insert("weight".into(), part.weight.into());
+            table.insert("energy".into(), energy.into());
+            let full = self.largest(&part.of) == self.shape;
+            if full { &mut first } else { &mut smaller }.push(Value::Table(table));
         }
-        let mut table = Table::new();
-        table.insert("name".into(), part.name(i).into());
-        table.insert("weight".into(), part.weight.into());
-        table.insert("energy".into(), energy.into());
-        let full = part.of.shape()? == shape;
-        if full { &mut first } else { &mut smaller }.push(Value::Table(table));
+        first.extend(smaller);
+        Ok(Value::Array(first))
     }
-    first.extend(smaller);
-    Ok(Value::Array(first))
-}
 
-fn trained(path: &Path, given: Option<&Condition>, shape: &[usize], absolute: bool) -> Result<Table> {
-    let run = open(path)?;
-    let whole = std::path::absolute(path).ok().filter(|_| absolute);
-    let at = whole.as_deref().unwrap_or(path);
-    let mut energy = kind("checkpoint", [("path", at.display().to_string().into())]);
-    if let Some(given) = given {
-        energy.insert("condition".into(), given.vector(path, run.condition)?.into());
+    fn trained(&self, path: &Path, given: Option<&Condition>) -> Result<Table> {
+        let Some(run) = self.runs.get(path) else {
+            return Err(Error::Usage(format!("{}: is no run of this composition", path.display())));
+        };
+        let whole = std::path::absolute(path).ok().filter(|_| self.absolute);
+        let at = whole.as_deref().unwrap_or(path);
+        let mut energy = kind("checkpoint", [("path", at.display().to_string().into())]);
+        if let Some(given) = given {
+            energy.insert("condition".into(), given.vector(path, run.condition)?.into());
+        }
+        if run.shape == self.shape {
+            return Ok(energy);
+        }
+        match (self.shape.as_slice(), run.shape.as_slice()) {
+            ([c, _, _], [channels, h, w]) if c == channels => {
+                let size = Value::from(vec![*h as i64, *w as i64]);
+                let view = Table::from_iter([("resize".to_string(), size)]);
+                Ok(kind("pull-back", [("view", view.into()), ("energy", energy.into())]))
+            }
+            _ => Err(differ(path, &run.shape, &self.shape)),
+        }
     }
-    if run.shape == shape {
-        return Ok(energy);
-    }
-    let ([c, _, _], [channels, h, w]) = (shape, run.shape.as_slice()) else {
-        return Err(differ(path, &run.shape, shape));
-    };
-    if c != channels {
-        return Err(differ(path, &run.shape, shape));
-    }
-    let size = Value::from(vec![*h as i64, *w as i64]);
-    let view = Table::from_iter([("resize".to_string(), size)]);
-    Ok(kind("pull-back", [("view", view.into()), ("energy", energy.into())]))
 }
 
 fn differ(path: &Path, found: &[usize], wanted: &[usize]) -> Error {

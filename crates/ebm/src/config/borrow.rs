@@ -1,8 +1,6 @@
 //! A configuration that only composes trained energies: what it leaves out comes from the first run it names.
 
-use std::path::Path as FilePath;
-
-use ebm_train::{checkpoint, run};
+use ebm_train::run;
 use toml::{Table, Value};
 
 use super::{Override, Path, Source};
@@ -25,8 +23,8 @@ impl Source {
             checkpoints(energy, &Path::default().key("energy"), &mut paths);
         }
         let Some((_, first)) = paths.first().filter(|_| !missing.is_empty()) else { return Ok(self) };
-        let run = self.base.join(first);
-        let text = run.join("config.toml");
+        let lent = self.base.join(first);
+        let text = lent.join("config.toml");
         if !text.is_file() {
             // The energy's own message says what is wrong with its path.
             return Ok(self);
@@ -40,7 +38,7 @@ impl Source {
             }
         }
         // Relative paths of the borrowed sections count from where the run's did, so those of the energy are made whole.
-        if let Some(base) = base_of(&run) {
+        if let Ok(base) = run::manifest_of(&lent).map(|m| m.base) {
             for (place, path) in paths {
                 let whole =
                     std::path::absolute(self.base.join(&path)).unwrap_or_else(|_| self.base.join(&path));
@@ -66,10 +64,4 @@ fn checkpoints(value: &Value, at: &Path, out: &mut Vec<(Path, String)>) {
         Value::Array(list) => list.iter().enumerate().for_each(|(i, v)| checkpoints(v, &at.index(i), out)),
         _ => {}
     }
-}
-
-/// The folder from which paths of a run (or of one of its checkpoints) count.
-fn base_of(run: &FilePath) -> Option<std::path::PathBuf> {
-    let newest = checkpoint::list(&run::checkpoints_of(run)).pop().map(|(_, path)| path);
-    checkpoint::manifest(newest.as_deref().unwrap_or(run)).ok().map(|m| m.base)
 }
