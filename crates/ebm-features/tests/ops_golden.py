@@ -5,27 +5,15 @@ usage: python tests/ops_golden.py
 Weights and image come from splitmix64 by the formulas of tests/ops.rs, so nothing but the outputs is stored. TensorFlow's
 `SAME` is padding by hand here, an odd pixel at the bottom and right.
 """
+import golden_numbers
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 
-def splitmix(i):
-    with np.errstate(over="ignore"):
-        z = i * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
-
-
 def uniforms(name, *shape):
-    """In [-1, 1): 24 bits, from the FNV-1a hash of the name."""
-    h = 0xCBF29CE484222325
-    for b in name.encode():
-        h = ((h ^ b) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
-    with np.errstate(over="ignore"):
-        bits = splitmix(np.uint64(h) + np.arange(np.prod(shape), dtype=np.uint64)) >> np.uint64(40)
-    return torch.from_numpy((bits.astype(np.float64) / 8388608.0 - 1.0).astype(np.float32).reshape(shape))
+    numbers = golden_numbers.uniforms(name, np.prod(shape))
+    return torch.from_numpy(numbers.astype(np.float32).reshape(shape))
 
 
 def same(x, window, stride, value=0.0):
