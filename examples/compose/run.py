@@ -23,40 +23,24 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+import driver  # noqa: E402
 
 # ---- the program
 
 
-def call(a, *arguments, quiet=True):
-    """Runs `ebm` and returns its standard output."""
-    arguments = [str(x) for x in (a.ebm, *arguments)]
-    if not quiet:
-        print("+", " ".join(arguments), file=sys.stderr, flush=True)
-    done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(f"run.py: `{' '.join(arguments)}` ended with {done.returncode}:\n{done.stderr}")
-    return done.stdout
+def call(a, *arguments):
+    return driver.call(a.ebm, *arguments, quiet=True)
 
 
-def train(a, run, config, *changes, seed=0):
-    summary = run / "summary.json"
-    if summary.exists() and json.loads(summary.read_text()).get("outcome") == "done":
-        return run
-    if any(run.glob("checkpoints/step-*")):
-        call(a, "resume", run, quiet=False)
-    else:
-        if run.exists():  # stopped before its first checkpoint
-            number = sum(1 for _ in run.parent.glob(run.name + "-cut-*"))
-            run.rename(run.with_name(f"{run.name}-cut-{number}"))
-        sets = [x for c in changes for x in ("--set", c)]
-        call(a, "train", config, *sets, "--seed", seed, "--out", run, quiet=False)
-    return run
+def train(a, run, config, *changes):
+    return driver.train(a.ebm, run, config, *changes)
 
 
 def classifier(a, folder, *data, epochs=None):
     if not (folder / "summary.json").exists():
         more = ["--epochs", epochs] if epochs else []
-        call(a, "classifier", "train", *data, "--out", folder, *more, quiet=False)
+        driver.call(a.ebm, "classifier", "train", *data, "--out", folder, *more)
     return folder
 
 

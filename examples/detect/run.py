@@ -10,13 +10,13 @@ time. Writes DIR/table.md and DIR/table.json. Needs Python 3.9 and nothing else.
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+import driver  # noqa: E402
 
 # Of each set: training images, held-out images (none: every fifth, for glyphs whole fonts).
 SETS = {
@@ -51,20 +51,7 @@ def toml(settings):
 
 
 def train(a, name, seed, config, *changes):
-    """Trains `config` with these changes into a folder of its own, or goes on with it; the folder."""
-    run = a.out / f"{name}-{seed}"
-    state = run / "summary.json"
-    if state.exists() and json.loads(state.read_text()).get("outcome") == "done":
-        return run
-    if any(run.glob("checkpoints/step-*")):
-        call(a, ["resume", run])
-    else:
-        if run.exists():  # stopped before its first checkpoint
-            run.rename(run.with_name(f"{run.name}-cut-{os.getpid()}"))
-        sets = [word for change in changes for word in ("--set", change)]
-        steps = ["--steps", a.steps] if a.steps else []
-        call(a, ["train", config, *sets, "--seed", seed, "--out", run, *steps])
-    return run
+    return driver.train(a.ebm, a.out / f"{name}-{seed}", config, *changes, seed=seed, steps=a.steps)
 
 
 def evaluate(a, run, others):
@@ -72,17 +59,9 @@ def evaluate(a, run, others):
     figures = run / f"ood-{a.count}.json"
     if not figures.exists():
         picture = run / f"ood-{a.count}.png"
-        call(a, ["eval", "ood", run, "--fit", "-n", a.count, "--json", figures, "--picture", picture, "--force",
-                 "--out", *others, *RULES])
+        driver.call(a.ebm, "eval", "ood", run, "--fit", "-n", a.count, "--json", figures, "--picture", picture, "--force",
+                    "--out", *others, *RULES)
     return json.loads(figures.read_text())
-
-
-def call(a, arguments):
-    arguments = [str(x) for x in [a.ebm, *arguments]]
-    print("+", " ".join(arguments), file=sys.stderr, flush=True)
-    done = subprocess.run(arguments, stdout=subprocess.DEVNULL)
-    if done.returncode:
-        sys.exit(f"run.py: `{' '.join(arguments[:3])}` ended with {done.returncode}; what is finished is kept")
 
 
 def gather(a):
