@@ -291,7 +291,7 @@ mod tests {
         assert!(!to.exists());
         let files = write(Published::Mnist, &Published::Mnist.load().unwrap(), &to, (3, 2)).unwrap();
         assert_eq!((files.len(), files[0].known), (4, Some(false)));
-        let set = crate::idx::read_images(&to.join("train-images-idx3-ubyte"), None).unwrap();
+        let set = crate::idx::read_images(to.join("train-images-idx3-ubyte"), None).unwrap();
         assert_eq!((set.len(), set.shape()), (3, (1, 28, 28)));
         let at = |k: usize, x: usize, y: usize| set.image(k).unwrap()[28 * y + x];
         assert_eq!((at(0, 1, 0), at(0, 0, 1), at(2, 5, 3)), (1, 30, (5 + 90) ^ 2));
