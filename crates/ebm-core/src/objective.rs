@@ -22,6 +22,8 @@ pub struct Needs {
     pub bank_above: usize,
     /// Whether the tangent calls of the energy must be exact.
     pub exact: bool,
+    /// Whether data must have labels that the energy takes as its condition.
+    pub labels: bool,
 }
 
 /// Which rows of a batch a rank has when several ranks share the batch. A loss is a mean over all of them.
@@ -83,7 +85,7 @@ pub type ValueFn = dyn Fn(&Tensor) -> Result<f64> + Send + Sync;
 pub enum What {
     /// ∇_θ Σ w_bt·E_t(x_b).
     Energy {
-        /// Which batch this is: `data` or `samples`; demands on the same one share a pass.
+        /// Which batch this is, such as `data` or `samples`; demands on the same one share a pass.
         rows: &'static str,
         /// The batch.
         at: Batch,
@@ -103,7 +105,7 @@ pub enum What {
 
 /// One part of the update direction, with the name of the loss term it belongs to.
 pub struct Demand {
-    /// The loss term: `cd`, `reg`, `kl`, `ent`.
+    /// The loss term: `cd`, `reg`, `kl`, `ent`, `label`.
     pub label: &'static str,
     /// What to differentiate.
     pub what: What,

@@ -62,6 +62,17 @@ fn objective(plan: &Plan) -> Result<()> {
             "its tangent calls are central differences; write the energy with `Forward`, or use an objective without a KL or score term",
         ));
     }
+    if needs.labels && (plan.data.condition() < 2 || plan.energy.spec().condition == Condition::None) {
+        let (lacking, what) = match plan.data.condition() {
+            n if n < 2 => (
+                format!("data {} (its condition has length {n})", plan.data.name()),
+                "data with at least two labels",
+            ),
+            _ => (energy_name(plan), "an energy that takes the label"),
+        };
+        let hint = "set data.labels = true and energy.conditional = true, or remove the label term";
+        return Err(Error::capability(who(), what, lacking, hint));
+    }
     if needs.trail > 0 && plan.sampler.sensitivity() == Sensitivity::None {
         return Err(Error::capability(
             who(),

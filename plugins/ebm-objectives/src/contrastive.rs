@@ -1,4 +1,4 @@
-//! `contrastive`: contrastive divergence with the paper's regulariser, KL and entropy terms (spec 1).
+//! `contrastive`: contrastive divergence with the paper's regulariser, KL and entropy terms (spec 1), and the label term.
 
 use std::sync::Arc;
 
@@ -8,6 +8,8 @@ use ebm_core::{
     Objective, ObjectiveConfig, Param, Portion, Result, StepInput, register,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::label::{LabelTerm, PARAM as LABEL};
 
 /// Settings of `contrastive`. Plain CD is all of them at their defaults; whether chains persist is
 /// decided by `chains.from`.
@@ -26,6 +28,9 @@ pub struct Contrastive {
     /// The entropy term; absent: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entropy: Option<EntropyTerm>,
+    /// The label term; absent: off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<LabelTerm>,
 }
 
 /// The KL term: `weight · mean E(x(θ); θ frozen)` over the first `rows` samples.
@@ -60,7 +65,7 @@ pub struct EntropyTerm {
     pub estimator: Box<dyn EntropyConfig>,
 }
 
-fn one() -> f64 {
+pub(crate) fn one() -> f64 {
     1.0
 }
 fn last_step() -> usize {
@@ -78,7 +83,7 @@ fn thousand() -> usize {
 
 impl Default for Contrastive {
     fn default() -> Self {
-        Contrastive { weight: 1.0, energy_l2: 0.0, kl: None, entropy: None }
+        Contrastive { weight: 1.0, energy_l2: 0.0, kl: None, entropy: None, label: None }
     }
 }
 
@@ -88,6 +93,7 @@ struct Live {
     energy_l2: f64,
     kl: Option<KlTerm>,
     entropy: Option<(f64, usize, usize, Arc<dyn EntropyEstimator>)>,
+    label: Option<LabelTerm>,
 }
 
 #[typetag::serde(name = "contrastive")]
@@ -111,7 +117,13 @@ impl ObjectiveConfig for Contrastive {
                 Some((t.weight, t.bank, t.bank_above, estimator))
             }
         };
-        Ok(Box::new(Live { weight: self.weight, energy_l2: self.energy_l2, kl: self.kl.clone(), entropy }))
+        Ok(Box::new(Live {
+            weight: self.weight,
+            energy_l2: self.energy_l2,
+            kl: self.kl.clone(),
+            entropy,
+            label: self.label.clone(),
+        }))
     }
 }
 
@@ -201,7 +213,7 @@ fn mean(t: &Tensor) -> Result<f64> {
     Ok(sum(t)? / t.elem_count().max(1) as f64)
 }
 
-fn sum(t: &Tensor) -> Result<f64> {
+pub(crate) fn sum(t: &Tensor) -> Result<f64> {
     Ok(t.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?)
 }
 
@@ -213,6 +225,7 @@ impl Objective for Live {
         needs.trail = trail;
         needs.trail_rows = trail_rows;
         needs.exact = trail > 0;
+        needs.labels = self.label.is_some();
         if let Some((_, bank, above, _)) = &self.entropy {
             needs.bank = *bank;
             needs.bank_above = *above;
@@ -237,6 +250,9 @@ impl Objective for Live {
         self.contrast(&mut demands, "data", input.data, 1.0, input.portion_of(input.data));
         let samples = &drawn.last.at;
         self.contrast(&mut demands, "samples", samples, -1.0, input.portion_of(samples));
+        if let Some(label) = &self.label {
+            label.demand(e, input.data, input.portion_of(input.data).of, &mut demands)?;
+        }
         if self.trail().0 > 0 {
             self.through_the_sampler(e, input, drawn, key, &mut demands)?;
         }
@@ -250,8 +266,8 @@ impl Objective for Live {
 
 register! {
     ObjectiveConfig, "contrastive" => Contrastive,
-    summary: "contrastive divergence with squared-energy regulariser, KL term and entropy term",
-    source: "Du, Li, Tenenbaum, Mordatch 2021, equations 4 to 8; Hinton 2002",
+    summary: "contrastive divergence with squared-energy regulariser, KL term, entropy term and label term",
+    source: "Du, Li, Tenenbaum, Mordatch 2021, equations 4 to 8; Hinton 2002; label term: Grathwohl et al. 2020",
     example: "energy_l2 = 1.0\nkl = { weight = 1.0, trail = 1, rows = 32 }\nentropy = { weight = 0.3, estimator = { kind = \"nearest-neighbour\" } }",
     params: [
         Param::float("weight", "coefficient of mean E(data) − mean E(samples)").default("1.0").at_least(0.0),
@@ -267,6 +283,7 @@ register! {
             Param::int("bank_above", "off until the buffer holds more than this").default("1000").at_least(0.0),
             Param::part("estimator", Family::Entropy, "the estimator"),
         ] }, "the entropy term: minus the entropy of the samples as a function of the parameters").default("none"),
+        LABEL,
     ],
 }
 
@@ -285,12 +302,15 @@ mod tests {
     use ebm_entropies as _;
     use ebm_samplers as _;
 
-    /// Two terms of a small network, so that the means over terms are exercised.
+    /// Two terms of a small network, so that the means over terms are exercised; three labels, or none.
     struct Net;
     impl Forward for Net {
-        fn terms<V: Diff>(&self, p: &View, x: &V, _: Option<&Tensor>) -> Result<V> {
-            let h = x.linear_layer(p.get("a")?, Some(p.get("b")?))?.swish()?;
-            h.linear_layer(p.get("c")?, None)
+        fn terms<V: Diff>(&self, p: &View, x: &V, cond: Option<&Tensor>) -> Result<V> {
+            let mut h = x.linear_layer(p.get("a")?, Some(p.get("b")?))?;
+            if let Some(cond) = cond {
+                h = h.shift(&cond.matmul(p.get("d")?)?)?;
+            }
+            h.swish()?.linear_layer(p.get("c")?, None)
         }
     }
 
@@ -303,9 +323,15 @@ mod tests {
                 .unwrap();
             (name.to_string(), t.affine(scale, 0.0).unwrap(), Role::Trainable)
         };
-        let params =
-            ParamSet::new([draw("a", &[7, 3], 0.8), draw("b", &[7], 0.5), draw("c", &[2, 7], 0.9)]).unwrap();
-        Autograd::new("net", Net, EnergySpec::new(&[3], &["one", "two"]), params)
+        let params = ParamSet::new([
+            draw("a", &[7, 3], 0.8),
+            draw("b", &[7], 0.5),
+            draw("c", &[2, 7], 0.9),
+            draw("d", &[3, 7], 0.9),
+        ]);
+        let mut spec = EnergySpec::new(&[3], &["one", "two"]);
+        spec.condition = ebm_core::Condition::Optional(3);
+        Autograd::new("net", Net, spec, params.unwrap())
     }
 
     fn rows(name: &str, n: usize) -> Tensor {
@@ -328,6 +354,13 @@ mod tests {
         sampler().draw(e, from, Key::root(21), &mut request).unwrap()
     }
 
+    /// Four rows; under soft labels, which add up to one, if `text` has a label term.
+    fn data(text: &str) -> Batch {
+        let soft = [[0.7, 0.2, 0.1], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.25, 0.25, 0.5]];
+        let cond = text.contains("label").then(|| Tensor::new(&soft, &Device::Cpu).unwrap());
+        Batch::new(rows("data", 4)).unwrap().with_cond(cond)
+    }
+
     fn objective(text: &str) -> Box<dyn Objective> {
         let config: Box<dyn ObjectiveConfig> =
             toml::from_str(&format!("kind = \"contrastive\"\n{text}")).unwrap();
@@ -341,7 +374,7 @@ mod tests {
         text: &str,
         trail: usize,
     ) -> (BTreeMap<String, Tensor>, BTreeMap<&'static str, f64>) {
-        let (data, drawn) = (Batch::new(rows("data", 4)).unwrap(), draw(e, trail));
+        let (data, drawn) = (data(text), draw(e, trail));
         let bank = rows("bank", 6);
         let input = StepInput::new(&data, Some(&drawn), Some(&bank), 0);
         gradient_of(e, objective(text).demands(e, &input, Key::root(0)).unwrap())
@@ -380,7 +413,7 @@ mod tests {
         for direction in 0..3u64 {
             let mut slope = 0.0;
             let mut shifted = [energy(), energy()];
-            for name in ["a", "b", "c"] {
+            for name in ["a", "b", "c", "d"] {
                 let t = base.params().get(name).unwrap();
                 let key = Key::root(77).at(direction).at(name);
                 let d = key
@@ -410,10 +443,13 @@ mod tests {
     #[test]
     fn portions_of_a_batch_add_up_to_the_batch() {
         let e = energy();
-        let text = "energy_l2 = 0.7\nkl = { rows = 3 }\nentropy = { weight = 0.4, bank = 6, estimator = { kind = \"nearest-neighbour\" } }";
+        let text = "energy_l2 = 0.7\nkl = { rows = 3 }\nlabel = {}\nentropy = { weight = 0.4, bank = 6, estimator = { kind = \"nearest-neighbour\" } }";
         let objective = objective(text);
         assert!(objective.portions());
-        let (data, drawn, bank) = (Batch::new(rows("data", 5)).unwrap(), draw(&e, 1), rows("bank", 6));
+        let labels = Tensor::eye(3, DType::F64, &Device::Cpu).unwrap();
+        let labels = Tensor::cat(&[&labels, &labels.narrow(0, 0, 2).unwrap()], 0).unwrap();
+        let data = Batch::new(rows("data", 5)).unwrap().with_cond(Some(labels));
+        let (drawn, bank) = (draw(&e, 1), rows("bank", 6));
         let part = |first: usize, count: usize| {
             let own = data.narrow(first, count).unwrap();
             let at = drawn.last.at.narrow(first, count).unwrap();
@@ -502,6 +538,43 @@ mod tests {
             let h = ebm_entropies::NearestNeighbour::default();
             -0.3 * mean(&h.estimate(&x, &rows("bank", 6), Key::root(0)).unwrap().value).unwrap()
         });
+    }
+
+    #[test]
+    fn the_label_term_is_the_gradient_of_the_cross_entropy() {
+        let text = "weight = 0.0\nlabel = { weight = 1.7, temperature = 0.6 }";
+        let loss = |e: &Autograd<Net>, _: &Autograd<Net>| {
+            let data = data(text);
+            let wanted = data.cond.unwrap().to_vec2::<f64>().unwrap();
+            // Energies under label k alone, one pass for each.
+            let under = |k: usize| {
+                let one = Tensor::eye(3, DType::F64, &Device::Cpu).unwrap().narrow(0, k, 1).unwrap();
+                let cond = one.broadcast_as((4, 3)).unwrap().contiguous().unwrap();
+                e.energy(&Batch::new(data.x.clone()).unwrap().with_cond(Some(cond)))
+                    .unwrap()
+                    .to_vec1::<f64>()
+                    .unwrap()
+            };
+            let energies = [under(0), under(1), under(2)];
+            let of = |b: usize| {
+                let z: f64 = energies.iter().map(|e| (-e[b] / 0.6).exp()).sum();
+                (0..3).map(|k| wanted[b][k] * (energies[k][b] / 0.6 + z.ln())).sum::<f64>()
+            };
+            1.7 * (0..4).map(of).sum::<f64>() / 4.0
+        };
+        agrees(text, 0, loss);
+        let (e, (_, values)) = (energy(), gradient(&energy(), text, 0));
+        // Rounding of a dozen numbers of order one.
+        assert!((values["label"] - loss(&e, &e)).abs() < 1e-13, "{values:?}");
+    }
+
+    #[test]
+    fn a_label_term_without_labels_says_so() {
+        let e = energy();
+        let (bare, drawn) = (Batch::new(rows("data", 4)).unwrap(), draw(&e, 0));
+        let input = StepInput::new(&bare, Some(&drawn), None, 0);
+        let text = objective("label = {}").demands(&e, &input, Key::root(0)).err().unwrap().to_string();
+        assert!(text.contains("labelled data"), "{text}");
     }
 
     #[test]

@@ -11,5 +11,7 @@
 //! ```
 
 mod contrastive;
+mod label;
 
 pub use contrastive::{Contrastive, EntropyTerm, KlTerm};
+pub use label::LabelTerm;
