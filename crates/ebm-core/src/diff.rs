@@ -17,6 +17,16 @@ pub trait Diff: Clone + Sized {
     /// The value itself, for its shape; using its numbers in a constant cuts the derivative.
     fn value(&self) -> &Tensor;
 
+    /// What `f` makes of a plain tensor in one piece, for engines that have a kernel for several operations; `None` if the
+    /// value carries a tangent or `f` has no answer. The derivative in reverse is what `f` ties to its result.
+    ///
+    /// # Errors
+    /// If `f` fails.
+    fn fused(&self, f: impl FnOnce(&Tensor) -> TensorResult<Option<Tensor>>) -> Result<Option<Self>> {
+        let _ = f;
+        Ok(None)
+    }
+
     /// A linear map `f` (convolution or product with a weight, pooling, reshape, sum).
     ///
     /// # Errors
@@ -281,6 +291,9 @@ fn sigmoid(t: &Tensor) -> TensorResult<Tensor> {
 impl Diff for Tensor {
     fn value(&self) -> &Tensor {
         self
+    }
+    fn fused(&self, f: impl FnOnce(&Tensor) -> TensorResult<Option<Tensor>>) -> Result<Option<Self>> {
+        Ok(f(self)?)
     }
     fn linear(&self, f: impl Fn(&Tensor) -> TensorResult<Tensor>) -> Result<Self> {
         Ok(f(self)?)

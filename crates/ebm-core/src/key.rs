@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::operators::{Operators, operators};
 
 /// A named point in the tree of random streams.
 ///
@@ -163,6 +164,10 @@ impl Key {
     /// # Errors
     /// If the tensor cannot be made on `device`.
     pub fn normal(self, chains: &Chains, sample: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+        let width = sample.iter().product();
+        if let Some(x) = on_device(device, |o| o.normal(self, chains, width, device))? {
+            return shaped(&x, chains, sample, dtype);
+        }
         self.rows(chains, sample, dtype, device, Key::fill_normal_rows)
     }
 
@@ -171,6 +176,10 @@ impl Key {
     /// # Errors
     /// If the tensor cannot be made on `device`.
     pub fn uniform(self, chains: &Chains, sample: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+        let width = sample.iter().product();
+        if let Some(x) = on_device(device, |o| o.uniform(self, chains, width, device))? {
+            return shaped(&x, chains, sample, dtype);
+        }
         let fill = |key: Key, ids: &[u64], len: usize, data: &mut [f32]| {
             data.chunks_mut(len).zip(ids).for_each(|(row, id)| key.fill_uniform(*id, row));
         };
@@ -199,6 +208,20 @@ impl Key {
         shape.extend_from_slice(sample);
         Ok(Tensor::from_vec(data, shape, device)?.to_dtype(dtype)?)
     }
+}
+
+/// What the operators of `device` answer, if there are any.
+fn on_device(
+    device: &Device,
+    ask: impl FnOnce(&dyn Operators) -> candle_core::Result<Option<Tensor>>,
+) -> Result<Option<Tensor>> {
+    Ok(operators(device).map(|o| ask(&*o)).transpose()?.flatten())
+}
+
+fn shaped(x: &Tensor, chains: &Chains, sample: &[usize], dtype: DType) -> Result<Tensor> {
+    let mut shape = vec![chains.len()];
+    shape.extend_from_slice(sample);
+    Ok(x.reshape(shape)?.to_dtype(dtype)?)
 }
 
 /// A word as a uniform number in [0, 1), 24 bits.

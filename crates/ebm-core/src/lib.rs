@@ -38,6 +38,7 @@ mod error;
 pub mod exchange;
 mod key;
 mod objective;
+pub mod operators;
 mod optimiser;
 mod params;
 pub mod plan;

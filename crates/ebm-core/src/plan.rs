@@ -146,6 +146,16 @@ pub enum Pool {
     },
 }
 
+impl Pool {
+    /// Length of a side of `n` pixels after pooling.
+    pub fn length(&self, n: usize) -> usize {
+        match self {
+            Pool::Average3 | Pool::Blur => n.div_ceil(2),
+            Pool::Average { size } => n / (*size).max(1),
+        }
+    }
+}
+
 /// A pointwise function.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Activation {

@@ -4,6 +4,12 @@
 
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(test)]
+mod host;
+#[cfg(any(test, feature = "cuda"))]
+mod kernels;
+#[cfg(test)]
+mod tests;
 
 use candle_core::Device;
 
@@ -70,7 +76,7 @@ fn metal() -> Result<Device, GpuError> {
 }
 
 #[cfg(test)]
-mod tests {
+mod opening {
     #![allow(clippy::unwrap_used)]
     use super::*;
 

@@ -27,6 +27,7 @@
 mod builder;
 mod check;
 mod cost;
+mod fusion;
 pub mod layers;
 mod legacy_torch;
 mod moments;

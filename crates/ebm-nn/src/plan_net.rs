@@ -7,7 +7,10 @@ use candle_core::{D, DType, DeviceLocation, Tensor};
 use ebm_core::plan::{NetPlan, NodeId, Op, Pool, WeightRule};
 use ebm_core::{Diff, Error, Forward, Result, View};
 
+use ebm_core::operators::operators;
+
 use crate::check::validate;
+use crate::fusion::{self, Fusion, fusions};
 use crate::layers;
 
 /// A forward function made of a plan.
@@ -15,6 +18,8 @@ pub struct PlanNet {
     plan: NetPlan,
     /// For each node, the last node that reads it.
     last_use: Vec<NodeId>,
+    /// Operations that a device may run as one, by the first of them.
+    fusions: Vec<Option<Fusion>>,
     pools: Mutex<Vec<PoolEntry>>,
 }
 
@@ -41,7 +46,8 @@ impl PlanNet {
         for term in &plan.terms {
             last_use[term.node] = plan.nodes.len();
         }
-        Ok(PlanNet { plan, last_use, pools: Mutex::new(Vec::new()) })
+        let fusions = fusions(&plan);
+        Ok(PlanNet { plan, last_use, fusions, pools: Mutex::new(Vec::new()) })
     }
 
     /// The plan.
@@ -65,12 +71,26 @@ impl PlanNet {
     fn run<V: Diff>(&self, p: &View, x: &V, cond: Option<&Tensor>, wanted: &[NodeId]) -> Result<Vec<V>> {
         let end = wanted.iter().copied().max().unwrap_or(0);
         let mut values: Vec<Option<V>> = vec![None; self.plan.nodes.len()];
-        for id in 0..=end {
-            let value =
-                self.apply(id, &values, p, x, cond).map_err(|e| e.within(&self.plan.nodes[id].name))?;
+        let on_device = operators(x.value().device());
+        let mut next = 0;
+        while next <= end {
+            let within = |e: Error| e.within(&self.plan.nodes[next].name);
+            let fused = match (&on_device, &self.fusions[next]) {
+                // What is wanted may lie inside.
+                (Some(o), Some(f)) if !wanted.iter().any(|w| (next..f.last).contains(w)) => {
+                    fusion::apply(f, &self.plan, o, &values, p, cond).map_err(within)?.map(|v| (f.last, v))
+                }
+                _ => None,
+            };
+            let (id, value) = match fused {
+                Some(done) => done,
+                None => (next, self.apply(next, &values, p, x, cond).map_err(within)?),
+            };
             values[id] = Some(value);
+            let first = next;
+            next = id + 1;
             // A value without further readers is freed here if no graph holds it.
-            for &i in &self.plan.nodes[id].inputs {
+            for &i in self.plan.nodes[first..=id].iter().flat_map(|n| &n.inputs) {
                 if self.last_use[i] <= id && !wanted.contains(&i) {
                     values[i] = None;
                 }
@@ -96,12 +116,7 @@ impl PlanNet {
         match &node.op {
             Op::Input => Ok(x.clone()),
             Op::Conv { weight, bias, stride, padding, rule, .. } => {
-                let raw = p.get(weight)?;
-                let weight = match rule {
-                    WeightRule::Plain => raw.clone(),
-                    WeightRule::Standardised => layers::standardised(raw)?,
-                    WeightRule::Spectral { u, v } => layers::spectral(raw, p.get(u)?, p.get(v)?)?,
-                };
+                let weight = layers::effective_weight(p, weight, rule)?;
                 layers::conv2d(operand(0)?, &weight, named(bias)?, *stride, *padding)
             }
             Op::Linear { weight, bias } => layers::linear(operand(0)?, p.get(weight)?, named(bias)?),
@@ -109,7 +124,7 @@ impl PlanNet {
             Op::Pool(rule) => {
                 let x = operand(0)?;
                 let (rows, columns) = self.matrices(id, rule, x.value())?;
-                layers::pool2d(x, &rows, &columns)
+                layers::pool2d_by(x, rule, &rows, &columns)
             }
             Op::Norm { groups, epsilon, weight, bias } => {
                 layers::group_norm(operand(0)?, *groups, *epsilon, named(weight)?, named(bias)?)

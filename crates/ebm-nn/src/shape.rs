@@ -3,8 +3,6 @@
 use ebm_core::Role;
 use ebm_core::plan::{NetPlan, Node, Op, Pool, WeightRule};
 
-use crate::layers::pooled_length;
-
 /// A tensor that a plan reads: name, shape and role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanTensor {
@@ -62,7 +60,7 @@ pub(crate) fn result_shape(op: &Op, inputs: &[&[usize]], input: &[usize]) -> Res
             if h < least || w < least || matches!(rule, Pool::Average { size: 0 }) {
                 return Err(format!("found a map of {h}×{w}, {rule:?} needs at least {least}×{least}"));
             }
-            Ok(vec![c, pooled_length(rule, h), pooled_length(rule, w)])
+            Ok(vec![c, rule.length(h), rule.length(w)])
         }
         Op::Norm { groups, .. } => {
             let [c, h, w] = image(first)?;

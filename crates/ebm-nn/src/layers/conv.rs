@@ -5,6 +5,7 @@
 //! the stride does not divide; so the two adjoints are written out.
 
 use candle_core::{Result, Tensor};
+use ebm_core::operators::operators;
 use ebm_core::{Diff, Result as CoreResult};
 
 use super::tie::{Back, tie2};
@@ -32,7 +33,7 @@ pub fn conv2d<V: Diff>(
 }
 
 /// The convolution without bias as a graph node that computes only the gradients it needs.
-fn convolve(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
+pub(crate) fn convolve(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
     let (_, _, h, width) = x.dims4()?;
     let (_, _, k, k2) = w.dims4()?;
     if k != k2 || padding >= k || stride == 0 || h + 2 * padding < k || width + 2 * padding < k {
@@ -42,7 +43,11 @@ fn convolve(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Ten
         );
     }
     let (xd, wd) = (x.detach(), w.detach());
-    let y = xd.contiguous()?.conv2d(&wd, padding, stride, 1, 1)?;
+    let y = match operators(x.device()).map(|o| o.convolve(&xd, &wd, stride, padding)).transpose()?.flatten()
+    {
+        Some(y) => y,
+        None => xd.contiguous()?.conv2d(&wd, padding, stride, 1, 1)?,
+    };
     tie2(
         "conv2d",
         x,
@@ -70,6 +75,11 @@ pub fn input_gradient(
     stride: usize,
     padding: usize,
 ) -> Result<Tensor> {
+    if let Some(o) = operators(g.device())
+        && let Some(x) = o.convolve_input(g, w, size, stride, padding)?
+    {
+        return Ok(x);
+    }
     let (_, _, k, _) = w.dims4()?;
     let adjoint = |w: &Tensor| w.flip(&[2, 3])?.transpose(0, 1)?.contiguous();
     if stride == 1 {
@@ -123,6 +133,11 @@ fn fit(t: &Tensor, dim: usize, have: usize, want: usize) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit.
 pub fn weight_gradient(x: &Tensor, g: &Tensor, k: usize, stride: usize, padding: usize) -> Result<Tensor> {
+    if let Some(o) = operators(g.device())
+        && let Some(w) = o.convolve_weight(x, g, k, stride, padding)?
+    {
+        return Ok(w);
+    }
     let (b, c, _, _) = x.dims4()?;
     let (_, o, gh, gw) = g.dims4()?;
     let bytes = (c * k * k * gh * gw * x.dtype().size_in_bytes()).max(1);

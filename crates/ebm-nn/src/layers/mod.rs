@@ -13,10 +13,27 @@ mod tie;
 
 pub use activation::{activate, swish};
 pub use attention::self_attention;
+pub(crate) use conv::convolve;
 pub use conv::{conv2d, input_gradient, weight_gradient};
 pub use label::label_affine;
+pub(crate) use label::label_gain;
 pub use linear::{fourier, linear};
 pub use norm::group_norm;
-pub use pool::{pool2d, pooled_length, pooling_matrix, pooling_tensor};
+pub use pool::{pool2d, pool2d_by, pooling_matrix, pooling_tensor};
 pub use spectral::{power_iteration, spectral};
 pub use standardise::standardised;
+pub(crate) use tie::{Back, tie1};
+
+use candle_core::Tensor;
+use ebm_core::plan::WeightRule;
+use ebm_core::{Result, View};
+
+/// The weight that a convolution uses, from its parameter `name`.
+pub(crate) fn effective_weight(p: &View, name: &str, rule: &WeightRule) -> Result<Tensor> {
+    let raw = p.get(name)?;
+    match rule {
+        WeightRule::Plain => Ok(raw.clone()),
+        WeightRule::Standardised => Ok(standardised(raw)?),
+        WeightRule::Spectral { u, v } => Ok(spectral(raw, p.get(u)?, p.get(v)?)?),
+    }
+}

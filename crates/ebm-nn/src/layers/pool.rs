@@ -5,25 +5,18 @@
 //! transpose, and it serves every rule.
 
 use candle_core::{Result, Tensor};
+use ebm_core::operators::operators;
 use ebm_core::plan::Pool;
 use ebm_core::{Diff, Result as CoreResult};
 
 use super::tie::{Back, tie1};
-
-/// Length of a side of `n` pixels after pooling.
-pub fn pooled_length(rule: &Pool, n: usize) -> usize {
-    match rule {
-        Pool::Average3 | Pool::Blur => n.div_ceil(2),
-        Pool::Average { size } => n / (*size).max(1),
-    }
-}
 
 /// The pooling rule of one side as a matrix `(n', n)`, row by row.
 ///
 /// [`Pool::Average3`]: 3-average, stride 2, zero padding counted. [`Pool::Blur`]: `[1, 2, 1]/4`,
 /// stride 2, reflected border. [`Pool::Average`]: windows of `size` side by side.
 pub fn pooling_matrix(rule: &Pool, n: usize) -> Vec<f64> {
-    let m = pooled_length(rule, n);
+    let m = rule.length(n);
     let mut matrix = vec![0.0; m * n];
     for o in 0..m {
         let row = &mut matrix[o * n..(o + 1) * n];
@@ -66,6 +59,27 @@ pub fn pool2d<V: Diff>(x: &V, rows: &Tensor, columns: &Tensor) -> CoreResult<V> 
     })
 }
 
+/// [`pool2d`] for matrices that come from `rule`, in one kernel where the device has one.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn pool2d_by<V: Diff>(x: &V, rule: &Pool, rows: &Tensor, columns: &Tensor) -> CoreResult<V> {
+    let Some(o) = operators(x.value().device()) else { return pool2d(x, rows, columns) };
+    x.linear(|t| {
+        let size = (t.dim(2)?, t.dim(3)?);
+        let Some(y) = o.pool(&t.detach(), rule)? else {
+            return pool2d(t, rows, columns).map_err(candle_core::Error::wrap);
+        };
+        tie1("pool2d", t, y, || {
+            let (o, rule, rows, columns) = (o.clone(), rule.clone(), rows.clone(), columns.clone());
+            Box::new(move |g: &Tensor| match o.pool_input(g, &rule, size)? {
+                Some(x) => Ok(x),
+                None => both_sides(g, &rows.t()?.contiguous()?, &columns.t()?.contiguous()?),
+            }) as Back
+        })
+    })
+}
+
 /// `R x Cᵀ` for each channel.
 fn both_sides(x: &Tensor, rows: &Tensor, columns: &Tensor) -> Result<Tensor> {
     let (b, c, h, w) = x.dims4()?;
@@ -81,7 +95,7 @@ fn both_sides(x: &Tensor, rows: &Tensor, columns: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the tensor cannot be made.
 pub fn pooling_tensor(rule: &Pool, n: usize, like: &Tensor) -> Result<Tensor> {
-    let m = pooled_length(rule, n);
+    let m = rule.length(n);
     Tensor::from_vec(pooling_matrix(rule, n), (m, n), &candle_core::Device::Cpu)?
         .to_dtype(like.dtype())?
         .to_device(like.device())

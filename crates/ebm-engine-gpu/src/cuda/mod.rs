@@ -2,11 +2,18 @@
 //!
 //! The binding loads the vendor's libraries at its first call and panics where one is missing, so nothing of it is called before.
 
+#[cfg(feature = "cudnn")]
+mod convolution;
+mod launch;
+
+use std::sync::Arc;
+
 use candle_core::cuda::cudarc::driver::{result, sys};
 use candle_core::{CudaDevice, Device};
 use libloading::{Library, Symbol};
 
 use crate::GpuError;
+use crate::kernels::Kernels;
 
 const DRIVER: &[&str] = &["libcuda.so.1", "libcuda.so", "nvcuda.dll"];
 
@@ -38,6 +45,7 @@ pub fn open(number: usize) -> Result<Device, GpuError> {
     // SAFETY: this device has one stream, so no allocation needs the events that order it between streams.
     unsafe { cuda.disable_event_tracking() };
     keep_pool(cuda)?;
+    ebm_core::operators::install(&device, Arc::new(Kernels::new(launch::Cuda::new(cuda))));
     Ok(device)
 }
 

@@ -1,0 +1,108 @@
+//! Our kernels on a CUDA device.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::cuda::cudarc::driver::{CudaFunction, DevicePtr, result};
+use candle_core::{CudaDevice, DType, Error, Result, Storage, Tensor};
+
+use crate::kernels::Launcher;
+
+/// `kernels/operators.cu`, compiled by build.rs to the text that the driver compiles for its GPU.
+const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/operators.ptx"));
+
+/// Launches kernels on the one stream of a device.
+pub struct Cuda {
+    device: CudaDevice,
+    functions: Mutex<HashMap<&'static str, CudaFunction>>,
+}
+
+impl Cuda {
+    pub fn new(device: &CudaDevice) -> Cuda {
+        Cuda { device: device.clone(), functions: Mutex::new(HashMap::new()) }
+    }
+
+    fn function(&self, kernel: &'static str) -> Result<CudaFunction> {
+        let mut known = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(f) = known.get(kernel) {
+            return Ok(f.clone());
+        }
+        let f = self.device.get_or_load_custom_func(kernel, "ebm-operators", PTX)?.into_cuda_function();
+        known.insert(kernel, f.clone());
+        Ok(f)
+    }
+}
+
+impl Launcher for Cuda {
+    fn name(&self) -> &'static str {
+        if cfg!(feature = "cudnn") { "cuda kernels, cuDNN" } else { "cuda kernels" }
+    }
+
+    fn address(&self, t: &Tensor) -> Result<u64> {
+        let (storage, layout) = t.storage_and_layout();
+        let Storage::Cuda(on_device) = &*storage else {
+            candle_core::bail!("a kernel was given a tensor of another device")
+        };
+        let (start, stream) = (layout.start_offset(), self.device.cuda_stream());
+        // The device has one stream and tracks no events, so there is nothing to wait for.
+        match t.dtype() {
+            DType::F32 => Ok(on_device.as_cuda_slice::<f32>()?.device_ptr(&stream).0 + 4 * start as u64),
+            DType::I64 => Ok(on_device.as_cuda_slice::<i64>()?.device_ptr(&stream).0 + 8 * start as u64),
+            other => candle_core::bail!("no kernel takes {other:?}"),
+        }
+    }
+
+    unsafe fn launch(
+        &self,
+        kernel: &'static str,
+        blocks: u32,
+        threads: u32,
+        args: &mut [*mut c_void],
+    ) -> Result<()> {
+        let f = self.function(kernel)?;
+        let stream = self.device.cuda_stream();
+        stream.context().bind_to_thread().map_err(Error::wrap)?;
+        // SAFETY: passed on; the tensors of the addresses are freed in the order of this stream.
+        unsafe {
+            result::launch_kernel(
+                f.cu_function(),
+                (blocks, 1, 1),
+                (threads, 1, 1),
+                0,
+                stream.cu_stream(),
+                args,
+            )
+        }
+        .map_err(Error::wrap)
+    }
+
+    #[cfg(feature = "cudnn")]
+    fn convolve(&self, x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Option<Tensor>> {
+        super::convolution::convolve(&self.device, x, w, stride, padding)
+    }
+
+    #[cfg(feature = "cudnn")]
+    fn convolve_input(
+        &self,
+        g: &Tensor,
+        w: &Tensor,
+        size: (usize, usize),
+        stride: usize,
+        padding: usize,
+    ) -> Result<Option<Tensor>> {
+        super::convolution::input(&self.device, g, w, size, stride, padding)
+    }
+
+    #[cfg(feature = "cudnn")]
+    fn convolve_weight(
+        &self,
+        x: &Tensor,
+        g: &Tensor,
+        k: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Result<Option<Tensor>> {
+        super::convolution::weight(&self.device, x, g, k, stride, padding)
+    }
+}

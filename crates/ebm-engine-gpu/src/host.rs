@@ -1,0 +1,113 @@
+//! The kernels on the processor: `kernels/host.cpp` compiles them with a C++ compiler, if there is one.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock};
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Tensor};
+use libloading::Library;
+
+use crate::kernels::Launcher;
+
+type Launch = unsafe extern "C" fn(*const c_char, u32, u32, *mut *mut c_void) -> c_int;
+
+/// Runs kernels by host threads.
+pub struct Host(Launch);
+
+/// The host's threads of one launch are many; launches take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+impl Host {
+    /// `None`, after saying why, where there is no C++ compiler.
+    pub fn new() -> Option<Host> {
+        static LIBRARY: OnceLock<Option<Library>> = OnceLock::new();
+        let library = LIBRARY.get_or_init(|| {
+            let folder = tempfile::tempdir().ok()?;
+            let out = folder.path().join("kernels.so");
+            let source = concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/host.cpp");
+            let made = Command::new("c++")
+                .args([
+                    "-std=c++20",
+                    "-O1",
+                    "-ffp-contract=off",
+                    "-shared",
+                    "-fPIC",
+                    "-pthread",
+                    source,
+                    "-o",
+                ])
+                .arg(&out)
+                .output();
+            match made {
+                Err(e) => println!("skipped: no C++ compiler to run the kernels with ({e})"),
+                Ok(done) if !done.status.success() => panic!("{}", String::from_utf8_lossy(&done.stderr)),
+                Ok(_) => {
+                    // SAFETY: a library of ours, whose initialisers are those of the C++ runtime.
+                    return Some(unsafe { Library::new(&out) }.expect("the library that was just made"));
+                }
+            }
+            None
+        });
+        let library = library.as_ref()?;
+        // SAFETY: host.cpp defines it with this signature; the library is never closed.
+        Some(Host(*unsafe { library.get::<Launch>(b"host_launch\0") }.expect("host_launch")))
+    }
+}
+
+/// Takes the address of a storage that may be written.
+struct Address(Mutex<Option<u64>>);
+
+impl InplaceOp1 for Address {
+    fn name(&self) -> &'static str {
+        "address"
+    }
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let start = layout.start_offset();
+        let at = match storage {
+            CpuStorage::F32(v) => v[start..].as_mut_ptr() as u64,
+            CpuStorage::I64(v) => v[start..].as_mut_ptr() as u64,
+            other => candle_core::bail!("no kernel takes {:?}", other.dtype()),
+        };
+        *self.0.lock().expect("no panic while it is held") = Some(at);
+        Ok(())
+    }
+}
+
+impl Launcher for Host {
+    fn name(&self) -> &'static str {
+        "kernels on the processor"
+    }
+
+    fn address(&self, t: &Tensor) -> Result<u64> {
+        assert!(t.is_contiguous() && [DType::F32, DType::I64].contains(&t.dtype()));
+        let address = Address(Mutex::new(None));
+        t.inplace_op1(&address)?;
+        let at = address.0.into_inner().expect("no panic while it is held");
+        Ok(at.expect("a storage on the processor"))
+    }
+
+    unsafe fn launch(
+        &self,
+        kernel: &'static str,
+        blocks: u32,
+        threads: u32,
+        args: &mut [*mut c_void],
+    ) -> Result<()> {
+        let name = CString::new(kernel).expect("names have no zero bytes");
+        // Kernels with one block a row go over it in strides of any number of threads; few are faster here.
+        let threads = if ["norm_act", "norm_act_back", "row_mean_square"].contains(&kernel) {
+            threads.min(8)
+        } else {
+            threads
+        };
+        let turn = TURN.lock();
+        // SAFETY: passed on to the caller.
+        let missing = unsafe { (self.0)(name.as_ptr(), blocks, threads, args.as_mut_ptr()) };
+        drop(turn);
+        if missing != 0 {
+            candle_core::bail!("host.cpp has no kernel {kernel}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,328 @@
+//! Every operator against tensor operations in f64 on the processor, on each device there is: the kernels run by host threads, and
+//! a GPU. Without one the test says so and passes.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor, Var};
+use ebm_core::operators::{AdamStep, NormAct, Operators, install};
+use ebm_core::plan::{Activation, Pool};
+use ebm_core::{Batch, BuildCx, Chains, Diff, EnergyFn, Key, RowStep};
+use ebm_nn::{Conv, NetBuilder, layers};
+
+use crate::host::Host;
+use crate::kernels::Kernels;
+
+/// One test a device: the body gets the operators and the device of its tensors.
+macro_rules! on_devices {
+    ($name:ident, $body:expr) => {
+        mod $name {
+            use super::*;
+
+            fn body(o: &dyn Operators, device: &Device) {
+                let body: fn(&dyn Operators, &Device) = $body;
+                body(o, device);
+            }
+
+            #[test]
+            fn host() {
+                if let Some(host) = Host::new() {
+                    body(&Kernels::new(host), &Device::Cpu);
+                }
+            }
+
+            #[test]
+            fn cuda() {
+                match crate::open(crate::Gpu::Cuda(0)) {
+                    Ok(device) => body(&*ebm_core::operators::operators(&device).unwrap(), &device),
+                    Err(why) => println!("skipped: {why}"),
+                }
+            }
+        }
+    };
+}
+
+fn normal(name: &str, shape: &[usize]) -> Tensor {
+    Key::root(5).at(name).normal(&Chains::range(3, shape[0]), &shape[1..], DType::F64, &Device::Cpu).unwrap()
+}
+
+/// In f32 on the device.
+fn on(t: &Tensor, device: &Device) -> Tensor {
+    t.to_dtype(DType::F32).unwrap().to_device(device).unwrap()
+}
+
+fn read(t: &Tensor) -> Vec<f64> {
+    let t = t.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Largest difference, as a share of the largest number (at least 1).
+fn off(a: &Tensor, b: &Tensor) -> f64 {
+    assert_eq!(a.dims(), b.dims());
+    let (a, b) = (read(a), read(b));
+    let size = b.iter().fold(1.0f64, |m, v| m.max(v.abs()));
+    a.iter().zip(&b).fold(0.0f64, |m, (x, y)| if (x - y).abs() <= m { m } else { (x - y).abs() }) / size
+}
+
+#[track_caller]
+fn near(a: &Tensor, b: &Tensor, bound: f64, what: &str) {
+    let off = off(a, b);
+    assert!(off <= bound, "{what}: {off:.2e}, at most {bound:.0e}");
+}
+
+/// Rounding of sums of at most some hundred f32 numbers of order one, with room for the library's exp.
+const SUMS: f64 = 3e-6;
+
+fn chains() -> Chains {
+    // Indices beyond 32 bits, out of order.
+    Chains::from_ids(vec![7, 1 << 40, 0, u64::MAX, 12])
+}
+
+on_devices!(random_numbers_have_the_bits_of_the_key, |o, device| {
+    for width in [1, 3, 4, 37, 1030] {
+        let key = Key::root(9).at(width);
+        let (mut normals, mut uniforms) = (vec![0f32; 5 * width], vec![0f32; 5 * width]);
+        key.fill_normal_rows(chains().ids(), width, &mut normals);
+        for (row, id) in uniforms.chunks_mut(width).zip(chains().ids()) {
+            key.fill_uniform(*id, row);
+        }
+        for (want, got) in [
+            (normals, o.normal(key, &chains(), width, device)),
+            (uniforms, o.uniform(key, &chains(), width, device)),
+        ] {
+            let got = got.unwrap().unwrap();
+            assert_eq!(got.dims(), [5, width]);
+            let got = got.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let same = want.iter().zip(&got).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same, "width {width}");
+        }
+    }
+});
+
+on_devices!(row_steps_have_the_bits_of_tensor_operations, |o, device| {
+    let (x, g) = (on(&normal("x", &[5, 2, 9]), device), on(&normal("g", &[5, 2, 9]), device));
+    let key = Key::root(1).at("step");
+    let mut eps = vec![0f32; 5 * 18];
+    key.fill_normal_rows(chains().ids(), 18, &mut eps);
+    let eps = Tensor::from_vec(eps, (5, 2, 9), device).unwrap();
+    let noisy = o.add_noise(&x, 0.3, &chains(), key).unwrap().unwrap();
+    let want = (&x + eps.affine(0.3, 0.0).unwrap()).unwrap();
+    assert_eq!(read(&noisy), read(&want));
+    for (noise_first, clamp, move_limit) in [
+        (true, None, None),
+        (false, None, None),
+        (true, Some((-0.5, 0.5)), Some(0.2)),
+        (false, Some((-0.5, 0.5)), None),
+    ] {
+        let step = RowStep { step_size: 0.7, noise: 0.1, noise_first, clamp, move_limit };
+        let got = o.advance(&step, &x, &g, &chains(), key).unwrap().unwrap();
+        let mut d = g.affine(0.7, 0.0).unwrap();
+        if let Some(limit) = move_limit {
+            d = d.clamp(-limit, limit).unwrap();
+        }
+        let mut want = (&x - d).unwrap();
+        if !noise_first {
+            want = (want + eps.affine(0.1, 0.0).unwrap()).unwrap();
+        }
+        if let Some((low, high)) = clamp {
+            want = want.clamp(low, high).unwrap();
+        }
+        assert_eq!(read(&got), read(&want), "{step:?}");
+    }
+});
+
+on_devices!(mean_squares_of_rows, |o, device| {
+    for width in [1, 7, 256, 700] {
+        let x = normal("rows", &[6, width]);
+        let got = o.row_mean_square(&on(&x, device)).unwrap().unwrap();
+        near(&got, &x.sqr().unwrap().mean(1).unwrap(), SUMS, &format!("width {width}"));
+    }
+});
+
+on_devices!(pooling_and_its_transpose, |o, device| {
+    for rule in [Pool::Average3, Pool::Blur, Pool::Average { size: 2 }, Pool::Average { size: 3 }] {
+        for (h, w) in [(8, 8), (7, 6), (5, 9), (3, 3), (2, 3)] {
+            if matches!(rule, Pool::Average { size: 3 }) && h < 3 {
+                continue;
+            }
+            let x = Var::from_tensor(&normal("pool", &[2, 3, h, w])).unwrap();
+            let (r, c) = (
+                layers::pooling_tensor(&rule, h, &x).unwrap(),
+                layers::pooling_tensor(&rule, w, &x).unwrap(),
+            );
+            let y = layers::pool2d(x.as_tensor(), &r, &c).unwrap();
+            let g = normal("pool g", y.dims());
+            let gx = (&y * &g).unwrap().sum_all().unwrap().backward().unwrap().remove(&x).unwrap();
+            let what = format!("{rule:?} of {h}×{w}");
+            near(&o.pool(&on(&x, device), &rule).unwrap().unwrap(), &y, SUMS, &what);
+            near(&o.pool_input(&on(&g, device), &rule, (h, w)).unwrap().unwrap(), &gx, SUMS, &what);
+        }
+    }
+});
+
+on_devices!(norm_affine_and_function_both_ways, |o, device| {
+    let functions = [
+        None,
+        Some(Activation::Swish),
+        Some(Activation::Relu),
+        Some(Activation::LeakyRelu(0.2)),
+        Some(Activation::Tanh),
+        Some(Activation::Softplus),
+        Some(Activation::Sigmoid),
+        Some(Activation::Square),
+    ];
+    let (b, c) = (3, 6);
+    for (i, function) in functions.into_iter().enumerate() {
+        for norm in [None, Some((2, 1e-5)), Some((6, 1e-3)), Some((1, 1e-5))] {
+            for parts in 0..4 {
+                let (h, w) = if i % 2 == 0 { (5, 4) } else { (9, 8) };
+                let (affine, label) = (parts & 1 == 1, parts & 2 == 2);
+                let some = |yes: bool, name: &str, shape: &[usize]| yes.then(|| normal(name, shape));
+                let (gain, shift) = (some(affine, "gain", &[c]), some(affine, "shift", &[c]));
+                let (gain2, shift2) = (some(label, "gain2", &[b, c]), some(label, "shift2", &[b, c]));
+                let x = Var::from_tensor(&normal("x", &[b, c, h, w]).affine(1.5, 0.4).unwrap()).unwrap();
+                let mut y = x.as_tensor().clone();
+                let channel = |t: &Tensor| t.reshape((1, c, 1, 1)).unwrap();
+                match norm {
+                    Some((groups, e)) => {
+                        y = layers::group_norm(&y, groups, e, gain.as_ref(), shift.as_ref()).unwrap()
+                    }
+                    None if affine => {
+                        y = y.times(&channel(gain.as_ref().unwrap())).unwrap();
+                        y = y.shift(&channel(shift.as_ref().unwrap())).unwrap();
+                    }
+                    None => {}
+                }
+                if let (Some(g), Some(s)) = (&gain2, &shift2) {
+                    let each = |t: &Tensor| t.reshape((b, c, 1, 1)).unwrap();
+                    y = y.times(&each(g)).unwrap().shift(&each(s)).unwrap();
+                }
+                if let Some(f) = function {
+                    y = layers::activate(&y, f).unwrap();
+                }
+                let g = normal("gy", y.dims());
+                let gx = (&y * &g).unwrap().sum_all().unwrap().backward().unwrap().remove(&x).unwrap();
+                let there = |t: &Option<Tensor>| t.as_ref().map(|t| on(t, device));
+                let what = NormAct {
+                    norm,
+                    gain: there(&gain),
+                    shift: there(&shift),
+                    gain2: there(&gain2),
+                    shift2: there(&shift2),
+                    function,
+                };
+                let (x, g) = (on(&x, device), on(&g, device));
+                let (got, kept) = o.norm_act(&x, &what).unwrap().unwrap();
+                let text = format!("{function:?}, norm {norm:?}, affine {affine}, label {label}");
+                near(&got, &y, SUMS, &text);
+                // Products of three numbers of order three, summed over at most 432 entries; the kinks of relu are not near.
+                near(&o.norm_act_input(&x, &what, &kept, &g).unwrap(), &gx, 1e-5, &text);
+            }
+        }
+    }
+});
+
+on_devices!(adam_and_the_average, |o, device| {
+    let step = AdamStep {
+        clip: 0.5,
+        b1: 0.9,
+        b2: 0.99,
+        root: 0.2,
+        step: 0.03,
+        epsilon: 1e-3,
+        keep: 0.98,
+        decay: 0.7,
+    };
+    let t = |name: &str| normal(name, &[4, 75]);
+    let (p, g, m, v, a) = (t("p"), t("g"), t("m"), t("v").sqr().unwrap(), t("a"));
+    for (with_m, with_a) in [(true, true), (false, true), (true, false), (false, false)] {
+        let there = |yes: bool, t: &Tensor| yes.then(|| on(t, device));
+        let (m32, a32) = (there(with_m, &m), there(with_a, &a));
+        let got = o
+            .adam(&step, &on(&p, device), &on(&g, device), m32.as_ref(), &on(&v, device), a32.as_ref())
+            .unwrap()
+            .unwrap();
+        let mix = |old: &Tensor, new: &Tensor, keep: f64| {
+            (old.affine(keep, 0.0).unwrap() + new.affine(1.0 - keep, 0.0).unwrap()).unwrap()
+        };
+        let d = g.affine(0.5, 0.0).unwrap();
+        let first = if with_m { mix(&m, &d, 0.9) } else { d.clone() };
+        let second = mix(&v, &d.sqr().unwrap(), 0.99);
+        let below = second.sqrt().unwrap().affine(1.0 / 0.2, 1e-3).unwrap();
+        let new =
+            (p.affine(0.98, 0.0).unwrap() - (&first / below).unwrap().affine(0.03, 0.0).unwrap()).unwrap();
+        near(&got.p, &new, SUMS, "p");
+        near(&got.v, &second, SUMS, "v");
+        assert_eq!((got.m.is_some(), got.average.is_some()), (with_m, with_a));
+        if let Some(m) = got.m {
+            near(&m, &first, SUMS, "m");
+        }
+        if let Some(average) = got.average {
+            near(&average, &mix(&a, &new, 0.7), SUMS, "average");
+        }
+    }
+});
+
+/// A network with all that is fused: bias and function, norm and label and function, pooling.
+fn network(dtype: DType, device: &Device) -> Arc<dyn EnergyFn> {
+    let mut cx = BuildCx::new(&[2, 9, 8], dtype, device, Key::root(3)).with_condition(3);
+    let mut net = NetBuilder::new(&mut cx);
+    net.conv("one", Conv::new(6, 3)).unwrap().activate(Activation::Swish).unwrap();
+    net.pool(Pool::Average3).unwrap();
+    net.conv("two", Conv::new(8, 3).stride(2)).unwrap();
+    net.norm("norm", 4).unwrap();
+    net.label("label", 3).unwrap().activate(Activation::Softplus).unwrap();
+    net.conv("three", Conv::new(4, 3)).unwrap();
+    net.label("label2", 3).unwrap();
+    net.flatten().unwrap().linear("head", 1).unwrap().term("energy");
+    net.finish().unwrap()
+}
+
+/// All five calls of a network on `device`, whose operators are installed, against f64 without any.
+fn five_calls(device: &Device) {
+    let (there, here) = (network(DType::F32, device), network(DType::F64, &Device::Cpu));
+    for name in here.params().names() {
+        let value = there.params().get(name).unwrap().to_device(&Device::Cpu).unwrap();
+        here.params().set(name, &value.to_dtype(DType::F64).unwrap()).unwrap();
+    }
+    let cond = Tensor::new(&[[0.2, 0.8, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], &Device::Cpu).unwrap();
+    let x = on(&normal("sample", &[3, 2, 9, 8]), &Device::Cpu).to_dtype(DType::F64).unwrap();
+    let at = Batch::new(x.clone()).unwrap().with_cond(Some(cond.clone()));
+    let at32 = Batch::new(on(&x, device)).unwrap().with_cond(Some(on(&cond, device)));
+    let v = normal("direction", &[3, 2, 9, 8]);
+    let v32 = on(&v, device);
+    // f32 through three layers of some dozen products each.
+    let bound = 2e-5;
+    near(&there.terms(&at32).unwrap(), &here.terms(&at).unwrap(), bound, "terms");
+    let (a, b) = (there.slope(&at32).unwrap(), here.slope(&at).unwrap());
+    near(&a.energy, &b.energy, bound, "energies");
+    near(&a.grad, &b.grad, bound, "slope");
+    let ones = |t: &Tensor| Ok(t.ones_like()?);
+    let pairs = [
+        (there.grad_theta(&at32, &ones).unwrap(), here.grad_theta(&at, &ones).unwrap()),
+        (there.grad_theta_slope(&at32, &v32).unwrap(), here.grad_theta_slope(&at, &v).unwrap()),
+    ];
+    for (a, b) in pairs {
+        assert_eq!(a.grads.len(), b.grads.len());
+        for (name, g) in &b.grads {
+            near(&a.grads[name], g, bound, name);
+        }
+    }
+    near(&there.hvp(&at32, &v32).unwrap(), &here.hvp(&at, &v).unwrap(), bound, "hvp");
+}
+
+#[test]
+fn five_calls_of_a_network_by_kernels_of_the_host() {
+    let Some(host) = Host::new() else { return };
+    let counted = Arc::new(Kernels::new(host));
+    install(&Device::Cpu, counted.clone());
+    five_calls(&Device::Cpu);
+}
+
+#[test]
+fn five_calls_of_a_network_on_a_gpu() {
+    match crate::open(crate::Gpu::Cuda(0)) {
+        Ok(device) => five_calls(&device),
+        Err(why) => println!("skipped: {why}"),
+    }
+}

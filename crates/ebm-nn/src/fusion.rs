@@ -1,0 +1,158 @@
+//! Operations of a plan that follow one another and that a device may run as one.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use ebm_core::operators::{NormAct, Operators};
+use ebm_core::plan::{Activation, NetPlan, NodeId, Op};
+use ebm_core::{Diff, Error, Result, View};
+
+use crate::layers::{self, Back, tie1};
+
+/// `conv` without its bias, then bias, norm, label's gain and bias, function; nodes that follow one another, each the only
+/// reader of the one before. There is no norm after a bias.
+#[derive(Clone, Debug)]
+pub(crate) struct Fusion {
+    /// Where the operand comes from: of the convolution if there is one.
+    input: NodeId,
+    conv: Option<NodeId>,
+    norm: Option<NodeId>,
+    label: Option<NodeId>,
+    function: Option<Activation>,
+    /// The node whose value this is.
+    pub last: NodeId,
+}
+
+/// The fusions of a plan by their first node.
+pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
+    let n = plan.nodes.len();
+    let mut readers = vec![0usize; n];
+    plan.nodes.iter().flat_map(|node| &node.inputs).for_each(|&i| readers[i] += 1);
+    plan.terms.iter().for_each(|t| readers[t.node] += 1);
+    let mut all: Vec<Option<Fusion>> = vec![None; n];
+    let mut start = 0;
+    while start < n {
+        let mut f = Fusion { input: 0, conv: None, norm: None, label: None, function: None, last: start };
+        let mut at = start;
+        while at < n {
+            let node = &plan.nodes[at];
+            let follows = at == start || (node.inputs == [at - 1] && readers[at - 1] == 1);
+            let image = node.shape.len() == 3;
+            let fits = follows
+                && image
+                && match &node.op {
+                    Op::Conv { bias: Some(_), .. } => {
+                        f.conv = Some(at);
+                        at == start
+                    }
+                    Op::Norm { .. } if at == start => {
+                        f.norm = Some(at);
+                        true
+                    }
+                    Op::LabelAffine { .. } if f.label.is_none() && f.function.is_none() => {
+                        f.label = Some(at);
+                        true
+                    }
+                    Op::Activate(function) if f.function.is_none() => {
+                        f.function = Some(*function);
+                        true
+                    }
+                    _ => false,
+                };
+            if !fits {
+                break;
+            }
+            at += 1;
+        }
+        // A convolution alone gains nothing.
+        if f.norm.is_some() || f.label.is_some() || f.function.is_some() {
+            f.conv = f.conv.filter(|&c| c == start);
+            f.input = plan.nodes[start].inputs[0];
+            f.last = at - 1;
+            all[start] = Some(f);
+            start = at;
+        } else {
+            start += 1;
+        }
+    }
+    all
+}
+
+/// The value of the fusion's last node, if the value is plain, nothing but the samples is tracked, and the device covers it.
+pub(crate) fn apply<V: Diff>(
+    f: &Fusion,
+    plan: &NetPlan,
+    o: &Arc<dyn Operators>,
+    values: &[Option<V>],
+    p: &View,
+    cond: Option<&Tensor>,
+) -> Result<Option<V>> {
+    let missing = || Error::config("", format!("reads node {}, which is not computed", f.input));
+    let x = values[f.input].as_ref().ok_or_else(missing)?;
+    let mut what = NormAct { function: f.function, ..NormAct::default() };
+    let mut convolution = None;
+    if let Some(Op::Conv { weight, bias: Some(bias), stride, padding, rule, .. }) =
+        f.conv.map(|c| &plan.nodes[c].op)
+    {
+        let weight = layers::effective_weight(p, weight, rule)?;
+        if weight.track_op() {
+            return Ok(None);
+        }
+        what.shift = Some(p.get(bias)?.clone());
+        convolution = Some((weight, *stride, *padding));
+    }
+    if let Some(Op::Norm { groups, epsilon, weight, bias }) = f.norm.map(|n| &plan.nodes[n].op) {
+        what.norm = Some((*groups, *epsilon));
+        what.gain = weight.as_ref().map(|w| p.get(w).cloned()).transpose()?;
+        what.shift = bias.as_ref().map(|b| p.get(b).cloned()).transpose()?;
+    }
+    if let (Some(Op::LabelAffine { weight, bias }), Some(label)) = (f.label.map(|l| &plan.nodes[l].op), cond)
+    {
+        let (gain, shift) = layers::label_gain(label, p.get(weight)?, p.get(bias)?, x.value().dtype())?;
+        what.gain2 = Some(gain);
+        what.shift2 = Some(shift);
+    }
+    if [&what.gain, &what.shift, &what.gain2, &what.shift2].into_iter().flatten().any(Tensor::track_op) {
+        return Ok(None);
+    }
+    let x = match &convolution {
+        None => x.clone(),
+        // Only for plain values: a tangent goes the long way, and must not be convolved twice.
+        Some((w, stride, padding)) => {
+            match x.fused(|t| layers::convolve(t, w, *stride, *padding).map(Some))? {
+                Some(x) => x,
+                None => return Ok(None),
+            }
+        }
+    };
+    let fused = x.fused(|t| {
+        let Some((y, kept)) = o.norm_act(&t.detach(), &what)? else { return Ok(None) };
+        let back = || {
+            let (o, x, what, kept) = (o.clone(), t.detach(), what.clone(), kept.clone());
+            Box::new(move |g: &Tensor| o.norm_act_input(&x, &what, &kept, g)) as Back
+        };
+        tie1("norm_act", t, y, back).map(Some)
+    })?;
+    match (fused, convolution.is_some()) {
+        (Some(y), _) => Ok(Some(y)),
+        (None, false) => Ok(None),
+        // The convolution is done: what follows it, by tensor operations.
+        (None, true) => unfused(&x, &what).map(Some),
+    }
+}
+
+/// The same by tensor operations, without a norm.
+fn unfused<V: Diff>(x: &V, what: &NormAct) -> Result<V> {
+    let mut x = x.clone();
+    if let Some(shift) = &what.shift {
+        x = x.shift(&shift.reshape((1, (), 1, 1))?)?;
+    }
+    if let (Some(gain), Some(shift)) = (&what.gain2, &what.shift2) {
+        let (b, c) = gain.dims2()?;
+        x = x.times(&gain.reshape((b, c, 1, 1))?)?.shift(&shift.reshape((b, c, 1, 1))?)?;
+    }
+    match what.function {
+        Some(f) => layers::activate(&x, f),
+        None => Ok(x),
+    }
+}
