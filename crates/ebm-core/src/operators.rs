@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use candle_core::{Device, DeviceLocation, Result as TensorResult, Tensor};
 
 use crate::plan::{Activation, Pool};
-use crate::{Chains, Key, RowStep};
+use crate::{Batch, Chains, EnergyFn, Key, Result, RowProgram, RowStep, Walked};
 
 /// A group norm, affine maps of the channels and a pointwise function, one after another on `x` `(B, C, H, W)`:
 /// `z = gain2·(gain·n(x) + shift) + shift2`, `y = f(z)`.
@@ -249,4 +249,43 @@ pub fn operators(device: &Device) -> Option<Arc<dyn Operators>> {
     }
     let place = device.location();
     all.iter().find(|(at, _)| *at == place).map(|(_, o)| o.clone())
+}
+
+/// A row program by one slope and two kernels a step; `None` where the device has none for it.
+///
+/// # Errors
+/// If the energy or the device fails.
+pub fn walk<E: EnergyFn + ?Sized>(
+    e: &E,
+    at: &Batch,
+    program: &RowProgram,
+    key: Key,
+) -> Result<Option<Walked>> {
+    let Some(o) = operators(at.device()) else { return Ok(None) };
+    let (mut x, mut last) = (at.x.clone(), None);
+    let (mut energies, mut squares) = (Vec::new(), Vec::new());
+    for (k, step) in program.steps.iter().enumerate() {
+        let key = key.at(k);
+        let hat = if step.noise_first && step.noise != 0.0 {
+            match o.add_noise(&x, step.noise, &at.chains, key)? {
+                Some(hat) => hat,
+                None => return Ok(None),
+            }
+        } else {
+            x
+        };
+        let slope = e.slope(&at.with_x(hat.clone()))?;
+        let (Some(next), Some(square)) =
+            (o.advance(step, &hat, &slope.grad, &at.chains, key)?, o.row_mean_square(&slope.grad)?)
+        else {
+            return Ok(None);
+        };
+        x = next;
+        energies.push(slope.energy);
+        squares.push(square);
+        last = Some((hat, slope.grad));
+    }
+    let Some((hat, grad)) = last else { return Ok(None) };
+    let (energy, grad_square) = (Tensor::stack(&energies, 0)?, Tensor::stack(&squares, 0)?);
+    Ok(Some(Walked { x, hat, grad, energy, grad_square }))
 }

@@ -1,8 +1,9 @@
 //! The kernels on the processor: `kernels/host.cpp` compiles them with a C++ compiler, if there is one.
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Tensor};
@@ -13,7 +14,11 @@ use crate::kernels::Launcher;
 type Launch = unsafe extern "C" fn(*const c_char, u32, u32, *mut *mut c_void) -> c_int;
 
 /// Runs kernels by host threads.
-pub struct Host(Launch);
+pub struct Host {
+    launch: Launch,
+    /// Names of the kernels that were launched.
+    pub launched: Arc<Mutex<BTreeSet<&'static str>>>,
+}
 
 /// The host's threads of one launch are many; launches take turns.
 static TURN: Mutex<()> = Mutex::new(());
@@ -51,7 +56,8 @@ impl Host {
         });
         let library = library.as_ref()?;
         // SAFETY: host.cpp defines it with this signature; the library is never closed.
-        Some(Host(*unsafe { library.get::<Launch>(b"host_launch\0") }.expect("host_launch")))
+        let launch = *unsafe { library.get::<Launch>(b"host_launch\0") }.expect("host_launch");
+        Some(Host { launch, launched: Arc::default() })
     }
 }
 
@@ -101,9 +107,10 @@ impl Launcher for Host {
         } else {
             threads
         };
+        self.launched.lock().expect("no panic while it is held").insert(kernel);
         let turn = TURN.lock();
         // SAFETY: passed on to the caller.
-        let missing = unsafe { (self.0)(name.as_ptr(), blocks, threads, args.as_mut_ptr()) };
+        let missing = unsafe { (self.launch)(name.as_ptr(), blocks, threads, args.as_mut_ptr()) };
         drop(turn);
         if missing != 0 {
             candle_core::bail!("host.cpp has no kernel {kernel}");

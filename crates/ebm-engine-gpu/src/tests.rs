@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor, Var};
 use ebm_core::operators::{AdamStep, NormAct, Operators, install};
 use ebm_core::plan::{Activation, Pool};
-use ebm_core::{Batch, BuildCx, Chains, Diff, EnergyFn, Key, RowStep};
+use ebm_core::{Batch, BuildCx, Chains, Diff, EnergyFn, Key, RowProgram, RowStep};
 use ebm_nn::{Conv, NetBuilder, layers};
 
 use crate::host::Host;
@@ -309,14 +309,58 @@ fn five_calls(device: &Device) {
         }
     }
     near(&there.hvp(&at32, &v32).unwrap(), &here.hvp(&at, &v).unwrap(), bound, "hvp");
+    // A walk against the same steps by tensor operations in f64, with the same noise.
+    for noise_first in [true, false] {
+        let step = RowStep {
+            step_size: 0.5,
+            noise: 0.05,
+            noise_first,
+            clamp: Some((-1.5, 1.5)),
+            move_limit: Some(0.4),
+        };
+        let key = Key::root(8).at("walk");
+        let walked = there.walk(&at32, &RowProgram { steps: vec![step; 4] }, key).unwrap().unwrap();
+        let (mut at, mut energies, mut squares, mut last) = (at.clone(), vec![], vec![], None);
+        for k in 0..4 {
+            let mut eps = vec![0f32; 3 * 144];
+            key.at(k as usize).fill_normal_rows(at.chains.ids(), 144, &mut eps);
+            let eps =
+                Tensor::from_vec(eps, (3, 2, 9, 8), &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+            let eps = eps.affine(0.05, 0.0).unwrap();
+            let hat = if noise_first { (&at.x + &eps).unwrap() } else { at.x.clone() };
+            let slope = here.slope(&at.with_x(hat.clone())).unwrap();
+            let mut y = (&hat - slope.grad.affine(0.5, 0.0).unwrap().clamp(-0.4, 0.4).unwrap()).unwrap();
+            if !noise_first {
+                y = (y + eps).unwrap();
+            }
+            at = at.with_x(y.clamp(-1.5, 1.5).unwrap());
+            squares.push(slope.grad.sqr().unwrap().flatten_from(1).unwrap().mean(1).unwrap());
+            energies.push(slope.energy);
+            last = Some((hat, slope.grad));
+        }
+        let (hat, grad) = last.unwrap();
+        // Four slopes one upon the other.
+        let bound = 1e-4;
+        near(&walked.x, &at.x, bound, "walk");
+        near(&walked.hat, &hat, bound, "hat");
+        near(&walked.grad, &grad, bound, "gradient");
+        near(&walked.energy, &Tensor::stack(&energies, 0).unwrap(), bound, "energies of a walk");
+        near(&walked.grad_square, &Tensor::stack(&squares, 0).unwrap(), bound, "squares of a walk");
+    }
 }
 
 #[test]
 fn five_calls_of_a_network_by_kernels_of_the_host() {
     let Some(host) = Host::new() else { return };
-    let counted = Arc::new(Kernels::new(host));
-    install(&Device::Cpu, counted.clone());
+    let launched = host.launched.clone();
+    install(&Device::Cpu, Arc::new(Kernels::new(host)));
     five_calls(&Device::Cpu);
+    let launched = launched.lock().unwrap();
+    for kernel in
+        ["norm_act", "norm_act_back", "pool", "pool_back", "add_noise", "row_advance", "row_mean_square"]
+    {
+        assert!(launched.contains(kernel), "{kernel} was not used: {launched:?}");
+    }
 }
 
 #[test]

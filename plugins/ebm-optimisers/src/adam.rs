@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
+use ebm_core::operators::{AdamStep, operators};
 use ebm_core::{
     BuildCx, Error, Optimiser, OptimiserConfig, OptimiserState, Param, ParamSet, Result, Schedule, Update,
     Updated, register,
@@ -137,6 +138,23 @@ fn clipped(
     let (first, second) = (format!("exp_avg.{name}"), format!("exp_avg_sq.{name}"));
     let m = (f.b1 > 0.0).then(|| moment(state, &first, p)).transpose()?;
     let v = moment(state, &second, p)?;
+    if let Some(o) = operators(p.device()) {
+        let step = AdamStep {
+            clip,
+            b1: f.b1,
+            b2: f.b2,
+            root: f.root,
+            step: f.step,
+            epsilon: f.epsilon,
+            keep: f.keep,
+            decay: average.map_or(0.0, |(_, keep)| keep),
+        };
+        if let Some(new) = o.adam(&step, p, g, m.as_ref(), &v, average.map(|(e, _)| e))? {
+            next.tensors.extend(new.m.map(|m| (first, m)));
+            next.tensors.insert(second, new.v);
+            return Ok((new.p, new.average));
+        }
+    }
     let fast = match average {
         Some((e, keep)) => whole([p, g, &v, e], m.as_ref(), f, clip, keep)?,
         None => None,

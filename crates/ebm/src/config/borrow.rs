@@ -34,7 +34,12 @@ impl Source {
         let name = format!("{}, which {} names", text.display(), self.name);
         for section in missing {
             if let Some(value) = sections.get(section) {
-                self.overrides.push(Override::new(Path::default().key(section), value.clone(), &name));
+                let mut value = value.clone();
+                // A composition has its labels fixed, so it cannot compare them.
+                if let ("objective", Value::Table(terms)) = (section, &mut value) {
+                    terms.remove("label");
+                }
+                self.overrides.push(Override::new(Path::default().key(section), value, &name));
             }
         }
         // Relative paths of the borrowed sections count from where the run's did, so those of the energy are made whole.
