@@ -7,6 +7,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use crate::energy::autograd::{Autograd, Forward};
+use crate::plan::Products;
 use crate::{
     Accelerated, DataSource, EnergyFn, EnergySpec, Engine, EntropyEstimator, Error, Key, Objective, Observer,
     Optimiser, ParamSet, Policy, ReplayBuffer, Result, Role, Sampler, Transition,
@@ -38,6 +39,7 @@ pub struct BuildCx {
     dtype: DType,
     device: Device,
     key: Key,
+    products: Products,
     base: PathBuf,
     engine: Option<Arc<dyn Engine>>,
     /// Whether an energy around this one will be offered to the engine as a whole: parts stay plain.
@@ -61,6 +63,7 @@ impl BuildCx {
             dtype,
             device: device.clone(),
             key,
+            products: Products::Full,
             base: PathBuf::from("."),
             engine: None,
             inside: false,
@@ -77,6 +80,18 @@ impl BuildCx {
     pub fn with_condition(mut self, condition: usize) -> Self {
         self.condition = condition;
         self
+    }
+
+    /// The same with products of networks rounded so.
+    #[must_use]
+    pub fn with_products(mut self, products: Products) -> Self {
+        self.products = products;
+        self
+    }
+
+    /// How products of networks are rounded.
+    pub fn products(&self) -> Products {
+        self.products
     }
 
     /// The same with bounded sample values.
@@ -354,6 +369,7 @@ impl BuildCx {
         config: &dyn EnergyConfig,
     ) -> Result<Arc<dyn EnergyFn>> {
         let mut inner = BuildCx {
+            products: self.products,
             sample_shape: sample_shape.to_vec(),
             condition,
             range: self.range,

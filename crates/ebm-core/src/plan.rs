@@ -7,6 +7,17 @@
 
 use serde::{Deserialize, Serialize};
 
+/// How the factors and results of a network's convolutions are rounded. Their sums, all other layers, parameters and energies
+/// keep their type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Products {
+    /// Not at all.
+    #[default]
+    Full,
+    /// To bfloat16, forth and back (mixed precision: Micikevicius et al. 2018, with the format of Kalamkar et al. 2019).
+    Bf16,
+}
+
 /// Index of a node in [`NetPlan::nodes`].
 pub type NodeId = usize;
 

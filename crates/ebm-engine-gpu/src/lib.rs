@@ -11,7 +11,10 @@ mod kernels;
 #[cfg(test)]
 mod tests;
 
+mod measure;
+
 use candle_core::Device;
+pub use measure::{memory_in_use, peak_flops};
 
 /// A GPU that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,11 @@ pub fn open(gpu: Gpu) -> Result<Device, GpuError> {
         Gpu::Cuda(number) => cuda(number),
         Gpu::Metal => metal(),
     }
+}
+
+/// Whether GPUs may round the factors of products in f32 to TF32, which has 10 bits; off at first. It holds for the process.
+pub fn round_products(yes: bool) {
+    candle_core::cuda::set_gemm_reduced_precision_f32(yes);
 }
 
 #[cfg(feature = "cuda")]

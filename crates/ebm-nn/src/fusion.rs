@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use ebm_core::operators::{NormAct, Operators};
-use ebm_core::plan::{Activation, NetPlan, NodeId, Op};
+use ebm_core::plan::{Activation, NetPlan, NodeId, Op, Products};
 use ebm_core::{Diff, Error, Result, View};
 
 use crate::layers::{self, Back, tie1};
@@ -82,6 +82,7 @@ pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
 pub(crate) fn apply<V: Diff>(
     f: &Fusion,
     plan: &NetPlan,
+    products: Products,
     o: &Arc<dyn Operators>,
     values: &[Option<V>],
     p: &View,
@@ -119,7 +120,7 @@ pub(crate) fn apply<V: Diff>(
         None => x.clone(),
         // Only for plain values: a tangent goes the long way, and must not be convolved twice.
         Some((w, stride, padding)) => {
-            match x.fused(|t| layers::convolve(t, w, *stride, *padding).map(Some))? {
+            match x.fused(|t| layers::convolve(products, t, w, *stride, *padding).map(Some))? {
                 Some(x) => x,
                 None => return Ok(None),
             }

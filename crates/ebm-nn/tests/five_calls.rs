@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::plan::{Activation, Pool};
+use ebm_core::candle::{DType, Device, Tensor, Var};
+use ebm_core::plan::{Activation, Pool, Products};
 use ebm_core::{Batch, BuildCx, Chains, EnergyFn, Key, Result};
 use ebm_nn::{Conv, NetBuilder, Weight, layers};
 use ebm_testkit::{check_energy, relative_gap};
@@ -127,6 +127,29 @@ fn every_pooling_rule_on_odd_and_even_sides() {
             });
         }
     }
+}
+
+/// Every number of a bfloat16 convolution is that of the rounded factors, rounded once more; and so are its adjoints.
+#[test]
+fn convolutions_in_bfloat16_round_factors_and_results() {
+    let draw = |name: &str, shape: &[usize]| {
+        let chains = Chains::range(0, shape[0]);
+        Key::root(2).at(name).normal(&chains, &shape[1..], DType::F32, &Device::Cpu).unwrap()
+    };
+    let low = |t: &Tensor| t.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap();
+    let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (x, w, g) = (draw("x", &[2, 3, 6, 5]), draw("w", &[4, 3, 3, 3]), draw("g", &[2, 4, 6, 5]));
+    let (x, w) = (Var::from_tensor(&x).unwrap(), Var::from_tensor(&w).unwrap());
+    let y = layers::conv2d_in(Products::Bf16, x.as_tensor(), w.as_tensor(), None, 1, 1).unwrap();
+    let (xl, wl, gl) = (low(&x), low(&w), low(&g));
+    assert_eq!(numbers(&y), numbers(&low(&layers::conv2d(&xl, &wl, None, 1, 1).unwrap())));
+    let grads = (&y * &g).unwrap().sum_all().unwrap().backward().unwrap();
+    let gx = layers::input_gradient(&gl, &wl, (6, 5), 1, 1).unwrap();
+    assert_eq!(numbers(grads.get(&x).unwrap()), numbers(&low(&gx)));
+    let gw = layers::weight_gradient(&xl, &gl, 3, 1, 1).unwrap();
+    assert_eq!(numbers(grads.get(&w).unwrap()), numbers(&low(&gw)));
+    // It is another convolution than the plain one.
+    assert_ne!(numbers(&y), numbers(&layers::conv2d(x.as_tensor(), &w, None, 1, 1).unwrap()));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use ebm_core::candle::DType;
+use ebm_core::plan::Products;
 use ebm_core::{
     DataConfig, EnergyConfig, Error, ObjectiveConfig, ObserverConfig, OptimiserConfig, PolicyConfig,
     ReplayConfig, Result, SamplerConfig, TransitionConfig,
@@ -108,13 +109,22 @@ pub enum Precision {
     F32,
     /// Double.
     F64,
+    /// Single, with products of a GPU rounded to 10 bits (TF32). On a processor the same as single.
+    Tf32,
+    /// Single, with the factors and results of convolutions rounded to bfloat16 and sums in single (mixed precision).
+    Bf16,
 }
 
 impl Precision {
+    /// How products of networks are rounded.
+    pub fn products(self) -> Products {
+        if self == Precision::Bf16 { Products::Bf16 } else { Products::Full }
+    }
+
     /// The tensor library's word for it.
     pub fn dtype(self) -> DType {
         match self {
-            Precision::F32 => DType::F32,
+            Precision::F32 | Precision::Tf32 | Precision::Bf16 => DType::F32,
             Precision::F64 => DType::F64,
         }
     }

@@ -58,7 +58,7 @@ pub mod trained;
 mod view;
 
 pub use chains::Replay;
-pub use config::{RunConfig, Weights};
+pub use config::{Precision, RunConfig, Weights};
 pub use describe::{Description, Memory};
 pub use fulfil::{Fulfilled, fulfil};
 pub use generate::Generator;

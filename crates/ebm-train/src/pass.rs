@@ -57,7 +57,7 @@ impl Pass {
             shard.narrow(share.rows.start, share.rows.len())?
         };
         guard::finite("data batch", &data.x, number)?;
-        stages.done("data");
+        stages.done("data")?;
 
         let portion = Portion { first: share.rows.start, of: share.of };
         let key = plan.key.at("chains").at(state.attempts);
@@ -66,7 +66,7 @@ impl Pass {
         if plan.needs.samples {
             let (start, from) = starts(plan, state, share, &data, key)?;
             slots = from;
-            stages.done("starts");
+            stages.done("starts")?;
             // Transitions that jump along differences of reference samples take those of the shard's batch.
             memory.insert(BANK.into(), shard.x.clone());
             let mut probe = Blind;
@@ -84,17 +84,17 @@ impl Pass {
             }
             guard::finite("samples", &ends.last.at.x, number)?;
             drawn = Some(ends);
-            stages.done("sampler");
+            stages.done("sampler")?;
         }
         let bank = bank(plan, state, share, plan.key_of(key.at("bank"), share.shard))?;
-        stages.done("bank");
+        stages.done("bank")?;
         let input = StepInput::new(&data, drawn.as_ref(), bank.as_ref(), state.step);
         let input = if share.is_whole() { input } else { input.with_portion(portion) };
         let key = plan.key_of(plan.key.at("objective").at(state.attempts), share.shard);
         let demands = plan.objective.demands(energy, &input, key)?;
-        stages.done("objective");
+        stages.done("objective")?;
         let done = fulfil(energy, &demands.list)?;
-        stages.done("gradients");
+        stages.done("gradients")?;
         for (rows, terms) in &done.terms {
             guard::finite(&format!("energy of the {rows}"), terms, number)?;
         }
@@ -102,7 +102,7 @@ impl Pass {
         let mut terms = BTreeMap::new();
         if by_term {
             terms = term_gradients(plan, &demands.list, &done.grads)?;
-            stages.done("norms");
+            stages.done("norms")?;
         }
         let row = |d: ebm_core::Drawn| plan.rows().join(d.last.at.x, d.last.at.cond.as_ref());
         Ok(Pass { grads: done.grads, terms, tally, slots, ends: drawn.map(row).transpose()?, memory })

@@ -71,6 +71,7 @@ impl Plan {
         let context = |part: &str| {
             BuildCx::new(data.sample_shape(), dtype, device, key.at(part))
                 .with_condition(data.condition())
+                .with_products(config.run.dtype.products())
                 .with_range(data.range())
                 .with_base(base)
                 .with_path(part)
@@ -193,6 +194,11 @@ impl Plan {
     /// The configuration's complete text.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Where tensors are.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The energy with live weights.

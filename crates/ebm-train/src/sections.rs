@@ -38,7 +38,12 @@ pub static RUN: &[Param] = &[
         "fused twins of the energy: where its plan allows, never, or always (an error where there is none)",
     )
     .default("\"auto\""),
-    Param::choice("dtype", &["f32", "f64"], "number type of parameters and samples").default("\"f32\""),
+    Param::choice(
+        "dtype",
+        &["f32", "f64", "tf32", "bf16"],
+        "number type of parameters and samples; tf32 and bf16 round products only",
+    )
+    .default("\"f32\""),
     Param::int("report_every", "steps between reports with gradient norms a term; 0 for never")
         .default("50")
         .at_least(0.0),

@@ -59,12 +59,12 @@ pub(crate) fn step_or_stop(
     stop: bool,
 ) -> Result<(Report, bool)> {
     let began = Instant::now();
-    let mut stages = Stages::begin();
+    let mut stages = Stages::begin(plan.device());
     let mut proposal = propose(plan, state, expensive, stop, &mut stages)?;
     let stop = proposal.stop;
     let mut values = std::mem::take(&mut proposal.values);
     commit(plan, state, proposal)?;
-    stages.done("commit");
+    stages.done("commit")?;
     stages.report(&mut values);
     let mut report = Report { step: state.step, of: plan.config.run.steps, values };
     if let Some(replay) = &state.replay {
@@ -87,7 +87,7 @@ fn propose(
     let passes = passes.collect();
     let Whole { grads, mut values, mut passes, stop } = together::add(plan, passes, stop)?;
     if plan.ranks.size() > 1 {
-        stages.done("ranks");
+        stages.done("ranks")?;
     }
     // From here on all ranks compute the same.
     let norm = guard::gradient_norm(&grads, number)?;
@@ -96,7 +96,7 @@ fn propose(
         for (label, norm) in together::term_norms(plan, &mut passes)? {
             values.insert(format!("grad.{label}"), norm);
         }
-        stages.done("norms");
+        stages.done("norms")?;
     }
     let rate = plan.optimiser.rate(state.step, plan.config.run.steps) * state.rate_factor;
     values.insert("rate".into(), rate);
@@ -109,7 +109,7 @@ fn propose(
         average: state.average.as_ref().zip(plan.optimiser.average()),
     })?;
     check(plan, &state.params, &params, number)?;
-    stages.done("optimiser");
+    stages.done("optimiser")?;
     let (mut sampler, mut ends) = (BTreeMap::new(), Vec::new());
     for (share, pass) in plan.layout.mine.iter().zip(passes) {
         let named = |(name, t): (String, Tensor)| (name_in(share.shard, plan.layout.shards, &name), t);

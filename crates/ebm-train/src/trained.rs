@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::plan::Products;
 use ebm_core::{
     BuildCx, Conditioned, EnergyConfig, EnergyFn, Engine, Error, Frozen, Key, Param, Result, Sampler,
     register,
@@ -64,11 +65,14 @@ impl Trained {
         let (contents, damaged) = find(path)?;
         let config = RunConfig::from_toml(&contents.config)?;
         let m = &contents.manifest;
+        // Another number type is asked for to see the weights as they are.
+        let products = dtype.map_or(config.run.dtype.products(), |_| Products::Full);
         let dtype = dtype.unwrap_or(config.run.dtype.dtype());
         let key = Key::root(config.run.seed);
         let context = |part: &str| {
             BuildCx::new(&m.sample_shape, dtype, device, key.at(part))
                 .with_condition(m.condition)
+                .with_products(products)
                 .with_range(m.range)
                 .with_base(&m.base)
                 .with_path(part)

@@ -43,8 +43,10 @@ pub struct Benched {
     /// Arithmetic of a sampler step, GFLOP/s, with every convolution counted as direct (fast algorithms
     /// do less); `None` for an energy without a layer plan.
     pub sampler_gflops: Option<f64>,
-    /// The most that this processor does in registers, GFLOP/s, measured.
+    /// The most that this processor does in registers, or this GPU in a matrix product, GFLOP/s, measured in f32.
     pub peak_gflops: Option<f64>,
+    /// Memory of the GPU in use after the last step, MiB, by all programs.
+    pub device_mib: Option<f64>,
 }
 
 /// Trains `warm` steps, then times `timed` more on a state that is thrown away.
@@ -78,9 +80,12 @@ pub fn bench(source: &Source, warm: usize, timed: usize) -> Result<Benched> {
     let langevin_step_s = median("seconds.sampler") / steps as f64;
     let step_s = median("seconds");
     let stages = laps.keys().filter_map(|k| k.strip_prefix("seconds."));
-    let params = plan.energy().params();
-    let first = params.names().next().and_then(|name| params.get(name));
-    let cpu = first.is_none_or(|t| matches!(t.device(), Device::Cpu));
+    let device = plan.device();
+    let device_mib = ebm_engine_gpu::memory_in_use(device).map(|b| b as f64 / f64::from(1 << 20));
+    let peak_flops = match device {
+        Device::Cpu => Isa::chosen().ok().map(|isa| ebm_engine_cpu::peak_flops(isa, Pool::global())),
+        gpu => Some(ebm_engine_gpu::peak_flops(gpu).map_err(ebm_core::Error::from)?),
+    };
     Ok(Benched {
         name: config.name.clone(),
         engine: plan.energy().engine(),
@@ -95,10 +100,8 @@ pub fn bench(source: &Source, warm: usize, timed: usize) -> Result<Benched> {
         samples_per_s: config.batch as f64 / step_s.max(1e-12),
         peak_rss_mib: peak_memory().map(|b| b as f64 / f64::from(1 << 20)),
         sampler_gflops: work(&plan)?.map(|flops| flops / langevin_step_s.max(1e-12) / 1e9),
-        peak_gflops: cpu
-            .then(|| Isa::chosen().ok())
-            .flatten()
-            .map(|isa| ebm_engine_cpu::peak_flops(isa, Pool::global()) / 1e9),
+        peak_gflops: peak_flops.map(|f| f / 1e9),
+        device_mib,
     })
 }
 

@@ -156,6 +156,7 @@ pub(crate) fn source_of(directory: &Path, changes: &[Override]) -> Result<Source
 pub(crate) fn build(source: &Source) -> Result<Plan> {
     let config = source.read()?;
     let device = open_device(&config.run.device)?;
+    ebm_engine_gpu::round_products(config.run.dtype == ebm_train::Precision::Tf32);
     let engine = crate::engine::engine(&device);
     let plan = Plan::build(&config, &source.base, &device, engine).map_err(|e| source.place(e))?;
     for note in plan.notes() {

@@ -4,8 +4,9 @@
 //! weight, takes a slow path for the input gradient on the CPU, and assumes square images where
 //! the stride does not divide; so the two adjoints are written out.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use ebm_core::operators::operators;
+use ebm_core::plan::Products;
 use ebm_core::{Diff, Result as CoreResult};
 
 use super::tie::{Back, tie2};
@@ -25,15 +26,56 @@ pub fn conv2d<V: Diff>(
     stride: usize,
     padding: usize,
 ) -> CoreResult<V> {
-    let y = x.linear(|t| convolve(t, w, stride, padding))?;
+    conv2d_in(Products::Full, x, w, b, stride, padding)
+}
+
+/// [`conv2d`] with factors and results rounded.
+///
+/// # Errors
+/// As [`conv2d`].
+pub fn conv2d_in<V: Diff>(
+    products: Products,
+    x: &V,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    stride: usize,
+    padding: usize,
+) -> CoreResult<V> {
+    let y = x.linear(|t| convolve(products, t, w, stride, padding))?;
     match b {
         Some(b) => y.shift(&b.reshape((1, (), 1, 1))?),
         None => Ok(y),
     }
 }
 
+/// A factor as a convolution takes it.
+fn rounded(products: Products, t: &Tensor) -> Result<Tensor> {
+    match products {
+        Products::Bf16 if t.dtype() == DType::F32 => {
+            let low = t.to_dtype(DType::BF16)?;
+            // Processors would add up in bf16 too; in f32 the products of such factors are exact, as on a GPU.
+            if t.device().is_cpu() { low.to_dtype(DType::F32) } else { Ok(low) }
+        }
+        _ => Ok(t.clone()),
+    }
+}
+
+/// A convolution's result in the type of its factors.
+fn settled(products: Products, y: Tensor, dtype: DType) -> Result<Tensor> {
+    match products {
+        Products::Bf16 if dtype == DType::F32 => y.to_dtype(DType::BF16)?.to_dtype(dtype),
+        _ => Ok(y),
+    }
+}
+
 /// The convolution without bias as a graph node that computes only the gradients it needs.
-pub(crate) fn convolve(x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
+pub(crate) fn convolve(
+    products: Products,
+    x: &Tensor,
+    w: &Tensor,
+    stride: usize,
+    padding: usize,
+) -> Result<Tensor> {
     let (_, _, h, width) = x.dims4()?;
     let (_, _, k, k2) = w.dims4()?;
     if k != k2 || padding >= k || stride == 0 || h + 2 * padding < k || width + 2 * padding < k {
@@ -42,12 +84,14 @@ pub(crate) fn convolve(x: &Tensor, w: &Tensor, stride: usize, padding: usize) ->
              wanted a square kernel that fits the padded image, and padding below the kernel"
         );
     }
-    let (xd, wd) = (x.detach(), w.detach());
+    let dtype = x.dtype();
+    let (xd, wd) = (rounded(products, &x.detach())?, rounded(products, &w.detach())?);
     let y = match operators(x.device()).map(|o| o.convolve(&xd, &wd, stride, padding)).transpose()?.flatten()
     {
         Some(y) => y,
         None => xd.contiguous()?.conv2d(&wd, padding, stride, 1, 1)?,
     };
+    let y = settled(products, y, dtype)?;
     tie2(
         "conv2d",
         x,
@@ -55,11 +99,17 @@ pub(crate) fn convolve(x: &Tensor, w: &Tensor, stride: usize, padding: usize) ->
         y,
         || {
             let w = wd.clone();
-            Box::new(move |g: &Tensor| input_gradient(g, &w, (h, width), stride, padding)) as Back
+            Box::new(move |g: &Tensor| {
+                let x = input_gradient(&rounded(products, g)?, &w, (h, width), stride, padding)?;
+                settled(products, x, dtype)
+            }) as Back
         },
         || {
             let x = xd.clone();
-            Box::new(move |g: &Tensor| weight_gradient(&x, g, k, stride, padding)) as Back
+            Box::new(move |g: &Tensor| {
+                let w = weight_gradient(&x, &rounded(products, g)?, k, stride, padding)?;
+                settled(products, w, dtype)
+            }) as Back
         },
     )
 }
