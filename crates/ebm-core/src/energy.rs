@@ -146,7 +146,7 @@ impl ThetaGrad {
 /// # Errors
 /// If the tensor cannot be read.
 pub fn sum_of_squares(t: &Tensor) -> Result<f64> {
-    Ok(t.sqr()?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?)
+    crate::host::scalar(&t.sqr()?.sum_all()?)
 }
 
 /// Weights `(B, T)` as a function of the terms `(B, T)` of the same pass.

@@ -36,6 +36,7 @@ mod engine;
 mod entropy;
 mod error;
 pub mod exchange;
+pub mod host;
 mod key;
 mod objective;
 pub mod operators;

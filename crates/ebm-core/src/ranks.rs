@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
-use crate::{Error, Result};
+use crate::{Error, Result, host};
 
 /// What the ranks of a run add up in a step: gradients, and numbers for the report.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ impl Sums {
         for t in &self.tensors {
             match t.dtype() {
                 DType::F32 => pour(t, narrow)?,
-                _ => wide.extend(t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?),
+                _ => wide.extend(host::numbers(t)?),
             }
         }
         wide.extend(&self.numbers);
@@ -73,12 +73,13 @@ fn pour(t: &Tensor, out: &mut Vec<f32>) -> Result<()> {
     if t.is_contiguous() {
         let (storage, layout) = t.storage_and_layout();
         if let Storage::Cpu(CpuStorage::F32(all)) = &*storage {
+            host::count();
             let start = layout.start_offset();
             out.extend_from_slice(&all[start..start + t.elem_count()]);
             return Ok(());
         }
     }
-    out.extend(t.flatten_all()?.to_vec1::<f32>()?);
+    out.extend(host::singles(t)?);
     Ok(())
 }
 

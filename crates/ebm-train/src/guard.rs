@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ebm_core::candle::Tensor;
 use ebm_core::{Error, Result};
 
-use crate::numbers::{first_bad, squares};
+use crate::numbers::{first_bad, squares_of_each};
 
 /// Checks that every entry of `t` is finite.
 ///
@@ -38,8 +38,7 @@ fn place(mut flat: usize, dims: &[usize]) -> String {
 /// [`Error::Numeric`] naming the parameter and the first bad entry.
 pub(crate) fn gradient_norm(grads: &BTreeMap<String, Tensor>, step: u64) -> Result<f64> {
     let mut sum = 0.0;
-    for (name, g) in grads {
-        let s = squares(g)?;
+    for ((name, g), s) in grads.iter().zip(squares_of_each(grads.values())?) {
         if !s.is_finite() {
             finite(&format!("gradient of {name}"), g, step)?;
         }

@@ -3,18 +3,20 @@
 //! On the CPU, contiguous f32 and f64 tensors are read as slices; everything else goes through
 //! tensor operations with the same order of rounding in each element.
 
-use ebm_core::candle::{CpuStorage, DType, Device, Storage, Tensor};
-use ebm_core::{Result, sum_of_squares};
+use ebm_core::candle::{CpuStorage, DType, Storage, Tensor};
+use ebm_core::{Result, host, sum_of_squares};
 
 /// Runs `f32s` or `f64s` on the values of `t` if they lie in one piece on the CPU.
 fn on_slice<R>(t: &Tensor, f32s: impl FnOnce(&[f32]) -> R, f64s: impl FnOnce(&[f64]) -> R) -> Option<R> {
     let (storage, layout) = t.storage_and_layout();
     let (start, end) = layout.contiguous_offsets()?;
-    match &*storage {
-        Storage::Cpu(CpuStorage::F32(v)) => Some(f32s(&v[start..end])),
-        Storage::Cpu(CpuStorage::F64(v)) => Some(f64s(&v[start..end])),
-        _ => None,
-    }
+    let result = match &*storage {
+        Storage::Cpu(CpuStorage::F32(v)) => f32s(&v[start..end]),
+        Storage::Cpu(CpuStorage::F64(v)) => f64s(&v[start..end]),
+        _ => return None,
+    };
+    host::count();
+    Some(result)
 }
 
 macro_rules! any_bad {
@@ -34,14 +36,12 @@ pub(crate) fn first_bad(t: &Tensor) -> Result<Option<(usize, f64)>> {
         Some(true) => {}
         None => {
             // A sum is finite only if all entries are; it may overflow without any, hence the scan below.
-            if matches!(t.dtype(), DType::F32 | DType::F64)
-                && t.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?.is_finite()
-            {
+            if matches!(t.dtype(), DType::F32 | DType::F64) && host::scalar(&t.sum_all()?)?.is_finite() {
                 return Ok(None);
             }
         }
     }
-    let all = t.flatten_all()?.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_vec1::<f64>()?;
+    let all = host::numbers(t)?;
     Ok(all.iter().position(|v| !v.is_finite()).map(|i| (i, all[i])))
 }
 
@@ -71,12 +71,25 @@ pub(crate) fn squares(t: &Tensor) -> Result<f64> {
     }
 }
 
+/// [`squares`] of each, by one read where they are on a device.
+///
+/// # Errors
+/// If a tensor cannot be read.
+pub(crate) fn squares_of_each<'a>(all: impl Iterator<Item = &'a Tensor>) -> Result<Vec<f64>> {
+    let all: Vec<&Tensor> = all.collect();
+    if all.iter().all(|t| t.device().is_cpu()) {
+        return all.into_iter().map(squares).collect();
+    }
+    let sums = all.iter().map(|t| t.sqr()?.sum_all()).collect::<ebm_core::candle::Result<Vec<_>>>()?;
+    host::numbers(&Tensor::stack(&sums, 0)?)
+}
+
 /// Number of entries, their mean, and the sum of squares about it, in f64.
 ///
 /// # Errors
 /// If the tensor cannot be read.
 pub(crate) fn spread(t: &Tensor) -> Result<(f64, f64, f64)> {
-    let v = t.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let v = host::numbers(t)?;
     let mean = v.iter().sum::<f64>() / v.len().max(1) as f64;
     Ok((v.len() as f64, mean, v.iter().map(|x| (x - mean).powi(2)).sum()))
 }
@@ -96,6 +109,8 @@ pub(crate) fn same(a: &Tensor, b: &Tensor) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use ebm_core::candle::Device;
+
     use super::*;
 
     fn t(v: &[f64]) -> Tensor {

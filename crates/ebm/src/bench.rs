@@ -130,4 +130,27 @@ mod tests {
         assert!(b.sampler_gflops.unwrap() > 0.0 && b.peak_gflops.unwrap() > 0.0);
         assert!(bench(&source, 0, 0).is_err());
     }
+
+    /// Numbers that a training step reads from the device. They wait for it, so a sampler step must read none.
+    fn reads_of_a_step(changes: &[&str]) -> u64 {
+        let source = Source::quick_start().with(["run.engine=graph", "run.batch=8"]).unwrap();
+        let plan = build(&source.with(changes.iter().copied()).unwrap()).unwrap();
+        let mut state = TrainState::new(&plan).unwrap();
+        step_reporting(&plan, &mut state, false).unwrap();
+        let before = ebm_core::host::reads();
+        step_reporting(&plan, &mut state, false).unwrap();
+        ebm_core::host::reads() - before
+    }
+
+    #[test]
+    fn steps_of_the_sampler_read_nothing_from_the_device() {
+        let few = reads_of_a_step(&["sampler.steps=2"]);
+        assert_eq!(reads_of_a_step(&["sampler.steps=11"]), few);
+        // The KL term: its own value, and the trail of as many steps.
+        let kl = |steps: &str| reads_of_a_step(&[steps, "objective.kl={trail=0}"]);
+        assert_eq!(kl("sampler.steps=2"), kl("sampler.steps=7"));
+        // Samples that go to the buffer, whether they are finite, energies, losses, norms by parameter and of the whole.
+        assert!(few > 0 && few < 40, "{few}");
+        println!("reads of a step: {few}, with the KL term {}", kl("sampler.steps=2"));
+    }
 }

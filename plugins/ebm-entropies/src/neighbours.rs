@@ -1,7 +1,7 @@
 //! The `k` nearest reference samples of each sample, by matrix product with exact distances after.
 
-use candle_core::{DType, Tensor};
-use ebm_core::{Error, Result};
+use candle_core::Tensor;
+use ebm_core::{Error, Result, host};
 
 /// Distance to and row of the `k`-th nearest reference sample of each sample.
 pub struct Neighbours {
@@ -30,10 +30,12 @@ pub fn kth_nearest(name: &str, x: &Tensor, bank: &Tensor, k: usize, exclude: f64
     let cross = flat.matmul(&reference.t()?)?.affine(-2.0, 0.0)?;
     let square = |t: &Tensor| t.sqr()?.sum(1);
     let ranked = cross.broadcast_add(&square(&reference)?.unsqueeze(0)?)?;
-    let ranked =
-        ranked.broadcast_add(&square(&flat)?.unsqueeze(1)?)?.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-    let rows = |t: &Tensor| -> Result<Vec<Vec<f64>>> { Ok(t.to_dtype(DType::F64)?.to_vec2::<f64>()?) };
-    let (flat, reference) = (rows(&flat)?, rows(&reference)?);
+    let ranked = ranked.broadcast_add(&square(&flat)?.unsqueeze(1)?)?;
+    let rows = |t: &Tensor| -> Result<Vec<Vec<f64>>> {
+        let width = t.dims()[1].max(1);
+        Ok(host::numbers(t)?.chunks(width).map(<[f64]>::to_vec).collect())
+    };
+    let (ranked, flat, reference) = (rows(&ranked)?, rows(&flat)?, rows(&reference)?);
     let exact = |i: usize, j: usize| {
         flat[i].iter().zip(&reference[j]).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
     };

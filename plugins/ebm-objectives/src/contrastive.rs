@@ -214,7 +214,7 @@ fn mean(t: &Tensor) -> Result<f64> {
 }
 
 pub(crate) fn sum(t: &Tensor) -> Result<f64> {
-    Ok(t.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?)
+    ebm_core::host::scalar(&t.sum_all()?)
 }
 
 impl Objective for Live {

@@ -85,7 +85,7 @@ impl Store {
             ));
         }
         let n = x.dims()[0];
-        let v = x.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+        let v = ebm_core::host::singles(x)?;
         let rows = match &self.values {
             Values::Float(_) => Values::Float(v),
             Values::Bytes(_, l) => Values::Bytes(v.into_iter().map(|v| l.write(v)).collect(), *l),
