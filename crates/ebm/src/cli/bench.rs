@@ -51,9 +51,12 @@ impl Bench {
         if let Some(mib) = b.peak_rss_mib {
             out.line(format!("{:<14} {mib:.0} MiB at most", "memory"))?;
         }
+        if let Some(mib) = b.device_mib {
+            out.line(format!("{:<14} {mib:.0} MiB in use, by all programs", "of the GPU"))?;
+        }
         if let (Some(now), Some(most)) = (b.sampler_gflops, b.peak_gflops) {
             out.line(format!(
-                "{:<14} {now:.0} GFLOP/s in the sampler, {most:.0} at most in registers: {:.0} % (fast convolutions count as direct ones)",
+                "{:<14} {now:.0} GFLOP/s in the sampler, {most:.0} at most: {:.0} % (fast convolutions count as direct ones)",
                 "arithmetic",
                 100.0 * now / most
             ))?;
