@@ -291,6 +291,7 @@ fn five_calls(device: &Device) {
     let at32 = Batch::new(on(&x, device)).unwrap().with_cond(Some(on(&cond, device)));
     let v = normal("direction", &[3, 2, 9, 8]);
     let v32 = on(&v, device);
+    assert!(there.engine().starts_with("graph with "), "{}", there.engine());
     // f32 through three layers of some dozen products each.
     let bound = 2e-5;
     near(&there.terms(&at32).unwrap(), &here.terms(&at).unwrap(), bound, "terms");

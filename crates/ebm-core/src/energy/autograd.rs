@@ -134,6 +134,14 @@ impl<F: Forward> EnergyFn for Autograd<F> {
         self.plan.as_ref()
     }
 
+    fn engine(&self) -> String {
+        let device = self.params.names().find_map(|n| self.params.get(n)).map(Tensor::device);
+        match device.and_then(crate::operators::operators) {
+            Some(o) => format!("graph with {}", o.name()),
+            None => "graph".into(),
+        }
+    }
+
     fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {
         self.net.refreshed(self.params.frozen())
     }
