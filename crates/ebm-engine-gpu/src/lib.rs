@@ -2,6 +2,8 @@
 //!
 #![doc = include_str!("../README.md")]
 
+#[cfg(any(test, feature = "nccl"))]
+mod between;
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(test)]
@@ -13,7 +15,10 @@ mod tests;
 
 mod measure;
 
+use std::sync::Arc;
+
 use candle_core::Device;
+use ebm_core::Collective;
 pub use measure::{memory_in_use, peak_flops};
 
 /// A GPU that can be asked for.
@@ -64,6 +69,20 @@ pub fn open(gpu: Gpu) -> Result<Device, GpuError> {
 /// Whether GPUs may round the factors of products in f32 to TF32, which has 10 bits; off at first. It holds for the process.
 pub fn round_products(yes: bool) {
     candle_core::cuda::set_gemm_reduced_precision_f32(yes);
+}
+
+/// `ranks` with their sums between GPUs, if this program was built with `nccl`, `device` is one of CUDA and there are several
+/// ranks; `ranks` as they are otherwise. All ranks call it together.
+///
+/// # Errors
+/// If NCCL is not there or does not find the group.
+pub fn between(ranks: Arc<dyn Collective>, device: &Device) -> ebm_core::Result<Arc<dyn Collective>> {
+    #[cfg(feature = "nccl")]
+    if ranks.size() > 1 && device.is_cuda() {
+        return cuda::between(ranks, device);
+    }
+    let _ = device;
+    Ok(ranks)
 }
 
 #[cfg(feature = "cuda")]

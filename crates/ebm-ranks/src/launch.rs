@@ -13,16 +13,18 @@ pub struct Launch {
     pub rank: usize,
     /// Number of ranks.
     pub size: usize,
+    /// Which rank of its host this is, if the launcher says: the number of its GPU.
+    pub local: Option<usize>,
 }
 
-/// Launchers and their variables for rank and size. Slurm sets those of a step only under `srun`: a plain program
+/// Launchers and their variables for rank, size and rank on the host. Slurm sets those of a step only under `srun`: a plain program
 /// in a batch script is no rank.
-const KNOWN: [(&str, &str, &str); 5] = [
-    ("mpirun of Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("mpirun", "PMI_RANK", "PMI_SIZE"),
-    ("mpirun", "PMIX_RANK", "PMIX_SIZE"),
-    ("torchrun", "RANK", "WORLD_SIZE"),
-    ("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+const KNOWN: [(&str, &str, &str, &str); 5] = [
+    ("mpirun of Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
+    ("mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
+    ("mpirun", "PMIX_RANK", "PMIX_SIZE", "PMIX_LOCAL_RANK"),
+    ("torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    ("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
 ];
 
 impl Launch {
@@ -34,8 +36,8 @@ impl Launch {
     /// As [`Launch::detect`], from variables given by name.
     pub fn of(get: impl Fn(&str) -> Option<String>) -> Option<Launch> {
         let number = |name: &str| get(name)?.trim().parse::<usize>().ok();
-        let known = |(by, rank, size): (&'static str, &str, &str)| {
-            Some(Launch { by, rank: number(rank)?, size: number(size)? })
+        let known = |(by, rank, size, local): (&'static str, &str, &str, &str)| {
+            Some(Launch { by, rank: number(rank)?, size: number(size)?, local: number(local) })
         };
         KNOWN.into_iter().filter_map(known).find(|launch| launch.size > 1)
     }
@@ -53,7 +55,7 @@ pub fn open() -> Result<Arc<dyn Collective>> {
 }
 
 fn refused(launch: &Launch, why: &str) -> Error {
-    let Launch { by, rank, size } = launch;
+    let Launch { by, rank, size, .. } = launch;
     Error::config("ranks", format!("{by} started this program as rank {rank} of {size}, {why}"))
 }
 
@@ -96,6 +98,13 @@ mod tests {
     }
 
     #[test]
+    fn a_rank_knows_its_place_on_its_host() {
+        let all = [("RANK", "9"), ("WORLD_SIZE", "16"), ("LOCAL_RANK", "1")];
+        let get = |name: &str| all.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string());
+        assert_eq!(Launch::of(get).unwrap().local, Some(1));
+    }
+
+    #[test]
     fn one_process_is_no_group_and_a_batch_script_is_no_rank() {
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1")]), None);
@@ -106,7 +115,7 @@ mod tests {
     #[cfg(not(feature = "mpi"))]
     #[test]
     fn without_the_feature_it_is_named() {
-        let launch = Launch { by: "mpirun", rank: 1, size: 4 };
+        let launch = Launch { by: "mpirun", rank: 1, size: 4, local: None };
         let text = joined(&launch).unwrap_err().to_string();
         assert!(text.contains("rank 1 of 4") && text.contains("--features mpi"), "{text}");
     }

@@ -5,7 +5,7 @@ use ebm_engine_gpu::{Gpu, GpuError};
 
 use crate::{Error, Result};
 
-/// Opens `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
+/// Opens `auto`, `cpu`, `cuda`, `cuda:N` or `metal`. Without a number a rank takes the GPU of its place on its host.
 ///
 /// `auto` takes a GPU where this program was built for one and it is there, else the CPU, and logs why.
 ///
@@ -16,7 +16,7 @@ pub fn open_device(name: &str) -> Result<Device> {
         "cpu" => return Ok(Device::Cpu),
         "auto" => return Ok(automatic()),
         "metal" => Some(Gpu::Metal),
-        "cuda" => Some(Gpu::Cuda(0)),
+        "cuda" => Some(Gpu::Cuda(own_number())),
         other => other.strip_prefix("cuda:").and_then(|number| number.parse().ok()).map(Gpu::Cuda),
     };
     let gpu = gpu.ok_or_else(|| {
@@ -32,7 +32,8 @@ pub fn open_device(name: &str) -> Result<Device> {
 
 fn automatic() -> Device {
     let mut reasons = Vec::new();
-    for (name, gpu) in [("cuda:0", Gpu::Cuda(0)), ("metal", Gpu::Metal)] {
+    let number = own_number();
+    for (name, gpu) in [(format!("cuda:{number}"), Gpu::Cuda(number)), ("metal".into(), Gpu::Metal)] {
         match ebm_engine_gpu::open(gpu) {
             Ok(device) => {
                 tracing::info!("device: {name}");
@@ -47,6 +48,11 @@ fn automatic() -> Device {
         tracing::info!("device: cpu (no GPU: {})", first_line(why));
     }
     Device::Cpu
+}
+
+/// The number of this process's GPU: its rank on its host, 0 if nothing launched several.
+fn own_number() -> usize {
+    ebm_ranks::Launch::detect().and_then(|launch| launch.local).unwrap_or(0)
 }
 
 /// A driver's message may go on with a backtrace.

@@ -58,8 +58,7 @@ pub fn train(source: &Source, options: &TrainOptions<'_>) -> Result<Trained> {
     let ranks = options.ranks();
     let free = options.out.as_deref().filter(|_| ranks.rank() == 0).map_or(Ok(()), RunDirectory::check_free);
     agree(ranks.as_ref(), free)?;
-    let plan = agree(ranks.as_ref(), build(source))?.with_ranks(ranks.clone());
-    let plan = agree(ranks.as_ref(), plan.map_err(|e| source.place(e)))?;
+    let plan = together(build(source), &ranks, source)?;
     let state = TrainState::new(&plan).map_err(|e| source.place(e));
     let mut state = agree(ranks.as_ref(), state)?;
     let runs = options.runs.clone().unwrap_or_else(|| PathBuf::from("runs"));
@@ -78,8 +77,7 @@ pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>
     let ranks = options.ranks();
     let held = held(ranks.as_ref(), || RunDirectory::open(directory))?;
     let source = agree(ranks.as_ref(), source_of(directory, changes))?;
-    let plan = agree(ranks.as_ref(), build(&source))?.with_ranks(ranks.clone());
-    let plan = agree(ranks.as_ref(), plan.map_err(|e| source.place(e)))?;
+    let plan = together(build(&source), &ranks, &source)?;
     let (mut state, damaged) = run::resume(&plan, directory)?;
     for (path, why) in damaged {
         tracing::warn!("passed over {}: {why}", path.display());
@@ -163,6 +161,14 @@ pub(crate) fn build(source: &Source) -> Result<Plan> {
         tracing::info!("{note}");
     }
     Ok(plan)
+}
+
+/// The plan as one rank's, once all ranks have theirs.
+fn together(plan: Result<Plan>, ranks: &Arc<dyn Collective>, source: &Source) -> Result<Plan> {
+    let plan = agree(ranks.as_ref(), plan)?;
+    let ranks = ebm_engine_gpu::between(ranks.clone(), plan.device())?;
+    let plan = plan.with_ranks(ranks.clone()).map_err(|e| source.place(e));
+    agree(ranks.as_ref(), plan)
 }
 
 fn drive(plan: &Plan, state: &mut TrainState, held: &Held, options: &TrainOptions<'_>) -> Result<Trained> {

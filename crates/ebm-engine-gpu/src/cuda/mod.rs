@@ -5,8 +5,13 @@
 #[cfg(feature = "cudnn")]
 mod convolution;
 mod launch;
+#[cfg(feature = "nccl")]
+mod nccl;
 
 use std::sync::Arc;
+
+#[cfg(feature = "nccl")]
+pub use nccl::between;
 
 use candle_core::cuda::cudarc::driver::{result, sys};
 use candle_core::{CudaDevice, Device};
