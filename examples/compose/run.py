@@ -235,7 +235,7 @@ def sprites(a):
         runs[c] = train(a, a.out / c, HERE / "sprites.toml", root, labels, *OWN.get(c, []))
     for c in CONCEPTS:
         files = ["--data", sets / "all-images-idx3-ubyte.gz", "--labels", sets / f"all-{c}-idx1-ubyte.gz"]
-        judges[c] = classifier(a, a.out / f"classifier-{c}", *files, epochs=10)
+        judges[c] = classifier(a, a.out / f"classifier-{c}", *files, epochs=8)
     rng = random.Random(0)
     groups = [(c,) for c in CONCEPTS] + [("place", "shape"), ("scale", "angle"), ("place", "scale"), ("place", "angle")]
     groups += [("place", "shape", "scale"), ("place", "scale", "angle"), ("place", "shape", "scale", "angle")]
