@@ -10,6 +10,7 @@ use ebm_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::label::{LabelTerm, PARAM as LABEL};
+use crate::numbers::{one, sum};
 
 /// Settings of `contrastive`. Plain CD is all of them at their defaults; whether chains persist is
 /// decided by `chains.from`.
@@ -65,9 +66,6 @@ pub struct EntropyTerm {
     pub estimator: Box<dyn EntropyConfig>,
 }
 
-pub(crate) fn one() -> f64 {
-    1.0
-}
 fn last_step() -> usize {
     1
 }
@@ -211,10 +209,6 @@ impl Live {
 
 fn mean(t: &Tensor) -> Result<f64> {
     Ok(sum(t)? / t.elem_count().max(1) as f64)
-}
-
-pub(crate) fn sum(t: &Tensor) -> Result<f64> {
-    ebm_core::host::scalar(&t.sum_all()?)
 }
 
 impl Objective for Live {

@@ -4,7 +4,7 @@ use candle_core::{D, Tensor};
 use ebm_core::{Batch, Demands, EnergyFn, Error, Param, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::contrastive::{one, sum};
+use crate::numbers::{one, sum};
 
 /// `weight · mean −log p(c | x)` over the data, where `p(c | x) = exp(−E(x, c)/T) / Σ_k exp(−E(x, k)/T)` over all labels
 /// k: cross-entropy, in nats (Grathwohl et al. 2020, "Your classifier is secretly an energy based model", equation 6,

@@ -12,6 +12,7 @@
 
 mod contrastive;
 mod label;
+mod numbers;
 
 pub use contrastive::{Contrastive, EntropyTerm, KlTerm};
 pub use label::LabelTerm;
