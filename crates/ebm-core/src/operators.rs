@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use candle_core::{Device, DeviceLocation, Result as TensorResult, Tensor};
+use candle_core::{DType, Device, DeviceLocation, Result as TensorResult, Tensor};
 
 use crate::plan::{Activation, Pool};
 use crate::{Batch, Chains, EnergyFn, Key, Result, RowProgram, RowStep, Walked};
@@ -261,7 +261,7 @@ pub fn walk<E: EnergyFn + ?Sized>(
     program: &RowProgram,
     key: Key,
 ) -> Result<Option<Walked>> {
-    let Some(o) = operators(at.device()) else { return Ok(None) };
+    let Some(o) = operators(at.device()).filter(|_| at.dtype() == DType::F32) else { return Ok(None) };
     let (mut x, mut last) = (at.x.clone(), None);
     let (mut energies, mut squares) = (Vec::new(), Vec::new());
     for (k, step) in program.steps.iter().enumerate() {

@@ -435,7 +435,10 @@ impl<L: Launcher> Operators for Kernels<L> {
         let (m2, a2) = (new(m.is_some())?, new(average.is_some())?);
         let mut args = vec![Arg::U64(p.elem_count() as u64)];
         let s = step;
-        args.extend([s.clip, s.b1, s.b2, s.root, s.step, s.epsilon, s.keep, s.decay].map(Arg::from));
+        args.extend(
+            [s.clip, s.b1, 1.0 - s.b1, s.b2, 1.0 - s.b2, s.root, s.step, s.epsilon, s.keep, s.decay]
+                .map(Arg::from),
+        );
         let mut held = Vec::new();
         for t in inputs {
             let t = t?;

@@ -268,6 +268,8 @@ fn network(dtype: DType, device: &Device) -> Arc<dyn EnergyFn> {
     let mut cx = BuildCx::new(&[2, 9, 8], dtype, device, Key::root(3)).with_condition(3);
     let mut net = NetBuilder::new(&mut cx);
     net.conv("one", Conv::new(6, 3)).unwrap().activate(Activation::Swish).unwrap();
+    // As many channels again: a convolution left out would not show in any shape.
+    net.conv("again", Conv::new(6, 3)).unwrap().activate(Activation::Tanh).unwrap();
     net.pool(Pool::Average3).unwrap();
     net.conv("two", Conv::new(8, 3).stride(2)).unwrap();
     net.norm("norm", 4).unwrap();

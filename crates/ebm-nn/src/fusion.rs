@@ -41,9 +41,9 @@ pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
             let fits = follows
                 && image
                 && match &node.op {
-                    Op::Conv { bias: Some(_), .. } => {
+                    Op::Conv { bias: Some(_), .. } if at == start => {
                         f.conv = Some(at);
-                        at == start
+                        true
                     }
                     Op::Norm { .. } if at == start => {
                         f.norm = Some(at);
@@ -66,7 +66,6 @@ pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
         }
         // A convolution alone gains nothing.
         if f.norm.is_some() || f.label.is_some() || f.function.is_some() {
-            f.conv = f.conv.filter(|&c| c == start);
             f.input = plan.nodes[start].inputs[0];
             f.last = at - 1;
             all[start] = Some(f);

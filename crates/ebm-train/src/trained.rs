@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::plan::Products;
 use ebm_core::{
     BuildCx, Conditioned, EnergyConfig, EnergyFn, Engine, Error, Frozen, Key, Param, Result, Sampler,
     register,
@@ -65,8 +64,8 @@ impl Trained {
         let (contents, damaged) = find(path)?;
         let config = RunConfig::from_toml(&contents.config)?;
         let m = &contents.manifest;
-        // Another number type is asked for to see the weights as they are.
-        let products = dtype.map_or(config.run.dtype.products(), |_| Products::Full);
+        // They round f32 only.
+        let products = config.run.dtype.products();
         let dtype = dtype.unwrap_or(config.run.dtype.dtype());
         let key = Key::root(config.run.seed);
         let context = |part: &str| {

@@ -11,7 +11,7 @@ use crate::numbers::{one, sum};
 /// with labels that are equally frequent).
 ///
 /// Contrastive divergence alone learns a condition only where samples under it go astray; this term compares labels on
-/// every image. It costs one gradient in the parameters of as many rows as the batch times the labels.
+/// every image. It costs one gradient in the parameters of as many rows as the batch times the labels, and their memory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LabelTerm {
@@ -59,6 +59,9 @@ impl LabelTerm {
         let (rows, labels) = own.dims2()?;
         if labels < 2 {
             return missing("at least two labels", format!("the data with {labels}"));
+        }
+        if self.weight == 0.0 {
+            return Ok(());
         }
         if e.spec().condition == ebm_core::Condition::None {
             return missing("an energy that takes the condition", "the energy".into());

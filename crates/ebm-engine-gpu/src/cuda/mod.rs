@@ -8,7 +8,8 @@ mod launch;
 #[cfg(feature = "nccl")]
 mod nccl;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 #[cfg(feature = "nccl")]
 pub use nccl::between;
@@ -40,7 +41,20 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 
 const CUDNN: (&str, &[&str]) = ("cuDNN", &["libcudnn.so.9", "libcudnn.so", "cudnn64_9.dll"]);
 
+/// Devices that are open. A second one of the same number would have a stream of its own, in no order with the first one's.
+static OPEN: Mutex<BTreeMap<usize, Device>> = Mutex::new(BTreeMap::new());
+
 pub fn open(number: usize) -> Result<Device, GpuError> {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(device) = open.get(&number) {
+        return Ok(device.clone());
+    }
+    let device = new(number)?;
+    open.insert(number, device.clone());
+    Ok(device)
+}
+
+fn new(number: usize) -> Result<Device, GpuError> {
     let found = count()?;
     if number >= found {
         return Err(GpuError::Number { wanted: number, found });
