@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::candle::{Device, Tensor};
 use ebm_core::{
     BuildCx, Error, Optimiser, OptimiserConfig, OptimiserState, Param, ParamSet, Result, Schedule, register,
 };
@@ -223,7 +223,7 @@ impl Soap {
 /// A square or tall table on the processor in f64.
 fn table(t: &Tensor) -> Result<Mat<f64>> {
     let (rows, columns) = t.dims2()?;
-    let v = t.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f64>()?;
+    let v = ebm_core::host::numbers(t)?;
     Ok(Mat::from_fn(rows, columns, |i, j| v[i * columns + j]))
 }
 
@@ -284,6 +284,7 @@ impl Optimiser for Soap {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use ebm_core::Role;
+    use ebm_core::candle::DType;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
-use ebm_core::{ChainState, Error, Result, per_row};
+use ebm_core::{ChainState, Error, Result, host, per_row};
 
 /// The rule `log h ← log h + rate·(acceptance − target)` after each step (Andrieu, Thoms 2008,
 /// algorithm 4, with a constant gain so that it follows an energy in training).
@@ -132,7 +132,7 @@ impl StepSize {
 
     fn stored(&self, state: &ChainState) -> Result<Option<Vec<f64>>> {
         let Some(t) = state.aux.get(self.name) else { return Ok(None) };
-        Ok(Some(t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?))
+        Ok(Some(host::numbers(t)?))
     }
 
     fn key(&self) -> String {
@@ -166,13 +166,13 @@ impl StepSize {
         let chance = chance.to_dtype(DType::F64)?;
         match sizes {
             Sizes::Common(h) => {
-                let mean = chance.mean_all()?.to_scalar::<f64>()?;
+                let mean = host::scalar(&chance.mean_all()?)?;
                 state.aux.insert(self.name.into(), Tensor::new(&[moved(*h, mean)], &Device::Cpu)?);
             }
             Sizes::Rows(all) => {
                 let mut table = self.table(state)?;
                 let ids = state.at.chains.ids().iter();
-                for ((id, h), p) in ids.zip(all).zip(chance.to_vec1::<f64>()?) {
+                for ((id, h), p) in ids.zip(all).zip(host::numbers(&chance)?) {
                     table.insert(*id, moved(*h, p));
                 }
                 let (ids, sizes): (Vec<i64>, Vec<f64>) = table.iter().map(|(id, h)| (*id as i64, *h)).unzip();

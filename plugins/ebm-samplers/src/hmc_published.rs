@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use ebm_core::{
-    Adjust, ChainState, EnergyFn, Error, Key, Link, Result, Sensitivity, Slope, Stepped, Transition,
+    Adjust, ChainState, EnergyFn, Error, Key, Link, Result, Sensitivity, Slope, Stepped, Transition, host,
 };
 use serde::{Deserialize, Serialize};
 
@@ -174,8 +174,7 @@ fn unit(x: &Tensor) -> Result<()> {
     if x.elem_count() == 0 {
         return Ok(());
     }
-    let read = |t: Tensor| -> Result<f64> { Ok(t.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?) };
-    let (low, high) = (read(x.min_all()?)?, read(x.max_all()?)?);
+    let (low, high) = (host::scalar(&x.min_all()?)?, host::scalar(&x.max_all()?)?);
     if low >= 0.0 && high <= 1.0 {
         return Ok(());
     }
