@@ -22,7 +22,7 @@ pub trait Diff: Clone + Sized {
     ///
     /// # Errors
     /// If `f` fails.
-    fn fused(&self, f: impl FnOnce(&Tensor) -> TensorResult<Option<Tensor>>) -> Result<Option<Self>> {
+    fn fused(&self, f: impl FnOnce(&Tensor) -> Result<Option<Tensor>>) -> Result<Option<Self>> {
         let _ = f;
         Ok(None)
     }
@@ -292,8 +292,8 @@ impl Diff for Tensor {
     fn value(&self) -> &Tensor {
         self
     }
-    fn fused(&self, f: impl FnOnce(&Tensor) -> TensorResult<Option<Tensor>>) -> Result<Option<Self>> {
-        Ok(f(self)?)
+    fn fused(&self, f: impl FnOnce(&Tensor) -> Result<Option<Tensor>>) -> Result<Option<Self>> {
+        f(self)
     }
     fn linear(&self, f: impl Fn(&Tensor) -> TensorResult<Tensor>) -> Result<Self> {
         Ok(f(self)?)

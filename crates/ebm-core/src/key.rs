@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::operators::{Operators, operators};
+use crate::operators::{Law, operators};
 
 /// A named point in the tree of random streams.
 ///
@@ -164,11 +164,7 @@ impl Key {
     /// # Errors
     /// If the tensor cannot be made on `device`.
     pub fn normal(self, chains: &Chains, sample: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
-        let width = sample.iter().product();
-        if let Some(x) = on_device(device, |o| o.normal(self, chains, width, device))? {
-            return shaped(&x, chains, sample, dtype);
-        }
-        self.rows(chains, sample, dtype, device, Key::fill_normal_rows)
+        self.rows(Law::Normal, chains, sample, dtype, device)
     }
 
     /// Uniform numbers in [0, 1), one row a chain: shape `(B, ...)` with `B = chains.len()`.
@@ -176,14 +172,7 @@ impl Key {
     /// # Errors
     /// If the tensor cannot be made on `device`.
     pub fn uniform(self, chains: &Chains, sample: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
-        let width = sample.iter().product();
-        if let Some(x) = on_device(device, |o| o.uniform(self, chains, width, device))? {
-            return shaped(&x, chains, sample, dtype);
-        }
-        let fill = |key: Key, ids: &[u64], len: usize, data: &mut [f32]| {
-            data.chunks_mut(len).zip(ids).for_each(|(row, id)| key.fill_uniform(*id, row));
-        };
-        self.rows(chains, sample, dtype, device, fill)
+        self.rows(Law::Uniform, chains, sample, dtype, device)
     }
 
     /// Standard normal numbers, one row of `len > 0` a chain: the bits of [`Key::fill_normal`] for each.
@@ -193,35 +182,38 @@ impl Key {
 
     fn rows(
         self,
+        law: Law,
         chains: &Chains,
         sample: &[usize],
         dtype: DType,
         device: &Device,
-        fill: impl FnOnce(Key, &[u64], usize, &mut [f32]),
     ) -> Result<Tensor> {
         let len: usize = sample.iter().product();
-        let mut data = vec![0f32; len * chains.len()];
-        if len > 0 {
-            fill(self, chains.ids(), len, &mut data);
-        }
         let mut shape = vec![chains.len()];
         shape.extend_from_slice(sample);
-        Ok(Tensor::from_vec(data, shape, device)?.to_dtype(dtype)?)
+        let there =
+            operators(device).map(|o| o.random(law, self, chains, len, device)).transpose()?.flatten();
+        let x = match there {
+            Some(x) => x.reshape(shape)?,
+            None => {
+                let mut data = vec![0f32; len * chains.len()];
+                if len > 0 {
+                    self.fill(law, chains.ids(), len, &mut data);
+                }
+                Tensor::from_vec(data, shape, device)?
+            }
+        };
+        Ok(x.to_dtype(dtype)?)
     }
-}
 
-/// What the operators of `device` answer, if there are any.
-fn on_device(
-    device: &Device,
-    ask: impl FnOnce(&dyn Operators) -> candle_core::Result<Option<Tensor>>,
-) -> Result<Option<Tensor>> {
-    Ok(operators(device).map(|o| ask(&*o)).transpose()?.flatten())
-}
-
-fn shaped(x: &Tensor, chains: &Chains, sample: &[usize], dtype: DType) -> Result<Tensor> {
-    let mut shape = vec![chains.len()];
-    shape.extend_from_slice(sample);
-    Ok(x.reshape(shape)?.to_dtype(dtype)?)
+    fn fill(self, law: Law, chains: &[u64], len: usize, data: &mut [f32]) {
+        match law {
+            Law::Normal => self.fill_normal_rows(chains, len, data),
+            Law::Uniform => {
+                data.chunks_mut(len).zip(chains).for_each(|(row, id)| self.fill_uniform(*id, row));
+            }
+        }
+    }
 }
 
 /// A word as a uniform number in [0, 1), 24 bits.

@@ -11,6 +11,43 @@ use candle_core::{DType, Device, DeviceLocation, Result as TensorResult, Tensor}
 use crate::plan::{Activation, Pool};
 use crate::{Batch, Chains, EnergyFn, Key, Result, RowProgram, RowStep, Walked};
 
+/// A law of random numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Law {
+    /// Standard normal.
+    Normal,
+    /// Uniform in [0, 1).
+    Uniform,
+}
+
+/// Which of a convolution and its two gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pass {
+    /// The result, of `x` and `w`.
+    Forward,
+    /// The gradient of the input, of `g` and `w`.
+    Input {
+        /// Sides of the input.
+        size: (usize, usize),
+    },
+    /// The gradient of the weight, of `x` and `g`.
+    Weight {
+        /// Side of the kernel.
+        kernel: usize,
+    },
+}
+
+/// A convolution, or one of its gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Convolution {
+    /// Which.
+    pub pass: Pass,
+    /// Stride.
+    pub stride: usize,
+    /// Zero padding on each side.
+    pub padding: usize,
+}
+
 /// A group norm, affine maps of the channels and a pointwise function, one after another on `x` `(B, C, H, W)`:
 /// `z = gain2·(gain·n(x) + shift) + shift2`, `y = f(z)`.
 #[derive(Clone, Debug, Default)]
@@ -69,33 +106,19 @@ pub trait Operators: Send + Sync {
     /// Name in logs.
     fn name(&self) -> &str;
 
-    /// The numbers of [`Key::fill_normal_rows`] as `(B, width)` in f32, to the bit.
+    /// The numbers of [`Key::fill_normal_rows`], or of [`Key::fill_uniform`] for each chain, as `(B, width)` in f32, to the bit.
     ///
     /// # Errors
     /// If the device fails; so for all methods.
-    fn normal(
+    fn random(
         &self,
+        law: Law,
         key: Key,
         chains: &Chains,
         width: usize,
         device: &Device,
     ) -> TensorResult<Option<Tensor>> {
-        let _ = (key, chains, width, device);
-        Ok(None)
-    }
-
-    /// The numbers of [`Key::fill_uniform`] for each chain as `(B, width)` in f32, to the bit.
-    ///
-    /// # Errors
-    /// If the device fails.
-    fn uniform(
-        &self,
-        key: Key,
-        chains: &Chains,
-        width: usize,
-        device: &Device,
-    ) -> TensorResult<Option<Tensor>> {
-        let _ = (key, chains, width, device);
+        let _ = (law, key, chains, width, device);
         Ok(None)
     }
 
@@ -133,50 +156,13 @@ pub trait Operators: Send + Sync {
         Ok(None)
     }
 
-    /// The convolution of `x` `(B, C, H, W)` with `w` `(O, C, k, k)`, without bias.
+    /// A convolution without bias, or one of its gradients, of two operands: `x` `(B, C, H, W)` and `w` `(O, C, k, k)`, with the gradient
+    /// `g` of the result in the place of what is asked for.
     ///
     /// # Errors
     /// If the device fails.
-    fn convolve(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        stride: usize,
-        padding: usize,
-    ) -> TensorResult<Option<Tensor>> {
-        let _ = (x, w, stride, padding);
-        Ok(None)
-    }
-
-    /// Gradient of the input of [`Operators::convolve`], whose sides are `size`, from that of its result.
-    ///
-    /// # Errors
-    /// If the device fails.
-    fn convolve_input(
-        &self,
-        g: &Tensor,
-        w: &Tensor,
-        size: (usize, usize),
-        stride: usize,
-        padding: usize,
-    ) -> TensorResult<Option<Tensor>> {
-        let _ = (g, w, size, stride, padding);
-        Ok(None)
-    }
-
-    /// Gradient of the weight of [`Operators::convolve`], whose kernel has side `k`, from that of its result.
-    ///
-    /// # Errors
-    /// If the device fails.
-    fn convolve_weight(
-        &self,
-        x: &Tensor,
-        g: &Tensor,
-        k: usize,
-        stride: usize,
-        padding: usize,
-    ) -> TensorResult<Option<Tensor>> {
-        let _ = (x, g, k, stride, padding);
+    fn convolution(&self, what: Convolution, a: &Tensor, b: &Tensor) -> TensorResult<Option<Tensor>> {
+        let _ = (what, a, b);
         Ok(None)
     }
 

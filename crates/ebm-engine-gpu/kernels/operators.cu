@@ -234,8 +234,8 @@ __device__ __forceinline__ Affine affine_of(
 }
 
 extern "C" __global__ void norm_act(
-    u32 channels, u32 groups, u32 space, int norm, float epsilon, int f, float slope, const float *x, const float *gain,
-    const float *shift, const float *gain2, const float *shift2, float *y, float *stats) {
+    u32 channels, u32 groups, u32 space, int norm, int f, float slope, const float *x, const float *gain, const float *shift,
+    const float *gain2, const float *shift2, float *y, float *stats, float epsilon) {
     __shared__ float shared[256];
     u32 per = channels / groups, count = per * space, group = blockIdx.x % groups;
     u64 base = (u64)blockIdx.x * count, plane = (u64)(blockIdx.x / groups) * channels + (u64)group * per;

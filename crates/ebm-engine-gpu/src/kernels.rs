@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Device, Result, Tensor};
-use ebm_core::operators::{AdamNew, AdamStep, NormAct, Operators};
+use ebm_core::operators::{AdamNew, AdamStep, Convolution, Law, NormAct, Operators};
 use ebm_core::plan::{Activation, Pool};
 use ebm_core::{Chains, Key, RowStep};
 
@@ -32,35 +32,9 @@ pub(crate) trait Launcher: Send + Sync {
         args: &mut [*mut c_void],
     ) -> Result<()>;
 
-    /// See [`Operators::convolve`].
-    fn convolve(&self, x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Option<Tensor>> {
-        let _ = (x, w, stride, padding);
-        Ok(None)
-    }
-
-    /// See [`Operators::convolve_input`].
-    fn convolve_input(
-        &self,
-        g: &Tensor,
-        w: &Tensor,
-        size: (usize, usize),
-        stride: usize,
-        padding: usize,
-    ) -> Result<Option<Tensor>> {
-        let _ = (g, w, size, stride, padding);
-        Ok(None)
-    }
-
-    /// See [`Operators::convolve_weight`].
-    fn convolve_weight(
-        &self,
-        x: &Tensor,
-        g: &Tensor,
-        k: usize,
-        stride: usize,
-        padding: usize,
-    ) -> Result<Option<Tensor>> {
-        let _ = (x, g, k, stride, padding);
+    /// See [`Operators::convolution`]; the operands are contiguous.
+    fn convolution(&self, what: Convolution, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+        let _ = (what, a, b);
         Ok(None)
     }
 }
@@ -254,21 +228,31 @@ impl<L: Launcher> Kernels<L> {
         Ok(Some(out))
     }
 
-    /// Arguments that both passes of [`NormAct`] share: those before x, and the tensors after it.
-    fn norm_args(&self, at: &Planes, what: &NormAct, forward: bool) -> Vec<Arg> {
+    /// Runs a pass of [`NormAct`]: shape, settings, x, the affine maps, then `more`.
+    ///
+    /// # Safety
+    /// `more` must be the kernel's last arguments, of tensors like x and of means and scales of the groups.
+    unsafe fn norm_pass(
+        &self,
+        kernel: &'static str,
+        at: &Planes,
+        what: &NormAct,
+        x: &Tensor,
+        more: [Arg; 3],
+    ) -> Result<()> {
         let (f, slope) = function(what.function);
         let number = |n: usize| Arg::U32(n as u32); // counted in `Planes::of`
-        let mut args = vec![
-            number(at.channels),
-            number(at.groups),
-            number(at.space),
-            i32::from(what.norm.is_some()).into(),
-        ];
-        if forward {
-            args.push(what.norm.map_or(0.0, |(_, epsilon)| epsilon).into());
+        let mut args = vec![number(at.channels), number(at.groups), number(at.space)];
+        args.extend([i32::from(what.norm.is_some()).into(), f.into(), slope.into(), self.at(x)?]);
+        let part = |t: &Option<Tensor>| t.as_ref().map(whole).transpose();
+        let parts = [part(&what.gain)?, part(&what.shift)?, part(&what.gain2)?, part(&what.shift2)?];
+        for part in &parts {
+            args.push(self.maybe(part.as_ref())?);
         }
-        args.extend([f.into(), slope.into()]);
-        args
+        args.extend(more);
+        let threads = threads_for(at.channels / at.groups * at.space);
+        // SAFETY: blocks × entries of a group are the entries of x; `Planes::of` checked the lengths of the parts.
+        unsafe { self.launch(kernel, at.samples * at.groups, threads, args) }
     }
 }
 
@@ -277,22 +261,24 @@ fn whole(t: &Tensor) -> Result<Tensor> {
     t.contiguous()
 }
 
-fn whole_parts(what: &NormAct) -> Result<[Option<Tensor>; 4]> {
-    let part = |t: &Option<Tensor>| t.as_ref().map(whole).transpose();
-    Ok([part(&what.gain)?, part(&what.shift)?, part(&what.gain2)?, part(&what.shift2)?])
-}
-
 impl<L: Launcher> Operators for Kernels<L> {
     fn name(&self) -> &str {
         self.launcher.name()
     }
 
-    fn normal(&self, key: Key, chains: &Chains, width: usize, device: &Device) -> Result<Option<Tensor>> {
-        self.rows("normal_rows", width, key, chains, device, vec![], &[])
-    }
-
-    fn uniform(&self, key: Key, chains: &Chains, width: usize, device: &Device) -> Result<Option<Tensor>> {
-        self.rows("uniform_rows", width, key, chains, device, vec![], &[])
+    fn random(
+        &self,
+        law: Law,
+        key: Key,
+        chains: &Chains,
+        width: usize,
+        device: &Device,
+    ) -> Result<Option<Tensor>> {
+        let kernel = match law {
+            Law::Normal => "normal_rows",
+            Law::Uniform => "uniform_rows",
+        };
+        self.rows(kernel, width, key, chains, device, vec![], &[])
     }
 
     fn add_noise(&self, x: &Tensor, sigma: f64, chains: &Chains, key: Key) -> Result<Option<Tensor>> {
@@ -342,30 +328,8 @@ impl<L: Launcher> Operators for Kernels<L> {
         Ok(Some(out))
     }
 
-    fn convolve(&self, x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Option<Tensor>> {
-        self.launcher.convolve(&whole(x)?, &whole(w)?, stride, padding)
-    }
-
-    fn convolve_input(
-        &self,
-        g: &Tensor,
-        w: &Tensor,
-        size: (usize, usize),
-        stride: usize,
-        padding: usize,
-    ) -> Result<Option<Tensor>> {
-        self.launcher.convolve_input(&whole(g)?, &whole(w)?, size, stride, padding)
-    }
-
-    fn convolve_weight(
-        &self,
-        x: &Tensor,
-        g: &Tensor,
-        k: usize,
-        stride: usize,
-        padding: usize,
-    ) -> Result<Option<Tensor>> {
-        self.launcher.convolve_weight(&whole(x)?, &whole(g)?, k, stride, padding)
+    fn convolution(&self, what: Convolution, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+        self.launcher.convolution(what, &whole(a)?, &whole(b)?)
     }
 
     fn pool(&self, x: &Tensor, by: &Pool) -> Result<Option<Tensor>> {
@@ -381,19 +345,13 @@ impl<L: Launcher> Operators for Kernels<L> {
 
     fn norm_act(&self, x: &Tensor, what: &NormAct) -> Result<Option<(Tensor, Tensor)>> {
         let Some(at) = Planes::of(x, what)?.filter(|_| x.dtype() == DType::F32) else { return Ok(None) };
-        let (x, parts) = (whole(x)?, whole_parts(what)?);
+        let x = whole(x)?;
         let y = self.empty(x.dims(), x.device())?;
         // Mean and scale of each group; one place that nobody writes or reads where there is no norm.
         let kept = self.empty(&[what.norm.map_or(1, |_| 2 * at.samples * at.groups)], x.device())?;
-        let mut args = self.norm_args(&at, what, true);
-        args.push(self.at(&x)?);
-        for part in &parts {
-            args.push(self.maybe(part.as_ref())?);
-        }
-        args.extend([self.at(&y)?, self.at(&kept)?]);
-        let threads = threads_for(at.channels / at.groups * at.space);
-        // SAFETY: blocks × entries of a group are the entries of x and y; `Planes::of` checked the lengths of the parts.
-        unsafe { self.launch("norm_act", at.samples * at.groups, threads, args)? };
+        let more = [self.at(&y)?, self.at(&kept)?, what.norm.map_or(0.0, |(_, epsilon)| epsilon).into()];
+        // SAFETY: y is like x.
+        unsafe { self.norm_pass("norm_act", &at, what, &x, more)? };
         Ok(Some((y, kept)))
     }
 
@@ -402,17 +360,11 @@ impl<L: Launcher> Operators for Kernels<L> {
         let Some(at) = at else {
             candle_core::bail!("norm_act: a gradient {:?} of an image {:?}", g.dims(), x.dims())
         };
-        let (x, g, parts) = (whole(x)?, whole(g)?, whole_parts(what)?);
+        let (x, g) = (whole(x)?, whole(g)?);
         let gx = self.empty(x.dims(), x.device())?;
-        let mut args = self.norm_args(&at, what, false);
-        args.push(self.at(&x)?);
-        for part in &parts {
-            args.push(self.maybe(part.as_ref())?);
-        }
-        args.extend([self.at(kept)?, self.at(&g)?, self.at(&gx)?]);
-        let threads = threads_for(at.channels / at.groups * at.space);
-        // SAFETY: as in the forward pass, which made `kept`.
-        unsafe { self.launch("norm_act_back", at.samples * at.groups, threads, args)? };
+        let more = [self.at(kept)?, self.at(&g)?, self.at(&gx)?];
+        // SAFETY: g and its result are like x; the forward pass made `kept`.
+        unsafe { self.norm_pass("norm_act_back", &at, what, &x, more)? };
         Ok(gx)
     }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
-use ebm_core::operators::{AdamStep, NormAct, Operators, install};
+use ebm_core::operators::{AdamStep, Law, NormAct, Operators, install};
 use ebm_core::plan::{Activation, Pool};
 use ebm_core::{Batch, BuildCx, Chains, Diff, EnergyFn, Key, RowProgram, RowStep};
 use ebm_nn::{Conv, NetBuilder, layers};
@@ -87,8 +87,8 @@ on_devices!(random_numbers_have_the_bits_of_the_key, |o, device| {
             key.fill_uniform(*id, row);
         }
         for (want, got) in [
-            (normals, o.normal(key, &chains(), width, device)),
-            (uniforms, o.uniform(key, &chains(), width, device)),
+            (normals, o.random(Law::Normal, key, &chains(), width, device)),
+            (uniforms, o.random(Law::Uniform, key, &chains(), width, device)),
         ] {
             let got = got.unwrap().unwrap();
             assert_eq!(got.dims(), [5, width]);

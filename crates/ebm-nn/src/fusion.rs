@@ -89,6 +89,18 @@ pub(crate) fn apply<V: Diff>(
 ) -> Result<Option<V>> {
     let missing = || Error::config("", format!("reads node {}, which is not computed", f.input));
     let x = values[f.input].as_ref().ok_or_else(missing)?;
+    x.fused(|x| plain(f, plan, products, o, x, p, cond))
+}
+
+fn plain(
+    f: &Fusion,
+    plan: &NetPlan,
+    products: Products,
+    o: &Arc<dyn Operators>,
+    x: &Tensor,
+    p: &View,
+    cond: Option<&Tensor>,
+) -> Result<Option<Tensor>> {
     let mut what = NormAct { function: f.function, ..NormAct::default() };
     let mut convolution = None;
     if let Some(Op::Conv { weight, bias: Some(bias), stride, padding, rule, .. }) =
@@ -108,41 +120,29 @@ pub(crate) fn apply<V: Diff>(
     }
     if let (Some(Op::LabelAffine { weight, bias }), Some(label)) = (f.label.map(|l| &plan.nodes[l].op), cond)
     {
-        let (gain, shift) = layers::label_gain(label, p.get(weight)?, p.get(bias)?, x.value().dtype())?;
+        let (gain, shift) = layers::label_gain(label, p.get(weight)?, p.get(bias)?, x.dtype())?;
         what.gain2 = Some(gain);
         what.shift2 = Some(shift);
     }
     if [&what.gain, &what.shift, &what.gain2, &what.shift2].into_iter().flatten().any(Tensor::track_op) {
         return Ok(None);
     }
-    let x = match &convolution {
+    let convolved = match &convolution {
         None => x.clone(),
-        // Only for plain values: a tangent goes the long way, and must not be convolved twice.
-        Some((w, stride, padding)) => {
-            match x.fused(|t| layers::convolve(products, t, w, *stride, *padding).map(Some))? {
-                Some(x) => x,
-                None => return Ok(None),
-            }
-        }
+        Some((w, stride, padding)) => layers::convolve(products, x, w, *stride, *padding)?,
     };
-    let fused = x.fused(|t| {
-        let Some((y, kept)) = o.norm_act(&t.detach(), &what)? else { return Ok(None) };
-        let back = || {
-            let (o, x, what, kept) = (o.clone(), t.detach(), what.clone(), kept.clone());
-            Box::new(move |g: &Tensor| o.norm_act_input(&x, &what, &kept, g)) as Back
-        };
-        tie1("norm_act", t, y, back).map(Some)
-    })?;
-    match (fused, convolution.is_some()) {
-        (Some(y), _) => Ok(Some(y)),
-        (None, false) => Ok(None),
-        // The convolution is done: what follows it, by tensor operations.
-        (None, true) => unfused(&x, &what).map(Some),
-    }
+    let detached = convolved.detach();
+    let Some((y, kept)) = o.norm_act(&detached, &what)? else {
+        // A convolution that is done is not done again: what follows it, by tensor operations.
+        return convolution.map(|_| unfused(&convolved, &what)).transpose();
+    };
+    let o = o.clone();
+    let back = || Box::new(move |g: &Tensor| o.norm_act_input(&detached, &what, &kept, g)) as Back;
+    Ok(Some(tie1("norm_act", &convolved, y, back)?))
 }
 
 /// The same by tensor operations, without a norm.
-fn unfused<V: Diff>(x: &V, what: &NormAct) -> Result<V> {
+fn unfused(x: &Tensor, what: &NormAct) -> Result<Tensor> {
     let mut x = x.clone();
     if let Some(shift) = &what.shift {
         x = x.shift(&shift.reshape((1, (), 1, 1))?)?;

@@ -14,27 +14,41 @@ use candle_core::cuda::cudarc::driver::{CudaSlice, CudaStream, DeviceRepr};
 use candle_core::cuda::{CudaDType, DeviceId};
 use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, DType, Error, Result, Storage, Tensor};
-
-/// Which of the three.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Pass {
-    Forward,
-    Input,
-    Weight,
-}
+use ebm_core::operators::{Convolution, Pass};
 
 /// All that a plan depends on. Images are `(B, C, H, W)`, weights `(O, C, k, k)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Shape {
     device: DeviceId,
-    pass: Pass,
+    what: Convolution,
     x: [usize; 4],
     w: [usize; 4],
     y: [usize; 4],
-    stride: usize,
-    padding: usize,
     /// Whether f32 products may be rounded to TF32, as candle was told for matrix products.
     reduced: bool,
+}
+
+impl Shape {
+    fn of(device: &CudaDevice, what: Convolution, a: &Tensor, b: &Tensor) -> Result<Shape> {
+        let (a, b): ([usize; 4], [usize; 4]) = (a.dims4()?.into(), b.dims4()?.into());
+        let out = |n: usize, k: usize| (n + 2 * what.padding - k) / what.stride + 1;
+        let (x, w, y) = match what.pass {
+            Pass::Forward => (a, b, [a[0], b[0], out(a[2], b[2]), out(a[3], b[3])]),
+            Pass::Input { size } => ([a[0], b[1], size.0, size.1], b, a),
+            Pass::Weight { kernel } => (a, [b[1], a[1], kernel, kernel], b),
+        };
+        let reduced = candle_core::cuda::gemm_reduced_precision_f32();
+        Ok(Shape { device: device.id(), what, x, w, y, reduced })
+    }
+
+    /// That of the result.
+    fn result(&self) -> [usize; 4] {
+        match self.what.pass {
+            Pass::Forward => self.y,
+            Pass::Input { .. } => self.x,
+            Pass::Weight { .. } => self.w,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -111,7 +125,7 @@ fn four(d: [usize; 4]) -> Result<[i32; 4]> {
 impl<T: Number> Plan<T> {
     fn new(handle: &Arc<Cudnn>, s: &Shape) -> Result<Plan<T>> {
         let nchw = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NCHW;
-        let [p, d, ..] = four([s.padding, s.stride, 0, 0])?;
+        let [p, d, ..] = four([s.what.padding, s.what.stride, 0, 0])?;
         let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
         let mut conv = handle.create_conv2d::<T::Sum>([p, p], [d, d], [1, 1], mode).map_err(Error::wrap)?;
         let math = if s.reduced {
@@ -125,18 +139,18 @@ impl<T: Number> Plan<T> {
         let x = handle.create_4d_tensor::<T>(nchw, four(s.x)?).map_err(Error::wrap)?;
         let w = handle.create_4d_filter::<T>(nchw, four(s.w)?).map_err(Error::wrap)?;
         let y = handle.create_4d_tensor::<T>(nchw, four(s.y)?).map_err(Error::wrap)?;
-        let (algorithm, workspace) = match s.pass {
+        let (algorithm, workspace) = match s.what.pass {
             Pass::Forward => {
                 let op = ConvForward { conv: &conv, x: &x, w: &w, y: &y };
                 let a = op.pick_algorithm().map_err(Error::wrap)?;
                 (Algorithm::Forward(a), op.get_workspace_size(a).map_err(Error::wrap)?)
             }
-            Pass::Input => {
+            Pass::Input { .. } => {
                 let op = ConvBackwardData { conv: &conv, dx: &x, w: &w, dy: &y };
                 let a = op.pick_algorithm().map_err(Error::wrap)?;
                 (Algorithm::Input(a), op.get_workspace_size(a).map_err(Error::wrap)?)
             }
-            Pass::Weight => {
+            Pass::Weight { .. } => {
                 let op = ConvBackwardFilter { conv: &conv, x: &x, dw: &w, dy: &y };
                 let a = op.pick_algorithm().map_err(Error::wrap)?;
                 (Algorithm::Weight(a), op.get_workspace_size(a).map_err(Error::wrap)?)
@@ -174,13 +188,8 @@ impl<T: Number> Held<T> {
             self.workspaces.insert(s.device, new);
         }
         let workspace = self.workspaces.get_mut(&s.device);
-        let shape = match s.pass {
-            Pass::Forward => s.y,
-            Pass::Input => s.x,
-            Pass::Weight => s.w,
-        };
         // SAFETY: β is 0, so the library writes every entry.
-        let mut out = unsafe { device.alloc::<T>(shape.iter().product())? };
+        let mut out = unsafe { device.alloc::<T>(s.result().iter().product())? };
         let ((a, al), (b, bl)) = (a.storage_and_layout(), b.storage_and_layout());
         let (Storage::Cuda(a), Storage::Cuda(b)) = (&*a, &*b) else {
             candle_core::bail!("convolution: operands on other devices")
@@ -206,86 +215,22 @@ impl<T: Number> Held<T> {
     }
 }
 
-/// Runs a pass on contiguous operands of one supported type.
-fn pass(device: &CudaDevice, s: &Shape, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+/// Runs a pass on two contiguous operands of one type; `None` for types that the library does not take.
+pub fn run(device: &CudaDevice, what: Convolution, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
     if a.dtype() != b.dtype() {
         return Ok(None);
     }
     match a.dtype() {
-        DType::F32 => of::<f32>(device, s, a, b).map(Some),
-        DType::F64 => of::<f64>(device, s, a, b).map(Some),
-        DType::BF16 => of::<half::bf16>(device, s, a, b).map(Some),
+        DType::F32 => of::<f32>(device, what, a, b).map(Some),
+        DType::F64 => of::<f64>(device, what, a, b).map(Some),
+        DType::BF16 => of::<half::bf16>(device, what, a, b).map(Some),
         _ => Ok(None),
     }
 }
 
-fn of<T: Number>(device: &CudaDevice, s: &Shape, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let out = T::held().with(|held| held.borrow_mut().run(device, s, a, b))?;
-    let shape = match s.pass {
-        Pass::Forward => s.y,
-        Pass::Input => s.x,
-        Pass::Weight => s.w,
-    };
+fn of<T: Number>(device: &CudaDevice, what: Convolution, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let s = Shape::of(device, what, a, b)?;
+    let out = T::held().with(|held| held.borrow_mut().run(device, &s, a, b))?;
     let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(out, device.clone()));
-    Ok(Tensor::from_storage(storage, shape.to_vec(), BackpropOp::none(), false))
-}
-
-fn four_of(t: &Tensor) -> Result<[usize; 4]> {
-    let (a, b, c, d) = t.dims4()?;
-    Ok([a, b, c, d])
-}
-
-fn shape(
-    device: &CudaDevice,
-    pass: Pass,
-    x: [usize; 4],
-    w: [usize; 4],
-    y: [usize; 4],
-    stride: usize,
-    padding: usize,
-) -> Shape {
-    let reduced = candle_core::cuda::gemm_reduced_precision_f32();
-    Shape { device: device.id(), pass, x, w, y, stride, padding, reduced }
-}
-
-/// `x` `(B, C, H, W)` with `w` `(O, C, k, k)`.
-pub fn convolve(
-    device: &CudaDevice,
-    x: &Tensor,
-    w: &Tensor,
-    stride: usize,
-    padding: usize,
-) -> Result<Option<Tensor>> {
-    let (xs, ws) = (four_of(x)?, four_of(w)?);
-    let out = |n: usize, k: usize| (n + 2 * padding - k) / stride + 1;
-    let y = [xs[0], ws[0], out(xs[2], ws[2]), out(xs[3], ws[3])];
-    pass(device, &shape(device, Pass::Forward, xs, ws, y, stride, padding), x, w)
-}
-
-/// Gradient of the input, of sides `size`, from the gradient `g` of the result.
-pub fn input(
-    device: &CudaDevice,
-    g: &Tensor,
-    w: &Tensor,
-    size: (usize, usize),
-    stride: usize,
-    padding: usize,
-) -> Result<Option<Tensor>> {
-    let (gs, ws) = (four_of(g)?, four_of(w)?);
-    let x = [gs[0], ws[1], size.0, size.1];
-    pass(device, &shape(device, Pass::Input, x, ws, gs, stride, padding), g, w)
-}
-
-/// Gradient of the weight, of sides `k`, from the input and the gradient `g` of the result.
-pub fn weight(
-    device: &CudaDevice,
-    x: &Tensor,
-    g: &Tensor,
-    k: usize,
-    stride: usize,
-    padding: usize,
-) -> Result<Option<Tensor>> {
-    let (xs, gs) = (four_of(x)?, four_of(g)?);
-    let w = [gs[1], xs[1], k, k];
-    pass(device, &shape(device, Pass::Weight, xs, w, gs, stride, padding), x, g)
+    Ok(Tensor::from_storage(storage, s.result().to_vec(), BackpropOp::none(), false))
 }

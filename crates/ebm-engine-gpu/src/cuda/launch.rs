@@ -7,6 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::cuda::cudarc::driver::{CudaFunction, DevicePtr, result};
 use candle_core::{CudaDevice, DType, Error, Result, Storage, Tensor};
 
+#[cfg(feature = "cudnn")]
+use ebm_core::operators::Convolution;
+
 use crate::kernels::Launcher;
 
 /// `kernels/operators.cu`, compiled by build.rs to the text that the driver compiles for its GPU.
@@ -78,31 +81,7 @@ impl Launcher for Cuda {
     }
 
     #[cfg(feature = "cudnn")]
-    fn convolve(&self, x: &Tensor, w: &Tensor, stride: usize, padding: usize) -> Result<Option<Tensor>> {
-        super::convolution::convolve(&self.device, x, w, stride, padding)
-    }
-
-    #[cfg(feature = "cudnn")]
-    fn convolve_input(
-        &self,
-        g: &Tensor,
-        w: &Tensor,
-        size: (usize, usize),
-        stride: usize,
-        padding: usize,
-    ) -> Result<Option<Tensor>> {
-        super::convolution::input(&self.device, g, w, size, stride, padding)
-    }
-
-    #[cfg(feature = "cudnn")]
-    fn convolve_weight(
-        &self,
-        x: &Tensor,
-        g: &Tensor,
-        k: usize,
-        stride: usize,
-        padding: usize,
-    ) -> Result<Option<Tensor>> {
-        super::convolution::weight(&self.device, x, g, k, stride, padding)
+    fn convolution(&self, what: Convolution, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+        super::convolution::run(&self.device, what, a, b)
     }
 }

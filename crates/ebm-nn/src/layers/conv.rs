@@ -5,7 +5,7 @@
 //! the stride does not divide; so the two adjoints are written out.
 
 use candle_core::{DType, Result, Tensor};
-use ebm_core::operators::operators;
+use ebm_core::operators::{Convolution, Pass, operators};
 use ebm_core::plan::Products;
 use ebm_core::{Diff, Result as CoreResult};
 
@@ -86,8 +86,7 @@ pub(crate) fn convolve(
     }
     let dtype = x.dtype();
     let (xd, wd) = (rounded(products, &x.detach())?, rounded(products, &w.detach())?);
-    let y = match operators(x.device()).map(|o| o.convolve(&xd, &wd, stride, padding)).transpose()?.flatten()
-    {
+    let y = match on_device(Pass::Forward, &xd, &wd, stride, padding)? {
         Some(y) => y,
         None => xd.contiguous()?.conv2d(&wd, padding, stride, 1, 1)?,
     };
@@ -114,6 +113,12 @@ pub(crate) fn convolve(
     )
 }
 
+/// The pass of two operands by the device's own convolution, if it has one.
+fn on_device(pass: Pass, a: &Tensor, b: &Tensor, stride: usize, padding: usize) -> Result<Option<Tensor>> {
+    let what = Convolution { pass, stride, padding };
+    Ok(operators(a.device()).map(|o| o.convolution(what, a, b)).transpose()?.flatten())
+}
+
 /// Gradient of the input `(B, C, H, W)` from the gradient `g` `(B, O, H', W')` of the result.
 ///
 /// # Errors
@@ -125,9 +130,7 @@ pub fn input_gradient(
     stride: usize,
     padding: usize,
 ) -> Result<Tensor> {
-    if let Some(o) = operators(g.device())
-        && let Some(x) = o.convolve_input(g, w, size, stride, padding)?
-    {
+    if let Some(x) = on_device(Pass::Input { size }, g, w, stride, padding)? {
         return Ok(x);
     }
     let (_, _, k, _) = w.dims4()?;
@@ -183,9 +186,7 @@ fn fit(t: &Tensor, dim: usize, have: usize, want: usize) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit.
 pub fn weight_gradient(x: &Tensor, g: &Tensor, k: usize, stride: usize, padding: usize) -> Result<Tensor> {
-    if let Some(o) = operators(g.device())
-        && let Some(w) = o.convolve_weight(x, g, k, stride, padding)?
-    {
+    if let Some(w) = on_device(Pass::Weight { kernel: k }, x, g, stride, padding)? {
         return Ok(w);
     }
     let (b, c, _, _) = x.dims4()?;
