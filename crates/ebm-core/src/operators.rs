@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use candle_core::{DType, Device, DeviceLocation, Result as TensorResult, Tensor};
 
 use crate::plan::{Activation, Pool};
-use crate::{Batch, Chains, EnergyFn, Key, Result, RowProgram, RowStep, Walked};
+use crate::{Batch, Chains, EnergyFn, Key, Result, RowProgram, RowStep, Slope, Walked};
 
 /// A law of random numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +101,73 @@ pub struct AdamNew {
     pub average: Option<Tensor>,
 }
 
+/// The rows of a reference set nearest to each row of a batch.
+#[derive(Clone, Debug)]
+pub struct Nearest {
+    /// Euclidean distances, `(B,)`; NaN where none counts.
+    pub distance: Tensor,
+    /// Rows of the reference set, `(B,)` in u32.
+    pub row: Tensor,
+    /// How many rows of the reference set count, `(B,)` in u32.
+    pub counted: Tensor,
+}
+
+/// What changes from step to step of a walk whose steps are alike, on the device: a step reads and writes it there, so that it can
+/// be recorded once and run again.
+#[derive(Debug)]
+pub struct Tape {
+    /// Words of the keys of the steps, `(K,)` in i64.
+    pub keys: Tensor,
+    /// Number of the step, `(1,)` in i64.
+    pub step: Tensor,
+    /// Indices of the chains, `(B,)` in i64.
+    pub chains: Tensor,
+    /// The samples before the step and after it.
+    pub x: Tensor,
+    /// Energies, `(K, B)`.
+    pub energy: Tensor,
+    /// Mean squares of the gradients, `(K, B)`.
+    pub grad_square: Tensor,
+}
+
+impl Tape {
+    /// Of a walk from `at` that takes one of `keys` a step; the samples are copied.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn new(at: &Batch, keys: &[Key]) -> TensorResult<Tape> {
+        let words = keys.iter().map(|k| {
+            let [low, high] = k.words();
+            (u64::from(low) | u64::from(high) << 32).cast_signed()
+        });
+        let chains = at.chains.ids().iter().map(|i| i.cast_signed());
+        let (device, log) = (at.device(), (keys.len(), at.len()));
+        Ok(Tape {
+            keys: Tensor::from_vec(words.collect(), keys.len(), device)?,
+            step: Tensor::zeros(1, DType::I64, device)?,
+            chains: Tensor::from_vec(chains.collect(), at.len(), device)?,
+            x: at.x.force_contiguous()?,
+            energy: Tensor::zeros(log, DType::F32, device)?,
+            grad_square: Tensor::zeros(log, DType::F32, device)?,
+        })
+    }
+}
+
+/// Where the random numbers of a step come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// A key.
+    Key(Key),
+    /// The tape's key of its step.
+    Tape(&'a Tape),
+}
+
+impl From<Key> for Source<'_> {
+    fn from(key: Key) -> Self {
+        Source::Key(key)
+    }
+}
+
 /// The operators of a device. Each returns `None` for what it does not cover (a dtype, a shape), which costs nothing.
 pub trait Operators: Send + Sync {
     /// Name in logs.
@@ -126,12 +193,18 @@ pub trait Operators: Send + Sync {
     ///
     /// # Errors
     /// If the device fails.
-    fn add_noise(&self, x: &Tensor, sigma: f64, chains: &Chains, key: Key) -> TensorResult<Option<Tensor>> {
-        let _ = (x, sigma, chains, key);
+    fn add_noise(
+        &self,
+        x: &Tensor,
+        sigma: f64,
+        chains: &Chains,
+        from: Source<'_>,
+    ) -> TensorResult<Option<Tensor>> {
+        let _ = (x, sigma, chains, from);
         Ok(None)
     }
 
-    /// The end of a row step that takes its gradient `grad` at `hat`.
+    /// The end of a row step that takes its gradient `grad` at `hat`; with a tape the result is written to its `x`.
     ///
     /// # Errors
     /// If the device fails.
@@ -141,10 +214,29 @@ pub trait Operators: Send + Sync {
         hat: &Tensor,
         grad: &Tensor,
         chains: &Chains,
-        key: Key,
+        from: Source<'_>,
     ) -> TensorResult<Option<Tensor>> {
-        let _ = (step, hat, grad, chains, key);
+        let _ = (step, hat, grad, chains, from);
         Ok(None)
+    }
+
+    /// Writes a step's energies `(B,)` and the mean squares of its gradient `(B, ...)` to the tape, and goes on to its next step.
+    /// False where the device keeps no tapes.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn log_step(&self, tape: &Tape, energy: &Tensor, grad: &Tensor) -> TensorResult<bool> {
+        let _ = (tape, energy, grad);
+        Ok(false)
+    }
+
+    /// Runs `step` so many times; a device may run it once, record what it starts the second time, and start that as often as is
+    /// left. `step` must start the same work at each call, and read nothing from the device.
+    ///
+    /// # Errors
+    /// If `step` fails.
+    fn repeat(&self, times: usize, step: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        (0..times).try_for_each(|_| step())
     }
 
     /// Mean square of each row of `x` `(B, ...)`: `(B,)`.
@@ -199,6 +291,31 @@ pub trait Operators: Send + Sync {
     /// If the device fails.
     fn norm_act_input(&self, x: &Tensor, what: &NormAct, kept: &Tensor, g: &Tensor) -> TensorResult<Tensor>;
 
+    /// Softmax over the last axis of `x`.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn softmax(&self, x: &Tensor) -> TensorResult<Option<Tensor>> {
+        let _ = x;
+        Ok(None)
+    }
+
+    /// Gradient of the input of [`Operators::softmax`], whose result was `y`, from that of its result.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn softmax_input(&self, y: &Tensor, g: &Tensor) -> TensorResult<Tensor>;
+
+    /// For each row of `x` `(B, D)` the `k`-th nearest (from 1) row of `bank` `(M, D)` that is further away than `exclude`; the first
+    /// of equally near rows comes first.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn nearest(&self, x: &Tensor, bank: &Tensor, k: usize, exclude: f64) -> TensorResult<Option<Nearest>> {
+        let _ = (x, bank, k, exclude);
+        Ok(None)
+    }
+
     /// One update of Adam of a parameter `p` with gradient `g`, moments `m` (`None` where β₁ is 0) and `v`, and average.
     ///
     /// # Errors
@@ -237,7 +354,55 @@ pub fn operators(device: &Device) -> Option<Arc<dyn Operators>> {
     all.iter().find(|(at, _)| *at == place).map(|(_, o)| o.clone())
 }
 
-/// A row program by one slope and two kernels a step; `None` where the device has none for it.
+/// Walks by the operators of one device.
+struct Walker<'a, E: ?Sized> {
+    energy: &'a E,
+    at: &'a Batch,
+    operators: Arc<dyn Operators>,
+}
+
+/// A step's end, and the point and slope it was taken from.
+struct Taken {
+    next: Tensor,
+    hat: Tensor,
+    slope: Slope,
+}
+
+impl<E: EnergyFn + ?Sized> Walker<'_, E> {
+    /// `None` where the device has no kernels for it.
+    fn step(&self, x: &Tensor, step: &RowStep, from: Source<'_>) -> Result<Option<Taken>> {
+        let (o, chains) = (&self.operators, &self.at.chains);
+        let noisy = step.noise_first && step.noise != 0.0;
+        let hat = if noisy { o.add_noise(x, step.noise, chains, from)? } else { Some(x.clone()) };
+        let Some(hat) = hat else { return Ok(None) };
+        let slope = self.energy.slope(&self.at.with_x(hat.clone()))?;
+        let next = o.advance(step, &hat, &slope.grad, chains, from)?;
+        Ok(next.map(|next| Taken { next, hat, slope }))
+    }
+
+    /// `times` steps that are alike, the first with `key.at(0)`: the samples after them, energies and mean squares of gradients
+    /// `(times, B)`. `None` where the device keeps no tapes.
+    fn repeated(&self, step: &RowStep, times: usize, key: Key) -> Result<Option<(Tensor, Tensor, Tensor)>> {
+        let keys: Vec<Key> = (0..times).map(|k| key.at(k)).collect();
+        let tape = Tape::new(self.at, &keys)?;
+        let mut covered = true;
+        self.operators.repeat(times, &mut || {
+            let taken = if covered { self.step(&tape.x, step, Source::Tape(&tape))? } else { None };
+            covered = match taken {
+                Some(t) => self.operators.log_step(&tape, &t.slope.energy, &t.slope.grad)?,
+                None => false,
+            };
+            Ok(())
+        })?;
+        Ok(covered.then_some((tape.x, tape.energy, tape.grad_square)))
+    }
+}
+
+/// Steps from which on a walk is worth a tape: one to run, one to record, one to play, and the last, which is plain.
+const WORTH_A_TAPE: usize = 4;
+
+/// A row program by one slope and two kernels a step, recorded where all steps are alike and the device can; `None` where the device
+/// has no operators for it.
 ///
 /// # Errors
 /// If the energy or the device fails.
@@ -248,30 +413,27 @@ pub fn walk<E: EnergyFn + ?Sized>(
     key: Key,
 ) -> Result<Option<Walked>> {
     let Some(o) = operators(at.device()).filter(|_| at.dtype() == DType::F32) else { return Ok(None) };
+    let walker = Walker { energy: e, at, operators: o.clone() };
     let (mut x, mut last) = (at.x.clone(), None);
     let (mut energies, mut squares) = (Vec::new(), Vec::new());
-    for (k, step) in program.steps.iter().enumerate() {
-        let key = key.at(k);
-        let hat = if step.noise_first && step.noise != 0.0 {
-            match o.add_noise(&x, step.noise, &at.chains, key)? {
-                Some(hat) => hat,
-                None => return Ok(None),
-            }
-        } else {
-            x
-        };
-        let slope = e.slope(&at.with_x(hat.clone()))?;
-        let (Some(next), Some(square)) =
-            (o.advance(step, &hat, &slope.grad, &at.chains, key)?, o.row_mean_square(&slope.grad)?)
-        else {
-            return Ok(None);
-        };
-        x = next;
-        energies.push(slope.energy);
-        squares.push(square);
-        last = Some((hat, slope.grad));
+    let mut done = 0;
+    if let [first, rest @ ..] = program.steps.as_slice()
+        && program.steps.len() >= WORTH_A_TAPE
+        && rest.iter().all(|s| s == first)
+        && let Some((end, energy, square)) = walker.repeated(first, rest.len(), key)?
+    {
+        done = rest.len();
+        (x, energies, squares) = (end, vec![energy], vec![square]);
+    }
+    for (k, step) in program.steps.iter().enumerate().skip(done) {
+        let Some(taken) = walker.step(&x, step, key.at(k).into())? else { return Ok(None) };
+        let Some(square) = o.row_mean_square(&taken.slope.grad)? else { return Ok(None) };
+        x = taken.next;
+        energies.push(taken.slope.energy.unsqueeze(0)?);
+        squares.push(square.unsqueeze(0)?);
+        last = Some((taken.hat, taken.slope.grad));
     }
     let Some((hat, grad)) = last else { return Ok(None) };
-    let (energy, grad_square) = (Tensor::stack(&energies, 0)?, Tensor::stack(&squares, 0)?);
+    let (energy, grad_square) = (Tensor::cat(&energies, 0)?, Tensor::cat(&squares, 0)?);
     Ok(Some(Walked { x, hat, grad, energy, grad_square }))
 }

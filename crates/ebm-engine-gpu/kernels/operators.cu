@@ -74,6 +74,21 @@ __device__ __forceinline__ void normal4(u32 k0, u32 k1, u64 chain, u32 quad, flo
     }
 }
 
+// The key's words: those given, or of the step that a tape is at.
+struct Words {
+    u32 k0, k1;
+};
+
+__device__ __forceinline__ Words words_of(u32 k0, u32 k1, const u64 *keys, const u64 *step) {
+    Words k = {k0, k1};
+    if (keys) {
+        u64 both = keys[*step];
+        k.k0 = (u32)both;
+        k.k1 = (u32)(both >> 32);
+    }
+    return k;
+}
+
 // What a thread of a launch over quads of rows works on.
 struct Quad {
     u64 row;
@@ -92,21 +107,25 @@ __device__ __forceinline__ Quad quad_of(u32 rows, u32 width) {
 }
 
 // out (rows, width) = standard normals of the chains.
-extern "C" __global__ void normal_rows(u32 rows, u32 width, u32 k0, u32 k1, const u64 *chains, float *out) {
+extern "C" __global__ void normal_rows(
+    u32 rows, u32 width, u32 k0, u32 k1, const u64 *keys, const u64 *step, const u64 *chains, float *out) {
     Quad q = quad_of(rows, width);
     if (!q.inside) return;
+    Words k = words_of(k0, k1, keys, step);
     float n[4];
-    normal4(k0, k1, chains[q.row], q.quad, n);
+    normal4(k.k0, k.k1, chains[q.row], q.quad, n);
     for (u32 j = 0; j < 4u && 4u * q.quad + j < width; ++j) out[q.row * width + 4u * q.quad + j] = n[j];
 }
 
 // out (rows, width) = uniform numbers in [0, 1) of the chains, 24 bits.
-extern "C" __global__ void uniform_rows(u32 rows, u32 width, u32 k0, u32 k1, const u64 *chains, float *out) {
+extern "C" __global__ void uniform_rows(
+    u32 rows, u32 width, u32 k0, u32 k1, const u64 *keys, const u64 *step, const u64 *chains, float *out) {
     Quad q = quad_of(rows, width);
     if (!q.inside) return;
     u64 chain = chains[q.row];
     u32 c[4] = {q.quad, 0u, (u32)chain, (u32)(chain >> 32)};
-    philox(c, k0, k1);
+    Words k = words_of(k0, k1, keys, step);
+    philox(c, k.k0, k.k1);
     for (u32 j = 0; j < 4u && 4u * q.quad + j < width; ++j)
         out[q.row * width + 4u * q.quad + j] = MUL((float)(c[j] >> 8), 1.0f / 16777216.0f);
 }
@@ -115,28 +134,33 @@ extern "C" __global__ void uniform_rows(u32 rows, u32 width, u32 k0, u32 k1, con
 
 // out = x + sigma * normals.
 extern "C" __global__ void add_noise(
-    u32 rows, u32 width, u32 k0, u32 k1, float sigma, const u64 *chains, const float *x, float *out) {
+    u32 rows, u32 width, u32 k0, u32 k1, const u64 *keys, const u64 *step, float sigma, const u64 *chains, const float *x, float *out) {
     Quad q = quad_of(rows, width);
     if (!q.inside) return;
+    Words k = words_of(k0, k1, keys, step);
     float n[4];
-    normal4(k0, k1, chains[q.row], q.quad, n);
+    normal4(k.k0, k.k1, chains[q.row], q.quad, n);
     for (u32 j = 0; j < 4u && 4u * q.quad + j < width; ++j) {
         u64 i = q.row * width + 4u * q.quad + j;
         out[i] = ADD(x[i], MUL(n[j], sigma));
     }
 }
 
-// out = clamp(hat - limited(step * g) + sigma * normals, low, high). limit < 0: none; sigma = 0: no noise; clamp = 0: none.
+// out = clamp(hat - limited(size * g) + sigma * normals, low, high). limit < 0: none; sigma = 0: no noise; clamp = 0: none.
+// out may be hat.
 extern "C" __global__ void row_advance(
-    u32 rows, u32 width, u32 k0, u32 k1, float step, float limit, float sigma, int clamp, float low, float high,
-    const u64 *chains, const float *hat, const float *g, float *out) {
+    u32 rows, u32 width, u32 k0, u32 k1, const u64 *keys, const u64 *step, float size, float limit, float sigma, int clamp,
+    float low, float high, const u64 *chains, const float *hat, const float *g, float *out) {
     Quad q = quad_of(rows, width);
     if (!q.inside) return;
     float n[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-    if (sigma != 0.0f) normal4(k0, k1, chains[q.row], q.quad, n);
+    if (sigma != 0.0f) {
+        Words k = words_of(k0, k1, keys, step);
+        normal4(k.k0, k.k1, chains[q.row], q.quad, n);
+    }
     for (u32 j = 0; j < 4u && 4u * q.quad + j < width; ++j) {
         u64 i = q.row * width + 4u * q.quad + j;
-        float d = MUL(g[i], step);
+        float d = MUL(g[i], size);
         // Comparisons that keep NaN, as the host's clamp does.
         if (limit >= 0.0f) d = d < -limit ? -limit : (d > limit ? limit : d);
         float y = ADD(hat[i], -d);
@@ -170,6 +194,142 @@ extern "C" __global__ void row_mean_square(u32 width, const float *x, float *out
     }
     sum = block_sum(sum, shared);
     if (threadIdx.x == 0u) out[blockIdx.x] = sum / (float)width;
+}
+
+// The end of a step of a tape: its energies and mean squares of gradients, each (rows) of (steps, rows), and on to the next step.
+// One block, as the step is read by all of it before it moves on.
+extern "C" __global__ void log_step(
+    u32 rows, u64 *step, const float *energy, const float *square, float *energies, float *squares) {
+    u64 at = *step * rows;
+    for (u32 i = threadIdx.x; i < rows; i += blockDim.x) {
+        energies[at + i] = energy[i];
+        squares[at + i] = square[i];
+    }
+    __syncthreads();
+    if (threadIdx.x == 0u) *step += 1u;
+}
+
+// ---- softmax of rows, one block a row
+
+__device__ __forceinline__ float block_max(float v, float *shared) {
+    shared[threadIdx.x] = v;
+    __syncthreads();
+    for (u32 half = blockDim.x / 2u; half > 0u; half /= 2u) {
+        if (threadIdx.x < half) shared[threadIdx.x] = fmaxf(shared[threadIdx.x], shared[threadIdx.x + half]);
+        __syncthreads();
+    }
+    float most = shared[0];
+    __syncthreads();
+    return most;
+}
+
+extern "C" __global__ void softmax(u32 width, const float *x, float *y) {
+    __shared__ float shared[256];
+    u64 base = (u64)blockIdx.x * width;
+    float most = x[base];
+    for (u32 i = threadIdx.x; i < width; i += blockDim.x) most = fmaxf(most, x[base + i]);
+    most = block_max(most, shared);
+    float sum = 0.0f;
+    for (u32 i = threadIdx.x; i < width; i += blockDim.x) {
+        float e = expf(x[base + i] - most);
+        y[base + i] = e;
+        sum += e;
+    }
+    float scale = 1.0f / block_sum(sum, shared);
+    for (u32 i = threadIdx.x; i < width; i += blockDim.x) y[base + i] *= scale;
+}
+
+// gx = y (g - sum of g y).
+extern "C" __global__ void softmax_back(u32 width, const float *y, const float *g, float *gx) {
+    __shared__ float shared[256];
+    u64 base = (u64)blockIdx.x * width;
+    float sum = 0.0f;
+    for (u32 i = threadIdx.x; i < width; i += blockDim.x) sum += g[base + i] * y[base + i];
+    sum = block_sum(sum, shared);
+    for (u32 i = threadIdx.x; i < width; i += blockDim.x) gx[base + i] = y[base + i] * (g[base + i] - sum);
+}
+
+// ---- neighbours
+
+// out (n, m) = Euclidean distances of the rows of x (n, width) from those of bank (m, width), from differences: what is close keeps its
+// digits. Blocks of 16 x 16 threads, a distance each; `across` of them side by side.
+extern "C" __global__ void row_distances(u32 n, u32 m, u32 width, u32 across, const float *x, const float *bank, float *out) {
+    __shared__ float a[16 * 17], b[16 * 17];
+    u32 col = threadIdx.x % 16u, row = threadIdx.x / 16u;
+    u32 i0 = blockIdx.x / across * 16u, j0 = blockIdx.x % across * 16u;
+    float sum = 0.0f;
+    for (u32 from = 0; from < width; from += 16u) {
+        u32 k = from + col;
+        a[row * 17u + col] = i0 + row < n && k < width ? x[(u64)(i0 + row) * width + k] : 0.0f;
+        b[row * 17u + col] = j0 + row < m && k < width ? bank[(u64)(j0 + row) * width + k] : 0.0f;
+        __syncthreads();
+        // The sum of each sixteen apart, so that rounding does not grow with the whole width.
+        float part = 0.0f;
+        for (u32 q = 0; q < 16u; ++q) {
+            float d = a[row * 17u + q] - b[col * 17u + q];
+            part += d * d;
+        }
+        sum += part;
+        __syncthreads();
+    }
+    if (i0 + row < n && j0 + col < m) out[(u64)(i0 + row) * m + j0 + col] = sqrtf(sum);
+}
+
+// Of each row of distances (n, m) the k-th smallest above `exclude`, the first of equals first, its place, and how many there are above
+// `exclude`; NaN and 0 if fewer than k. One block a row.
+extern "C" __global__ void kth_smallest(
+    u32 m, u32 k, float exclude, const float *distances, float *distance, u32 *place, u32 *counted) {
+    __shared__ float best[256];
+    __shared__ u32 at[256];
+    const float *row = distances + (u64)blockIdx.x * m;
+    u32 count = 0;
+    for (u32 j = threadIdx.x; j < m; j += blockDim.x) count += row[j] > exclude ? 1u : 0u;
+    at[threadIdx.x] = count;
+    __syncthreads();
+    for (u32 half = blockDim.x / 2u; half > 0u; half /= 2u) {
+        if (threadIdx.x < half) at[threadIdx.x] += at[threadIdx.x + half];
+        __syncthreads();
+    }
+    count = at[0];
+    __syncthreads();
+    // The one found last; m: none yet.
+    float d = exclude;
+    u32 p = m;
+    for (u32 pass = 0; pass < k && pass < count; ++pass) {
+        float low = 0.0f;
+        u32 where = m;
+        for (u32 j = threadIdx.x; j < m; j += blockDim.x) {
+            bool after = p == m ? row[j] > exclude : row[j] > d || (row[j] == d && j > p);
+            if (after && (where == m || row[j] < low)) {
+                low = row[j];
+                where = j;
+            }
+        }
+        best[threadIdx.x] = low;
+        at[threadIdx.x] = where;
+        __syncthreads();
+        for (u32 half = blockDim.x / 2u; half > 0u; half /= 2u) {
+            if (threadIdx.x < half) {
+                u32 other = at[threadIdx.x + half], mine = at[threadIdx.x];
+                float theirs = best[threadIdx.x + half];
+                bool better = other < m && (mine == m || theirs < best[threadIdx.x] || (theirs == best[threadIdx.x] && other < mine));
+                if (better) {
+                    best[threadIdx.x] = theirs;
+                    at[threadIdx.x] = other;
+                }
+            }
+            __syncthreads();
+        }
+        d = best[0];
+        p = at[0];
+        __syncthreads();
+    }
+    if (threadIdx.x == 0u) {
+        bool found = count >= k;
+        distance[blockIdx.x] = found ? d : __uint_as_float(0x7fc00000u);
+        place[blockIdx.x] = found ? p : 0u;
+        counted[blockIdx.x] = count;
+    }
 }
 
 // ---- pointwise functions (ebm_core::plan::Activation), numbered as in operators.rs

@@ -20,6 +20,10 @@ pub struct Host {
     pub launched: Arc<Mutex<BTreeSet<&'static str>>>,
 }
 
+/// Kernels with one block a row, which go over it in strides of any number of threads.
+const ANY_NUMBER: [&str; 7] =
+    ["norm_act", "norm_act_back", "row_mean_square", "log_step", "softmax", "softmax_back", "kth_smallest"];
+
 /// The host's threads of one launch are many; launches take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -72,6 +76,7 @@ impl InplaceOp1 for Address {
         let start = layout.start_offset();
         let at = match storage {
             CpuStorage::F32(v) => v[start..].as_mut_ptr() as u64,
+            CpuStorage::U32(v) => v[start..].as_mut_ptr() as u64,
             CpuStorage::I64(v) => v[start..].as_mut_ptr() as u64,
             other => candle_core::bail!("no kernel takes {:?}", other.dtype()),
         };
@@ -86,7 +91,7 @@ impl Launcher for Host {
     }
 
     fn address(&self, t: &Tensor) -> Result<u64> {
-        assert!(t.is_contiguous() && [DType::F32, DType::I64].contains(&t.dtype()));
+        assert!(t.is_contiguous() && [DType::F32, DType::U32, DType::I64].contains(&t.dtype()));
         let address = Address(Mutex::new(None));
         t.inplace_op1(&address)?;
         let at = address.0.into_inner().expect("no panic while it is held");
@@ -101,12 +106,8 @@ impl Launcher for Host {
         args: &mut [*mut c_void],
     ) -> Result<()> {
         let name = CString::new(kernel).expect("names have no zero bytes");
-        // Kernels with one block a row go over it in strides of any number of threads; few are faster here.
-        let threads = if ["norm_act", "norm_act_back", "row_mean_square"].contains(&kernel) {
-            threads.min(8)
-        } else {
-            threads
-        };
+        // Few are faster here.
+        let threads = if ANY_NUMBER.contains(&kernel) { threads.min(8) } else { threads };
         self.launched.lock().expect("no panic while it is held").insert(kernel);
         let turn = TURN.lock();
         // SAFETY: passed on to the caller.

@@ -5,9 +5,9 @@ use std::ffi::c_void;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Device, Result, Tensor};
-use ebm_core::operators::{AdamNew, AdamStep, Convolution, Law, NormAct, Operators};
+use ebm_core::operators::{AdamNew, AdamStep, Convolution, Law, Nearest, NormAct, Operators, Source, Tape};
 use ebm_core::plan::{Activation, Pool};
-use ebm_core::{Chains, Key, RowStep};
+use ebm_core::{Chains, RowStep};
 
 /// Threads of a block, at most; the kernels' shared memory has as many places.
 const BLOCK: usize = 256;
@@ -31,6 +31,11 @@ pub(crate) trait Launcher: Send + Sync {
         threads: u32,
         args: &mut [*mut c_void],
     ) -> Result<()>;
+
+    /// See [`Operators::repeat`].
+    fn repeat(&self, times: usize, step: &mut dyn FnMut() -> ebm_core::Result<()>) -> ebm_core::Result<()> {
+        (0..times).try_for_each(|_| step())
+    }
 
     /// See [`Operators::convolution`]; the operands are contiguous.
     fn convolution(&self, what: Convolution, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
@@ -198,24 +203,38 @@ impl<L: Launcher> Kernels<L> {
         Ok(t)
     }
 
-    /// Runs one of the kernels that go over quads of rows: rows, width, key words, `more`, chains, `inputs`, result.
+    /// Runs one of the kernels that go over quads of rows: rows, width, the key, `more`, chains, `inputs`, `out` or a new result.
     #[allow(clippy::too_many_arguments)]
     fn rows(
         &self,
         kernel: &'static str,
         width: usize,
-        key: Key,
+        from: Source<'_>,
         chains: &Chains,
         device: &Device,
         more: Vec<Arg>,
         inputs: &[&Tensor],
+        out: Option<&Tensor>,
     ) -> Result<Option<Tensor>> {
         let (Some(rows), Some(columns)) = (count(chains.len()), count(width)) else { return Ok(None) };
         let shape = inputs.first().map_or_else(|| vec![chains.len(), width], |x| x.dims().to_vec());
-        let out = self.empty(&shape, device)?;
-        let ids = self.indices(chains, device)?;
-        let [k0, k1] = key.words();
-        let mut args: Vec<Arg> = vec![rows.into(), columns.into(), k0.into(), k1.into()];
+        let out = match out {
+            Some(t) if t.dims() == shape && t.is_contiguous() => t.clone(),
+            Some(_) => return Ok(None),
+            None => self.empty(&shape, device)?,
+        };
+        let mut args: Vec<Arg> = vec![rows.into(), columns.into()];
+        let ids = match from {
+            Source::Key(key) => {
+                let [k0, k1] = key.words();
+                args.extend([k0.into(), k1.into(), Arg::U64(0), Arg::U64(0)]);
+                self.indices(chains, device)?
+            }
+            Source::Tape(tape) => {
+                args.extend([0u32.into(), 0u32.into(), self.at(&tape.keys)?, self.at(&tape.step)?]);
+                tape.chains.clone()
+            }
+        };
         args.extend(more);
         args.push(self.at(&ids)?);
         for x in inputs {
@@ -256,6 +275,14 @@ impl<L: Launcher> Kernels<L> {
     }
 }
 
+/// Number and length of the rows of `x`; `None` for what the kernels do not take.
+fn row_shape(x: &Tensor) -> Option<(usize, u32)> {
+    let width = *x.dims().last()?;
+    let rows = x.elem_count() / width.max(1);
+    let fits = x.dtype() == DType::F32 && rows > 0 && count(rows).is_some();
+    count(width).filter(|_| fits).map(|width| (rows, width))
+}
+
 /// The tensor in one piece; the kernels know no strides.
 fn whole(t: &Tensor) -> Result<Tensor> {
     t.contiguous()
@@ -269,7 +296,7 @@ impl<L: Launcher> Operators for Kernels<L> {
     fn random(
         &self,
         law: Law,
-        key: Key,
+        key: ebm_core::Key,
         chains: &Chains,
         width: usize,
         device: &Device,
@@ -278,15 +305,15 @@ impl<L: Launcher> Operators for Kernels<L> {
             Law::Normal => "normal_rows",
             Law::Uniform => "uniform_rows",
         };
-        self.rows(kernel, width, key, chains, device, vec![], &[])
+        self.rows(kernel, width, key.into(), chains, device, vec![], &[], None)
     }
 
-    fn add_noise(&self, x: &Tensor, sigma: f64, chains: &Chains, key: Key) -> Result<Option<Tensor>> {
+    fn add_noise(&self, x: &Tensor, sigma: f64, chains: &Chains, from: Source<'_>) -> Result<Option<Tensor>> {
         if x.dtype() != DType::F32 || x.dims().first() != Some(&chains.len()) || chains.is_empty() {
             return Ok(None);
         }
         let width = x.elem_count() / chains.len();
-        self.rows("add_noise", width, key, chains, x.device(), vec![sigma.into()], &[&whole(x)?])
+        self.rows("add_noise", width, from, chains, x.device(), vec![sigma.into()], &[&whole(x)?], None)
     }
 
     fn advance(
@@ -295,7 +322,7 @@ impl<L: Launcher> Operators for Kernels<L> {
         hat: &Tensor,
         grad: &Tensor,
         chains: &Chains,
-        key: Key,
+        from: Source<'_>,
     ) -> Result<Option<Tensor>> {
         let same = hat.dims() == grad.dims() && hat.dtype() == DType::F32 && grad.dtype() == DType::F32;
         if !same || hat.dims().first() != Some(&chains.len()) || chains.is_empty() {
@@ -312,7 +339,30 @@ impl<L: Launcher> Operators for Kernels<L> {
             high.into(),
         ];
         let width = hat.elem_count() / chains.len();
-        self.rows("row_advance", width, key, chains, hat.device(), more, &[&whole(hat)?, &whole(grad)?])
+        let out = match from {
+            Source::Key(_) => None,
+            Source::Tape(tape) => Some(&tape.x),
+        };
+        let inputs = [&whole(hat)?, &whole(grad)?];
+        self.rows("row_advance", width, from, chains, hat.device(), more, &inputs, out)
+    }
+
+    fn log_step(&self, tape: &Tape, energy: &Tensor, grad: &Tensor) -> Result<bool> {
+        let Some(square) = self.row_mean_square(grad)? else { return Ok(false) };
+        let (_, b) = tape.energy.dims2()?;
+        let Some(rows) = count(b).filter(|_| energy.dims() == [b] && square.dims() == [b]) else {
+            return Ok(false);
+        };
+        let energy = whole(energy)?;
+        let mut args = vec![rows.into(), self.at(&tape.step)?, self.at(&energy)?, self.at(&square)?];
+        args.extend([self.at(&tape.energy)?, self.at(&tape.grad_square)?]);
+        // SAFETY: energies and squares have as many entries as a row of the tape, which has a row for each of its steps.
+        unsafe { self.launch("log_step", 1, threads_for(b), args)? };
+        Ok(true)
+    }
+
+    fn repeat(&self, times: usize, step: &mut dyn FnMut() -> ebm_core::Result<()>) -> ebm_core::Result<()> {
+        self.launcher.repeat(times, step)
     }
 
     fn row_mean_square(&self, x: &Tensor) -> Result<Option<Tensor>> {
@@ -366,6 +416,53 @@ impl<L: Launcher> Operators for Kernels<L> {
         // SAFETY: g and its result are like x; the forward pass made `kept`.
         unsafe { self.norm_pass("norm_act_back", &at, what, &x, more)? };
         Ok(gx)
+    }
+
+    fn softmax(&self, x: &Tensor) -> Result<Option<Tensor>> {
+        let Some((rows, width)) = row_shape(x) else { return Ok(None) };
+        let (x, y) = (whole(x)?, self.empty(x.dims(), x.device())?);
+        let args = vec![width.into(), self.at(&x)?, self.at(&y)?];
+        // SAFETY: x and y have rows × width entries, a block a row.
+        unsafe { self.launch("softmax", rows, threads_for(width as usize), args)? };
+        Ok(Some(y))
+    }
+
+    fn softmax_input(&self, y: &Tensor, g: &Tensor) -> Result<Tensor> {
+        let fits = g.dims() == y.dims() && g.dtype() == DType::F32;
+        let Some((rows, width)) = row_shape(y).filter(|_| fits) else {
+            candle_core::bail!("softmax: a gradient {:?} of shares {:?}", g.dims(), y.dims())
+        };
+        let (y, g, gx) = (whole(y)?, whole(g)?, self.empty(y.dims(), y.device())?);
+        let args = vec![width.into(), self.at(&y)?, self.at(&g)?, self.at(&gx)?];
+        // SAFETY: as in `softmax`.
+        unsafe { self.launch("softmax_back", rows, threads_for(width as usize), args)? };
+        Ok(gx)
+    }
+
+    fn nearest(&self, x: &Tensor, bank: &Tensor, k: usize, exclude: f64) -> Result<Option<Nearest>> {
+        let ((n, width), (m, other)) = (x.dims2()?, bank.dims2()?);
+        let single = [x, bank].into_iter().all(|t| t.dtype() == DType::F32);
+        let counts = (count(n), count(m), count(width), count(k));
+        let (Some(rows), Some(many), Some(columns), Some(which)) = counts else { return Ok(None) };
+        if !single || width != other || n == 0 || m == 0 || k == 0 {
+            return Ok(None);
+        }
+        let (x, bank, device) = (whole(x)?, whole(bank)?, x.device());
+        let all = self.empty(&[n, m], device)?;
+        let across = m.div_ceil(16);
+        let mut args: Vec<Arg> = vec![rows.into(), many.into(), columns.into(), (across as u32).into()];
+        args.extend([self.at(&x)?, self.at(&bank)?, self.at(&all)?]);
+        // SAFETY: the shapes are those of the tensors; 16 × 16 threads, a tile a block.
+        unsafe { self.launch("row_distances", n.div_ceil(16) * across, 256, args)? };
+        let distance = self.empty(&[n], device)?;
+        // SAFETY: the kernel writes all entries.
+        let whole_numbers = || unsafe { Tensor::empty(n, DType::U32, device) };
+        let (row, counted) = (whole_numbers()?, whole_numbers()?);
+        let mut args: Vec<Arg> = vec![many.into(), which.into(), exclude.into(), self.at(&all)?];
+        args.extend([self.at(&distance)?, self.at(&row)?, self.at(&counted)?]);
+        // SAFETY: n rows of m distances, a block each, and n places in each result.
+        unsafe { self.launch("kth_smallest", n, threads_for(m), args)? };
+        Ok(Some(Nearest { distance, row, counted }))
     }
 
     fn adam(

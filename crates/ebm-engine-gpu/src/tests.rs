@@ -105,7 +105,7 @@ on_devices!(row_steps_have_the_bits_of_tensor_operations, |o, device| {
     let mut eps = vec![0f32; 5 * 18];
     key.fill_normal_rows(chains().ids(), 18, &mut eps);
     let eps = Tensor::from_vec(eps, (5, 2, 9), device).unwrap();
-    let noisy = o.add_noise(&x, 0.3, &chains(), key).unwrap().unwrap();
+    let noisy = o.add_noise(&x, 0.3, &chains(), key.into()).unwrap().unwrap();
     let want = (&x + eps.affine(0.3, 0.0).unwrap()).unwrap();
     assert_eq!(read(&noisy), read(&want));
     for (noise_first, clamp, move_limit) in [
@@ -115,7 +115,7 @@ on_devices!(row_steps_have_the_bits_of_tensor_operations, |o, device| {
         (false, Some((-0.5, 0.5)), None),
     ] {
         let step = RowStep { step_size: 0.7, noise: 0.1, noise_first, clamp, move_limit };
-        let got = o.advance(&step, &x, &g, &chains(), key).unwrap().unwrap();
+        let got = o.advance(&step, &x, &g, &chains(), key.into()).unwrap().unwrap();
         let mut d = g.affine(0.7, 0.0).unwrap();
         if let Some(limit) = move_limit {
             d = d.clamp(-limit, limit).unwrap();
@@ -222,6 +222,53 @@ on_devices!(norm_affine_and_function_both_ways, |o, device| {
     }
 });
 
+on_devices!(softmax_both_ways, |o, device| {
+    for width in [1, 5, 64, 300] {
+        let x = Var::from_tensor(&normal("scores", &[2, 3, width]).affine(4.0, 50.0).unwrap()).unwrap();
+        let y = x.as_tensor().softmax_last().unwrap();
+        let g = normal("gy", &[2, 3, width]);
+        let gx = (&y * &g).unwrap().sum_all().unwrap().backward().unwrap().remove(&x).unwrap();
+        let got = o.softmax(&on(&x, device)).unwrap().unwrap();
+        // Scores of 66 at most have six digits behind the point in f32.
+        near(&got, &y, 2e-5, &format!("width {width}"));
+        near(&o.softmax_input(&got, &on(&g, device)).unwrap(), &gx, 2e-5, &format!("width {width}"));
+    }
+});
+
+on_devices!(the_nearest_rows, |o, device| {
+    for (n, m, width) in [(1, 1, 1), (5, 40, 3), (17, 33, 50)] {
+        let mut bank = normal("bank", &[m, width]);
+        let x = normal("x", &[n, width]);
+        if m > 20 {
+            // A sample in the bank, twice: it stands first, or does not count.
+            let first = x.narrow(0, 0, 1).unwrap();
+            bank = Tensor::cat(&[&first, &bank.narrow(0, 1, m - 2).unwrap(), &first], 0).unwrap();
+        }
+        let (x, bank) = (on(&x, device), on(&bank, device));
+        let all = x.unsqueeze(1).unwrap().broadcast_sub(&bank.unsqueeze(0).unwrap()).unwrap();
+        let all = all.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap().sqr().unwrap();
+        let all = all.sum(2).unwrap().sqrt().unwrap().to_vec2::<f64>().unwrap();
+        for (k, exclude) in [(1, -1.0), (3, -1.0), (1, 0.0), (2, 1.5), (m, -1.0), (m + 1, -1.0)] {
+            let got = o.nearest(&x, &bank, k, exclude).unwrap().unwrap();
+            let (distance, row, counted) = (read(&got.distance), read(&got.row), read(&got.counted));
+            for (i, all) in all.iter().enumerate() {
+                let mut order: Vec<usize> = (0..m).filter(|&j| all[j] > exclude).collect();
+                order.sort_by(|&a, &b| all[a].total_cmp(&all[b]));
+                let what = format!("{n}, {m}, {width}, row {i}, k {k}, above {exclude}");
+                assert_eq!(counted[i] as usize, order.len(), "{what}");
+                match order.get(k - 1) {
+                    Some(&j) => {
+                        // Sums of at most fifty squares in f32.
+                        assert!((distance[i] - all[j]).abs() < 3e-6 * all[j].max(1.0), "{what}");
+                        assert_eq!(row[i] as usize, j, "{what}");
+                    }
+                    None => assert!(distance[i].is_nan() && row[i] == 0.0, "{what}"),
+                }
+            }
+        }
+    }
+});
+
 on_devices!(adam_and_the_average, |o, device| {
     let step = AdamStep {
         clip: 0.5,
@@ -274,6 +321,7 @@ fn network(dtype: DType, device: &Device) -> Arc<dyn EnergyFn> {
     net.conv("two", Conv::new(8, 3).stride(2)).unwrap();
     net.norm("norm", 4).unwrap();
     net.label("label", 3).unwrap().activate(Activation::Softplus).unwrap();
+    net.attention("attention").unwrap();
     net.conv("three", Conv::new(4, 3)).unwrap();
     net.label("label2", 3).unwrap();
     net.flatten().unwrap().linear("head", 1).unwrap().term("energy");
@@ -283,6 +331,8 @@ fn network(dtype: DType, device: &Device) -> Arc<dyn EnergyFn> {
 /// All five calls of a network on `device`, whose operators are installed, against f64 without any.
 fn five_calls(device: &Device) {
     let (there, here) = (network(DType::F32, device), network(DType::F64, &Device::Cpu));
+    // From 0, where attention does nothing.
+    there.params().set("attention.gamma", &Tensor::new(&[0.7f32], device).unwrap()).unwrap();
     for name in here.params().names() {
         let value = there.params().get(name).unwrap().to_device(&Device::Cpu).unwrap();
         here.params().set(name, &value.to_dtype(DType::F64).unwrap()).unwrap();
@@ -359,9 +409,8 @@ fn five_calls_of_a_network_by_kernels_of_the_host() {
     install(&Device::Cpu, Arc::new(Kernels::new(host)));
     five_calls(&Device::Cpu);
     let launched = launched.lock().unwrap();
-    for kernel in
-        ["norm_act", "norm_act_back", "pool", "pool_back", "add_noise", "row_advance", "row_mean_square"]
-    {
+    let all = "norm_act norm_act_back pool pool_back softmax softmax_back add_noise row_advance row_mean_square log_step";
+    for kernel in all.split(' ') {
         assert!(launched.contains(kernel), "{kernel} was not used: {launched:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! `kozachenko-leonenko`: the full nearest-neighbour estimate of differential entropy, any `k`.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use ebm_core::{BuildCx, EntropyConfig, EntropyEstimate, EntropyEstimator, Key, Param, Result, register};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,9 @@ fn one() -> usize {
     1
 }
 
+/// Added inside the logarithm, so that a sample on a reference sample has a finite value, in f32 too.
+const FLOOR: f64 = 1e-37;
+
 /// ψ(k) of a whole number: harmonic number minus Euler's constant.
 fn digamma(k: usize) -> f64 {
     (1..k).rev().map(|i| 1.0 / i as f64).sum::<f64>() - 0.577_215_664_901_532_9
@@ -44,10 +47,12 @@ impl EntropyEstimator for KozachenkoLeonenko {
     fn estimate(&self, x: &Tensor, bank: &Tensor, _: Key) -> Result<EntropyEstimate> {
         let near = kth_nearest("kozachenko-leonenko", x, bank, self.k, self.exclude.unwrap_or(-1.0))?;
         let d = x.flatten_from(1)?.dims()[1];
-        let constant = log_ball(d) - digamma(self.k);
-        let at = |(r, m): (&f64, &usize)| constant + digamma(m + 1) + d as f64 * (r + 1e-300).ln();
-        let value: Vec<f64> = near.distance.iter().zip(&near.counted).map(at).collect();
-        let value = Tensor::new(value.as_slice(), x.device())?.to_dtype(x.dtype())?;
+        let constant = |m: &usize| log_ball(d) - digamma(self.k) + digamma(m + 1);
+        let constant: Vec<f64> = near.counted.iter().map(constant).collect();
+        let constant = Tensor::new(constant.as_slice(), &Device::Cpu)?.to_dtype(near.distance.dtype())?;
+        let logs = near.distance.affine(1.0, FLOOR)?.log()?.affine(d as f64, 0.0)?;
+        let value = (logs + constant.to_device(near.distance.device())?)?;
+        let value = value.to_dtype(x.dtype())?.to_device(x.device())?;
         Ok(EntropyEstimate { value, grad: mean_log_gradient(x, bank, &near)?.affine(d as f64, 0.0)? })
     }
 

@@ -22,8 +22,7 @@ const FLOOR: f64 = 1e-12;
 impl EntropyEstimator for NearestNeighbour {
     fn estimate(&self, x: &Tensor, bank: &Tensor, _: Key) -> Result<EntropyEstimate> {
         let near = kth_nearest("nearest-neighbour", x, bank, 1, self.exclude.unwrap_or(-1.0))?;
-        let value: Vec<f64> = near.distance.iter().map(|d| (d + FLOOR).ln()).collect();
-        let value = Tensor::new(value.as_slice(), x.device())?.to_dtype(x.dtype())?;
+        let value = near.distance.affine(1.0, FLOOR)?.log()?.to_dtype(x.dtype())?.to_device(x.device())?;
         Ok(EntropyEstimate { value, grad: mean_log_gradient(x, bank, &near)? })
     }
 

@@ -1,14 +1,16 @@
-//! The `k` nearest reference samples of each sample, by matrix product with exact distances after.
+//! The `k` nearest reference samples of each sample: on the device where it has an operator, else by matrix product with exact distances
+//! after.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
+use ebm_core::operators::operators;
 use ebm_core::{Error, Result, host};
 
 /// Distance to and row of the `k`-th nearest reference sample of each sample.
 pub struct Neighbours {
-    /// Euclidean distances over the flattened samples, `(B,)`, in f64.
-    pub distance: Vec<f64>,
-    /// Row of the reference set, `(B,)`.
-    pub row: Vec<u32>,
+    /// Euclidean distances over the flattened samples, `(B,)`: f32 on their device, or f64 on the processor.
+    pub distance: Tensor,
+    /// Row of the reference set, `(B,)`, in u32, there too.
+    pub row: Tensor,
     /// Number of reference samples that count, `(B,)`.
     pub counted: Vec<usize>,
 }
@@ -25,6 +27,20 @@ pub fn kth_nearest(name: &str, x: &Tensor, bank: &Tensor, k: usize, exclude: f64
     }
     let (flat, reference) = (x.flatten_from(1)?, bank.flatten_from(1)?);
     let (b, m) = (flat.dims()[0], reference.dims()[0]);
+    if let Some(o) = operators(x.device())
+        && let Some(near) = o.nearest(&flat, &reference, k, exclude)?
+    {
+        // Distances are never below zero: without a bound all count, and nothing is read.
+        let counted = if exclude < 0.0 {
+            vec![m; b]
+        } else {
+            host::numbers(&near.counted)?.into_iter().map(|n| n as usize).collect()
+        };
+        return match counted.iter().find(|n| **n < k) {
+            Some(n) => Err(too_few(name, k, *n)),
+            None => Ok(Neighbours { distance: near.distance, row: near.row, counted }),
+        };
+    }
     // |x|² + |r|² − 2 x·r ranks the candidates; the winners' distances are computed again from the
     // difference, because the expansion cancels where they are close.
     let cross = flat.matmul(&reference.t()?)?.affine(-2.0, 0.0)?;
@@ -39,8 +55,7 @@ pub fn kth_nearest(name: &str, x: &Tensor, bank: &Tensor, k: usize, exclude: f64
     let exact = |i: usize, j: usize| {
         flat[i].iter().zip(&reference[j]).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
     };
-    let mut out =
-        Neighbours { distance: Vec::with_capacity(b), row: Vec::with_capacity(b), counted: Vec::new() };
+    let (mut distance, mut row, mut counted) = (Vec::with_capacity(b), Vec::with_capacity(b), Vec::new());
     for (i, ranks) in ranked.iter().enumerate() {
         // Rounding of the expansion is relative to the squared norms: keep all that could still win.
         let scale =
@@ -66,20 +81,19 @@ pub fn kth_nearest(name: &str, x: &Tensor, bank: &Tensor, k: usize, exclude: f64
                 excluded += 1;
             }
         }
-        let Some((d, j)) = best.get(k - 1) else {
-            return Err(Error::config(
-                name,
-                format!(
-                    "needs {k} reference samples apart from the sample itself, found {}; raise the bank",
-                    best.len()
-                ),
-            ));
-        };
-        out.distance.push(*d);
-        out.row.push(*j as u32);
-        out.counted.push(m - excluded);
+        let Some((d, j)) = best.get(k - 1) else { return Err(too_few(name, k, best.len())) };
+        distance.push(*d);
+        row.push(*j as u32);
+        counted.push(m - excluded);
     }
-    Ok(out)
+    let distance = Tensor::from_vec(distance, b, &Device::Cpu)?;
+    Ok(Neighbours { distance, row: Tensor::from_vec(row, b, &Device::Cpu)?, counted })
+}
+
+fn too_few(name: &str, k: usize, found: usize) -> Error {
+    let message =
+        format!("needs {k} reference samples apart from the sample itself, found {found}; raise the bank");
+    Error::config(name, message)
 }
 
 /// `(x − r)/(B d²)` for each row: the gradient of the mean log distance, the shape of `x`.
@@ -87,11 +101,10 @@ pub fn kth_nearest(name: &str, x: &Tensor, bank: &Tensor, k: usize, exclude: f64
 /// # Errors
 /// If an operation fails.
 pub fn mean_log_gradient(x: &Tensor, bank: &Tensor, near: &Neighbours) -> Result<Tensor> {
-    let b = near.row.len();
-    let rows = Tensor::new(near.row.as_slice(), x.device())?;
+    let b = near.row.dims1()?;
     // A sample that sits on a reference sample has no direction: its gradient is zero.
-    let factor: Vec<f64> =
-        near.distance.iter().map(|d| if *d > 0.0 { 1.0 / (b as f64 * d * d) } else { 0.0 }).collect();
-    let factor = ebm_core::per_row(&Tensor::new(factor.as_slice(), x.device())?.to_dtype(x.dtype())?, x)?;
-    Ok((x - bank.index_select(&rows, 0)?)?.broadcast_mul(&factor)?)
+    let inverse = near.distance.sqr()?.affine(b as f64, 0.0)?.recip()?;
+    let factor = near.distance.gt(0.0)?.where_cond(&inverse, &inverse.zeros_like()?)?;
+    let factor = ebm_core::per_row(&factor.to_dtype(x.dtype())?.to_device(x.device())?, x)?;
+    Ok((x - bank.index_select(&near.row.to_device(x.device())?, 0)?)?.broadcast_mul(&factor)?)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::cuda::cudarc::driver::{CudaFunction, DevicePtr, result};
@@ -10,6 +11,7 @@ use candle_core::{CudaDevice, DType, Error, Result, Storage, Tensor};
 #[cfg(feature = "cudnn")]
 use ebm_core::operators::Convolution;
 
+use super::graph::{self, Outcome};
 use crate::kernels::Launcher;
 
 /// `kernels/operators.cu`, compiled by build.rs to the text that the driver compiles for its GPU.
@@ -19,11 +21,17 @@ const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/operators.ptx"));
 pub struct Cuda {
     device: CudaDevice,
     functions: Mutex<HashMap<&'static str, CudaFunction>>,
+    /// A step could not be recorded, so none is any more.
+    unrecordable: AtomicBool,
 }
 
 impl Cuda {
     pub fn new(device: &CudaDevice) -> Cuda {
-        Cuda { device: device.clone(), functions: Mutex::new(HashMap::new()) }
+        Cuda {
+            device: device.clone(),
+            functions: Mutex::new(HashMap::new()),
+            unrecordable: AtomicBool::new(false),
+        }
     }
 
     fn function(&self, kernel: &'static str) -> Result<CudaFunction> {
@@ -51,6 +59,7 @@ impl Launcher for Cuda {
         // The device has one stream and tracks no events, so there is nothing to wait for.
         match t.dtype() {
             DType::F32 => Ok(on_device.as_cuda_slice::<f32>()?.device_ptr(&stream).0 + 4 * start as u64),
+            DType::U32 => Ok(on_device.as_cuda_slice::<u32>()?.device_ptr(&stream).0 + 4 * start as u64),
             DType::I64 => Ok(on_device.as_cuda_slice::<i64>()?.device_ptr(&stream).0 + 8 * start as u64),
             other => candle_core::bail!("no kernel takes {other:?}"),
         }
@@ -78,6 +87,20 @@ impl Launcher for Cuda {
             )
         }
         .map_err(Error::wrap)
+    }
+
+    fn repeat(&self, times: usize, step: &mut dyn FnMut() -> ebm_core::Result<()>) -> ebm_core::Result<()> {
+        if times < 3 || self.unrecordable.load(Ordering::Relaxed) {
+            return (0..times).try_for_each(|_| step());
+        }
+        match graph::repeat(&self.device, times, step)? {
+            Outcome::Done => Ok(()),
+            Outcome::Unrecordable { why, left } => {
+                self.unrecordable.store(true, Ordering::Relaxed);
+                tracing::warn!("sampler steps are not recorded as a CUDA graph: {why}");
+                (0..left).try_for_each(|_| step())
+            }
+        }
     }
 
     #[cfg(feature = "cudnn")]

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "cudnn")]
 mod convolution;
+mod graph;
 mod launch;
 #[cfg(feature = "nccl")]
 mod nccl;

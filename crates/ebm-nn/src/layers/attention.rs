@@ -1,7 +1,10 @@
 //! Self attention over the positions of a map (SAGAN's block, as the published program has it).
 
 use candle_core::{D, Tensor};
+use ebm_core::operators::{Operators, operators};
 use ebm_core::{Diff, Result, View};
+
+use super::tie::{Back, tie1};
 
 /// `x + γ·V softmax(QᵀK)ᵀ`: `x` `(B, C, H, W)`; queries and keys have `q` channels, no `1/√q`
 /// (Zhang et al. 2019). All three maps are 1×1 convolutions with bias; parameters are
@@ -24,10 +27,26 @@ pub fn self_attention<V: Diff>(x: &V, p: &View, prefix: &str) -> Result<V> {
     };
     let (query, key, value) = (map("query_conv")?, map("key_conv")?, map("value_conv")?);
     let scores = query.bilinear(&key, |q, k| q.matmul(&k.transpose(1, 2)?.contiguous()?))?;
-    let shares = scores.softmax_last()?;
+    let shares = softmax(&scores)?;
     let mixed = shares.bilinear(&value, |a, v| a.contiguous()?.matmul(&v.contiguous()?))?;
     let gamma: Tensor = p.get(&format!("{prefix}.gamma"))?.reshape((1, 1, 1))?;
     let mixed =
         mixed.times(&gamma)?.linear(|t| t.transpose(1, D::Minus1)?.contiguous()?.reshape((b, c, h, w)))?;
     x.plus(&mixed)
+}
+
+/// Softmax over the last axis, in one kernel each way where the device has it.
+fn softmax<V: Diff>(scores: &V) -> Result<V> {
+    let Some(o) = operators(scores.value().device()) else { return scores.softmax_last() };
+    let fused = scores.fused(|s| {
+        let plain = s.detach();
+        let Some(y) = o.softmax(&plain)? else { return Ok(None) };
+        // Computed again on the way back: tying a result takes its storage.
+        let shares = move |o: &dyn Operators| {
+            o.softmax(&plain)?.ok_or_else(|| candle_core::Error::Msg("softmax: covered once only".into()))
+        };
+        let back = move || Box::new(move |g: &Tensor| o.softmax_input(&shares(&*o)?, g)) as Back;
+        Ok(Some(tie1("softmax", s, y, back)?))
+    })?;
+    fused.map_or_else(|| scores.softmax_last(), Ok)
 }

@@ -1,0 +1,62 @@
+//! CUDA graphs: the work that a step starts, recorded once and started as a whole from then on.
+//!
+//! A step is some hundred small kernels, each of which costs the processor more than the GPU. Within a graph memory is allocated and
+//! freed too, as long as all that a step allocates is freed by its end. Weights move with every update, so a graph serves one walk.
+
+use candle_core::CudaDevice;
+use candle_core::cuda::cudarc::driver::{CudaGraph, sys};
+
+/// How it went.
+pub enum Outcome {
+    /// All steps were run.
+    Done,
+    /// A step cannot be recorded; so many are left to run.
+    Unrecordable {
+        /// The reason.
+        why: String,
+        /// How many.
+        left: usize,
+    },
+}
+
+/// Runs `step`, records what it starts the second time, and starts that for each of the steps that are left.
+///
+/// # Errors
+/// If the step that is run fails, or the device while it runs the graph.
+pub fn repeat(
+    device: &CudaDevice,
+    times: usize,
+    step: &mut dyn FnMut() -> ebm_core::Result<()>,
+) -> ebm_core::Result<Outcome> {
+    // Shapes and strides that candle uploads with its kernels come from a cache while this lives; the first step fills it.
+    let _uploads = device.enable_cuda_graph_htod_cache();
+    step()?;
+    let left = times - 1;
+    let graph = match record(device, step) {
+        Ok(graph) => graph,
+        Err(why) => return Ok(Outcome::Unrecordable { why, left }),
+    };
+    for _ in 0..left {
+        graph.launch().map_err(candle_core::Error::wrap)?;
+    }
+    // A graph under way is destroyed by the driver when it is done (cuGraphExecDestroy), so nothing waits here.
+    Ok(Outcome::Done)
+}
+
+/// The graph of what `step` starts, which does not run it.
+fn record(device: &CudaDevice, step: &mut dyn FnMut() -> ebm_core::Result<()>) -> Result<CudaGraph, String> {
+    let stream = device.cuda_stream();
+    let text = |e: candle_core::cuda::cudarc::driver::DriverError| e.to_string();
+    // Other threads go on with what they do elsewhere; nothing of ours works on this stream meanwhile.
+    stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(text)?;
+    let recorded = step();
+    let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+    // The recording ends in any case.
+    let graph = stream.end_capture(flags);
+    // What failed while memory was given back in the recording is told later, to a call that has nothing to do with it.
+    let freed = stream.context().check_err();
+    recorded.map_err(|e| e.to_string())?;
+    let graph = graph.map_err(text)?.ok_or("nothing was recorded")?;
+    freed.map_err(text)?;
+    Ok(graph)
+}
