@@ -8,12 +8,20 @@ PEER is a program that takes `--filters F --batch B --scales S --steps K [--no-k
 object with `langevin_step_s`, `update_s`, `step_s` and `peak_rss_mib`. Each case runs `--rounds` times, all columns in
 turn within a round, so that a slow minute hits all of them. Columns of the peer: eager and compiled, each plain and with an
 allocator that keeps its memory (glibc settings below), which spares it page faults. Both sides use all cores.
+
+With `--device cuda` the columns are ours in f32, tf32 and bf16 against the peer's eager and compiled, in f32 and with `--tf32`; ratios
+are taken at the same precision, bf16 against the peer's TF32:
+
+    python3 benches/versus.py --device cuda --peer torch_icd.py --filters 64 --scales 3 --kl on --batch 128
 """
 import argparse, json, os, statistics, subprocess, sys, tempfile
 
 KEEP = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000", "MALLOC_TOP_PAD_": "100000000"}
+MODES = {"cpu": ["eager", "compile", "eager+keep", "compile+keep"], "cuda": ["eager", "compile", "eager+tf32", "compile+tf32"]}
+OURS = {"cpu": ["ebm"], "cuda": ["ebm", "ebm:tf32", "ebm:bf16"]}
 QUANTITIES = [("langevin_step_s", "Langevin step", 1e3, "ms"), ("update_s", "update", 1e3, "ms"),
-              ("step_s", "training step", 1e3, "ms"), ("peak_rss_mib", "peak memory", 1, "MiB")]
+              ("step_s", "training step", 1e3, "ms"), ("peak_rss_mib", "peak memory", 1, "MiB"),
+              ("device_mib", "memory of the GPU", 1, "MiB")]
 
 
 def images(path, side=32, count=256):
@@ -68,14 +76,16 @@ def main():
     p.add_argument("--filters", type=int, nargs="+", default=[16, 64])
     p.add_argument("--scales", type=int, nargs="+", default=[1, 3])
     p.add_argument("--kl", nargs="+", default=["on", "off"], choices=["on", "off"])
-    p.add_argument("--modes", nargs="+", default=["eager", "compile", "eager+keep", "compile+keep"])
-    p.add_argument("--ours", nargs="+", default=["ebm"], help="ebm, or ebm:avx2 for a forced instruction set")
+    p.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    p.add_argument("--modes", nargs="+", help="columns of the peer")
+    p.add_argument("--ours", nargs="+", help="ebm; ebm:avx2 for a forced instruction set; on cuda ebm:tf32 and ebm:bf16")
     p.add_argument("--batch", type=int, default=32)
     p.add_argument("--steps", type=int, default=40)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--reps", type=int, default=5, help="timed repetitions inside each run")
     p.add_argument("--out", help="append every run's JSON here")
     a = p.parse_args()
+    a.modes, a.ours = a.modes or MODES[a.device], a.ours or OURS[a.device]
     with tempfile.TemporaryDirectory() as folder:
         images(os.path.join(folder, "images.npy"))
         for filters in a.filters:
@@ -83,6 +93,15 @@ def main():
                 for kl in a.kl:
                     case = dict(filters=filters, scales=scales, kl=kl == "on", batch=a.batch, steps=a.steps)
                     compare(a, folder, case)
+
+
+def alike(device, ours, mode):
+    """Whether a column of the peer has the precision of one of ours."""
+    return device == "cpu" or ("tf32" in mode) == (":" in ours)
+
+
+def ratio(medians, ours, peers):
+    return f"{medians[ours] / min(medians[m] for m in peers):.3f}" if ours in medians and peers else "–"
 
 
 def compare(a, folder, case):
@@ -93,18 +112,23 @@ def compare(a, folder, case):
     for _ in range(a.rounds):
         for name in results:
             if name in a.ours:
-                isa = name.split(":")[1:]
-                timed = str(max(2, a.reps // 2))
-                r = run([a.ebm, "bench", config, "--json", "--warm", "1", "--timed", timed, "--log", "error"],
-                        {"EBM_ISA": isa[0]} if isa else None)
+                how = name.partition(":")[2]
+                command = [a.ebm, "bench", config, "--json", "--warm", "2", "--timed", str(max(2, a.reps // 2)), "--log", "error",
+                           "--set", f"run.device={a.device}"]
+                if a.device == "cuda":
+                    command += ["--set", f"run.dtype={how or 'f32'}"]
+                r = run(command, {"EBM_ISA": how} if how and a.device == "cpu" else None)
             else:
-                mode, *keep = name.split("+")
-                command = [a.python, a.peer, "--json", "--device", "cpu", "--filters", str(case["filters"]), "--batch",
+                mode, *more = name.split("+")
+                command = [a.python, a.peer, "--json", "--device", a.device, "--filters", str(case["filters"]), "--batch",
                            str(case["batch"]), "--scales", str(case["scales"]), "--steps", str(case["steps"]), "--reps", str(a.reps)]
                 command += [] if case["kl"] else ["--no-kl"]
                 command += ["--compile"] if mode == "compile" else []
-                r = run(command, KEEP if keep else None)
+                command += ["--tf32"] if "tf32" in more else []
+                r = run(command, KEEP if "keep" in more else None)
             if r:
+                # Memory of the GPU: ours is all that is in use, the peer's what it had allocated at most.
+                r["device_mib"] = r.get("device_mib") or r.get("peak_cuda_mib")
                 results[name].append(r)
                 if a.out:
                     with open(a.out, "a") as f:
@@ -114,10 +138,9 @@ def compare(a, folder, case):
     print("| | " + " | ".join(results) + " | " + " | ".join(f"{o} / best peer" for o in a.ours) + " |")
     print("|---" * (1 + len(results) + len(a.ours)) + "|")
     for key, name, factor, unit in QUANTITIES:
-        medians = {n: statistics.median(r[key] for r in rs) for n, rs in results.items() if rs}
-        peers = [m for n, m in medians.items() if n in a.modes]
+        medians = {n: statistics.median(r[key] for r in rs) for n, rs in results.items() if rs and rs[0].get(key)}
         cells = [f"{medians[n] * factor:.4g}" if n in medians else "–" for n in results]
-        ratios = [f"{medians[o] / min(peers):.3f}" if o in medians and peers else "–" for o in a.ours]
+        ratios = [ratio(medians, o, [m for m in a.modes if m in medians and alike(a.device, o, m)]) for o in a.ours]
         print(f"| {name}, {unit} | " + " | ".join(cells + ratios) + " |", flush=True)
 
 

@@ -58,7 +58,25 @@ enum Algorithm {
     Weight(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
-/// Descriptors, the algorithm that the library's heuristics choose, and its workspace.
+/// In place of an algorithm that adds in the order in which threads come, one that does not: a run can be resumed to the same bytes
+/// (cuDNN's documentation, section Reproducibility).
+fn repeatable_input(a: sys::cudnnConvolutionBwdDataAlgo_t) -> sys::cudnnConvolutionBwdDataAlgo_t {
+    use sys::cudnnConvolutionBwdDataAlgo_t as A;
+    if a == A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0 { A::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1 } else { a }
+}
+
+/// The same of weights.
+fn repeatable_weight(a: sys::cudnnConvolutionBwdFilterAlgo_t) -> sys::cudnnConvolutionBwdFilterAlgo_t {
+    use sys::cudnnConvolutionBwdFilterAlgo_t as A;
+    match a {
+        A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0 | A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3 => {
+            A::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1
+        }
+        a => a,
+    }
+}
+
+/// Descriptors, the algorithm that the library's heuristics choose of those that add in a fixed order, and its workspace.
 struct Plan<T: Number> {
     conv: ConvDescriptor<T::Sum>,
     x: TensorDescriptor<T>,
@@ -147,12 +165,12 @@ impl<T: Number> Plan<T> {
             }
             Pass::Input { .. } => {
                 let op = ConvBackwardData { conv: &conv, dx: &x, w: &w, dy: &y };
-                let a = op.pick_algorithm().map_err(Error::wrap)?;
+                let a = repeatable_input(op.pick_algorithm().map_err(Error::wrap)?);
                 (Algorithm::Input(a), op.get_workspace_size(a).map_err(Error::wrap)?)
             }
             Pass::Weight { .. } => {
                 let op = ConvBackwardFilter { conv: &conv, x: &x, dw: &w, dy: &y };
-                let a = op.pick_algorithm().map_err(Error::wrap)?;
+                let a = repeatable_weight(op.pick_algorithm().map_err(Error::wrap)?);
                 (Algorithm::Weight(a), op.get_workspace_size(a).map_err(Error::wrap)?)
             }
         };
