@@ -48,8 +48,8 @@ pub struct Convolution {
     pub padding: usize,
 }
 
-/// A group norm, affine maps of the channels and a pointwise function, one after another on `x` `(B, C, H, W)`:
-/// `z = gain2·(gain·n(x) + shift) + shift2`, `y = f(z)`.
+/// A group norm, affine maps of the channels, a pointwise function and a sum, one after another on `x` `(B, C, H, W)`:
+/// `z = gain2·(gain·n(x) + shift) + shift2`, `y = f(z) + skip`.
 #[derive(Clone, Debug, Default)]
 pub struct NormAct {
     /// Groups and ε of the norm n; absent: the identity.
@@ -64,6 +64,8 @@ pub struct NormAct {
     pub shift2: Option<Tensor>,
     /// The function f; absent: the identity.
     pub function: Option<Activation>,
+    /// What is added at the end, like `x`: a residual block's way round.
+    pub skip: Option<Tensor>,
 }
 
 /// The numbers of one update of Adam: `m = b1·m + (1 − b1)·g`, `v = b2·v + (1 − b2)·g²` with g times `clip`,

@@ -373,8 +373,8 @@ __device__ __forceinline__ float activate_slope(int f, float slope, float z) {
 
 // ---- norm, affine maps and a pointwise function in one pass
 //
-// x (B, C, S) in groups of C/G channels; one block a group. z = gain2 * (gain * n(x) + shift) + shift2, y = f(z) with n the group norm
-// where `norm`, else the identity. gain, shift (C) and gain2, shift2 (B, C) may be null.
+// x (B, C, S) in groups of C/G channels; one block a group. z = gain2 * (gain * n(x) + shift) + shift2, y = f(z) + skip with n the group
+// norm where `norm`, else the identity. gain, shift (C), gain2, shift2 (B, C) and skip (B, C, S) may be null.
 
 struct Affine {
     float gain, shift;
@@ -395,7 +395,7 @@ __device__ __forceinline__ Affine affine_of(
 
 extern "C" __global__ void norm_act(
     u32 channels, u32 groups, u32 space, int norm, int f, float slope, const float *x, const float *gain, const float *shift,
-    const float *gain2, const float *shift2, float *y, float *stats, float epsilon) {
+    const float *gain2, const float *shift2, const float *skip, float *y, float *stats, float epsilon) {
     __shared__ float shared[256];
     u32 per = channels / groups, count = per * space, group = blockIdx.x % groups;
     u64 base = (u64)blockIdx.x * count, plane = (u64)(blockIdx.x / groups) * channels + (u64)group * per;
@@ -418,7 +418,8 @@ extern "C" __global__ void norm_act(
     for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
         u32 c = i / space;
         Affine a = affine_of(plane + c, group * per + c, gain, shift, gain2, shift2);
-        y[base + i] = activate(f, slope, a.gain * ((x[base + i] - mean) * scale) + a.shift);
+        float v = activate(f, slope, a.gain * ((x[base + i] - mean) * scale) + a.shift);
+        y[base + i] = skip ? v + skip[base + i] : v;
     }
 }
 

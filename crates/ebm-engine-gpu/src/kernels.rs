@@ -148,7 +148,8 @@ impl Planes {
         let right = given
             .into_iter()
             .all(|(t, n)| t.as_ref().is_none_or(|t| t.elem_count() == n && t.dtype() == DType::F32));
-        Ok((fits && right).then_some(Planes { samples, channels, groups, space: h * w }))
+        let skip = what.skip.as_ref().is_none_or(|t| t.dims() == x.dims() && t.dtype() == DType::F32);
+        Ok((fits && right && skip).then_some(Planes { samples, channels, groups, space: h * w }))
     }
 }
 
@@ -257,7 +258,7 @@ impl<L: Launcher> Kernels<L> {
         at: &Planes,
         what: &NormAct,
         x: &Tensor,
-        more: [Arg; 3],
+        more: Vec<Arg>,
     ) -> Result<()> {
         let (f, slope) = function(what.function);
         let number = |n: usize| Arg::U32(n as u32); // counted in `Planes::of`
@@ -399,8 +400,10 @@ impl<L: Launcher> Operators for Kernels<L> {
         let y = self.empty(x.dims(), x.device())?;
         // Mean and scale of each group; one place that nobody writes or reads where there is no norm.
         let kept = self.empty(&[what.norm.map_or(1, |_| 2 * at.samples * at.groups)], x.device())?;
-        let more = [self.at(&y)?, self.at(&kept)?, what.norm.map_or(0.0, |(_, epsilon)| epsilon).into()];
-        // SAFETY: y is like x.
+        let skip = what.skip.as_ref().map(whole).transpose()?;
+        let epsilon = what.norm.map_or(0.0, |(_, epsilon)| epsilon);
+        let more = vec![self.maybe(skip.as_ref())?, self.at(&y)?, self.at(&kept)?, epsilon.into()];
+        // SAFETY: y and the skip are like x.
         unsafe { self.norm_pass("norm_act", &at, what, &x, more)? };
         Ok(Some((y, kept)))
     }
@@ -412,7 +415,7 @@ impl<L: Launcher> Operators for Kernels<L> {
         };
         let (x, g) = (whole(x)?, whole(g)?);
         let gx = self.empty(x.dims(), x.device())?;
-        let more = [self.at(kept)?, self.at(&g)?, self.at(&gx)?];
+        let more = vec![self.at(kept)?, self.at(&g)?, self.at(&gx)?];
         // SAFETY: g and its result are like x; the forward pass made `kept`.
         unsafe { self.norm_pass("norm_act_back", &at, what, &x, more)? };
         Ok(gx)

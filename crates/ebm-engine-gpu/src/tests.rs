@@ -203,7 +203,12 @@ on_devices!(norm_affine_and_function_both_ways, |o, device| {
                 let g = normal("gy", y.dims());
                 let gx = (&y * &g).unwrap().sum_all().unwrap().backward().unwrap().remove(&x).unwrap();
                 let there = |t: &Option<Tensor>| t.as_ref().map(|t| on(t, device));
+                let skip = some(i % 3 == 0, "skip", &[b, c, h, w]);
+                if let Some(skip) = &skip {
+                    y = (y + skip).unwrap();
+                }
                 let what = NormAct {
+                    skip: there(&skip),
                     norm,
                     gain: there(&gain),
                     shift: there(&shift),
@@ -321,6 +326,11 @@ fn network(dtype: DType, device: &Device) -> Arc<dyn EnergyFn> {
     net.conv("two", Conv::new(8, 3).stride(2)).unwrap();
     net.norm("norm", 4).unwrap();
     net.label("label", 3).unwrap().activate(Activation::Softplus).unwrap();
+    // A residual block, and a sum without a function in between.
+    let skip = net.here();
+    net.conv("four", Conv::new(8, 3)).unwrap().norm("norm4", 8).unwrap().activate(Activation::Swish).unwrap();
+    net.add(skip).unwrap();
+    net.conv("five", Conv::new(8, 3)).unwrap().add(skip).unwrap();
     net.attention("attention").unwrap();
     net.conv("three", Conv::new(4, 3)).unwrap();
     net.label("label2", 3).unwrap();

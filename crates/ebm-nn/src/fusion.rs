@@ -7,10 +7,10 @@ use ebm_core::operators::{NormAct, Operators};
 use ebm_core::plan::{Activation, NetPlan, NodeId, Op, Products};
 use ebm_core::{Diff, Error, Result, View};
 
-use crate::layers::{self, Back, tie1};
+use crate::layers::{self, Back, tie1, tie2};
 
-/// `conv` without its bias, then bias, norm, label's gain and bias, function; nodes that follow one another, each the only
-/// reader of the one before. There is no norm after a bias.
+/// `conv` without its bias, then bias, norm, label's gain and bias, function, sum with an earlier node; nodes that follow one
+/// another, each the only reader of the one before. There is no norm after a bias.
 #[derive(Clone, Debug)]
 pub(crate) struct Fusion {
     /// Where the operand comes from: of the convolution if there is one.
@@ -19,6 +19,8 @@ pub(crate) struct Fusion {
     norm: Option<NodeId>,
     label: Option<NodeId>,
     function: Option<Activation>,
+    /// What is added at the end.
+    skip: Option<NodeId>,
     /// The node whose value this is.
     pub last: NodeId,
 }
@@ -32,12 +34,19 @@ pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
     let mut all: Vec<Option<Fusion>> = vec![None; n];
     let mut start = 0;
     while start < n {
-        let mut f = Fusion { input: 0, conv: None, norm: None, label: None, function: None, last: start };
+        let mut f =
+            Fusion { input: 0, conv: None, norm: None, label: None, function: None, skip: None, last: start };
         let mut at = start;
         while at < n {
             let node = &plan.nodes[at];
-            let follows = at == start || (node.inputs == [at - 1] && readers[at - 1] == 1);
-            let image = node.shape.len() == 3;
+            // Of a sum one operand comes from here and the other from before.
+            let before = match (&node.op, node.inputs.as_slice()) {
+                (Op::Add, [a, b]) if at > start && a.max(b) + 1 == at && a.min(b) < &start => Some(*a.min(b)),
+                _ => None,
+            };
+            let last = before.is_some() || node.inputs == [at.wrapping_sub(1)];
+            let follows = at == start || (last && readers[at - 1] == 1);
+            let image = node.shape.len() == 3 && f.skip.is_none();
             let fits = follows
                 && image
                 && match &node.op {
@@ -57,6 +66,10 @@ pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
                         f.function = Some(*function);
                         true
                     }
+                    Op::Add if before.is_some() => {
+                        f.skip = before;
+                        true
+                    }
                     _ => false,
                 };
             if !fits {
@@ -65,7 +78,7 @@ pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
             at += 1;
         }
         // A convolution alone gains nothing.
-        if f.norm.is_some() || f.label.is_some() || f.function.is_some() {
+        if f.norm.is_some() || f.label.is_some() || f.function.is_some() || f.skip.is_some() {
             f.input = plan.nodes[start].inputs[0];
             f.last = at - 1;
             all[start] = Some(f);
@@ -87,21 +100,26 @@ pub(crate) fn apply<V: Diff>(
     p: &View,
     cond: Option<&Tensor>,
 ) -> Result<Option<V>> {
-    let missing = || Error::config("", format!("reads node {}, which is not computed", f.input));
-    let x = values[f.input].as_ref().ok_or_else(missing)?;
-    x.fused(|x| plain(f, plan, products, o, x, p, cond))
+    let value = |id: NodeId| {
+        let missing = || Error::config("", format!("reads node {id}, which is not computed"));
+        values[id].as_ref().ok_or_else(missing)
+    };
+    let skip = f.skip.map(value).transpose()?.map(V::value);
+    value(f.input)?.fused(|x| plain(f, plan, products, o, x, skip, p, cond))
 }
 
+#[allow(clippy::too_many_arguments)]
 fn plain(
     f: &Fusion,
     plan: &NetPlan,
     products: Products,
     o: &Arc<dyn Operators>,
     x: &Tensor,
+    skip: Option<&Tensor>,
     p: &View,
     cond: Option<&Tensor>,
 ) -> Result<Option<Tensor>> {
-    let mut what = NormAct { function: f.function, ..NormAct::default() };
+    let mut what = NormAct { function: f.function, skip: skip.map(Tensor::detach), ..NormAct::default() };
     let mut convolution = None;
     if let Some(Op::Conv { weight, bias: Some(bias), stride, padding, rule, .. }) =
         f.conv.map(|c| &plan.nodes[c].op)
@@ -134,15 +152,21 @@ fn plain(
     let detached = convolved.detach();
     let Some((y, kept)) = o.norm_act(&detached, &what)? else {
         // A convolution that is done is not done again: what follows it, by tensor operations.
-        return convolution.map(|_| unfused(&convolved, &what)).transpose();
+        return convolution.map(|_| unfused(&convolved, &what, skip)).transpose();
     };
+    // Its gradient is the result's.
+    what.skip = None;
     let o = o.clone();
     let back = || Box::new(move |g: &Tensor| o.norm_act_input(&detached, &what, &kept, g)) as Back;
-    Ok(Some(tie1("norm_act", &convolved, y, back)?))
+    let back_skip = || Box::new(|g: &Tensor| Ok(g.clone())) as Back;
+    Ok(Some(match skip {
+        Some(skip) => tie2("norm_act", &convolved, skip, y, back, back_skip)?,
+        None => tie1("norm_act", &convolved, y, back)?,
+    }))
 }
 
 /// The same by tensor operations, without a norm.
-fn unfused(x: &Tensor, what: &NormAct) -> Result<Tensor> {
+fn unfused(x: &Tensor, what: &NormAct, skip: Option<&Tensor>) -> Result<Tensor> {
     let mut x = x.clone();
     if let Some(shift) = &what.shift {
         x = x.shift(&shift.reshape((1, (), 1, 1))?)?;
@@ -151,8 +175,11 @@ fn unfused(x: &Tensor, what: &NormAct) -> Result<Tensor> {
         let (b, c) = gain.dims2()?;
         x = x.times(&gain.reshape((b, c, 1, 1))?)?.shift(&shift.reshape((b, c, 1, 1))?)?;
     }
-    match what.function {
-        Some(f) => layers::activate(&x, f),
+    if let Some(f) = what.function {
+        x = layers::activate(&x, f)?;
+    }
+    match skip {
+        Some(skip) => x.plus(skip),
         None => Ok(x),
     }
 }
