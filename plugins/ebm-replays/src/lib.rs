@@ -25,9 +25,11 @@
 //! published program's rounding as an option.
 
 mod in_place;
+mod levels;
 mod random_overwrite;
 mod reservoir;
 mod ring;
+mod slots;
 mod store;
 
 pub use in_place::{InPlace, InPlaceConfig, Order};
