@@ -216,6 +216,14 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_device_holds_the_same(case in crate::agreement::cases()) {
+            case.check(|store| {
+                let (order, key) = (if case.published { Order::Random } else { Order::Turns }, Key::root(5));
+                InPlace { store, capacity: case.capacity, order, key, round: 0, turn: 0, kept: Mutex::default() }
+            })?;
+        }
+
+        #[test]
         fn slots_are_those_written_back(capacity in 1usize..12, n in 1usize..12, turns: bool, puts in 1usize..9) {
             let n = n.min(capacity);
             let mut b = chains(capacity, if turns { Order::Turns } else { Order::Random });

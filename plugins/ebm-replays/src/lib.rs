@@ -24,6 +24,8 @@
 //! All buffers keep samples as floats or as bytes (a quarter of the memory), with the
 //! published program's rounding as an option.
 
+#[cfg(test)]
+mod agreement;
 mod in_place;
 mod levels;
 mod random_overwrite;

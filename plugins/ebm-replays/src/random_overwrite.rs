@@ -91,6 +91,11 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_device_holds_the_same(case in crate::agreement::cases()) {
+            case.check(|store| RandomOverwrite { store, capacity: case.capacity })?;
+        }
+
+        #[test]
         fn equals_the_plain_list(capacity in 1usize..12, sizes in prop::collection::vec(0usize..9, 1..9)) {
             let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0));
             let buffer = || {

@@ -160,6 +160,11 @@ mod tests {
         }
 
         #[test]
+        fn a_device_holds_the_same(case in crate::agreement::cases()) {
+            case.check(|store| Reservoir { store, capacity: case.capacity, published: case.published, offered: 0, next: 0 })?;
+        }
+
+        #[test]
         fn saved_and_loaded_goes_on_alike(capacity in 1usize..9, puts in 0usize..5, published: bool) {
             let mut a = reservoir(capacity, published);
             for k in 0..puts {

@@ -167,6 +167,11 @@ mod tests {
             }
         }
 
+        #[test]
+        fn a_device_holds_the_same(case in crate::agreement::cases()) {
+            case.check(|store| Ring { store, capacity: case.capacity, published: case.published, next: 0 })?;
+        }
+
         /// Against the list operations of the published program, word by word.
         #[test]
         fn published_is_the_published_list(size in 1usize..12, n in 1usize..9, puts in 1usize..12) {

@@ -50,7 +50,7 @@ impl Slots {
     /// Samples `(n, ...)` as rows `(n, width)`.
     pub fn rows(&self, x: &Tensor) -> Result<Tensor> {
         let (n, device) = (x.dims()[0], self.values.device());
-        let x = x.detach().to_device(device)?.to_dtype(DType::F32)?;
+        let x = x.to_device(device)?.to_dtype(DType::F32)?;
         let x = x.reshape((n, self.width()))?.contiguous()?;
         match &self.levels {
             // Not every device computes with empty tensors.
@@ -158,5 +158,34 @@ impl Slots {
         let all: Vec<u32> = of.collect();
         let n = all.len();
         Ok(Tensor::from_vec(all, n, self.values.device())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn room_grows_by_doubling_up_to_the_capacity_and_beyond_it_by_what_comes() {
+        let mut s = Slots::new(&Device::Cpu, 2, 10, None).unwrap();
+        let rows = Tensor::zeros((3, 2), DType::F32, &Device::Cpu).unwrap();
+        let mut rooms = Vec::new();
+        for _ in 0..5 {
+            s.splice(s.len(), s.len(), &rows, 0, 3).unwrap();
+            rooms.push((s.len(), s.room()));
+        }
+        assert_eq!(rooms, [(3, 3), (6, 6), (9, 10), (12, 12), (15, 15)]);
+    }
+
+    #[test]
+    fn many_pieces_and_a_new_slot_go_by_one_scatter() {
+        let column = |v: Vec<f32>| Tensor::from_vec(v, ((), 1), &Device::Cpu).unwrap();
+        let mut s = Slots::new(&Device::Cpu, 1, 10, None).unwrap();
+        s.splice(0, 0, &column((0..9).map(|i| i as f32).collect()), 0, 9).unwrap();
+        let rows = column((10..16).map(|i| i as f32).collect());
+        s.write(&[(6, 0), (0, 1), (2, 2), (4, 3), (6, 4), (9, 5)], &rows).unwrap();
+        let want = [11.0, 1.0, 12.0, 3.0, 13.0, 5.0, 14.0, 7.0, 8.0, 15.0];
+        assert_eq!(s.save().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap(), want);
     }
 }

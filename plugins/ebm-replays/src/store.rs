@@ -69,7 +69,10 @@ impl Store {
     }
 
     /// The same on a device, empty.
-    fn on(mut self, device: &Device, capacity: usize) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn on(mut self, device: &Device, capacity: usize) -> Result<Self> {
         let levels = match self.values {
             Values::Float(_) => None,
             Values::Bytes(_, levels) => Some(levels),
