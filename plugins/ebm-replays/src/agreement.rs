@@ -102,6 +102,7 @@ impl Case {
                     put(&mut host, &mut there, None, &samples(3, key), key)?;
                     host.load(&b).unwrap();
                     there.load(&a).unwrap();
+                    saved.push((plain(&a), a));
                 }
             }
             let state = there.save().unwrap();
@@ -110,7 +111,7 @@ impl Case {
             saved.push((plain(&state), state));
         }
         for (then, state) in saved {
-            prop_assert_eq!(plain(&state), then, "what was saved does not change any more");
+            prop_assert_eq!(plain(&state), then, "what was saved or loaded does not change any more");
         }
         Ok(())
     }

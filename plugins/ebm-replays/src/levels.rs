@@ -16,12 +16,15 @@ pub(crate) struct Levels {
 }
 
 impl Levels {
+    fn levels(&self) -> f64 {
+        if self.published { 255.0 } else { 256.0 }
+    }
+
     /// The byte of a value.
     pub fn write(&self, v: f32) -> u8 {
         let u = ((f64::from(v) - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
-        let levels = if self.published { 255.0 } else { 256.0 };
         // The cast truncates; 256·1 saturates to 255.
-        (u * levels) as u8
+        (u * self.levels()) as u8
     }
 
     /// The value of a byte, with noise in [0, 1).
@@ -38,15 +41,9 @@ impl Levels {
     pub fn write_all(&self, x: &Tensor) -> Result<Tensor> {
         let scale = 1.0 / (self.high - self.low);
         let u = x.affine(scale, -self.low * scale)?.clamp(0.0, 1.0)?;
-        let fine = u.affine(256.0, 0.0)?;
-        let b = if self.published {
-            // 255 u may be rounded up to a whole number b. Then 256 u − b, which has no rounding, is below u.
-            let b = u.affine(255.0, 0.0)?.floor()?;
-            let over = (fine - &b)?.lt(&u)?.to_dtype(DType::F32)?;
-            (b - over)?
-        } else {
-            fine.floor()?.minimum(255.0)?
-        };
+        // 256 u has no rounding, and 255 u is never rounded up to a whole number k: 255 times the largest f32 below k/255 is
+        // k − k/2²⁴, more than half a step of f32 below k.
+        let b = u.affine(self.levels(), 0.0)?.floor()?.minimum(255.0)?;
         Ok(b.to_dtype(DType::U8)?)
     }
 
@@ -72,7 +69,8 @@ mod tests {
 
     use super::*;
 
-    /// Random values in and around the range, and all borders of levels with their neighbours.
+    /// Random values in and around the range, and all borders of levels with their neighbours; operations are monotone,
+    /// so what holds at the borders holds between them.
     fn values(low: f64, high: f64) -> Vec<f32> {
         let mut v = vec![0f32; 20_000];
         Key::root(3).fill_uniform(0, &mut v);
@@ -122,11 +120,11 @@ mod tests {
             Key::root(4).fill_uniform(0, &mut noise);
             for levels in all().map(|l| Levels { low, high, ..l }) {
                 let got = levels.write_all(&tensor(&v)).unwrap().to_vec1::<u8>().unwrap();
-                // A rounding of 2⁻²⁴ for each of value, factor, product and sum, in units of the range; 4·256 of them make
-                // the width in levels of what may be on either side of a border.
-                let ulp = f64::from(f32::EPSILON) * low.abs().max(high.abs()) / (high - low);
+                // Factor, product, shift and sum are rounded, each by half an ulp of the larger bound at most: the byte is that
+                // of a value as near as this, with as much again for the rounding of `near` itself.
+                let ulp = f64::from(f32::EPSILON) * low.abs().max(high.abs());
                 for (v, b) in v.iter().zip(&got) {
-                    let near = |e: f64| levels.write((f64::from(*v) + e * (high - low)) as f32);
+                    let near = |e: f64| levels.write((f64::from(*v) + e) as f32);
                     assert!((near(-4.0 * ulp)..=near(4.0 * ulp)).contains(b), "{v}: {b}");
                 }
                 let b = Tensor::new(got.as_slice(), &Device::Cpu).unwrap();
