@@ -22,7 +22,8 @@
 //! ```
 //!
 //! All buffers keep samples as floats or as bytes (a quarter of the memory), with the
-//! published program's rounding as an option.
+//! published program's rounding as an option. They lie on the device of the run: on a GPU a draw gathers and a put
+//! scatters there, and only checkpoints take samples to the host.
 
 #[cfg(test)]
 mod agreement;
