@@ -149,7 +149,7 @@ mod tests {
         // The KL term: its own value, and the trail of as many steps.
         let kl = |steps: &str| reads_of_a_step(&[steps, "objective.kl={trail=0}"]);
         assert_eq!(kl("sampler.steps=2"), kl("sampler.steps=7"));
-        // Samples that go to the buffer, whether they are finite, energies, losses, norms by parameter and of the whole.
+        // Samples that go to the buffer (on the processor; a device keeps them), whether they are finite, energies, losses, norms by parameter and of the whole.
         assert!(few > 0 && few < 40, "{few}");
         println!("reads of a step: {few}, with the KL term {}", kl("sampler.steps=2"));
     }

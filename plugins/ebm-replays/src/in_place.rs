@@ -94,8 +94,7 @@ impl ReplayBuffer for InPlace {
         let (n, rows) = self.store.rows(x)?;
         let Some(slots) = slots else {
             let room = n.min(self.capacity.saturating_sub(self.len()));
-            self.store.append(&rows, 0, room);
-            return Ok(());
+            return self.store.append(&rows, 0, room);
         };
         if slots.len() != n || slots.iter().any(|s| *s as usize >= self.len()) {
             return Err(Error::config(
@@ -107,9 +106,8 @@ impl ReplayBuffer for InPlace {
                 ),
             ));
         }
-        for (i, slot) in slots.iter().enumerate() {
-            self.store.write(*slot as usize, &rows, i);
-        }
+        let pairs: Vec<_> = slots.iter().enumerate().map(|(i, slot)| (*slot as usize, i)).collect();
+        self.store.write(&pairs, &rows)?;
         if self.order == Order::Turns {
             let (round, turn) = self.place(n);
             (self.round, self.turn) = (round, turn + n);
@@ -166,9 +164,10 @@ pub struct InPlaceConfig {
 #[typetag::serde(name = "in-place")]
 impl ReplayConfig for InPlaceConfig {
     fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
+        let capacity = capacity("in-place", self.capacity, cx.shards())?;
         Ok(Box::new(InPlace {
-            store: Store::new(cx, self.storage, false, false),
-            capacity: capacity("in-place", self.capacity, cx.shards())?,
+            store: Store::new(cx, capacity, self.storage, false, false)?,
+            capacity,
             order: self.order,
             key: cx.key(),
             round: 0,
@@ -202,7 +201,7 @@ mod tests {
 
     fn chains(capacity: usize, order: Order) -> InPlace {
         let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0));
-        let store = Store::new(&cx, Storage::Float, false, false);
+        let store = Store::new(&cx, capacity, Storage::Float, false, false).unwrap();
         InPlace { store, capacity, order, key: Key::root(5), round: 0, turn: 0, kept: Mutex::default() }
     }
 
@@ -216,6 +215,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_device_holds_the_same(case in crate::agreement::cases()) {
+            case.check(|store| {
+                let (order, key) = (if case.published { Order::Random } else { Order::Turns }, Key::root(5));
+                InPlace { store, capacity: case.capacity, order, key, round: 0, turn: 0, kept: Mutex::default() }
+            })?;
+        }
+
         #[test]
         fn slots_are_those_written_back(capacity in 1usize..12, n in 1usize..12, turns: bool, puts in 1usize..9) {
             let n = n.min(capacity);

@@ -22,12 +22,17 @@
 //! ```
 //!
 //! All buffers keep samples as floats or as bytes (a quarter of the memory), with the
-//! published program's rounding as an option.
+//! published program's rounding as an option. They lie on the device of the run: on a GPU a draw gathers and a put
+//! scatters there, and only checkpoints take samples to the host.
 
+#[cfg(test)]
+mod agreement;
 mod in_place;
+mod levels;
 mod random_overwrite;
 mod reservoir;
 mod ring;
+mod slots;
 mod store;
 
 pub use in_place::{InPlace, InPlaceConfig, Order};

@@ -27,12 +27,10 @@ impl ReplayBuffer for RandomOverwrite {
     fn put(&mut self, _: Option<&[u64]>, x: &Tensor, key: Key) -> Result<()> {
         let (n, rows) = self.store.rows(x)?;
         let append = n.min(self.capacity - self.store.len().min(self.capacity));
-        self.store.append(&rows, 0, append);
-        for i in append..n {
-            let slot = key.at("slot").below(i as u64, self.store.len());
-            self.store.write(slot, &rows, i);
-        }
-        Ok(())
+        self.store.append(&rows, 0, append)?;
+        let slot = |i| key.at("slot").below(i as u64, self.store.len());
+        let pairs: Vec<_> = (append..n).map(|i| (slot(i), i)).collect();
+        self.store.write(&pairs, &rows)
     }
 
     fn save(&self) -> Result<BTreeMap<String, Tensor>> {
@@ -66,11 +64,9 @@ pub struct RandomOverwriteConfig {
 #[typetag::serde(name = "random-overwrite")]
 impl ReplayConfig for RandomOverwriteConfig {
     fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
-        let store = Store::new(cx, self.storage, false, false);
-        Ok(Box::new(RandomOverwrite {
-            store,
-            capacity: capacity("random-overwrite", self.capacity, cx.shards())?,
-        }))
+        let capacity = capacity("random-overwrite", self.capacity, cx.shards())?;
+        let store = Store::new(cx, capacity, self.storage, false, false)?;
+        Ok(Box::new(RandomOverwrite { store, capacity }))
     }
 }
 
@@ -95,9 +91,18 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_device_holds_the_same(case in crate::agreement::cases()) {
+            case.check(|store| RandomOverwrite { store, capacity: case.capacity })?;
+        }
+
+        #[test]
         fn equals_the_plain_list(capacity in 1usize..12, sizes in prop::collection::vec(0usize..9, 1..9)) {
             let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0));
-            let mut b = RandomOverwrite { store: Store::new(&cx, Storage::Float, false, false), capacity };
+            let buffer = || {
+                let store = Store::new(&cx, capacity, Storage::Float, false, false).unwrap();
+                RandomOverwrite { store, capacity }
+            };
+            let mut b = buffer();
             let mut list: Vec<f32> = Vec::new();
             let mut next = 0f32;
             for (k, n) in sizes.into_iter().enumerate() {
@@ -117,7 +122,7 @@ mod tests {
                 let got: Vec<f32> =
                     b.store.read(&slots, Key::root(0)).unwrap().flatten_all().unwrap().to_vec1().unwrap();
                 prop_assert_eq!(&got, &list);
-                let mut c = RandomOverwrite { store: Store::new(&cx, Storage::Float, false, false), capacity };
+                let mut c = buffer();
                 c.load(&b.save().unwrap()).unwrap();
                 prop_assert_eq!(c.len(), list.len());
             }

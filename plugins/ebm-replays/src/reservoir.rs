@@ -23,17 +23,6 @@ pub struct Reservoir {
     next: usize,
 }
 
-impl Reservoir {
-    fn offer(&mut self, rows: &crate::store::Rows, i: usize, key: Key) {
-        self.offered += 1;
-        // The number of the offer, not of the row, selects the random stream: it never repeats.
-        let slot = key.at("slot").below(self.offered, usize::try_from(self.offered).unwrap_or(usize::MAX));
-        if slot < self.store.len() {
-            self.store.write(slot, rows, i);
-        }
-    }
-}
-
 impl ReplayBuffer for Reservoir {
     fn len(&self) -> usize {
         self.store.len()
@@ -50,11 +39,16 @@ impl ReplayBuffer for Reservoir {
             true => 0,
             false => n.min(self.capacity.saturating_sub(self.store.len())),
         };
-        self.store.append(&rows, 0, append);
-        self.offered += append as u64;
-        for i in append..n {
-            self.offer(&rows, i, key);
-        }
+        self.store.append(&rows, 0, append)?;
+        let (len, first) = (self.store.len(), self.offered + 1);
+        let slot = |i: usize| {
+            // The number of the offer, not of the row, selects the random stream: it never repeats.
+            let offered = first + i as u64;
+            key.at("slot").below(offered, usize::try_from(offered).unwrap_or(usize::MAX))
+        };
+        let pairs: Vec<_> = (append..n).map(|i| (slot(i), i)).filter(|(slot, _)| *slot < len).collect();
+        self.store.write(&pairs, &rows)?;
+        self.offered += n as u64;
         self.next = (self.next + n) % self.capacity;
         Ok(())
     }
@@ -98,9 +92,10 @@ pub struct ReservoirConfig {
 #[typetag::serde(name = "reservoir")]
 impl ReplayConfig for ReservoirConfig {
     fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
+        let capacity = capacity("reservoir", self.capacity, cx.shards())?;
         Ok(Box::new(Reservoir {
-            store: Store::new(cx, self.storage, self.published, self.inverted),
-            capacity: capacity("reservoir", self.capacity, cx.shards())?,
+            store: Store::new(cx, capacity, self.storage, self.published, self.inverted)?,
+            capacity,
             published: self.published,
             offered: 0,
             next: 0,
@@ -131,7 +126,7 @@ mod tests {
 
     fn reservoir(capacity: usize, published: bool) -> Reservoir {
         let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0));
-        let store = Store::new(&cx, Storage::Float, published, false);
+        let store = Store::new(&cx, capacity, Storage::Float, published, false).unwrap();
         Reservoir { store, capacity, published, offered: 0, next: 0 }
     }
 
@@ -162,6 +157,11 @@ mod tests {
             all.sort_by(f32::total_cmp);
             all.dedup();
             prop_assert_eq!(all.len(), sane.len());
+        }
+
+        #[test]
+        fn a_device_holds_the_same(case in crate::agreement::cases()) {
+            case.check(|store| Reservoir { store, capacity: case.capacity, published: case.published, offered: 0, next: 0 })?;
         }
 
         #[test]

@@ -34,24 +34,24 @@ impl ReplayBuffer for Ring {
         let (size, next) = (self.capacity, self.next);
         if self.published {
             if next >= self.store.len() {
-                self.store.append(&rows, 0, n);
+                self.store.append(&rows, 0, n)?;
             } else if n + next < size {
-                self.store.splice(next, next + n, &rows, 0, n);
+                self.store.splice(next, next + n, &rows, 0, n)?;
             } else {
                 let first = (size - next).min(n);
                 let end = self.store.len();
-                self.store.splice(next, end, &rows, 0, first);
-                self.store.splice(0, n - first, &rows, first, n);
+                self.store.splice(next, end, &rows, 0, first)?;
+                self.store.splice(0, n - first, &rows, first, n)?;
             }
         } else {
-            for i in 0..n {
-                let slot = (next + i) % size;
-                if slot < self.store.len() {
-                    self.store.write(slot, &rows, i);
-                } else {
-                    self.store.append(&rows, i, i + 1);
-                }
-            }
+            let mut end = self.store.len();
+            let pair = |i: usize| {
+                // A slot that there is not yet is appended.
+                let slot = ((next + i) % size).min(end);
+                end = end.max(slot + 1);
+                (slot, i)
+            };
+            self.store.write(&(0..n).map(pair).collect::<Vec<_>>(), &rows)?;
         }
         self.next = (next + n) % size;
         Ok(())
@@ -102,9 +102,10 @@ impl RingConfig {
 #[typetag::serde(name = "ring")]
 impl ReplayConfig for RingConfig {
     fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
+        let capacity = capacity("ring", self.capacity, cx.shards())?;
         Ok(Box::new(Ring {
-            store: Store::new(cx, self.storage, self.published, self.inverted),
-            capacity: capacity("ring", self.capacity, cx.shards())?,
+            store: Store::new(cx, capacity, self.storage, self.published, self.inverted)?,
+            capacity,
             published: self.published,
             next: 0,
         }))
@@ -145,7 +146,8 @@ mod tests {
 
     fn ring(capacity: usize, published: bool) -> Ring {
         let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0));
-        Ring { store: Store::new(&cx, Storage::Float, published, false), capacity, published, next: 0 }
+        let store = Store::new(&cx, capacity, Storage::Float, published, false).unwrap();
+        Ring { store, capacity, published, next: 0 }
     }
 
     proptest! {
@@ -163,6 +165,11 @@ mod tests {
                 want.sort_by(f32::total_cmp);
                 prop_assert_eq!(got, want);
             }
+        }
+
+        #[test]
+        fn a_device_holds_the_same(case in crate::agreement::cases()) {
+            case.check(|store| Ring { store, capacity: case.capacity, published: case.published, next: 0 })?;
         }
 
         /// Against the list operations of the published program, word by word.

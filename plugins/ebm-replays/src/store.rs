@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
+use ebm_core::host::singles;
 use ebm_core::{BuildCx, Error, Key, Result};
 use serde::{Deserialize, Serialize};
+
+use crate::levels::Levels;
+use crate::slots::Slots;
 
 /// How samples are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,21 +21,11 @@ pub enum Storage {
     Bytes,
 }
 
-/// How bytes stand for values `u` in [0, 1].
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Levels {
-    low: f64,
-    high: f64,
-    /// Written as `floor(255 u)` but read as `(b + U)/256` (spec trap 7): darkens by u/256 a trip.
-    /// Otherwise written as `floor(256 u)`: a trip keeps the mean.
-    published: bool,
-    /// Read as `(256 − b) mod 256` (spec trap 8).
-    inverted: bool,
-}
-
 enum Values {
     Float(Vec<f32>),
     Bytes(Vec<u8>, Levels),
+    /// Where the device of the run is not the processor.
+    Device(Slots),
 }
 
 /// Rows of equal length in slots `0..len`.
@@ -41,16 +35,51 @@ pub(crate) struct Store {
 }
 
 /// Rows on their way into a store, already in its form.
-pub(crate) struct Rows(Values);
+pub(crate) enum Rows {
+    Float(Vec<f32>),
+    Bytes(Vec<u8>),
+    Device(Tensor),
+}
+
+/// Most entries on a device. Candle's gathers count in 32 bits on CUDA; the half leaves room for what a published buffer
+/// holds beyond its capacity.
+const MOST_ENTRIES: usize = 1 << 31;
 
 impl Store {
-    pub(crate) fn new(cx: &BuildCx, storage: Storage, published: bool, inverted: bool) -> Self {
+    /// An empty store on the device of the run, for a buffer of `capacity` samples. Too many for a device are kept by the
+    /// processor, from which a step carries its samples there and back.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn new(
+        cx: &BuildCx,
+        capacity: usize,
+        storage: Storage,
+        published: bool,
+        inverted: bool,
+    ) -> Result<Self> {
         let (low, high) = cx.range().unwrap_or((0.0, 1.0));
         let values = match storage {
             Storage::Float => Values::Float(Vec::new()),
             Storage::Bytes => Values::Bytes(Vec::new(), Levels { low, high, published, inverted }),
         };
-        Store { shape: cx.sample_shape().to_vec(), values }
+        let store = Store { shape: cx.sample_shape().to_vec(), values };
+        let fits = capacity.saturating_mul(store.width()) <= MOST_ENTRIES;
+        if cx.device().is_cpu() || !fits { Ok(store) } else { store.on(cx.device(), capacity) }
+    }
+
+    /// The same on a device, empty.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn on(mut self, device: &Device, capacity: usize) -> Result<Self> {
+        let levels = match self.values {
+            Values::Float(_) => None,
+            Values::Bytes(_, levels) => Some(levels),
+            Values::Device(_) => return Ok(self),
+        };
+        self.values = Values::Device(Slots::new(device, self.width(), capacity, levels)?);
+        Ok(self)
     }
 
     fn width(&self) -> usize {
@@ -59,9 +88,10 @@ impl Store {
 
     /// Bytes of `slots` samples.
     pub(crate) fn bytes_of(&self, slots: usize) -> usize {
-        let each = match self.values {
+        let each = match &self.values {
             Values::Float(_) => size_of::<f32>(),
             Values::Bytes(..) => 1,
+            Values::Device(s) => s.dtype().size_in_bytes(),
         };
         slots.saturating_mul(self.width()).saturating_mul(each)
     }
@@ -70,6 +100,7 @@ impl Store {
         let n = match &self.values {
             Values::Float(v) => v.len(),
             Values::Bytes(v, _) => v.len(),
+            Values::Device(s) => return s.len(),
         };
         n / self.width().max(1)
     }
@@ -85,61 +116,89 @@ impl Store {
             ));
         }
         let n = x.dims()[0];
-        let v = ebm_core::host::singles(x)?;
         let rows = match &self.values {
-            Values::Float(_) => Values::Float(v),
-            Values::Bytes(_, l) => Values::Bytes(v.into_iter().map(|v| l.write(v)).collect(), *l),
+            Values::Float(_) => Rows::Float(singles(x)?),
+            Values::Bytes(_, l) => Rows::Bytes(singles(x)?.into_iter().map(|v| l.write(v)).collect()),
+            Values::Device(s) => Rows::Device(s.rows(x)?),
         };
-        Ok((n, Rows(rows)))
+        Ok((n, rows))
     }
 
     /// Replaces slots `start..end`, clipped to what there is, by rows `from..to`: a list's slice assignment.
-    pub(crate) fn splice(&mut self, start: usize, end: usize, rows: &Rows, from: usize, to: usize) {
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn splice(
+        &mut self,
+        start: usize,
+        end: usize,
+        rows: &Rows,
+        from: usize,
+        to: usize,
+    ) -> Result<()> {
         let (w, len) = (self.width(), self.len());
-        let place = start.min(len) * w..end.clamp(start.min(len), len) * w;
-        let part = from * w..to * w;
-        match (&mut self.values, &rows.0) {
-            (Values::Float(v), Values::Float(r)) => drop(v.splice(place, r[part].iter().copied())),
-            (Values::Bytes(v, _), Values::Bytes(r, _)) => drop(v.splice(place, r[part].iter().copied())),
+        let start = start.min(len);
+        let end = end.clamp(start, len);
+        let (place, part) = (start * w..end * w, from * w..to * w);
+        match (&mut self.values, rows) {
+            (Values::Float(v), Rows::Float(r)) => drop(v.splice(place, r[part].iter().copied())),
+            (Values::Bytes(v, _), Rows::Bytes(r)) => drop(v.splice(place, r[part].iter().copied())),
+            (Values::Device(s), Rows::Device(r)) => s.splice(start, end, r, from, to)?,
             // Rows come from this store's own `rows`.
             _ => unreachable!("rows of another store"),
         }
+        Ok(())
     }
 
-    /// Writes row `from` to `slot`, which exists.
-    pub(crate) fn write(&mut self, slot: usize, rows: &Rows, from: usize) {
-        self.splice(slot, slot + 1, rows, from, from + 1);
+    /// Writes rows to slots in order, given as pairs of slot and row: of two for the same slot the second stays. A slot exists,
+    /// or is the next that does not.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn write(&mut self, pairs: &[(usize, usize)], rows: &Rows) -> Result<()> {
+        if let (Values::Device(s), Rows::Device(r)) = (&mut self.values, rows) {
+            return s.write(pairs, r);
+        }
+        pairs.iter().try_for_each(|(slot, row)| self.splice(*slot, slot + 1, rows, *row, row + 1))
     }
 
     /// Appends rows `from..to`.
-    pub(crate) fn append(&mut self, rows: &Rows, from: usize, to: usize) {
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn append(&mut self, rows: &Rows, from: usize, to: usize) -> Result<()> {
         let len = self.len();
-        self.splice(len, len, rows, from, to);
+        self.splice(len, len, rows, from, to)
     }
 
-    /// The samples in `slots`, `(n, ...)`, f32 on the CPU; bytes get fresh noise from `key`.
+    /// The samples in `slots`, `(n, ...)`, f32 where they are kept; bytes get fresh noise from `key`.
     pub(crate) fn read(&self, slots: &[u64], key: Key) -> Result<Tensor> {
         let w = self.width();
-        let mut out = vec![0f32; slots.len() * w];
-        match &self.values {
+        let noise = key.at("dequantise");
+        let mut shape = vec![slots.len()];
+        shape.extend_from_slice(&self.shape);
+        let zeros = || vec![0f32; slots.len() * w];
+        let out = match &self.values {
             Values::Float(v) => {
+                let mut out = zeros();
                 for (slot, row) in slots.iter().zip(out.chunks_mut(w.max(1))) {
                     row.copy_from_slice(&v[*slot as usize * w..][..w]);
                 }
+                out
             }
             Values::Bytes(v, l) => {
                 // Rows may hold the same slot twice: noise goes by row.
-                let noise = key.at("dequantise");
+                let mut out = zeros();
                 for (r, (slot, row)) in slots.iter().zip(out.chunks_mut(w.max(1))).enumerate() {
                     noise.fill_uniform(r as u64, row);
                     for (o, b) in row.iter_mut().zip(&v[*slot as usize * w..][..w]) {
                         *o = l.read(*b, *o);
                     }
                 }
+                out
             }
-        }
-        let mut shape = vec![slots.len()];
-        shape.extend_from_slice(&self.shape);
+            Values::Device(s) => return Ok(s.read(slots, noise)?.reshape(shape)?),
+        };
         Ok(Tensor::from_vec(out, shape, &Device::Cpu)?)
     }
 
@@ -152,7 +211,7 @@ impl Store {
         Ok((slots, x))
     }
 
-    /// Samples as they are kept and `counters`, as named tensors.
+    /// Samples as they are kept and `counters`, as named tensors on the CPU.
     pub(crate) fn save(&self, counters: &[u64]) -> Result<BTreeMap<String, Tensor>> {
         let counters: Vec<i64> = counters.iter().map(|c| *c as i64).collect();
         let mut out = BTreeMap::new();
@@ -163,6 +222,7 @@ impl Store {
             let samples = match &self.values {
                 Values::Float(v) => Tensor::from_slice(v, shape, &Device::Cpu)?,
                 Values::Bytes(v, _) => Tensor::from_slice(v, shape, &Device::Cpu)?,
+                Values::Device(s) => s.save()?.reshape(shape)?,
             };
             out.insert("samples".to_string(), samples);
         }
@@ -179,7 +239,7 @@ impl Store {
         }
         let samples = match state.get("samples") {
             None => None,
-            Some(s) if s.dims().get(1..) == Some(self.shape.as_slice()) => Some(s.flatten_all()?),
+            Some(s) if s.dims().get(1..) == Some(self.shape.as_slice()) => Some(s),
             Some(s) => {
                 return Err(Error::shape(
                     "replay",
@@ -189,32 +249,21 @@ impl Store {
                 ));
             }
         };
-        let kept = samples.as_ref().map(Tensor::dtype);
+        let (kept, width) = (samples.map(Tensor::dtype), self.width());
         match (&mut self.values, samples) {
             (Values::Float(v), None) => v.clear(),
             (Values::Bytes(v, _), None) => v.clear(),
-            (Values::Float(v), Some(s)) if kept == Some(DType::F32) => *v = s.to_vec1()?,
-            (Values::Bytes(v, _), Some(s)) if kept == Some(DType::U8) => *v = s.to_vec1()?,
+            (Values::Device(s), None) => s.load(None)?,
+            (Values::Float(v), Some(s)) if kept == Some(DType::F32) => *v = s.flatten_all()?.to_vec1()?,
+            (Values::Bytes(v, _), Some(s)) if kept == Some(DType::U8) => *v = s.flatten_all()?.to_vec1()?,
+            (Values::Device(slots), Some(s)) if kept == Some(slots.dtype()) => {
+                slots.load(Some(&s.reshape((s.dims()[0], width))?))?;
+            }
             (_, Some(_)) => {
                 return Err(wrong(format!("samples are stored as {kept:?}; set `storage` as it was")));
             }
         }
         Ok(counters.into_iter().map(|c| c as u64).collect())
-    }
-}
-
-impl Levels {
-    fn write(&self, v: f32) -> u8 {
-        let u = ((f64::from(v) - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
-        let levels = if self.published { 255.0 } else { 256.0 };
-        // The cast truncates; 256·1 saturates to 255.
-        (u * levels) as u8
-    }
-
-    fn read(&self, b: u8, noise: f32) -> f32 {
-        let b = if self.inverted { 0u8.wrapping_sub(b) } else { b };
-        let u = (f64::from(b) + f64::from(noise)) / 256.0;
-        (self.low + u * (self.high - self.low)) as f32
     }
 }
 
@@ -237,13 +286,13 @@ mod tests {
 
     fn store(storage: Storage, published: bool, inverted: bool) -> Store {
         let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0));
-        Store::new(&cx, storage, published, inverted)
+        Store::new(&cx, 1, storage, published, inverted).unwrap()
     }
 
     fn trip(s: &mut Store, values: &[f32]) -> Vec<f32> {
         let x = Tensor::from_slice(values, (values.len(), 1), &Device::Cpu).unwrap();
         let (n, rows) = s.rows(&x).unwrap();
-        s.append(&rows, 0, n);
+        s.append(&rows, 0, n).unwrap();
         let slots: Vec<u64> = (0..n as u64).collect();
         s.read(&slots, Key::root(1)).unwrap().flatten_all().unwrap().to_vec1().unwrap()
     }
@@ -287,7 +336,7 @@ mod tests {
     #[test]
     fn values_out_of_range_are_clipped_and_ranges_scale() {
         let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0)).with_range(Some((-1.0, 1.0)));
-        let mut s = Store::new(&cx, Storage::Bytes, false, false);
+        let mut s = Store::new(&cx, 3, Storage::Bytes, false, false).unwrap();
         let v = trip(&mut s, &[-9.0, 0.0, 9.0]);
         assert!(v[0] >= -1.0 && v[0] < -0.99 && v[1].abs() < 0.01 && v[2] < 1.0 && v[2] > 0.99, "{v:?}");
     }
