@@ -12,6 +12,9 @@ use crate::{Axis, BlurConfig, ColourConfig, CropConfig, FlipConfig, SimclrConfig
 
 const IMAGES: usize = 24;
 
+/// Whether an image with these dice is changed.
+type Drawn<'a> = &'a dyn Fn(Dice) -> bool;
+
 fn images(shape: &[usize], dtype: DType) -> Tensor {
     Key::root(4).uniform(&Chains::range(0, IMAGES), shape, dtype, &Device::Cpu).unwrap()
 }
@@ -88,7 +91,7 @@ fn an_image_that_is_not_drawn_keeps_its_bits() {
     let blur = crate::blur::Blur { kernel: 5, probability: 0.5 };
     let flip = crate::flip::Flip { probability: 0.5, axis: Axis::Horizontal };
     let colour = crate::colour::Colour { strength: 1.0, probability: 0.5, grey: 0.2 };
-    let drawn: [(&dyn Change, &dyn Fn(Dice) -> bool); 3] = [
+    let drawn: [(&dyn Change, Drawn<'_>); 3] = [
         (&blur, &|d| d.at("blur").at("whether").hits(0.5)),
         (&flip, &|d| d.at("flip").hits(0.5)),
         (&colour, &|d| {
