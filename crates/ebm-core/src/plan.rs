@@ -32,6 +32,9 @@ pub struct NetPlan {
     pub nodes: Vec<Node>,
     /// The terms of the energy, in order; each names a node of shape `[1]`.
     pub terms: Vec<PlanTerm>,
+    /// How convolutions round; an engine that does not round so has to refuse the plan.
+    #[serde(default)]
+    pub products: Products,
 }
 
 impl NetPlan {
@@ -53,11 +56,17 @@ impl NetPlan {
             nodes.push(Node { inputs, ..node.clone() });
         }
         let terms = self.terms.iter().map(|t| PlanTerm { name: t.name.clone(), node: moved(t.node) });
-        NetPlan { input: input.to_vec(), condition: self.condition, nodes, terms: terms.collect() }
+        NetPlan {
+            input: input.to_vec(),
+            condition: self.condition,
+            nodes,
+            terms: terms.collect(),
+            products: self.products,
+        }
     }
 
     /// The networks side by side on the same samples, each under the prefix of its parameters, its
-    /// terms times a factor. `None` if inputs or conditions differ.
+    /// terms times a factor. `None` if inputs, conditions or rounding differ.
     pub(crate) fn side_by_side(parts: &[(&str, f64, &NetPlan)]) -> Option<NetPlan> {
         let (_, _, first) = parts.first()?;
         let condition = parts.iter().map(|p| p.2.condition).max()?;
@@ -71,9 +80,11 @@ impl NetPlan {
                 shape: first.input.clone(),
             }],
             terms: Vec::new(),
+            products: first.products,
         };
         for &(prefix, factor, plan) in parts {
-            if plan.input != all.input || (plan.condition != 0 && plan.condition != condition) {
+            let same = plan.input == all.input && plan.products == all.products;
+            if !same || (plan.condition != 0 && plan.condition != condition) {
                 return None;
             }
             let from = all.nodes.len();

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use ebm_core::Key;
-use ebm_core::plan::{NetPlan, Node, Op, PlanTerm, WeightRule};
+use ebm_core::plan::{NetPlan, Node, Op, PlanTerm, Products, WeightRule};
 use ebm_engine_cpu::conv::{Call, CpuPlan, Workspace};
 use ebm_engine_cpu::pool::Pool;
 use ebm_engine_cpu::simd::Isa;
@@ -35,7 +35,7 @@ fn net(channels: usize, side: usize, depth: usize) -> NetPlan {
     nodes.push(node("sums".into(), Op::SpatialSum, vec![depth], &[channels]));
     nodes.push(node("e".into(), Op::SumAll, vec![depth + 1], &[1]));
     let terms = vec![PlanTerm { name: "e".into(), node: depth + 2 }];
-    NetPlan { input: shape.to_vec(), condition: 0, nodes, terms }
+    NetPlan { input: shape.to_vec(), condition: 0, nodes, terms, products: Products::Full }
 }
 
 /// Median ms of a slope and of a weight gradient.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm};
+use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm, Products};
 use ebm_core::{Key, RowProgram, RowStep};
 use ebm_engine_cpu::dense::{Dense, DensePlan, WalkOut};
 use ebm_engine_cpu::simd::Isa;
@@ -23,7 +23,7 @@ fn mlp(input: usize, hidden: usize) -> NetPlan {
         }
     }
     let terms = vec![PlanTerm { name: "energy".into(), node: nodes.len() - 1 }];
-    NetPlan { input: vec![input], condition: 0, nodes, terms }
+    NetPlan { input: vec![input], condition: 0, nodes, terms, products: Products::Full }
 }
 
 /// The smallest time of a call in µs: on a shared machine the minimum is what the code needs.

@@ -6,7 +6,7 @@
 //! flat `f32` slices and depend on candle only in their adapters.
 //!
 //! ```
-//! use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm, WeightRule};
+//! use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm, Products, WeightRule};
 //! use ebm_engine_cpu::conv::{Call, CpuPlan, Workspace};
 //! use ebm_engine_cpu::{pool::Pool, simd::Isa};
 //!
@@ -26,6 +26,7 @@
 //!         node("e", Op::SpatialSum, &[2], &[1]),
 //!     ],
 //!     terms: vec![PlanTerm { name: "e".into(), node: 3 }],
+//!     products: Products::Full,
 //! };
 //! let plan = CpuPlan::compile(&net, Isa::detect())?;
 //! // Only the centre tap: E(x) = Σ (2x)², whose slope is 8x.

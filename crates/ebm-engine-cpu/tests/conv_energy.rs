@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use ebm_core::energy::Condition;
-use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm, WeightRule};
+use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm, Products, WeightRule};
 use ebm_core::{
     Accelerated, Autograd, Batch, Chains, EnergyFn, EnergySpec, Engine, Key, ParamSet, Part, PullBack, Role,
     RowProgram, RowStep, Separable, Sum, ThetaGrad,
@@ -195,7 +195,7 @@ fn strided(side: usize) -> NetPlan {
         node("e", linear, 5, &[1]),
     ];
     let terms = vec![PlanTerm { name: "energy".into(), node: 6 }];
-    NetPlan { input: vec![3, side, side], condition: 0, nodes, terms }
+    NetPlan { input: vec![3, side, side], condition: 0, nodes, terms, products: Products::Full }
 }
 
 #[test]
@@ -248,6 +248,11 @@ fn what_the_engine_does_not_cover_stays_on_the_graph() {
         panic!("f64 parameters have no twin");
     };
     assert!(why.contains("needs f32"), "{why}");
+    let rounded = energy(NetPlan { products: Products::Bf16, ..small() }, DType::F32);
+    let Accelerated::Graph(why) = CpuEngine::new().accelerate(&rounded).unwrap() else {
+        panic!("the engine does not round");
+    };
+    assert!(why.contains("bfloat16"), "{why}");
     let twin = CpuEnergy::new(energy(small(), DType::F32), Isa::Portable).unwrap();
     let text = twin.compiled().describe(4);
     assert!(text.contains("winograd F(4×4)") && text.contains("box sums"), "{text}");

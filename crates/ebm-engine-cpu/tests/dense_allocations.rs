@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm};
+use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm, Products};
 use ebm_core::{Key, RowProgram, RowStep};
 use ebm_engine_cpu::dense::{Dense, DensePlan, WalkOut};
 use ebm_engine_cpu::simd::Isa;
@@ -49,6 +49,7 @@ fn plan() -> NetPlan {
             node("c", linear("c"), &[2], 1),
         ],
         terms: vec![PlanTerm { name: "e".into(), node: 3 }],
+        products: Products::Full,
     }
 }
 

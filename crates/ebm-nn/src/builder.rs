@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ebm_core::plan::{Activation, NetPlan, Node, NodeId, Op, PlanTerm, Pool, Products, WeightRule};
+use ebm_core::plan::{Activation, NetPlan, Node, NodeId, Op, PlanTerm, Pool, WeightRule};
 use ebm_core::{Autograd, BuildCx, Condition, EnergyFn, EnergySpec, Error, Init, Result};
 
 use crate::plan_net::PlanNet;
@@ -98,7 +98,8 @@ impl<'a> NetBuilder<'a> {
     pub fn new(cx: &'a mut BuildCx) -> Self {
         let input = cx.sample_shape().to_vec();
         let node = Node { name: "input".into(), op: Op::Input, inputs: Vec::new(), shape: input.clone() };
-        let plan = NetPlan { input, condition: 0, nodes: vec![node], terms: Vec::new() };
+        let products = cx.products();
+        let plan = NetPlan { input, condition: 0, nodes: vec![node], terms: Vec::new(), products };
         NetBuilder { cx, plan, here: 0, required: false }
     }
 
@@ -393,8 +394,7 @@ impl<'a> NetBuilder<'a> {
     /// If there is no term, or a term's node is not of shape `[1]`.
     pub fn finish(self) -> Result<Arc<dyn EnergyFn>> {
         let path = self.cx.path().to_string();
-        let products = self.cx.products();
-        let net = PlanNet::new(self.plan.clone()).map_err(|e| e.within(&path))?.with_products(products);
+        let net = PlanNet::new(self.plan.clone()).map_err(|e| e.within(&path))?;
         let names: Vec<&str> = self.plan.terms.iter().map(|t| t.name.as_str()).collect();
         let mut spec = EnergySpec::new(&self.plan.input, &names);
         spec.condition = match (self.plan.condition, self.required) {
@@ -404,12 +404,7 @@ impl<'a> NetBuilder<'a> {
         };
         let params = self.cx.take_params()?;
         crate::check::check_params(&self.plan, &params).map_err(|e| e.within(&path))?;
-        let energy = Autograd::new(path, net, spec, params);
-        // A twin made of the plan would not round.
-        Ok(match products {
-            Products::Full => Arc::new(energy.with_plan(self.plan)),
-            _ => Arc::new(energy),
-        })
+        Ok(Arc::new(Autograd::new(path, net, spec, params).with_plan(self.plan)))
     }
 }
 

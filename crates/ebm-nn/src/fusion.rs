@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use ebm_core::operators::{NormAct, Operators};
-use ebm_core::plan::{Activation, NetPlan, NodeId, Op, Products};
+use ebm_core::plan::{Activation, NetPlan, NodeId, Op};
 use ebm_core::{Diff, Error, Result, View};
 
 use crate::layers::{self, Back, tie1, tie2};
@@ -94,7 +94,6 @@ pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
 pub(crate) fn apply<V: Diff>(
     f: &Fusion,
     plan: &NetPlan,
-    products: Products,
     o: &Arc<dyn Operators>,
     values: &[Option<V>],
     p: &View,
@@ -105,14 +104,13 @@ pub(crate) fn apply<V: Diff>(
         values[id].as_ref().ok_or_else(missing)
     };
     let skip = f.skip.map(value).transpose()?.map(V::value);
-    value(f.input)?.fused(|x| plain(f, plan, products, o, x, skip, p, cond))
+    value(f.input)?.fused(|x| plain(f, plan, o, x, skip, p, cond))
 }
 
 #[allow(clippy::too_many_arguments)]
 fn plain(
     f: &Fusion,
     plan: &NetPlan,
-    products: Products,
     o: &Arc<dyn Operators>,
     x: &Tensor,
     skip: Option<&Tensor>,
@@ -147,7 +145,7 @@ fn plain(
     }
     let convolved = match &convolution {
         None => x.clone(),
-        Some((w, stride, padding)) => layers::convolve(products, x, w, *stride, *padding)?,
+        Some((w, stride, padding)) => layers::convolve(plan.products, x, w, *stride, *padding)?,
     };
     let detached = convolved.detach();
     let Some((y, kept)) = o.norm_act(&detached, &what)? else {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use candle_core::{D, DType, DeviceLocation, Tensor};
-use ebm_core::plan::{NetPlan, NodeId, Op, Pool, Products, WeightRule};
+use ebm_core::plan::{NetPlan, NodeId, Op, Pool, WeightRule};
 use ebm_core::{Diff, Error, Forward, Result, View};
 
 use ebm_core::operators::operators;
@@ -16,7 +16,6 @@ use crate::layers;
 /// A forward function made of a plan.
 pub struct PlanNet {
     plan: NetPlan,
-    products: Products,
     /// For each node, the last node that reads it.
     last_use: Vec<NodeId>,
     /// Operations that a device may run as one, by the first of them.
@@ -48,14 +47,7 @@ impl PlanNet {
             last_use[term.node] = plan.nodes.len();
         }
         let fusions = fusions(&plan);
-        Ok(PlanNet { plan, products: Products::Full, last_use, fusions, pools: Mutex::new(Vec::new()) })
-    }
-
-    /// The same with factors and results of convolutions rounded.
-    #[must_use]
-    pub fn with_products(mut self, products: Products) -> Self {
-        self.products = products;
-        self
+        Ok(PlanNet { plan, last_use, fusions, pools: Mutex::new(Vec::new()) })
     }
 
     /// The plan.
@@ -86,9 +78,7 @@ impl PlanNet {
             let fused = match (&on_device, &self.fusions[next]) {
                 // What is wanted may lie inside.
                 (Some(o), Some(f)) if !wanted.iter().any(|w| (next..f.last).contains(w)) => {
-                    fusion::apply(f, &self.plan, self.products, o, &values, p, cond)
-                        .map_err(within)?
-                        .map(|v| (f.last, v))
+                    fusion::apply(f, &self.plan, o, &values, p, cond).map_err(within)?.map(|v| (f.last, v))
                 }
                 _ => None,
             };
@@ -127,7 +117,7 @@ impl PlanNet {
             Op::Input => Ok(x.clone()),
             Op::Conv { weight, bias, stride, padding, rule, .. } => {
                 let weight = layers::effective_weight(p, weight, rule)?;
-                layers::conv2d_in(self.products, operand(0)?, &weight, named(bias)?, *stride, *padding)
+                layers::conv2d_in(self.plan.products, operand(0)?, &weight, named(bias)?, *stride, *padding)
             }
             Op::Linear { weight, bias } => layers::linear(operand(0)?, p.get(weight)?, named(bias)?),
             Op::Fourier { frequencies } => layers::fourier(operand(0)?, p.get(frequencies)?),

@@ -142,6 +142,7 @@ impl StepSize {
     /// Step sizes by chain.
     fn table(&self, state: &ChainState) -> Result<BTreeMap<u64, f64>> {
         let Some(ids) = state.aux.get(&self.key()) else { return Ok(BTreeMap::new()) };
+        host::count();
         let ids = ids.flatten_all()?.to_vec1::<i64>()?;
         let sizes = self.stored(state)?.unwrap_or_default();
         if sizes.len() == 1 && ids.len() > 1 {

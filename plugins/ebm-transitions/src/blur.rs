@@ -1,10 +1,12 @@
 //! Gaussian blur of images.
 
+use ebm_core::candle::Tensor;
 use ebm_core::{BuildCx, Error, Param, Result, Transition, TransitionConfig, register};
 use serde::{Deserialize, Serialize};
 
 use crate::Augment;
-use crate::image::{Change, Dice, Image};
+use crate::image::{Change, Dice};
+use crate::lines::along;
 
 /// With a probability, a separable `kernel × kernel` Gaussian of standard deviation uniform in
 /// (0.1, 2) pixels, borders mirrored without repeating the edge (spec 7).
@@ -30,31 +32,37 @@ fn weights(kernel: usize, sigma: f64) -> Vec<f32> {
     w.iter().map(|w| (w / total) as f32).collect()
 }
 
-/// One line of `n` pixels, `stride` apart, from `from` to `to`.
-fn line(from: &[f32], to: &mut [f32], start: usize, stride: usize, n: usize, weights: &[f32]) {
-    let middle = weights.len() as isize / 2;
-    for i in 0..n {
-        to[start + i * stride] = weights
-            .iter()
-            .enumerate()
-            .map(|(k, w)| w * from[start + mirror(i as isize + k as isize - middle, n) * stride])
-            .sum();
-    }
-}
-
-/// Blurs with standard deviation `sigma` pixels.
-pub(crate) fn soften(image: &mut Image, kernel: usize, sigma: f64) {
-    let weights = weights(kernel, sigma);
-    let (h, w) = (image.height, image.width);
-    let mut across = image.data.clone();
-    for row in 0..image.channels * h {
-        line(&image.data, &mut across, row * w, 1, w, &weights);
-    }
-    for c in 0..image.channels {
-        for x in 0..w {
-            line(&across, &mut image.data, c * h * w + x, w, h, &weights);
+/// For each tap of a kernel a matrix `(n, n)` with a 1 from each pixel of a line to the one that the tap sees:
+/// `(kernel, n²)`.
+fn taps(kernel: usize, n: usize) -> Vec<f32> {
+    let middle = kernel as isize / 2;
+    let mut seen = vec![0.0; kernel * n * n];
+    for (k, tap) in seen.chunks_exact_mut(n * n).enumerate() {
+        for (i, row) in tap.chunks_exact_mut(n).enumerate() {
+            row[mirror(i as isize + k as isize - middle, n)] = 1.0;
         }
     }
+    seen
+}
+
+/// Images `x (B, C, H, W)` blurred with their standard deviations in pixels; without one an image stays.
+pub(crate) fn soften(x: &Tensor, kernel: usize, sigmas: &[Option<f64>]) -> Result<Tensor> {
+    if sigmas.iter().all(Option::is_none) {
+        return Ok(x.clone());
+    }
+    let (_, _, height, width) = x.dims4()?;
+    let images = sigmas.len();
+    let mut still = vec![0.0; kernel];
+    still[kernel / 2] = 1.0;
+    let all = sigmas.iter().flat_map(|s| s.map_or_else(|| still.clone(), |s| weights(kernel, s))).collect();
+    let all = Tensor::from_vec(all, (images, kernel), x.device())?;
+    let lines = |n: usize| -> Result<Tensor> {
+        let taps = Tensor::from_vec(taps(kernel, n), (kernel, n * n), x.device())?;
+        Ok(all.matmul(&taps)?.reshape((images, n, n))?)
+    };
+    let rows = lines(height)?;
+    let columns = if width == height { rows.clone() } else { lines(width)? };
+    along(x, Some(&rows), Some(&columns))
 }
 
 impl Blur {
@@ -67,10 +75,8 @@ impl Blur {
 }
 
 impl Change for Blur {
-    fn change(&self, image: &mut Image, dice: Dice) {
-        if let Some(sigma) = self.sigma(dice) {
-            soften(image, self.kernel, sigma);
-        }
+    fn change(&self, x: &Tensor, dice: &[Dice]) -> Result<Tensor> {
+        soften(x, self.kernel, &dice.iter().map(|d| self.sigma(*d)).collect::<Vec<_>>())
     }
 
     fn name(&self) -> String {
@@ -136,12 +142,12 @@ mod tests {
     fn constants_stay_and_points_spread_evenly() {
         let mut image = ramp(2, 5, 6);
         image.data.fill(0.4);
-        Blur { kernel: 5, probability: 1.0 }.change(&mut image, dice(1));
+        let image = image.changed(&Blur { kernel: 5, probability: 1.0 }, dice(1));
         assert!(image.data.iter().all(|v| (v - 0.4).abs() < 1e-6));
         let mut image = ramp(1, 7, 7);
         image.data.fill(0.0);
         image.data[3 * 7 + 3] = 1.0;
-        Blur { kernel: 3, probability: 1.0 }.change(&mut image, dice(1));
+        let image = image.changed(&Blur { kernel: 3, probability: 1.0 }, dice(1));
         let at = |y: usize, x: usize| image.data[y * 7 + x];
         // Separable: centre times corner is the square of an edge. Everything stays inside.
         assert!((at(3, 3) * at(2, 2) - at(2, 3) * at(3, 2)).abs() < 1e-7);

@@ -1,15 +1,16 @@
 //! A random part of each image, resized to the whole.
 
+use ebm_core::candle::Tensor;
 use ebm_core::{BuildCx, Error, Param, Result, Transition, TransitionConfig, register};
 use serde::{Deserialize, Serialize};
 
 use crate::Augment;
-use crate::image::{Change, Dice, Image};
+use crate::image::{Change, Dice};
+use crate::lines::{View, look};
 
 /// A part whose share of the area is uniform in (`smallest_area`, 1) and whose aspect ratio is
 /// log-uniform in (1/`aspect`, `aspect`), at a uniform place; after ten tries that do not fit, the
-/// largest central part of allowed ratio (Szegedy et al. 2015; spec 7). Resized bilinearly, with a
-/// wider filter when shrinking (PIL's).
+/// largest central part of allowed ratio (Szegedy et al. 2015; spec 7). Resized bilinearly.
 pub(crate) struct Crop {
     pub(crate) smallest_area: f64,
     pub(crate) aspect: f64,
@@ -25,7 +26,7 @@ pub(crate) struct Part {
 }
 
 impl Crop {
-    fn part(&self, height: usize, width: usize, dice: Dice) -> Part {
+    pub(crate) fn part(&self, height: usize, width: usize, dice: Dice) -> Part {
         let area = (height * width) as f64;
         for attempt in 0..10 {
             let dice = dice.at("crop").numbered(attempt);
@@ -51,52 +52,28 @@ impl Crop {
     }
 }
 
-/// Weights of the triangle filter from `input` to `output` pixels: first input and shares of each output.
-fn taps(input: usize, output: usize) -> Vec<(usize, Vec<f32>)> {
-    let scale = input as f64 / output as f64;
-    let stretch = scale.max(1.0);
-    (0..output)
-        .map(|o| {
-            let center = (o as f64 + 0.5) * scale;
-            let first = (center - stretch + 0.5).max(0.0) as usize;
-            let last = ((center + stretch + 0.5) as usize).min(input);
-            let weights: Vec<f64> =
-                (first..last).map(|x| (1.0 - ((x as f64 + 0.5 - center) / stretch).abs()).max(0.0)).collect();
-            let total: f64 = weights.iter().sum();
-            (first, weights.iter().map(|w| (w / total) as f32).collect())
-        })
-        .collect()
+/// Where each of `output` pixels lies in a line of which `input` pixels from `first` on are stretched to them.
+///
+/// Linear weights at the place are those of PIL's triangle filter, which has its narrowest width here (a part is
+/// never larger than the image) and repeats the part's edge.
+fn places(first: usize, input: usize, output: usize) -> Vec<f32> {
+    let (scale, last) = (input as f64 / output as f64, (input - 1) as f64);
+    (0..output).map(|o| (first as f64 + ((o as f64 + 0.5) * scale - 0.5).clamp(0.0, last)) as f32).collect()
 }
 
-/// `part` of `image`, resized to the size of `image`.
-pub(crate) fn zoom(image: &Image, part: Part) -> Vec<f32> {
-    let (h, w) = (image.height, image.width);
-    let (columns, rows) = (taps(part.width, w), taps(part.height, h));
-    let mut out = Vec::with_capacity(image.data.len());
-    for c in 0..image.channels {
-        let plane = image.plane(c);
-        // Rows of the part, each already of the full width.
-        let wide: Vec<f32> = (0..part.height)
-            .flat_map(|y| {
-                let row = &plane[(part.top + y) * w + part.left..][..part.width];
-                columns
-                    .iter()
-                    .map(move |(first, k)| row[*first..].iter().zip(k).map(|(v, k)| v * k).sum::<f32>())
-            })
-            .collect();
-        for (first, k) in &rows {
-            for x in 0..w {
-                out.push(k.iter().enumerate().map(|(i, k)| k * wide[(first + i) * w + x]).sum::<f32>());
-            }
-        }
+impl Part {
+    /// The part in the size of the image.
+    pub(crate) fn view(self, height: usize, width: usize) -> View {
+        View { rows: places(self.top, self.height, height), columns: places(self.left, self.width, width) }
     }
-    out
 }
 
 impl Change for Crop {
-    fn change(&self, image: &mut Image, dice: Dice) {
-        let part = self.part(image.height, image.width, dice);
-        image.data = zoom(image, part);
+    fn change(&self, x: &Tensor, dice: &[Dice]) -> Result<Tensor> {
+        let (_, _, height, width) = x.dims4()?;
+        let views: Vec<View> =
+            dice.iter().map(|d| self.part(height, width, *d).view(height, width)).collect();
+        look(x, &views)
     }
 
     fn name(&self) -> String {
@@ -148,7 +125,11 @@ register! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::tests::{check, check_uniform, dice, ramp};
+    use crate::image::tests::{Image, check, check_uniform, dice, ramp};
+
+    fn zoom(image: &Image, part: Part) -> Vec<f32> {
+        image.through(|x| look(x, &[part.view(image.height, image.width)])).data
+    }
 
     #[test]
     fn the_whole_image_comes_back_as_it_is() {

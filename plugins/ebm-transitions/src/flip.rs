@@ -1,10 +1,12 @@
 //! Mirrors images.
 
+use ebm_core::candle::Tensor;
 use ebm_core::{BuildCx, Param, Result, Transition, TransitionConfig, register};
 use serde::{Deserialize, Serialize};
 
 use crate::Augment;
-use crate::image::{Change, Dice, Image};
+use crate::image::{Change, Dice};
+use crate::lines::{View, look};
 
 /// What is exchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,23 +24,24 @@ pub(crate) struct Flip {
     pub(crate) axis: Axis,
 }
 
-impl Change for Flip {
-    fn change(&self, image: &mut Image, dice: Dice) {
-        if !dice.at("flip").hits(self.probability) {
-            return;
-        }
-        match self.axis {
-            Axis::Horizontal => image.rows().for_each(<[f32]>::reverse),
-            Axis::Vertical => {
-                let (h, w) = (image.height, image.width);
-                for plane in image.data.chunks_mut((h * w).max(1)) {
-                    for y in 0..h / 2 {
-                        let (top, bottom) = plane.split_at_mut((h - 1 - y) * w);
-                        top[y * w..][..w].swap_with_slice(&mut bottom[..w]);
-                    }
-                }
+impl Flip {
+    /// `view` of an image, mirrored if the image is.
+    pub(crate) fn of(&self, mut view: View, dice: Dice) -> View {
+        if dice.at("flip").hits(self.probability) {
+            match self.axis {
+                Axis::Horizontal => view.columns.reverse(),
+                Axis::Vertical => view.rows.reverse(),
             }
         }
+        view
+    }
+}
+
+impl Change for Flip {
+    fn change(&self, x: &Tensor, dice: &[Dice]) -> Result<Tensor> {
+        let (_, _, height, width) = x.dims4()?;
+        let views: Vec<View> = dice.iter().map(|d| self.of(View::whole(height, width), *d)).collect();
+        look(x, &views)
     }
 
     fn name(&self) -> String {
@@ -93,26 +96,18 @@ mod tests {
         ] {
             let mut image = ramp(1, 3, 3);
             image.data = (1..10).map(|v| v as f32).collect();
-            Flip { probability: 1.0, axis }.change(&mut image, dice(0));
-            assert_eq!(image.data, want);
+            assert_eq!(image.changed(&Flip { probability: 1.0, axis }, dice(0)).data, want);
         }
-        let mut image = ramp(3, 4, 5);
-        let before = image.clone();
-        for _ in 0..2 {
-            Flip { probability: 1.0, axis: Axis::Vertical }.change(&mut image, dice(0));
-        }
-        assert_eq!(image, before);
+        let image = ramp(3, 4, 5);
+        let flip = Flip { probability: 1.0, axis: Axis::Vertical };
+        assert_eq!(image.changed(&flip, dice(0)).changed(&flip, dice(0)), image);
     }
 
     #[test]
     fn one_in_two_is_mirrored() {
         let before = ramp(1, 2, 2);
         let flip = Flip { probability: 0.5, axis: Axis::Horizontal };
-        let mirrored = (0..10_000).filter(|i| {
-            let mut image = before.clone();
-            flip.change(&mut image, dice(*i));
-            image != before
-        });
+        let mirrored = (0..10_000).filter(|i| before.changed(&flip, dice(*i)) != before);
         // Four standard deviations of a binomial count: sqrt(10,000)/2 = 50.
         assert!((mirrored.count() as f64 - 5000.0).abs() < 200.0);
     }

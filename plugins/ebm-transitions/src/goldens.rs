@@ -6,11 +6,11 @@ use ebm_data::npy::NpyValues;
 use ebm_data::npz::Npz;
 
 use crate::blur::soften;
-use crate::colour::{brightness, contrast, rotate, saturation};
-use crate::crop::{Part, zoom};
+use crate::colour::{Blend, Recipe, distort};
+use crate::crop::Part;
 use crate::flip::{Axis, Flip};
-use crate::image::tests::dice;
-use crate::image::{Change as _, Image};
+use crate::image::tests::{Image, dice};
+use crate::lines::look;
 
 const FILE: &[u8] = include_bytes!("../tests/golden/augment.npz");
 const SIDE: usize = 32;
@@ -19,51 +19,44 @@ const SIDE: usize = 32;
 ///
 /// The library works on bytes: every operation ends with a rounding (half a level) or cuts digits off (a level), some
 /// round between passes; ours keep floats. So the numbers below are sums of the library's roundings.
-fn ours(image: &mut Image, name: &str) -> (f32, f32) {
+fn ours(image: &Image, name: &str) -> (Image, f32, f32) {
     let mut words = name.split('/');
     let operation = words.next().unwrap();
     let numbers: Vec<f64> = words.map(|w| w.parse().unwrap()).collect();
     let whole = |i: usize| numbers[i] as usize;
+    let blend = |blend: Blend| {
+        let recipe = Recipe { before: vec![blend], ..Recipe::default() };
+        image.through(|x| distort(x, &[recipe]))
+    };
     match operation {
         "crop" => {
             let part = Part { top: whole(0), left: whole(1), height: whole(2), width: whole(3) };
-            image.data = zoom(image, part);
             // Rounded after the pass along rows and again along columns.
-            (1.01, 0.4)
+            (image.through(|x| look(x, &[part.view(SIDE, SIDE)])), 1.01, 0.4)
         }
-        "flip" => {
-            Flip { probability: 1.0, axis: Axis::Horizontal }.change(image, dice(0));
-            (1e-4, 1e-4)
-        }
+        "flip" => (image.changed(&Flip { probability: 1.0, axis: Axis::Horizontal }, dice(0)), 1e-4, 1e-4),
         "brightness" => {
-            brightness(image, numbers[0] as f32);
             // Digits are cut off: a level.
-            (1.01, 0.6)
+            (blend(Blend::brightness(numbers[0] as f32)), 1.01, 0.6)
         }
         "contrast" => {
-            contrast(image, numbers[0] as f32);
             // The mean is that of rounded lumas and rounded itself, times |1 - factor| of at most 1, and a level.
-            (1.51, 0.6)
+            (blend(Blend::contrast(numbers[0] as f32)), 1.51, 0.6)
         }
         "saturation" => {
-            saturation(image, numbers[0] as f32);
             // Luma is rounded, times |1 - factor| of at most 1, and a level.
-            (1.51, 0.6)
+            (blend(Blend::saturation(numbers[0] as f32)), 1.51, 0.6)
         }
         "hue" => {
-            rotate(image, numbers[0] as f32);
+            let recipe = Recipe { turn: Some(numbers[0] as f32), ..Recipe::default() };
             // Hue is a byte: cut off in the image and in the shift, which wraps at 256 of 255, so up to three units,
             // each 6/255 of the span of the channels, up to six levels; saturation is cut to a byte, a level more.
-            (19.0, 2.0)
+            (image.through(|x| distort(x, &[recipe])), 19.0, 2.0)
         }
-        "grey" => {
-            saturation(image, 0.0);
-            (0.51, 0.3)
-        }
+        "grey" => (blend(Blend::saturation(0.0)), 0.51, 0.3),
         "blur" => {
-            soften(image, whole(0), numbers[1]);
             // Rounded once, at the end.
-            (0.51, 0.3)
+            (image.through(|x| soften(x, whole(0), &[Some(numbers[1])])), 0.51, 0.3)
         }
         other => panic!("{other}"),
     }
@@ -81,8 +74,8 @@ fn pixels_are_those_of_torchvision_within_its_rounding() {
     let names = Npz::parse(FILE, "augment.npz").unwrap().names();
     assert_eq!(names.len(), 35);
     for name in names.iter().filter(|n| *n != "image") {
-        let mut image = Image { channels: 3, height: SIDE, width: SIDE, data: start.clone() };
-        let (most, mean) = ours(&mut image, name);
+        let image = Image { channels: 3, height: SIDE, width: SIDE, data: start.clone() };
+        let (image, most, mean) = ours(&image, name);
         let off: Vec<f32> =
             image.data.iter().zip(values(name)).map(|(got, want)| (got * 255.0 - want).abs()).collect();
         let worst = off.iter().fold(0f32, |a, b| a.max(*b));

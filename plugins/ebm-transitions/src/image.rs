@@ -3,40 +3,6 @@
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Stepped, Transition};
 
-/// One image with values in [0, 1], channels first.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Image {
-    pub(crate) channels: usize,
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    pub(crate) data: Vec<f32>,
-}
-
-impl Image {
-    /// Rows of all channels, in order.
-    pub(crate) fn rows(&mut self) -> impl Iterator<Item = &mut [f32]> {
-        self.data.chunks_mut(self.width.max(1))
-    }
-
-    pub(crate) fn plane(&self, channel: usize) -> &[f32] {
-        let n = self.height * self.width;
-        &self.data[channel * n..][..n]
-    }
-
-    pub(crate) fn is_colour(&self) -> bool {
-        self.channels == 3
-    }
-
-    /// Luma `0.299 R + 0.587 G + 0.114 B` of every pixel; a grey image's own values.
-    pub(crate) fn luma(&self) -> Vec<f32> {
-        if !self.is_colour() {
-            return self.plane(0).to_vec();
-        }
-        let (r, g, b) = (self.plane(0), self.plane(1), self.plane(2));
-        r.iter().zip(g).zip(b).map(|((r, g), b)| 0.299 * r + 0.587 * g + 0.114 * b).collect()
-    }
-}
-
 /// The random numbers of one image: a stream for each purpose.
 #[derive(Clone, Copy)]
 pub(crate) struct Dice {
@@ -69,17 +35,36 @@ impl Dice {
     }
 }
 
-/// A change of one image.
+/// A change of images.
 pub(crate) trait Change: Send + Sync + 'static {
-    fn change(&self, image: &mut Image, dice: Dice);
+    /// What becomes of the images `x (B, C, H, W)` in f32 within [0, 1], each by the dice at its place.
+    fn change(&self, x: &Tensor, dice: &[Dice]) -> Result<Tensor>;
     fn name(&self) -> String;
+}
+
+/// The ends of [0, 1] on a device; a clamp by numbers would upload them each time.
+pub(crate) struct Unit {
+    zero: Tensor,
+    one: Tensor,
+}
+
+impl Unit {
+    pub(crate) fn on(device: &Device) -> Result<Self> {
+        Ok(Unit { zero: Tensor::zeros((), DType::F32, device)?, one: Tensor::ones((), DType::F32, device)? })
+    }
+
+    pub(crate) fn clip(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.broadcast_maximum(&self.zero)?.broadcast_minimum(&self.one)?)
+    }
 }
 
 /// A change applied to every image of a batch.
 ///
-/// Values are taken from the data's range to [0, 1] and back. The work is done on the CPU in f32;
-/// on another device a batch is copied there and back once. The published program works on bytes and
-/// rounds after every operation, which this does not.
+/// Values are taken from the data's range to [0, 1] and back. The numbers are drawn on the host; the work is
+/// done by tensor operations in f32 on the device of the batch, and nothing is read back. Images are resampled
+/// and recoloured by matrix products, so a GPU that rounds the factors of products (`run.dtype = "tf32"`)
+/// rounds them here too. The published program works on bytes and rounds after every operation, which this
+/// does not.
 ///
 /// It does not depend on θ; nothing before it is differentiated.
 pub struct Augment {
@@ -98,20 +83,12 @@ impl Augment {
 impl Transition for Augment {
     fn step(&self, _: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
         let at = &state.at;
-        let (_, channels, height, width) = at.x.dims4()?;
         let (low, high) = self.range;
         let scale = high - low;
-        let unit = at.x.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.affine(1.0 / scale, -low / scale)?;
-        let mut all = unit.flatten_all()?.to_vec1::<f32>()?;
-        let size = channels * height * width;
-        for (row, chain) in all.chunks_mut(size.max(1)).zip(at.chains.ids()) {
-            let data = row.iter().map(|v| v.clamp(0.0, 1.0)).collect();
-            let mut image = Image { channels, height, width, data };
-            self.change.change(&mut image, Dice { key, chain: *chain });
-            row.copy_from_slice(&image.data);
-        }
-        let x = Tensor::from_vec(all, at.x.shape(), &Device::Cpu)?.affine(scale, low)?;
-        let x = x.to_dtype(at.dtype())?.to_device(at.device())?;
+        let unit = at.x.to_dtype(DType::F32)?.affine(1.0 / scale, -low / scale)?;
+        let unit = Unit::on(at.device())?.clip(&unit)?;
+        let dice: Vec<Dice> = at.chains.ids().iter().map(|chain| Dice { key, chain: *chain }).collect();
+        let x = self.change.change(&unit, &dice)?.affine(scale, low)?.to_dtype(at.dtype())?;
         Ok(Stepped::new(state.advance(x), Link::Cut))
     }
 
@@ -135,6 +112,29 @@ pub(crate) mod tests {
     use ebm_testkit::{check_transition, toy};
 
     use super::*;
+
+    /// One image with values in [0, 1], channels first.
+    #[derive(Clone, Debug, PartialEq)]
+    pub(crate) struct Image {
+        pub(crate) channels: usize,
+        pub(crate) height: usize,
+        pub(crate) width: usize,
+        pub(crate) data: Vec<f32>,
+    }
+
+    impl Image {
+        /// What `change` makes of the image as a batch of one.
+        pub(crate) fn through(&self, change: impl FnOnce(&Tensor) -> Result<Tensor>) -> Image {
+            let shape = (1, self.channels, self.height, self.width);
+            let x = change(&Tensor::from_slice(&self.data, shape, &Device::Cpu).unwrap()).unwrap();
+            assert_eq!(x.dims4().unwrap(), shape);
+            Image { data: x.flatten_all().unwrap().to_vec1().unwrap(), ..*self }
+        }
+
+        pub(crate) fn changed(&self, change: &impl Change, dice: Dice) -> Image {
+            self.through(|x| change.change(x, &[dice]))
+        }
+    }
 
     /// A smooth image with values inside [0, 1], different in every channel.
     pub(crate) fn ramp(channels: usize, height: usize, width: usize) -> Image {

@@ -29,6 +29,8 @@
 //! ```
 
 mod anneal;
+#[cfg(test)]
+mod batches;
 mod blur;
 mod children;
 mod colour;
@@ -38,6 +40,7 @@ mod gaussian_noise;
 #[cfg(test)]
 mod goldens;
 mod image;
+mod lines;
 mod mix;
 mod repeat;
 mod simclr;

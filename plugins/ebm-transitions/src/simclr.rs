@@ -1,5 +1,6 @@
 //! The augmentation of the published program: crop, flip, colour, blur.
 
+use ebm_core::candle::Tensor;
 use ebm_core::{BuildCx, Param, Result, Transition, TransitionConfig, register};
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,8 @@ use crate::blur::{Blur, odd};
 use crate::colour::Colour;
 use crate::crop::{Crop, four_thirds};
 use crate::flip::{Axis, Flip};
-use crate::image::{Change, Dice, Image};
+use crate::image::{Change, Dice};
+use crate::lines::{View, look};
 
 /// A random resized crop, a horizontal flip (p ½), colour distortion (p 0.8) and grey (p 0.2), then
 /// blur (p ½) if asked (Chen, Kornblith, Norouzi, Hinton 2020; spec 7 with its table of settings).
@@ -20,11 +22,11 @@ pub(crate) struct Simclr {
 }
 
 impl Change for Simclr {
-    fn change(&self, image: &mut Image, dice: Dice) {
-        self.crop.change(image, dice);
-        self.flip.change(image, dice);
-        self.colour.change(image, dice);
-        self.blur.change(image, dice);
+    fn change(&self, x: &Tensor, dice: &[Dice]) -> Result<Tensor> {
+        let (_, _, height, width) = x.dims4()?;
+        let view = |d: &Dice| self.flip.of(self.crop.part(height, width, *d).view(height, width), *d);
+        let x = look(x, &dice.iter().map(view).collect::<Vec<View>>())?;
+        self.blur.change(&self.colour.change(&x, dice)?, dice)
     }
 
     fn name(&self) -> String {

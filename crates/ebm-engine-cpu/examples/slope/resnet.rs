@@ -1,6 +1,6 @@
 //! The CIFAR-10 residual net as a plan (single scale).
 
-use ebm_core::plan::{Activation, NetPlan, Node, NodeId, Op, PlanTerm, Pool, WeightRule};
+use ebm_core::plan::{Activation, NetPlan, Node, NodeId, Op, PlanTerm, Pool, Products, WeightRule};
 
 /// Which net.
 pub struct Options {
@@ -106,5 +106,6 @@ pub fn resnet(o: &Options) -> NetPlan {
         condition: o.condition,
         nodes: n,
         terms: vec![PlanTerm { name: "energy".into(), node: e }],
+        products: Products::Full,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use ebm_core::plan::NetPlan;
+use ebm_core::plan::{NetPlan, Products};
 
 use super::exec::{Arena, Io, Run, Scratch, Store};
 use super::kernels::Kernels;
@@ -152,6 +152,9 @@ impl CpuPlan {
         let Some(kernels) = Kernels::of(isa) else {
             return refuse(format!("this processor has no {}", isa.name()));
         };
+        if plan.products != Products::Full {
+            return refuse("its convolutions round products to bfloat16, which this engine does not");
+        }
         let program = lower(plan)?;
         let theta = ThetaLayout::new(&program);
         Ok(CpuPlan { program, kernels, isa, theta })

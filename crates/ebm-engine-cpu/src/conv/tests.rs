@@ -1,7 +1,7 @@
 //! The engine against the f64 reference, on nets of every kind, for every instruction set here.
 #![allow(clippy::unwrap_used)]
 
-use ebm_core::plan::{Activation, NetPlan, Node, NodeId, Op, PlanTerm, Pool, WeightRule};
+use ebm_core::plan::{Activation, NetPlan, Node, NodeId, Op, PlanTerm, Pool, Products, WeightRule};
 use proptest::prelude::*;
 
 use super::reference::{Answer, Params, evaluate};
@@ -17,7 +17,15 @@ struct Build {
 impl Build {
     fn new(input: &[usize], condition: usize) -> Build {
         let node = Node { name: "x".into(), op: Op::Input, inputs: vec![], shape: input.to_vec() };
-        Build { plan: NetPlan { input: input.to_vec(), condition, nodes: vec![node], terms: vec![] } }
+        Build {
+            plan: NetPlan {
+                input: input.to_vec(),
+                condition,
+                nodes: vec![node],
+                terms: vec![],
+                products: Products::Full,
+            },
+        }
     }
     fn shape(&self, id: NodeId) -> Vec<usize> {
         self.plan.nodes[id].shape.clone()

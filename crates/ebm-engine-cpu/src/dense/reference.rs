@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ops::{Add, Mul};
 
-use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm};
+use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm, Products};
 
 /// `v + aε + bδ + cεδ` with `ε² = δ² = 0`: two first derivatives and their mixed one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -113,7 +113,13 @@ pub struct Writer(pub NetPlan);
 impl Writer {
     pub fn new(input: &[usize]) -> Writer {
         let node = Node { name: "x".into(), op: Op::Input, inputs: vec![], shape: input.to_vec() };
-        Writer(NetPlan { input: input.to_vec(), condition: 0, nodes: vec![node], terms: vec![] })
+        Writer(NetPlan {
+            input: input.to_vec(),
+            condition: 0,
+            nodes: vec![node],
+            terms: vec![],
+            products: Products::Full,
+        })
     }
 
     pub fn node(&mut self, op: Op, inputs: &[usize], width: usize) -> usize {
