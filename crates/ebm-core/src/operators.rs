@@ -293,6 +293,12 @@ pub trait Operators: Send + Sync {
     /// If the device fails.
     fn norm_act_input(&self, x: &Tensor, what: &NormAct, kept: &Tensor, g: &Tensor) -> TensorResult<Tensor>;
 
+    /// Gradients of `gain2` and `shift2` of [`Operators::norm_act`], `(2, B, C)`, from that of its result.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn norm_act_affine(&self, x: &Tensor, what: &NormAct, kept: &Tensor, g: &Tensor) -> TensorResult<Tensor>;
+
     /// Softmax over the last axis of `x`.
     ///
     /// # Errors

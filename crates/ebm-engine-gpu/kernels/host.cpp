@@ -12,7 +12,7 @@ struct Dim {
     unsigned int x;
 };
 static thread_local Dim threadIdx;
-static Dim blockIdx, blockDim;
+static Dim blockIdx, blockDim, gridDim;
 static std::barrier<> *meeting;
 
 #define __global__
@@ -47,6 +47,7 @@ static void call(void (*kernel)(A...), void **args, std::index_sequence<I...>) {
 template <class... A>
 static void run(void (*kernel)(A...), unsigned int blocks, unsigned int threads, void **args) {
     blockDim.x = threads;
+    gridDim.x = blocks;
     std::barrier<> here(threads);
     meeting = &here;
     std::vector<std::thread> all;
@@ -79,6 +80,7 @@ extern "C" int host_launch(const char *name, unsigned int blocks, unsigned int t
     KERNEL(kth_smallest)
     KERNEL(norm_act)
     KERNEL(norm_act_back)
+    KERNEL(norm_act_affine)
     KERNEL(pool)
     KERNEL(pool_back)
     KERNEL(adam)

@@ -454,6 +454,36 @@ extern "C" __global__ void norm_act_back(
     }
 }
 
+// out (2, B, C): gradients of gain2 and shift2 of norm_act from gy; one block a channel of a sample. Without gain2 they are those of a gain2
+// of one and a shift2 of zero.
+extern "C" __global__ void norm_act_affine(
+    u32 channels, u32 groups, u32 space, int norm, int f, float slope, const float *x, const float *gain, const float *shift,
+    const float *gain2, const float *shift2, const float *stats, const float *gy, float *out) {
+    __shared__ float shared[256];
+    u64 plane = blockIdx.x, base = plane * space;
+    u32 c = blockIdx.x % channels;
+    float mean = 0.0f, scale = 1.0f;
+    if (norm) {
+        u32 group = blockIdx.x / channels * groups + c / (channels / groups);
+        mean = stats[2u * group];
+        scale = stats[2u * group + 1u];
+    }
+    Affine a = affine_of(plane, c, gain, shift, gain2, shift2);
+    float first = 0.0f, second = 0.0f;
+    for (u32 i = threadIdx.x; i < space; i += blockDim.x) {
+        float n = (x[base + i] - mean) * scale;
+        float g = gy[base + i] * activate_slope(f, slope, a.gain * n + a.shift);
+        first += g;
+        second += g * n;
+    }
+    first = block_sum(first, shared);
+    second = block_sum(second, shared);
+    if (threadIdx.x == 0u) {
+        out[plane] = (gain ? gain[c] : 1.0f) * second + (shift ? shift[c] : 0.0f) * first;
+        out[(u64)gridDim.x + plane] = first;
+    }
+}
+
 // ---- pooling: rule 0 is the 3-average of stride 2 with zero padding counted, 1 the blur of stride 2 with reflected border, 2 the
 // average of `size` side by side (ebm_core::plan::Pool). Each is a product of one rule for rows and one for columns.
 

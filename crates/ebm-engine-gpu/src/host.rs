@@ -21,8 +21,16 @@ pub struct Host {
 }
 
 /// Kernels with one block a row, which go over it in strides of any number of threads.
-const ANY_NUMBER: [&str; 7] =
-    ["norm_act", "norm_act_back", "row_mean_square", "log_step", "softmax", "softmax_back", "kth_smallest"];
+const ANY_NUMBER: [&str; 8] = [
+    "norm_act",
+    "norm_act_back",
+    "norm_act_affine",
+    "row_mean_square",
+    "log_step",
+    "softmax",
+    "softmax_back",
+    "kth_smallest",
+];
 
 /// The host's threads of one launch are many; launches take turns.
 static TURN: Mutex<()> = Mutex::new(());

@@ -153,6 +153,21 @@ impl Planes {
     }
 }
 
+impl Planes {
+    /// The same for passes back.
+    fn with_gradient(x: &Tensor, what: &NormAct, g: &Tensor) -> Result<Planes> {
+        let at = Planes::of(x, what)?.filter(|_| g.dims() == x.dims() && g.dtype() == DType::F32);
+        at.ok_or_else(|| {
+            candle_core::Error::Msg(format!("norm_act: a gradient {:?} of an image {:?}", g.dims(), x.dims()))
+        })
+    }
+
+    /// Blocks and threads of a pass with a block a group.
+    fn by_group(&self) -> (usize, u32) {
+        (self.samples * self.groups, threads_for(self.channels / self.groups * self.space))
+    }
+}
+
 impl<L: Launcher> Kernels<L> {
     pub fn new(launcher: L) -> Self {
         Kernels { launcher, chains: Mutex::new(None) }
@@ -258,6 +273,7 @@ impl<L: Launcher> Kernels<L> {
         at: &Planes,
         what: &NormAct,
         x: &Tensor,
+        (blocks, threads): (usize, u32),
         more: Vec<Arg>,
     ) -> Result<()> {
         let (f, slope) = function(what.function);
@@ -270,9 +286,8 @@ impl<L: Launcher> Kernels<L> {
             args.push(self.maybe(part.as_ref())?);
         }
         args.extend(more);
-        let threads = threads_for(at.channels / at.groups * at.space);
-        // SAFETY: blocks × entries of a group are the entries of x; `Planes::of` checked the lengths of the parts.
-        unsafe { self.launch(kernel, at.samples * at.groups, threads, args) }
+        // SAFETY: blocks × entries of each are the entries of x; `Planes::of` checked the lengths of the parts.
+        unsafe { self.launch(kernel, blocks, threads, args) }
     }
 }
 
@@ -404,21 +419,29 @@ impl<L: Launcher> Operators for Kernels<L> {
         let epsilon = what.norm.map_or(0.0, |(_, epsilon)| epsilon);
         let more = vec![self.maybe(skip.as_ref())?, self.at(&y)?, self.at(&kept)?, epsilon.into()];
         // SAFETY: y and the skip are like x.
-        unsafe { self.norm_pass("norm_act", &at, what, &x, more)? };
+        unsafe { self.norm_pass("norm_act", &at, what, &x, at.by_group(), more)? };
         Ok(Some((y, kept)))
     }
 
     fn norm_act_input(&self, x: &Tensor, what: &NormAct, kept: &Tensor, g: &Tensor) -> Result<Tensor> {
-        let at = Planes::of(x, what)?.filter(|_| g.dims() == x.dims() && g.dtype() == DType::F32);
-        let Some(at) = at else {
-            candle_core::bail!("norm_act: a gradient {:?} of an image {:?}", g.dims(), x.dims())
-        };
+        let at = Planes::with_gradient(x, what, g)?;
         let (x, g) = (whole(x)?, whole(g)?);
         let gx = self.empty(x.dims(), x.device())?;
         let more = vec![self.at(kept)?, self.at(&g)?, self.at(&gx)?];
         // SAFETY: g and its result are like x; the forward pass made `kept`.
-        unsafe { self.norm_pass("norm_act_back", &at, what, &x, more)? };
+        unsafe { self.norm_pass("norm_act_back", &at, what, &x, at.by_group(), more)? };
         Ok(gx)
+    }
+
+    fn norm_act_affine(&self, x: &Tensor, what: &NormAct, kept: &Tensor, g: &Tensor) -> Result<Tensor> {
+        let at = Planes::with_gradient(x, what, g)?;
+        let (x, g) = (whole(x)?, whole(g)?);
+        let out = self.empty(&[2, at.samples, at.channels], x.device())?;
+        let more = vec![self.at(kept)?, self.at(&g)?, self.at(&out)?];
+        let shape = (at.samples * at.channels, threads_for(at.space));
+        // SAFETY: g is like x, a block a channel of a sample, each of which has two places in the result; the forward pass made `kept`.
+        unsafe { self.norm_pass("norm_act_affine", &at, what, &x, shape, more)? };
+        Ok(out)
     }
 
     fn softmax(&self, x: &Tensor) -> Result<Option<Tensor>> {

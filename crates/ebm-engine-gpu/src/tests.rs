@@ -179,7 +179,10 @@ on_devices!(norm_affine_and_function_both_ways, |o, device| {
                 let (affine, label) = (parts & 1 == 1, parts & 2 == 2);
                 let some = |yes: bool, name: &str, shape: &[usize]| yes.then(|| normal(name, shape));
                 let (gain, shift) = (some(affine, "gain", &[c]), some(affine, "shift", &[c]));
-                let (gain2, shift2) = (some(label, "gain2", &[b, c]), some(label, "shift2", &[b, c]));
+                let tracked = |name: &str| label.then(|| Var::from_tensor(&normal(name, &[b, c])).unwrap());
+                let (gain2, shift2) = (tracked("gain2"), tracked("shift2"));
+                let (gain2, shift2) =
+                    (gain2.map(|v| v.as_tensor().clone()), shift2.map(|v| v.as_tensor().clone()));
                 let x = Var::from_tensor(&normal("x", &[b, c, h, w]).affine(1.5, 0.4).unwrap()).unwrap();
                 let mut y = x.as_tensor().clone();
                 let channel = |t: &Tensor| t.reshape((1, c, 1, 1)).unwrap();
@@ -201,7 +204,8 @@ on_devices!(norm_affine_and_function_both_ways, |o, device| {
                     y = layers::activate(&y, f).unwrap();
                 }
                 let g = normal("gy", y.dims());
-                let gx = (&y * &g).unwrap().sum_all().unwrap().backward().unwrap().remove(&x).unwrap();
+                let grads = (&y * &g).unwrap().sum_all().unwrap().backward().unwrap();
+                let gx = grads.get(&x).unwrap();
                 let there = |t: &Option<Tensor>| t.as_ref().map(|t| on(t, device));
                 let skip = some(i % 3 == 0, "skip", &[b, c, h, w]);
                 if let Some(skip) = &skip {
@@ -221,7 +225,14 @@ on_devices!(norm_affine_and_function_both_ways, |o, device| {
                 let text = format!("{function:?}, norm {norm:?}, affine {affine}, label {label}");
                 near(&got, &y, SUMS, &text);
                 // Products of three numbers of order three, summed over at most 432 entries; the kinks of relu are not near.
-                near(&o.norm_act_input(&x, &what, &kept, &g).unwrap(), &gx, 1e-5, &text);
+                near(&o.norm_act_input(&x, &what, &kept, &g).unwrap(), gx, 1e-5, &text);
+                let got = o.norm_act_affine(&x, &what, &kept, &g).unwrap();
+                assert_eq!(got.dims(), [2, b, c]);
+                if let (Some(g2), Some(s2)) = (&gain2, &shift2) {
+                    for (i, part) in [g2, s2].into_iter().enumerate() {
+                        near(&got.get(i).unwrap(), grads.get(part).unwrap(), 1e-5, &text);
+                    }
+                }
             }
         }
     }
@@ -419,7 +430,7 @@ fn five_calls_of_a_network_by_kernels_of_the_host() {
     install(&Device::Cpu, Arc::new(Kernels::new(host)));
     five_calls(&Device::Cpu);
     let launched = launched.lock().unwrap();
-    let all = "norm_act norm_act_back pool pool_back softmax softmax_back add_noise row_advance row_mean_square log_step";
+    let all = "norm_act norm_act_back norm_act_affine pool pool_back softmax softmax_back add_noise row_advance row_mean_square log_step";
     for kernel in all.split(' ') {
         assert!(launched.contains(kernel), "{kernel} was not used: {launched:?}");
     }

@@ -90,7 +90,7 @@ pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
     all
 }
 
-/// The value of the fusion's last node, if the value is plain, nothing but the samples is tracked, and the device covers it.
+/// The value of the fusion's last node, if the value carries no tangent and the device covers it.
 pub(crate) fn apply<V: Diff>(
     f: &Fusion,
     plan: &NetPlan,
@@ -117,17 +117,12 @@ fn plain(
     p: &View,
     cond: Option<&Tensor>,
 ) -> Result<Option<Tensor>> {
-    let mut what = NormAct { function: f.function, skip: skip.map(Tensor::detach), ..NormAct::default() };
-    let mut convolution = None;
+    let (mut what, mut convolution) = (NormAct { function: f.function, ..NormAct::default() }, None);
     if let Some(Op::Conv { weight, bias: Some(bias), stride, padding, rule, .. }) =
         f.conv.map(|c| &plan.nodes[c].op)
     {
-        let weight = layers::effective_weight(p, weight, rule)?;
-        if weight.track_op() {
-            return Ok(None);
-        }
         what.shift = Some(p.get(bias)?.clone());
-        convolution = Some((weight, *stride, *padding));
+        convolution = Some((layers::effective_weight(p, weight, rule)?, *stride, *padding));
     }
     if let Some(Op::Norm { groups, epsilon, weight, bias }) = f.norm.map(|n| &plan.nodes[n].op) {
         what.norm = Some((*groups, *epsilon));
@@ -140,27 +135,71 @@ fn plain(
         what.gain2 = Some(gain);
         what.shift2 = Some(shift);
     }
-    if [&what.gain, &what.shift, &what.gain2, &what.shift2].into_iter().flatten().any(Tensor::track_op) {
-        return Ok(None);
-    }
-    let convolved = match &convolution {
+    let x = match &convolution {
         None => x.clone(),
         Some((w, stride, padding)) => layers::convolve(plan.products, x, w, *stride, *padding)?,
     };
-    let detached = convolved.detach();
-    let Some((y, kept)) = o.norm_act(&detached, &what)? else {
-        // A convolution that is done is not done again: what follows it, by tensor operations.
-        return convolution.map(|_| unfused(&convolved, &what, skip)).transpose();
+    let parts = [&what.gain, &what.shift, &what.gain2, &what.shift2];
+    let y = if parts.into_iter().flatten().any(Tensor::track_op) {
+        let y = trained(o, &x, &what)?;
+        y.map(|y| skip.map_or(Ok(y.clone()), |s| y.plus(s))).transpose()?
+    } else {
+        frozen(o, &x, what.clone(), skip)?
     };
+    // A convolution that is done is not done again: what follows it, by tensor operations.
+    if y.is_none() && convolution.is_some() { unfused(&x, &what, skip).map(Some) } else { Ok(y) }
+}
+
+/// Where no affine map is tracked: nothing but the gradients of `x` and `skip` is asked for.
+fn frozen(
+    o: &Arc<dyn Operators>,
+    x: &Tensor,
+    mut what: NormAct,
+    skip: Option<&Tensor>,
+) -> Result<Option<Tensor>> {
+    what.skip = skip.map(Tensor::detach);
+    let plain = x.detach();
+    let Some((y, kept)) = o.norm_act(&plain, &what)? else { return Ok(None) };
     // Its gradient is the result's.
     what.skip = None;
     let o = o.clone();
-    let back = || Box::new(move |g: &Tensor| o.norm_act_input(&detached, &what, &kept, g)) as Back;
+    let back = || Box::new(move |g: &Tensor| o.norm_act_input(&plain, &what, &kept, g)) as Back;
     let back_skip = || Box::new(|g: &Tensor| Ok(g.clone())) as Back;
     Ok(Some(match skip {
-        Some(skip) => tie2("norm_act", &convolved, skip, y, back, back_skip)?,
-        None => tie1("norm_act", &convolved, y, back)?,
+        Some(skip) => tie2("norm_act", x, skip, y, back, back_skip)?,
+        None => tie1("norm_act", x, y, back)?,
     }))
+}
+
+/// Where weights are tracked: all affine maps as one gain and one shift of each channel of each sample, `(2, B, C)`, through which
+/// their gradients go on.
+fn trained(o: &Arc<dyn Operators>, x: &Tensor, what: &NormAct) -> Result<Option<Tensor>> {
+    let (b, c, _, _) = x.dims4()?;
+    let each = |t: &Option<Tensor>, without: f64| match t {
+        Some(t) => t.broadcast_as((b, c)),
+        None => Tensor::full(without as f32, (b, c), x.device())?.to_dtype(x.dtype()),
+    };
+    let (mut gain, mut shift) = (each(&what.gain, 1.0)?, each(&what.shift, 0.0)?);
+    if let (Some(g), Some(s)) = (&what.gain2, &what.shift2) {
+        (gain, shift) = ((gain * g)?, ((shift * g)? + s)?);
+    }
+    let both = Tensor::stack(&[gain, shift], 0)?;
+    let (plain, parts) = (x.detach(), both.detach());
+    let what = NormAct {
+        norm: what.norm,
+        function: what.function,
+        gain2: Some(parts.get(0)?),
+        shift2: Some(parts.get(1)?),
+        ..NormAct::default()
+    };
+    let Some((y, kept)) = o.norm_act(&plain, &what)? else { return Ok(None) };
+    let pass = Arc::new((o.clone(), plain, what, kept));
+    let also = pass.clone();
+    let back =
+        move || Box::new(move |g: &Tensor| pass.0.norm_act_input(&pass.1, &pass.2, &pass.3, g)) as Back;
+    let back_both =
+        move || Box::new(move |g: &Tensor| also.0.norm_act_affine(&also.1, &also.2, &also.3, g)) as Back;
+    Ok(Some(tie2("norm_act", x, &both, y, back, back_both)?))
 }
 
 /// The same by tensor operations, without a norm.
