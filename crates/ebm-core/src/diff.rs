@@ -17,13 +17,18 @@ pub trait Diff: Clone + Sized {
     /// The value itself, for its shape; using its numbers in a constant cuts the derivative.
     fn value(&self) -> &Tensor;
 
-    /// What `f` makes of a plain tensor in one piece, for engines that have a kernel for several operations; `None` if the
-    /// value carries a tangent or `f` has no answer. The derivative in reverse is what `f` ties to its result.
+    /// What `f` makes of the plain tensors of `parts` in one piece, for engines that have a kernel for several operations, and
+    /// the tangent that `df` makes of them, their tangents and the result; `None` if either has no answer. Derivatives in reverse are
+    /// what `f` and `df` tie to their results.
     ///
     /// # Errors
-    /// If `f` fails.
-    fn fused(&self, f: impl FnOnce(&Tensor) -> Result<Option<Tensor>>) -> Result<Option<Self>> {
-        let _ = f;
+    /// If `f` or `df` fails.
+    fn fused(
+        parts: &[&Self],
+        f: impl FnOnce(&[&Tensor]) -> Result<Option<Tensor>>,
+        df: impl FnOnce(&[&Tensor], &[&Tensor], &Tensor) -> Result<Option<Tensor>>,
+    ) -> Result<Option<Self>> {
+        let _ = (parts, f, df);
         Ok(None)
     }
 
@@ -292,8 +297,12 @@ impl Diff for Tensor {
     fn value(&self) -> &Tensor {
         self
     }
-    fn fused(&self, f: impl FnOnce(&Tensor) -> Result<Option<Tensor>>) -> Result<Option<Self>> {
-        f(self)
+    fn fused(
+        parts: &[&Self],
+        f: impl FnOnce(&[&Tensor]) -> Result<Option<Tensor>>,
+        _: impl FnOnce(&[&Tensor], &[&Tensor], &Tensor) -> Result<Option<Tensor>>,
+    ) -> Result<Option<Self>> {
+        f(parts)
     }
     fn linear(&self, f: impl Fn(&Tensor) -> TensorResult<Tensor>) -> Result<Self> {
         Ok(f(self)?)
@@ -341,6 +350,16 @@ impl Dual {
 impl Diff for Dual {
     fn value(&self) -> &Tensor {
         &self.value
+    }
+    fn fused(
+        parts: &[&Self],
+        f: impl FnOnce(&[&Tensor]) -> Result<Option<Tensor>>,
+        df: impl FnOnce(&[&Tensor], &[&Tensor], &Tensor) -> Result<Option<Tensor>>,
+    ) -> Result<Option<Self>> {
+        let values: Vec<&Tensor> = parts.iter().map(|p| &p.value).collect();
+        let tangents: Vec<&Tensor> = parts.iter().map(|p| &p.tangent).collect();
+        let Some(value) = f(&values)? else { return Ok(None) };
+        Ok(df(&values, &tangents, &value)?.map(|tangent| Dual { value, tangent }))
     }
     fn linear(&self, f: impl Fn(&Tensor) -> TensorResult<Tensor>) -> Result<Self> {
         Ok(Dual { value: f(&self.value)?, tangent: f(&self.tangent)? })

@@ -170,6 +170,17 @@ impl From<Key> for Source<'_> {
     }
 }
 
+/// Gradients of [`Operators::norm_act_tangent`].
+#[derive(Clone, Debug)]
+pub struct TangentGrads {
+    /// Of the input.
+    pub x: Tensor,
+    /// Of the input's tangent.
+    pub dx: Tensor,
+    /// Of `gain2` and `shift2`, `(2, B, C)`, if asked for.
+    pub affine: Option<Tensor>,
+}
+
 /// The operators of a device. Each returns `None` for what it does not cover (a dtype, a shape), which costs nothing.
 pub trait Operators: Send + Sync {
     /// Name in logs.
@@ -298,6 +309,36 @@ pub trait Operators: Send + Sync {
     /// # Errors
     /// If the device fails.
     fn norm_act_affine(&self, x: &Tensor, what: &NormAct, kept: &Tensor, g: &Tensor) -> TensorResult<Tensor>;
+
+    /// Derivative of `y` of [`NormAct`] without its skip where `x` moves along `dx`, and what [`Operators::norm_act_tangent_back`]
+    /// wants to know again.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn norm_act_tangent(
+        &self,
+        x: &Tensor,
+        what: &NormAct,
+        dx: &Tensor,
+    ) -> TensorResult<Option<(Tensor, Tensor)>> {
+        let _ = (x, what, dx);
+        Ok(None)
+    }
+
+    /// Gradients of the operands of [`Operators::norm_act_tangent`], which gave `kept`, from that of its result; of the affine maps
+    /// where `affine`.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn norm_act_tangent_back(
+        &self,
+        x: &Tensor,
+        what: &NormAct,
+        dx: &Tensor,
+        kept: &Tensor,
+        g: &Tensor,
+        affine: bool,
+    ) -> TensorResult<TangentGrads>;
 
     /// Softmax over the last axis of `x`.
     ///

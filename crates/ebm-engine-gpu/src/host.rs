@@ -21,10 +21,13 @@ pub struct Host {
 }
 
 /// Kernels with one block a row, which go over it in strides of any number of threads.
-const ANY_NUMBER: [&str; 8] = [
+const ANY_NUMBER: [&str; 11] = [
     "norm_act",
     "norm_act_back",
     "norm_act_affine",
+    "norm_act_tangent",
+    "norm_act_tangent_back",
+    "norm_act_tangent_affine",
     "row_mean_square",
     "log_step",
     "softmax",

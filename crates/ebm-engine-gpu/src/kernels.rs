@@ -5,7 +5,9 @@ use std::ffi::c_void;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Device, Result, Tensor};
-use ebm_core::operators::{AdamNew, AdamStep, Convolution, Law, Nearest, NormAct, Operators, Source, Tape};
+use ebm_core::operators::{
+    AdamNew, AdamStep, Convolution, Law, Nearest, NormAct, Operators, Source, TangentGrads, Tape,
+};
 use ebm_core::plan::{Activation, Pool};
 use ebm_core::{Chains, RowStep};
 
@@ -165,6 +167,11 @@ impl Planes {
     /// Blocks and threads of a pass with a block a group.
     fn by_group(&self) -> (usize, u32) {
         (self.samples * self.groups, threads_for(self.channels / self.groups * self.space))
+    }
+
+    /// Of one with a block a channel.
+    fn by_channel(&self) -> (usize, u32) {
+        (self.samples * self.channels, threads_for(self.space))
     }
 }
 
@@ -438,10 +445,51 @@ impl<L: Launcher> Operators for Kernels<L> {
         let (x, g) = (whole(x)?, whole(g)?);
         let out = self.empty(&[2, at.samples, at.channels], x.device())?;
         let more = vec![self.at(kept)?, self.at(&g)?, self.at(&out)?];
-        let shape = (at.samples * at.channels, threads_for(at.space));
         // SAFETY: g is like x, a block a channel of a sample, each of which has two places in the result; the forward pass made `kept`.
-        unsafe { self.norm_pass("norm_act_affine", &at, what, &x, shape, more)? };
+        unsafe { self.norm_pass("norm_act_affine", &at, what, &x, at.by_channel(), more)? };
         Ok(out)
+    }
+
+    fn norm_act_tangent(&self, x: &Tensor, what: &NormAct, dx: &Tensor) -> Result<Option<(Tensor, Tensor)>> {
+        let like = dx.dims() == x.dims() && [x, dx].into_iter().all(|t| t.dtype() == DType::F32);
+        let Some(at) = Planes::of(x, what)?.filter(|_| like) else { return Ok(None) };
+        let (x, dx) = (whole(x)?, whole(dx)?);
+        let dy = self.empty(x.dims(), x.device())?;
+        let kept = self.empty(&[what.norm.map_or(1, |_| 4 * at.samples * at.groups)], x.device())?;
+        let epsilon = what.norm.map_or(0.0, |(_, epsilon)| epsilon);
+        let more = vec![self.at(&dx)?, self.at(&dy)?, self.at(&kept)?, epsilon.into()];
+        // SAFETY: dx and dy are like x, and there are four places for each group with a norm.
+        unsafe { self.norm_pass("norm_act_tangent", &at, what, &x, at.by_group(), more)? };
+        Ok(Some((dy, kept)))
+    }
+
+    fn norm_act_tangent_back(
+        &self,
+        x: &Tensor,
+        what: &NormAct,
+        dx: &Tensor,
+        kept: &Tensor,
+        g: &Tensor,
+        affine: bool,
+    ) -> Result<TangentGrads> {
+        let at = Planes::with_gradient(x, what, g)?;
+        let (x, dx, g) = (whole(x)?, whole(dx)?, whole(g)?);
+        let (gx, gdx) = (self.empty(x.dims(), x.device())?, self.empty(x.dims(), x.device())?);
+        let given = || Ok::<_, candle_core::Error>([self.at(kept)?, self.at(&dx)?, self.at(&g)?]);
+        let mut more: Vec<Arg> = given()?.into();
+        more.extend([self.at(&gx)?, self.at(&gdx)?]);
+        // SAFETY: all images are like x; the forward pass made `kept`.
+        unsafe { self.norm_pass("norm_act_tangent_back", &at, what, &x, at.by_group(), more)? };
+        let mut grads = TangentGrads { x: gx, dx: gdx, affine: None };
+        if affine {
+            let out = self.empty(&[2, at.samples, at.channels], x.device())?;
+            let mut more: Vec<Arg> = given()?.into();
+            more.push(self.at(&out)?);
+            // SAFETY: as above, with two places for each channel of a sample, a block each.
+            unsafe { self.norm_pass("norm_act_tangent_affine", &at, what, &x, at.by_channel(), more)? };
+            grads.affine = Some(out);
+        }
+        Ok(grads)
     }
 
     fn softmax(&self, x: &Tensor) -> Result<Option<Tensor>> {

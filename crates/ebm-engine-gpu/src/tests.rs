@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor, Var};
 use ebm_core::operators::{AdamStep, Law, NormAct, Operators, install};
 use ebm_core::plan::{Activation, Pool};
-use ebm_core::{Batch, BuildCx, Chains, Diff, EnergyFn, Key, RowProgram, RowStep};
+use ebm_core::{Batch, BuildCx, Chains, Diff, Dual, EnergyFn, Key, RowProgram, RowStep};
 use ebm_nn::{Conv, NetBuilder, layers};
 
 use crate::host::Host;
@@ -285,6 +285,71 @@ on_devices!(the_nearest_rows, |o, device| {
     }
 });
 
+on_devices!(derivatives_of_norm_affine_and_function_along_a_direction, |o, device| {
+    let (b, c, h, w) = (2, 6, 5, 4);
+    let functions = [
+        None,
+        Some(Activation::Swish),
+        Some(Activation::Relu),
+        Some(Activation::LeakyRelu(0.2)),
+        Some(Activation::Tanh),
+        Some(Activation::Softplus),
+        Some(Activation::Sigmoid),
+        Some(Activation::Square),
+    ];
+    for function in functions {
+        for norm in [None, Some((2, 1e-5)), Some((6, 1e-3))] {
+            for affine in [false, true] {
+                let var = |name: &str, shape: &[usize]| Var::from_tensor(&normal(name, shape)).unwrap();
+                let (x, dx) = (var("x", &[b, c, h, w]), var("dx", &[b, c, h, w]));
+                let (gain2, shift2) = (var("gain2", &[b, c]), var("shift2", &[b, c]));
+                let (gain, shift) = (normal("gain", &[c]), normal("shift", &[c]));
+                let mut y = Dual::new(x.as_tensor().clone(), dx.as_tensor().clone());
+                if let Some((groups, e)) = norm {
+                    y = layers::group_norm(&y, groups, e, None, None).unwrap();
+                }
+                let (each, wide) = ((b, c, 1, 1), (1, c, 1, 1));
+                if affine {
+                    y = y.times(&gain.reshape(wide).unwrap()).unwrap();
+                    y = y.shift(&shift.reshape(wide).unwrap()).unwrap();
+                }
+                y = y.times(&gain2.reshape(each).unwrap()).unwrap();
+                y = y.shift(&shift2.reshape(each).unwrap()).unwrap();
+                if let Some(f) = function {
+                    y = layers::activate(&y, f).unwrap();
+                }
+                let g = normal("g", &[b, c, h, w]);
+                let grads = (y.tangent() * &g).unwrap().sum_all().unwrap().backward().unwrap();
+                let there = |yes: bool, t: &Tensor| yes.then(|| on(t, device));
+                let what = NormAct {
+                    norm,
+                    function,
+                    gain: there(affine, &gain),
+                    shift: there(affine, &shift),
+                    gain2: there(true, &gain2),
+                    shift2: there(true, &shift2),
+                    skip: None,
+                };
+                let (x32, dx32, g32) = (on(&x, device), on(&dx, device), on(&g, device));
+                let text = format!("{function:?}, norm {norm:?}, affine {affine}");
+                let (dy, kept) = o.norm_act_tangent(&x32, &what, &dx32).unwrap().unwrap();
+                // Products of up to five numbers of order three, summed over at most 60 entries.
+                near(&dy, y.tangent(), 1e-5, &text);
+                let got = o.norm_act_tangent_back(&x32, &what, &dx32, &kept, &g32, true).unwrap();
+                let zero = |t: &Tensor| t.zeros_like().unwrap();
+                for (got, of) in [(&got.x, &x), (&got.dx, &dx)] {
+                    let want = grads.get(of).cloned().unwrap_or_else(|| zero(of));
+                    near(got, &want, 2e-5, &text);
+                }
+                for (i, of) in [gain2, shift2].iter().enumerate() {
+                    let want = grads.get(of).cloned().unwrap_or_else(|| zero(of));
+                    near(&got.affine.as_ref().unwrap().get(i).unwrap(), &want, 2e-5, &text);
+                }
+            }
+        }
+    }
+});
+
 on_devices!(adam_and_the_average, |o, device| {
     let step = AdamStep {
         clip: 0.5,
@@ -377,7 +442,9 @@ fn five_calls(device: &Device) {
         (there.grad_theta_slope(&at32, &v32).unwrap(), here.grad_theta_slope(&at, &v).unwrap()),
     ];
     for (a, b) in pairs {
-        assert_eq!(a.grads.len(), b.grads.len());
+        // What a derivative does not depend on is left out by tensor operations, and zero by kernels.
+        let zero = |name: &String| read(&a.grads[name]).iter().all(|v| *v == 0.0);
+        assert!(a.grads.keys().all(|name| b.grads.contains_key(name) || zero(name)));
         for (name, g) in &b.grads {
             near(&a.grads[name], g, bound, name);
         }
@@ -430,7 +497,7 @@ fn five_calls_of_a_network_by_kernels_of_the_host() {
     install(&Device::Cpu, Arc::new(Kernels::new(host)));
     five_calls(&Device::Cpu);
     let launched = launched.lock().unwrap();
-    let all = "norm_act norm_act_back norm_act_affine pool pool_back softmax softmax_back add_noise row_advance row_mean_square log_step";
+    let all = "norm_act norm_act_back norm_act_affine norm_act_tangent norm_act_tangent_back norm_act_tangent_affine pool pool_back softmax softmax_back add_noise row_advance row_mean_square log_step";
     for kernel in all.split(' ') {
         assert!(launched.contains(kernel), "{kernel} was not used: {launched:?}");
     }

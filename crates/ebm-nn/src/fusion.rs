@@ -7,7 +7,7 @@ use ebm_core::operators::{NormAct, Operators};
 use ebm_core::plan::{Activation, NetPlan, NodeId, Op};
 use ebm_core::{Diff, Error, Result, View};
 
-use crate::layers::{self, Back, tie1, tie2};
+use crate::layers::{self, Back, tie1, tie2, tie3};
 
 /// `conv` without its bias, then bias, norm, label's gain and bias, function, sum with an earlier node; nodes that follow one
 /// another, each the only reader of the one before. There is no norm after a bias.
@@ -90,7 +90,7 @@ pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
     all
 }
 
-/// The value of the fusion's last node, if the value carries no tangent and the device covers it.
+/// The value of the fusion's last node, if the device covers it.
 pub(crate) fn apply<V: Diff>(
     f: &Fusion,
     plan: &NetPlan,
@@ -103,26 +103,15 @@ pub(crate) fn apply<V: Diff>(
         let missing = || Error::config("", format!("reads node {id}, which is not computed"));
         values[id].as_ref().ok_or_else(missing)
     };
-    let skip = f.skip.map(value).transpose()?.map(V::value);
-    value(f.input)?.fused(|x| plain(f, plan, o, x, skip, p, cond))
-}
-
-#[allow(clippy::too_many_arguments)]
-fn plain(
-    f: &Fusion,
-    plan: &NetPlan,
-    o: &Arc<dyn Operators>,
-    x: &Tensor,
-    skip: Option<&Tensor>,
-    p: &View,
-    cond: Option<&Tensor>,
-) -> Result<Option<Tensor>> {
-    let (mut what, mut convolution) = (NormAct { function: f.function, ..NormAct::default() }, None);
+    let (x, skip) = (value(f.input)?, f.skip.map(value).transpose()?);
+    let mut what = NormAct { function: f.function, ..NormAct::default() };
+    let mut convolved = None;
     if let Some(Op::Conv { weight, bias: Some(bias), stride, padding, rule, .. }) =
         f.conv.map(|c| &plan.nodes[c].op)
     {
         what.shift = Some(p.get(bias)?.clone());
-        convolution = Some((layers::effective_weight(p, weight, rule)?, *stride, *padding));
+        let weight = layers::effective_weight(p, weight, rule)?;
+        convolved = Some(x.linear(|t| layers::convolve(plan.products, t, &weight, *stride, *padding))?);
     }
     if let Some(Op::Norm { groups, epsilon, weight, bias }) = f.norm.map(|n| &plan.nodes[n].op) {
         what.norm = Some((*groups, *epsilon));
@@ -131,33 +120,50 @@ fn plain(
     }
     if let (Some(Op::LabelAffine { weight, bias }), Some(label)) = (f.label.map(|l| &plan.nodes[l].op), cond)
     {
-        let (gain, shift) = layers::label_gain(label, p.get(weight)?, p.get(bias)?, x.dtype())?;
+        let (gain, shift) = layers::label_gain(label, p.get(weight)?, p.get(bias)?, x.value().dtype())?;
         what.gain2 = Some(gain);
         what.shift2 = Some(shift);
     }
-    let x = match &convolution {
-        None => x.clone(),
-        Some((w, stride, padding)) => layers::convolve(plan.products, x, w, *stride, *padding)?,
-    };
-    let parts = [&what.gain, &what.shift, &what.gain2, &what.shift2];
-    let y = if parts.into_iter().flatten().any(Tensor::track_op) {
-        let y = trained(o, &x, &what)?;
-        y.map(|y| skip.map_or(Ok(y.clone()), |s| y.plus(s))).transpose()?
-    } else {
-        frozen(o, &x, what.clone(), skip)?
-    };
+    let from = convolved.as_ref().unwrap_or(x);
+    let parts: Vec<&V> = [Some(from), skip].into_iter().flatten().collect();
+    let y = V::fused(
+        &parts,
+        |parts| forward(o, parts, &what),
+        |parts, tangents, _| {
+            let Some(dy) = along(o, parts[0], tangents[0], &what)? else { return Ok(None) };
+            tangents.get(1).map_or(Ok(Some(dy.clone())), |skip| Ok(Some(dy.plus(*skip)?)))
+        },
+    )?;
     // A convolution that is done is not done again: what follows it, by tensor operations.
-    if y.is_none() && convolution.is_some() { unfused(&x, &what, skip).map(Some) } else { Ok(y) }
+    match (y, convolved) {
+        (None, Some(x)) => unfused(&x, &what, skip).map(Some),
+        (y, _) => Ok(y),
+    }
 }
 
-/// Where no affine map is tracked: nothing but the gradients of `x` and `skip` is asked for.
-fn frozen(
-    o: &Arc<dyn Operators>,
-    x: &Tensor,
-    mut what: NormAct,
-    skip: Option<&Tensor>,
-) -> Result<Option<Tensor>> {
-    what.skip = skip.map(Tensor::detach);
+/// The value of `parts`: what the norm sees and what is added.
+fn forward(o: &Arc<dyn Operators>, parts: &[&Tensor], what: &NormAct) -> Result<Option<Tensor>> {
+    let affine = [&what.gain, &what.shift, &what.gain2, &what.shift2];
+    if !affine.into_iter().flatten().any(Tensor::track_op) {
+        return frozen(o, parts, what.clone());
+    }
+    let x = parts[0];
+    let both = affine_maps(x, what)?;
+    let (plain, what) = (x.detach(), of_channels(what, &both)?);
+    let Some((y, kept)) = o.norm_act(&plain, &what)? else { return Ok(None) };
+    let pass = Arc::new((o.clone(), plain, what, kept));
+    let also = pass.clone();
+    let back = || Box::new(move |g: &Tensor| pass.0.norm_act_input(&pass.1, &pass.2, &pass.3, g)) as Back;
+    let back_both =
+        || Box::new(move |g: &Tensor| also.0.norm_act_affine(&also.1, &also.2, &also.3, g)) as Back;
+    let y = tie2("norm_act", x, &both, y, back, back_both)?;
+    parts.get(1).map_or(Ok(Some(y.clone())), |skip| Ok(Some(y.plus(*skip)?)))
+}
+
+/// Where no affine map is tracked: nothing but the gradients of `parts` is asked for.
+fn frozen(o: &Arc<dyn Operators>, parts: &[&Tensor], mut what: NormAct) -> Result<Option<Tensor>> {
+    let (x, skip) = (parts[0], parts.get(1));
+    what.skip = skip.map(|s| s.detach());
     let plain = x.detach();
     let Some((y, kept)) = o.norm_act(&plain, &what)? else { return Ok(None) };
     // Its gradient is the result's.
@@ -171,39 +177,42 @@ fn frozen(
     }))
 }
 
-/// Where weights are tracked: all affine maps as one gain and one shift of each channel of each sample, `(2, B, C)`, through which
-/// their gradients go on.
-fn trained(o: &Arc<dyn Operators>, x: &Tensor, what: &NormAct) -> Result<Option<Tensor>> {
+/// The derivative of the value without what is added, where `x` moves along `dx`.
+fn along(o: &Arc<dyn Operators>, x: &Tensor, dx: &Tensor, what: &NormAct) -> Result<Option<Tensor>> {
+    let both = affine_maps(x, what)?;
+    let (plain, moved, what) = (x.detach(), dx.detach(), of_channels(what, &both)?);
+    let Some((dy, kept)) = o.norm_act_tangent(&plain, &what, &moved)? else { return Ok(None) };
+    let (o, affine) = (o.clone(), both.track_op());
+    let back = move |g: &Tensor| {
+        let grads = o.norm_act_tangent_back(&plain, &what, &moved, &kept, g, affine)?;
+        Ok((grads.x, grads.dx, grads.affine))
+    };
+    Ok(Some(tie3("norm_act_tangent", [x, dx, &both], dy, Box::new(back))?))
+}
+
+/// All affine maps as one gain and one shift of each channel of each sample, `(2, B, C)`, through which their gradients go on.
+fn affine_maps(x: &Tensor, what: &NormAct) -> Result<Tensor> {
     let (b, c, _, _) = x.dims4()?;
-    let each = |t: &Option<Tensor>, without: f64| match t {
+    let each = |t: &Option<Tensor>, without: f32| match t {
         Some(t) => t.broadcast_as((b, c)),
-        None => Tensor::full(without as f32, (b, c), x.device())?.to_dtype(x.dtype()),
+        None => Tensor::full(without, (b, c), x.device())?.to_dtype(x.dtype()),
     };
     let (mut gain, mut shift) = (each(&what.gain, 1.0)?, each(&what.shift, 0.0)?);
     if let (Some(g), Some(s)) = (&what.gain2, &what.shift2) {
         (gain, shift) = ((gain * g)?, ((shift * g)? + s)?);
     }
-    let both = Tensor::stack(&[gain, shift], 0)?;
-    let (plain, parts) = (x.detach(), both.detach());
-    let what = NormAct {
-        norm: what.norm,
-        function: what.function,
-        gain2: Some(parts.get(0)?),
-        shift2: Some(parts.get(1)?),
-        ..NormAct::default()
-    };
-    let Some((y, kept)) = o.norm_act(&plain, &what)? else { return Ok(None) };
-    let pass = Arc::new((o.clone(), plain, what, kept));
-    let also = pass.clone();
-    let back =
-        move || Box::new(move |g: &Tensor| pass.0.norm_act_input(&pass.1, &pass.2, &pass.3, g)) as Back;
-    let back_both =
-        move || Box::new(move |g: &Tensor| also.0.norm_act_affine(&also.1, &also.2, &also.3, g)) as Back;
-    Ok(Some(tie2("norm_act", x, &both, y, back, back_both)?))
+    Ok(Tensor::stack(&[gain, shift], 0)?)
+}
+
+/// The same operation with `both` of [`affine_maps`], and nothing added.
+fn of_channels(what: &NormAct, both: &Tensor) -> Result<NormAct> {
+    let both = both.detach();
+    let (gain2, shift2) = (Some(both.get(0)?), Some(both.get(1)?));
+    Ok(NormAct { norm: what.norm, function: what.function, gain2, shift2, ..NormAct::default() })
 }
 
 /// The same by tensor operations, without a norm.
-fn unfused(x: &Tensor, what: &NormAct, skip: Option<&Tensor>) -> Result<Tensor> {
+fn unfused<V: Diff>(x: &V, what: &NormAct, skip: Option<&V>) -> Result<V> {
     let mut x = x.clone();
     if let Some(shift) = &what.shift {
         x = x.shift(&shift.reshape((1, (), 1, 1))?)?;

@@ -38,7 +38,8 @@ pub fn self_attention<V: Diff>(x: &V, p: &View, prefix: &str) -> Result<V> {
 /// Softmax over the last axis, in one kernel each way where the device has it.
 fn softmax<V: Diff>(scores: &V) -> Result<V> {
     let Some(o) = operators(scores.value().device()) else { return scores.softmax_last() };
-    let fused = scores.fused(|s| {
+    let value = |parts: &[&Tensor]| {
+        let (s, o) = (parts[0], o.clone());
         let plain = s.detach();
         let Some(y) = o.softmax(&plain)? else { return Ok(None) };
         // Computed again on the way back: tying a result takes its storage.
@@ -47,6 +48,12 @@ fn softmax<V: Diff>(scores: &V) -> Result<V> {
         };
         let back = move || Box::new(move |g: &Tensor| o.softmax_input(&shares(&*o)?, g)) as Back;
         Ok(Some(tie1("softmax", s, y, back)?))
-    })?;
+    };
+    // dy = y (dx - sum of y dx).
+    let along = |_: &[&Tensor], tangents: &[&Tensor], y: &Tensor| {
+        let moved = (y * tangents[0])?;
+        Ok(Some((&moved - y.broadcast_mul(&moved.sum_keepdim(D::Minus1)?)?)?))
+    };
+    let fused = V::fused(&[scores], value, along)?;
     fused.map_or_else(|| scores.softmax_last(), Ok)
 }

@@ -8,8 +8,8 @@ use std::sync::Mutex;
 
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, Error, InplaceOp1, Layout, MetalStorage, Result, Shape,
-    Tensor,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Error, InplaceOp1, Layout, MetalStorage,
+    Result, Shape, Tensor,
 };
 
 /// Maps the gradient of the result to the gradient of one operand.
@@ -185,6 +185,82 @@ pub(crate) fn tie1(name: &'static str, x: &Tensor, y: Tensor, back: impl FnOnce(
         back_second: None,
     };
     x.apply_op1(tie)
+}
+
+/// Maps the gradient of the result to those of three operands, the last if it is tracked.
+pub(crate) type Back3 = Box<dyn Fn(&Tensor) -> Result<(Tensor, Tensor, Option<Tensor>)> + Send + Sync>;
+
+struct Tie3 {
+    tie: Tie,
+    tracked: [bool; 3],
+    back: Back3,
+}
+
+impl CustomOp3 for Tie3 {
+    fn name(&self) -> &'static str {
+        self.tie.name
+    }
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.tie.cpu()
+    }
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.tie.cuda()
+    }
+    fn metal_fwd(
+        &self,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        self.tie.metal()
+    }
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (first, second, third) = (self.back)(grad)?;
+        let [a, b, c] = self.tracked;
+        Ok((a.then_some(first), b.then_some(second), third.filter(|_| c)))
+    }
+}
+
+/// `y`, which was computed from detached operands, as a node of the graph.
+pub(crate) fn tie3(name: &'static str, operands: [&Tensor; 3], y: Tensor, back: Back3) -> Result<Tensor> {
+    let tracked = operands.map(Tensor::track_op);
+    if tracked == [false; 3] {
+        return Ok(y);
+    }
+    let tie = Tie {
+        name,
+        shape: y.shape().clone(),
+        held: Mutex::new(take(y)?),
+        back_first: None,
+        back_second: None,
+    };
+    operands[0].apply_op3(operands[1], operands[2], Tie3 { tie, tracked, back })
 }
 
 fn take(y: Tensor) -> Result<Option<Held>> {
