@@ -1,4 +1,4 @@
-//! With the feature `cuda`: compiles `kernels/operators.cu` to PTX with the nvcc that candle's kernels need anyway. PTX, not machine
+//! With the feature `cuda`: compiles `kernels/operators.cu`, which includes the rest, to PTX with the nvcc that candle's kernels need anyway. PTX, not machine
 //! code: the driver compiles it for the GPU it finds.
 
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::Command;
 use std::{env, process};
 
 fn main() {
-    println!("cargo:rerun-if-changed=kernels/operators.cu");
+    println!("cargo:rerun-if-changed=kernels");
     for name in ["CUDA_COMPUTE_CAP", "NVCC", "CUDA_HOME"] {
         println!("cargo:rerun-if-env-changed={name}");
     }

@@ -1,6 +1,9 @@
 //! The operators out of our own kernels, whatever launches them: `kernels/operators.cu` on a GPU, the same file compiled for the
 //! processor in tests.
 
+mod args;
+mod planes;
+
 use std::ffi::c_void;
 use std::sync::{Mutex, PoisonError};
 
@@ -8,11 +11,11 @@ use candle_core::{DType, Device, Result, Tensor};
 use ebm_core::operators::{
     AdamNew, AdamStep, Convolution, Law, Nearest, NormAct, Operators, Source, TangentGrads, Tape,
 };
-use ebm_core::plan::{Activation, Pool};
+use ebm_core::plan::Pool;
 use ebm_core::{Chains, RowStep};
 
-/// Threads of a block, at most; the kernels' shared memory has as many places.
-const BLOCK: usize = 256;
+use args::{Arg, BLOCK, count, function, rule, side, threads_for};
+use planes::Planes;
 
 /// Starts kernels, and convolves by the vendor's library.
 pub(crate) trait Launcher: Send + Sync {
@@ -51,128 +54,6 @@ pub(crate) struct Kernels<L> {
     launcher: L,
     /// Indices of the chains that were asked for last, on the device: a chain keeps its index for all steps.
     chains: Mutex<Option<(Chains, Tensor)>>,
-}
-
-/// One argument of a kernel.
-enum Arg {
-    U32(u32),
-    U64(u64),
-    I32(i32),
-    F32(f32),
-}
-
-impl Arg {
-    fn pointer(&mut self) -> *mut c_void {
-        match self {
-            Arg::U32(v) => std::ptr::from_mut(v).cast(),
-            Arg::U64(v) => std::ptr::from_mut(v).cast(),
-            Arg::I32(v) => std::ptr::from_mut(v).cast(),
-            Arg::F32(v) => std::ptr::from_mut(v).cast(),
-        }
-    }
-}
-
-impl From<u32> for Arg {
-    fn from(v: u32) -> Arg {
-        Arg::U32(v)
-    }
-}
-impl From<i32> for Arg {
-    fn from(v: i32) -> Arg {
-        Arg::I32(v)
-    }
-}
-/// The kernels compute in f32.
-impl From<f64> for Arg {
-    fn from(v: f64) -> Arg {
-        Arg::F32(v as f32)
-    }
-}
-
-/// A number of entries or a side as the kernels count them; what is larger is not covered.
-fn count(n: usize) -> Option<u32> {
-    u32::try_from(n).ok().filter(|n| i32::try_from(*n).is_ok())
-}
-
-fn side(n: usize) -> i32 {
-    i32::try_from(n).unwrap_or(i32::MAX)
-}
-
-/// Threads for rows of `n` entries.
-fn threads_for(n: usize) -> u32 {
-    n.next_power_of_two().clamp(1, BLOCK) as u32
-}
-
-/// The number of a function in the kernels, and its slope below zero.
-fn function(f: Option<Activation>) -> (i32, f64) {
-    match f {
-        None => (0, 0.0),
-        Some(Activation::Swish) => (1, 0.0),
-        Some(Activation::Relu) => (2, 0.0),
-        Some(Activation::LeakyRelu(slope)) => (3, slope),
-        Some(Activation::Tanh) => (4, 0.0),
-        Some(Activation::Softplus) => (5, 0.0),
-        Some(Activation::Sigmoid) => (6, 0.0),
-        Some(Activation::Square) => (7, 0.0),
-    }
-}
-
-fn rule(rule: &Pool) -> (i32, i32) {
-    match rule {
-        Pool::Average3 => (0, 0),
-        Pool::Blur => (1, 0),
-        Pool::Average { size } => (2, side(*size)),
-    }
-}
-
-/// Shape of images in [`NormAct`]: samples, channels, groups, entries of a channel.
-struct Planes {
-    samples: usize,
-    channels: usize,
-    groups: usize,
-    space: usize,
-}
-
-impl Planes {
-    fn of(x: &Tensor, what: &NormAct) -> Result<Option<Planes>> {
-        let (samples, channels, h, w) = x.dims4()?;
-        // Without a norm every channel is a group, so that there are many blocks.
-        let groups = what.norm.map_or(channels, |(groups, _)| groups);
-        let whole = groups > 0 && channels % groups == 0;
-        let each = channels / groups.max(1) * h * w;
-        let fits = whole && count(each).is_some() && count(samples * groups).is_some();
-        let given = [
-            (&what.gain, channels),
-            (&what.shift, channels),
-            (&what.gain2, samples * channels),
-            (&what.shift2, samples * channels),
-        ];
-        let right = given
-            .into_iter()
-            .all(|(t, n)| t.as_ref().is_none_or(|t| t.elem_count() == n && t.dtype() == DType::F32));
-        let skip = what.skip.as_ref().is_none_or(|t| t.dims() == x.dims() && t.dtype() == DType::F32);
-        Ok((fits && right && skip).then_some(Planes { samples, channels, groups, space: h * w }))
-    }
-}
-
-impl Planes {
-    /// The same for passes back.
-    fn with_gradient(x: &Tensor, what: &NormAct, g: &Tensor) -> Result<Planes> {
-        let at = Planes::of(x, what)?.filter(|_| g.dims() == x.dims() && g.dtype() == DType::F32);
-        at.ok_or_else(|| {
-            candle_core::Error::Msg(format!("norm_act: a gradient {:?} of an image {:?}", g.dims(), x.dims()))
-        })
-    }
-
-    /// Blocks and threads of a pass with a block a group.
-    fn by_group(&self) -> (usize, u32) {
-        (self.samples * self.groups, threads_for(self.channels / self.groups * self.space))
-    }
-
-    /// Of one with a block a channel.
-    fn by_channel(&self) -> (usize, u32) {
-        (self.samples * self.channels, threads_for(self.space))
-    }
 }
 
 impl<L: Launcher> Kernels<L> {

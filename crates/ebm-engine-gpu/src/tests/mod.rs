@@ -2,13 +2,13 @@
 //! a GPU. Without one the test says so and passes.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+mod network;
 
 use candle_core::{DType, Device, Tensor, Var};
-use ebm_core::operators::{AdamStep, Law, NormAct, Operators, install};
+use ebm_core::operators::{AdamStep, Law, NormAct, Operators};
 use ebm_core::plan::{Activation, Pool};
-use ebm_core::{Batch, BuildCx, Chains, Diff, Dual, EnergyFn, Key, RowProgram, RowStep};
-use ebm_nn::{Conv, NetBuilder, layers};
+use ebm_core::{Chains, Diff, Dual, Key, RowStep};
+use ebm_nn::layers;
 
 use crate::host::Host;
 use crate::kernels::Kernels;
@@ -390,123 +390,3 @@ on_devices!(adam_and_the_average, |o, device| {
         }
     }
 });
-
-/// A network with all that is fused: bias and function, norm and label and function, pooling.
-fn network(dtype: DType, device: &Device) -> Arc<dyn EnergyFn> {
-    let mut cx = BuildCx::new(&[2, 9, 8], dtype, device, Key::root(3)).with_condition(3);
-    let mut net = NetBuilder::new(&mut cx);
-    net.conv("one", Conv::new(6, 3)).unwrap().activate(Activation::Swish).unwrap();
-    // As many channels again: a convolution left out would not show in any shape.
-    net.conv("again", Conv::new(6, 3)).unwrap().activate(Activation::Tanh).unwrap();
-    net.pool(Pool::Average3).unwrap();
-    net.conv("two", Conv::new(8, 3).stride(2)).unwrap();
-    net.norm("norm", 4).unwrap();
-    net.label("label", 3).unwrap().activate(Activation::Softplus).unwrap();
-    // A residual block, and a sum without a function in between.
-    let skip = net.here();
-    net.conv("four", Conv::new(8, 3)).unwrap().norm("norm4", 8).unwrap().activate(Activation::Swish).unwrap();
-    net.add(skip).unwrap();
-    net.conv("five", Conv::new(8, 3)).unwrap().add(skip).unwrap();
-    net.attention("attention").unwrap();
-    net.conv("three", Conv::new(4, 3)).unwrap();
-    net.label("label2", 3).unwrap();
-    net.flatten().unwrap().linear("head", 1).unwrap().term("energy");
-    net.finish().unwrap()
-}
-
-/// All five calls of a network on `device`, whose operators are installed, against f64 without any.
-fn five_calls(device: &Device) {
-    let (there, here) = (network(DType::F32, device), network(DType::F64, &Device::Cpu));
-    // From 0, where attention does nothing.
-    there.params().set("attention.gamma", &Tensor::new(&[0.7f32], device).unwrap()).unwrap();
-    for name in here.params().names() {
-        let value = there.params().get(name).unwrap().to_device(&Device::Cpu).unwrap();
-        here.params().set(name, &value.to_dtype(DType::F64).unwrap()).unwrap();
-    }
-    let cond = Tensor::new(&[[0.2, 0.8, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], &Device::Cpu).unwrap();
-    let x = on(&normal("sample", &[3, 2, 9, 8]), &Device::Cpu).to_dtype(DType::F64).unwrap();
-    let at = Batch::new(x.clone()).unwrap().with_cond(Some(cond.clone()));
-    let at32 = Batch::new(on(&x, device)).unwrap().with_cond(Some(on(&cond, device)));
-    let v = normal("direction", &[3, 2, 9, 8]);
-    let v32 = on(&v, device);
-    assert!(there.engine().starts_with("graph with "), "{}", there.engine());
-    // f32 through three layers of some dozen products each.
-    let bound = 2e-5;
-    near(&there.terms(&at32).unwrap(), &here.terms(&at).unwrap(), bound, "terms");
-    let (a, b) = (there.slope(&at32).unwrap(), here.slope(&at).unwrap());
-    near(&a.energy, &b.energy, bound, "energies");
-    near(&a.grad, &b.grad, bound, "slope");
-    let ones = |t: &Tensor| Ok(t.ones_like()?);
-    let pairs = [
-        (there.grad_theta(&at32, &ones).unwrap(), here.grad_theta(&at, &ones).unwrap()),
-        (there.grad_theta_slope(&at32, &v32).unwrap(), here.grad_theta_slope(&at, &v).unwrap()),
-    ];
-    for (a, b) in pairs {
-        // What a derivative does not depend on is left out by tensor operations, and zero by kernels.
-        let zero = |name: &String| read(&a.grads[name]).iter().all(|v| *v == 0.0);
-        assert!(a.grads.keys().all(|name| b.grads.contains_key(name) || zero(name)));
-        for (name, g) in &b.grads {
-            near(&a.grads[name], g, bound, name);
-        }
-    }
-    near(&there.hvp(&at32, &v32).unwrap(), &here.hvp(&at, &v).unwrap(), bound, "hvp");
-    // A walk against the same steps by tensor operations in f64, with the same noise.
-    for noise_first in [true, false] {
-        let step = RowStep {
-            step_size: 0.5,
-            noise: 0.05,
-            noise_first,
-            clamp: Some((-1.5, 1.5)),
-            move_limit: Some(0.4),
-        };
-        let key = Key::root(8).at("walk");
-        let walked = there.walk(&at32, &RowProgram { steps: vec![step; 4] }, key).unwrap().unwrap();
-        let (mut at, mut energies, mut squares, mut last) = (at.clone(), vec![], vec![], None);
-        for k in 0..4 {
-            let mut eps = vec![0f32; 3 * 144];
-            key.at(k as usize).fill_normal_rows(at.chains.ids(), 144, &mut eps);
-            let eps =
-                Tensor::from_vec(eps, (3, 2, 9, 8), &Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
-            let eps = eps.affine(0.05, 0.0).unwrap();
-            let hat = if noise_first { (&at.x + &eps).unwrap() } else { at.x.clone() };
-            let slope = here.slope(&at.with_x(hat.clone())).unwrap();
-            let mut y = (&hat - slope.grad.affine(0.5, 0.0).unwrap().clamp(-0.4, 0.4).unwrap()).unwrap();
-            if !noise_first {
-                y = (y + eps).unwrap();
-            }
-            at = at.with_x(y.clamp(-1.5, 1.5).unwrap());
-            squares.push(slope.grad.sqr().unwrap().flatten_from(1).unwrap().mean(1).unwrap());
-            energies.push(slope.energy);
-            last = Some((hat, slope.grad));
-        }
-        let (hat, grad) = last.unwrap();
-        // Four slopes one upon the other.
-        let bound = 1e-4;
-        near(&walked.x, &at.x, bound, "walk");
-        near(&walked.hat, &hat, bound, "hat");
-        near(&walked.grad, &grad, bound, "gradient");
-        near(&walked.energy, &Tensor::stack(&energies, 0).unwrap(), bound, "energies of a walk");
-        near(&walked.grad_square, &Tensor::stack(&squares, 0).unwrap(), bound, "squares of a walk");
-    }
-}
-
-#[test]
-fn five_calls_of_a_network_by_kernels_of_the_host() {
-    let Some(host) = Host::new() else { return };
-    let launched = host.launched.clone();
-    install(&Device::Cpu, Arc::new(Kernels::new(host)));
-    five_calls(&Device::Cpu);
-    let launched = launched.lock().unwrap();
-    let all = "norm_act norm_act_back norm_act_affine norm_act_tangent norm_act_tangent_back norm_act_tangent_affine pool pool_back softmax softmax_back add_noise row_advance row_mean_square log_step";
-    for kernel in all.split(' ') {
-        assert!(launched.contains(kernel), "{kernel} was not used: {launched:?}");
-    }
-}
-
-#[test]
-fn five_calls_of_a_network_on_a_gpu() {
-    match crate::open(crate::Gpu::Cuda(0)) {
-        Ok(device) => five_calls(&device),
-        Err(why) => println!("skipped: {why}"),
-    }
-}

@@ -1,0 +1,151 @@
+// ---- pointwise functions (ebm_core::plan::Activation), numbered as in operators.rs
+
+__device__ __forceinline__ float sigmoid(float z) { return 1.0f / (1.0f + expf(-z)); }
+
+__device__ __forceinline__ float activate(int f, float slope, float z) {
+    switch (f) {
+        case 1: return z * sigmoid(z);
+        case 2: return z > 0.0f ? z : (z <= 0.0f ? 0.0f : z);
+        case 3: return z > 0.0f ? z : slope * z;
+        case 4: return tanhf(z);
+        case 5: return (z > 0.0f ? z : 0.0f) + log1pf(expf(-fabsf(z)));
+        case 6: return sigmoid(z);
+        case 7: return z * z;
+        default: return z;
+    }
+}
+
+__device__ __forceinline__ float activate_slope(int f, float slope, float z) {
+    switch (f) {
+        case 1: {
+            float s = sigmoid(z);
+            return s * (1.0f + z * (1.0f - s));
+        }
+        case 2: return z > 0.0f ? 1.0f : 0.0f;
+        case 3: return z > 0.0f ? 1.0f : slope;
+        case 4: {
+            float t = tanhf(z);
+            return 1.0f - t * t;
+        }
+        case 5: return sigmoid(z);
+        case 6: {
+            float s = sigmoid(z);
+            return s * (1.0f - s);
+        }
+        case 7: return 2.0f * z;
+        default: return 1.0f;
+    }
+}
+
+// ---- norm, affine maps and a pointwise function in one pass
+//
+// x (B, C, S) in groups of C/G channels; one block a group. z = gain2 * (gain * n(x) + shift) + shift2, y = f(z) + skip with n the group
+// norm where `norm`, else the identity. gain, shift (C), gain2, shift2 (B, C) and skip (B, C, S) may be null.
+
+struct Affine {
+    float gain, shift;
+};
+
+__device__ __forceinline__ Affine affine_of(
+    u64 bc, u32 c, const float *gain, const float *shift, const float *gain2, const float *shift2) {
+    Affine a;
+    a.gain = gain ? gain[c] : 1.0f;
+    a.shift = shift ? shift[c] : 0.0f;
+    if (gain2) {
+        a.gain *= gain2[bc];
+        a.shift *= gain2[bc];
+    }
+    if (shift2) a.shift += shift2[bc];
+    return a;
+}
+
+extern "C" __global__ void norm_act(
+    u32 channels, u32 groups, u32 space, int norm, int f, float slope, const float *x, const float *gain, const float *shift,
+    const float *gain2, const float *shift2, const float *skip, float *y, float *stats, float epsilon) {
+    __shared__ float shared[256];
+    u32 per = channels / groups, count = per * space, group = blockIdx.x % groups;
+    u64 base = (u64)blockIdx.x * count, plane = (u64)(blockIdx.x / groups) * channels + (u64)group * per;
+    float mean = 0.0f, scale = 1.0f;
+    if (norm) {
+        float sum = 0.0f;
+        for (u32 i = threadIdx.x; i < count; i += blockDim.x) sum += x[base + i];
+        mean = block_sum(sum, shared) / (float)count;
+        sum = 0.0f;
+        for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
+            float d = x[base + i] - mean;
+            sum += d * d;
+        }
+        scale = 1.0f / sqrtf(block_sum(sum, shared) / (float)count + epsilon);
+        if (threadIdx.x == 0u) {
+            stats[2u * blockIdx.x] = mean;
+            stats[2u * blockIdx.x + 1u] = scale;
+        }
+    }
+    for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
+        u32 c = i / space;
+        Affine a = affine_of(plane + c, group * per + c, gain, shift, gain2, shift2);
+        float v = activate(f, slope, a.gain * ((x[base + i] - mean) * scale) + a.shift);
+        y[base + i] = skip ? v + skip[base + i] : v;
+    }
+}
+
+// gx of norm_act from gy; `stats` as norm_act wrote them.
+extern "C" __global__ void norm_act_back(
+    u32 channels, u32 groups, u32 space, int norm, int f, float slope, const float *x, const float *gain, const float *shift,
+    const float *gain2, const float *shift2, const float *stats, const float *gy, float *gx) {
+    __shared__ float shared[256];
+    u32 per = channels / groups, count = per * space, group = blockIdx.x % groups;
+    u64 base = (u64)blockIdx.x * count, plane = (u64)(blockIdx.x / groups) * channels + (u64)group * per;
+    float mean = 0.0f, scale = 1.0f, first = 0.0f, second = 0.0f;
+    if (norm) {
+        mean = stats[2u * blockIdx.x];
+        scale = stats[2u * blockIdx.x + 1u];
+        for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
+            u32 c = i / space;
+            Affine a = affine_of(plane + c, group * per + c, gain, shift, gain2, shift2);
+            float n = (x[base + i] - mean) * scale;
+            float g = a.gain * gy[base + i] * activate_slope(f, slope, a.gain * n + a.shift);
+            first += g;
+            second += g * n;
+        }
+        first = block_sum(first, shared) / (float)count;
+        second = block_sum(second, shared) / (float)count;
+    }
+    for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
+        u32 c = i / space;
+        Affine a = affine_of(plane + c, group * per + c, gain, shift, gain2, shift2);
+        float n = (x[base + i] - mean) * scale;
+        float g = a.gain * gy[base + i] * activate_slope(f, slope, a.gain * n + a.shift);
+        gx[base + i] = norm ? scale * (g - first - n * second) : g;
+    }
+}
+
+// out (2, B, C): gradients of gain2 and shift2 of norm_act from gy; one block a channel of a sample. Without gain2 they are those of a gain2
+// of one and a shift2 of zero.
+extern "C" __global__ void norm_act_affine(
+    u32 channels, u32 groups, u32 space, int norm, int f, float slope, const float *x, const float *gain, const float *shift,
+    const float *gain2, const float *shift2, const float *stats, const float *gy, float *out) {
+    __shared__ float shared[256];
+    u64 plane = blockIdx.x, base = plane * space;
+    u32 c = blockIdx.x % channels;
+    float mean = 0.0f, scale = 1.0f;
+    if (norm) {
+        u32 group = blockIdx.x / channels * groups + c / (channels / groups);
+        mean = stats[2u * group];
+        scale = stats[2u * group + 1u];
+    }
+    Affine a = affine_of(plane, c, gain, shift, gain2, shift2);
+    float first = 0.0f, second = 0.0f;
+    for (u32 i = threadIdx.x; i < space; i += blockDim.x) {
+        float n = (x[base + i] - mean) * scale;
+        float g = gy[base + i] * activate_slope(f, slope, a.gain * n + a.shift);
+        first += g;
+        second += g * n;
+    }
+    first = block_sum(first, shared);
+    second = block_sum(second, shared);
+    if (threadIdx.x == 0u) {
+        out[plane] = (gain ? gain[c] : 1.0f) * second + (shift ? shift[c] : 0.0f) * first;
+        out[(u64)gridDim.x + plane] = first;
+    }
+}
