@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod network;
+mod training;
 
 use candle_core::{DType, Device, Tensor, Var};
 use ebm_core::operators::{AdamStep, Law, NormAct, Operators};
