@@ -37,7 +37,11 @@ pub struct ParamSet {
 
 /// What a forward function sees of the parameters: tensors by name.
 #[derive(Clone, Debug, Default)]
-pub struct View(Arc<BTreeMap<String, Tensor>>);
+pub struct View {
+    tensors: Arc<BTreeMap<String, Tensor>>,
+    /// The counters of the sets whose tensors these are, each once; none for a view of given tensors.
+    counters: Arc<[Arc<AtomicU64>]>,
+}
 
 impl View {
     /// The tensor called `name`.
@@ -45,19 +49,33 @@ impl View {
     /// # Errors
     /// If there is none; the message lists the nearest names.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
-        self.0.get(name).ok_or_else(|| {
-            Error::config(name, format!("no parameter of this name; known: {}", nearest(name, self.0.keys())))
+        self.tensors.get(name).ok_or_else(|| {
+            Error::config(
+                name,
+                format!("no parameter of this name; known: {}", nearest(name, self.tensors.keys())),
+            )
         })
     }
 
     /// Whether there is a tensor called `name`.
     pub fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.tensors.contains_key(name)
     }
 
     /// A view of given tensors, for evaluating a forward function with other weights.
     pub fn of(tensors: BTreeMap<String, Tensor>) -> Self {
-        View(Arc::new(tensors))
+        View { tensors: Arc::new(tensors), counters: Arc::new([]) }
+    }
+
+    /// A number that grows with every write to any tensor; `None` for a view of given tensors.
+    pub fn version(&self) -> Option<u64> {
+        let sum = |sum: u64, c: &Arc<AtomicU64>| sum.wrapping_add(c.load(Ordering::Acquire));
+        (!self.counters.is_empty()).then(|| self.counters.iter().fold(0, sum))
+    }
+
+    /// Whether both show the same tensors of the same set.
+    pub fn same(&self, other: &View) -> bool {
+        Arc::ptr_eq(&self.tensors, &other.tensors)
     }
 }
 
@@ -93,7 +111,15 @@ impl ParamSet {
                 Role::Buffer => (k.clone(), e.var.as_detached_tensor()),
             })
             .collect();
-        ParamSet { entries, live: View(Arc::new(live)), frozen: View(Arc::new(frozen)) }
+        let mut counters: Vec<Arc<AtomicU64>> = Vec::new();
+        for e in entries.values() {
+            if !counters.iter().any(|c| Arc::ptr_eq(c, &e.version)) {
+                counters.push(e.version.clone());
+            }
+        }
+        let counters: Arc<[_]> = counters.into();
+        let view = |tensors| View { tensors: Arc::new(tensors), counters: counters.clone() };
+        ParamSet { live: view(live), frozen: view(frozen), entries }
     }
 
     /// The union of `(prefix, set)` pairs; names become `prefix.name`, tensors are shared.
@@ -128,16 +154,7 @@ impl ParamSet {
 
     /// A number that grows with every write to any tensor of the set.
     pub fn version(&self) -> u64 {
-        let mut seen: Vec<*const AtomicU64> = Vec::new();
-        let mut sum = 0u64;
-        for e in self.entries.values() {
-            let p = Arc::as_ptr(&e.version);
-            if !seen.contains(&p) {
-                seen.push(p);
-                sum = sum.wrapping_add(e.version.load(Ordering::Acquire));
-            }
-        }
-        sum
+        self.frozen.version().unwrap_or(0)
     }
 
     /// Writes a tensor of the same shape and dtype.
@@ -180,7 +197,7 @@ impl ParamSet {
 
     /// The tensor called `name`, detached.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.frozen.0.get(name)
+        self.frozen.tensors.get(name)
     }
 
     /// What the tensor called `name` is for.

@@ -7,6 +7,7 @@ use ebm_core::operators::{NormAct, Operators};
 use ebm_core::plan::{Activation, NetPlan, NodeId, Op};
 use ebm_core::{Diff, Error, Result, View};
 
+use crate::effective::Effective;
 use crate::layers::{self, Back, tie1, tie2, tie3};
 
 /// `conv` without its bias, then bias, norm, label's gain and bias, function, sum with an earlier node; nodes that follow one
@@ -94,6 +95,7 @@ pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
 pub(crate) fn apply<V: Diff>(
     f: &Fusion,
     plan: &NetPlan,
+    weights: &Effective,
     o: &Arc<dyn Operators>,
     values: &[Option<V>],
     p: &View,
@@ -110,7 +112,7 @@ pub(crate) fn apply<V: Diff>(
         f.conv.map(|c| &plan.nodes[c].op)
     {
         what.shift = Some(p.get(bias)?.clone());
-        let weight = layers::effective_weight(p, weight, rule)?;
+        let weight = weights.weight(p, weight, rule)?;
         convolved = Some(x.linear(|t| layers::convolve(plan.products, t, &weight, *stride, *padding))?);
     }
     if let Some(Op::Norm { groups, epsilon, weight, bias }) = f.norm.map(|n| &plan.nodes[n].op) {

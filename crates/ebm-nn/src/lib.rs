@@ -27,6 +27,7 @@
 mod builder;
 mod check;
 mod cost;
+mod effective;
 mod fusion;
 pub mod layers;
 mod legacy_torch;

@@ -10,6 +10,7 @@ use ebm_core::{Diff, Error, Forward, Result, View};
 use ebm_core::operators::operators;
 
 use crate::check::validate;
+use crate::effective::Effective;
 use crate::fusion::{self, Fusion, fusions};
 use crate::layers;
 
@@ -21,6 +22,7 @@ pub struct PlanNet {
     /// Operations that a device may run as one, by the first of them.
     fusions: Vec<Option<Fusion>>,
     pools: Mutex<Vec<PoolEntry>>,
+    weights: Effective,
 }
 
 /// Row and column matrices of one pooling node on one device, made at its first use.
@@ -47,7 +49,7 @@ impl PlanNet {
             last_use[term.node] = plan.nodes.len();
         }
         let fusions = fusions(&plan);
-        Ok(PlanNet { plan, last_use, fusions, pools: Mutex::new(Vec::new()) })
+        Ok(PlanNet { plan, last_use, fusions, pools: Mutex::new(Vec::new()), weights: Effective::default() })
     }
 
     /// The plan.
@@ -78,7 +80,9 @@ impl PlanNet {
             let fused = match (&on_device, &self.fusions[next]) {
                 // What is wanted may lie inside.
                 (Some(o), Some(f)) if !wanted.iter().any(|w| (next..f.last).contains(w)) => {
-                    fusion::apply(f, &self.plan, o, &values, p, cond).map_err(within)?.map(|v| (f.last, v))
+                    fusion::apply(f, &self.plan, &self.weights, o, &values, p, cond)
+                        .map_err(within)?
+                        .map(|v| (f.last, v))
                 }
                 _ => None,
             };
@@ -116,7 +120,7 @@ impl PlanNet {
         match &node.op {
             Op::Input => Ok(x.clone()),
             Op::Conv { weight, bias, stride, padding, rule, .. } => {
-                let weight = layers::effective_weight(p, weight, rule)?;
+                let weight = self.weights.weight(p, weight, rule)?;
                 layers::conv2d_in(self.plan.products, operand(0)?, &weight, named(bias)?, *stride, *padding)
             }
             Op::Linear { weight, bias } => layers::linear(operand(0)?, p.get(weight)?, named(bias)?),
