@@ -7,7 +7,10 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use ebm::ranks::Threads;
 use ebm::{Source, TrainOptions};
@@ -91,6 +94,63 @@ fn the_error_of_the_first_rank_reaches_all() {
     assert!(all[0].starts_with("--out") && all[1] == format!("rank 0 failed: {}", all[0]), "{all:?}");
 }
 
+/// Starts `size` processes as torchrun does, with nothing but their variables.
+fn launched(s: &Scratch, size: usize, arguments: impl Fn(usize) -> Vec<&'static str>) -> Vec<Child> {
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let start = |rank: usize| {
+        let mut command = s.command(&arguments(rank));
+        command.env("RANK", rank.to_string()).env("WORLD_SIZE", size.to_string());
+        command.env("LOCAL_RANK", rank.to_string()).env("EBM_THREADS", "1");
+        command.env("MASTER_ADDR", "127.0.0.1").env("EBM_PORT", port.to_string());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    (0..size).map(start).collect()
+}
+
+/// Exit codes and what was said, by rank.
+fn ended(all: Vec<Child>) -> Vec<(Option<i32>, String)> {
+    let end = |child: Child| {
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    all.into_iter().map(end).collect()
+}
+
+const TRAIN: [&str; 4] = ["train", "run.toml", "--set", "run.shards=2"];
+
+#[test]
+fn processes_over_tcp_write_what_a_run_alone_writes() {
+    let s = Scratch::with(SMALL);
+    let to = |out: &'static str| [&TRAIN[..], &["--out", out]].concat();
+    s.run(&to("alone")).ok();
+    let both = ended(launched(&s, 2, |_| to("both")));
+    assert!(both.iter().all(|(code, _)| *code == Some(0)), "{both:?}");
+    assert!(checkpoint(&s.path("alone")) == checkpoint(&s.path("both")));
+}
+
+#[test]
+fn over_tcp_the_error_of_one_rank_ends_all() {
+    let s = Scratch::with(SMALL);
+    let other = |rank: usize| [&TRAIN[..], &["--set", ["run.seed=0", "run.seed=1"][rank]]].concat();
+    let all = ended(launched(&s, 2, other));
+    assert!(all.iter().all(|(code, _)| *code == Some(1)), "{all:?}");
+    assert!(all.iter().any(|(_, text)| text.contains("rank 1 has other settings")), "{all:?}");
+}
+
+#[test]
+fn over_tcp_nobody_waits_for_a_rank_that_was_killed() {
+    let s = Scratch::with(SMALL);
+    let mut all = launched(&s, 2, |_| [&TRAIN[..], &["--steps", "10000000"]].concat());
+    while !fs::read(s.path("runs/small-0-1/metrics.jsonl")).is_ok_and(|log| !log.is_empty()) {
+        let running = all.iter_mut().all(|c| c.try_wait().unwrap().is_none());
+        assert!(running, "{:?}", ended(all));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    all[1].kill().unwrap();
+    let all = ended(all);
+    assert!(all[0].0 == Some(1) && all[0].1.contains("rank 1 of 2 is gone"), "{all:?}");
+}
+
 #[test]
 fn without_a_way_to_the_others_a_launched_program_refuses() {
     let s = Scratch::with(SMALL);
@@ -104,7 +164,7 @@ fn without_a_way_to_the_others_a_launched_program_refuses() {
         let text = String::from_utf8(ran.stderr).unwrap();
         assert_eq!(ran.status.code(), Some(2), "{text}");
         // Which words follow depends on whether this build has the feature.
-        assert!(text.contains(&format!("as rank {rank} of 4, but")), "{text}");
+        assert!(text.contains(&format!("as rank {rank} of 4, ")), "{text}");
         assert!(text.contains("mpi") && !s.path("runs").exists(), "{text}");
     }
     assert!(of(&["train", "run.toml"], "0", "1").status.success(), "one process is no group");

@@ -1,8 +1,11 @@
 //! How this process was launched, and the group of ranks it belongs to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ebm_core::{Alone, Collective, Error, Result};
+
+use crate::Tcp;
 
 /// What a launcher told this process about the group it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,14 +20,17 @@ pub struct Launch {
     pub local: Option<usize>,
 }
 
+const TORCHRUN: &str = "torchrun";
+const SRUN: &str = "srun";
+
 /// Launchers and their variables for rank, size and rank on the host. Slurm sets those of a step only under `srun`: a plain program
 /// in a batch script is no rank.
 const KNOWN: [(&str, &str, &str, &str); 5] = [
     ("mpirun of Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
     ("mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
     ("mpirun", "PMIX_RANK", "PMIX_SIZE", "PMIX_LOCAL_RANK"),
-    ("torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK"),
-    ("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
+    (TORCHRUN, "RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    (SRUN, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
 ];
 
 impl Launch {
@@ -40,6 +46,27 @@ impl Launch {
             Some(Launch { by, rank: number(rank)?, size: number(size)?, local: number(local) })
         };
         KNOWN.into_iter().filter_map(known).find(|launch| launch.size > 1)
+    }
+
+    /// Where rank 0 waits for the others over TCP: host and port, from variables given by name.
+    ///
+    /// The host is MASTER_ADDR, or that of a Slurm step on one host, or the first of a Slurm job. The port is EBM_PORT, or the one
+    /// after MASTER_PORT, which the launcher may hold itself, or one made of the number of the Slurm job and step.
+    pub fn place(&self, get: impl Fn(&str) -> Option<String>) -> Option<(String, u16)> {
+        let number = |name: &str| get(name)?.trim().parse::<u16>().ok();
+        let wide = |name: &str| get(name)?.trim().parse::<u64>().ok();
+        let slurm = self.by == SRUN;
+        let alone = || (wide("SLURM_STEP_NUM_NODES") == Some(1)).then(|| "127.0.0.1".to_string());
+        let first = || get("SLURM_LAUNCH_NODE_IPADDR");
+        let host = get("MASTER_ADDR").or_else(|| if slurm { alone().or_else(first) } else { None })?;
+        let after = number("MASTER_PORT").map(|p| p.checked_add(1).unwrap_or(p - 1));
+        let of_job = || {
+            let mixed =
+                wide("SLURM_JOB_ID")?.wrapping_mul(31).wrapping_add(wide("SLURM_STEP_ID").unwrap_or(0));
+            Some(20_000 + (mixed % 12_000) as u16)
+        };
+        let port = number("EBM_PORT").or(after).or_else(|| if slurm { of_job() } else { None })?;
+        Some((host, port))
     }
 }
 
@@ -59,14 +86,27 @@ fn refused(launch: &Launch, why: &str) -> Error {
     Error::config("ranks", format!("{by} started this program as rank {rank} of {size}, {why}"))
 }
 
-#[cfg(not(feature = "mpi"))]
+/// Time for all ranks to come.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 fn joined(launch: &Launch) -> Result<Arc<dyn Collective>> {
-    let why = "but it was built without the feature `mpi`; build it with `--features mpi`, or start it once";
-    Err(refused(launch, why))
+    #[cfg(feature = "mpi")]
+    if launch.by != TORCHRUN {
+        return over_mpi(launch);
+    }
+    let get = |name: &str| std::env::var(name).ok();
+    let Some((host, port)) = launch.place(get) else {
+        let why = if cfg!(feature = "mpi") { "" } else { ", or build it with `--features mpi`" };
+        let why = format!(
+            "and nothing says where rank 0 is; set MASTER_ADDR to its host and EBM_PORT to a free port there{why}"
+        );
+        return Err(refused(launch, &why));
+    };
+    Ok(Arc::new(Tcp::join(launch.rank, launch.size, &host, port, PATIENCE)?))
 }
 
 #[cfg(feature = "mpi")]
-fn joined(launch: &Launch) -> Result<Arc<dyn Collective>> {
+fn over_mpi(launch: &Launch) -> Result<Arc<dyn Collective>> {
     let ranks = crate::Mpi::start()?;
     if (ranks.rank(), ranks.size()) == (launch.rank, launch.size) {
         return Ok(Arc::new(ranks));
@@ -112,11 +152,34 @@ mod tests {
         assert_eq!(of(&[("WORLD_SIZE", "4")]), None);
     }
 
+    fn place(by: &'static str, all: &[(&str, &str)]) -> Option<(String, u16)> {
+        let get = |name: &str| all.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string());
+        Launch { by, rank: 1, size: 4, local: None }.place(get)
+    }
+
+    #[test]
+    fn the_place_of_the_first_rank_is_found() {
+        let torch = [("MASTER_ADDR", "node1"), ("MASTER_PORT", "29500")];
+        assert_eq!(place(TORCHRUN, &torch), Some(("node1".into(), 29501)));
+        let own = [torch[0], torch[1], ("EBM_PORT", "777")];
+        assert_eq!(place(TORCHRUN, &own), Some(("node1".into(), 777)));
+        assert_eq!(place(TORCHRUN, &[torch[0], ("MASTER_PORT", "65535")]), Some(("node1".into(), 65534)));
+        let job = ("SLURM_JOB_ID", "1000");
+        let port = 20_000 + (31_000 % 12_000);
+        assert_eq!(place(SRUN, &[job, ("SLURM_STEP_NUM_NODES", "1")]), Some(("127.0.0.1".into(), port)));
+        let two = [job, ("SLURM_STEP_NUM_NODES", "2"), ("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.7")];
+        assert_eq!(place(SRUN, &two), Some(("10.0.0.7".into(), port)));
+        assert_eq!(place("mpirun", &two), None);
+        assert_eq!(place(TORCHRUN, &torch[..1]), None);
+    }
+
     #[cfg(not(feature = "mpi"))]
     #[test]
-    fn without_the_feature_it_is_named() {
+    fn what_is_missing_is_named() {
         let launch = Launch { by: "mpirun", rank: 1, size: 4, local: None };
         let text = joined(&launch).unwrap_err().to_string();
-        assert!(text.contains("rank 1 of 4") && text.contains("--features mpi"), "{text}");
+        for want in ["rank 1 of 4", "--features mpi", "MASTER_ADDR", "EBM_PORT"] {
+            assert!(text.contains(want), "{text}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Ranks that train one model together: over MPI, as threads, and how a process was launched.
+//! Ranks that train one model together: over MPI, over TCP, as threads, and how a process was launched.
 //!
 //! ```
 //! use ebm_core::{Collective, Sums};
@@ -18,9 +18,11 @@ mod floats;
 mod launch;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod tcp;
 mod threads;
 
 pub use launch::{Launch, open};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
+pub use tcp::Tcp;
 pub use threads::Threads;
