@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Times the same training as one process and as several ranks under MPI, in turn, and prints medians of a step.
+"""Times the same training as one process and as several ranks, in turn, and prints medians of a step.
 
     cargo build --release -p ebm-cli --features mpi
     python3 benches/ranks.py --ebm target/release/ebm --rounds 3
+
+Ranks find each other over MPI, or with `--tcp`, for which the program needs no feature, over TCP.
 
 Columns: one rank on one thread, one rank on as many threads as there are ranks, and that many ranks of one thread each. All train
 the paper's CIFAR-10 network at one scale on random images, the batch in shards, from the same seed, and must end with the same bytes.
@@ -41,11 +43,18 @@ def train(a, ranks, threads):
         env = {**os.environ, "EBM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads),
                "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         command = [os.path.abspath(a.ebm), "train", "run.toml"]
-        if ranks > 1:
-            command = ["mpirun", "-n", str(ranks)] + (["--oversubscribe"] if a.oversubscribe else []) + command
-        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"failed ({done.returncode}): {' '.join(command)}\n{done.stderr[-2000:]}")
+        if ranks > 1 and a.tcp:
+            env |= {"MASTER_ADDR": "127.0.0.1", "EBM_PORT": "29517", "WORLD_SIZE": str(ranks)}
+            envs = [{**env, "RANK": str(r)} for r in range(ranks)]
+        else:
+            envs = [env]
+            if ranks > 1:
+                command = ["mpirun", "-n", str(ranks)] + (["--oversubscribe"] if a.oversubscribe else []) + command
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        for job in [subprocess.Popen(command, cwd=folder, env=e, text=True, **pipes) for e in envs]:
+            _, said = job.communicate()
+            if job.returncode:
+                sys.exit(f"failed ({job.returncode}): {' '.join(command)}\n{said[-2000:]}")
         run = os.path.join(folder, "runs", os.listdir(os.path.join(folder, "runs"))[0])
         with open(os.path.join(run, "metrics.jsonl")) as f:
             rows = [json.loads(line)["values"] for line in f]
@@ -77,6 +86,7 @@ def main():
     p.add_argument("--steps", type=int, default=10)
     p.add_argument("--updates", type=int, default=40)
     p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--tcp", action="store_true", help="ranks over TCP instead of MPI")
     p.add_argument("--oversubscribe", action="store_true")
     a = p.parse_args()
     columns = [(1, 1), (1, a.ranks), (a.ranks, 1)]

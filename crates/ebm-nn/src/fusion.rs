@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use ebm_core::operators::{NormAct, Operators};
 use ebm_core::plan::{Activation, NetPlan, NodeId, Op};
 use ebm_core::{Diff, Error, Result, View};
@@ -24,6 +24,53 @@ pub(crate) struct Fusion {
     skip: Option<NodeId>,
     /// The node whose value this is.
     pub last: NodeId,
+}
+
+/// The convolution at the start of a fusion, without its bias.
+pub(crate) struct Convolved {
+    /// Its weight as it is used.
+    pub weight: Tensor,
+    pub stride: usize,
+    pub padding: usize,
+}
+
+impl Fusion {
+    /// Where the operand comes from, and what is added at the end.
+    pub fn inputs(&self) -> (NodeId, Option<NodeId>) {
+        (self.input, self.skip)
+    }
+
+    /// Everything but the operand and what is added, in the type of the operand.
+    ///
+    /// # Errors
+    /// If a parameter is missing or an operation fails.
+    pub fn operands(
+        &self,
+        plan: &NetPlan,
+        weights: &Effective,
+        p: &View,
+        cond: Option<&Tensor>,
+        dtype: DType,
+    ) -> Result<(NormAct, Option<Convolved>)> {
+        let op = |node: Option<NodeId>| node.map(|id| &plan.nodes[id].op);
+        let mut what = NormAct { function: self.function, ..NormAct::default() };
+        let mut conv = None;
+        if let Some(Op::Conv { weight, bias: Some(bias), stride, padding, rule, .. }) = op(self.conv) {
+            what.shift = Some(p.get(bias)?.clone());
+            let weight = weights.weight(p, weight, rule)?;
+            conv = Some(Convolved { weight, stride: *stride, padding: *padding });
+        }
+        if let Some(Op::Norm { groups, epsilon, weight, bias }) = op(self.norm) {
+            what.norm = Some((*groups, *epsilon));
+            what.gain = weight.as_ref().map(|w| p.get(w).cloned()).transpose()?;
+            what.shift = bias.as_ref().map(|b| p.get(b).cloned()).transpose()?;
+        }
+        if let (Some(Op::LabelAffine { weight, bias }), Some(label)) = (op(self.label), cond) {
+            let (gain, shift) = layers::label_gain(label, p.get(weight)?, p.get(bias)?, dtype)?;
+            (what.gain2, what.shift2) = (Some(gain), Some(shift));
+        }
+        Ok((what, conv))
+    }
 }
 
 /// The fusions of a plan by their first node.
@@ -106,26 +153,10 @@ pub(crate) fn apply<V: Diff>(
         values[id].as_ref().ok_or_else(missing)
     };
     let (x, skip) = (value(f.input)?, f.skip.map(value).transpose()?);
-    let mut what = NormAct { function: f.function, ..NormAct::default() };
-    let mut convolved = None;
-    if let Some(Op::Conv { weight, bias: Some(bias), stride, padding, rule, .. }) =
-        f.conv.map(|c| &plan.nodes[c].op)
-    {
-        what.shift = Some(p.get(bias)?.clone());
-        let weight = weights.weight(p, weight, rule)?;
-        convolved = Some(x.linear(|t| layers::convolve(plan.products, t, &weight, *stride, *padding))?);
-    }
-    if let Some(Op::Norm { groups, epsilon, weight, bias }) = f.norm.map(|n| &plan.nodes[n].op) {
-        what.norm = Some((*groups, *epsilon));
-        what.gain = weight.as_ref().map(|w| p.get(w).cloned()).transpose()?;
-        what.shift = bias.as_ref().map(|b| p.get(b).cloned()).transpose()?;
-    }
-    if let (Some(Op::LabelAffine { weight, bias }), Some(label)) = (f.label.map(|l| &plan.nodes[l].op), cond)
-    {
-        let (gain, shift) = layers::label_gain(label, p.get(weight)?, p.get(bias)?, x.value().dtype())?;
-        what.gain2 = Some(gain);
-        what.shift2 = Some(shift);
-    }
+    let (what, conv) = f.operands(plan, weights, p, cond, x.value().dtype())?;
+    let convolved =
+        conv.map(|c| x.linear(|t| layers::convolve(plan.products, t, &c.weight, c.stride, c.padding)));
+    let convolved = convolved.transpose()?;
     let from = convolved.as_ref().unwrap_or(x);
     let parts: Vec<&V> = [Some(from), skip].into_iter().flatten().collect();
     let y = V::fused(

@@ -34,6 +34,7 @@ mod legacy_torch;
 mod moments;
 mod plan_net;
 mod shape;
+mod slope;
 mod weights;
 
 pub use builder::{Conv, NetBuilder, Weight};

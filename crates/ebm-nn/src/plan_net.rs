@@ -1,6 +1,7 @@
 //! The graph interpreter of network plans: runs a [`NetPlan`] on any [`Diff`] and any device.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
 
 use candle_core::{D, DType, DeviceLocation, Tensor};
@@ -13,6 +14,7 @@ use crate::check::validate;
 use crate::effective::Effective;
 use crate::fusion::{self, Fusion, fusions};
 use crate::layers;
+use crate::slope::Sweep;
 
 /// A forward function made of a plan.
 pub struct PlanNet {
@@ -93,17 +95,37 @@ impl PlanNet {
             values[id] = Some(value);
             let first = next;
             next = id + 1;
-            // A value without further readers is freed here if no graph holds it.
-            for &i in self.plan.nodes[first..=id].iter().flat_map(|n| &n.inputs) {
-                if self.last_use[i] <= id && !wanted.contains(&i) {
-                    values[i] = None;
-                }
-            }
+            self.forget(&mut values, first..=id, wanted);
         }
         wanted.iter().map(|&id| values[id].clone().ok_or_else(|| missing(id))).collect()
     }
 
-    fn apply<V: Diff>(
+    /// The operations from this node on that a device may run as one.
+    pub(crate) fn fusion(&self, first: NodeId) -> Option<&Fusion> {
+        self.fusions[first].as_ref()
+    }
+
+    pub(crate) fn weights(&self) -> &Effective {
+        &self.weights
+    }
+
+    /// Lets the operands of nodes `done` go that have no further readers; they are freed if no graph holds them.
+    pub(crate) fn forget<V>(
+        &self,
+        values: &mut [Option<V>],
+        done: RangeInclusive<NodeId>,
+        wanted: &[NodeId],
+    ) {
+        let last = *done.end();
+        for &i in self.plan.nodes[done].iter().flat_map(|n| &n.inputs) {
+            if self.last_use[i] <= last && !wanted.contains(&i) {
+                values[i] = None;
+            }
+        }
+    }
+
+    /// The value of one node from those of its operands.
+    pub(crate) fn apply<V: Diff>(
         &self,
         id: NodeId,
         values: &[Option<V>],
@@ -168,7 +190,7 @@ impl PlanNet {
     }
 }
 
-fn missing(id: NodeId) -> Error {
+pub(crate) fn missing(id: NodeId) -> Error {
     Error::config("", format!("reads node {id}, which is not computed"))
 }
 
@@ -180,6 +202,14 @@ impl Forward for PlanNet {
             [only] => Ok(only.clone()),
             all => V::join(all, |parts| Tensor::cat(parts, 1)),
         }
+    }
+
+    fn slope(&self, p: &View, x: &Tensor, cond: Option<&Tensor>) -> Result<Option<(Tensor, Tensor)>> {
+        let Some(operators) = operators(x.device()).filter(|_| x.dtype() == DType::F32) else {
+            return Ok(None);
+        };
+        let (terms, grad) = Sweep { net: self, operators: &operators, p, cond }.slope(x)?;
+        Ok(Some((Tensor::cat(&terms, 1)?, grad)))
     }
 
     fn refreshed(&self, p: &View) -> Result<BTreeMap<String, Tensor>> {

@@ -17,6 +17,16 @@ pub trait Forward: Send + Sync + 'static {
     /// If a parameter is missing or an operation fails.
     fn terms<V: Diff>(&self, p: &View, x: &V, cond: Option<&Tensor>) -> Result<V>;
 
+    /// The terms at `x`, and the gradient of their sum with respect to `x`, where there is a better way to it than a graph; no
+    /// gradient flows to the parameters `p`.
+    ///
+    /// # Errors
+    /// As [`Forward::terms`].
+    fn slope(&self, p: &View, x: &Tensor, cond: Option<&Tensor>) -> Result<Option<(Tensor, Tensor)>> {
+        let _ = (p, x, cond);
+        Ok(None)
+    }
+
     /// New values of buffers after an update (power iteration), from the parameters `p`.
     ///
     /// # Errors
@@ -104,6 +114,11 @@ impl<F: Forward> EnergyFn for Autograd<F> {
     }
 
     fn slope(&self, at: &Batch) -> Result<Slope> {
+        self.spec.check(&self.name, at)?;
+        let direct = self.net.slope(self.params.frozen(), &at.x.detach(), at.cond.as_ref());
+        if let Some((terms, grad)) = direct.map_err(|e| e.within(&self.name))? {
+            return Ok(Slope { energy: terms.sum(D::Minus1)?, grad });
+        }
         let x = Var::from_tensor(&at.x)?;
         let energy = self.forward(self.params.frozen(), x.as_tensor(), at)?.sum(D::Minus1)?;
         let grad = input_grad(&mut energy.sum_all()?.backward()?, &x)?;

@@ -74,6 +74,17 @@ fn near(a: &Tensor, b: &Tensor, bound: f64, what: &str) {
 /// Rounding of sums of at most some hundred f32 numbers of order one, with room for the library's exp.
 const SUMS: f64 = 3e-6;
 
+const FUNCTIONS: [Option<Activation>; 8] = [
+    None,
+    Some(Activation::Swish),
+    Some(Activation::Relu),
+    Some(Activation::LeakyRelu(0.2)),
+    Some(Activation::Tanh),
+    Some(Activation::Softplus),
+    Some(Activation::Sigmoid),
+    Some(Activation::Square),
+];
+
 fn chains() -> Chains {
     // Indices beyond 32 bits, out of order.
     Chains::from_ids(vec![7, 1 << 40, 0, u64::MAX, 12])
@@ -162,18 +173,8 @@ on_devices!(pooling_and_its_transpose, |o, device| {
 });
 
 on_devices!(norm_affine_and_function_both_ways, |o, device| {
-    let functions = [
-        None,
-        Some(Activation::Swish),
-        Some(Activation::Relu),
-        Some(Activation::LeakyRelu(0.2)),
-        Some(Activation::Tanh),
-        Some(Activation::Softplus),
-        Some(Activation::Sigmoid),
-        Some(Activation::Square),
-    ];
     let (b, c) = (3, 6);
-    for (i, function) in functions.into_iter().enumerate() {
+    for (i, function) in FUNCTIONS.into_iter().enumerate() {
         for norm in [None, Some((2, 1e-5)), Some((6, 1e-3)), Some((1, 1e-5))] {
             for parts in 0..4 {
                 let (h, w) = if i % 2 == 0 { (5, 4) } else { (9, 8) };
@@ -288,17 +289,7 @@ on_devices!(the_nearest_rows, |o, device| {
 
 on_devices!(derivatives_of_norm_affine_and_function_along_a_direction, |o, device| {
     let (b, c, h, w) = (2, 6, 5, 4);
-    let functions = [
-        None,
-        Some(Activation::Swish),
-        Some(Activation::Relu),
-        Some(Activation::LeakyRelu(0.2)),
-        Some(Activation::Tanh),
-        Some(Activation::Softplus),
-        Some(Activation::Sigmoid),
-        Some(Activation::Square),
-    ];
-    for function in functions {
+    for function in FUNCTIONS {
         for norm in [None, Some((2, 1e-5)), Some((6, 1e-3))] {
             for affine in [false, true] {
                 let var = |name: &str, shape: &[usize]| Var::from_tensor(&normal(name, shape)).unwrap();

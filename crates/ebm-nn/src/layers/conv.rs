@@ -98,10 +98,7 @@ pub(crate) fn convolve(
         y,
         || {
             let w = wd.clone();
-            Box::new(move |g: &Tensor| {
-                let x = input_gradient(&rounded(products, g)?, &w, (h, width), stride, padding)?;
-                settled(products, x, dtype)
-            }) as Back
+            Box::new(move |g: &Tensor| pulled_back(products, g, &w, (h, width), stride, padding)) as Back
         },
         || {
             let x = xd.clone();
@@ -111,6 +108,22 @@ pub(crate) fn convolve(
             }) as Back
         },
     )
+}
+
+/// [`input_gradient`] with factors and result rounded.
+///
+/// # Errors
+/// As [`input_gradient`].
+pub(crate) fn pulled_back(
+    products: Products,
+    g: &Tensor,
+    w: &Tensor,
+    size: (usize, usize),
+    stride: usize,
+    padding: usize,
+) -> Result<Tensor> {
+    let x = input_gradient(&rounded(products, g)?, &rounded(products, w)?, size, stride, padding)?;
+    settled(products, x, g.dtype())
 }
 
 /// The pass of two operands by the device's own convolution, if it has one.

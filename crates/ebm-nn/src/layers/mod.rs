@@ -13,8 +13,8 @@ mod tie;
 
 pub use activation::{activate, swish};
 pub use attention::self_attention;
-pub(crate) use conv::convolve;
 pub use conv::{conv2d, conv2d_in, input_gradient, weight_gradient};
+pub(crate) use conv::{convolve, pulled_back};
 pub use label::label_affine;
 pub(crate) use label::label_gain;
 pub use linear::{fourier, linear};
