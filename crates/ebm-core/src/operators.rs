@@ -233,8 +233,8 @@ pub trait Operators: Send + Sync {
         Ok(None)
     }
 
-    /// Writes a step's energies `(B,)` and the mean squares of its gradient `(B, ...)` to the tape, and goes on to its next step.
-    /// False where the device keeps no tapes.
+    /// Writes a step's energies `(B,)` and the mean squares of its gradient `(B, ...)` to the tape, before [`Operators::advance`] writes
+    /// over what they may share. False where the device keeps no tapes.
     ///
     /// # Errors
     /// If the device fails.
@@ -243,8 +243,17 @@ pub trait Operators: Send + Sync {
         Ok(false)
     }
 
+    /// Goes on to the tape's next step.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn next_step(&self, tape: &Tape) -> TensorResult<()> {
+        let _ = tape;
+        Ok(())
+    }
+
     /// Runs `step` so many times; a device may run it once, record what it starts the second time, and start that as often as is
-    /// left. `step` must start the same work at each call, and read nothing from the device.
+    /// left. `step` must start the same work at each call, and read nothing from the device, on which no other thread may work meanwhile.
     ///
     /// # Errors
     /// If `step` fails.
@@ -425,6 +434,11 @@ impl<E: EnergyFn + ?Sized> Walker<'_, E> {
         let hat = if noisy { o.add_noise(x, step.noise, chains, from)? } else { Some(x.clone()) };
         let Some(hat) = hat else { return Ok(None) };
         let slope = self.energy.slope(&self.at.with_x(hat.clone()))?;
+        if let Source::Tape(tape) = from
+            && !o.log_step(tape, &slope.energy, &slope.grad)?
+        {
+            return Ok(None);
+        }
         let next = o.advance(step, &hat, &slope.grad, chains, from)?;
         Ok(next.map(|next| Taken { next, hat, slope }))
     }
@@ -436,12 +450,8 @@ impl<E: EnergyFn + ?Sized> Walker<'_, E> {
         let tape = Tape::new(self.at, &keys)?;
         let mut covered = true;
         self.operators.repeat(times, &mut || {
-            let taken = if covered { self.step(&tape.x, step, Source::Tape(&tape))? } else { None };
-            covered = match taken {
-                Some(t) => self.operators.log_step(&tape, &t.slope.energy, &t.slope.grad)?,
-                None => false,
-            };
-            Ok(())
+            covered = covered && self.step(&tape.x, step, Source::Tape(&tape))?.is_some();
+            Ok(self.operators.next_step(&tape)?)
         })?;
         Ok(covered.then_some((tape.x, tape.energy, tape.grad_square)))
     }

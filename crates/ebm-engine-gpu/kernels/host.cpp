@@ -74,6 +74,7 @@ extern "C" int host_launch(const char *name, unsigned int blocks, unsigned int t
     KERNEL(row_advance)
     KERNEL(row_mean_square)
     KERNEL(log_step)
+    KERNEL(next_step)
     KERNEL(softmax)
     KERNEL(softmax_back)
     KERNEL(row_distances)

@@ -50,15 +50,15 @@ extern "C" __global__ void row_mean_square(u32 width, const float *x, float *out
     if (threadIdx.x == 0u) out[blockIdx.x] = sum / (float)width;
 }
 
-// The end of a step of a tape: its energies and mean squares of gradients, each (rows) of (steps, rows), and on to the next step.
-// One block, as the step is read by all of it before it moves on.
+// A step of a tape: its energies and mean squares of gradients, each (rows) of (steps, rows); one block.
 extern "C" __global__ void log_step(
-    u32 rows, u64 *step, const float *energy, const float *square, float *energies, float *squares) {
+    u32 rows, const u64 *step, const float *energy, const float *square, float *energies, float *squares) {
     u64 at = *step * rows;
     for (u32 i = threadIdx.x; i < rows; i += blockDim.x) {
         energies[at + i] = energy[i];
         squares[at + i] = square[i];
     }
-    __syncthreads();
-    if (threadIdx.x == 0u) *step += 1u;
 }
+
+// On to the next step; one thread.
+extern "C" __global__ void next_step(u64 *step) { *step += 1u; }

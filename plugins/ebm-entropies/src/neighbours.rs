@@ -37,7 +37,7 @@ pub fn kth_nearest(name: &str, x: &Tensor, bank: &Tensor, k: usize, exclude: f64
             host::numbers(&near.counted)?.into_iter().map(|n| n as usize).collect()
         };
         return match counted.iter().find(|n| **n < k) {
-            Some(n) => Err(too_few(name, k, *n)),
+            Some(n) => Err(too_few(name, k, exclude, *n)),
             None => Ok(Neighbours { distance: near.distance, row: near.row, counted }),
         };
     }
@@ -81,7 +81,7 @@ pub fn kth_nearest(name: &str, x: &Tensor, bank: &Tensor, k: usize, exclude: f64
                 excluded += 1;
             }
         }
-        let Some((d, j)) = best.get(k - 1) else { return Err(too_few(name, k, best.len())) };
+        let Some((d, j)) = best.get(k - 1) else { return Err(too_few(name, k, exclude, best.len())) };
         distance.push(*d);
         row.push(*j as u32);
         counted.push(m - excluded);
@@ -90,9 +90,14 @@ pub fn kth_nearest(name: &str, x: &Tensor, bank: &Tensor, k: usize, exclude: f64
     Ok(Neighbours { distance, row: Tensor::from_vec(row, b, &Device::Cpu)?, counted })
 }
 
-fn too_few(name: &str, k: usize, found: usize) -> Error {
-    let message =
-        format!("needs {k} reference samples apart from the sample itself, found {found}; raise the bank");
+fn too_few(name: &str, k: usize, exclude: f64, found: usize) -> Error {
+    let message = if exclude < 0.0 {
+        format!("needs {k} reference samples, found {found}; raise the bank")
+    } else {
+        format!(
+            "needs {k} reference samples further away than exclude = {exclude}, found {found}; lower it or raise the bank"
+        )
+    };
     Error::config(name, message)
 }
 

@@ -1,9 +1,9 @@
 //! An energy of a transformed sample, `E(g(x))`: image pyramids, crops, other resolutions.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, DeviceLocation, Tensor};
 
 use crate::plan::{NetPlan, Op, Pool};
 use crate::{Batch, EnergyFn, EnergySpec, Error, ParamSet, Result, Slope, ThetaGrad, WeightFn};
@@ -152,6 +152,8 @@ pub struct Separable {
     columns: Vec<Vec<f64>>,
     /// Number of published poolings that this map is, if it is that.
     poolings: Option<usize>,
+    /// Both matrices as tensors, for each dtype and device that asked.
+    made: Mutex<Vec<(DType, DeviceLocation, Tensor, Tensor)>>,
 }
 
 impl Separable {
@@ -164,6 +166,7 @@ impl Separable {
             rows,
             columns,
             poolings: None,
+            made: Mutex::default(),
         }
     }
 
@@ -208,9 +211,21 @@ impl Separable {
         Ok(Tensor::from_vec(flat, (m.len(), width), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)
     }
 
+    fn matrices(&self, like: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (dtype, place) = (like.dtype(), like.device().location());
+        // A poisoned lock only means that another thread stopped while making a matrix.
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, rows, columns)) = made.iter().find(|m| (m.0, m.1) == (dtype, place)) {
+            return Ok((rows.clone(), columns.clone()));
+        }
+        let rows = Self::matrix(&self.rows, dtype, like.device())?;
+        let columns = Self::matrix(&self.columns, dtype, like.device())?;
+        made.push((dtype, place, rows.clone(), columns.clone()));
+        Ok((rows, columns))
+    }
+
     fn transform(&self, x: &Tensor, transpose: bool) -> Result<Tensor> {
-        let rows = Self::matrix(&self.rows, x.dtype(), x.device())?;
-        let columns = Self::matrix(&self.columns, x.dtype(), x.device())?;
+        let (rows, columns) = self.matrices(x)?;
         let (b, c, _, _) = x.dims4()?;
         let (left, right) = if transpose { (rows.t()?, columns) } else { (rows, columns.t()?) };
         let left = left.contiguous()?;

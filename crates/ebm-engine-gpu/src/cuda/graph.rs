@@ -3,8 +3,13 @@
 //! A step is some hundred small kernels, each of which costs the processor more than the GPU. Within a graph memory is allocated and
 //! freed too, as long as all that a step allocates is freed by its end. Weights move with every update, so a graph serves one walk.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use candle_core::CudaDevice;
-use candle_core::cuda::cudarc::driver::{CudaGraph, sys};
+use candle_core::cuda::cudarc::driver::{CudaGraph, result, sys};
+
+/// How many steps were started out of graphs.
+pub static PLAYED: AtomicU64 = AtomicU64::new(0);
 
 /// How it went.
 pub enum Outcome {
@@ -36,6 +41,7 @@ pub fn repeat(
         Ok(graph) => graph,
         Err(why) => return Ok(Outcome::Unrecordable { why, left }),
     };
+    PLAYED.fetch_add(left as u64, Ordering::Relaxed);
     for _ in 0..left {
         graph.launch().map_err(candle_core::Error::wrap)?;
     }
@@ -47,16 +53,23 @@ pub fn repeat(
 fn record(device: &CudaDevice, step: &mut dyn FnMut() -> ebm_core::Result<()>) -> Result<CudaGraph, String> {
     let stream = device.cuda_stream();
     let text = |e: candle_core::cuda::cudarc::driver::DriverError| e.to_string();
-    // Other threads go on with what they do elsewhere; nothing of ours works on this stream meanwhile.
+    // Other threads go on with what they do elsewhere; none may work on this stream meanwhile, which would be recorded too.
     stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(text)?;
     let recorded = step();
-    let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
-    // The recording ends in any case.
-    let graph = stream.end_capture(flags);
-    // What failed while memory was given back in the recording is told later, to a call that has nothing to do with it.
+    // What failed while memory was given back in the recording is told later, to a call that has nothing to do with it: here that would
+    // be the end of the recording, which would go on.
     let freed = stream.context().check_err();
+    let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+    let graph = stream.end_capture(flags);
+    if graph.is_err()
+        && stream.capture_status() != Ok(sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE)
+    {
+        // SAFETY: ends what was begun on this stream; a recording that broke has no graph.
+        _ = unsafe { result::stream::end_capture(stream.cu_stream()) };
+    }
+    // The end's own failure was returned.
+    _ = stream.context().check_err();
     recorded.map_err(|e| e.to_string())?;
-    let graph = graph.map_err(text)?.ok_or("nothing was recorded")?;
     freed.map_err(text)?;
-    Ok(graph)
+    graph.map_err(text)?.ok_or_else(|| "nothing was recorded".into())
 }

@@ -4,7 +4,8 @@
 
 #[cfg(feature = "cudnn")]
 mod convolution;
-mod graph;
+#[cfg_attr(not(test), allow(unreachable_pub))]
+pub mod graph;
 mod launch;
 #[cfg(feature = "nccl")]
 mod nccl;

@@ -265,6 +265,12 @@ impl<L: Launcher> Operators for Kernels<L> {
         Ok(true)
     }
 
+    fn next_step(&self, tape: &Tape) -> Result<()> {
+        let args = vec![self.at(&tape.step)?];
+        // SAFETY: one thread counts one number on.
+        unsafe { self.launch("next_step", 1, 1, args) }
+    }
+
     fn repeat(&self, times: usize, step: &mut dyn FnMut() -> ebm_core::Result<()>) -> ebm_core::Result<()> {
         self.launcher.repeat(times, step)
     }

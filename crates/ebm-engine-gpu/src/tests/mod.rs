@@ -5,6 +5,8 @@
 mod network;
 mod training;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use candle_core::{DType, Device, Tensor, Var};
 use ebm_core::operators::{AdamStep, Law, NormAct, Operators};
 use ebm_core::plan::{Activation, Pool};
@@ -34,13 +36,25 @@ macro_rules! on_devices {
 
             #[test]
             fn cuda() {
-                match crate::open(crate::Gpu::Cuda(0)) {
-                    Ok(device) => body(&*ebm_core::operators::operators(&device).unwrap(), &device),
-                    Err(why) => println!("skipped: {why}"),
+                if let Some((_alone, device)) = gpu() {
+                    body(&*ebm_core::operators::operators(&device).unwrap(), &device);
                 }
             }
         }
     };
+}
+
+/// The GPU, for one test at a time: what a thread starts while another records would be recorded. Without one says why.
+fn gpu() -> Option<(MutexGuard<'static, ()>, Device)> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    match crate::open(crate::Gpu::Cuda(0)) {
+        Ok(device) => Some((alone, device)),
+        Err(why) => {
+            println!("skipped: {why}");
+            None
+        }
+    }
 }
 
 fn normal(name: &str, shape: &[usize]) -> Tensor {

@@ -1,14 +1,18 @@
 //! A whole network, whose layers ask for the operators, on each device there is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use ebm_core::operators::install;
 use ebm_core::plan::{Activation, Pool};
-use ebm_core::{Batch, BuildCx, EnergyFn, Key, RowProgram, RowStep};
+use ebm_core::{
+    Batch, BuildCx, EnergyFn, EnergySpec, Key, ParamSet, Result, RowProgram, RowStep, Slope, ThetaGrad,
+    WeightFn,
+};
 use ebm_nn::{Conv, NetBuilder};
 
-use super::{near, normal, on, read};
+use super::{gpu, near, normal, on, read};
 use crate::host::Host;
 use crate::kernels::Kernels;
 
@@ -126,8 +130,65 @@ fn five_calls_of_a_network_by_kernels_of_the_host() {
 
 #[test]
 fn five_calls_of_a_network_on_a_gpu() {
-    match crate::open(crate::Gpu::Cuda(0)) {
-        Ok(device) => five_calls(&device),
-        Err(why) => println!("skipped: {why}"),
+    if let Some((_alone, device)) = gpu() {
+        five_calls(&device);
+        #[cfg(feature = "cuda")]
+        assert!(
+            crate::cuda::graph::PLAYED.load(std::sync::atomic::Ordering::Relaxed) > 0,
+            "no step was recorded"
+        );
+    }
+}
+
+/// `½|x|²`, whose slope is the samples themselves, in the same memory.
+struct Bowl(EnergySpec, ParamSet);
+
+impl EnergyFn for Bowl {
+    fn spec(&self) -> &EnergySpec {
+        &self.0
+    }
+    fn params(&self) -> &ParamSet {
+        &self.1
+    }
+    fn terms(&self, at: &Batch) -> Result<Tensor> {
+        Ok(at.x.sqr()?.sum_keepdim(1)?.affine(0.5, 0.0)?)
+    }
+    fn slope(&self, at: &Batch) -> Result<Slope> {
+        Ok(Slope { energy: self.energy(at)?, grad: at.x.clone() })
+    }
+    fn grad_theta(&self, at: &Batch, _: &WeightFn<'_>) -> Result<ThetaGrad> {
+        Ok(ThetaGrad { terms: self.terms(at)?, grads: BTreeMap::new() })
+    }
+    fn grad_theta_slope(&self, at: &Batch, _: &Tensor) -> Result<ThetaGrad> {
+        Ok(ThetaGrad { terms: self.terms(at)?, grads: BTreeMap::new() })
+    }
+    fn hvp(&self, _: &Batch, v: &Tensor) -> Result<Tensor> {
+        Ok(v.clone())
+    }
+}
+
+/// Steps without noise halve the samples; what is logged of a step is what was before it.
+fn halving(device: &Device) {
+    let bowl = Bowl(EnergySpec::new(&[3], &["bowl"]), ParamSet::default());
+    let x = Tensor::new(&[[1f32, 2.0, 2.0], [0.0, 3.0, 0.0]], device).unwrap();
+    let step = RowStep { step_size: 0.5, noise: 0.0, noise_first: false, clamp: None, move_limit: None };
+    let at = Batch::new(x.clone()).unwrap();
+    let walked = bowl.walk(&at, &RowProgram { steps: vec![step; 5] }, Key::root(1)).unwrap().unwrap();
+    assert_eq!(read(&walked.x), read(&x.affine(1.0 / 32.0, 0.0).unwrap()));
+    let quarters = |k: i32| 0.25f64.powi(k);
+    let squares: Vec<f64> = (0..5).flat_map(|k| [3.0 * quarters(k); 2]).collect();
+    assert_eq!(read(&walked.grad_square), squares);
+    let energies: Vec<f64> = (0..5).flat_map(|k| [4.5 * quarters(k); 2]).collect();
+    assert_eq!(read(&walked.energy), energies);
+    assert_eq!(read(&at.x), read(&x), "the start stays");
+}
+
+#[test]
+fn a_slope_in_the_memory_of_the_samples() {
+    let Some(host) = Host::new() else { return };
+    install(&Device::Cpu, Arc::new(Kernels::new(host)));
+    halving(&Device::Cpu);
+    if let Some((_alone, device)) = gpu() {
+        halving(&device);
     }
 }

@@ -9,6 +9,7 @@ use ebm_core::operators::install;
 use ebm_plugins as _;
 use ebm_train::{Plan, RunConfig, TrainState, step_reporting};
 
+use super::gpu;
 use crate::host::Host;
 use crate::kernels::Kernels;
 
@@ -85,8 +86,7 @@ fn steps_by_kernels_of_the_host() {
 
 #[test]
 fn steps_on_a_gpu() {
-    match crate::open(crate::Gpu::Cuda(0)) {
-        Ok(device) => agrees(&device),
-        Err(why) => println!("skipped: {why}"),
+    if let Some((_alone, device)) = gpu() {
+        agrees(&device);
     }
 }
