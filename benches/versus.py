@@ -5,12 +5,13 @@
     python3 benches/versus.py --ebm target/release/ebm --peer torch_icd.py --out versus.jsonl
 
 PEER is a program that takes `--filters F --batch B --scales S --steps K [--no-kl] [--compile] --json` and prints one JSON
-object with `langevin_step_s`, `update_s`, `step_s` and `peak_rss_mib`. Each case runs `--rounds` times, all columns in
+object with `langevin_step_s`, `update_s`, `step_s` and `peak_rss_mib`; also `--reps R` and `--device D`. Each case runs `--rounds` times, all columns in
 turn within a round, so that a slow minute hits all of them. Columns of the peer: eager and compiled, each plain and with an
 allocator that keeps its memory (glibc settings below), which spares it page faults. Both sides use all cores.
 
 With `--device cuda` the columns are ours in f32, tf32 and bf16 against the peer's eager and compiled, in f32 and with `--tf32`; ratios
-are taken at the same precision, bf16 against the peer's TF32:
+are taken at the same precision, bf16 against the peer's TF32. Memory of the GPU is not quite alike: ours is all that is in use on the card, the
+context of the driver included, the peer's (`peak_cuda_mib`) what it had allocated at most:
 
     python3 benches/versus.py --device cuda --peer torch_icd.py --filters 64 --scales 3 --kl on --batch 128
 """
