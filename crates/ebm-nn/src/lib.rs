@@ -28,6 +28,7 @@ mod builder;
 mod check;
 mod cost;
 mod effective;
+mod forward;
 mod fusion;
 pub mod layers;
 mod legacy_torch;

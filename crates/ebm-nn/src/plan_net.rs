@@ -1,20 +1,17 @@
 //! The graph interpreter of network plans: runs a [`NetPlan`] on any [`Diff`] and any device.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Mutex;
 
 use candle_core::{D, DType, DeviceLocation, Tensor};
-use ebm_core::plan::{NetPlan, NodeId, Op, Pool, WeightRule};
-use ebm_core::{Diff, Error, Forward, Result, View};
-
 use ebm_core::operators::operators;
+use ebm_core::plan::{NetPlan, NodeId, Op, Pool};
+use ebm_core::{Diff, Error, Result, View};
 
 use crate::check::validate;
 use crate::effective::Effective;
 use crate::fusion::{self, Fusion, fusions};
 use crate::layers;
-use crate::slope::Sweep;
 
 /// A forward function made of a plan.
 pub struct PlanNet {
@@ -72,7 +69,13 @@ impl PlanNet {
     }
 
     /// Runs the plan and returns the values of `wanted` in order.
-    fn run<V: Diff>(&self, p: &View, x: &V, cond: Option<&Tensor>, wanted: &[NodeId]) -> Result<Vec<V>> {
+    pub(crate) fn run<V: Diff>(
+        &self,
+        p: &View,
+        x: &V,
+        cond: Option<&Tensor>,
+        wanted: &[NodeId],
+    ) -> Result<Vec<V>> {
         let end = wanted.iter().copied().max().unwrap_or(0);
         let mut values: Vec<Option<V>> = vec![None; self.plan.nodes.len()];
         let on_device = operators(x.value().device());
@@ -192,35 +195,4 @@ impl PlanNet {
 
 pub(crate) fn missing(id: NodeId) -> Error {
     Error::config("", format!("reads node {id}, which is not computed"))
-}
-
-impl Forward for PlanNet {
-    fn terms<V: Diff>(&self, p: &View, x: &V, cond: Option<&Tensor>) -> Result<V> {
-        let wanted: Vec<NodeId> = self.plan.terms.iter().map(|t| t.node).collect();
-        let values = self.run(p, x, cond, &wanted)?;
-        match values.as_slice() {
-            [only] => Ok(only.clone()),
-            all => V::join(all, |parts| Tensor::cat(parts, 1)),
-        }
-    }
-
-    fn slope(&self, p: &View, x: &Tensor, cond: Option<&Tensor>) -> Result<Option<(Tensor, Tensor)>> {
-        let Some(operators) = operators(x.device()).filter(|_| x.dtype() == DType::F32) else {
-            return Ok(None);
-        };
-        let (terms, grad) = Sweep { net: self, operators: &operators, p, cond }.slope(x)?;
-        Ok(Some((Tensor::cat(&terms, 1)?, grad)))
-    }
-
-    fn refreshed(&self, p: &View) -> Result<BTreeMap<String, Tensor>> {
-        let mut all = BTreeMap::new();
-        for node in &self.plan.nodes {
-            if let Op::Conv { weight, rule: WeightRule::Spectral { u, v }, .. } = &node.op {
-                let (new_u, new_v) = layers::power_iteration(p.get(weight)?, p.get(u)?)?;
-                all.insert(u.clone(), new_u);
-                all.insert(v.clone(), new_v);
-            }
-        }
-        Ok(all)
-    }
 }
