@@ -30,7 +30,7 @@ struct Moving {
     float mean, scale, along, turn;
 };
 
-// The normalised value and its derivative.
+// The derivative of the normalised value n.
 __device__ __forceinline__ float moved(Moving m, int norm, float n, float dx) {
     return norm ? m.scale * (dx - m.along - n * m.turn) : dx;
 }

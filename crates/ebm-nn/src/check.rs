@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use ebm_core::plan::{NetPlan, Op};
+use ebm_core::plan::{NetPlan, NodeId, Op};
 use ebm_core::{Error, ParamSet, Result};
 
 use crate::shape::{PlanTensor, result_shape, tensors_of};
@@ -135,4 +135,9 @@ pub fn check_params(plan: &NetPlan, params: &ParamSet) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A node that is read and has no value.
+pub(crate) fn missing(id: NodeId) -> Error {
+    Error::config("", format!("reads node {id}, which is not computed"))
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 use ebm_core::operators::{NormAct, Operators};
 use ebm_core::plan::{Activation, NetPlan, NodeId, Op};
-use ebm_core::{Diff, Error, Result, View};
+use ebm_core::{Diff, Result, View};
 
+use crate::check::missing;
 use crate::effective::Effective;
 use crate::layers::{self, Back, tie1, tie2, tie3};
 
@@ -148,10 +149,7 @@ pub(crate) fn apply<V: Diff>(
     p: &View,
     cond: Option<&Tensor>,
 ) -> Result<Option<V>> {
-    let value = |id: NodeId| {
-        let missing = || Error::config("", format!("reads node {id}, which is not computed"));
-        values[id].as_ref().ok_or_else(missing)
-    };
+    let value = |id: NodeId| values[id].as_ref().ok_or_else(|| missing(id));
     let (x, skip) = (value(f.input)?, f.skip.map(value).transpose()?);
     let (what, conv) = f.operands(plan, weights, p, cond, x.value().dtype())?;
     let convolved =
@@ -163,8 +161,8 @@ pub(crate) fn apply<V: Diff>(
         &parts,
         |parts| forward(o, parts, &what),
         |parts, tangents, _| {
-            let Some(dy) = along(o, parts[0], tangents[0], &what)? else { return Ok(None) };
-            tangents.get(1).map_or(Ok(Some(dy.clone())), |skip| Ok(Some(dy.plus(*skip)?)))
+            let dy = along(o, parts[0], tangents[0], &what)?;
+            dy.map(|dy| added(dy, tangents.get(1).copied())).transpose()
         },
     )?;
     // A convolution that is done is not done again: what follows it, by tensor operations.
@@ -190,7 +188,15 @@ fn forward(o: &Arc<dyn Operators>, parts: &[&Tensor], what: &NormAct) -> Result<
     let back_both =
         || Box::new(move |g: &Tensor| also.0.norm_act_affine(&also.1, &also.2, &also.3, g)) as Back;
     let y = tie2("norm_act", x, &both, y, back, back_both)?;
-    parts.get(1).map_or(Ok(Some(y.clone())), |skip| Ok(Some(y.plus(*skip)?)))
+    added(y, parts.get(1).copied()).map(Some)
+}
+
+/// A value and what is added to it.
+fn added<V: Diff>(y: V, skip: Option<&V>) -> Result<V> {
+    match skip {
+        Some(skip) => y.plus(skip),
+        None => Ok(y),
+    }
 }
 
 /// Where no affine map is tracked: nothing but the gradients of `parts` is asked for.
@@ -257,8 +263,5 @@ fn unfused<V: Diff>(x: &V, what: &NormAct, skip: Option<&V>) -> Result<V> {
     if let Some(f) = what.function {
         x = layers::activate(&x, f)?;
     }
-    match skip {
-        Some(skip) => x.plus(skip),
-        None => Ok(x),
-    }
+    added(x, skip)
 }

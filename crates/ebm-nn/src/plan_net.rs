@@ -1,6 +1,5 @@
 //! The graph interpreter of network plans: runs a [`NetPlan`] on any [`Diff`] and any device.
 
-use std::ops::RangeInclusive;
 use std::sync::Mutex;
 
 use candle_core::{D, DType, DeviceLocation, Tensor};
@@ -8,7 +7,7 @@ use ebm_core::operators::operators;
 use ebm_core::plan::{NetPlan, NodeId, Op, Pool};
 use ebm_core::{Diff, Error, Result, View};
 
-use crate::check::validate;
+use crate::check::{missing, validate};
 use crate::effective::Effective;
 use crate::fusion::{self, Fusion, fusions};
 use crate::layers;
@@ -76,55 +75,55 @@ impl PlanNet {
         cond: Option<&Tensor>,
         wanted: &[NodeId],
     ) -> Result<Vec<V>> {
-        let end = wanted.iter().copied().max().unwrap_or(0);
-        let mut values: Vec<Option<V>> = vec![None; self.plan.nodes.len()];
-        let on_device = operators(x.value().device());
-        let mut next = 0;
-        while next <= end {
-            let within = |e: Error| e.within(&self.plan.nodes[next].name);
-            let fused = match (&on_device, &self.fusions[next]) {
-                // What is wanted may lie inside.
-                (Some(o), Some(f)) if !wanted.iter().any(|w| (next..f.last).contains(w)) => {
-                    fusion::apply(f, &self.plan, &self.weights, o, &values, p, cond)
-                        .map_err(within)?
-                        .map(|v| (f.last, v))
-                }
-                _ => None,
-            };
-            let (id, value) = match fused {
-                Some(done) => done,
-                None => (next, self.apply(next, &values, p, x, cond).map_err(within)?),
-            };
-            values[id] = Some(value);
-            let first = next;
-            next = id + 1;
-            self.forget(&mut values, first..=id, wanted);
-        }
+        let o = operators(x.value().device());
+        let values = self.visit(
+            wanted,
+            |f, values| match &o {
+                Some(o) => fusion::apply(f, &self.plan, &self.weights, o, values, p, cond),
+                None => Ok(None),
+            },
+            |id, values| self.apply(id, values, p, x, cond),
+        )?;
         wanted.iter().map(|&id| values[id].clone().ok_or_else(|| missing(id))).collect()
     }
 
-    /// The operations from this node on that a device may run as one.
-    pub(crate) fn fusion(&self, first: NodeId) -> Option<&Fusion> {
-        self.fusions[first].as_ref()
+    /// Goes over the nodes up to the last of `wanted`, by fusions where `fused` covers them and one by one where not; returns the values
+    /// that are wanted. A value without further readers is let go, and freed if no graph holds it.
+    pub(crate) fn visit<T>(
+        &self,
+        wanted: &[NodeId],
+        mut fused: impl FnMut(&Fusion, &[Option<T>]) -> Result<Option<T>>,
+        mut single: impl FnMut(NodeId, &[Option<T>]) -> Result<T>,
+    ) -> Result<Vec<Option<T>>> {
+        let end = wanted.iter().copied().max().unwrap_or(0);
+        let mut values: Vec<Option<T>> = self.plan.nodes.iter().map(|_| None).collect();
+        let mut next = 0;
+        while next <= end {
+            let within = |e: Error| e.within(&self.plan.nodes[next].name);
+            // What is wanted may lie inside.
+            let whole =
+                self.fusions[next].as_ref().filter(|f| !wanted.iter().any(|w| (next..f.last).contains(w)));
+            let done = match whole {
+                Some(f) => fused(f, &values).map_err(within)?.map(|v| (f.last, v)),
+                None => None,
+            };
+            let (id, value) = match done {
+                Some(done) => done,
+                None => (next, single(next, &values).map_err(within)?),
+            };
+            values[id] = Some(value);
+            for &i in self.plan.nodes[next..=id].iter().flat_map(|n| &n.inputs) {
+                if self.last_use[i] <= id && !wanted.contains(&i) {
+                    values[i] = None;
+                }
+            }
+            next = id + 1;
+        }
+        Ok(values)
     }
 
     pub(crate) fn weights(&self) -> &Effective {
         &self.weights
-    }
-
-    /// Lets the operands of nodes `done` go that have no further readers; they are freed if no graph holds them.
-    pub(crate) fn forget<V>(
-        &self,
-        values: &mut [Option<V>],
-        done: RangeInclusive<NodeId>,
-        wanted: &[NodeId],
-    ) {
-        let last = *done.end();
-        for &i in self.plan.nodes[done].iter().flat_map(|n| &n.inputs) {
-            if self.last_use[i] <= last && !wanted.contains(&i) {
-                values[i] = None;
-            }
-        }
     }
 
     /// The value of one node from those of its operands.
@@ -191,8 +190,4 @@ impl PlanNet {
         pools.push(PoolEntry { node, dtype, place, rows: rows.clone(), columns: columns.clone() });
         Ok((rows, columns))
     }
-}
-
-pub(crate) fn missing(id: NodeId) -> Error {
-    Error::config("", format!("reads node {id}, which is not computed"))
 }

@@ -4,6 +4,7 @@
 //! a kernel of ours does. Here a gradient is taken as it is, and added only where a node has several readers. What has no operator is
 //! a graph of its own, of one node.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use candle_core::{Tensor, Var};
@@ -11,9 +12,10 @@ use ebm_core::operators::{NormAct, Operators};
 use ebm_core::plan::{NodeId, Op};
 use ebm_core::{Error, Result, View};
 
+use crate::check::missing;
 use crate::fusion::Fusion;
 use crate::layers;
-use crate::plan_net::{PlanNet, missing};
+use crate::plan_net::PlanNet;
 
 /// Maps the gradient of a node to those of its operands.
 type Pull = Box<dyn FnOnce(&Tensor) -> Result<Vec<(NodeId, Tensor)>>>;
@@ -34,28 +36,23 @@ impl Sweep<'_> {
     pub fn slope(&self, x: &Tensor) -> Result<(Vec<Tensor>, Tensor)> {
         let plan = self.net.plan();
         let ends: Vec<NodeId> = plan.terms.iter().map(|t| t.node).collect();
-        let (mut values, mut pulls) = (vec![None; plan.nodes.len()], Vec::new());
-        let mut next = 0;
-        while next < plan.nodes.len() {
-            let within = |e: Error| e.within(&plan.nodes[next].name);
-            let fused = match self.net.fusion(next) {
-                Some(f) if !ends.iter().any(|e| (next..f.last).contains(e)) => {
-                    self.fused(f, &values).map_err(within)?.map(|(y, pull)| (f.last, y, Some(pull)))
-                }
-                _ => None,
-            };
-            let (id, y, pull) = match fused {
-                Some(done) => done,
-                None => {
-                    let (y, pull) = self.single(next, &values, x).map_err(within)?;
-                    (next, y, pull)
-                }
-            };
-            values[id] = Some(y);
-            pulls.extend(pull.map(|pull| (id, pull)));
-            self.net.forget(&mut values, next..=id, &ends);
-            next = id + 1;
-        }
+        let pulls = RefCell::new(Vec::new());
+        let keep = |id: NodeId, pull: Pull| pulls.borrow_mut().push((id, pull));
+        let values = self.net.visit(
+            &ends,
+            |f, values| {
+                Ok(self.fused(f, values)?.map(|(y, pull)| {
+                    keep(f.last, pull);
+                    y
+                }))
+            },
+            |id, values| {
+                let (y, pull) = self.single(id, values, x)?;
+                pull.into_iter().for_each(|pull| keep(id, pull));
+                Ok(y)
+            },
+        )?;
+        let mut pulls = pulls.into_inner();
         let mut grads: Vec<Option<Tensor>> = vec![None; plan.nodes.len()];
         let mut terms = Vec::with_capacity(ends.len());
         for end in ends {

@@ -101,9 +101,10 @@ impl Transition for Augment {
         let dice: Vec<Dice> = at.chains.ids().iter().map(|chain| Dice { key, chain: *chain }).collect();
         let each = at.x.elem_count() / at.len().max(1);
         let rows = if at.device().is_cpu() { (SHARED - 1) / each.max(1) } else { at.len() };
+        let rows = rows.max(1);
         let mut parts = Vec::new();
-        for (i, dice) in dice.chunks(rows.max(1)).enumerate() {
-            parts.push(self.changed(&at.x.narrow(0, i * rows.max(1), dice.len())?, dice)?);
+        for (i, dice) in dice.chunks(rows).enumerate() {
+            parts.push(self.changed(&at.x.narrow(0, i * rows, dice.len())?, dice)?);
         }
         let x = if parts.is_empty() { at.x.clone() } else { Tensor::cat(&parts, 0)? };
         Ok(Stepped::new(state.advance(x), Link::Cut))

@@ -4,8 +4,7 @@
 
 #[cfg(feature = "cudnn")]
 mod convolution;
-#[cfg_attr(not(test), allow(unreachable_pub))]
-pub mod graph;
+pub(crate) mod graph;
 mod launch;
 #[cfg(feature = "nccl")]
 mod nccl;

@@ -1,7 +1,7 @@
 //! Self attention over the positions of a map (SAGAN's block, as the published program has it).
 
 use candle_core::{D, Tensor};
-use ebm_core::operators::{Operators, operators};
+use ebm_core::operators::operators;
 use ebm_core::{Diff, Result, View};
 
 use super::tie::{Back, tie1};
@@ -42,12 +42,12 @@ fn softmax<V: Diff>(scores: &V) -> Result<V> {
         let (s, o) = (parts[0], o.clone());
         let plain = s.detach();
         let Some(y) = o.softmax(&plain)? else { return Ok(None) };
-        // Computed again on the way back: tying a result takes its storage.
-        let shares = move |o: &dyn Operators| {
-            o.softmax(&plain)?.ok_or_else(|| candle_core::Error::Msg("softmax: covered once only".into()))
+        let back = move |g: &Tensor| {
+            // Computed again: tying a result takes its storage.
+            let once = || candle_core::Error::Msg("softmax: covered once only".into());
+            o.softmax_input(&o.softmax(&plain)?.ok_or_else(once)?, g)
         };
-        let back = move || Box::new(move |g: &Tensor| o.softmax_input(&shares(&*o)?, g)) as Back;
-        Ok(Some(tie1("softmax", s, y, back)?))
+        Ok(Some(tie1("softmax", s, y, || Box::new(back) as Back)?))
     };
     // dy = y (dx - sum of y dx).
     let along = |_: &[&Tensor], tangents: &[&Tensor], y: &Tensor| {
