@@ -13,8 +13,8 @@ use ebm::core::{
     Batch, Blind, BuildCx, ChainState, Chains, DrawRequest, EnergyConfig, EnergyFn, Key, SamplerConfig,
     TransitionConfig,
 };
-use ebm::trainer::{Options, Outcome, Plan, RunConfig, TrainState, run};
-use ebm::{Component, Family, catalogue};
+use ebm::core::{Component, Family, catalogue};
+use ebm::train::{Options, Outcome, Plan, RunConfig, TrainState, run};
 use ebm_plugins as _;
 use support::Scratch;
 use toml::{Table, Value};
@@ -215,12 +215,12 @@ fn files(folder: &Path) {
     fs::write(folder.join("train-images-idx3-ubyte.gz"), idx(&[16, 8, 8], bytes(16 * 64))).unwrap();
     fs::write(folder.join("train-labels-idx1-ubyte.gz"), idx(&[16], vec![1; 16])).unwrap();
     let values: Vec<f32> = bytes(32 * 64).into_iter().map(|b| f32::from(b) / 256.0).collect();
-    fs::write(folder.join("train.npy"), ebm::files::npy::encode(&values, &[32, 1, 8, 8]).unwrap()).unwrap();
+    fs::write(folder.join("train.npy"), ebm::data::npy::encode(&values, &[32, 1, 8, 8]).unwrap()).unwrap();
     for class in ["a", "b"] {
         fs::create_dir_all(folder.join("pictures").join(class)).unwrap();
         for i in 0..8u8 {
             let pixels: Vec<f32> = bytes(3 * 64).into_iter().map(|b| f32::from(b) / 255.0).collect();
-            let picture = ebm::files::png::Sheet::default().encode(&pixels, (1, 3, 8, 8)).unwrap();
+            let picture = ebm::data::png::Sheet::default().encode(&pixels, (1, 3, 8, 8)).unwrap();
             fs::write(folder.join("pictures").join(class).join(format!("{i}.png")), picture).unwrap();
         }
     }

@@ -12,8 +12,9 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use ebm::Source;
 use ebm::ranks::Threads;
-use ebm::{Source, TrainOptions};
+use ebm::run::TrainOptions;
 use ebm_plugins as _;
 use support::{SMALL, Scratch, logged};
 
@@ -37,7 +38,7 @@ fn one_rank_writes_what_a_run_alone_writes() {
         let all = Threads::run(size, |ranks| {
             let options =
                 TrainOptions { runs: Some(runs.clone()), ranks: Some(ranks), ..TrainOptions::default() };
-            ebm::train(&source(&s), &options).map_err(|e| e.to_string())
+            ebm::run::train(&source(&s), &options).map_err(|e| e.to_string())
         });
         let run = runs.join("small-0-1");
         for (rank, trained) in all.into_iter().enumerate() {
@@ -62,7 +63,7 @@ fn a_run_goes_on_on_other_numbers_of_ranks() {
             let options =
                 TrainOptions { out: Some(out.into()), ranks: Some(ranks), bare: true, ..Default::default() };
             let source = source(&s).with([format!("run.steps={steps}").as_str()])?;
-            ebm::train(&source, &options)
+            ebm::run::train(&source, &options)
         });
         all.into_iter().for_each(|r| assert!(r.is_ok()));
     };
@@ -72,7 +73,7 @@ fn a_run_goes_on_on_other_numbers_of_ranks() {
         let changes = ebm::config::Override::parse(&format!("run.steps={steps}")).unwrap();
         let all = Threads::run(size, |ranks| {
             let options = TrainOptions { ranks: Some(ranks), bare: true, ..Default::default() };
-            ebm::resume(&cut, std::slice::from_ref(&changes), &options)
+            ebm::run::resume(&cut, std::slice::from_ref(&changes), &options)
         });
         all.into_iter().for_each(|r| assert_eq!(r.unwrap().summary.step, steps));
     }
@@ -89,7 +90,7 @@ fn the_error_of_the_first_rank_reaches_all() {
     let s = Scratch::with(SMALL);
     let all = Threads::run(2, |ranks| {
         let options = TrainOptions { out: Some(s.path("")), ranks: Some(ranks), ..Default::default() };
-        ebm::train(&source(&s), &options).unwrap_err().to_string()
+        ebm::run::train(&source(&s), &options).unwrap_err().to_string()
     });
     assert!(all[0].starts_with("--out") && all[1] == format!("rank 0 failed: {}", all[0]), "{all:?}");
 }

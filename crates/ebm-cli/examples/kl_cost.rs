@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use ebm::core::candle::Device;
-use ebm::trainer::{Plan, RunConfig, TrainState, step};
+use ebm::train::{Plan, RunConfig, TrainState, step};
 use ebm_plugins as _;
 
 const TERMS: [(&str, &str); 3] = [
@@ -68,7 +68,7 @@ fn one(term: usize, k: usize, filters: usize, batch: usize) -> Result<(), Box<dy
     let folder = std::env::temp_dir().join(format!("ebm-kl-cost-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let values: Vec<f32> = (0..4 * batch * PIXELS).map(|i| (i * 7919 % 251) as f32 / 250.0).collect();
-    ebm::files::npy::write(folder.join("images.npy"), &values, &[4 * batch, 3, 32, 32])?;
+    ebm::data::npy::write(folder.join("images.npy"), &values, &[4 * batch, 3, 32, 32])?;
     let config = RunConfig::from_toml(&config(TERMS.get(term).map_or("", |t| t.1), k, filters, batch))?;
     let timed = timed(&config, &folder);
     std::fs::remove_dir_all(&folder)?;
@@ -77,7 +77,7 @@ fn one(term: usize, k: usize, filters: usize, batch: usize) -> Result<(), Box<dy
 }
 
 fn timed(config: &RunConfig, folder: &Path) -> Result<f64, Box<dyn Error>> {
-    let plan = Plan::build(config, folder, &Device::Cpu, ebm::engine(&Device::Cpu))?;
+    let plan = Plan::build(config, folder, &Device::Cpu, ebm::run::engine(&Device::Cpu))?;
     let mut state = TrainState::new(&plan)?;
     step(&plan, &mut state)?;
     let mut least = f64::MAX;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::Problems;
+use crate::config::problem::Problems;
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -55,11 +55,19 @@ impl Error {
     /// The exit code: 2 usage or configuration, 3 data, 4 diverged, 5 device or memory, 1 other.
     pub fn exit_code(&self) -> u8 {
         use ebm_core::Error as Core;
+        use ebm_features::FeatureError as Features;
         match self {
             Error::Config(_) | Error::Usage(_) => 2,
             Error::Device { .. } => 5,
             Error::Data(_) => 3,
-            Error::Features(e) => crate::networks::exit_code(e),
+            Error::Features(
+                Features::Description { .. }
+                | Features::Weight { .. }
+                | Features::Data(_)
+                | Features::Io { .. },
+            ) => 3,
+            Error::Features(Features::Input { .. }) => 2,
+            Error::Features(_) => 1,
             Error::Diverged(_) => 4,
             Error::Core(Core::Config { .. } | Core::Shape { .. } | Core::Capability { .. }) => 2,
             Error::Core(Core::Data { .. } | Core::DataFile(_)) => 3,

@@ -3,8 +3,10 @@
 //! The page is a fixed document with one JSON value in it; a script draws it. The curves are drawn by
 //! [uPlot](https://github.com/leeoniya/uPlot) (MIT, embedded).
 
+pub(crate) mod charts;
 mod health;
 mod landscape;
+pub(crate) mod series;
 mod sheets;
 
 use std::collections::BTreeMap;
@@ -13,12 +15,14 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
+use charts::Charted;
 pub use health::{Health, Level};
 use landscape::{Histograms, Surface};
+pub use series::Series;
 use sheets::{Picture, Sheets};
 
-use crate::charts::{self, Charted};
-use crate::{Error, Model, Result, Series};
+use crate::error::{Error, Result};
+use crate::model::open::Model;
 
 /// Most points of a curve on the page; longer ones keep the least and the greatest of each of so many parts.
 const POINTS: usize = 2000;
@@ -134,7 +138,7 @@ impl RunPage {
         }
         let config = std::fs::read_to_string(&config_file).map_err(Error::io(&config_file))?;
         let mut notes = Vec::new();
-        let series = match directory.join(crate::series::METRICS).is_file() {
+        let series = match directory.join(series::METRICS).is_file() {
             true => Series::read(directory)?,
             false => {
                 notes.push(

@@ -44,8 +44,8 @@ pub use record::{Ended, Record};
 pub use summary::{Summary, VariantSummary};
 use unit::{Unit, Work};
 
-use crate::config::Override;
-use crate::{Error, Result};
+use crate::config::overrides::Override;
+use crate::error::{Error, Result};
 
 /// How to work on a study.
 #[derive(Clone, Debug, Default)]

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::Result;
+use crate::error::Result;
 
 /// All numbers of a tensor in f64, in order.
 pub(crate) fn numbers(t: &Tensor) -> Result<Vec<f64>> {

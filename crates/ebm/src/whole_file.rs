@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Checks that the file of an option such as `--out` can be written.
 pub(crate) fn free(option: &str, out: &Path, overwrite: bool) -> Result<()> {

@@ -148,7 +148,7 @@ fn what_only_a_builder_can_see_has_its_line_too() {
     let text = GOOD
         .replace("kind = \"digits\"", "kind = \"toy2d\"\nname = \"moons\"")
         .replace("kind = \"mlp\"\nhidden = [8]", "kind = \"conv-net\"");
-    let e = ebm::check(&Source::text("run.toml", text), false).unwrap_err();
+    let e = ebm::run::check(&Source::text("run.toml", text), false).unwrap_err();
     assert_eq!(e.exit_code(), 2);
     let text = e.to_string();
     assert!(text.contains("(run.toml:8)") && text.contains("[2]") && text.contains("(C, H, W)"), "{text}");

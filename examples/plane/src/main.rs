@@ -8,7 +8,7 @@ mod training;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use ebm::files::toy2d::Toy2d;
+use ebm::data::toy2d::Toy2d;
 use ebm::{Error, Result};
 use ebm_plugins as _;
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use ebm::Result;
 use ebm::core::EnergyFn;
-use ebm::files::png::Sheet;
-use ebm::files::toy2d::Toy2d;
+use ebm::data::png::Sheet;
+use ebm::data::toy2d::Toy2d;
 
 use crate::score::energies;
 

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use ebm::Result;
 use ebm::core::candle::{Device, Tensor};
 use ebm::core::{Batch, Blind, Chains, DrawRequest, EnergyFn, Key, Sampler};
+use ebm::data::toy2d::Toy2d;
 use ebm::eval::{FINE, Features, PlaneGrid, PlaneSettings, Samples, median_distance, mmd2, plane_score};
-use ebm::files::toy2d::Toy2d;
-use ebm::{Result, match_temperature};
+use ebm::measure::match_temperature;
 use ebm_samplers::{Chain, Mala};
 use serde_json::{Map, Value, json};
 
@@ -63,10 +64,10 @@ pub fn score(run: &Run, set: Toy2d, arrays: Option<&Path>) -> Result<Map<String,
         let narrow = |v: &[f64]| v.iter().map(|v| *v as f32).collect::<Vec<f32>>();
         std::fs::create_dir_all(folder)
             .map_err(|e| ebm::Error::Usage(format!("{}: {e}", folder.display())))?;
-        ebm::files::npy::write(folder.join("grid.npy"), &narrow(&on_grid), &[on_grid.len()])?;
-        ebm::files::npy::write(folder.join("wide.npy"), &narrow(&wide), &[wide.len()])?;
-        ebm::files::npy::write(folder.join("heldout.npy"), &narrow(&at), &[at.len()])?;
-        ebm::files::npy::write(folder.join("chain.npy"), &ends, &[ends.len() / 2, 2])?;
+        ebm::data::npy::write(folder.join("grid.npy"), &narrow(&on_grid), &[on_grid.len()])?;
+        ebm::data::npy::write(folder.join("wide.npy"), &narrow(&wide), &[wide.len()])?;
+        ebm::data::npy::write(folder.join("heldout.npy"), &narrow(&at), &[at.len()])?;
+        ebm::data::npy::write(folder.join("chain.npy"), &ends, &[ends.len() / 2, 2])?;
     }
     let round = |v: f64| (v * 1e6).round() / 1e6;
     let line = json!({

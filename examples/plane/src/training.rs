@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use ebm::core::candle::Device;
 use ebm::core::{EnergyFn, Report, Split};
-use ebm::files::toy2d::Toy2d;
-use ebm::trainer::{Plan, TrainState, step};
+use ebm::data::toy2d::Toy2d;
+use ebm::train::{Plan, TrainState, step};
 use ebm::{Error, Result, Source};
 use serde_json::{Map, Value, json};
 
@@ -61,7 +61,7 @@ pub fn train(
     let source = source.with([data, format!("run.seed={seed}")])?.with(changes)?;
     let config = source.read()?;
     let device = Device::Cpu;
-    let plan = Plan::build(&config, &source.base, &device, ebm::engine(&device))?;
+    let plan = Plan::build(&config, &source.base, &device, ebm::run::engine(&device))?;
     let mut state = TrainState::new(&plan)?;
     let (wall, cpu) = (Instant::now(), cpu::seconds());
     let mut last = Report::default();

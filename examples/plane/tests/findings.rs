@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ebm::Source;
+use ebm::core::Family;
 use ebm::core::candle::{DType, Device, Tensor};
 use ebm::core::{
     Batch, Blind, BuildCx, Chains, DrawRequest, Drawn, EnergyConfig, EnergyFn, Key, Objective,
     ObjectiveConfig, Sampler, StepInput, Transition,
 };
-use ebm::{Family, Source, match_temperature};
+use ebm::measure::match_temperature;
 use ebm_plugins as _;
 use ebm_samplers::{Chain, Langevin, Mala};
 
@@ -94,7 +96,7 @@ fn gradient(lambda: f64, h: f64, s: f64, kl: bool) -> f64 {
     let data = normals(n, s, Key::root(5));
     let input = StepInput::new(&data, Some(&drawn), None, 0);
     let demands = objective.demands(e.as_ref(), &input, Key::root(6)).unwrap();
-    let grads = ebm::trainer::fulfil(e.as_ref(), &demands.list).unwrap().grads;
+    let grads = ebm::train::fulfil(e.as_ref(), &demands.list).unwrap().grads;
     grads["inverse_sd"].flatten_all().unwrap().to_vec1::<f64>().unwrap()[0]
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Bench {
 
 impl Bench {
     pub fn run(self, out: &mut Output) -> Outcome {
-        let b = crate::bench(&self.changes.source(self.config.as_deref())?, self.warm, self.timed)?;
+        let b = crate::run::bench(&self.changes.source(self.config.as_deref())?, self.warm, self.timed)?;
         if self.json {
             out.json(&b)?;
             return Ok(End::Done);

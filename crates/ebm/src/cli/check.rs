@@ -30,8 +30,10 @@ pub(super) struct Check {
 
 impl Check {
     pub fn run(self, out: &mut Output) -> Outcome {
-        let checked =
-            crate::check(&self.changes.source(self.config.as_deref())?, !(self.no_timing || self.resolved))?;
+        let checked = crate::run::check(
+            &self.changes.source(self.config.as_deref())?,
+            !(self.no_timing || self.resolved),
+        )?;
         if self.json {
             out.json(&checked)?;
             return Ok(End::Done);

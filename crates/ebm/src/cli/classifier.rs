@@ -8,7 +8,9 @@ use serde_json::json;
 
 use super::output::{Output, field, say};
 use super::{End, Outcome, filter};
-use crate::{ClassRow, ClassifierTraining, features::ClassifierOptions, open_device, open_network};
+use crate::measure::{ClassRow, ClassifierTraining, open_network};
+use crate::run::open_device;
+use ebm_features::ClassifierOptions;
 
 #[derive(Debug, Args)]
 pub(super) struct Classifier {
@@ -96,7 +98,7 @@ impl Train {
             },
             command: std::env::args().collect::<Vec<_>>().join(" "),
         };
-        let summary = crate::train_classifier(&training, &mut |p| {
+        let summary = crate::measure::train_classifier(&training, &mut |p| {
             say(&format!("epoch {} of {}: loss {:.4}", p.epoch, p.of, p.loss));
         })?;
         out.found(self.json, &summary, || {
@@ -139,7 +141,7 @@ impl Classify {
         let device = self.device.as_deref().map_or(Ok(Device::Cpu), open_device)?;
         let network = open_network(&self.network, &device)?;
         // Before the head of the table.
-        crate::networks::classes_of(&network)?;
+        crate::measure::classes_of(&network)?;
         let sets = filter::sets(&self.inputs)?;
         if !self.json {
             out.line("file,index,class,probability")?;
@@ -149,7 +151,7 @@ impl Classify {
             filter::rows(
                 out,
                 |row| line(row, self.json),
-                |sink| crate::classify(&network, set.as_ref(), self.fit, sink),
+                |sink| crate::measure::classify(&network, set.as_ref(), self.fit, sink),
             )?;
         }
         out.flush()?;

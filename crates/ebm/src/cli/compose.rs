@@ -26,13 +26,13 @@ pub(super) struct Compose {
 impl Compose {
     pub fn run(self, out: &mut Output) -> Outcome {
         let Some(file) = self.out else {
-            out.line(crate::compose(&self.text, false)?)?;
+            out.line(crate::model::compose(&self.text, false)?)?;
             out.flush()?;
             return Ok(End::Done);
         };
         whole_file::free("--out", &file, self.force)?;
         let in_a_folder = file.parent().is_some_and(|f| !f.as_os_str().is_empty());
-        let toml = crate::compose(&self.text, in_a_folder)?;
+        let toml = crate::model::compose(&self.text, in_a_folder)?;
         whole_file::replace(&file, toml.as_bytes())?;
         say(&format!("{}: `ebm sample {}` draws from it", file.display(), file.display()));
         Ok(End::Done)

@@ -50,8 +50,13 @@ impl Convert {
         let remarks = match (&self.config, &self.to) {
             (Some(config), _) => {
                 let source = self.changes.source(Some(config))?;
-                let taken =
-                    crate::take(&self.from, &source, self.step, self.out.as_deref(), &PathBuf::from("runs"))?;
+                let taken = crate::interop::take(
+                    &self.from,
+                    &source,
+                    self.step,
+                    self.out.as_deref(),
+                    &PathBuf::from("runs"),
+                )?;
                 if self.json {
                     out.json(&taken)?;
                     return Ok(End::Done);
@@ -70,7 +75,7 @@ impl Convert {
                     Which::Average => Weights::Average,
                     Which::Live => Weights::Live,
                 };
-                let given = crate::give(&self.from, to, weights)?;
+                let given = crate::interop::give(&self.from, to, weights)?;
                 if self.json {
                     out.json(&given)?;
                     return Ok(End::Done);

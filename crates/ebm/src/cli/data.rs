@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::output::Output;
 use super::{End, Failure, Outcome};
-use crate::{Error, open_data};
+use crate::Error;
+use crate::inputs::open_data;
 
 /// Kinds that are compiled into a program.
 const EMBEDDED: [&str; 2] = ["digits", "mnist-5k"];

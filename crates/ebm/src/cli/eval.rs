@@ -6,7 +6,12 @@ use clap::{Args, Subcommand};
 
 use super::output::Output;
 use super::{End, Outcome, settings};
-use crate::{AnnealOptions, Error, LikelihoodOptions, Model, OodOptions, Result, ThresholdOptions};
+use crate::measure::AnnealOptions;
+use crate::measure::LikelihoodOptions;
+use crate::measure::OodOptions;
+use crate::model::Model;
+use crate::model::ThresholdOptions;
+use crate::{Error, Result};
 
 mod chains;
 mod figures;
@@ -137,7 +142,7 @@ impl Ood {
             level: self.level,
             seed: self.seed,
         };
-        let report = crate::ood(&model, &options)?;
+        let report = crate::measure::ood(&model, &options)?;
         if let Some(path) = &self.json {
             ebm_data::atomic::write(path, crate::whole_file::json(&report)?.as_bytes())?;
         }
@@ -198,7 +203,7 @@ impl Fit {
             batch: self.batch,
             fit: self.fit,
         };
-        let (t, path) = crate::fit_threshold(&model, &self.run, &options)?;
+        let (t, path) = crate::model::fit_threshold(&model, &self.run, &options)?;
         if self.json {
             out.json(&t)?;
             return Ok(End::Done);
@@ -270,7 +275,7 @@ impl LogZ {
             temperature: self.temperature,
             seed: self.seed,
         };
-        let found = crate::likelihood(&model, &options)?;
+        let found = crate::measure::likelihood(&model, &options)?;
         out.found(self.json, &found, || found.table())
     }
 }

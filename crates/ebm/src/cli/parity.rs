@@ -60,7 +60,7 @@ impl Parity {
         let (mut over, mut broken, mut all) = (0, None, Vec::new());
         for file in &self.files {
             let name = file.display().to_string();
-            match crate::compare(file, dtype, way == Way::Fused) {
+            match crate::interop::compare(file, dtype, way == Way::Fused) {
                 Ok(found) => {
                     over += found.rows.iter().filter(|r| !r.pass).count();
                     if self.json {

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::output::Output;
 use super::{End, Failure, Outcome, schema};
 use crate::Error;
-use crate::config::{closest, wanted};
+use crate::config::wanted;
+use ebm_core::catalogue::closest;
 
 #[derive(Debug, Args)]
 pub(super) struct Plugins {

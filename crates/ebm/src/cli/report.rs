@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::output::Output;
 use super::{End, Outcome};
+use crate::Error;
+use crate::report::{Report, ReportOptions};
 use crate::whole_file::{free, replace};
-use crate::{Error, Report, ReportOptions};
 
 #[derive(Debug, Args)]
 pub(super) struct ReportCommand {

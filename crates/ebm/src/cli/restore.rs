@@ -8,8 +8,10 @@ use ebm_observers::picture;
 
 use super::output::Output;
 use super::{End, Outcome, settings};
+use crate::Error;
+use crate::model::Model;
+use crate::model::RestoreOptions;
 use crate::whole_file::{free, replace};
-use crate::{Error, Model, RestoreOptions};
 
 #[derive(Debug, Args)]
 pub(super) struct Restore {
@@ -92,7 +94,7 @@ impl Restore {
             steps: self.steps,
             seed: self.seed,
         };
-        let restored = crate::restore(&model, &options)?;
+        let restored = crate::model::restore(&model, &options)?;
         let cpu = |t: &Tensor| {
             t.to_device(&candle_core::Device::Cpu).and_then(|t| t.to_dtype(candle_core::DType::F32))
         };

@@ -7,7 +7,7 @@ use ebm_core::agree;
 
 use super::output::Output;
 use super::{Outcome, settings, signals, together, train};
-use crate::TrainOptions;
+use crate::run::TrainOptions;
 
 #[derive(Debug, Args)]
 pub(super) struct Resume {
@@ -30,7 +30,7 @@ impl Resume {
             let changes = agree(ranks.as_ref(), settings::numbers(self.steps, None, self.device.as_deref()))?;
             let options =
                 TrainOptions { stop: Some(signals::stop()), ranks: Some(ranks), ..TrainOptions::default() };
-            train::tell(out, &crate::resume(&self.run, &changes, &options)?, self.json)
+            train::tell(out, &crate::run::resume(&self.run, &changes, &options)?, self.json)
         })
     }
 }

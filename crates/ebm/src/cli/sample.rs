@@ -7,7 +7,9 @@ use clap::Args;
 
 use super::output::Output;
 use super::{End, Outcome, settings};
-use crate::{Error, Model, SampleOptions};
+use crate::Error;
+use crate::model::Model;
+use crate::model::SampleOptions;
 
 #[derive(Debug, Args)]
 pub(super) struct Sample {
@@ -61,7 +63,7 @@ impl Sample {
             neighbours: self.neighbours,
             progress: std::io::stderr().is_terminal().then_some(progress),
         };
-        let drawn = crate::sample(&model, &options)?;
+        let drawn = crate::model::sample(&model, &options)?;
         out.line(format!("{} {:?}", self.out.display(), drawn.dims()))?;
         out.flush()?;
         Ok(End::Done)

@@ -7,7 +7,10 @@ use serde_json::json;
 
 use super::output::{Output, field};
 use super::{End, Outcome, filter, settings};
-use crate::{Model, ScoreKind, ScoreOptions, ScoreRow, Threshold};
+use crate::model::Model;
+use crate::model::ScoreKind;
+use crate::model::Threshold;
+use crate::model::{ScoreOptions, ScoreRow};
 
 #[derive(Debug, Args)]
 pub(super) struct Score {
@@ -59,8 +62,8 @@ impl Score {
                 out,
                 |row| line.of(row),
                 |sink| match set {
-                    Some(set) => crate::score(&model, set, &options, sink),
-                    None => crate::score_lines(&model, std::io::stdin().lock(), &options, sink),
+                    Some(set) => crate::model::score(&model, set, &options, sink),
+                    None => crate::model::score_lines(&model, std::io::stdin().lock(), &options, sink),
                 },
             )?;
         }

@@ -3,8 +3,10 @@
 use clap::Args;
 use toml::Value;
 
+use crate::config::Source;
 use crate::config::{Override, Path};
-use crate::{Error, Result, Source, data_setting};
+use crate::inputs::data_setting;
+use crate::{Error, Result};
 
 /// Changes to a configuration.
 #[derive(Clone, Debug, Default, Args)]

@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::output::Output;
 use super::{End, Outcome, signals};
+use crate::Error;
 use crate::config::Override;
-use crate::{Error, Study, StudyOptions};
+use crate::study::{Study, StudyOptions};
 
 #[derive(Debug, Args)]
 pub(super) struct StudyCommand {

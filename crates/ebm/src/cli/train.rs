@@ -9,7 +9,8 @@ use ebm_train::Outcome as Ended;
 use super::output::Output;
 use super::settings::Changes;
 use super::{End, Outcome, signals, together};
-use crate::{Error, TrainOptions, Trained};
+use crate::Error;
+use crate::run::{TrainOptions, Trained};
 
 #[derive(Debug, Args)]
 pub(super) struct Train {
@@ -32,7 +33,7 @@ impl Train {
             let stop = Some(signals::stop());
             let ranks = Some(ranks);
             let options = TrainOptions { out: self.out, stop, ranks, ..TrainOptions::default() };
-            tell(out, &crate::train(&source, &options)?, self.json)
+            tell(out, &crate::run::train(&source, &options)?, self.json)
         })
     }
 }

@@ -3,8 +3,10 @@
 use ebm_train::run;
 use toml::{Table, Value};
 
-use super::{Override, Path, Source};
-use crate::Result;
+use super::overrides::Override;
+use super::path::Path;
+use super::source::Source;
+use crate::error::Result;
 
 /// Sections that sampling needs and a composition need not repeat.
 const BORROWED: [&str; 7] = ["data", "sampler", "chains", "replay", "objective", "optimiser", "generate"];

@@ -5,17 +5,8 @@ use std::ops::Range;
 use toml_edit::{Document, Item, TableLike, Value};
 
 use super::overrides::Override;
-use super::path::{Path, Segment};
+use super::path::{Path, Segment, Side};
 use super::problem::Place;
-
-/// Whether a message is about a key or about its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// The key.
-    Key,
-    /// The value.
-    Value,
-}
 
 /// A text with the places of its settings.
 pub(crate) struct Map<'a> {

@@ -3,6 +3,7 @@
 use toml::{Table, Value};
 
 use super::path::{Path, Segment};
+use super::problem::describe;
 
 /// One change: what is set where, and how it was written.
 #[derive(Clone, Debug)]
@@ -118,7 +119,7 @@ fn take(table: &mut Table, first: &str, rest: &[Segment]) -> bool {
 }
 
 fn wrong(change: &Override, at: &Path, found: &Value, wanted: &str) -> String {
-    format!("`{}`: `{at}` is {}, not {wanted}", change.text, super::validate::describe(found))
+    format!("`{}`: `{at}` is {}, not {wanted}", change.text, describe(found))
 }
 
 #[cfg(test)]

@@ -85,6 +85,15 @@ impl std::str::FromStr for Path {
     }
 }
 
+/// Whether a message is about a key or about its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The key.
+    Key,
+    /// The value.
+    Value,
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

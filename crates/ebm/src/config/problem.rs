@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use toml::Value;
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -72,3 +74,16 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// A value in words.
+pub(super) fn describe(value: &Value) -> String {
+    match value {
+        Value::String(s) => format!("the text {s:?}"),
+        Value::Integer(v) => format!("the whole number {v}"),
+        Value::Float(v) => format!("the number {v:?}"),
+        Value::Boolean(v) => format!("{v}"),
+        Value::Datetime(v) => format!("the date {v}"),
+        Value::Array(_) => "a list".into(),
+        Value::Table(_) => "a table".into(),
+    }
+}

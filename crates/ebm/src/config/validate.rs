@@ -3,8 +3,8 @@
 use ebm_core::{Component, Family, Param, ParamKind, catalogue};
 use toml::{Table, Value};
 
-use super::locate::Side;
-use super::path::Path;
+use super::path::{Path, Side};
+use super::problem::describe;
 use ebm_core::catalogue::closest;
 
 /// One thing that is wrong, at a path that is not yet a line.
@@ -220,18 +220,5 @@ pub(crate) fn wanted(param: &Param) -> String {
         ParamKind::Parts(family) => format!("a list, each entry {}", a_part(*family)),
         ParamKind::Table(params) => format!("a table with {}", names(params)),
         ParamKind::Tables(params) => format!("a list of tables with {}", names(params)),
-    }
-}
-
-/// A value in words.
-pub(crate) fn describe(value: &Value) -> String {
-    match value {
-        Value::String(s) => format!("the text {s:?}"),
-        Value::Integer(v) => format!("the whole number {v}"),
-        Value::Float(v) => format!("the number {v:?}"),
-        Value::Boolean(v) => format!("{v}"),
-        Value::Datetime(v) => format!("the date {v}"),
-        Value::Array(_) => "a list".into(),
-        Value::Table(_) => "a table".into(),
     }
 }

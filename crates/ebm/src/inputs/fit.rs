@@ -5,7 +5,7 @@ use std::path::Path;
 use ebm_data::folder::luma;
 use ebm_data::resize::bilinear;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The shape that samples must have.
 #[derive(Clone, Debug)]
@@ -59,8 +59,13 @@ impl Fit {
             _ => bytes,
         };
         let resized = bilinear(&recoloured, (h, w), (to_h, to_w));
-        Ok((resized.into_iter().map(super::read::level).collect(), true))
+        Ok((resized.into_iter().map(level).collect(), true))
     }
+}
+
+/// A byte as the middle of its level, as data sources store it.
+pub(crate) fn level(byte: u8) -> f32 {
+    (f32::from(byte) + 0.5) / 256.0
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::read::{Sink, finite, level, picture};
-use super::{Fit, Piece};
-use crate::{Error, Result};
+use super::fit::{Fit, level};
+use super::read::{Sink, finite, picture};
+use super::set::Piece;
+use crate::error::{Error, Result};
 
 /// No line is longer: a sample of a million numbers takes about 10 MB.
 const LONGEST: u64 = 1 << 28;

@@ -9,13 +9,9 @@ use ebm_data::folder::{Channels, FolderOptions, read_picture};
 use ebm_data::idx::{IdxRows, IdxValues};
 use ebm_data::npy::{NpyRows, NpyValues};
 
-use super::{Fit, From, Inputs, Piece};
-use crate::{Error, Result};
-
-/// A byte as the middle of its level, as data sources store it.
-pub(crate) fn level(byte: u8) -> f32 {
-    (f32::from(byte) + 0.5) / 256.0
-}
+use super::fit::{Fit, level};
+use super::set::{From, Inputs, Piece};
+use crate::error::{Error, Result};
 
 /// Where pieces go.
 pub(crate) type Sink<'a> = dyn FnMut(Piece) -> Result<()> + 'a;
@@ -35,6 +31,36 @@ impl Pick {
 }
 
 impl Inputs {
+    /// Shape of one sample; grey images have an axis of one channel. Of pictures that of the first, in colours.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn shape(&self) -> Result<Vec<usize>> {
+        let dims = match &self.from {
+            From::Source(source, _) => source.sample_shape().to_vec(),
+            From::Npy(path) => NpyRows::open(path)?.sample_dims().to_vec(),
+            From::Npz(path, array) => {
+                let mut dims = Vec::new();
+                ebm_data::npz::Npz::open(path)?.rows(array, |rows| -> Result<()> {
+                    dims = rows.sample_dims().to_vec();
+                    Ok(())
+                })?;
+                dims
+            }
+            From::Idx(path) => IdxRows::open(path)?.sample_dims().to_vec(),
+            From::Cifar(_) => vec![3, 32, 32],
+            From::Pictures(files) => {
+                let fit = Fit { shape: vec![3], resize: false };
+                let first = files.first().map(|f| picture(f, &fit)).transpose()?;
+                first.map_or_else(Vec::new, |p| vec![p.shape().0, p.shape().1, p.shape().2])
+            }
+        };
+        Ok(match dims[..] {
+            [h, w] if h > 1 && w > 1 => vec![1, h, w],
+            _ => dims,
+        })
+    }
+
     /// Hands the samples to `sink` in order, at most `rows` at a time: all of them, or `most` at equal distances.
     /// Memory is that of a piece, except for linked kinds, which hold their data.
     ///

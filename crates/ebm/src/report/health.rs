@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::Series;
+use crate::report::series::Series;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

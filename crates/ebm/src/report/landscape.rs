@@ -5,8 +5,9 @@ use ebm_core::{Batch, Key, Split};
 use ebm_eval::PlaneGrid;
 use serde::Serialize;
 
-use crate::energies::Energies;
-use crate::{Model, Result};
+use crate::error::Result;
+use crate::model::energies::Energies;
+use crate::model::open::Model;
 
 /// Samples of each set.
 const SAMPLES: usize = 512;

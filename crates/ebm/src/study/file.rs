@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
-use crate::config::Override;
-use crate::{Error, Result, Source};
+use crate::config::overrides::Override;
+use crate::config::source::Source;
+use crate::error::{Error, Result};
 
 /// A grid of short trainings.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Name of the file with a run's [`Record`]; it appears when the run is finished.
 pub(super) const RECORD: &str = "result.json";

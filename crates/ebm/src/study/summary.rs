@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::file::Study;
 use super::record::{Ended, Record};
+use crate::error::Result;
 use crate::median::median;
-use crate::{Result, Series};
+use crate::report::series::Series;
 
 /// Fewest steps at the end of a run that count as its last.
 const LAST: usize = 10;

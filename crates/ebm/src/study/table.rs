@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::record::Ended;
 use super::summary::Summary;
-use crate::Result;
-use crate::charts::{self, Charted};
+use crate::error::Result;
+use crate::report::charts::{self, Charted};
 use crate::whole_file::replace;
 
 /// Energies on the charts are cut at this many times the bound, or a run that blows up in one step leaves no room for

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use ebm_plugins as _;
 
 use super::*;
-use crate::run_directory::RunDirectory;
+use crate::run::run_directory::RunDirectory;
 
 const BASE: &str = r#"
 format = 1
@@ -72,7 +72,7 @@ impl Scratch {
 
 /// The numbers of a run but for its times.
 fn numbers(directory: &Path) -> String {
-    let mut series = crate::Series::read(directory).unwrap();
+    let mut series = crate::report::series::Series::read(directory).unwrap();
     series.values.retain(|name, _| !name.starts_with("seconds"));
     format!("{series:?}{}", std::fs::read_to_string(directory.join("result.json")).unwrap())
 }

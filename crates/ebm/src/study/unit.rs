@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{Study, Variant};
 use super::record::{Ended, RECORD, Record};
-use crate::config::Override;
-use crate::run_directory::RunDirectory;
-use crate::{Error, Result, Source};
+use crate::config::overrides::Override;
+use crate::config::source::Source;
+use crate::error::{Error, Result};
+use crate::run::run_directory::RunDirectory;
 
 /// Name of the file that says which settings a run's directory belongs to.
 const CLAIM: &str = "unit.json";
@@ -126,7 +127,7 @@ impl Unit {
             return Ok(Work::Had);
         }
         self.lay_claim()?;
-        let plan = crate::training::build(&self.source)?;
+        let plan = crate::run::open::build(&self.source)?;
         let mut state = self.start(&plan)?;
         let options = Options {
             directory: Some(path),
@@ -174,7 +175,7 @@ impl Unit {
     pub(super) fn cut_short(&self, step: u64) -> Result<()> {
         std::fs::create_dir_all(&self.directory).map_err(Error::io(&self.directory))?;
         self.lay_claim()?;
-        let plan = crate::training::build(&self.source)?;
+        let plan = crate::run::open::build(&self.source)?;
         let options = Options {
             directory: Some(&self.directory),
             until: Some(step),
@@ -225,7 +226,7 @@ fn measures(plan: &Plan, state: &TrainState) -> Result<BTreeMap<String, f64>> {
     let Some(chains) = View::new(plan, state).buffered(held.min(MEASURED))? else {
         return Ok(BTreeMap::new());
     };
-    let Some(m) = crate::measures::measure(plan, &chains)? else { return Ok(BTreeMap::new()) };
+    let Some(m) = crate::run::measures::measure(plan, &chains)? else { return Ok(BTreeMap::new()) };
     let q = m.samples;
     let mut all = vec![("fd_pix", q.fd_pix), ("fd_sign", q.fd_sign), ("near", q.near)];
     all.extend(q.classes.map(|c| ("classes", c)));

@@ -91,7 +91,7 @@ fn run(target: &str, sampler: &str, seed: u64, jitter: f64) -> Result<Map<String
         return Err(ebm::Error::Usage(format!("no target `{target}`")));
     };
     let source = Source::text(target, format!("[energy]\n{settings}\n"));
-    let config: Box<dyn EnergyConfig> = source.read_part("energy", ebm::Family::Energy)?;
+    let config: Box<dyn EnergyConfig> = source.read_part("energy", ebm::core::Family::Energy)?;
     let key = Key::root(seed).at(target).at(sampler);
     let energy: Arc<dyn EnergyFn> =
         config.build(&mut BuildCx::new(&[*width], DType::F32, &Device::Cpu, key.at("energy")))?;

@@ -7,7 +7,9 @@ use clap::Args;
 use super::figures::Figures;
 use crate::cli::output::Output;
 use crate::cli::{Outcome, settings};
-use crate::{ChainOptions, Error, Model, Result};
+use crate::measure::ChainOptions;
+use crate::model::Model;
+use crate::{Error, Result};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ChainsCommand {
@@ -44,7 +46,7 @@ impl ChainsCommand {
         self.figures.free()?;
         let found = if self.target.extension().is_some_and(|e| e == "npy") {
             self.only_of_runs()?;
-            crate::measure_chain_file(&self.target, self.coordinates)?
+            crate::measure::measure_chain_file(&self.target, self.coordinates)?
         } else {
             let model = Model::open(&self.target, &settings::numbers(None, None, self.device.as_deref())?)?;
             let usual = ChainOptions::default();
@@ -56,7 +58,7 @@ impl ChainsCommand {
                 coordinates: self.coordinates,
                 seed: self.seed,
             };
-            crate::measure_chains(&model, &options)?
+            crate::measure::measure_chains(&model, &options)?
         };
         self.figures.write(out, &found, found.table())
     }

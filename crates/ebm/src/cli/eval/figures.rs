@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use crate::Result;
 use crate::cli::output::Output;
 use crate::cli::{End, Outcome};
-use crate::{Result, whole_file};
+use crate::whole_file;
 
 #[derive(Debug, Args)]
 pub(super) struct Figures {

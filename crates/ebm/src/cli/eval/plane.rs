@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::Error;
 use crate::cli::output::Output;
 use crate::cli::{Outcome, settings};
-use crate::{Error, Model, PlaneOptions};
+use crate::measure::PlaneOptions;
+use crate::model::Model;
 
 #[derive(Debug, Args)]
 pub(super) struct Plane {
@@ -64,7 +66,7 @@ impl Plane {
             seed: self.seed,
             picture: self.picture,
         };
-        let found = crate::compare_on_plane(&model, &options)?;
+        let found = crate::measure::compare_on_plane(&model, &options)?;
         out.found(self.json, &found, || found.table())
     }
 }

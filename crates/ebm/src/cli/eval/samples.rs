@@ -8,7 +8,8 @@ use super::figures::Figures;
 use crate::cli::output::Output;
 use crate::cli::{Outcome, settings};
 use crate::inputs::Inputs;
-use crate::{Measured, Model, SampleMeasureOptions};
+use crate::measure::{Measured, SampleMeasureOptions};
+use crate::model::Model;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SamplesCommand {
@@ -57,7 +58,7 @@ impl SamplesCommand {
         let path = PathBuf::from(&self.target);
         let is_model = path.join("config.toml").is_file()
             || (path.extension().is_some_and(|e| e == "toml") && path.is_file())
-            || crate::composing::reads_as_line(&path);
+            || crate::model::reads_as_line(&path);
         let options = SampleMeasureOptions {
             against: self.against,
             features: self.features,
@@ -72,9 +73,9 @@ impl SamplesCommand {
         let found = match is_model {
             true => {
                 let model = Model::open(&path, &settings::numbers(None, None, self.device.as_deref())?)?;
-                crate::measure_samples(&Measured::Model(&model), &options)?
+                crate::measure::measure_samples(&Measured::Model(&model), &options)?
             }
-            false => crate::measure_samples(&Measured::Set(&Inputs::open(&self.target)?), &options)?,
+            false => crate::measure::measure_samples(&Measured::Set(&Inputs::open(&self.target)?), &options)?,
         };
         self.figures.write(out, &found, found.table())
     }

@@ -1,0 +1,175 @@
+//! A configuration as text: changes, checks with line numbers, and only then values.
+
+use std::path::PathBuf;
+
+use ebm_core::{Family, catalogue};
+use ebm_train::RunConfig;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::locate::Map;
+use super::overrides::Override;
+use super::path::{Path, Side};
+use super::problem::{Place, Problem, Problems};
+use super::validate::{self, Finding};
+use crate::error::{Error, Result};
+
+/// The configuration of the quick start: handwritten digits of 8×8 pixels, readable samples in minutes on two cores.
+pub const QUICK_START: &str = include_str!("quickstart.toml");
+
+/// A configuration as text, with its name and the folder from which its relative paths count.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file's path or another name, for messages.
+    pub name: String,
+    /// TOML.
+    pub text: String,
+    /// Relative paths in the configuration count from here.
+    pub base: PathBuf,
+    /// Changes from the command line, in order.
+    pub overrides: Vec<Override>,
+}
+
+impl Source {
+    /// The built-in quick start.
+    pub fn quick_start() -> Self {
+        Self::text("quickstart.toml (built in)", QUICK_START)
+    }
+
+    /// A text with a name for messages; relative paths count from the working directory.
+    pub fn text(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Source { name: name.into(), text: text.into(), base: PathBuf::from("."), overrides: Vec::new() }
+    }
+
+    /// Reads a file; relative paths in it count from its folder.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not text.
+    pub fn file(path: impl AsRef<std::path::Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            let hint = match e.kind() {
+                std::io::ErrorKind::NotFound => {
+                    "; `ebm train` without a file trains the built-in quick start"
+                }
+                std::io::ErrorKind::IsADirectory => "; a run directory is given to `ebm resume`",
+                _ => "",
+            };
+            Error::Usage(format!("{}: cannot read the configuration: {e}{hint}", path.display()))
+        })?;
+        let base = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        Ok(Source { name: path.display().to_string(), text, base, overrides: Vec::new() })
+    }
+
+    /// The same with changes `path=value`, applied in order.
+    ///
+    /// # Errors
+    /// If a change is not of that form.
+    pub fn with(mut self, changes: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
+        for change in changes {
+            self.overrides.push(Override::parse(change.as_ref()).map_err(Error::Usage)?);
+        }
+        Ok(self)
+    }
+
+    /// The document with all changes made, not yet checked.
+    ///
+    /// # Errors
+    /// If the text is not TOML or a change does not fit it.
+    pub fn document(&self) -> Result<Table> {
+        let mut document = self.text.parse::<Table>().map_err(|e| self.syntax(&e))?;
+        for change in &self.overrides {
+            change.apply(&mut document).map_err(Error::Usage)?;
+        }
+        Ok(document)
+    }
+
+    /// Reads the configuration of a run: syntax, then every setting against the catalogue, then the values.
+    ///
+    /// # Errors
+    /// All that is wrong at once, each with its line.
+    pub fn read(&self) -> Result<RunConfig> {
+        catalogue::check()?;
+        let document = self.document()?;
+        self.refuse(validate::validate(&document, ebm_train::RUN_SECTIONS))?;
+        self.values(Value::Table(document))
+    }
+
+    /// Reads one component of `family` out of the section `key`, checked alone.
+    ///
+    /// # Errors
+    /// As [`Source::read`], or if there is no such section.
+    pub fn read_part<T: DeserializeOwned>(&self, key: &str, family: Family) -> Result<T> {
+        catalogue::check()?;
+        let mut document = self.document()?;
+        let path = Path::default().key(key);
+        let value = document.remove(key).unwrap_or(Value::Table(Table::new()));
+        self.refuse(validate::validate_part(&value, family, &path))?;
+        self.values(value)
+    }
+
+    /// Adds the line to an error of a component that names its place in the configuration.
+    pub(crate) fn place(&self, e: ebm_core::Error) -> Error {
+        let (path, message) = match &e {
+            ebm_core::Error::Config { path, message } => (path, message.clone()),
+            ebm_core::Error::Shape { component, found, expected, hint } => {
+                (component, format!("found shape {found:?}, expected {expected}; {hint}"))
+            }
+            // While parts are built, only files of data and of weights are opened: what they lack is a matter of data.
+            ebm_core::Error::Io { path, source } => {
+                return Error::Core(ebm_core::Error::data(path, source.to_string()));
+            }
+            _ => return Error::Core(e),
+        };
+        let map = Map::new(&self.name, &self.text, &self.overrides);
+        match path.parse::<Path>().map(|p| map.place(&p, Side::Value)) {
+            Ok(place @ (Place::Line { .. } | Place::Command(_))) => {
+                Error::Config(Problems(vec![Problem { path: path.clone(), message, place }]))
+            }
+            _ => Error::Core(e),
+        }
+    }
+
+    fn refuse(&self, findings: Vec<Finding>) -> Result<()> {
+        if findings.is_empty() {
+            return Ok(());
+        }
+        let map = Map::new(&self.name, &self.text, &self.overrides);
+        let mut problems: Vec<Problem> = findings
+            .into_iter()
+            .map(|f| Problem {
+                place: map.place(&f.path, f.side),
+                path: f.path.to_string(),
+                message: f.message,
+            })
+            .collect();
+        problems.sort_by_key(|p| match &p.place {
+            Place::Line { line, column, .. } => (*line, *column),
+            _ => (usize::MAX, 0),
+        });
+        Err(Error::Config(Problems(problems)))
+    }
+
+    pub(crate) fn values<T: DeserializeOwned>(&self, value: Value) -> Result<T> {
+        serde_path_to_error::deserialize(value).map_err(|e| {
+            let text = e.path().to_string();
+            let path: Path = text.parse().unwrap_or_default();
+            let map = Map::new(&self.name, &self.text, &self.overrides);
+            // Only the first line says what is wrong; the rest repeats a place that typetag has lost.
+            let inner = e.into_inner().to_string();
+            let message = inner.lines().next().unwrap_or_default().trim().to_string();
+            let place = map.place(&path, Side::Value);
+            Error::Config(Problems(vec![Problem { path: path.to_string(), message, place }]))
+        })
+    }
+
+    fn syntax(&self, e: &toml::de::Error) -> Error {
+        let map = Map::new(&self.name, &self.text, &self.overrides);
+        let place = e.span().map_or_else(|| Place::Whole(self.name.clone()), |span| map.line(span));
+        let message = format!("this is not TOML: {}", e.message().trim().replace('\n', ", "));
+        Error::Config(Problems(vec![Problem { path: String::new(), message, place }]))
+    }
+}

@@ -1,0 +1,7 @@
+//! Published checkpoints: compared with, made runs of, written from runs.
+
+mod compare;
+mod convert;
+
+pub use compare::compare;
+pub use convert::{Given, Taken, give, take};

@@ -1,0 +1,218 @@
+//! Checkpoints of other programs to run directories, and back.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use ebm_core::exchange::{Exchange, Outgoing, exchanges};
+use ebm_train::{TrainState, Trained, Weights, checkpoint, run};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::config::source::Source;
+use crate::error::{Error, Result};
+use crate::run::open::build;
+use crate::run::run_directory::RunDirectory;
+
+/// What became of a foreign checkpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct Taken {
+    /// The run directory.
+    pub directory: PathBuf,
+    /// Updates that the weights have behind them.
+    pub step: u64,
+    /// Trainable parameters.
+    pub parameters: usize,
+    /// The program, as the crate that knows it calls it.
+    pub program: String,
+    /// What was left out, and what begins afresh.
+    pub remarks: Vec<String>,
+}
+
+/// What was given to another program.
+#[derive(Clone, Debug, Serialize)]
+pub struct Given {
+    /// The file.
+    pub file: PathBuf,
+    /// Number of tensors in it.
+    pub tensors: usize,
+    /// Updates that the weights have behind them.
+    pub step: u64,
+    /// The program, as the crate that knows it calls it.
+    pub program: String,
+    /// What was filled up.
+    pub remarks: Vec<String>,
+}
+
+/// The linked exchange that knows this energy.
+fn exchange(energy: &Value) -> Result<&'static Exchange> {
+    let all = exchanges();
+    if let Some(found) = all.iter().find(|e| (e.fits)(energy)) {
+        return Ok(found);
+    }
+    let kind = energy.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let known: Vec<String> = all.iter().map(|e| format!("{} ({})", e.name, e.about)).collect();
+    Err(Error::Usage(match known.is_empty() {
+        true => {
+            "no linked crate knows another program's checkpoints; link one, such as `use ebm_plugins as _;`"
+                .into()
+        }
+        false => format!(
+            "the energy `{kind}` as configured is not one of a program whose checkpoints are known: {}",
+            known.join(", ")
+        ),
+    }))
+}
+
+/// Makes the run directory of `source`, its weights those of the foreign checkpoint `file`, as if it had done `step`
+/// updates (without it: as many as the file says, or none).
+///
+/// # Errors
+/// If the configuration is wrong, the checkpoint does not fit it, or the directory exists; then nothing is written.
+pub fn take(
+    file: &Path,
+    source: &Source,
+    step: Option<u64>,
+    out: Option<&Path>,
+    runs: &Path,
+) -> Result<Taken> {
+    if let Some(out) = out {
+        RunDirectory::check_free(out)?;
+    }
+    let plan = build(source)?;
+    let energy = plan.config().tree()?.get("energy").cloned().unwrap_or_default();
+    let exchange = exchange(&energy)?;
+    let incoming = (exchange.read)(file, plan.energy().params()).map_err(|e| about(file, e))?;
+    let mut remarks = incoming.remarks;
+    let mut state = TrainState::new(&plan).map_err(|e| source.place(e))?;
+    let like = |name: &str, t: &Tensor| -> ebm_core::Result<Tensor> {
+        let Some(mine) = state.params.get(name) else { return Ok(t.clone()) };
+        Ok(t.to_dtype(mine.dtype())?.to_device(mine.device())?)
+    };
+    let live = converted(&incoming.live, &like)?;
+    if let Some(average) = &mut state.average {
+        let given = incoming.average.as_ref().unwrap_or(&incoming.live);
+        let given = converted(given, &like)?;
+        for (name, value) in average.iter_mut() {
+            if let Some(new) = given.get(name) {
+                *value = new.copy().map_err(ebm_core::Error::from)?;
+            }
+        }
+    } else if incoming.average.is_some() {
+        remarks.push("the configured optimiser keeps no average: that of the file is left out".into());
+    }
+    state.params.restore(&live)?;
+    state.step = step.or(incoming.step).unwrap_or(0);
+    if step.is_none() && incoming.step.is_none() {
+        remarks
+            .push("the file does not say after how many updates: counted as 0 (`--step N` says it)".into());
+    }
+    // Random numbers are functions of the count of attempts, data of the place in the epoch.
+    state.attempts = state.step;
+    let batches = plan.data().batches(plan.config().run.batch).max(1) as u64;
+    (state.epoch, state.cursor) = (state.step / batches, (state.step % batches) as usize);
+    if let Some((kind, moments)) = incoming.optimiser {
+        let configured = plan.config().tree()?;
+        if configured.pointer("/optimiser/kind").and_then(Value::as_str) == Some(kind.as_str()) {
+            let place = |name: &str, t: &Tensor| {
+                // Moments have the number type and place of their parameter.
+                let parameter = name.split_once('.').map_or(name, |(_, p)| p);
+                like(parameter, t)
+            };
+            let tensors = converted(&moments.tensors, &place)?;
+            state.optimiser = ebm_core::OptimiserState { step: moments.step, tensors };
+            remarks.push(format!("the optimiser goes on after {} updates", moments.step));
+        } else {
+            remarks.push(format!("the file's optimiser is `{kind}`, the configured one begins afresh"));
+        }
+    }
+    if state.replay.is_some() {
+        remarks.push(
+            "such a file holds no chains: the replay buffer begins as the configuration fills it".into(),
+        );
+    }
+    if state.step >= plan.config().run.steps {
+        remarks.push(format!(
+            "run.steps is {}: continue with `ebm resume --steps N`, N above {}",
+            plan.config().run.steps,
+            state.step
+        ));
+    }
+    let run_section = &plan.config().run;
+    let directory = RunDirectory::create(out, runs, &run_section.name, run_section.seed)?;
+    run::prepare(&plan, directory.path())?;
+    checkpoint::save(&plan, &state, &run::checkpoints_of(directory.path()))?;
+    Ok(Taken {
+        directory: directory.path().to_path_buf(),
+        step: state.step,
+        parameters: state.params.count(),
+        program: exchange.name.into(),
+        remarks,
+    })
+}
+
+fn converted(
+    tensors: &BTreeMap<String, Tensor>,
+    like: &dyn Fn(&str, &Tensor) -> ebm_core::Result<Tensor>,
+) -> Result<BTreeMap<String, Tensor>> {
+    let all: ebm_core::Result<_> = tensors.iter().map(|(k, v)| Ok((k.clone(), like(k, v)?))).collect();
+    Ok(all?)
+}
+
+/// The error of a checkpoint that does not fit names the file.
+fn about(file: &Path, e: ebm_core::Error) -> Error {
+    match e {
+        e @ (ebm_core::Error::Data { .. } | ebm_core::Error::DataFile(_)) => e.into(),
+        e => ebm_core::Error::data(file, e.to_string()).into(),
+    }
+}
+
+/// Writes the weights of a run under another program's names into the safetensors file `file`.
+///
+/// # Errors
+/// If `run` is no run directory, its energy is not one of a program that is known, or the file exists.
+pub fn give(run: &Path, file: &Path, weights: Weights) -> Result<Given> {
+    if file.exists() {
+        return Err(Error::Usage(format!("--to {}: already exists; choose another place", file.display())));
+    }
+    if file.extension().and_then(|e| e.to_str()) != Some("safetensors") {
+        return Err(Error::Usage(format!("--to {}: wanted a file ending in .safetensors", file.display())));
+    }
+    if let Some(folder) = file.parent().filter(|f| !f.as_os_str().is_empty() && !f.is_dir()) {
+        return Err(Error::Usage(format!(
+            "--to {}: the folder {} is not there",
+            file.display(),
+            folder.display()
+        )));
+    }
+    let trained = Trained::load(run, weights, None, &Device::Cpu, None)?;
+    let tree = trained.config.tree()?;
+    let energy = tree.get("energy").cloned().unwrap_or_default();
+    let exchange = exchange(&energy)?;
+    let params = trained.energy.params().snapshot()?;
+    let outgoing =
+        Outgoing { energy: &energy, sample_shape: &trained.manifest.sample_shape, weights: &params };
+    let mut written = (exchange.write)(&outgoing)?;
+    if weights == Weights::Average && !trained.manifest.average {
+        written.remarks.push("the run keeps no average: these are the live weights".into());
+    }
+    let facts = [
+        ("format", "pt".to_string()),
+        ("program", exchange.name.to_string()),
+        ("step", trained.manifest.step.to_string()),
+        ("weights", if weights == Weights::Live { "live" } else { "average" }.to_string()),
+    ];
+    let facts = facts.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+    let bytes = safetensors::serialize(written.tensors.iter().map(|(k, v)| (k.as_str(), v)), Some(facts))
+        .map_err(|e| ebm_core::Error::plugin("convert", e))?;
+    // Only a file that is not there is made: `exists` above was the friendly answer, this is the safe one.
+    let mut made = std::fs::File::create_new(file).map_err(Error::io(file))?;
+    std::io::Write::write_all(&mut made, &bytes).map_err(Error::io(file))?;
+    Ok(Given {
+        file: file.to_path_buf(),
+        tensors: written.tensors.len(),
+        step: trained.manifest.step,
+        program: exchange.name.into(),
+        remarks: written.remarks,
+    })
+}

@@ -1,0 +1,24 @@
+//! What models are measured by: samples against data, chains, detection, likelihood, temperature, feature networks.
+
+pub(crate) mod annealed;
+mod chains;
+mod likelihood;
+pub(crate) mod networks;
+mod ood;
+mod plane;
+mod rules;
+mod samples;
+mod temperature;
+
+pub use annealed::{AnnealOptions, AnnealedLogZ, annealed_log_z};
+pub use chains::{ChainMeasures, ChainOptions, ChainRow, measure_chain_file, measure_chains};
+pub use likelihood::{Likelihood, LikelihoodOptions, likelihood};
+pub(crate) use networks::classes_of;
+pub use networks::{
+    ClassRow, ClassSink, ClassifierSummary, ClassifierTraining, classify, open_network, train_classifier,
+};
+pub use ood::{Histogram, OodOptions, OodReport, OodRow, SetScores, ood};
+pub use plane::{PlaneComparison, PlaneOptions, PlaneSamples, compare_on_plane};
+pub use rules::Rule;
+pub use samples::{Figure, MeasureRow, Measured, SampleMeasureOptions, SampleMeasures, measure_samples};
+pub use temperature::{MatchedTemperature, match_temperature};

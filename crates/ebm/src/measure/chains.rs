@@ -1,0 +1,264 @@
+//! How well chains mix: effective sample sizes, split R-hat, autocorrelation times, acceptance.
+
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use ebm_core::Stepped;
+use ebm_data::npy::{Npy, NpyValues};
+use ebm_eval::{Chains, FEWEST_DRAWS, ess_mean, summarise};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::model::open::Model;
+use crate::tensors::equally_spaced;
+
+/// Numbers that are recorded at most: 1 GiB.
+const MOST: usize = 1 << 27;
+
+/// Which chains are run, and what of them is recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct ChainOptions {
+    /// Chains.
+    pub chains: usize,
+    /// Steps that are recorded.
+    pub steps: usize,
+    /// Steps before.
+    pub warm_up: usize,
+    /// Every how manieth step is recorded.
+    pub thin: usize,
+    /// Coordinates that are recorded at most, at equal distances.
+    pub coordinates: usize,
+    /// Seed; that of the run without it.
+    pub seed: Option<u64>,
+}
+
+impl Default for ChainOptions {
+    fn default() -> Self {
+        ChainOptions { chains: 4, steps: 1000, warm_up: 500, thin: 1, coordinates: 8, seed: None }
+    }
+}
+
+/// Diagnostics of chains, a row for each scalar.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChainMeasures {
+    /// The program, or the file.
+    pub of: String,
+    /// Chains.
+    pub chains: usize,
+    /// Draws of each that are measured.
+    pub draws: usize,
+    /// Steps before the first.
+    pub warm_up: usize,
+    /// Steps from one draw to the next.
+    pub thin: usize,
+    /// Share of the moves that were accepted, over all steps after the warm-up, if the program says so.
+    pub accepted: Option<f64>,
+    /// A row for each scalar.
+    pub rows: Vec<ChainRow>,
+}
+
+/// One scalar.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChainRow {
+    /// `energy`, or `x[i]` with the number of the coordinate in the flattened sample.
+    pub name: String,
+    /// Mean over all draws.
+    pub mean: f64,
+    /// Its Monte Carlo standard error.
+    pub mcse: f64,
+    /// Effective sample size of the rank-normalised draws.
+    pub ess_bulk: f64,
+    /// The smaller one of the 5 % and 95 % quantiles.
+    pub ess_tail: f64,
+    /// Rank-normalised split R-hat.
+    pub rhat: f64,
+    /// Integrated autocorrelation time of the mean in draws: the number of all draws over their effective number.
+    pub autocorrelation_time: f64,
+}
+
+impl ChainMeasures {
+    /// A line a scalar.
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "{}: {} chains of {} draws, one in {}, after {} steps\n",
+            self.of, self.chains, self.draws, self.thin, self.warm_up
+        );
+        if let Some(a) = self.accepted {
+            text += &format!("accepted {:.1} %\n", 100.0 * a);
+        }
+        let wide = self.rows.iter().map(|r| r.name.len()).max().unwrap_or(0).max(6);
+        text += &format!(
+            "{:<wide$} {:>12} {:>10} {:>10} {:>10} {:>8} {:>10}\n",
+            "", "mean", "MCSE", "ESS bulk", "ESS tail", "R-hat", "time"
+        );
+        for r in &self.rows {
+            text += &format!(
+                "{:<wide$} {:>12.5} {:>10.5} {:>10.1} {:>10.1} {:>8.4} {:>10.2}\n",
+                r.name, r.mean, r.mcse, r.ess_bulk, r.ess_tail, r.rhat, r.autocorrelation_time
+            );
+        }
+        let worst = self.rows.iter().map(|r| r.rhat).fold(f64::NEG_INFINITY, f64::max);
+        let least = self.rows.iter().map(|r| r.ess_bulk.min(r.ess_tail)).fold(f64::INFINITY, f64::min);
+        if worst > 1.01 || least < 100.0 * self.chains as f64 {
+            text += "R-hat above 1.01, or fewer than 100 effective draws a chain: run longer before these are relied on\n";
+        }
+        if self.rows.iter().any(|r| r.rhat.is_nan()) {
+            text += "NaN: a scalar that does not move, which has no effective draws\n";
+        }
+        text
+    }
+}
+
+/// Runs the generation program of `model` as chains and measures the energy and coordinates after each step.
+///
+/// A program whose steps change on the way (annealed step sizes) is no chain: what it says of a stationary distribution holds
+/// only for the part in which they do not.
+///
+/// # Errors
+/// If an option is out of range, the program does not show each of its steps, or a value is not finite.
+pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeasures> {
+    let o = options;
+    let draws = o.steps / o.thin.max(1);
+    for (name, found, least) in
+        [("--chains", o.chains, 1), ("--thin", o.thin, 1), ("--steps", draws, FEWEST_DRAWS)]
+    {
+        if found < least {
+            let draws = if name == "--steps" { " draws" } else { "" };
+            return Err(Error::Usage(format!("{name}: found {found}{draws}, wanted at least {least}")));
+        }
+    }
+    let width: usize = model.plan().data().sample_shape().iter().product();
+    let picked: Vec<usize> = equally_spaced(width, o.coordinates).collect();
+    let numbers_kept = (picked.len() + 1).checked_mul(o.chains).and_then(|n| n.checked_mul(draws));
+    let all_steps = o.warm_up.checked_add(draws * o.thin);
+    let (Some(_), Some(all_steps)) = (numbers_kept.filter(|n| *n <= MOST), all_steps) else {
+        return Err(Error::Usage(format!(
+            "--chains {} --steps {}: found more than {MOST} numbers to record; record fewer steps or coordinates, or --thin",
+            o.chains, o.steps
+        )));
+    };
+    let mut record = Record {
+        draws,
+        rows: vec![vec![f64::NAN; o.chains * draws]; picked.len() + 1],
+        seen: 0,
+        accepted: (0.0, 0),
+    };
+    let energy = model.energy()?;
+    let mut probe = |index: usize, step: &Stepped| -> ebm_core::Result<()> {
+        let Some(after) = index.checked_sub(o.warm_up) else { return Ok(()) };
+        if let Some(rate) = step.info.get("accepted") {
+            let all = rate.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+            record.accepted.0 += all.iter().sum::<f64>();
+            record.accepted.1 += all.len();
+        }
+        // A draw is the state after the last of `thin` steps.
+        if (after + 1) % o.thin != 0 {
+            return Ok(());
+        }
+        let at = &step.state.at;
+        let e = energy.energy(at)?.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_vec1::<f64>()?;
+        let x = at.x.flatten_from(1)?.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_vec2::<f64>()?;
+        for ((id, e), x) in at.chains.ids().iter().zip(e).zip(x) {
+            record.put(*id as usize, after / o.thin, e, picked.iter().map(|i| x[*i]));
+        }
+        Ok(())
+    };
+    model.sample_watched(o.chains, Some(all_steps), o.seed, None, &mut probe)?;
+    if record.seen != o.chains * draws {
+        return Err(Error::Usage(format!(
+            "the generation program showed {} of {} states, wanted a program of single steps, such as `chain`",
+            record.seen,
+            o.chains * draws
+        )));
+    }
+    let names = std::iter::once("energy".to_string()).chain(picked.iter().map(|i| format!("x[{i}]")));
+    Ok(ChainMeasures {
+        of: model.plan().generator().with_steps(all_steps).name(),
+        chains: o.chains,
+        draws,
+        warm_up: o.warm_up,
+        thin: o.thin,
+        accepted: (record.accepted.1 > 0).then(|| record.accepted.0 / record.accepted.1 as f64),
+        rows: rows(names, &record.rows, o.chains, draws)?,
+    })
+}
+
+struct Record {
+    draws: usize,
+    /// `(chains, draws)` of each scalar.
+    rows: Vec<Vec<f64>>,
+    seen: usize,
+    accepted: (f64, usize),
+}
+
+impl Record {
+    fn put(&mut self, chain: usize, draw: usize, energy: f64, coordinates: impl Iterator<Item = f64>) {
+        let at = chain * self.draws + draw;
+        if draw >= self.draws || at >= self.rows[0].len() {
+            return;
+        }
+        self.seen += 1;
+        for (row, v) in self.rows.iter_mut().zip(std::iter::once(energy).chain(coordinates)) {
+            row[at] = v;
+        }
+    }
+}
+
+fn rows(names: impl Iterator<Item = String>, all: &[Vec<f64>], m: usize, n: usize) -> Result<Vec<ChainRow>> {
+    let mut rows = Vec::new();
+    for (name, values) in names.zip(all) {
+        let chains = Chains::new(values, m, n)?;
+        let s = summarise(chains);
+        rows.push(ChainRow {
+            name,
+            mean: s.mean,
+            mcse: s.mcse,
+            ess_bulk: s.ess_bulk,
+            ess_tail: s.ess_tail,
+            rhat: s.rhat,
+            autocorrelation_time: (m * n) as f64 / ess_mean(chains),
+        });
+    }
+    Ok(rows)
+}
+
+/// Measures chains that are there: an `.npy` array `(chains, draws)` or `(chains, draws, ...)`, of which at most
+/// `coordinates` are measured, at equal distances.
+///
+/// # Errors
+/// If the file cannot be read, has another shape, too few draws or values that are not finite.
+pub fn measure_chain_file(path: &Path, coordinates: usize) -> Result<ChainMeasures> {
+    let npy = Npy::read(path)?;
+    let dims = npy.dims().to_vec();
+    let (m, n, width) = match dims[..] {
+        [m, n] => (m, n, 1),
+        [m, n, ref rest @ ..] => (m, n, rest.iter().product::<usize>()),
+        _ => {
+            let message = format!("found shape {dims:?}, wanted (chains, draws) or (chains, draws, ...)");
+            return Err(ebm_core::Error::data(path, message).into());
+        }
+    };
+    let values: Vec<f64> = match npy.values() {
+        NpyValues::F64(v) => v.clone(),
+        other => other.clone().into_f32().into_iter().map(f64::from).collect(),
+    };
+    let picked: Vec<usize> = equally_spaced(width, coordinates).collect();
+    if picked.is_empty() {
+        return Err(Error::Usage(format!("{}: found no coordinate to measure", path.display())));
+    }
+    let all: Vec<Vec<f64>> =
+        picked.iter().map(|i| (0..m * n).map(|at| values[at * width + i]).collect()).collect();
+    let names = picked.iter().map(|i| if dims.len() == 2 { "x".to_string() } else { format!("x[{i}]") });
+    Ok(ChainMeasures {
+        of: path.display().to_string(),
+        chains: m,
+        draws: n,
+        warm_up: 0,
+        thin: 1,
+        accepted: None,
+        rows: rows(names, &all, m, n).map_err(|e| match e {
+            Error::Eval(e) => ebm_core::Error::data(path, e.to_string()).into(),
+            other => other,
+        })?,
+    })
+}

@@ -1,0 +1,241 @@
+//! Samples against data: distances between features, fidelity and diversity, classes, likelihood on the plane.
+
+mod features;
+mod figures;
+
+use ebm_eval::PlaneScore;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::inputs::fit::Fit;
+use crate::inputs::set::{Inputs, Piece};
+use crate::measure::temperature;
+use crate::model::open::Model;
+use crate::tensors::floats;
+use features::{Kind, LEAST, Seen};
+pub use figures::{Figure, MeasureRow};
+use figures::{NEAR, Work, near, on_plane};
+
+/// Samples that go through a network together.
+const TOGETHER: usize = 512;
+/// What is measured.
+pub enum Measured<'a> {
+    /// Samples that are drawn from a model.
+    Model(&'a Model),
+    /// Samples that are there.
+    Set(&'a Inputs),
+}
+
+/// How samples are measured.
+#[derive(Clone, Debug)]
+pub struct SampleMeasureOptions {
+    /// What with: a set as of `ebm eval ood`; the held-out part of a model's data without it.
+    pub against: Option<String>,
+    /// `values`, `pixels`, `cells:N`, `signs`, or feature networks as of [`open_network`]; empty: `pixels` and `signs` of
+    /// images, `values` of others.
+    pub features: Vec<String>,
+    /// Samples: drawn, or used at most, at equal distances.
+    pub count: usize,
+    /// Samples of the other set that are used at most, at equal distances.
+    pub against_count: u64,
+    /// Whether images of a set are resized and recoloured to fit.
+    pub fit: bool,
+    /// Steps of the generation program; as configured without it.
+    pub steps: Option<usize>,
+    /// Pairs of subsets that the kernel distance is taken over.
+    pub subsets: usize,
+    /// Temperature T of exp(−E/T) in the plane.
+    pub temperature: f64,
+    /// Seed of samples, subsets, halves and directions; of the samples that of the run without it.
+    pub seed: Option<u64>,
+}
+
+impl Default for SampleMeasureOptions {
+    fn default() -> Self {
+        SampleMeasureOptions {
+            against: None,
+            features: Vec::new(),
+            count: 1000,
+            against_count: 10_000,
+            fit: false,
+            steps: None,
+            subsets: 100,
+            temperature: 1.0,
+            seed: None,
+        }
+    }
+}
+
+/// The figures, a row each.
+#[derive(Clone, Debug, Serialize)]
+pub struct SampleMeasures {
+    /// What was measured, and how many.
+    pub samples: (String, usize),
+    /// What with.
+    pub against: (String, usize),
+    /// The training samples of the first reference column.
+    pub training: Option<(String, usize)>,
+    /// The networks used, with the digest of their weights.
+    pub networks: Vec<(String, String)>,
+    /// A row for each measure and feature network.
+    pub rows: Vec<MeasureRow>,
+    /// Of the energy itself, in the plane; nats.
+    pub plane: Option<PlaneScore>,
+    /// The seed of subsets, halves and directions.
+    pub seed: u64,
+}
+
+impl SampleMeasures {
+    /// A line a measure.
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "{}: {} samples; against {}: {}\n",
+            self.samples.0, self.samples.1, self.against.0, self.against.1
+        );
+        if let Some((name, n)) = &self.training {
+            text += &format!("training column: {n} samples of {name}; ");
+        }
+        text += &format!(
+            "halves: {} and {} samples of {}\n",
+            self.against.1 / 2,
+            self.against.1.div_ceil(2),
+            self.against.0
+        );
+        let wide = self.rows.iter().map(|r| r.name.chars().count()).max().unwrap_or(0).max(7);
+        text += &format!("{:<wide$} {:>21} {:>21} {:>21}\n", "measure", "samples", "training", "halves");
+        let show = |f: Option<Figure>| match f {
+            None => "-".to_string(),
+            Some(Figure { value, sd: None }) => number(value),
+            Some(Figure { value, sd: Some(sd) }) => format!("{} ± {}", number(value), number(sd)),
+        };
+        for r in &self.rows {
+            let cells = [Some(r.samples), r.training, r.halves].map(show);
+            text += &format!("{:<wide$} {:>21} {:>21} {:>21}\n", r.name, cells[0], cells[1], cells[2]);
+        }
+        if let Some(p) = &self.plane {
+            for (name, value) in [
+                ("log Z by quadrature", p.log_z),
+                ("log-likelihood", p.ll),
+                ("best temperature", p.t_best),
+                ("log-likelihood at it", p.ll_best_t),
+                ("mass outside", p.leak),
+                ("MMD² of exact draws", p.mmd2_grid),
+            ] {
+                text += &format!("{name:<wide$} {:>21}\n", number(value));
+            }
+        }
+        text
+    }
+}
+
+/// Four digits behind the point, or three in all of what would vanish there.
+fn number(v: f64) -> String {
+    if v != 0.0 && v.abs() < 0.01 { format!("{v:.2e}") } else { format!("{v:.4}") }
+}
+
+/// Measures samples against data, with training samples and halves of the data to read the figures against.
+///
+/// Of all sets features are kept, images only as many as neighbours are looked for among.
+///
+/// # Errors
+/// If a name is neither features nor a network, sets do not fit or are too small, or a sample is not finite.
+pub fn measure_samples(what: &Measured<'_>, options: &SampleMeasureOptions) -> Result<SampleMeasures> {
+    let o = options;
+    let against_count = usize::try_from(o.against_count).unwrap_or(usize::MAX);
+    for (name, found, least) in
+        [("-n", o.count, LEAST), ("--against-n", against_count, LEAST), ("--subsets", o.subsets, 1)]
+    {
+        if found < least {
+            return Err(Error::Usage(format!("{name} {found}: wanted at least {least}")));
+        }
+    }
+    temperature::check(o.temperature)?;
+    if matches!(what, Measured::Set(_)) && o.steps.is_some() {
+        return Err(Error::Usage(
+            "--steps: found samples that are there, wanted a run, which draws them".into(),
+        ));
+    }
+    let against = match (&o.against, what) {
+        (Some(name), _) => Inputs::open(name)?,
+        (None, Measured::Model(model)) => Inputs::held_out(model.plan().data())?,
+        (None, Measured::Set(_)) => {
+            return Err(Error::Usage(
+                "--against: is missing; samples of a file need data to compare with".into(),
+            ));
+        }
+    };
+    let shape = match what {
+        Measured::Model(model) => model.plan().data().sample_shape().to_vec(),
+        Measured::Set(_) => against.shape()?,
+    };
+    let kinds = Kind::all(&o.features, &shape)?;
+    let source = against.source().cloned();
+    let keep = if shape == [2] { usize::MAX } else { NEAR };
+    let gather = |set: &Inputs, most: u64| -> Result<Seen> {
+        let mut seen = Seen::new(&kinds, &shape, keep);
+        let fit = Fit { shape: shape.clone(), resize: o.fit };
+        set.each(TOGETHER, Some(most), &fit, &mut |piece: Piece| seen.add(&piece.values))?;
+        seen.enough(set.name())?;
+        Ok(seen)
+    };
+    // The cheap set first: what is wrong with it shows before minutes of sampling.
+    let real = gather(&against, o.against_count)?.tables()?;
+    let (name, drawn) = match what {
+        Measured::Model(model) => {
+            let x = model.sample(o.count, o.steps, o.seed)?;
+            let mut seen = Seen::new(&kinds, &shape, keep);
+            for first in (0..o.count).step_by(TOGETHER) {
+                let piece = x.narrow(0, first, TOGETHER.min(o.count - first));
+                seen.add(&floats(&piece.map_err(ebm_core::Error::from)?)?)?;
+            }
+            ("the model".to_string(), seen.tables()?)
+        }
+        Measured::Set(set) => (set.name().to_string(), gather(set, o.count as u64)?.tables()?),
+    };
+    let training = against.training_part();
+    let train = match &training {
+        Some(set) => Some(gather(set, drawn.n as u64)?.tables()?),
+        None => None,
+    };
+    let seed = o.seed.unwrap_or(0);
+    let (first, second) = real.halves(seed)?;
+    let work = Work { kinds: &kinds, subsets: o.subsets, seed };
+    let columns = [
+        Some(work.column(&real, &drawn)?),
+        train.as_ref().map(|t| work.column(&real, t)).transpose()?,
+        Some(work.column(&first, &second)?),
+    ];
+    let mut rows = Vec::new();
+    for (i, (name, samples)) in columns[0].iter().flatten().enumerate() {
+        let of = |column: &Option<Vec<(String, Figure)>>| column.as_ref().map(|c| c[i].1);
+        rows.push(MeasureRow {
+            name: name.clone(),
+            samples: *samples,
+            training: of(&columns[1]),
+            halves: of(&columns[2]),
+        });
+    }
+    if let (Some(source), [_, _, _]) = (&source, &shape[..])
+        && training.is_some()
+    {
+        rows.extend(near(source, &real, &drawn, &second)?);
+    }
+    let plane = match (what, &shape[..]) {
+        (Measured::Model(model), [2]) => Some(on_plane(model, &real.pictures, o.temperature, seed)?),
+        _ => None,
+    };
+    let networks = kinds
+        .iter()
+        .filter_map(|k| if let Kind::Network(n) = k { Some(n) } else { None })
+        .map(|n| Ok((n.label(), n.digest()?)))
+        .collect::<Result<_>>()?;
+    Ok(SampleMeasures {
+        samples: (name, drawn.n),
+        against: (against.name().to_string(), real.n),
+        training: training.map(|t| t.name().to_string()).zip(train.map(|t| t.n)),
+        networks,
+        rows,
+        plane,
+        seed,
+    })
+}

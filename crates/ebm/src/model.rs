@@ -1,0 +1,30 @@
+//! Trained models: opened, composed, drawn from, asked for energies and scores, used to complete pictures.
+//!
+//! ```no_run
+//! use ebm::model::{Model, SampleOptions, sample};
+//! # use ebm_plugins as _;
+//! let model = Model::open("runs/digits".as_ref(), &[])?;
+//! let options = SampleOptions { count: 64, out: "samples.png".into(), ..SampleOptions::default() };
+//! let drawn = sample(&model, &options)?; // (64, 1, 8, 8), and the picture
+//! # Ok::<(), ebm::Error>(())
+//! ```
+
+pub(crate) mod compose;
+pub(crate) mod draw;
+pub(crate) mod energies;
+pub(crate) mod open;
+mod restore;
+pub(crate) mod scores;
+mod scoring;
+mod showing;
+pub(crate) mod threshold;
+
+pub use compose::compose;
+pub(crate) use compose::reads_as_line;
+pub use draw::{SampleOptions, sample};
+pub use open::Model;
+pub use restore::{RestoreOptions, Restored, restore};
+pub use scores::ScoreKind;
+pub use scoring::{RowSink, ScoreOptions, ScoreRow, score, score_lines};
+pub use showing::Copying;
+pub use threshold::{Threshold, ThresholdOptions, fit_threshold};

@@ -1,0 +1,204 @@
+//! Compositions of trained runs as one line: `runs/a given 3 and not 0.3 * runs/b`.
+//!
+//! ```text
+//! any    = all ("or" all)*                       a mixture: soft-min of the energies
+//! all    = [not] part ("and" [not] part)*        a product: their sum; "not" subtracts
+//! part   = [NUMBER "*"] whole ["at" NUMBER]      weight, temperature
+//! whole  = RUN ["given" CLASS | "given" [c, ...]] | "(" any ")"
+//! ```
+//!
+//! Runs that were trained at other sizes than the largest of them see the sample resized.
+//! Source: Du, Li, Mordatch 2020 (arXiv 2004.06030), section 3.
+
+mod expression;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ebm_train::run;
+use toml::{Table, Value};
+
+use crate::config::source::Source;
+use crate::error::{Error, Result};
+use expression::{Condition, Expression, Part};
+
+/// The configuration of a composition, which everything that takes a configuration takes.
+///
+/// Paths of runs stand in it as in `text`, or `absolute`, for a file in whatever folder.
+///
+/// # Errors
+/// If the text is no composition, a run is not there, has no such condition, or shapes do not go together.
+pub fn compose(text: &str, absolute: bool) -> Result<String> {
+    let expression = Expression::parse(text).map_err(Error::Usage)?;
+    let mut runs = BTreeMap::new();
+    open_all(&expression, &mut runs)?;
+    let mut composer = Composer { shape: Vec::new(), runs, absolute };
+    composer.shape = composer.largest(&expression);
+    let mut document = Table::new();
+    document.insert("format".into(), Value::Integer(1));
+    document.insert("energy".into(), composer.energy(&expression)?.into());
+    let body = toml::to_string(&document).map_err(|e| ebm_core::Error::plugin("composition", e))?;
+    Ok(format!("# {}\n{body}", text.trim().replace('\n', " ")))
+}
+
+/// Whether `target` is no file and has words, as a composition does.
+pub(crate) fn reads_as_line(target: &Path) -> bool {
+    !target.exists() && target.to_str().is_some_and(|text| text.contains(char::is_whitespace))
+}
+
+/// The configuration that `target` stands for, if it reads as a composition.
+pub(crate) fn source(target: &Path) -> Option<Result<Source>> {
+    let text = target.to_str().filter(|_| reads_as_line(target))?;
+    let source = |toml| Source::text(format!("the composition `{text}`"), toml);
+    Some(compose(text, false).map(source))
+}
+
+/// What a composition needs to know of a run.
+struct Run {
+    shape: Vec<usize>,
+    condition: usize,
+}
+
+fn open(path: &Path) -> Result<Run> {
+    if !path.is_dir() {
+        let found = if path.exists() { "is a file" } else { "is not there" };
+        return Err(Error::Usage(format!(
+            "{}: {found}; wanted the directory of a run (paths with spaces in double quotes)",
+            path.display()
+        )));
+    }
+    if !path.join("config.toml").is_file() {
+        return Err(Error::Usage(format!(
+            "{}: is no run (no config.toml); wanted the directory of a run",
+            path.display()
+        )));
+    }
+    let manifest = run::manifest_of(path)?;
+    Ok(Run { shape: manifest.sample_shape, condition: manifest.condition })
+}
+
+fn kind(name: &str, settings: impl IntoIterator<Item = (&'static str, Value)>) -> Table {
+    let kind = ("kind".to_string(), Value::from(name));
+    [kind].into_iter().chain(settings.into_iter().map(|(k, v)| (k.to_string(), v))).collect()
+}
+
+/// Opens every run of an expression, each once however often it is named.
+fn open_all(of: &Expression, runs: &mut BTreeMap<PathBuf, Run>) -> Result<()> {
+    match of {
+        Expression::Run { path, .. } if runs.contains_key(path) => Ok(()),
+        Expression::Run { path, .. } => open(path).map(|run| _ = runs.insert(path.clone(), run)),
+        Expression::All(parts) | Expression::Any(parts) => {
+            parts.iter().try_for_each(|p| open_all(&p.of, runs))
+        }
+    }
+}
+
+/// Writes energies of samples of one shape.
+struct Composer {
+    shape: Vec<usize>,
+    runs: BTreeMap<PathBuf, Run>,
+    absolute: bool,
+}
+
+impl Composer {
+    /// Shape of a sample: that of the run with the most values.
+    fn largest(&self, of: &Expression) -> Vec<usize> {
+        match of {
+            Expression::Run { path, .. } => self.runs.get(path).map(|r| r.shape.clone()).unwrap_or_default(),
+            Expression::All(parts) | Expression::Any(parts) => {
+                let size = |shape: &Vec<usize>| shape.iter().product::<usize>();
+                // Of several the first.
+                parts.iter().map(|p| self.largest(&p.of)).rev().max_by_key(size).unwrap_or_default()
+            }
+        }
+    }
+
+    fn energy(&self, of: &Expression) -> Result<Table> {
+        match of {
+            Expression::Run { path, given } => self.trained(path, given.as_ref()),
+            Expression::All(parts) => Ok(kind("sum", [("parts", self.list(parts)?)])),
+            Expression::Any(parts) => Ok(kind("soft-min", [("parts", self.list(parts)?)])),
+        }
+    }
+
+    /// Parts with the largest first: what a configuration leaves out comes from the first run it names.
+    fn list(&self, parts: &[Part]) -> Result<Value> {
+        let mut first = Vec::new();
+        let mut smaller = Vec::new();
+        for (i, part) in parts.iter().enumerate() {
+            let mut energy = self.energy(&part.of)?;
+            if let Some(t) = part.temperature {
+                energy = kind("temperature", [("temperature", t.into()), ("energy", energy.into())]);
+            }
+            let mut table = Table::new();
+            table.insert("name".into(), part.name(i).into());
+            table.insert("weight".into(), part.weight.into());
+            table.insert("energy".into(), energy.into());
+            let full = self.largest(&part.of) == self.shape;
+            if full { &mut first } else { &mut smaller }.push(Value::Table(table));
+        }
+        first.extend(smaller);
+        Ok(Value::Array(first))
+    }
+
+    fn trained(&self, path: &Path, given: Option<&Condition>) -> Result<Table> {
+        let Some(run) = self.runs.get(path) else {
+            return Err(Error::Usage(format!("{}: is no run of this composition", path.display())));
+        };
+        let whole = std::path::absolute(path).ok().filter(|_| self.absolute);
+        let at = whole.as_deref().unwrap_or(path);
+        let mut energy = kind("checkpoint", [("path", at.display().to_string().into())]);
+        if let Some(given) = given {
+            energy.insert("condition".into(), given.vector(path, run.condition)?.into());
+        }
+        if run.shape == self.shape {
+            return Ok(energy);
+        }
+        match (self.shape.as_slice(), run.shape.as_slice()) {
+            ([c, _, _], [channels, h, w]) if c == channels => {
+                let size = Value::from(vec![*h as i64, *w as i64]);
+                let view = Table::from_iter([("resize".to_string(), size)]);
+                Ok(kind("pull-back", [("view", view.into()), ("energy", energy.into())]))
+            }
+            _ => Err(differ(path, &run.shape, &self.shape)),
+        }
+    }
+}
+
+fn differ(path: &Path, found: &[usize], wanted: &[usize]) -> Error {
+    Error::Usage(format!(
+        "{}: its samples are {found:?}, those of the largest run {wanted:?}; only images with as many channels are seen \
+         at another size",
+        path.display()
+    ))
+}
+
+impl Condition {
+    /// The condition vector of length `n`.
+    fn vector(&self, path: &Path, n: usize) -> Result<Vec<f64>> {
+        let refuse = |why: String| Err(Error::Usage(format!("{} given {self}: {why}", path.display())));
+        match self {
+            _ if n == 0 => refuse("the run has no condition".into()),
+            Condition::Class(c) if *c >= n => refuse(format!("wanted a class from 0 to {}", n - 1)),
+            Condition::Class(c) => Ok((0..n).map(|i| f64::from(u8::from(i == *c))).collect()),
+            Condition::Vector(v) if v.len() != n => refuse(format!("wanted {n} numbers")),
+            Condition::Vector(v) => Ok(v.clone()),
+        }
+    }
+}
+
+impl Part {
+    /// A name that is its own among the parts of a list: parameters and terms are called by it.
+    fn name(&self, i: usize) -> String {
+        let last = match &self.of {
+            Expression::Run { path, .. } => path.file_name().map(|n| n.to_string_lossy().into_owned()),
+            _ => None,
+        };
+        let word: String = last
+            .unwrap_or_default()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' })
+            .collect();
+        format!("{}{}{word}", i + 1, if word.is_empty() { "" } else { "-" })
+    }
+}

@@ -1,0 +1,124 @@
+//! Samples of a model, written to files: numbers, pictures, chains over time, neighbours.
+
+use std::path::PathBuf;
+
+use candle_core::Tensor;
+use ebm_core::Split;
+use ebm_observers::picture;
+
+use crate::error::{Error, Result};
+use crate::model::open::Model;
+use crate::model::showing::{Film, animate, neighbours, strip};
+use crate::tensors::floats;
+use crate::whole_file::{apart, free};
+
+/// What to draw and where to write it.
+#[derive(Clone, Debug, Default)]
+pub struct SampleOptions {
+    /// Number of samples.
+    pub count: usize,
+    /// Steps of the program; without it as configured.
+    pub steps: Option<usize>,
+    /// Seed; without it that of the run.
+    pub seed: Option<u64>,
+    /// `.png` for a picture, `.npy` for the numbers.
+    pub out: PathBuf,
+    /// Whether files that are there already are replaced.
+    pub overwrite: bool,
+    /// A picture of the first chains over time, a row a chain (the paper's figure 5); `.png`.
+    pub strip: Option<PathBuf>,
+    /// All chains over time as an animation; `.gif`.
+    pub animation: Option<PathBuf>,
+    /// Samples with their nearest training samples to the right of each; `.png`.
+    pub neighbours: Option<PathBuf>,
+    /// Called after every step with the number of steps done of all pieces of chains.
+    pub progress: Option<fn(u64)>,
+}
+
+/// Draws samples and writes them to a file.
+///
+/// # Errors
+/// If the ending is neither, samples cannot be drawn as a picture, the file is there already, or it cannot be written.
+pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
+    let ending = options.out.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let shape = model.plan().data().sample_shape();
+    match ending {
+        "npy" => {}
+        "png" if picture::can_draw(shape) => {}
+        "png" => {
+            return Err(Error::Usage(format!(
+                "--out {}: samples of shape {shape:?} are no pictures; write them to a file ending in .npy",
+                options.out.display()
+            )));
+        }
+        _ => {
+            return Err(Error::Usage(format!(
+                "--out {}: found the ending `{ending}`, wanted .png or .npy",
+                options.out.display()
+            )));
+        }
+    }
+    // Before minutes of sampling, not after them.
+    free("--out", &options.out, options.overwrite)?;
+    check(model, options)?;
+    let mut film = Film::new(options.strip.is_some() || options.animation.is_some(), options.progress);
+    let drawn = model.sample_watched(options.count, options.steps, options.seed, None, &mut film)?;
+    write(model, options, film, &drawn)?;
+    if ending == "npy" {
+        ebm_data::npy::write(&options.out, &floats(&drawn)?, drawn.dims())?;
+    } else {
+        picture::write(&options.out, &drawn, background(model)?.as_ref())?;
+    }
+    Ok(drawn)
+}
+
+/// Refuses what cannot be drawn or written, before sampling.
+fn check(model: &Model, options: &SampleOptions) -> Result<()> {
+    let shape = model.plan().data().sample_shape();
+    apart(&[
+        ("--out", Some(&options.out)),
+        ("--strip", options.strip.as_deref()),
+        ("--animation", options.animation.as_deref()),
+        ("--neighbours", options.neighbours.as_deref()),
+    ])?;
+    for (option, path, ending, drawable) in [
+        ("--strip", &options.strip, "png", matches!(shape, [1 | 3, _, _])),
+        ("--animation", &options.animation, "gif", picture::can_draw(shape)),
+        ("--neighbours", &options.neighbours, "png", matches!(shape, [1 | 3, _, _])),
+    ] {
+        let Some(path) = path else { continue };
+        let refuse = |why: String| Error::Usage(format!("{option} {}: {why}", path.display()));
+        if path.extension().and_then(|e| e.to_str()) != Some(ending) {
+            return Err(refuse(format!("wanted a file ending in .{ending}")));
+        }
+        if !drawable {
+            return Err(refuse(format!("samples of shape {shape:?} are no pictures")));
+        }
+        free(option, path, options.overwrite)?;
+    }
+    Ok(())
+}
+
+/// Writes what the options ask for besides the samples.
+fn write(model: &Model, options: &SampleOptions, film: Film, drawn: &Tensor) -> Result<()> {
+    let frames = film.frames()?;
+    if let Some(path) = &options.strip {
+        strip(&frames, path)?;
+    }
+    if let Some(path) = &options.animation {
+        animate(frames, background(model)?.as_ref(), path)?;
+    }
+    if let Some(path) = &options.neighbours {
+        neighbours(model, drawn, path)?;
+    }
+    Ok(())
+}
+
+/// Training points of the plane, which its pictures show behind the samples.
+fn background(model: &Model) -> Result<Option<Tensor>> {
+    let data = model.plan().data();
+    Ok(match data.sample_shape() {
+        [2] => data.stored(Split::Train, 4096)?.map(|l| l.x),
+        _ => None,
+    })
+}

@@ -1,0 +1,100 @@
+//! Energies of samples from files or from a stream, a few at a time.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use crate::error::Result;
+use crate::inputs::lines::lines;
+use crate::inputs::set::{Inputs, Piece};
+use crate::model::open::Model;
+use crate::model::scores::Scorer;
+use crate::model::threshold::Threshold;
+
+/// Energy of one sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoreRow {
+    /// The file, or the name of the sample in a stream.
+    pub file: PathBuf,
+    /// Number of the sample in its file, or of its line in a stream, from 0.
+    pub index: u64,
+    /// Energy in nats: the sum of the terms.
+    pub energy: f64,
+    /// Terms, in the order of the energy's names.
+    pub terms: Vec<f64>,
+    /// The threshold's score, and whether the sample is inside; only with a threshold.
+    pub verdict: Option<(f64, bool)>,
+}
+
+/// How samples are scored.
+#[derive(Clone, Debug, Default)]
+pub struct ScoreOptions {
+    /// Whether images are resized and recoloured to fit the model.
+    pub fit: bool,
+    /// Samples that are scored together; the run's batch without it.
+    pub batch: Option<usize>,
+    /// What to judge samples by.
+    pub threshold: Option<Threshold>,
+}
+
+/// Takes the rows of a piece.
+pub type RowSink<'a> = dyn FnMut(&[ScoreRow]) -> Result<()> + 'a;
+
+/// Gives the energy of every sample of `set` to `sink`, in order, a few at a time. Memory does not grow with the number
+/// of samples, except for linked kinds of data, which hold theirs.
+///
+/// # Errors
+/// If a file cannot be read, samples have another shape than the energy's or values that are not finite, or `sink` fails.
+pub fn score(model: &Model, set: &Inputs, options: &ScoreOptions, sink: &mut RowSink<'_>) -> Result<()> {
+    let work = Work::new(model, options)?;
+    set.each(work.rows, None, &work.scorer.fit(work.fit), &mut |piece| sink(&work.rows_of(piece)?))
+}
+
+/// As [`score`] for samples that stand on lines of a stream; see [`inputs::lines`](crate::inputs::lines).
+///
+/// # Errors
+/// As [`score`], or if a line is wrong.
+pub fn score_lines(
+    model: &Model,
+    from: impl Read,
+    options: &ScoreOptions,
+    sink: &mut RowSink<'_>,
+) -> Result<()> {
+    let work = Work::new(model, options)?;
+    lines(from, work.rows, &work.scorer.fit(work.fit), &mut |piece| sink(&work.rows_of(piece)?))
+}
+
+struct Work<'a> {
+    scorer: Scorer<'a>,
+    threshold: Option<&'a Threshold>,
+    rows: usize,
+    fit: bool,
+}
+
+impl<'a> Work<'a> {
+    fn new(model: &'a Model, options: &'a ScoreOptions) -> Result<Self> {
+        let threshold = options.threshold.as_ref();
+        let kinds: Vec<_> = threshold.iter().map(|t| t.score.clone()).collect();
+        Ok(Work {
+            scorer: Scorer::new(model, &kinds)?,
+            threshold,
+            rows: options.batch.unwrap_or(model.plan().config().run.batch).max(1),
+            // A threshold holds for samples that are treated as those it was fitted on.
+            fit: options.fit || threshold.is_some_and(|t| t.fit),
+        })
+    }
+
+    fn rows_of(&self, piece: Piece) -> Result<Vec<ScoreRow>> {
+        let scored = self.scorer.score(&piece)?;
+        let mut verdicts = self.threshold.map(|t| t.judge(&self.scorer, &scored).into_iter());
+        let rows = piece.places.into_iter().zip(scored.energy.iter().zip(scored.terms));
+        Ok(rows
+            .map(|((file, index), (energy, terms))| ScoreRow {
+                file,
+                index,
+                energy: *energy,
+                terms,
+                verdict: verdicts.as_mut().and_then(Iterator::next),
+            })
+            .collect())
+    }
+}

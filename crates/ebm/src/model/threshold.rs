@@ -1,0 +1,211 @@
+//! Thresholds of a run: fitted on held-out samples, kept in its folder, never overwritten.
+
+use std::path::{Path, PathBuf};
+
+use ebm_eval::calibrated;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::inputs::set::Inputs;
+use crate::model::open::Model;
+use crate::model::scores::ScoreKind;
+use crate::model::scores::TYPICAL;
+use crate::model::scores::{Scored, Scorer, reference};
+
+/// The folder of a run's thresholds; they are numbered from 1.
+const FOLDER: &str = "thresholds";
+
+/// A threshold on one score: samples that score above it are taken for outside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Threshold {
+    /// Format of this file: 1.
+    pub format: u32,
+    /// The score.
+    pub score: ScoreKind,
+    /// The threshold.
+    pub threshold: f64,
+    /// The false-positive rate that it promises: of new inside samples at most this share is taken for outside.
+    pub fpr: f64,
+    /// The held-out samples that it was fitted on.
+    pub set: String,
+    /// Their number.
+    pub count: usize,
+    /// Its place among their rising scores, from 1.
+    pub rank: usize,
+    /// Share of them above it.
+    pub above: f64,
+    /// Mean energy that typicality is measured from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typical_energy: Option<f64>,
+    /// Whether images are resized and recoloured to fit the model.
+    pub fit: bool,
+    /// Updates of the checkpoint that it holds for.
+    pub step: u64,
+    /// Digest of the settings of its run, seed included: with the step it tells the weights.
+    pub config: String,
+}
+
+/// How a threshold is fitted.
+#[derive(Clone, Debug)]
+pub struct ThresholdOptions {
+    /// Held-out samples; without it those of the run's data.
+    pub inside: Option<String>,
+    /// The false-positive rate, in (0, 1).
+    pub fpr: f64,
+    /// The score.
+    pub score: String,
+    /// Samples used at most, at equal distances.
+    pub count: Option<u64>,
+    /// Samples that are scored together; the run's batch without it.
+    pub batch: Option<usize>,
+    /// Whether images are resized and recoloured to fit the model.
+    pub fit: bool,
+}
+
+/// Fits a threshold and keeps it in the folder of the run under the next free number; see [`ebm_eval::calibrated`] for
+/// what it promises.
+///
+/// # Errors
+/// If `run` is no run, the samples cannot be read or are too few for the rate, or the file cannot be written.
+pub fn fit_threshold(model: &Model, run: &Path, options: &ThresholdOptions) -> Result<(Threshold, PathBuf)> {
+    let step = model.step.filter(|_| run.is_dir()).ok_or_else(|| {
+        Error::Usage(format!("{}: a threshold is kept in the folder of a run, wanted one", run.display()))
+    })?;
+    let kinds = ScoreKind::parse(std::slice::from_ref(&options.score), model.energy()?.spec())?;
+    let [score] = &kinds[..] else {
+        return Err(Error::Usage(format!("--score {}: wanted one score", options.score)));
+    };
+    if !(options.fpr > 0.0 && options.fpr < 1.0) {
+        return Err(Error::Usage(format!("--fpr {}: wanted a share in (0, 1), such as 0.05", options.fpr)));
+    }
+    let scorer = Scorer::new(model, &kinds)?;
+    let set = match &options.inside {
+        Some(what) => Inputs::open(what)?,
+        None => Inputs::held_out(model.plan().data())?,
+    };
+    let rows = options.batch.unwrap_or(model.plan().config().run.batch);
+    let typical_energy = match score {
+        ScoreKind::Typicality => Some(scorer.mean_energy(&reference(model), rows, TYPICAL)?),
+        _ => None,
+    };
+    let mut scores = Vec::new();
+    set.each(rows, options.count, &scorer.fit(options.fit), &mut |piece| {
+        scores.extend(scorer.column(score, &scorer.score(&piece)?, typical_energy));
+        Ok(())
+    })?;
+    let c = calibrated(&scores, options.fpr).map_err(|e| match e {
+        ebm_eval::EvalError::TooFew { found, wanted, .. } => Error::Usage(format!(
+            "--fpr {}: found {found} samples in {}, wanted at least {wanted} for this rate",
+            options.fpr,
+            set.name()
+        )),
+        other => other.into(),
+    })?;
+    let threshold = Threshold {
+        format: 1,
+        score: score.clone(),
+        threshold: c.threshold,
+        fpr: options.fpr,
+        set: set.name().to_string(),
+        count: c.count,
+        rank: c.rank,
+        above: c.above,
+        typical_energy,
+        fit: options.fit,
+        step,
+        config: model.plan().digest(),
+    };
+    let path = threshold.keep(run)?;
+    Ok((threshold, path))
+}
+
+impl Threshold {
+    fn keep(&self, run: &Path) -> Result<PathBuf> {
+        let folder = run.join(FOLDER);
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        let text = crate::whole_file::json(self)?;
+        let mut number = numbers(&folder)?.last().map_or(1, |n| n + 1);
+        loop {
+            // Another program may take a number at the same time; then it is the next one's turn.
+            let path = folder.join(format!("{number}.json"));
+            if ebm_data::atomic::write_new(&path, text.as_bytes())? {
+                return Ok(path);
+            }
+            number += 1;
+        }
+    }
+
+    /// The threshold of a run that `which` names: its number or a file; the newest without it.
+    ///
+    /// # Errors
+    /// If there is none, the file is damaged, or the run has had more updates since.
+    pub fn open(model: &Model, run: &Path, which: Option<&str>) -> Result<Self> {
+        let folder = run.join(FOLDER);
+        let path = match which {
+            None => match numbers(&folder)?.last() {
+                Some(number) => folder.join(format!("{number}.json")),
+                None => {
+                    return Err(Error::Usage(format!(
+                        "{}: has no threshold yet; fit one: ebm eval threshold {}",
+                        run.display(),
+                        run.display()
+                    )));
+                }
+            },
+            Some(which) if which.parse::<u64>().is_ok() => folder.join(format!("{which}.json")),
+            Some(which) => PathBuf::from(which),
+        };
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| Error::Usage(format!("--threshold: {}: cannot be read: {e}", path.display())))?;
+        let found: Threshold = serde_json::from_str(&text)
+            .map_err(|e| ebm_core::Error::data(&path, format!("is no threshold: {e}; fit it again")))?;
+        if found.format != 1 || !found.threshold.is_finite() {
+            let message = format!(
+                "found format {} and threshold {}, wanted format 1 and a finite number",
+                found.format, found.threshold
+            );
+            return Err(ebm_core::Error::data(&path, message).into());
+        }
+        if model.step != Some(found.step) {
+            return Err(Error::Usage(format!(
+                "{}: was fitted after {} updates, the model has {}; fit it again: ebm eval threshold {}",
+                path.display(),
+                found.step,
+                model.step.map_or("none".into(), |s| s.to_string()),
+                run.display()
+            )));
+        }
+        if model.plan().digest() != found.config {
+            return Err(Error::Usage(format!(
+                "{}: was fitted on a run with other settings or another seed; fit one for this: ebm eval threshold {}",
+                path.display(),
+                run.display()
+            )));
+        }
+        ScoreKind::parse(&[found.score.to_string()], model.energy()?.spec())?;
+        Ok(found)
+    }
+
+    /// The score of each sample, and whether it is inside.
+    pub(crate) fn judge(&self, scorer: &Scorer<'_>, scored: &Scored) -> Vec<(f64, bool)> {
+        let column = scorer.column(&self.score, scored, self.typical_energy);
+        column.into_iter().map(|s| (s, s <= self.threshold)).collect()
+    }
+}
+
+/// Numbers of the thresholds of a folder, rising.
+fn numbers(folder: &Path) -> Result<Vec<u64>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io(folder)(e)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(Error::io(folder))?.file_name();
+        found.extend(name.to_str().and_then(|n| n.strip_suffix(".json")).and_then(|n| n.parse::<u64>().ok()));
+    }
+    found.sort_unstable();
+    Ok(found)
+}

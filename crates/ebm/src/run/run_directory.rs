@@ -1,0 +1,161 @@
+//! The folder of a run: made once, never overwritten, worked on by one program at a time.
+
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// A run directory that this program holds.
+#[derive(Debug)]
+pub struct RunDirectory {
+    path: PathBuf,
+    // The lock lives as long as the file is open.
+    _lock: Option<File>,
+}
+
+impl RunDirectory {
+    /// Makes `out`, or the first free `<runs>/<name>-<seed>-<n>`.
+    ///
+    /// # Errors
+    /// If `out` exists and is not an empty folder, or the folder cannot be made.
+    pub fn create(out: Option<&Path>, runs: &Path, name: &str, seed: u64) -> Result<Self> {
+        let path = match out {
+            Some(out) => {
+                claim(out)?;
+                out.to_path_buf()
+            }
+            None => free(runs, name, seed)?,
+        };
+        Self::locked(path)
+    }
+
+    /// Refuses an `out` that cannot become a run directory, before anything is computed.
+    ///
+    /// # Errors
+    /// If `out` exists and is not an empty folder.
+    pub fn check_free(out: &Path) -> Result<()> {
+        match std::fs::read_dir(out) {
+            Ok(mut entries) => match entries.next() {
+                None => Ok(()),
+                Some(_) => Err(taken(out)),
+            },
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotADirectory => Err(taken(out)),
+            Err(e) => Err(Error::io(out)(e)),
+        }
+    }
+
+    /// Takes hold of the directory of an earlier run.
+    ///
+    /// # Errors
+    /// If it is no run directory, or another program works on it.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.join("config.toml").is_file() {
+            return Err(Error::Usage(format!(
+                "{}: found no config.toml in it, wanted the directory of a run, such as runs/digits-0-1",
+                path.display()
+            )));
+        }
+        Self::locked(path.to_path_buf())
+    }
+
+    /// Takes hold of a folder that is there; `None` if another program works on it.
+    pub(crate) fn try_hold(path: &Path) -> Result<Option<Self>> {
+        let file = path.join(".lock");
+        let lock = File::create(&file).map_err(Error::io(&file))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(RunDirectory { path: path.to_path_buf(), _lock: Some(lock) })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            // Some network file systems have no locks; then there is no protection, as before.
+            Err(TryLockError::Error(_)) => Ok(Some(RunDirectory { path: path.to_path_buf(), _lock: None })),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn locked(path: PathBuf) -> Result<Self> {
+        Self::try_hold(&path)?
+            .ok_or_else(|| Error::Usage(format!("{}: another program works on this run", path.display())))
+    }
+}
+
+fn taken(out: &Path) -> Error {
+    let what = if out.join("config.toml").is_file() {
+        "already holds a run; continue it with `ebm resume` or choose another place"
+    } else {
+        "already exists and is not an empty folder; choose another place"
+    };
+    Error::Usage(format!("--out {}: {what}", out.display()))
+}
+
+fn claim(out: &Path) -> Result<()> {
+    RunDirectory::check_free(out)?;
+    std::fs::create_dir_all(out).map_err(Error::io(out))
+}
+
+fn free(runs: &Path, name: &str, seed: u64) -> Result<PathBuf> {
+    std::fs::create_dir_all(runs).map_err(Error::io(runs))?;
+    // A name is a part of a path, not a path.
+    let name: String =
+        name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    for n in 1u64.. {
+        let path = runs.join(format!("{name}-{seed}-{n}"));
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(Error::io(path)(e)),
+        }
+    }
+    Err(Error::Usage(format!("{}: no free name for the run", runs.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn directories_are_numbered_and_names_are_no_paths() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |name| RunDirectory::create(None, folder.path(), name, 7).unwrap().path().to_path_buf();
+        assert_eq!(make("a"), folder.path().join("a-7-1"));
+        assert_eq!(make("a"), folder.path().join("a-7-2"));
+        assert_eq!(make("../x y"), folder.path().join("..-x-y-7-1"));
+    }
+
+    #[test]
+    fn what_is_there_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let create = |out: &Path| RunDirectory::create(Some(out), folder.path(), "x", 0);
+        drop(create(&out).unwrap());
+        std::fs::write(out.join("config.toml"), "").unwrap();
+        let e = create(&out).unwrap_err();
+        assert!(e.exit_code() == 2 && e.to_string().contains("already holds a run"), "{e}");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "mine").unwrap();
+        assert!(create(&file).unwrap_err().to_string().contains("already exists"));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+        let empty = folder.path().join("empty");
+        std::fs::create_dir(&empty).unwrap();
+        create(&empty).unwrap();
+    }
+
+    #[test]
+    fn one_program_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.toml"), "").unwrap();
+        let held = RunDirectory::open(folder.path()).unwrap();
+        let e = RunDirectory::open(folder.path()).unwrap_err().to_string();
+        assert!(e.contains("another program"), "{e}");
+        drop(held);
+        RunDirectory::open(folder.path()).unwrap();
+        assert!(
+            RunDirectory::open(&folder.path().join("no")).unwrap_err().to_string().contains("no config.toml")
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! Training and continuing a run, with samples and measures at its end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ebm_core::{Collective, Report, agree};
+use ebm_train::run::{self, Options};
+use ebm_train::{Generator, Outcome, Plan, Summary, TrainState};
+use serde::Serialize;
+
+use crate::config::overrides::Override;
+use crate::config::source::Source;
+use crate::error::{Error, Result};
+use crate::run::measures::{Measures, measure};
+use crate::run::open::{build, source_of};
+use crate::run::run_directory::RunDirectory;
+
+/// How to run.
+#[derive(Clone, Debug, Default)]
+pub struct TrainOptions<'a> {
+    /// The run directory; without it `<runs>/<name>-<seed>-<n>`.
+    pub out: Option<PathBuf>,
+    /// Folder of numbered run directories; `runs` without it.
+    pub runs: Option<PathBuf>,
+    /// When this becomes true, the step is finished, saved, and the run returns.
+    pub stop: Option<&'a AtomicBool>,
+    /// No samples and measures at the end.
+    pub bare: bool,
+    /// The ranks that train together, of which this is one; alone without it. All ranks make the same call and read
+    /// the same files; the first alone writes, observes and draws samples.
+    pub ranks: Option<Arc<dyn Collective>>,
+}
+
+impl TrainOptions<'_> {
+    fn ranks(&self) -> Arc<dyn Collective> {
+        self.ranks.clone().unwrap_or_else(|| Arc::new(ebm_core::Alone))
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trained {
+    /// The run directory.
+    pub directory: PathBuf,
+    /// How it ended, with its last numbers.
+    pub summary: Summary,
+    /// Picture of samples drawn from fresh starts, if the run ended in good order and they can be drawn.
+    pub samples: Option<PathBuf>,
+    /// Measures of such samples, for images with held-out data.
+    pub measures: Option<Measures>,
+}
+
+/// Trains the configuration in `source` in a new run directory.
+///
+/// # Errors
+/// If the configuration is wrong, a part cannot be built, the directory exists, or a file cannot be written; on any
+/// rank. A run that diverges is no error: see [`Summary::outcome`].
+pub fn train(source: &Source, options: &TrainOptions<'_>) -> Result<Trained> {
+    let ranks = options.ranks();
+    let free = options.out.as_deref().filter(|_| ranks.rank() == 0).map_or(Ok(()), RunDirectory::check_free);
+    agree(ranks.as_ref(), free)?;
+    let plan = together(build(source), &ranks, source)?;
+    let state = TrainState::new(&plan).map_err(|e| source.place(e));
+    let mut state = agree(ranks.as_ref(), state)?;
+    let runs = options.runs.clone().unwrap_or_else(|| PathBuf::from("runs"));
+    let run = &plan.config().run;
+    let held =
+        held(ranks.as_ref(), || RunDirectory::create(options.out.as_deref(), &runs, &run.name, run.seed))?;
+    drive(&plan, &mut state, &held, options)
+}
+
+/// Continues the run in `directory` from its newest whole checkpoint, on any number of ranks; `changes` are of
+/// `run.steps`, devices, observers and policies only.
+///
+/// # Errors
+/// If it is no run directory, has no whole checkpoint, or a change makes it another run; on any rank.
+pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>) -> Result<Trained> {
+    let ranks = options.ranks();
+    let held = held(ranks.as_ref(), || RunDirectory::open(directory))?;
+    let source = agree(ranks.as_ref(), source_of(directory, changes))?;
+    let plan = together(build(&source), &ranks, &source)?;
+    let (mut state, damaged) = run::resume(&plan, directory)?;
+    for (path, why) in damaged {
+        tracing::warn!("passed over {}: {why}", path.display());
+    }
+    let enough = match plan.config().run.steps {
+        wanted if state.step > wanted => Err(Error::Usage(format!(
+            "{}: has done {} steps, wanted is a run of {wanted}; give at least as many",
+            directory.display(),
+            state.step,
+        ))),
+        _ => Ok(()),
+    };
+    agree(ranks.as_ref(), enough)?;
+    if ranks.size() == 1 && complete(&plan, &state, &held.path) {
+        tracing::info!("all {} steps are done and nothing is left to do; --steps N goes on", state.step);
+        let summary = Summary {
+            outcome: Outcome::Done,
+            step: state.step,
+            steps_now: 0,
+            seconds: 0.0,
+            skipped: state.attempts - state.step,
+            last: Report { step: state.step, of: state.step, ..Report::default() },
+            checkpoint: None,
+            detached: Vec::new(),
+        };
+        return Ok(Trained { directory: held.path, summary, samples: None, measures: None });
+    }
+    tracing::info!("continues at step {}", state.step);
+    drive(&plan, &mut state, &held, options)
+}
+
+/// Whether a run has done all its steps, said so, and drawn its samples.
+fn complete(plan: &Plan, state: &TrainState, path: &Path) -> bool {
+    let summary = std::fs::read(path.join("summary.json")).ok();
+    let said: Option<serde_json::Value> = summary.and_then(|text| serde_json::from_slice(&text).ok());
+    let said = said.is_some_and(|s| s["outcome"] == "done" && s["step"] == state.step);
+    let drawn =
+        !ebm_observers::picture::can_draw(plan.data().sample_shape()) || path.join("samples.png").exists();
+    said && drawn && state.step == plan.config().run.steps
+}
+
+/// A run directory that the first rank holds, and where it is on all.
+struct Held {
+    path: PathBuf,
+    mine: Option<RunDirectory>,
+}
+
+fn held(ranks: &dyn Collective, open: impl FnOnce() -> Result<RunDirectory>) -> Result<Held> {
+    let mine = agree(ranks, (ranks.rank() == 0).then(open).transpose())?;
+    let own = mine.as_ref().map(|held| held.path().to_path_buf()).unwrap_or_default();
+    if ranks.size() == 1 {
+        return Ok(Held { path: own, mine });
+    }
+    // Names of directories need not be UTF-8, and only their text goes to the others, who do not write there.
+    let all = ranks.gather(own.to_string_lossy().as_bytes())?;
+    let first = all.first().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+    Ok(Held { path: if mine.is_some() { own } else { first.into() }, mine })
+}
+
+/// The plan as one rank's, once all ranks have theirs.
+fn together(plan: Result<Plan>, ranks: &Arc<dyn Collective>, source: &Source) -> Result<Plan> {
+    let plan = agree(ranks.as_ref(), plan)?;
+    let ranks = ebm_engine_gpu::between(ranks.clone(), plan.device())?;
+    let plan = plan.with_ranks(ranks.clone()).map_err(|e| source.place(e));
+    agree(ranks.as_ref(), plan)
+}
+
+fn drive(plan: &Plan, state: &mut TrainState, held: &Held, options: &TrainOptions<'_>) -> Result<Trained> {
+    let path = held.path.as_path();
+    let directory = held.mine.as_ref().map(|_| path);
+    let observers = directory.map_or(Ok(vec![]), |path| run::observers(plan, path));
+    let observers = agree(plan.ranks(), observers)?;
+    let run_options = Options { directory, stop: options.stop, observers, ..Options::default() };
+    let summary = run::run(plan, state, run_options)?;
+    let mut trained = Trained { directory: path.to_path_buf(), summary, samples: None, measures: None };
+    let ended = matches!(trained.summary.outcome, Outcome::Done | Outcome::Finished(_));
+    if ended && !options.bare && directory.is_some() {
+        finish(plan, state, path, &mut trained)?;
+    }
+    Ok(trained)
+}
+
+/// Draws samples from fresh starts, writes their picture, and measures them.
+fn finish(plan: &Plan, state: &TrainState, path: &Path, trained: &mut Trained) -> Result<()> {
+    let shape = plan.data().sample_shape().to_vec();
+    if !ebm_observers::picture::can_draw(&shape) {
+        tracing::info!("samples of shape {shape:?} cannot be drawn as a picture; see `ebm sample`");
+        return Ok(());
+    }
+    let plane = shape == [2];
+    let shown = plan.config().generate.count * if plane { 16 } else { 1 };
+    let measured = crate::run::measures::wanted(plan)?;
+    let cond = crate::run::conditions::conditions(plan)?;
+    let generator = Generator::of(plan, state)?;
+    let drawn = generator.draw(shown.max(measured), cond.as_ref(), plan.key().at("generate"))?;
+    let file = path.join("samples.png");
+    let background = match plane {
+        true => plan.data().stored(ebm_core::Split::Train, 4 * shown)?.map(|l| l.x),
+        false => None,
+    };
+    let sheet = drawn.narrow(0, 0, shown.min(drawn.dims()[0])).map_err(ebm_core::Error::from)?;
+    ebm_observers::picture::write(&file, &sheet, background.as_ref())?;
+    trained.samples = Some(file);
+    if measured > 0 {
+        let some = drawn.narrow(0, 0, measured).map_err(ebm_core::Error::from)?;
+        trained.measures = measure(plan, &some)?;
+        if let Some(measures) = &trained.measures {
+            let file = path.join("measures.json");
+            let text =
+                serde_json::to_string_pretty(measures).map_err(|e| ebm_core::Error::plugin("measures", e))?;
+            std::fs::write(&file, text + "\n").map_err(Error::io(&file))?;
+        }
+    }
+    Ok(())
+}
