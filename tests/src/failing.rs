@@ -17,7 +17,7 @@ struct Failing {
 
 #[typetag::serde(name = "failing")]
 impl PolicyConfig for Failing {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn Policy>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Policy>> {
         Ok(Box::new(self.clone()))
     }
 }

@@ -63,6 +63,22 @@ impl Family {
         }
     }
 
+    /// One of the family, with its article: `an energy`, `a data source`.
+    pub fn one(self) -> &'static str {
+        match self {
+            Family::Energy => "an energy",
+            Family::Transition => "a transition",
+            Family::Sampler => "a sampler",
+            Family::Entropy => "an entropy estimator",
+            Family::Objective => "an objective",
+            Family::Replay => "a replay buffer",
+            Family::Data => "a data source",
+            Family::Optimiser => "an optimiser",
+            Family::Observer => "an observer",
+            Family::Policy => "a policy",
+        }
+    }
+
     /// The family of this name.
     pub fn named(name: &str) -> Option<Family> {
         Family::ALL.into_iter().find(|f| f.name() == name)
@@ -119,12 +135,14 @@ pub struct Param {
     pub low: Option<(f64, bool)>,
     /// Largest value, and whether it is itself excluded.
     pub high: Option<(f64, bool)>,
+    /// Its unit, such as `seconds`.
+    pub unit: Option<&'static str>,
 }
 
 impl Param {
     /// A setting of any kind.
     pub const fn new(name: &'static str, kind: ParamKind, doc: &'static str) -> Self {
-        Param { name, kind, doc, default: None, low: None, high: None }
+        Param { name, kind, doc, default: None, low: None, high: None, unit: None }
     }
     /// A whole number.
     pub const fn int(name: &'static str, doc: &'static str) -> Self {
@@ -310,42 +328,7 @@ fn check_unique(all: &[&Component]) -> Result<()> {
     Ok(())
 }
 
-/// Puts a component into the catalogue. Its configuration type also needs
-/// `#[typetag::serde(name = "...")]` with the same kind.
-///
-/// ```
-/// use std::sync::Arc;
-/// use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Param, Result, View, candle::Tensor, register};
-///
-/// #[derive(Debug, serde::Serialize, serde::Deserialize)]
-/// #[serde(deny_unknown_fields)]
-/// struct Bowl {
-///     stiffness: f64,
-/// }
-///
-/// struct BowlNet(f64);
-/// impl Forward for BowlNet {
-///     fn terms<V: Diff>(&self, _: &View, x: &V, _: Option<&Tensor>) -> Result<V> {
-///         x.flatten()?.square()?.sum_last()?.scale(0.5 * self.0)
-///     }
-/// }
-///
-/// #[typetag::serde(name = "bowl")]
-/// impl EnergyConfig for Bowl {
-///     fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
-///         cx.autograd(BowlNet(self.stiffness), &["bowl"])
-///     }
-/// }
-///
-/// register! {
-///     EnergyConfig, "bowl" => Bowl,
-///     summary: "a quadratic bowl around the origin",
-///     source: "textbook",
-///     example: "stiffness = 1.0",
-///     params: [Param::float("stiffness", "inverse variance").above(0.0)],
-/// }
-/// # fn main() {}
-/// ```
+/// The long form of [`crate::plugin`], for a type whose settings are not derived.
 #[macro_export]
 macro_rules! register {
     (
@@ -359,6 +342,7 @@ macro_rules! register {
             const fn configures<T: $config>() {}
             configures::<$type>();
         };
+        impl $crate::settings::Check for $type {}
         $crate::inventory::submit! {
             $crate::catalogue::Component {
                 family: <dyn $config as $crate::catalogue::InFamily>::FAMILY,

@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::energy::autograd::{Autograd, Forward};
 use crate::plan::Products;
+use crate::settings::Check;
 use crate::{
     Accelerated, DataSource, EnergyFn, EnergySpec, Engine, EntropyEstimator, Error, Key, Objective, Observer,
     Optimiser, ParamSet, Policy, ReplayBuffer, Result, Role, Sampler, Transition,
@@ -136,11 +137,31 @@ impl BuildCx {
 
     /// Builds a component in the setting `key` of the present one, so that its messages have the whole path.
     pub fn within<T>(&mut self, key: &str, build: impl FnOnce(&mut BuildCx) -> T) -> T {
-        let outer = self.path.clone();
-        self.path = format!("{outer}.{key}");
+        let inner = joined(&self.path, key);
+        let outer = std::mem::replace(&mut self.path, inner);
         let built = build(self);
         self.path = outer;
         built
+    }
+
+    /// Builds every component of the list in the setting `key`; the path of the second one ends in `key[1]`.
+    ///
+    /// # Errors
+    /// That of the first that cannot be built.
+    pub fn each<C: ?Sized, T>(
+        &mut self,
+        key: &str,
+        list: &[Box<C>],
+        build: impl Fn(&C, &mut BuildCx) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let all = list.iter().enumerate();
+        all.map(|(i, config)| self.within(&format!("{key}[{i}]"), |cx| build(config, cx))).collect()
+    }
+
+    /// The error of a component that cannot take its setting `key`; the message says what it is and what it must be,
+    /// such as `is 3, must be even`.
+    pub fn refuse(&self, key: &str, message: impl Into<String>) -> Error {
+        Error::config(joined(&self.path, key), message)
     }
 
     /// The fused engine for energies that are built here, if any.
@@ -170,10 +191,10 @@ impl BuildCx {
     pub fn label(&self, conditional: bool) -> Result<usize> {
         match (conditional, self.condition) {
             (false, _) => Ok(0),
-            (true, 0) => Err(Error::config(
-                format!("{}.conditional", self.path()),
-                "is true, but the data have no labels; use labelled data or set it to false",
-            )),
+            (true, 0) => {
+                let message = "is true, but the data have no labels; use labelled data or set it to false";
+                Err(self.refuse("conditional", message))
+            }
             (true, n) => Ok(n),
         }
     }
@@ -392,6 +413,15 @@ impl BuildCx {
     }
 }
 
+/// The path of the setting `key` of what stands at `path`.
+pub(crate) fn joined(path: &str, key: &str) -> String {
+    match (path, key) {
+        ("", key) => key.into(),
+        (path, "") => path.into(),
+        (path, key) => format!("{path}.{key}"),
+    }
+}
+
 fn uniform(key: Key, bound: f64, data: &mut [f32]) {
     key.fill_uniform(0, data);
     data.iter_mut().for_each(|v| *v = ((f64::from(*v) * 2.0 - 1.0) * bound) as f32);
@@ -401,12 +431,29 @@ macro_rules! config_twin {
     ($(#[$doc:meta])* $name:ident, $family:ident, $build:ty) => {
         $(#[$doc])*
         #[typetag::serde(tag = "kind")]
-        pub trait $name: std::fmt::Debug + Send + Sync {
-            /// Builds the live component.
+        pub trait $name: Check + std::fmt::Debug + Send + Sync {
+            /// Makes the live component; authors write this, callers call `build`. Settings are in their ranges.
             ///
             /// # Errors
             /// If the configuration does not fit the context.
-            fn build(&self, cx: &mut BuildCx) -> Result<$build>;
+            fn make(&self, cx: &mut BuildCx) -> Result<$build>;
+
+            /// Checks the settings and builds the live component.
+            ///
+            /// # Errors
+            /// If a setting is out of its range, or the configuration does not fit the context.
+            fn build(&self, cx: &mut BuildCx) -> Result<$build> {
+                Check::check(self).map_err(|e| e.under(cx.path()))?;
+                self.make(cx)
+            }
+
+            /// As `build`, for the component in the setting `key` of the one that is being built.
+            ///
+            /// # Errors
+            /// As `build`; the path of an error has `key`.
+            fn build_at(&self, key: &str, cx: &mut BuildCx) -> Result<$build> {
+                cx.within(key, |cx| self.build(cx))
+            }
         }
 
         impl crate::catalogue::InFamily for dyn $name {
@@ -454,12 +501,21 @@ config_twin!(
 
 /// Configuration of an observer.
 #[typetag::serde(tag = "kind")]
-pub trait ObserverConfig: std::fmt::Debug + Send + Sync {
-    /// Builds the observer, which writes below the run directory of `paths`.
+pub trait ObserverConfig: Check + std::fmt::Debug + Send + Sync {
+    /// Makes the observer, which writes below the run directory of `paths`; authors write this, callers call `build`.
     ///
     /// # Errors
     /// If a file cannot be made.
-    fn build(&self, paths: &crate::RunPaths) -> Result<Box<dyn Observer>>;
+    fn make(&self, paths: &crate::RunPaths) -> Result<Box<dyn Observer>>;
+
+    /// Checks the settings and builds the observer.
+    ///
+    /// # Errors
+    /// If a setting is out of its range or a file cannot be made.
+    fn build(&self, paths: &crate::RunPaths) -> Result<Box<dyn Observer>> {
+        Check::check(self).map_err(|e| e.under(&paths.path))?;
+        self.make(paths)
+    }
 }
 
 impl crate::catalogue::InFamily for dyn ObserverConfig {

@@ -47,7 +47,11 @@ mod ranks;
 mod replay;
 mod report;
 mod sampler;
+pub mod settings;
 mod transition;
+
+// The derived code names this crate so, here as elsewhere.
+extern crate self as ebm_core;
 
 pub use batch::{Batch, per_row};
 pub use candle_core as candle;
@@ -59,6 +63,39 @@ pub use config::{
 };
 pub use data::{DataSource, Labelled, Split};
 pub use diff::{Diff, Dual};
+pub use ebm_derive::Settings;
+/// Makes a type a kind of a family: stands at `impl EnergyConfig for Type` or that of another family, and puts the kind
+/// into the catalogue. The type derives [`Settings`]; the line that lists of plugins show is the first paragraph of its
+/// doc comment, or `summary`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use ebm_core::candle::Tensor;
+/// use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Result, Settings, View, plugin};
+///
+/// /// A quadratic bowl around the origin: E(x) = ½ k |x|².
+/// #[derive(Clone, Debug, Settings)]
+/// struct Bowl {
+///     /// Inverse variance k.
+///     #[setting(above = 0.0)]
+///     stiffness: f64,
+/// }
+///
+/// impl Forward for Bowl {
+///     fn terms<V: Diff>(&self, _: &View, x: &V, _: Option<&Tensor>) -> Result<V> {
+///         x.flatten()?.square()?.sum_last()?.scale(0.5 * self.stiffness)
+///     }
+/// }
+///
+/// #[plugin("bowl", source = "textbook", example = "stiffness = 1.0")]
+/// impl EnergyConfig for Bowl {
+///     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+///         cx.autograd(self.clone(), &["bowl"])
+///     }
+/// }
+/// # fn main() {}
+/// ```
+pub use ebm_derive::plugin;
 pub use energy::autograd::{Autograd, Forward};
 pub use energy::compose::{Conditioned, Frozen, Part, SoftMin, Sum};
 pub use energy::opaque::Opaque;
@@ -79,5 +116,6 @@ pub use ranks::{Alone, Collective, Sums, agree, tree};
 pub use replay::ReplayBuffer;
 pub use report::{Action, Event, Observer, Policy, Report, RunPaths, RunView};
 pub use sampler::{Blind, DrawRequest, Drawn, Probe, Sampler, SlopeDemand, Trail};
+pub use settings::Settings;
 pub use transition::{Adjust, ChainState, Link, Sensitivity, StepInfo, Stepped, Transition};
 pub use typetag;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, EnergyFn, Result};
+use crate::{Batch, EnergyFn, Error, Result};
 
 /// Numbers of one training step, by name. Names are stable: `energy.data`, `energy.samples`
 /// (means), `energy.data.sd`, `energy.samples.sd`, `energy.difference`, `loss.<term>`,
@@ -155,9 +155,30 @@ pub trait Policy: Send + Sync {
     fn name(&self) -> String;
 }
 
-/// Where a component may write.
+/// Where an observer may write, and where it stands in the configuration.
 #[derive(Clone, Debug)]
 pub struct RunPaths {
     /// The run directory.
     pub directory: PathBuf,
+    /// Dotted path of the observer that is being built, for messages.
+    pub path: String,
+}
+
+impl RunPaths {
+    /// A run below `directory`.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        RunPaths { directory: directory.into(), path: "observer".into() }
+    }
+
+    /// The same for the observer at `path`, such as `observer[1]`.
+    #[must_use]
+    pub fn with_path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// The error of an observer that cannot take its setting `key`; see [`crate::BuildCx::refuse`].
+    pub fn refuse(&self, key: &str, message: impl Into<String>) -> Error {
+        Error::config(crate::config::joined(&self.path, key), message)
+    }
 }

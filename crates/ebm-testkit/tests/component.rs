@@ -39,7 +39,7 @@ impl Transition for Live {
 
 #[typetag::serde(name = "shift")]
 impl TransitionConfig for Shift {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
         Ok(Box::new(Live(self.by * self.times as f64)))
     }
 }

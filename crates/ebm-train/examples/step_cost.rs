@@ -28,9 +28,11 @@ struct Answers {
     terms: Tensor,
 }
 
+impl ebm_core::settings::Check for Instantly {}
+
 #[typetag::serde(name = "instant")]
 impl EnergyConfig for Instantly {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         for (name, shape) in [("a.weight", (256, 64)), ("b.weight", (256, 256)), ("c.weight", (1, 256))] {
             cx.param(name, shape, Init::Normal(0.1))?;
         }

@@ -102,8 +102,8 @@ impl Plan {
         let mut cx = context("optimiser");
         let optimiser = config.optimiser.build(&mut cx)?;
         notes.extend_from_slice(cx.notes());
-        let mut cx = context("policy");
-        let policies = config.policies.iter().map(|p| p.build(&mut cx)).collect::<Result<Vec<_>>>()?;
+        let mut cx = context("policy").with_path("");
+        let policies = cx.each("policy", &config.policies, |p, cx| p.build(cx))?;
         let mut cx = context("chains");
         let chains = &config.chains;
         let starts = Starts::build(&mut cx, chains.start.as_deref(), &chains.transitions, chains.restart)?;

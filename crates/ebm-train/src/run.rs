@@ -71,8 +71,9 @@ pub struct Options<'a> {
 /// # Errors
 /// If one cannot be built.
 pub fn observers(plan: &Plan, directory: &Path) -> Result<Vec<Box<dyn Observer>>> {
-    let paths = RunPaths { directory: directory.to_path_buf() };
-    plan.config.observers.iter().map(|o| o.build(&paths)).collect()
+    let paths = RunPaths::new(directory);
+    let all = plan.config.observers.iter().enumerate();
+    all.map(|(i, o)| o.build(&paths.clone().with_path(format!("observer[{i}]")))).collect()
 }
 
 /// The folder of a run's checkpoints.

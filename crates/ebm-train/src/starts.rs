@@ -35,12 +35,8 @@ impl Starts {
             dtype: cx.dtype(),
             device: cx.device().clone(),
             range: cx.range().unwrap_or((0.0, 1.0)),
-            fresh: fresh.map(|t| cx.within("start", |cx| t.build(cx))).transpose()?,
-            drawn: drawn
-                .iter()
-                .enumerate()
-                .map(|(i, t)| cx.within(&format!("transitions[{i}]"), |cx| t.build(cx)))
-                .collect::<Result<_>>()?,
+            fresh: fresh.map(|t| t.build_at("start", cx)).transpose()?,
+            drawn: cx.each("transitions", drawn, |t, cx| t.build(cx))?,
             restart,
         })
     }

@@ -145,7 +145,7 @@ pub struct CheckpointEnergy {
 
 #[typetag::serde(name = "checkpoint")]
 impl EnergyConfig for CheckpointEnergy {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let path = cx.resolve(&self.path);
         let loaded = Trained::load(&path, self.weights, Some(cx.dtype()), cx.device(), cx.engine().cloned())?;
         for (folder, why) in &loaded.damaged {

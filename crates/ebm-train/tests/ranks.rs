@@ -256,9 +256,11 @@ struct Faulty {
     chain: u64,
 }
 
+impl ebm_core::settings::Check for Faulty {}
+
 #[typetag::serde(name = "faulty")]
 impl SamplerConfig for Faulty {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn Sampler>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Sampler>> {
         Ok(Box::new(self.clone()))
     }
 }

@@ -1,20 +1,23 @@
 //! `leaping`: a gradient step whose noise is now and then ten times as large.
 
 use ebm_core::{
-    BuildCx, ChainState, EnergyFn, Key, Link, Param, Result, Sensitivity, Stepped, Transition,
-    TransitionConfig, per_row, register, typetag,
+    BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Stepped, Transition,
+    TransitionConfig, per_row, plugin,
 };
-use serde::{Deserialize, Serialize};
 
+/// A gradient step whose noise is now and then ten times as large.
+///
 /// x′ = x − λ∇E(x) + σ·s·ε with s = 10 with probability `leaps`, else 1.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Leaping {
-    /// λ.
+    /// Factor λ of the gradient.
+    #[setting(above = 0.0)]
     pub step_size: f64,
-    /// σ.
+    /// Standard deviation σ of the noise.
+    #[setting(at_least = 0.0)]
     pub noise: f64,
     /// Share of large steps.
+    #[setting(at_least = 0.0, at_most = 1.0)]
     pub leaps: f64,
 }
 
@@ -38,21 +41,9 @@ impl Transition for Leaping {
     }
 }
 
-#[typetag::serde(name = "leaping")]
+#[plugin("leaping", source = "this example", example = "step_size = 0.1\nnoise = 0.1\nleaps = 0.05")]
 impl TransitionConfig for Leaping {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
         Ok(Box::new(self.clone()))
     }
-}
-
-register! {
-    TransitionConfig, "leaping" => Leaping,
-    summary: "a gradient step whose noise is now and then ten times as large",
-    source: "this example",
-    example: "step_size = 0.1\nnoise = 0.1\nleaps = 0.05",
-    params: [
-        Param::float("step_size", "factor of the gradient").above(0.0),
-        Param::float("noise", "standard deviation of the noise").at_least(0.0),
-        Param::float("leaps", "share of large steps").at_least(0.0).at_most(1.0),
-    ],
 }

@@ -2,13 +2,11 @@
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    BuildCx, EntropyConfig, EntropyEstimate, EntropyEstimator, Key, Result, per_row, register, typetag,
+    BuildCx, EntropyConfig, EntropyEstimate, EntropyEstimator, Key, Result, Settings, per_row, plugin,
 };
-use serde::{Deserialize, Serialize};
 
-/// log ‖x_b − m‖ with m the mean of the reference samples: rises with the samples' spread.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Log distance to the mean of earlier samples: log ‖x_b − m‖, which rises with the samples' spread.
+#[derive(Clone, Debug, Settings)]
 pub struct Spread {}
 
 impl EntropyEstimator for Spread {
@@ -26,17 +24,9 @@ impl EntropyEstimator for Spread {
     }
 }
 
-#[typetag::serde(name = "spread")]
+#[plugin("spread", source = "this example", example = "")]
 impl EntropyConfig for Spread {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn EntropyEstimator>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn EntropyEstimator>> {
         Ok(Box::new(self.clone()))
     }
-}
-
-register! {
-    EntropyConfig, "spread" => Spread,
-    summary: "log distance to the mean of earlier samples",
-    source: "this example",
-    example: "",
-    params: [],
 }

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use ebm_core::*;
-use serde::{Deserialize, Serialize};
 
-/// `steps` steps, of which the last quarter are of `fine`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Most steps of one transition, the last quarter of another.
+#[derive(Debug, Settings)]
 pub struct TwoSpeed {
+    /// Number of steps.
+    #[setting(at_least = 1)]
     steps: usize,
+    /// The first three quarters.
     coarse: Box<dyn TransitionConfig>,
+    /// The last quarter.
     fine: Box<dyn TransitionConfig>,
 }
 
@@ -46,21 +48,16 @@ impl Sampler for Program {
     }
 }
 
-#[typetag::serde(name = "two-speed")]
+#[plugin(
+    "two-speed",
+    source = "this example",
+    example = "steps = 8
+coarse = { kind = \"leaping\", step_size = 0.1, noise = 0.1, leaps = 0.05 }
+fine = { kind = \"leaping\", step_size = 0.1, noise = 0.1, leaps = 0.0 }"
+)]
 impl SamplerConfig for TwoSpeed {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
-        Ok(Box::new(Program(self.steps, self.coarse.build(cx)?.into(), self.fine.build(cx)?.into())))
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
+        let (coarse, fine) = (self.coarse.build_at("coarse", cx)?, self.fine.build_at("fine", cx)?);
+        Ok(Box::new(Program(self.steps, coarse.into(), fine.into())))
     }
-}
-
-register! {
-    SamplerConfig, "two-speed" => TwoSpeed,
-    summary: "most steps of one transition, the last quarter of another",
-    source: "this example",
-    example: "steps = 8\ncoarse = { kind = \"leaping\", step_size = 0.1, noise = 0.1, leaps = 0.05 }\nfine = { kind = \"leaping\", step_size = 0.1, noise = 0.1, leaps = 0.0 }",
-    params: [
-        Param::int("steps", "number of steps").at_least(1.0),
-        Param::part("coarse", Family::Transition, "the first three quarters"),
-        Param::part("fine", Family::Transition, "the last quarter"),
-    ],
 }

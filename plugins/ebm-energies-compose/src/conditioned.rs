@@ -17,7 +17,7 @@ pub struct ConditionedConfig {
 
 #[typetag::serde(name = "conditioned")]
 impl EnergyConfig for ConditionedConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let shape = cx.sample_shape().to_vec();
         let inner = cx.part_under("given", &shape, self.condition.len(), &*self.energy)?;
         Ok(Arc::new(Conditioned::new(inner, self.condition.clone())?))

@@ -15,7 +15,7 @@ pub struct FrozenConfig {
 
 #[typetag::serde(name = "frozen")]
 impl EnergyConfig for FrozenConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let shape = cx.sample_shape().to_vec();
         Ok(Arc::new(Frozen::new(cx.part("frozen", &shape, &*self.energy)?)))
     }

@@ -21,7 +21,7 @@ pub struct MultiScale {
 
 #[typetag::serde(name = "multi-scale")]
 impl EnergyConfig for MultiScale {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let shape = cx.sample_shape().to_vec();
         let mut parts = Vec::new();
         for (i, p) in self.parts.iter().enumerate() {

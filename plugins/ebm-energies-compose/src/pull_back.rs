@@ -77,7 +77,7 @@ impl View {
 
 #[typetag::serde(name = "pull-back")]
 impl EnergyConfig for PullBackConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let map = self.view.map(cx)?;
         let inner = cx.part("inner", map.output_shape(), &*self.energy)?;
         Ok(Arc::new(PullBack::new(Arc::new(map), inner)?))

@@ -38,14 +38,14 @@ fn scaled(cx: &mut BuildCx, name: &str, energy: &dyn EnergyConfig, factor: f64) 
 
 #[typetag::serde(name = "negate")]
 impl EnergyConfig for Negate {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         scaled(cx, "not", &*self.energy, -self.weight)
     }
 }
 
 #[typetag::serde(name = "temperature")]
 impl EnergyConfig for Temperature {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         scaled(cx, "at", &*self.energy, 1.0 / self.temperature)
     }
 }

@@ -41,7 +41,7 @@ fn one() -> f64 {
 
 #[typetag::serde(name = "soft-min")]
 impl EnergyConfig for SoftMinConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let parts = self.parts.iter().map(|p| build_part(&p.name, p.weight, &*p.energy, cx));
         let parts = parts.collect::<Result<_>>()?;
         let log_z: Vec<f64> = self.parts.iter().map(|p| p.log_z).collect();

@@ -52,7 +52,7 @@ pub(crate) fn build_part(
 
 #[typetag::serde(name = "sum")]
 impl EnergyConfig for SumConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let parts = self.parts.iter().map(|p| build_part(&p.name, p.weight, &*p.energy, cx));
         Ok(Arc::new(Sum::new(parts.collect::<Result<_>>()?)?))
     }

@@ -41,7 +41,7 @@ impl Default for Banana {
 
 #[typetag::serde(name = "banana")]
 impl EnergyConfig for Banana {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         at_least_two(cx)?;
         let (sd, bend, values) = (positive(cx, "sd", self.sd)?, self.bend, cx.sample_len());
         if !bend.is_finite() {

@@ -36,7 +36,7 @@ impl Default for Checkerboard {
 
 #[typetag::serde(name = "checkerboard")]
 impl EnergyConfig for Checkerboard {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         plane(cx)?;
         let edge = positive(cx, "edge", self.edge)?;
         let lines: Vec<f64> = (-2i8..=2).map(|m| -f64::from(m) / edge).collect();

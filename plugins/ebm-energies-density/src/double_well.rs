@@ -41,7 +41,7 @@ const BARRIERS: (f64, f64) = (0.001, 10_000.0);
 
 #[typetag::serde(name = "double-well")]
 impl EnergyConfig for DoubleWell {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let (low, high) = BARRIERS;
         if !(low..=high).contains(&self.barrier) {
             return Err(Error::config(

@@ -35,7 +35,7 @@ impl Default for Funnel {
 
 #[typetag::serde(name = "funnel")]
 impl EnergyConfig for Funnel {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         at_least_two(cx)?;
         let net = Neck { sd: positive(cx, "sd", self.sd)?, rest: cx.sample_len() - 1 };
         Closed::build(cx, net, "funnel")

@@ -40,7 +40,7 @@ pub struct Gaussian {
 
 #[typetag::serde(name = "gaussian")]
 impl EnergyConfig for Gaussian {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let d = cx.sample_len();
         let role = if self.trainable { Role::Trainable } else { Role::Buffer };
         let mean = match self.mean.as_deref() {

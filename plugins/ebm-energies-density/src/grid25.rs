@@ -34,7 +34,7 @@ impl Default for Grid25 {
 
 #[typetag::serde(name = "grid25")]
 impl EnergyConfig for Grid25 {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         plane(cx)?;
         let sd = positive(cx, "sd", self.sd)?;
         let centres: Vec<f64> = (-2i8..=2).map(|m| -f64::from(m)).collect();

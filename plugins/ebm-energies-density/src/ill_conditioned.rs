@@ -33,7 +33,7 @@ impl Default for IllConditionedGaussian {
 
 #[typetag::serde(name = "ill-conditioned-gaussian")]
 impl EnergyConfig for IllConditionedGaussian {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         if !(self.condition >= 1.0 && self.condition.is_finite()) {
             return Err(Error::config(
                 format!("{}.condition", cx.path()),

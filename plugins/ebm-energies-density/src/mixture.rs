@@ -41,7 +41,7 @@ fn one() -> f64 {
 
 #[typetag::serde(name = "gaussian-mixture")]
 impl EnergyConfig for GaussianMixture {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         if self.components.is_empty() {
             return Err(Error::config(
                 format!("{}.components", cx.path()),

@@ -35,7 +35,7 @@ impl Default for Moons {
 
 #[typetag::serde(name = "moons")]
 impl EnergyConfig for Moons {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         plane(cx)?;
         let sd = positive(cx, "sd", self.sd)?;
         if sd < 0.001 {

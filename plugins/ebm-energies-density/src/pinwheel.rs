@@ -46,7 +46,7 @@ const SCALE: f64 = 2.0;
 
 #[typetag::serde(name = "pinwheel")]
 impl EnergyConfig for Pinwheel {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         plane(cx)?;
         let h = self.smoothing;
         if !(0.01..=0.2).contains(&h) {

@@ -45,7 +45,7 @@ const MOST_NODES: usize = 20_000;
 
 #[typetag::serde(name = "rings")]
 impl EnergyConfig for Rings {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         plane(cx)?;
         let sd = positive(cx, "sd", self.sd)?;
         let path = format!("{}.radii", cx.path());

@@ -26,7 +26,7 @@ fn unit() -> [f64; 2] {
 
 #[typetag::serde(name = "uniform")]
 impl EnergyConfig for Uniform {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let [low, high] = self.range;
         if !(low < high && (high - low).is_finite()) {
             return Err(Error::config(

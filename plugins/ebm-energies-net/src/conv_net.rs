@@ -71,7 +71,7 @@ impl Default for ConvNet {
 
 #[typetag::serde(name = "conv-net")]
 impl EnergyConfig for ConvNet {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         cx.image_shape()?;
         let path = cx.path().to_string();
         let label = cx.label(self.conditional)?;

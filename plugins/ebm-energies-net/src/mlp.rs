@@ -56,7 +56,7 @@ impl Default for Mlp {
 
 #[typetag::serde(name = "mlp")]
 impl EnergyConfig for Mlp {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let path = cx.path().to_string();
         if !(self.first_scale > 0.0 && self.first_scale.is_finite()) {
             return Err(Error::config(

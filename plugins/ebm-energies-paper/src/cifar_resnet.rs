@@ -68,7 +68,7 @@ impl Default for CifarResnet {
 
 #[typetag::serde(name = "cifar-resnet")]
 impl EnergyConfig for CifarResnet {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let switches = Switches {
             attention: self.attention,
             norm: self.norm,

@@ -31,7 +31,7 @@ impl Default for DigitsNet {
 
 #[typetag::serde(name = "digits-net")]
 impl EnergyConfig for DigitsNet {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         network(cx, &layout(Network::Digits, Scale::Main, self.filters), &Switches::default())
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn check_even(cx: &BuildCx, filters: usize) -> Result<()> {
 
 #[typetag::serde(name = "faces-net")]
 impl EnergyConfig for FacesNet {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         check_even(cx, self.filters)?;
         let main = self.scale == Scale::Main;
         let switches = Switches {

@@ -61,7 +61,7 @@ impl Default for ImagenetNet {
 
 #[typetag::serde(name = "imagenet-net")]
 impl EnergyConfig for ImagenetNet {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         check_even(cx, self.filters)?;
         let switches = Switches {
             attention: self.attention,

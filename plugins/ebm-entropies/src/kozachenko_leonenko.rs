@@ -67,7 +67,7 @@ impl EntropyEstimator for KozachenkoLeonenko {
 
 #[typetag::serde(name = "kozachenko-leonenko")]
 impl EntropyConfig for KozachenkoLeonenko {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn EntropyEstimator>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn EntropyEstimator>> {
         Ok(Box::new(self.clone()))
     }
 }

@@ -33,7 +33,7 @@ impl EntropyEstimator for NearestNeighbour {
 
 #[typetag::serde(name = "nearest-neighbour")]
 impl EntropyConfig for NearestNeighbour {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn EntropyEstimator>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn EntropyEstimator>> {
         Ok(Box::new(self.clone()))
     }
 }

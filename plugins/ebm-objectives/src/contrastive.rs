@@ -96,7 +96,7 @@ struct Live {
 
 #[typetag::serde(name = "contrastive")]
 impl ObjectiveConfig for Contrastive {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Objective>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Objective>> {
         let entropy = match &self.entropy {
             None => None,
             Some(t) => {

@@ -90,7 +90,7 @@ impl Observer for Csv {
 
 #[typetag::serde(name = "csv")]
 impl ObserverConfig for CsvConfig {
-    fn build(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
+    fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
         let path = paths.directory.join(&self.file);
         Ok(Box::new(Csv { config: self.clone(), path, lines: None, last: 0 }))
     }
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn the_table_has_one_header_and_every_step_once() {
         let folder = tempfile::tempdir().unwrap();
-        let paths = RunPaths { directory: folder.path().to_path_buf() };
+        let paths = RunPaths::new(folder.path());
         let config: Box<dyn ObserverConfig> =
             toml::from_str("kind = 'csv'\nevery = 1\ncolumns = ['energy.data', 'none.such']").unwrap();
         fake::run(&mut *config.build(&paths).unwrap(), folder.path(), 0, 3, "interrupted").unwrap();

@@ -100,7 +100,7 @@ impl Observer for Histograms {
 
 #[typetag::serde(name = "histogram")]
 impl ObserverConfig for HistogramConfig {
-    fn build(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
+    fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
         let folder = paths.directory.clone();
         Ok(Box::new(Histograms { config: self.clone(), folder, lines: None, all: Vec::new() }))
     }
@@ -129,7 +129,7 @@ mod tests {
     fn a_resumed_run_writes_the_files_of_a_straight_run() {
         let run = |parts: &[(u64, u64)]| {
             let folder = tempfile::tempdir().unwrap();
-            let paths = RunPaths { directory: folder.path().to_path_buf() };
+            let paths = RunPaths::new(folder.path());
             let text = "kind = 'histogram'\nevery = 2\nrows = 6\nbins = 4\nof = 'samples'";
             let config: Box<dyn ObserverConfig> = toml::from_str(text).unwrap();
             for (from, to) in parts {

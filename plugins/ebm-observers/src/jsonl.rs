@@ -79,7 +79,7 @@ fn step_of(line: &str) -> Option<u64> {
 
 #[typetag::serde(name = "jsonl")]
 impl ObserverConfig for JsonlConfig {
-    fn build(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
+    fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
         let path = paths.directory.join(&self.file);
         Ok(Box::new(Jsonl { every: self.every, path, lines: None, last: 0 }))
     }
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_resumed_run_writes_the_file_of_a_straight_run() {
         let folder = tempfile::tempdir().unwrap();
-        let paths = RunPaths { directory: folder.path().to_path_buf() };
+        let paths = RunPaths::new(folder.path());
         let config: Box<dyn ObserverConfig> = toml::from_str("kind = 'jsonl'\nevery = 2").unwrap();
         fake::run(&mut *config.build(&paths).unwrap(), folder.path(), 0, 5, "interrupted").unwrap();
         // Killed after step 5, resumed from the checkpoint of step 3.

@@ -10,7 +10,7 @@
 //! let directory = std::env::temp_dir().join(format!("ebm-observers-doc-{}", std::process::id()));
 //! std::fs::create_dir_all(&directory)?;
 //! let config: Box<dyn ObserverConfig> = toml::from_str("kind = 'jsonl'")?;
-//! let mut jsonl = config.build(&RunPaths { directory: directory.clone() })?;
+//! let mut jsonl = config.build(&RunPaths::new(directory.clone()))?;
 //! jsonl.on(&Event::Start { step: 0, of: 10, name: "doc", directory: &directory })?;
 //! assert!(directory.join("metrics.jsonl").is_file());
 //! # std::fs::remove_dir_all(&directory)?;

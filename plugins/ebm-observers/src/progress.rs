@@ -134,7 +134,7 @@ impl Observer for Progress {
 
 #[typetag::serde(name = "progress")]
 impl ObserverConfig for ProgressConfig {
-    fn build(&self, _: &RunPaths) -> Result<Box<dyn Observer>> {
+    fn make(&self, _: &RunPaths) -> Result<Box<dyn Observer>> {
         let now = Instant::now();
         let name = String::new();
         Ok(Box::new(Progress { seconds: self.seconds, bar: None, started: now, first: 0, told: now, name }))
@@ -172,7 +172,7 @@ mod tests {
     fn a_run_is_followed_without_a_terminal() {
         let folder = tempfile::tempdir().unwrap();
         let config: Box<dyn ObserverConfig> = toml::from_str("kind = 'progress'\nseconds = 0.001").unwrap();
-        let mut progress = config.build(&RunPaths { directory: folder.path().to_path_buf() }).unwrap();
+        let mut progress = config.build(&RunPaths::new(folder.path())).unwrap();
         fake::run(&mut *progress, folder.path(), 0, 3, "done").unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -103,7 +103,7 @@ fn folder(directory: &Path) -> PathBuf {
 
 #[typetag::serde(name = "sheet")]
 impl ObserverConfig for SheetConfig {
-    fn build(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
+    fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
         Ok(Box::new(Sheets { config: self.clone(), folder: folder(&paths.directory) }))
     }
 }
@@ -128,7 +128,7 @@ mod tests {
 
     fn names(shape: &[usize], config: &str) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
-        let paths = RunPaths { directory: folder.path().to_path_buf() };
+        let paths = RunPaths::new(folder.path());
         let config: Box<dyn ObserverConfig> = toml::from_str(&format!("kind = 'sheet'\n{config}")).unwrap();
         let mut sheets = config.build(&paths).unwrap();
         fake::run_of(&mut *sheets, folder.path(), &fake::Run::new(shape), 0, 4, "done").unwrap();

@@ -137,7 +137,7 @@ impl Observer for Tensorboard {
 
 #[typetag::serde(name = "tensorboard")]
 impl ObserverConfig for TensorboardConfig {
-    fn build(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
+    fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
         let folder = paths.directory.join("tensorboard");
         Ok(Box::new(Tensorboard { config: self.clone(), folder, events: None, last: 0 }))
     }
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_resumed_run_has_every_number_histogram_and_sheet_once() {
         let folder = tempfile::tempdir().unwrap();
-        let paths = RunPaths { directory: folder.path().to_path_buf() };
+        let paths = RunPaths::new(folder.path());
         let text = "kind = 'tensorboard'\nevery = 2\nhistograms = 4\nsheets = 3\nrows = 5\nwhat = 'both'";
         let config: Box<dyn ObserverConfig> = toml::from_str(text).unwrap();
         fake::run(&mut *config.build(&paths).unwrap(), folder.path(), 0, 5, "interrupted").unwrap();
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn samples_that_cannot_be_drawn_have_no_sheet_and_the_rest_goes_on() {
         let folder = tempfile::tempdir().unwrap();
-        let paths = RunPaths { directory: folder.path().to_path_buf() };
+        let paths = RunPaths::new(folder.path());
         let text = "kind = 'tensorboard'\nevery = 1\nhistograms = 1\nsheets = 1";
         let config: Box<dyn ObserverConfig> = toml::from_str(text).unwrap();
         let view = fake::Run::new(&[5]);

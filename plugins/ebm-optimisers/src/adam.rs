@@ -53,7 +53,7 @@ fn epsilon() -> f64 {
 
 #[typetag::serde(name = "adam")]
 impl OptimiserConfig for Adam {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Optimiser>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Optimiser>> {
         common::check(cx, self.rate, self.clip_norm, self.average, &self.schedule)?;
         if self.betas.iter().any(|b| !(0.0..1.0).contains(b)) {
             let message = format!("are {:?}, each must be ≥ 0 and < 1", self.betas);

@@ -39,7 +39,7 @@ fn three() -> usize {
 
 #[typetag::serde(name = "checkpoint")]
 impl PolicyConfig for Checkpoint {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Policy>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Policy>> {
         positive(cx, "every", self.every as f64)?;
         positive(cx, "keep", self.keep as f64)?;
         Ok(Box::new(self.clone()))
@@ -93,7 +93,7 @@ fn one() -> u64 {
 
 #[typetag::serde(name = "stop-on-divergence")]
 impl PolicyConfig for StopOnDivergence {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Policy>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Policy>> {
         positive(cx, "max_energy", self.max_energy)?;
         positive(cx, "max_grad", self.max_grad.unwrap_or(1.0))?;
         positive(cx, "patience", self.patience as f64)?;
@@ -152,7 +152,7 @@ pub struct StopAfter {
 
 #[typetag::serde(name = "stop-after")]
 impl PolicyConfig for StopAfter {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Policy>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Policy>> {
         positive(cx, "seconds", self.seconds)?;
         Ok(Box::new(self.clone()))
     }

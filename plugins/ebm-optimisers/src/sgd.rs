@@ -36,7 +36,7 @@ pub struct Sgd {
 
 #[typetag::serde(name = "sgd")]
 impl OptimiserConfig for Sgd {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Optimiser>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Optimiser>> {
         common::check(cx, self.rate, self.clip_norm, self.average, &self.schedule)?;
         if !(0.0..1.0).contains(&self.momentum) {
             let message = format!("is {}, must be ≥ 0 and < 1", self.momentum);

@@ -85,7 +85,7 @@ fn epsilon() -> f64 {
 
 #[typetag::serde(name = "soap")]
 impl OptimiserConfig for Soap {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Optimiser>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Optimiser>> {
         common::check(cx, self.rate, self.clip_norm, self.average, &self.schedule)?;
         let refuse =
             |name: &str, message: String| Err(Error::config(format!("{}.{name}", cx.path()), message));

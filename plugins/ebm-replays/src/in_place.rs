@@ -163,7 +163,7 @@ pub struct InPlaceConfig {
 
 #[typetag::serde(name = "in-place")]
 impl ReplayConfig for InPlaceConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
         let capacity = capacity("in-place", self.capacity, cx.shards())?;
         Ok(Box::new(InPlace {
             store: Store::new(cx, capacity, self.storage, false, false)?,

@@ -63,7 +63,7 @@ pub struct RandomOverwriteConfig {
 
 #[typetag::serde(name = "random-overwrite")]
 impl ReplayConfig for RandomOverwriteConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
         let capacity = capacity("random-overwrite", self.capacity, cx.shards())?;
         let store = Store::new(cx, capacity, self.storage, false, false)?;
         Ok(Box::new(RandomOverwrite { store, capacity }))

@@ -91,7 +91,7 @@ pub struct ReservoirConfig {
 
 #[typetag::serde(name = "reservoir")]
 impl ReplayConfig for ReservoirConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
         let capacity = capacity("reservoir", self.capacity, cx.shards())?;
         Ok(Box::new(Reservoir {
             store: Store::new(cx, capacity, self.storage, self.published, self.inverted)?,

@@ -101,7 +101,7 @@ impl RingConfig {
 
 #[typetag::serde(name = "ring")]
 impl ReplayConfig for RingConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
         let capacity = capacity("ring", self.capacity, cx.shards())?;
         Ok(Box::new(Ring {
             store: Store::new(cx, capacity, self.storage, self.published, self.inverted)?,

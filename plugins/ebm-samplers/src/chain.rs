@@ -188,7 +188,7 @@ pub struct ChainConfig {
 
 #[typetag::serde(name = "chain")]
 impl SamplerConfig for ChainConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
         if self.steps == 0 {
             return Err(Error::config("chain.steps", "is 0, must be at least 1"));
         }

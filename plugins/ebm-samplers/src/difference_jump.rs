@@ -223,7 +223,7 @@ fn one() -> f64 {
 
 #[typetag::serde(name = "difference-jump")]
 impl TransitionConfig for DifferenceJumpConfig {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
         Ok(Box::new(DifferenceJump {
             pairs: self.pairs,
             jumps: self.jumps,

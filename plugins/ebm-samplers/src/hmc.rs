@@ -185,7 +185,7 @@ fn gain() -> f64 {
 
 #[typetag::serde(name = "hmc")]
 impl TransitionConfig for HmcConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         if self.leapfrogs == 0 {
             return Err(Error::config("hmc.leapfrogs", "is 0, must be at least 1"));
         }

@@ -199,7 +199,7 @@ pub(crate) fn range(path: &str, range: Option<[f64; 2]>) -> Result<Option<(f64, 
 
 #[typetag::serde(name = "langevin")]
 impl TransitionConfig for LangevinConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         Ok(Box::new(Langevin {
             step: RowStep {
                 step_size: self.step_size,

@@ -184,7 +184,7 @@ fn gain() -> f64 {
 
 #[typetag::serde(name = "mala")]
 impl TransitionConfig for MalaConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let limits = range("mala.step_limits", self.step_limits)?;
         let step =
             StepSize::configured(STEP, self.step_size, self.target_acceptance, self.adapt_rate, limits)

@@ -102,7 +102,7 @@ fn one() -> f64 {
 
 #[typetag::serde(name = "metropolis")]
 impl TransitionConfig for MetropolisConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         Ok(Box::new(Metropolis::new(cx.within("proposal", |cx| self.proposal.build(cx))?, self.temperature)))
     }
 }

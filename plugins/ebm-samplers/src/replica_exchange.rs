@@ -171,7 +171,7 @@ pub struct ReplicaExchangeConfig {
 
 #[typetag::serde(name = "replica-exchange")]
 impl SamplerConfig for ReplicaExchangeConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
         if self.rounds == 0 {
             return Err(Error::config(format!("{}.rounds", cx.path()), "is 0, must be at least 1"));
         }

@@ -170,7 +170,7 @@ pub struct RoundsConfig {
 
 #[typetag::serde(name = "rounds")]
 impl SamplerConfig for RoundsConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
         for (name, value) in [("rounds", self.rounds), ("steps", self.steps)] {
             if value == 0 {
                 return Err(Error::config(format!("rounds.{name}"), "is 0, must be at least 1"));

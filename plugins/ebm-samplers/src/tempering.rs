@@ -126,7 +126,7 @@ pub struct TemperingConfig {
 
 #[typetag::serde(name = "tempering")]
 impl SamplerConfig for TemperingConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
         let range = (self.hottest, self.rungs);
         let all = ladder::temperatures(cx.path(), self.temperatures.as_deref(), range)?;
         let program = cx.within("program", |cx| self.program.build(cx))?;

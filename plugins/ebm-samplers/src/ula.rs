@@ -32,7 +32,7 @@ fn one() -> f64 {
 
 #[typetag::serde(name = "ula")]
 impl TransitionConfig for UlaConfig {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let mut step = Langevin::unadjusted(self.step_size, self.temperature);
         if let Some((low, high)) = range("ula.clamp", self.clamp)? {
             step = step.clamped(low, high);

@@ -33,7 +33,7 @@ pub struct Cifar10 {
 
 #[typetag::serde(name = "cifar10")]
 impl DataConfig for Cifar10 {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let root = cx.resolve(&self.root);
         let read = |part| match &self.only {
             None => read_cifar10(&root, part),

@@ -44,7 +44,7 @@ pub enum Classes {
 
 #[typetag::serde(name = "cifar100")]
 impl DataConfig for Cifar100 {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let root = cx.resolve(&self.root);
         let which = match self.classes {
             Classes::Fine => Granularity::Fine,

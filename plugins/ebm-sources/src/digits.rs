@@ -32,7 +32,7 @@ impl Default for Digits {
 
 #[typetag::serde(name = "digits")]
 impl DataConfig for Digits {
-    fn build(&self, _: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let (train, held) = ebm_data_digits::split();
         let options = ImageOptions { dequantise: self.dequantise, order: self.order, labels: self.labels };
         Ok(Arc::new(ImageSource::new("digits", train, Some(held), options)?))

@@ -46,7 +46,7 @@ pub struct ImageFolder {
 
 #[typetag::serde(name = "image-folder")]
 impl DataConfig for ImageFolder {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let options = FolderOptions {
             channels: if self.grey { Channels::Grey } else { Channels::AsFirst },
             resize: self.size.map(|[h, w]| (h, w)),

@@ -47,7 +47,7 @@ pub struct IdxImages {
 
 #[typetag::serde(name = "idx")]
 impl DataConfig for IdxImages {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let at = |name: &PathBuf| cx.resolve(self.root.join(name));
         let read = |images: &PathBuf, labels: &Option<PathBuf>| {
             let labels = labels.as_ref().map(at);

@@ -26,7 +26,7 @@ pub struct Mnist5k {
 
 #[typetag::serde(name = "mnist-5k")]
 impl DataConfig for Mnist5k {
-    fn build(&self, _: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let (train, held) = ebm_data_mnist5k::split();
         let options = ImageOptions { dequantise: self.dequantise, order: self.order, labels: self.labels };
         Ok(Arc::new(ImageSource::new("mnist-5k", train, Some(held), options)?))

@@ -45,7 +45,7 @@ impl NpyArray {
 
 #[typetag::serde(name = "npy")]
 impl DataConfig for NpyArray {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let train = self.read(cx, &self.path)?;
         let held = self.held_out.as_ref().map(|p| self.read(cx, p)).transpose()?;
         if matches!(train.values(), ebm_data::npy::NpyValues::U8(_)) {

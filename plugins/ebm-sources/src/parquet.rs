@@ -53,7 +53,7 @@ fn memory() -> usize {
 
 #[typetag::serde(name = "parquet")]
 impl DataConfig for Parquet {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let channels = if self.grey { Channels::Grey } else { Channels::AsFirst };
         let pictures = FolderOptions { channels, resize: self.size.map(|[h, w]| (h, w)) };
         let options = ParquetOptions { image: self.image.clone(), label: self.label.clone(), pictures };

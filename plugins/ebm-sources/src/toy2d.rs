@@ -55,7 +55,7 @@ fn points(set: Toy2d, n: usize, key: Key) -> Result<ArraySet> {
 
 #[typetag::serde(name = "toy2d")]
 impl DataConfig for Toy2dSet {
-    fn build(&self, _: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let set = Toy2d::from_name(&self.name).map_err(|e| Error::config("data.name", e.to_string()))?;
         let key = Key::root(self.seed).at("toy2d").at(self.name.as_str());
         let train = points(set, self.train, key.at("train"))?;

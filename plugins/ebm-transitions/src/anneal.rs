@@ -129,7 +129,7 @@ fn ones() -> [f64; 2] {
 
 #[typetag::serde(name = "anneal")]
 impl TransitionConfig for AnnealConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         for (name, ends) in [("step_size", self.step_size), ("noise", self.noise)] {
             let bad = |v: &f64| !v.is_finite() || *v < 0.0 || (*v == 0.0 && self.shape == Shape::Geometric);
             if ends.iter().any(bad) {

@@ -109,7 +109,7 @@ fn half() -> f64 {
 
 #[typetag::serde(name = "blur")]
 impl TransitionConfig for BlurConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let kernel = odd("blur.kernel", self.kernel)?;
         Augment::build(cx, Blur { kernel, probability: self.probability })
     }

@@ -244,7 +244,7 @@ fn seldom() -> f64 {
 
 #[typetag::serde(name = "colour")]
 impl TransitionConfig for ColourConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let (strength, probability, grey) = (self.strength, self.probability, self.grey);
         Augment::build(cx, Colour { strength, probability, grey })
     }

@@ -103,7 +103,7 @@ pub(crate) fn four_thirds() -> f64 {
 
 #[typetag::serde(name = "crop")]
 impl TransitionConfig for CropConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         if self.aspect < 1.0 || self.aspect.is_nan() {
             return Err(Error::config("crop.aspect", format!("is {}, must be at least 1", self.aspect)));
         }

@@ -67,7 +67,7 @@ fn half() -> f64 {
 
 #[typetag::serde(name = "flip")]
 impl TransitionConfig for FlipConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         Augment::build(cx, Flip { probability: self.probability, axis: self.axis })
     }
 }

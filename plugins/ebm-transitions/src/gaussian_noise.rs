@@ -71,7 +71,7 @@ pub struct GaussianNoiseConfig {
 
 #[typetag::serde(name = "gaussian-noise")]
 impl TransitionConfig for GaussianNoiseConfig {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let clamp = match self.clamp {
             Some([low, high]) if low >= high => {
                 let message = format!("is [{low}, {high}], must rise, such as [0.0, 1.0]");

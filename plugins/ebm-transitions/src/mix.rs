@@ -162,7 +162,7 @@ pub struct MixConfig {
 
 #[typetag::serde(name = "mix")]
 impl TransitionConfig for MixConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let n = self.transitions.len();
         let weights = self.weights.clone().unwrap_or(vec![1.0; n]);
         if weights.len() != n || n == 0 {

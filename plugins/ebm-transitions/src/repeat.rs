@@ -77,7 +77,7 @@ pub struct RepeatConfig {
 
 #[typetag::serde(name = "repeat")]
 impl TransitionConfig for RepeatConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         if self.times == 0 {
             return Err(Error::config("repeat.times", "is 0, must be at least 1"));
         }

@@ -66,7 +66,7 @@ fn yes() -> bool {
 
 #[typetag::serde(name = "simclr")]
 impl TransitionConfig for SimclrConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let simclr = Simclr {
             crop: Crop { smallest_area: self.smallest_area, aspect: four_thirds() },
             flip: Flip { probability: if self.flip { 0.5 } else { 0.0 }, axis: Axis::Horizontal },

@@ -81,7 +81,7 @@ pub struct ThenConfig {
 
 #[typetag::serde(name = "then")]
 impl TransitionConfig for ThenConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         if self.transitions.is_empty() {
             return Err(Error::config("then.transitions", "is empty, give at least one transition"));
         }

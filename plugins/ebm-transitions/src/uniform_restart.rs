@@ -80,7 +80,7 @@ fn one() -> f64 {
 
 #[typetag::serde(name = "uniform-restart")]
 impl TransitionConfig for UniformRestartConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let range = cx.range().unwrap_or((0.0, 1.0));
         let (low, high) = (self.low.unwrap_or(range.0), self.high.unwrap_or(range.1));
         if low >= high {

@@ -43,7 +43,7 @@ pub struct WithProbabilityConfig {
 
 #[typetag::serde(name = "with-probability")]
 impl TransitionConfig for WithProbabilityConfig {
-    fn build(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let p = self.probability;
         Ok(Box::new(Mix::new(vec![
             (p, cx.within("transition", |cx| self.transition.build(cx))?),

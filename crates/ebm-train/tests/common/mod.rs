@@ -32,9 +32,11 @@ pub struct TestData {
     bad_epoch: Option<u64>,
 }
 
+impl ebm_core::settings::Check for TestData {}
+
 #[typetag::serde(name = "test-data")]
 impl DataConfig for TestData {
-    fn build(&self, _: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         Ok(Arc::new(Points { shape: [self.dim], labels: self.labels, bad: self.bad_epoch }))
     }
 }
@@ -108,9 +110,11 @@ struct WithCounter {
     refreshes: AtomicU64,
 }
 
+impl ebm_core::settings::Check for TestEnergy {}
+
 #[typetag::serde(name = "test-energy")]
 impl EnergyConfig for TestEnergy {
-    fn build(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let dim = cx.sample_len();
         cx.param("w", (dim, self.width), Init::Normal(0.5))?;
         if self.counter {
@@ -180,9 +184,11 @@ pub struct TestChain {
     adapts: bool,
 }
 
+impl ebm_core::settings::Check for TestChain {}
+
 #[typetag::serde(name = "test-chain")]
 impl SamplerConfig for TestChain {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn Sampler>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Sampler>> {
         Ok(Box::new(self.clone()))
     }
 }
@@ -238,9 +244,11 @@ pub struct TestCd {
     exact: bool,
 }
 
+impl ebm_core::settings::Check for TestCd {}
+
 #[typetag::serde(name = "test-cd")]
 impl ObjectiveConfig for TestCd {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn Objective>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Objective>> {
         Ok(Box::new(self.clone()))
     }
 }
@@ -308,9 +316,11 @@ pub struct Ring {
     config: TestRing,
 }
 
+impl ebm_core::settings::Check for TestRing {}
+
 #[typetag::serde(name = "test-ring")]
 impl ReplayConfig for TestRing {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
         Ok(Box::new(Ring { rows: Vec::new(), next: 0, puts: 0, config: self.clone() }))
     }
 }
@@ -370,9 +380,11 @@ pub struct TestNoise {
     scale: f64,
 }
 
+impl ebm_core::settings::Check for TestNoise {}
+
 #[typetag::serde(name = "test-noise")]
 impl TransitionConfig for TestNoise {
-    fn build(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
         Ok(Box::new(self.clone()))
     }
 }
@@ -407,9 +419,11 @@ pub struct Recorder {
     file: std::path::PathBuf,
 }
 
+impl ebm_core::settings::Check for TestObserver {}
+
 #[typetag::serde(name = "test-observer")]
 impl ObserverConfig for TestObserver {
-    fn build(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
+    fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
         Ok(Box::new(Recorder { config: self.clone(), file: paths.directory.join("seen.txt") }))
     }
 }

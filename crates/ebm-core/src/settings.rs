@@ -1,0 +1,412 @@
+//! Settings declared once, at their fields: what a derived type offers, and which types a setting may have.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+pub use serde;
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::catalogue::{InFamily, Param, ParamKind};
+use crate::{Error, Result};
+
+/// A setting that is out of its range: where, below the value that was checked, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// Such as `layers[1].kernel`; empty for the value itself.
+    at: String,
+    message: String,
+}
+
+impl Misfit {
+    /// The value itself does not fit.
+    pub fn new(message: impl Into<String>) -> Self {
+        Misfit { at: String::new(), message: message.into() }
+    }
+
+    /// The same seen from the table that holds the value under `name`.
+    #[must_use]
+    pub fn inside(mut self, name: &str) -> Self {
+        self.at.insert_str(0, name);
+        self
+    }
+
+    /// The same seen from the table as a value: what follows its name begins with a dot.
+    #[must_use]
+    pub fn of_table(self) -> Self {
+        self.inside(".")
+    }
+
+    /// As an error of the component at `path`.
+    pub fn under(self, path: &str) -> Error {
+        Error::config(crate::config::joined(path, &self.at), self.message)
+    }
+}
+
+/// Values that know whether they are in their ranges. Derived with [`Settings`].
+pub trait Check {
+    /// Compares every setting with its range, also in nested tables; a component in a setting is checked where it is
+    /// built.
+    ///
+    /// # Errors
+    /// Names the first that does not fit.
+    fn check(&self) -> Result<(), Misfit> {
+        Ok(())
+    }
+}
+
+/// A struct of settings, declared at its fields: the type, the default, the range and the unit stand there, and the
+/// doc comment is the help.
+///
+/// ```
+/// use ebm_core::Settings;
+///
+/// /// Steps with noise.
+/// #[derive(Debug, Settings)]
+/// pub struct Noisy {
+///     /// Factor of the gradient.
+///     #[setting(above = 0.0)]
+///     step_size: f64,
+///     /// Number of steps.
+///     #[setting(default = 20, at_least = 1)]
+///     steps: usize,
+///     /// Longest time of a run.
+///     #[setting(above = 0.0, unit = "seconds")]
+///     limit: Option<f64>,
+/// }
+/// ```
+///
+/// From it come serde's two traits (unknown settings are refused), the catalogue's table ([`Settings::PARAMS`]), the
+/// check of ranges ([`Check`]), and `Default` if no setting must be given. At a field stand
+///
+/// - `default = VALUE`: a literal, a list or struct of them, or a choice such as `Shape::Linear`; `default` alone is the
+///   default of the type. Without it the setting must be given, but for an `Option`, which is then absent;
+/// - `at_least`, `above`, `at_most`, `below`: the range of a number or of each number of a list;
+/// - `unit = "seconds"`; `words = &["a", "b"]` for a text; `name = "..."` if TOML has another name for it;
+/// - `flatten`: the settings of that field stand among those of the struct. Several kinds share settings so.
+///
+/// The type of a field is any [`Setting`]: `bool`, numbers, `String`, `PathBuf`, lists of these, a component such as
+/// `Box<dyn EnergyConfig>` or a list of them, another struct of settings (a table) or a list of it, and an enum without
+/// values that derives `Settings` (a choice of words in kebab-case).
+pub trait Settings: Check + Sized {
+    /// The first paragraph of the type's doc comment.
+    const SUMMARY: &'static str;
+    /// The table of the settings.
+    const PARAMS: &'static [Param];
+
+    /// What was read so far.
+    #[doc(hidden)]
+    type Partial: Default;
+
+    /// Reads the value of `name`; whether there is such a setting.
+    #[doc(hidden)]
+    fn take<'de, A: MapAccess<'de>>(
+        into: &mut Self::Partial,
+        name: &str,
+        from: &mut A,
+    ) -> Result<bool, A::Error>;
+
+    /// The settings, with the defaults of those that were not given.
+    #[doc(hidden)]
+    fn finish<E: serde::de::Error>(from: Self::Partial) -> Result<Self, E>;
+
+    /// Writes every setting.
+    #[doc(hidden)]
+    fn put<S: SerializeStruct>(&self, to: &mut S) -> Result<(), S::Error>;
+}
+
+/// A type that a setting may have.
+pub trait Setting: Serialize + DeserializeOwned {
+    /// What it is for the catalogue.
+    const KIND: ParamKind;
+    /// Default as TOML of a setting that says nothing of one: `none` for an `Option`.
+    const ABSENT: Option<&'static str> = None;
+    /// `Default::default()` as TOML, for `#[setting(default)]`.
+    const DEFAULT: Option<&'static str> = None;
+
+    /// The value of a setting that is not given and has no default; `None` if it must be given.
+    fn absent() -> Option<Self> {
+        None
+    }
+
+    /// Whether nothing is to be written.
+    fn is_absent(&self) -> bool {
+        false
+    }
+
+    /// Compares the value with the range of `param`.
+    ///
+    /// # Errors
+    /// If it is out of range.
+    fn check(&self, param: &Param) -> Result<(), Misfit>;
+}
+
+fn check_number(value: f64, shown: &dyn fmt::Display, param: &Param) -> Result<(), Misfit> {
+    if param.allows(value) {
+        return Ok(());
+    }
+    let wanted = match param.range() {
+        range if range.is_empty() => "a finite number".into(),
+        range => range,
+    };
+    Err(Misfit::new(format!("is {shown}, must be {wanted}")))
+}
+
+macro_rules! numbers {
+    ($($ty:ty, $kind:ident, $zero:literal;)*) => {$(
+        impl Setting for $ty {
+            const KIND: ParamKind = ParamKind::$kind;
+            const DEFAULT: Option<&'static str> = Some($zero);
+
+            fn check(&self, param: &Param) -> Result<(), Misfit> {
+                check_number(*self as f64, self, param)
+            }
+        }
+    )*};
+}
+
+numbers! {
+    f64, Float, "0.0";
+    usize, Int, "0";
+    u64, Int, "0";
+    u32, Int, "0";
+    i64, Int, "0";
+}
+
+macro_rules! free {
+    ($($ty:ty, $kind:ident, $default:literal;)*) => {$(
+        impl Setting for $ty {
+            const KIND: ParamKind = ParamKind::$kind;
+            const DEFAULT: Option<&'static str> = Some($default);
+
+            fn check(&self, _: &Param) -> Result<(), Misfit> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
+free! {
+    bool, Bool, "false";
+    String, Text, "\"\"";
+    PathBuf, Text, "\"\"";
+}
+
+impl<T: Setting> Setting for Option<T> {
+    const KIND: ParamKind = T::KIND;
+    const ABSENT: Option<&'static str> = Some("none");
+    const DEFAULT: Option<&'static str> = Some("none");
+
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_none()
+    }
+
+    fn check(&self, param: &Param) -> Result<(), Misfit> {
+        self.as_ref().map_or(Ok(()), |given| given.check(param))
+    }
+}
+
+impl<T: Setting> Setting for Vec<T> {
+    const KIND: ParamKind = list_of(T::KIND);
+    const DEFAULT: Option<&'static str> = Some("[]");
+
+    fn check(&self, param: &Param) -> Result<(), Misfit> {
+        check_list(self, param)
+    }
+}
+
+impl<T: Setting, const N: usize> Setting for [T; N]
+where
+    [T; N]: Serialize + DeserializeOwned,
+{
+    const KIND: ParamKind = list_of(T::KIND);
+
+    fn check(&self, param: &Param) -> Result<(), Misfit> {
+        check_list(self, param)
+    }
+}
+
+fn check_list<T: Setting>(list: &[T], param: &Param) -> Result<(), Misfit> {
+    let mut all = list.iter().enumerate();
+    all.try_for_each(|(i, v)| v.check(param).map_err(|e| e.inside(&format!("[{i}]"))))
+}
+
+const fn list_of(kind: ParamKind) -> ParamKind {
+    match kind {
+        ParamKind::Int => ParamKind::Ints,
+        ParamKind::Float => ParamKind::Floats,
+        ParamKind::Text => ParamKind::Texts,
+        ParamKind::Part(family) => ParamKind::Parts(family),
+        ParamKind::Table(settings) => ParamKind::Tables(settings),
+        _ => panic!("a list of settings holds numbers, texts, components or tables"),
+    }
+}
+
+/// A component in a setting: its own settings are checked where it is built.
+macro_rules! parts {
+    ($($config:ident),*) => {$(
+        impl Setting for Box<dyn crate::$config> {
+            const KIND: ParamKind = ParamKind::Part(<dyn crate::$config as InFamily>::FAMILY);
+
+            fn check(&self, _: &Param) -> Result<(), Misfit> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
+parts!(
+    EnergyConfig,
+    TransitionConfig,
+    SamplerConfig,
+    EntropyConfig,
+    ObjectiveConfig,
+    ReplayConfig,
+    DataConfig,
+    OptimiserConfig,
+    ObserverConfig,
+    PolicyConfig
+);
+
+/// An enum without values: a choice of words. Derived with [`Settings`].
+pub trait Choice: Sized + 'static {
+    /// Every word with its value.
+    const ALL: &'static [(&'static str, Self)];
+    /// The words.
+    const WORDS: &'static [&'static str];
+
+    /// The word of this value.
+    fn word(&self) -> &'static str;
+}
+
+/// Reads a choice.
+#[doc(hidden)]
+pub fn choose<'de, T: Choice + Clone, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    struct Word<T>(PhantomData<T>);
+
+    impl<T: Choice + Clone> Visitor<'_> for Word<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "one of {}", quoted(T::WORDS))
+        }
+
+        fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<T, E> {
+            let found = T::ALL.iter().find(|(w, _)| *w == word);
+            found.map(|(_, value)| value.clone()).ok_or_else(|| E::unknown_variant(word, T::WORDS))
+        }
+    }
+
+    from.deserialize_str(Word(PhantomData))
+}
+
+/// Compares a text with the words it may be.
+#[doc(hidden)]
+pub fn check_word(text: &str, param: &Param) -> Result<(), Misfit> {
+    match param.kind {
+        ParamKind::Choice(words) if !words.contains(&text) => {
+            Err(Misfit::new(format!("is {text:?}, must be one of {}", quoted(words))))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", ")
+}
+
+/// Writes settings as a struct.
+#[doc(hidden)]
+pub fn write<T: Settings, S: Serializer>(settings: &T, to: S) -> Result<S::Ok, S::Error> {
+    let mut table = to.serialize_struct("settings", T::PARAMS.len())?;
+    settings.put(&mut table)?;
+    table.end()
+}
+
+/// Writes one setting.
+#[doc(hidden)]
+pub fn put<T: Setting, S: SerializeStruct>(
+    to: &mut S,
+    name: &'static str,
+    value: &T,
+) -> Result<(), S::Error> {
+    if value.is_absent() { to.skip_field(name) } else { to.serialize_field(name, value) }
+}
+
+/// Reads the value of a setting that was not yet there.
+#[doc(hidden)]
+pub fn once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
+    place: &mut Option<T>,
+    name: &'static str,
+    from: &mut A,
+) -> Result<(), A::Error> {
+    match place.replace(from.next_value()?) {
+        None => Ok(()),
+        Some(_) => Err(A::Error::duplicate_field(name)),
+    }
+}
+
+/// Reads settings from a table.
+#[doc(hidden)]
+pub fn read<'de, T: Settings, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    struct Table<T>(PhantomData<T>);
+
+    impl<'de, T: Settings> Visitor<'de> for Table<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table of settings")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<T, A::Error> {
+            let mut partial = T::Partial::default();
+            while let Some(name) = from.next_key::<String>()? {
+                if !T::take(&mut partial, &name, &mut from)? {
+                    let known: Vec<String> = T::PARAMS.iter().map(|p| format!("`{}`", p.name)).collect();
+                    let expected = match known.as_slice() {
+                        [] => "there are no settings".to_string(),
+                        some => format!("expected one of {}", some.join(", ")),
+                    };
+                    return Err(A::Error::custom(format!("unknown setting `{name}`, {expected}")));
+                }
+            }
+            T::finish(partial)
+        }
+    }
+
+    from.deserialize_map(Table(PhantomData))
+}
+
+/// Number of settings of all tables together.
+#[doc(hidden)]
+pub const fn total(tables: &[&[Param]]) -> usize {
+    let (mut sum, mut i) = (0, 0);
+    while i < tables.len() {
+        sum += tables[i].len();
+        i += 1;
+    }
+    sum
+}
+
+/// The settings of all tables in their order.
+#[doc(hidden)]
+pub const fn joined<const N: usize>(tables: &[&[Param]]) -> [Param; N] {
+    let mut all = [Param::text("", ""); N];
+    let (mut next, mut i) = (0, 0);
+    while i < tables.len() {
+        let mut k = 0;
+        while k < tables[i].len() {
+            all[next] = tables[i][k];
+            next += 1;
+            k += 1;
+        }
+        i += 1;
+    }
+    all
+}

@@ -1,0 +1,234 @@
+//! A struct of settings: its table, its serde form, its defaults and its check.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{DataStruct, DeriveInput, Error, Field, Fields, Ident, Result, Type};
+
+use crate::attribute::{Bound, Setting, summary};
+use crate::literal;
+
+/// One field as the parts of the code that speak of it.
+struct Parsed<'a> {
+    ident: &'a Ident,
+    ty: &'a Type,
+    setting: Setting,
+    /// Its name in TOML.
+    name: String,
+    doc: String,
+}
+
+impl<'a> Parsed<'a> {
+    fn of(field: &'a Field) -> Result<Self> {
+        let Some(ident) = &field.ident else {
+            return Err(Error::new_spanned(field, "a setting has a name"));
+        };
+        let (setting, doc) = (Setting::of(&field.attrs)?, summary(&field.attrs));
+        if doc.is_empty() && !setting.flatten {
+            return Err(Error::new_spanned(ident, "a setting needs a doc comment: it is its help"));
+        }
+        let bounded = setting.low.as_ref().or(setting.high.as_ref());
+        if let (true, Some(Bound(end, _))) = (setting.flatten || setting.words.is_some(), bounded) {
+            return Err(Error::new_spanned(end, "only a number has a range"));
+        }
+        let name = setting.name.as_ref().map_or_else(|| ident.unraw().to_string(), syn::LitStr::value);
+        Ok(Parsed { ident, ty: &field.ty, setting, name, doc })
+    }
+
+    /// The expression of the default, if there is one.
+    fn default(&self) -> Option<TokenStream> {
+        match self.setting.default.as_ref()? {
+            Some(given) => Some(literal::value(given, self.ty)),
+            None => Some(quote_spanned!(self.ty.span()=> ::core::default::Default::default())),
+        }
+    }
+
+    /// The entry of the catalogue's table.
+    fn param(&self) -> Result<TokenStream> {
+        let Parsed { ty, name, doc, setting, .. } = self;
+        let kind = match &setting.words {
+            Some(words) => quote!(::ebm_core::ParamKind::Choice(#words)),
+            None => quote_spanned!(ty.span()=> <#ty as Setting>::KIND),
+        };
+        let default = match &setting.default {
+            None => quote_spanned!(ty.span()=> <#ty as Setting>::ABSENT),
+            Some(None) => quote_spanned!(ty.span()=> <#ty as Setting>::DEFAULT),
+            Some(Some(given)) => {
+                let text = literal::toml(given)?;
+                quote!(Some(#text))
+            }
+        };
+        let end = |bound: &Option<Bound>| match bound {
+            None => quote!(None),
+            Some(Bound(end, open)) => quote!(Some(((#end) as f64, #open))),
+        };
+        let (low, high) = (end(&setting.low), end(&setting.high));
+        let unit = setting.unit.as_ref().map_or(quote!(None), |unit| quote!(Some(#unit)));
+        Ok(quote! {
+            ::ebm_core::Param {
+                name: #name, kind: #kind, doc: #doc, default: #default, low: #low, high: #high, unit: #unit,
+            }
+        })
+    }
+}
+
+pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
+    if !input.generics.params.is_empty() {
+        return Err(Error::new_spanned(&input.generics, "settings have no generic parameters"));
+    }
+    let fields = match &data.fields {
+        Fields::Named(fields) => fields.named.iter().map(Parsed::of).collect::<Result<Vec<_>>>()?,
+        Fields::Unit => Vec::new(),
+        Fields::Unnamed(fields) => return Err(Error::new_spanned(fields, "settings have names")),
+    };
+    let (flat, own): (Vec<_>, Vec<_>) = fields.iter().partition(|f| f.setting.flatten);
+    let type_name = &input.ident;
+    let doc = summary(&input.attrs);
+
+    let consts: Vec<_> = (0..own.len()).map(|i| format_ident!("SETTING{i}")).collect();
+    let params = own.iter().map(|f| f.param()).collect::<Result<Vec<_>>>()?;
+    // Tables in the order of the fields, those of flattened ones in their place.
+    let mut next = consts.iter();
+    let tables: Vec<_> = fields
+        .iter()
+        .map(|Parsed { ty, setting, .. }| match setting.flatten {
+            true => quote!(<#ty as Settings>::PARAMS),
+            false => next.next().map(|c| quote!(&[#c])).unwrap_or_default(),
+        })
+        .collect();
+
+    let (own_idents, own_types) = (idents(&own), types(&own));
+    let own_names: Vec<_> = own.iter().map(|f| &f.name).collect();
+    let (flat_idents, flat_types) = (idents(&flat), types(&flat));
+    let absent = own.iter().map(|f| match f.default() {
+        Some(value) => quote!(#value),
+        None => {
+            let (ty, name) = (f.ty, &f.name);
+            quote!(<#ty as Setting>::absent().ok_or_else(|| serde::de::Error::missing_field(#name))?)
+        }
+    });
+    let writes = fields.iter().map(|Parsed { ident, ty, name, setting, .. }| match setting.flatten {
+        true => quote!(<#ty as Settings>::put(&self.#ident, to)?;),
+        false => quote!(settings::put(to, #name, &self.#ident)?;),
+    });
+    let checks =
+        own.iter().zip(&consts).map(|(Parsed { ident, name, setting, .. }, param)| match setting.words {
+            Some(_) => quote!(settings::check_word(&self.#ident, &#param).map_err(|e| e.inside(#name))?;),
+            None => quote!(Setting::check(&self.#ident, &#param).map_err(|e| e.inside(#name))?;),
+        });
+    let default = default_impl(type_name, &fields);
+
+    Ok(quote! {
+        const _: () = {
+            use ::ebm_core::settings::{self, Check, Misfit, Setting, Settings, serde};
+
+            #(const #consts: ::ebm_core::Param = #params;)*
+
+            /// Settings read so far.
+            #[doc(hidden)]
+            #[derive(Default)]
+            pub struct Partial {
+                #(#own_idents: Option<#own_types>,)*
+                #(#flat_idents: <#flat_types as Settings>::Partial,)*
+            }
+
+            impl Settings for #type_name {
+                const SUMMARY: &'static str = #doc;
+                const PARAMS: &'static [::ebm_core::Param] = {
+                    const TABLES: &[&[::ebm_core::Param]] = &[#(#tables),*];
+                    const ALL: [::ebm_core::Param; settings::total(TABLES)] = settings::joined(TABLES);
+                    &ALL
+                };
+                type Partial = Partial;
+
+                fn take<'de, A: serde::de::MapAccess<'de>>(
+                    into: &mut Partial,
+                    name: &str,
+                    from: &mut A,
+                ) -> ::core::result::Result<bool, A::Error> {
+                    match name {
+                        #(#own_names => settings::once(&mut into.#own_idents, #own_names, from).map(|()| true),)*
+                        _ => Ok(false #(|| <#flat_types as Settings>::take(&mut into.#flat_idents, name, from)?)*),
+                    }
+                }
+
+                fn finish<E: serde::de::Error>(from: Partial) -> ::core::result::Result<Self, E> {
+                    Ok(#type_name {
+                        #(#own_idents: match from.#own_idents {
+                            Some(given) => given,
+                            None => #absent,
+                        },)*
+                        #(#flat_idents: <#flat_types as Settings>::finish(from.#flat_idents)?,)*
+                    })
+                }
+
+                fn put<S: serde::ser::SerializeStruct>(&self, to: &mut S) -> ::core::result::Result<(), S::Error> {
+                    #(#writes)*
+                    Ok(())
+                }
+            }
+
+            impl Check for #type_name {
+                fn check(&self) -> ::core::result::Result<(), Misfit> {
+                    #(#checks)*
+                    #(Check::check(&self.#flat_idents)?;)*
+                    Ok(())
+                }
+            }
+
+            impl Setting for #type_name {
+                const KIND: ::ebm_core::ParamKind = ::ebm_core::ParamKind::Table(<Self as Settings>::PARAMS);
+                const DEFAULT: Option<&'static str> = Some("{}");
+
+                fn check(&self, _: &::ebm_core::Param) -> ::core::result::Result<(), Misfit> {
+                    Check::check(self).map_err(Misfit::of_table)
+                }
+            }
+
+            impl serde::Serialize for #type_name {
+                fn serialize<S: serde::Serializer>(&self, to: S) -> ::core::result::Result<S::Ok, S::Error> {
+                    settings::write(self, to)
+                }
+            }
+
+            impl<'de> serde::Deserialize<'de> for #type_name {
+                fn deserialize<D: serde::Deserializer<'de>>(
+                    from: D,
+                ) -> ::core::result::Result<Self, D::Error> {
+                    settings::read(from)
+                }
+            }
+
+            #default
+        };
+    })
+}
+
+fn idents<'a>(fields: &[&'a Parsed<'a>]) -> Vec<&'a Ident> {
+    fields.iter().map(|f| f.ident).collect()
+}
+
+fn types<'a>(fields: &[&'a Parsed<'a>]) -> Vec<&'a Type> {
+    fields.iter().map(|f| f.ty).collect()
+}
+
+/// `Default`, if no setting must be given; an optional one is absent.
+fn default_impl(type_name: &Ident, fields: &[Parsed<'_>]) -> TokenStream {
+    let values: Option<Vec<_>> = fields
+        .iter()
+        .map(|f| {
+            let (ident, optional) = (f.ident, literal::is_option(f.ty));
+            let value = f.default().or_else(|| optional.then(|| quote!(None)))?;
+            Some(quote!(#ident: #value))
+        })
+        .collect();
+    let Some(values) = values else { return TokenStream::new() };
+    quote! {
+        impl ::core::default::Default for #type_name {
+            fn default() -> Self {
+                #type_name { #(#values),* }
+            }
+        }
+    }
+}
