@@ -115,6 +115,12 @@ pub trait Collective: Send + Sync + Debug {
     /// If the group is broken.
     fn collect(&self, mine: Vec<u8>) -> Result<Option<Vec<Vec<u8>>>>;
 
+    /// From here on no message is longer than `longest` bytes: a group that takes a length on the word of a sender holds it
+    /// against this. Groups whose library checks lengths itself need not listen.
+    fn bound(&self, longest: u64) {
+        let _ = longest;
+    }
+
     /// Ends all ranks with this exit code.
     fn abort(&self, code: i32) -> !;
 

@@ -44,6 +44,10 @@ impl Collective for OnDevice {
         self.inner.collect(mine)
     }
 
+    fn bound(&self, longest: u64) {
+        self.inner.bound(longest);
+    }
+
     fn abort(&self, code: i32) -> ! {
         self.inner.abort(code)
     }

@@ -23,6 +23,9 @@ pub struct Launch {
 const TORCHRUN: &str = "torchrun";
 const SRUN: &str = "srun";
 
+/// Set by torchrun for its own processes, and by nobody else: a Slurm step or an MPI job around them has other numbers.
+const TORCHRUN_JOB: &str = "TORCHELASTIC_RUN_ID";
+
 /// Launchers and their variables for rank, size and rank on the host. Slurm sets those of a step only under `srun`: a plain program
 /// in a batch script is no rank.
 const KNOWN: [(&str, &str, &str, &str); 5] = [
@@ -45,7 +48,19 @@ impl Launch {
         let known = |(by, rank, size, local): (&'static str, &str, &str, &str)| {
             Some(Launch { by, rank: number(rank)?, size: number(size)?, local: number(local) })
         };
-        KNOWN.into_iter().filter_map(known).find(|launch| launch.size > 1)
+        let mut all = KNOWN.into_iter().filter(|k| get(TORCHRUN_JOB).is_none() || k.0 == TORCHRUN);
+        all.by_ref().filter_map(known).find(|launch| launch.size > 1)
+    }
+
+    /// What the ranks of this job know and strangers need not, from variables given by name: EBM_TOKEN, or the launcher's name of the
+    /// job, which keeps two jobs apart that meet at one port and is no secret.
+    pub fn token(&self, get: impl Fn(&str) -> Option<String>) -> String {
+        let job = || match self.by {
+            TORCHRUN => get(TORCHRUN_JOB),
+            SRUN => Some(format!("{}.{}", get("SLURM_JOB_ID")?, get("SLURM_STEP_ID").unwrap_or_default())),
+            _ => None,
+        };
+        get("EBM_TOKEN").or_else(job).unwrap_or_default()
     }
 
     /// Where rank 0 waits for the others over TCP: host and port, from variables given by name.
@@ -95,6 +110,7 @@ fn joined(launch: &Launch) -> Result<Arc<dyn Collective>> {
         return over_mpi(launch);
     }
     let get = |name: &str| std::env::var(name).ok();
+    let token = launch.token(get);
     let Some((host, port)) = launch.place(get) else {
         let why = if cfg!(feature = "mpi") { "" } else { ", or build it with `--features mpi`" };
         let why = format!(
@@ -102,7 +118,7 @@ fn joined(launch: &Launch) -> Result<Arc<dyn Collective>> {
         );
         return Err(refused(launch, &why));
     };
-    Ok(Arc::new(Tcp::join(launch.rank, launch.size, &host, port, PATIENCE)?))
+    Ok(Arc::new(Tcp::join(launch.rank, launch.size, &host, port, &token, PATIENCE)?))
 }
 
 #[cfg(feature = "mpi")]
@@ -171,6 +187,30 @@ mod tests {
         assert_eq!(place(SRUN, &two), Some(("10.0.0.7".into(), port)));
         assert_eq!(place("mpirun", &two), None);
         assert_eq!(place(TORCHRUN, &torch[..1]), None);
+    }
+
+    #[test]
+    fn torchrun_inside_of_another_launcher_counts() {
+        let torch = [("TORCHELASTIC_RUN_ID", "none"), ("RANK", "5"), ("WORLD_SIZE", "8")];
+        let around =
+            [("PMI_RANK", "1"), ("PMI_SIZE", "2"), ("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "2")];
+        assert_eq!(of(&[&torch[..], &around].concat()), Some((5, 8)));
+        // Each task of a Slurm step runs a torchrun of one process: none of them is one of several.
+        let alone = [torch[0], ("RANK", "0"), ("WORLD_SIZE", "1")];
+        assert_eq!(of(&[&alone[..], &around].concat()), None);
+        assert_eq!(of(&around), Some((1, 2)));
+    }
+
+    #[test]
+    fn the_token_is_the_users_or_the_name_of_the_job() {
+        let token = |by, all: &[(&str, &str)]| {
+            let get = |name: &str| all.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string());
+            Launch { by, rank: 0, size: 2, local: None }.token(get)
+        };
+        let all = [("TORCHELASTIC_RUN_ID", "job7"), ("SLURM_JOB_ID", "12"), ("SLURM_STEP_ID", "3")];
+        assert_eq!((token(TORCHRUN, &all), token(SRUN, &all)), ("job7".into(), "12.3".into()));
+        assert_eq!(token(TORCHRUN, &[all[0], ("EBM_TOKEN", "own")]), "own");
+        assert_eq!(token("mpirun", &all), "");
     }
 
     #[cfg(not(feature = "mpi"))]

@@ -1,229 +1,88 @@
 //! Ranks over TCP: processes of one or many hosts, with nothing to install.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod hello;
+mod join;
+mod wire;
+
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 use ebm_core::{Collective, Error, Result};
 
-/// What a connection of ours begins with.
-const GREETING: &[u8; 8] = b"ebm-rnk1";
-
-/// In place of a message's length: the sender ends the job.
-const ENDS: u64 = u64::MAX;
+use hello::HELLO;
+use join::Joining;
+use wire::{ALIVE, ENDS, Patience, lost, receive, send};
 
 /// Messages up to this length fit into the buffers of any connection, so they are written before any is read.
 const SHORT: usize = 4096;
 
-/// Pause between two tries.
-const TICK: Duration = Duration::from_millis(20);
-
-/// Time for a rank that has connected to say who it is.
-const HELLO: Duration = Duration::from_secs(10);
+/// Connections by rank; none to itself.
+type Peers = Mutex<Vec<Option<TcpStream>>>;
 
 /// A group of processes, each connected to each. Rank 0 is where all others look for it.
 ///
-/// Nothing is encrypted and nobody is asked for a password: it is for networks whose users trust each other, as MPI is.
+/// Nothing is encrypted: it is for networks whose users do not listen to each other. Who does not know the job's token is
+/// sent away; a message longer than [`Collective::bound`] allows ends the job, and so does a rank that gives no sign of life
+/// for two minutes (its program gives one every ten seconds, however long it computes).
 #[derive(Debug)]
 pub struct Tcp {
     rank: usize,
     size: usize,
-    /// By rank; none to itself.
-    peers: Mutex<Vec<Option<TcpStream>>>,
+    peers: Arc<Peers>,
+    longest: AtomicU64,
 }
 
 fn failed(what: impl Into<String>) -> Error {
     Error::plugin("ranks", what.into())
 }
 
-/// An error of the connection to a rank.
-fn lost(rank: usize, size: usize, e: &std::io::Error) -> Error {
-    let gone = matches!(
-        e.kind(),
-        ErrorKind::UnexpectedEof
-            | ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::BrokenPipe
-    );
-    failed(if gone {
-        format!("rank {rank} of {size} is gone")
-    } else {
-        format!("rank {rank} of {size}: {e}")
-    })
-}
-
-/// What a rank says first: the number of ranks it knows of, its own, and the port at which it can be found.
-struct Hello {
-    size: u32,
-    rank: u32,
-    port: u16,
-}
-
-impl Hello {
-    fn send(&self, mut to: &TcpStream) -> std::io::Result<()> {
-        let mut bytes = GREETING.to_vec();
-        bytes.extend(self.size.to_le_bytes());
-        bytes.extend(self.rank.to_le_bytes());
-        bytes.extend(self.port.to_le_bytes());
-        to.write_all(&bytes)
-    }
-
-    /// `None` from anybody else who may have connected.
-    fn receive(mut from: &TcpStream) -> Option<Hello> {
-        from.set_read_timeout(Some(HELLO)).ok()?;
-        let (mut greeting, mut size, mut rank, mut port) = ([0; 8], [0; 4], [0; 4], [0; 2]);
-        from.read_exact(&mut greeting).ok()?;
-        if &greeting != GREETING {
-            return None;
-        }
-        for part in [&mut size[..], &mut rank[..], &mut port[..]] {
-            from.read_exact(part).ok()?;
-        }
-        from.set_read_timeout(None).ok()?;
-        let (size, rank, port) =
-            (u32::from_le_bytes(size), u32::from_le_bytes(rank), u16::from_le_bytes(port));
-        Some(Hello { size, rank, port })
-    }
-}
-
-/// A job that is being put together.
-struct Joining {
-    rank: usize,
-    size: usize,
-    until: Instant,
-    peers: Vec<Option<TcpStream>>,
-}
-
-impl Joining {
-    /// Takes connections until all of `wanted` have come; returns where each can be found.
-    fn accept(
-        &mut self,
-        at: &TcpListener,
-        wanted: std::ops::Range<usize>,
-    ) -> Result<Vec<(usize, SocketAddr)>> {
-        let io = |e: std::io::Error| failed(format!("rank {} cannot be connected to: {e}", self.rank));
-        at.set_nonblocking(true).map_err(io)?;
-        let mut found = Vec::new();
-        while found.len() < wanted.len() {
-            let (stream, from) = match at.accept() {
-                Ok(come) => come,
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                    if Instant::now() > self.until {
-                        let missing: Vec<String> = wanted
-                            .clone()
-                            .filter(|r| self.peers[*r].is_none())
-                            .map(|r| r.to_string())
-                            .collect();
-                        return Err(failed(format!(
-                            "rank {} of {} waited in vain for rank {}",
-                            self.rank,
-                            self.size,
-                            missing.join(", ")
-                        )));
-                    }
-                    std::thread::sleep(TICK);
-                    continue;
-                }
-                Err(e) => return Err(io(e)),
-            };
-            stream.set_nonblocking(false).map_err(io)?;
-            // Whoever else knocks is sent away.
-            let Some(hello) = Hello::receive(&stream) else { continue };
-            let (rank, size) = (hello.rank as usize, hello.size as usize);
-            if size != self.size {
-                return Err(failed(format!(
-                    "a rank of another job, of {size} ranks, came to one of {}",
-                    self.size
-                )));
-            }
-            if !wanted.contains(&rank) || self.peers[rank].is_some() {
-                return Err(failed(format!(
-                    "rank {rank} of {size} came twice; give each process its own number"
-                )));
-            }
-            found.push((rank, SocketAddr::new(from.ip(), hello.port)));
-            self.peers[rank] = Some(stream);
-        }
-        Ok(found)
-    }
-
-    /// Connects to a rank, again and again until there is time.
-    fn connect(&mut self, rank: usize, to: impl ToSocketAddrs, named: &str, port: u16) -> Result<()> {
-        let hello = Hello { size: self.size as u32, rank: self.rank as u32, port };
-        loop {
-            let said = TcpStream::connect(&to).and_then(|s| hello.send(&s).map(|()| s));
-            match said {
-                Ok(stream) => {
-                    self.peers[rank] = Some(stream);
-                    return Ok(());
-                }
-                Err(e) if Instant::now() > self.until => {
-                    let me = self.rank;
-                    return Err(failed(format!("rank {me} cannot reach rank {rank} at {named}: {e}")));
-                }
-                Err(_) => std::thread::sleep(TICK),
-            }
-        }
-    }
-}
-
 impl Tcp {
-    /// Joins `size` processes, of which this is number `rank`; rank 0 listens at `host`:`port`, the others connect there. Gives up
-    /// after `patience`.
+    /// Joins `size` processes, of which this is number `rank`; rank 0 listens at `host`:`port`, the others connect there with the
+    /// same `token`. Gives up after `patience`.
     ///
     /// # Errors
     /// If the others do not come, two have the same number, or `rank` is not below `size`.
-    pub fn join(rank: usize, size: usize, host: &str, port: u16, patience: Duration) -> Result<Tcp> {
+    pub fn join(
+        rank: usize,
+        size: usize,
+        host: &str,
+        port: u16,
+        token: &str,
+        patience: Duration,
+    ) -> Result<Tcp> {
+        Tcp::join_with(rank, size, (host, port), token, patience, Patience::default())
+    }
+
+    fn join_with(
+        rank: usize,
+        size: usize,
+        (host, port): (&str, u16),
+        token: &str,
+        patience: Duration,
+        later: Patience,
+    ) -> Result<Tcp> {
         if rank >= size {
             return Err(failed(format!("this is rank {rank} of {size}; ranks are counted from 0")));
         }
-        let place = format!("{host}:{port}");
-        let mut job = Joining {
-            rank,
-            size,
-            until: Instant::now() + patience,
-            peers: (0..size).map(|_| None).collect(),
-        };
-        let io = |e: std::io::Error| failed(format!("rank {rank} of {size}: {e}"));
-        if rank == 0 {
-            let listener = TcpListener::bind(("0.0.0.0", port)).map_err(|e| {
-                failed(format!(
-                    "rank 0 cannot listen at port {port}: {e}; set EBM_PORT to a free one on all ranks"
-                ))
-            })?;
-            let mut found = job.accept(&listener, 1..size)?;
-            found.sort();
-            let table: Vec<String> = found.iter().map(|(_, at)| at.to_string()).collect();
-            let table = table.join(" ");
-            for (r, peer) in job.peers.iter().enumerate() {
-                if let Some(peer) = peer {
-                    send(peer, table.as_bytes()).map_err(|e| lost(r, size, &e))?;
-                }
-            }
-        } else {
-            let listener = TcpListener::bind(("0.0.0.0", 0)).map_err(io)?;
-            let own = listener.local_addr().map_err(io)?.port();
-            job.connect(0, (host, port), &place, own)?;
-            let first = job.peers[0].as_ref().ok_or_else(|| failed("rank 0 is gone"))?;
-            let table = receive(first, 0, size)?;
-            let there = first.peer_addr().map_err(io)?.ip();
-            let table = String::from_utf8_lossy(&table).into_owned();
-            let table: Vec<SocketAddr> = table.split(' ').filter_map(|at| at.parse().ok()).collect();
-            if table.len() + 1 != size {
-                return Err(failed("rank 0 does not know all ranks; do all run the same program?"));
-            }
-            // Those before this one wait for it; those after it are waited for.
-            for (r, at) in (1..rank).zip(&table) {
-                let at = SocketAddr::new(seen_from_here(at.ip(), there), at.port());
-                job.connect(r, at, &at.to_string(), 0)?;
-            }
-            job.accept(&listener, rank + 1..size)?;
+        let peers = (0..size).map(|_| None).collect();
+        let mut job = Joining { rank, size, until: Instant::now() + patience, peers };
+        match rank {
+            0 => job.first(host, port, token.as_bytes())?,
+            _ => job.other(host, port, token.as_bytes())?,
         }
+        let io = |e: std::io::Error| failed(format!("rank {rank} of {size}: {e}"));
         for peer in job.peers.iter().flatten() {
             peer.set_nodelay(true).map_err(io)?;
+            peer.set_read_timeout(Some(later.silence)).map_err(io)?;
+            peer.set_write_timeout(Some(later.silence)).map_err(io)?;
         }
-        Ok(Tcp { rank, size, peers: Mutex::new(job.peers) })
+        let peers = Arc::new(Mutex::new(job.peers));
+        let group = Arc::downgrade(&peers);
+        std::thread::spawn(move || give_signs_of_life(&group, later.alive));
+        Ok(Tcp { rank, size, peers, longest: AtomicU64::new(u64::MAX) })
     }
 
     fn peers(&self) -> MutexGuard<'_, Vec<Option<TcpStream>>> {
@@ -231,29 +90,20 @@ impl Tcp {
     }
 }
 
-/// A rank on the host of rank 0 may be known there by an address that means another host elsewhere.
-fn seen_from_here(rank: IpAddr, first: IpAddr) -> IpAddr {
-    if rank.is_loopback() { first } else { rank }
-}
-
-fn send(mut to: &TcpStream, bytes: &[u8]) -> std::io::Result<()> {
-    to.write_all(&(bytes.len() as u64).to_le_bytes())?;
-    to.write_all(bytes)
-}
-
-fn receive(mut from: &TcpStream, rank: usize, size: usize) -> Result<Vec<u8>> {
-    let mut head = [0; 8];
-    from.read_exact(&mut head).map_err(|e| lost(rank, size, &e))?;
-    let length = u64::from_le_bytes(head);
-    if length == ENDS {
-        return Err(Error::elsewhere(rank, b"it has ended the job"));
+/// Tells the others now and then that this process is there, while nothing else is sent, until the group is dropped.
+fn give_signs_of_life(group: &Weak<Peers>, every: Duration) {
+    loop {
+        std::thread::sleep(every);
+        let Some(peers) = group.upgrade() else { return };
+        let open = match peers.try_lock() {
+            Ok(open) => open,
+            Err(TryLockError::Poisoned(open)) => open.into_inner(),
+            // Messages are on their way: sign enough.
+            Err(TryLockError::WouldBlock) => continue,
+        };
+        // Who is gone is noticed by the next message.
+        open.iter().flatten().for_each(|mut peer| _ = peer.write_all(&ALIVE.to_le_bytes()));
     }
-    let mut bytes = Vec::new();
-    let got = from.take(length).read_to_end(&mut bytes).map_err(|e| lost(rank, size, &e))?;
-    if got as u64 != length {
-        return Err(lost(rank, size, &ErrorKind::UnexpectedEof.into()));
-    }
-    Ok(bytes)
 }
 
 impl Collective for Tcp {
@@ -266,7 +116,7 @@ impl Collective for Tcp {
     }
 
     fn exchange(&self, mut outgoing: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
-        let (rank, size) = (self.rank, self.size);
+        let (rank, size, longest) = (self.rank, self.size, self.longest.load(Ordering::Relaxed));
         if outgoing.len() != size {
             return Err(failed(format!("{} messages for {size} ranks", outgoing.len())));
         }
@@ -283,7 +133,7 @@ impl Collective for Tcp {
         };
         let read = |incoming: &mut Vec<Vec<u8>>| {
             (1..size).map(|k| (rank + size - k) % size).try_for_each(|from| {
-                incoming[from] = receive(peer(from)?, from, size)?;
+                incoming[from] = receive(peer(from)?, from, size, longest)?;
                 Ok(())
             })
         };
@@ -317,6 +167,10 @@ impl Collective for Tcp {
         Ok((self.rank == 0).then_some(all))
     }
 
+    fn bound(&self, longest: u64) {
+        self.longest.store(longest, Ordering::Relaxed);
+    }
+
     fn abort(&self, code: i32) -> ! {
         // Another thread may wait for a message and hold the lock; connections end with the process in any case.
         if let Ok(peers) = self.peers.try_lock() {
@@ -331,6 +185,8 @@ impl Collective for Tcp {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::net::TcpListener;
+
     use candle_core::{Device, Tensor};
     use ebm_core::Sums;
 
@@ -349,7 +205,7 @@ mod tests {
                 scope.spawn(move || {
                     // The first comes last: the others wait for it.
                     std::thread::sleep(Duration::from_millis(if rank == 0 { 60 } else { 0 }));
-                    body(Tcp::join(rank, size, "127.0.0.1", port, Duration::from_secs(30)).unwrap())
+                    body(Tcp::join(rank, size, "127.0.0.1", port, "t", Duration::from_secs(30)).unwrap())
                 })
             };
             let all: Vec<_> = (0..size).map(start).collect();
@@ -415,8 +271,10 @@ mod tests {
         let port = free_port();
         let short = Duration::from_millis(400);
         std::thread::scope(|scope| {
-            let first = scope.spawn(|| Tcp::join(0, 3, "127.0.0.1", port, short).unwrap_err().to_string());
-            let second = scope.spawn(|| Tcp::join(1, 3, "127.0.0.1", port, short).unwrap_err().to_string());
+            let first =
+                scope.spawn(|| Tcp::join(0, 3, "127.0.0.1", port, "t", short).unwrap_err().to_string());
+            let second =
+                scope.spawn(|| Tcp::join(1, 3, "127.0.0.1", port, "t", short).unwrap_err().to_string());
             // Connects and leaves without a word, or with other words.
             let stranger = scope.spawn(|| {
                 for words in [&b""[..], b"GET / HTTP/1.1\r\n\r\n"] {
@@ -429,9 +287,9 @@ mod tests {
             assert!(first.contains("waited in vain for rank 2"), "{first}");
             assert!(second.contains("rank 0 of 3 is gone"), "{second}");
         });
-        let alone = Tcp::join(1, 2, "127.0.0.1", free_port(), short).unwrap_err().to_string();
+        let alone = Tcp::join(1, 2, "127.0.0.1", free_port(), "t", short).unwrap_err().to_string();
         assert!(alone.contains("cannot reach rank 0 at 127.0.0.1"), "{alone}");
-        assert!(Tcp::join(2, 2, "127.0.0.1", port, short).unwrap_err().to_string().contains("from 0"));
+        assert!(Tcp::join(2, 2, "127.0.0.1", port, "t", short).unwrap_err().to_string().contains("from 0"));
     }
 
     #[test]
@@ -440,14 +298,90 @@ mod tests {
             let port = free_port();
             std::thread::scope(|scope| {
                 let patience = Duration::from_millis(400);
-                let first = scope.spawn(move || Tcp::join(0, 3, "127.0.0.1", port, patience));
+                let first = scope.spawn(move || Tcp::join(0, 3, "127.0.0.1", port, "t", patience));
                 let others = [(2, 3), (rank, size)];
                 for (r, n) in others {
-                    scope.spawn(move || Tcp::join(r, n, "127.0.0.1", port, patience).is_err());
+                    scope.spawn(move || Tcp::join(r, n, "127.0.0.1", port, "t", patience).is_err());
                 }
                 let text = first.join().unwrap().unwrap_err().to_string();
                 assert!(text.contains(why), "{text}");
             });
         }
+    }
+
+    #[test]
+    fn nobody_at_the_port_delays_a_job_or_ends_it() {
+        let port = free_port();
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            let join = |rank, token: &'static str| {
+                scope.spawn(move || Tcp::join(rank, 2, "127.0.0.1", port, token, Duration::from_secs(30)))
+            };
+            let first = join(0, "right");
+            // Silent ones, those who speak of this protocol without its secret, and a rank of another job.
+            let hello = |size: u32, rank: u32| {
+                let said =
+                    [b"ebm-rnk2".to_vec(), size.to_le_bytes().into(), rank.to_le_bytes().into()].concat();
+                [said, vec![7; 34]].concat()
+            };
+            let said = [vec![], b"ebm-rnk1".to_vec(), hello(5, 1), hello(2, 1), hello(2, 0), hello(2, 9)];
+            let strangers: Vec<TcpStream> = std::iter::repeat_n(said, 8)
+                .flatten()
+                .map(|words| {
+                    let mut stranger = loop {
+                        match TcpStream::connect(("127.0.0.1", port)) {
+                            Ok(stream) => break stream,
+                            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+                        }
+                    };
+                    stranger.write_all(&words).unwrap();
+                    stranger
+                })
+                .collect();
+            let other =
+                scope.spawn(move || Tcp::join(1, 2, "127.0.0.1", port, "wrong", Duration::from_millis(300)));
+            assert!(other.join().unwrap().unwrap_err().to_string().contains("EBM_TOKEN"));
+            let second = join(1, "right");
+            let (first, second) = (first.join().unwrap().unwrap(), second.join().unwrap().unwrap());
+            assert_eq!((first.rank, second.rank), (0, 1));
+            drop(strangers);
+        });
+        assert!(began.elapsed() < HELLO, "the silent ones were waited for");
+    }
+
+    #[test]
+    fn a_message_longer_than_agreed_is_not_taken() {
+        let got = run(2, |ranks| {
+            ranks.bound(1000);
+            assert!(ranks.gather(&[1; 1000]).is_ok());
+            ranks.gather(&[1; 1001]).map_err(|e| e.to_string())
+        });
+        assert!(
+            got.iter().any(|e| e.as_ref().is_err_and(|e| e.contains("1001 bytes, wanted at most 1000"))),
+            "{got:?}"
+        );
+    }
+
+    #[test]
+    fn a_silent_rank_is_given_up_and_one_that_computes_is_waited_for() {
+        let meet = |alive: Duration| {
+            let port = free_port();
+            let later = Patience { silence: Duration::from_millis(300), alive };
+            let join = move |rank| {
+                Tcp::join_with(rank, 2, ("127.0.0.1", port), "t", Duration::from_secs(30), later).unwrap()
+            };
+            std::thread::scope(|scope| {
+                let waits = scope.spawn(move || join(0).gather(b"here").map_err(|e| e.to_string()));
+                scope.spawn(move || {
+                    let late = join(1);
+                    std::thread::sleep(Duration::from_millis(1200));
+                    late.gather(b"late")
+                });
+                waits.join().unwrap()
+            })
+        };
+        assert_eq!(meet(Duration::from_millis(50)).unwrap(), [b"here", b"late"]);
+        let silent = meet(Duration::from_secs(3600)).unwrap_err();
+        assert!(silent.contains("rank 1 of 2 gives no sign of life"), "{silent}");
     }
 }
