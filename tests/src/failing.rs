@@ -56,5 +56,5 @@ impl Policy for Failing {
 }
 
 fn main() -> std::process::ExitCode {
-    ebm::cli::main()
+    ebm_cli::main()
 }

@@ -3,5 +3,5 @@
 use ebm_plugins as _;
 
 fn main() -> std::process::ExitCode {
-    ebm::cli::main()
+    ebm_cli::main()
 }

@@ -1,7 +1,7 @@
-//! The `ebm` command: the standard set of plugins and the command line of the facade.
+//! The `ebm` command: the standard set of plugins and the command line.
 
 use ebm_plugins as _;
 
 fn main() -> std::process::ExitCode {
-    ebm::cli::main()
+    ebm_cli::main()
 }

@@ -13,4 +13,4 @@ pub use overrides::Override;
 pub use path::{Path, Segment};
 pub use problem::{Place, Problem, Problems};
 pub use source::{QUICK_START, Source};
-pub(crate) use validate::wanted;
+pub use validate::wanted;

@@ -1,4 +1,4 @@
-//! The framework in one crate: configuration, runs, and the whole command line.
+//! The framework in one crate: configuration, runs, models, measures.
 //!
 //! ```no_run
 //! use ebm::Source;
@@ -12,21 +12,11 @@
 //! # Ok::<(), ebm::Error>(())
 //! ```
 //!
-//! A program with plugins of its own is three lines:
-//!
-//! ```no_run
-//! use ebm_plugins as _; // the standard set
-//! # mod my_plugins {}
-//! use my_plugins as _; // yours
-//! fn main() -> std::process::ExitCode {
-//!     ebm::cli::main()
-//! }
-//! ```
+//! The command line, for binaries with plugins of their own too, is the crate `ebm-cli`.
 //!
 //! The crates below are here under their own words: [`core`] (the traits), [`train`] (the step and the loop), [`eval`]
 //! (measures on plain slices), [`data`] (readers), [`features`] (feature networks), [`nn`] (layers), [`ranks`].
 
-pub mod cli;
 pub mod config;
 mod error;
 pub mod inputs;
@@ -38,7 +28,7 @@ pub mod report;
 pub mod run;
 pub mod study;
 mod tensors;
-mod whole_file;
+pub mod whole_file;
 
 pub use config::Source;
 pub use ebm_core as core;

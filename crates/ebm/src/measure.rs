@@ -13,9 +13,9 @@ mod temperature;
 pub use annealed::{AnnealOptions, AnnealedLogZ, annealed_log_z};
 pub use chains::{ChainMeasures, ChainOptions, ChainRow, measure_chain_file, measure_chains};
 pub use likelihood::{Likelihood, LikelihoodOptions, likelihood};
-pub(crate) use networks::classes_of;
 pub use networks::{
-    ClassRow, ClassSink, ClassifierSummary, ClassifierTraining, classify, open_network, train_classifier,
+    ClassRow, ClassSink, ClassifierSummary, ClassifierTraining, classes_of, classify, open_network,
+    train_classifier,
 };
 pub use ood::{Histogram, OodOptions, OodReport, OodRow, SetScores, ood};
 pub use plane::{PlaneComparison, PlaneOptions, PlaneSamples, compare_on_plane};

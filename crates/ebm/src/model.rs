@@ -19,8 +19,7 @@ mod scoring;
 mod showing;
 pub(crate) mod threshold;
 
-pub use compose::compose;
-pub(crate) use compose::reads_as_line;
+pub use compose::{compose, reads_as_line};
 pub use draw::{SampleOptions, sample};
 pub use open::Model;
 pub use restore::{RestoreOptions, Restored, restore};

@@ -1,4 +1,4 @@
-//! Files a command writes: never over what is there unless told, and whole or not at all.
+//! Files that are written: never over what is there unless told, and whole or not at all.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 
 /// Checks that the file of an option such as `--out` can be written.
-pub(crate) fn free(option: &str, out: &Path, overwrite: bool) -> Result<()> {
+pub fn free(option: &str, out: &Path, overwrite: bool) -> Result<()> {
     let refuse = |why: &str| Err(Error::Usage(format!("{option} {}: {why}", out.display())));
     match out.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
@@ -23,7 +23,7 @@ pub(crate) fn free(option: &str, out: &Path, overwrite: bool) -> Result<()> {
 }
 
 /// Checks that something can be made at `out`, before work begins that would be lost.
-pub(crate) fn writable(option: &str, out: &Path) -> Result<()> {
+pub fn writable(option: &str, out: &Path) -> Result<()> {
     let folder = out.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let probe = folder.join(format!(".writing-{}", std::process::id()));
     let made = std::fs::OpenOptions::new().write(true).create_new(true).open(&probe);
@@ -32,7 +32,7 @@ pub(crate) fn writable(option: &str, out: &Path) -> Result<()> {
 }
 
 /// Checks that no two options name the same file.
-pub(crate) fn apart(files: &[(&str, Option<&Path>)]) -> Result<()> {
+pub fn apart(files: &[(&str, Option<&Path>)]) -> Result<()> {
     let place = |path: &Path| -> PathBuf {
         let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
@@ -51,13 +51,13 @@ pub(crate) fn apart(files: &[(&str, Option<&Path>)]) -> Result<()> {
 }
 
 /// A value as JSON for people, with the newline that ends a file.
-pub(crate) fn json(value: &impl Serialize) -> Result<String> {
+pub fn json(value: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(value).map_err(|e| ebm_core::Error::plugin("json", e))?;
     Ok(text + "\n")
 }
 
 /// Replaces a file as a whole, or leaves it as it was.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     ebm_data::atomic::write(path, bytes).map_err(|e| match e {
         ebm_data::DataError::Io { path, source, .. } => Error::Io { path, source },
         other => other.into(),

@@ -4,5 +4,5 @@ use ebm_plugins as _;
 use own_plugins as _;
 
 fn main() -> std::process::ExitCode {
-    ebm::cli::main()
+    ebm_cli::main()
 }

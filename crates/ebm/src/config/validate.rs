@@ -199,7 +199,7 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 /// What a setting wants, in words.
-pub(crate) fn wanted(param: &Param) -> String {
+pub fn wanted(param: &Param) -> String {
     let with_range = |what: &str| match param.range() {
         range if range.is_empty() => what.to_string(),
         range => format!("{what} {range}"),

@@ -332,7 +332,10 @@ pub struct ClassRow {
 }
 
 /// Number of classes of a network that must have some.
-pub(crate) fn classes_of(network: &Network) -> Result<usize> {
+///
+/// # Errors
+/// If it has none.
+pub fn classes_of(network: &Network) -> Result<usize> {
     let message =
         || format!("{}: its description names no logits, wanted a network with classes", network.name());
     network.classes().ok_or_else(|| Error::Usage(message()))

@@ -42,7 +42,7 @@ pub fn compose(text: &str, absolute: bool) -> Result<String> {
 }
 
 /// Whether `target` is no file and has words, as a composition does.
-pub(crate) fn reads_as_line(target: &Path) -> bool {
+pub fn reads_as_line(target: &Path) -> bool {
     !target.exists() && target.to_str().is_some_and(|text| text.contains(char::is_whitespace))
 }
 

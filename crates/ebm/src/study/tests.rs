@@ -206,24 +206,6 @@ fn what_is_wrong_is_said_before_anything_runs() {
 }
 
 #[test]
-fn the_command_runs_and_reports() {
-    let s = Scratch::new();
-    std::fs::write(s.path("study.toml"), STUDY.replace("[1, 2]", "[1]")).unwrap();
-    let (file, out) = (s.path("study.toml").display().to_string(), s.path("a").display().to_string());
-    let code = |arguments: &[&str]| {
-        let all = ["ebm", "study", file.as_str(), "--out", out.as_str(), "--log", "error"];
-        format!("{:?}", crate::cli::run(all.iter().chain(arguments)))
-    };
-    let (done, usage) =
-        (format!("{:?}", std::process::ExitCode::SUCCESS), format!("{:?}", std::process::ExitCode::from(2)));
-    assert_eq!(code(&["--report"]), usage);
-    assert_eq!(code(&["--only", "calm", "--set", "run.batch=5"]), done);
-    assert_eq!(code(&[]), usage, "run with other settings");
-    assert_eq!(code(&["--set", "run.batch=5", "--json"]), done);
-    assert_eq!(Record::read(&s.path("a/kl-1")).unwrap().unwrap().ended, Ended::Survived);
-}
-
-#[test]
 fn the_studies_of_the_repository_can_be_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/studies");
     let Ok(files) = std::fs::read_dir(&folder) else {

@@ -1,10 +1,10 @@
 //! The configuration as JSON Schema (draft 2020-12), built from the catalogue: completion in editors.
 
-use ebm_core::{Family, Param, ParamKind, catalogue};
+use ebm::core::{Family, Param, ParamKind, catalogue};
 use serde_json::{Map, Value, json};
 
 /// The schema of a run's configuration with the plugins that are linked.
-pub(super) fn schema() -> Value {
+pub(crate) fn schema() -> Value {
     let mut families = Map::new();
     for family in Family::ALL {
         let kinds: Vec<Value> = catalogue::components()
@@ -22,7 +22,7 @@ pub(super) fn schema() -> Value {
             .collect();
         families.insert(family.name().into(), json!({ "oneOf": kinds }));
     }
-    let mut whole = table(ebm_train::RUN_SECTIONS);
+    let mut whole = table(ebm::train::RUN_SECTIONS);
     whole["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     whole["title"] = json!("configuration of an ebm run");
     whole["$defs"] = Value::Object(families);

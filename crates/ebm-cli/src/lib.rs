@@ -1,31 +1,24 @@
-//! The whole command line as one call, so that a binary with plugins of its own is three lines.
+//! The command line of `ebm` as one call, so that a binary with plugins of its own is three lines:
+//!
+//! ```no_run
+//! use ebm_plugins as _; // the standard set
+//! # mod my_plugins {}
+//! use my_plugins as _; // yours
+//! fn main() -> std::process::ExitCode {
+//!     ebm_cli::main()
+//! }
+//! ```
 //!
 //! Results go to standard output (`--json` for machines), progress and logs to standard error. Exit codes: 0 done,
 //! 2 usage or configuration, 3 data, 4 diverged, 5 device or memory, 130 interrupted after saving, 1 other (of
 //! `parity`: a quantity is over its tolerance).
 
-mod bench;
-mod check;
-mod classifier;
-mod compose;
-mod convert;
-mod data;
-mod eval;
+mod args;
+mod commands;
 mod filter;
 mod output;
-mod parity;
-mod plugins;
-mod report;
-mod restore;
-mod resume;
-mod sample;
-mod schema;
-mod score;
-mod settings;
+mod ranks;
 mod signals;
-mod study;
-mod together;
-mod train;
 
 use std::process::ExitCode;
 
@@ -50,37 +43,37 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Train a model; without a configuration the built-in quick start on handwritten digits.
-    Train(train::Train),
+    Train(commands::train::Train),
     /// Continue a run from its newest checkpoint.
-    Resume(resume::Resume),
+    Resume(commands::resume::Resume),
     /// Draw samples of a trained model.
-    Sample(sample::Sample),
+    Sample(commands::sample::Sample),
     /// Write the configuration of a composition of trained runs: and, or, not.
-    Compose(compose::Compose),
+    Compose(commands::compose::Compose),
     /// Complete a picture of which a part is given: inpaint, colourise, denoise.
-    Restore(restore::Restore),
+    Restore(commands::restore::Restore),
     /// Print the energies of samples, and whether they are inside; a filter for pipelines.
-    Score(score::Score),
+    Score(commands::score::Score),
     /// Write runs as one self-contained HTML page: curves, pictures, energies, health.
-    Report(report::ReportCommand),
+    Report(commands::report::ReportCommand),
     /// Measure a trained model: what it takes for outside.
-    Eval(eval::Eval),
+    Eval(commands::eval::Eval),
     /// Train and use small classifiers: feature networks for measures.
-    Classifier(classifier::Classifier),
+    Classifier(commands::classifier::Classifier),
     /// Run a grid of short trainings and compare them.
-    Study(study::StudyCommand),
+    Study(commands::study::StudyCommand),
     /// Validate a configuration and say what it would cost, without training.
-    Check(check::Check),
+    Check(commands::check::Check),
     /// Time a configuration: sampler step, update, training step, memory.
-    Bench(bench::Bench),
+    Bench(commands::bench::Bench),
     /// List and describe the linked plugins.
-    Plugins(plugins::Plugins),
+    Plugins(commands::plugins::Plugins),
     /// List, verify and preview data.
-    Data(data::Data),
+    Data(commands::data::Data),
     /// Compare with files of the published program, quantity by quantity.
-    Parity(parity::Parity),
+    Parity(commands::parity::Parity),
     /// Make a run of a published checkpoint, or a checkpoint of a run.
-    Convert(convert::Convert),
+    Convert(commands::convert::Convert),
 }
 
 /// How a command ended short of an error.
@@ -96,12 +89,12 @@ enum End {
 /// Why a command ended early.
 enum Failure {
     /// Something went wrong.
-    Error(crate::Error),
+    Error(ebm::Error),
     /// Nobody reads standard output any more: no error, and nothing to say it to.
     Closed,
 }
 
-impl<E: Into<crate::Error>> From<E> for Failure {
+impl<E: Into<ebm::Error>> From<E> for Failure {
     fn from(e: E) -> Self {
         Failure::Error(e.into())
     }
@@ -125,7 +118,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(e) => {
-            together::after_the_first();
+            ranks::after_the_first();
             // Help and version are results, all else is for standard error; a closed one is no reason to panic.
             let _ = e.print();
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
@@ -165,7 +158,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
 /// Logs go to standard error, warnings and what a user should know; `EBM_LOG` or `--log` say otherwise. Of several ranks
 /// the first logs; all have the same to say.
 fn log(filter: Option<&str>) {
-    let filter = if together::rank() > 0 { Some("error") } else { filter };
+    let filter = if ranks::rank() > 0 { Some("error") } else { filter };
     let wanted = filter.map(str::to_string).or_else(|| std::env::var("EBM_LOG").ok());
     let filter = match wanted.as_deref().map(tracing_subscriber::EnvFilter::try_new) {
         Some(Ok(filter)) => filter,

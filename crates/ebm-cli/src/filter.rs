@@ -1,17 +1,17 @@
 //! Commands that give a line for each sample: their inputs, and writing while a reader listens.
 
-use super::Failure;
-use super::output::Output;
-use crate::inputs::Inputs;
-use crate::{Error, Result};
+use crate::Failure;
+use crate::output::Output;
+use ebm::inputs::Inputs;
+use ebm::{Error, Result};
 
 /// The sets that `names` name; `None` stands for standard input. All are looked up before the first line is written.
-pub(super) fn sets(names: &[String]) -> Result<Vec<Option<Inputs>>> {
+pub(crate) fn sets(names: &[String]) -> Result<Vec<Option<Inputs>>> {
     names.iter().map(|what| if what == "-" { Ok(None) } else { Inputs::open(what).map(Some) }).collect()
 }
 
 /// Runs `give` with a sink that writes a line for each row and hands it on at once: who writes lines may wait for it.
-pub(super) fn rows<R>(
+pub(crate) fn rows<R>(
     out: &mut Output,
     line: impl Fn(&R) -> String,
     give: impl FnOnce(&mut dyn FnMut(&[R]) -> Result<()>) -> Result<()>,

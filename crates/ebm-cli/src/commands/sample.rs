@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output::Output;
-use super::{End, Outcome, settings};
-use crate::Error;
-use crate::model::Model;
-use crate::model::SampleOptions;
+use crate::output::Output;
+use crate::{End, Outcome, args};
+use ebm::Error;
+use ebm::model::Model;
+use ebm::model::SampleOptions;
 
 #[derive(Debug, Args)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     /// A run directory, a configuration (whose energy may name the weights of runs), or a composition: a line such as
     /// 'runs/a given 3 and not 0.3 * runs/b' (see `ebm compose --help`).
     #[arg(value_name = "RUN|CONFIG.toml")]
@@ -51,7 +51,7 @@ impl Sample {
         if self.count == 0 {
             return Err(Error::Usage("--n 0: wanted at least 1".into()).into());
         }
-        let model = Model::open(&self.target, &settings::numbers(None, None, self.device.as_deref())?)?;
+        let model = Model::open(&self.target, &args::numbers(None, None, self.device.as_deref())?)?;
         let options = SampleOptions {
             count: self.count,
             steps: self.steps,
@@ -63,7 +63,7 @@ impl Sample {
             neighbours: self.neighbours,
             progress: std::io::stderr().is_terminal().then_some(progress),
         };
-        let drawn = crate::model::sample(&model, &options)?;
+        let drawn = ebm::model::sample(&model, &options)?;
         out.line(format!("{} {:?}", self.out.display(), drawn.dims()))?;
         out.flush()?;
         Ok(End::Done)

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::output::{Output, field};
-use super::{End, Outcome, filter, settings};
-use crate::model::Model;
-use crate::model::ScoreKind;
-use crate::model::Threshold;
-use crate::model::{ScoreOptions, ScoreRow};
+use crate::output::{Output, field};
+use crate::{End, Outcome, args, filter};
+use ebm::model::Model;
+use ebm::model::ScoreKind;
+use ebm::model::Threshold;
+use ebm::model::{ScoreOptions, ScoreRow};
 
 #[derive(Debug, Args)]
-pub(super) struct Score {
+pub(crate) struct Score {
     /// The run directory.
     run: PathBuf,
     /// Linked kinds of data, .npy, .npz (NAME.npz:ARRAY) or IDX files, CIFAR-10 (.bin or its folder), pictures, folders
@@ -40,7 +40,7 @@ pub(super) struct Score {
 
 impl Score {
     pub fn run(self, out: &mut Output) -> Outcome {
-        let model = Model::open(&self.run, &settings::numbers(None, None, self.device.as_deref())?)?;
+        let model = Model::open(&self.run, &args::numbers(None, None, self.device.as_deref())?)?;
         let threshold = match &self.threshold {
             Some(which) => Some(Threshold::open(&model, &self.run, which.as_deref())?),
             None => None,
@@ -62,8 +62,8 @@ impl Score {
                 out,
                 |row| line.of(row),
                 |sink| match set {
-                    Some(set) => crate::model::score(&model, set, &options, sink),
-                    None => crate::model::score_lines(&model, std::io::stdin().lock(), &options, sink),
+                    Some(set) => ebm::model::score(&model, set, &options, sink),
+                    None => ebm::model::score_lines(&model, std::io::stdin().lock(), &options, sink),
                 },
             )?;
         }

@@ -1,18 +1,19 @@
 //! `ebm plugins`.
 
 use clap::{Args, Subcommand};
-use ebm_core::catalogue::{self, Component};
-use ebm_core::{Family, Param, ParamKind};
+use ebm::core::catalogue::{self, Component};
+use ebm::core::{Family, Param, ParamKind};
 use serde_json::{Value, json};
 
-use super::output::Output;
-use super::{End, Failure, Outcome, schema};
-use crate::Error;
-use crate::config::wanted;
-use ebm_core::catalogue::closest;
+use super::schema;
+use crate::output::Output;
+use crate::{End, Failure, Outcome};
+use ebm::Error;
+use ebm::config::wanted;
+use ebm::core::catalogue::closest;
 
 #[derive(Debug, Args)]
-pub(super) struct Plugins {
+pub(crate) struct Plugins {
     #[command(subcommand)]
     action: Option<Action>,
     /// Print JSON.

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ebm_train::Weights;
+use ebm::train::Weights;
 
-use super::output::Output;
-use super::settings::Changes;
-use super::{End, Outcome};
-use crate::Error;
+use crate::args::Changes;
+use crate::output::Output;
+use crate::{End, Outcome};
+use ebm::Error;
 
 #[derive(Debug, Args)]
-pub(super) struct Convert {
+pub(crate) struct Convert {
     /// A checkpoint of another program (with --config), or a run directory (with --to).
     #[arg(value_name = "FILE|RUN")]
     from: PathBuf,
@@ -50,7 +50,7 @@ impl Convert {
         let remarks = match (&self.config, &self.to) {
             (Some(config), _) => {
                 let source = self.changes.source(Some(config))?;
-                let taken = crate::interop::take(
+                let taken = ebm::interop::take(
                     &self.from,
                     &source,
                     self.step,
@@ -75,7 +75,7 @@ impl Convert {
                     Which::Average => Weights::Average,
                     Which::Live => Weights::Live,
                 };
-                let given = crate::interop::give(&self.from, to, weights)?;
+                let given = ebm::interop::give(&self.from, to, weights)?;
                 if self.json {
                     out.json(&given)?;
                     return Ok(End::Done);

@@ -3,14 +3,14 @@
 use clap::Args;
 use toml::Value;
 
-use crate::config::Source;
-use crate::config::{Override, Path};
-use crate::inputs::data_setting;
-use crate::{Error, Result};
+use ebm::config::Source;
+use ebm::config::{Override, Path};
+use ebm::inputs::data_setting;
+use ebm::{Error, Result};
 
 /// Changes to a configuration.
 #[derive(Clone, Debug, Default, Args)]
-pub(super) struct Changes {
+pub(crate) struct Changes {
     /// Change one setting, such as `sampler.steps=60` or `observer[0].every=10`; may be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     set: Vec<String>,
@@ -60,7 +60,7 @@ impl Changes {
 }
 
 /// The changes of `--steps`, `--seed` and `--device`.
-pub(super) fn numbers(steps: Option<u64>, seed: Option<u64>, device: Option<&str>) -> Result<Vec<Override>> {
+pub(crate) fn numbers(steps: Option<u64>, seed: Option<u64>, device: Option<&str>) -> Result<Vec<Override>> {
     let run = Path::default().key("run");
     let whole = |name: &str, v: u64| -> Result<Override> {
         let value = i64::try_from(v)

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output::Output;
-use super::settings::Changes;
-use super::{End, Outcome};
+use crate::args::Changes;
+use crate::output::Output;
+use crate::{End, Outcome};
 
 #[derive(Debug, Args)]
-pub(super) struct Bench {
+pub(crate) struct Bench {
     /// The configuration; without one the built-in quick start.
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub(super) struct Bench {
 
 impl Bench {
     pub fn run(self, out: &mut Output) -> Outcome {
-        let b = crate::run::bench(&self.changes.source(self.config.as_deref())?, self.warm, self.timed)?;
+        let b = ebm::run::bench(&self.changes.source(self.config.as_deref())?, self.warm, self.timed)?;
         if self.json {
             out.json(&b)?;
             return Ok(End::Done);

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output::{Output, say};
-use super::{End, Outcome};
-use crate::whole_file;
+use crate::output::{Output, say};
+use crate::{End, Outcome};
+use ebm::whole_file;
 
 #[derive(Debug, Args)]
-pub(super) struct Compose {
+pub(crate) struct Compose {
     /// Runs with `and`, `or`, `not`, weights (0.5 * RUN), temperatures (RUN at 2), conditions (RUN given 3) and parentheses,
     /// such as 'runs/digits given 3 and not 0.2 * runs/blurred'. Runs of smaller images see the sample resized. Other commands
     /// take such a line in place of a run.
@@ -26,13 +26,13 @@ pub(super) struct Compose {
 impl Compose {
     pub fn run(self, out: &mut Output) -> Outcome {
         let Some(file) = self.out else {
-            out.line(crate::model::compose(&self.text, false)?)?;
+            out.line(ebm::model::compose(&self.text, false)?)?;
             out.flush()?;
             return Ok(End::Done);
         };
         whole_file::free("--out", &file, self.force)?;
         let in_a_folder = file.parent().is_some_and(|f| !f.as_os_str().is_empty());
-        let toml = crate::model::compose(&self.text, in_a_folder)?;
+        let toml = ebm::model::compose(&self.text, in_a_folder)?;
         whole_file::replace(&file, toml.as_bytes())?;
         say(&format!("{}: `ebm sample {}` draws from it", file.display(), file.display()));
         Ok(End::Done)

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::Error;
-use crate::cli::output::Output;
-use crate::cli::{Outcome, settings};
-use crate::measure::PlaneOptions;
-use crate::model::Model;
+use crate::Outcome;
+use crate::args;
+use crate::output::Output;
+use ebm::Error;
+use ebm::measure::PlaneOptions;
+use ebm::model::Model;
 
 #[derive(Debug, Args)]
-pub(super) struct Plane {
+pub(crate) struct Plane {
     /// A run directory, or a configuration (whose energy may name the weights of runs).
     #[arg(value_name = "RUN|CONFIG.toml")]
     target: PathBuf,
@@ -54,9 +55,9 @@ impl Plane {
                 let message = format!("--picture {}: wanted a file ending in .png", path.display());
                 return Err(Error::Usage(message).into());
             }
-            crate::whole_file::free("--picture", path, self.force)?;
+            ebm::whole_file::free("--picture", path, self.force)?;
         }
-        let model = Model::open(&self.target, &settings::numbers(None, None, self.device.as_deref())?)?;
+        let model = Model::open(&self.target, &args::numbers(None, None, self.device.as_deref())?)?;
         let options = PlaneOptions {
             against: self.against,
             half: self.half,
@@ -66,7 +67,7 @@ impl Plane {
             seed: self.seed,
             picture: self.picture,
         };
-        let found = crate::measure::compare_on_plane(&model, &options)?;
+        let found = ebm::measure::compare_on_plane(&model, &options)?;
         out.found(self.json, &found, || found.table())
     }
 }

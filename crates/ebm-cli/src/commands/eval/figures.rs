@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::Result;
-use crate::cli::output::Output;
-use crate::cli::{End, Outcome};
-use crate::whole_file;
+use crate::output::Output;
+use crate::{End, Outcome};
+use ebm::Result;
+use ebm::whole_file;
 
 #[derive(Debug, Args)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     /// Write the figures as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,

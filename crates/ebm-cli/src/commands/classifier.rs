@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-use candle_core::Device;
 use clap::{Args, Subcommand};
+use ebm::core::candle::Device;
 use serde_json::json;
 
-use super::output::{Output, field, say};
-use super::{End, Outcome, filter};
-use crate::measure::{ClassRow, ClassifierTraining, open_network};
-use crate::run::open_device;
-use ebm_features::ClassifierOptions;
+use crate::output::{Output, field, say};
+use crate::{End, Outcome, filter};
+use ebm::features::ClassifierOptions;
+use ebm::measure::{ClassRow, ClassifierTraining, open_network};
+use ebm::run::open_device;
 
 #[derive(Debug, Args)]
-pub(super) struct Classifier {
+pub(crate) struct Classifier {
     #[command(subcommand)]
     action: Action,
 }
@@ -98,7 +98,7 @@ impl Train {
             },
             command: std::env::args().collect::<Vec<_>>().join(" "),
         };
-        let summary = crate::measure::train_classifier(&training, &mut |p| {
+        let summary = ebm::measure::train_classifier(&training, &mut |p| {
             say(&format!("epoch {} of {}: loss {:.4}", p.epoch, p.of, p.loss));
         })?;
         out.found(self.json, &summary, || {
@@ -141,7 +141,7 @@ impl Classify {
         let device = self.device.as_deref().map_or(Ok(Device::Cpu), open_device)?;
         let network = open_network(&self.network, &device)?;
         // Before the head of the table.
-        crate::measure::classes_of(&network)?;
+        ebm::measure::classes_of(&network)?;
         let sets = filter::sets(&self.inputs)?;
         if !self.json {
             out.line("file,index,class,probability")?;
@@ -151,7 +151,7 @@ impl Classify {
             filter::rows(
                 out,
                 |row| line(row, self.json),
-                |sink| crate::measure::classify(&network, set.as_ref(), self.fit, sink),
+                |sink| ebm::measure::classify(&network, set.as_ref(), self.fit, sink),
             )?;
         }
         out.flush()?;

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output::Output;
-use super::{End, Outcome};
-use crate::Error;
-use crate::report::{Report, ReportOptions};
-use crate::whole_file::{free, replace};
+use crate::output::Output;
+use crate::{End, Outcome};
+use ebm::Error;
+use ebm::report::{Report, ReportOptions};
+use ebm::whole_file::{free, replace};
 
 #[derive(Debug, Args)]
-pub(super) struct ReportCommand {
+pub(crate) struct ReportCommand {
     /// Run directories; several are compared.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output::Output;
-use super::{End, Outcome, signals};
-use crate::Error;
-use crate::config::Override;
-use crate::study::{Study, StudyOptions};
+use crate::output::Output;
+use crate::{End, Outcome, signals};
+use ebm::Error;
+use ebm::config::Override;
+use ebm::study::{Study, StudyOptions};
 
 #[derive(Debug, Args)]
-pub(super) struct StudyCommand {
+pub(crate) struct StudyCommand {
     /// The study: base configuration, variants, seeds, limits.
     file: PathBuf,
     /// The folder of its runs; without it runs/study-<name>. What is finished there is not run again.

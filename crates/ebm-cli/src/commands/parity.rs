@@ -2,20 +2,20 @@
 
 use std::path::PathBuf;
 
-use candle_core::DType;
 use clap::{Args, ValueEnum};
-use ebm_core::exchange::Compared;
+use ebm::core::candle::DType;
+use ebm::core::exchange::Compared;
 use serde_json::json;
 
-use super::output::{self, Output};
-use super::{End, Failure, Outcome};
-use crate::Error;
+use crate::output::{self, Output};
+use crate::{End, Failure, Outcome};
+use ebm::Error;
 
 /// Exit code if a quantity is over its tolerance.
 const OVER: u8 = 1;
 
 #[derive(Debug, Args)]
-pub(super) struct Parity {
+pub(crate) struct Parity {
     /// Golden files: safetensors with one training iteration of the published program.
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -60,7 +60,7 @@ impl Parity {
         let (mut over, mut broken, mut all) = (0, None, Vec::new());
         for file in &self.files {
             let name = file.display().to_string();
-            match crate::interop::compare(file, dtype, way == Way::Fused) {
+            match ebm::interop::compare(file, dtype, way == Way::Fused) {
                 Ok(found) => {
                     over += found.rows.iter().filter(|r| !r.pass).count();
                     if self.json {
@@ -101,7 +101,7 @@ impl Parity {
     fn table(&self, out: &mut Output, file: &str, dtype: DType, found: &Compared) -> Result<(), Failure> {
         out.line(format!("{file}: {}", found.subject))?;
         out.line(format!("  {} on engine: {}", dtype.as_str(), found.engine))?;
-        let worst = |r: &ebm_core::exchange::Quantity| r.error / r.tolerance.max(f64::MIN_POSITIVE);
+        let worst = |r: &ebm::core::exchange::Quantity| r.error / r.tolerance.max(f64::MIN_POSITIVE);
         let first = found.rows.iter().max_by(|a, b| worst(a).total_cmp(&worst(b)));
         out.line(format!("  {:<50} {:>10} {:>10}", "quantity", "error", "tolerance"))?;
         for row in &found.rows {

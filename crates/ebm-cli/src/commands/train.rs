@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ebm_core::agree;
-use ebm_train::Outcome as Ended;
+use ebm::core::agree;
+use ebm::train::Outcome as Ended;
 
-use super::output::Output;
-use super::settings::Changes;
-use super::{End, Outcome, signals, together};
-use crate::Error;
-use crate::run::{TrainOptions, Trained};
+use crate::args::Changes;
+use crate::output::Output;
+use crate::{End, Outcome, ranks, signals};
+use ebm::Error;
+use ebm::run::{TrainOptions, Trained};
 
 #[derive(Debug, Args)]
-pub(super) struct Train {
+pub(crate) struct Train {
     /// The configuration; without one the built-in quick start.
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -28,20 +28,20 @@ pub(super) struct Train {
 
 impl Train {
     pub fn run(self, out: &mut Output) -> Outcome {
-        together::run(|ranks| {
+        ranks::run(|ranks| {
             let source = agree(ranks.as_ref(), self.changes.source(self.config.as_deref()))?;
             let stop = Some(signals::stop());
             let ranks = Some(ranks);
             let options = TrainOptions { out: self.out, stop, ranks, ..TrainOptions::default() };
-            tell(out, &crate::run::train(&source, &options)?, self.json)
+            tell(out, &ebm::run::train(&source, &options)?, self.json)
         })
     }
 }
 
 /// Prints what a run came to.
-pub(super) fn tell(out: &mut Output, trained: &Trained, json: bool) -> Outcome {
+pub(crate) fn tell(out: &mut Output, trained: &Trained, json: bool) -> Outcome {
     let summary = &trained.summary;
-    let told = if together::rank() > 0 {
+    let told = if ranks::rank() > 0 {
         Ok(())
     } else if json {
         out.json(trained)
@@ -56,7 +56,7 @@ pub(super) fn tell(out: &mut Output, trained: &Trained, json: bool) -> Outcome {
     }
 }
 
-fn table(out: &mut Output, trained: &Trained) -> Result<(), super::Failure> {
+fn table(out: &mut Output, trained: &Trained) -> Result<(), crate::Failure> {
     let summary = &trained.summary;
     let rate = summary.steps_now as f64 / summary.seconds.max(1e-9);
     let ended = match &summary.outcome {

@@ -4,14 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::output::Output;
-use super::{End, Outcome, settings};
-use crate::measure::AnnealOptions;
-use crate::measure::LikelihoodOptions;
-use crate::measure::OodOptions;
-use crate::model::Model;
-use crate::model::ThresholdOptions;
-use crate::{Error, Result};
+use crate::output::Output;
+use crate::{End, Outcome, args};
+use ebm::measure::{AnnealOptions, LikelihoodOptions, OodOptions};
+use ebm::model::{Model, ThresholdOptions};
+use ebm::{Error, Result};
 
 mod chains;
 mod figures;
@@ -19,7 +16,7 @@ mod plane;
 mod samples;
 
 #[derive(Debug, Args)]
-pub(super) struct Eval {
+pub(crate) struct Eval {
     #[command(subcommand)]
     action: Action,
 }
@@ -118,18 +115,15 @@ impl Ood {
         if !(self.level > 0.0 && self.level < 1.0) {
             return Err(Error::Usage(format!("--level {}: wanted a share in (0, 1)", self.level)).into());
         }
-        crate::whole_file::apart(&[
-            ("--json", self.json.as_deref()),
-            ("--picture", self.picture.as_deref()),
-        ])?;
+        ebm::whole_file::apart(&[("--json", self.json.as_deref()), ("--picture", self.picture.as_deref())])?;
         if let Some(path) = &self.json {
-            crate::whole_file::free("--json", path, self.force)?;
+            ebm::whole_file::free("--json", path, self.force)?;
         }
         if let Some(path) = &self.picture {
             picture(path)?;
-            crate::whole_file::free("--picture", path, self.force)?;
+            ebm::whole_file::free("--picture", path, self.force)?;
         }
-        let model = Model::open(&self.target, &settings::numbers(None, None, self.device.as_deref())?)?;
+        let model = Model::open(&self.target, &args::numbers(None, None, self.device.as_deref())?)?;
         let options = OodOptions {
             inside: self.inside,
             outside: self.outside,
@@ -142,9 +136,9 @@ impl Ood {
             level: self.level,
             seed: self.seed,
         };
-        let report = crate::measure::ood(&model, &options)?;
+        let report = ebm::measure::ood(&model, &options)?;
         if let Some(path) = &self.json {
-            ebm_data::atomic::write(path, crate::whole_file::json(&report)?.as_bytes())?;
+            ebm::data::atomic::write(path, ebm::whole_file::json(&report)?.as_bytes())?;
         }
         if let Some(path) = &self.picture {
             report.draw(path)?;
@@ -194,7 +188,7 @@ struct Fit {
 
 impl Fit {
     fn run(self, out: &mut Output) -> Outcome {
-        let model = Model::open(&self.run, &settings::numbers(None, None, self.device.as_deref())?)?;
+        let model = Model::open(&self.run, &args::numbers(None, None, self.device.as_deref())?)?;
         let options = ThresholdOptions {
             inside: self.inside,
             fpr: self.fpr,
@@ -203,7 +197,7 @@ impl Fit {
             batch: self.batch,
             fit: self.fit,
         };
-        let (t, path) = crate::model::fit_threshold(&model, &self.run, &options)?;
+        let (t, path) = ebm::model::fit_threshold(&model, &self.run, &options)?;
         if self.json {
             out.json(&t)?;
             return Ok(End::Done);
@@ -267,7 +261,7 @@ struct LogZ {
 
 impl LogZ {
     fn run(self, out: &mut Output) -> Outcome {
-        let model = Model::open(&self.target, &settings::numbers(None, None, self.device.as_deref())?)?;
+        let model = Model::open(&self.target, &args::numbers(None, None, self.device.as_deref())?)?;
         let options = LikelihoodOptions {
             base: self.base,
             moves: self.moves,
@@ -275,7 +269,7 @@ impl LogZ {
             temperature: self.temperature,
             seed: self.seed,
         };
-        let found = crate::measure::likelihood(&model, &options)?;
+        let found = ebm::measure::likelihood(&model, &options)?;
         out.found(self.json, &found, || found.table())
     }
 }

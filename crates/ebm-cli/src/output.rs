@@ -4,13 +4,13 @@ use std::io::{self, BufWriter, Stdout, Write as _};
 
 use serde::Serialize;
 
-use super::{End, Failure, Outcome};
+use crate::{End, Failure, Outcome};
 
 /// Standard output has no reader any more.
-pub(super) struct Closed;
+pub(crate) struct Closed;
 
 /// Standard output.
-pub(super) struct Output {
+pub(crate) struct Output {
     out: BufWriter<Stdout>,
 }
 
@@ -28,7 +28,7 @@ impl Output {
 
     /// Writes a value as JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        self.line(crate::whole_file::json(value)?)?;
+        self.line(ebm::whole_file::json(value)?)?;
         self.flush()
     }
 
@@ -59,17 +59,17 @@ impl Drop for Output {
 fn failed(e: io::Error) -> Failure {
     match e.kind() {
         io::ErrorKind::BrokenPipe => Closed.into(),
-        _ => crate::Error::io("standard output")(e).into(),
+        _ => ebm::Error::Io { path: "standard output".into(), source: e }.into(),
     }
 }
 
 /// A line on standard error.
-pub(super) fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// A field of a CSV line (RFC 4180).
-pub(super) fn field(text: &str) -> String {
+pub(crate) fn field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {

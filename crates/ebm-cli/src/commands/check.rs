@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output::Output;
-use super::settings::Changes;
-use super::{End, Outcome};
+use crate::args::Changes;
+use crate::output::Output;
+use crate::{End, Outcome};
 
 #[derive(Debug, Args)]
-pub(super) struct Check {
+pub(crate) struct Check {
     /// The configuration; without one the built-in quick start.
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub(super) struct Check {
 
 impl Check {
     pub fn run(self, out: &mut Output) -> Outcome {
-        let checked = crate::run::check(
+        let checked = ebm::run::check(
             &self.changes.source(self.config.as_deref())?,
             !(self.no_timing || self.resolved),
         )?;

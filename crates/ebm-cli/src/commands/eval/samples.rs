@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::figures::Figures;
-use crate::cli::output::Output;
-use crate::cli::{Outcome, settings};
-use crate::inputs::Inputs;
-use crate::measure::{Measured, SampleMeasureOptions};
-use crate::model::Model;
+use crate::Outcome;
+use crate::args;
+use crate::output::Output;
+use ebm::inputs::Inputs;
+use ebm::measure::{Measured, SampleMeasureOptions};
+use ebm::model::Model;
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct SamplesCommand {
+pub(crate) struct SamplesCommand {
     /// A run directory or a configuration, of which samples are drawn; or samples that are there: .npy, .npz, IDX, pictures,
     /// a linked kind.
     #[arg(value_name = "RUN|CONFIG.toml|FILE|NAME")]
@@ -58,7 +59,7 @@ impl SamplesCommand {
         let path = PathBuf::from(&self.target);
         let is_model = path.join("config.toml").is_file()
             || (path.extension().is_some_and(|e| e == "toml") && path.is_file())
-            || crate::model::reads_as_line(&path);
+            || ebm::model::reads_as_line(&path);
         let options = SampleMeasureOptions {
             against: self.against,
             features: self.features,
@@ -72,10 +73,10 @@ impl SamplesCommand {
         };
         let found = match is_model {
             true => {
-                let model = Model::open(&path, &settings::numbers(None, None, self.device.as_deref())?)?;
-                crate::measure::measure_samples(&Measured::Model(&model), &options)?
+                let model = Model::open(&path, &args::numbers(None, None, self.device.as_deref())?)?;
+                ebm::measure::measure_samples(&Measured::Model(&model), &options)?
             }
-            false => crate::measure::measure_samples(&Measured::Set(&Inputs::open(&self.target)?), &options)?,
+            false => ebm::measure::measure_samples(&Measured::Set(&Inputs::open(&self.target)?), &options)?,
         };
         self.figures.write(out, &found, found.table())
     }

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use ebm_core::{Family, Key, Split, catalogue};
+use ebm::core::{Family, Key, Split, catalogue};
 use serde_json::json;
 
-use super::output::Output;
-use super::{End, Failure, Outcome};
-use crate::Error;
-use crate::inputs::open_data;
+use crate::output::Output;
+use crate::{End, Failure, Outcome};
+use ebm::Error;
+use ebm::inputs::open_data;
 
 /// Kinds that are compiled into a program.
 const EMBEDDED: [&str; 2] = ["digits", "mnist-5k"];
@@ -27,7 +27,7 @@ const ELSEWHERE: [(&str, &str); 2] = [
 ];
 
 #[derive(Debug, Args)]
-pub(super) struct Data {
+pub(crate) struct Data {
     #[command(subcommand)]
     action: Option<Action>,
     /// Print JSON.
@@ -119,7 +119,7 @@ fn get(out: &mut Output, name: &str, dest: &std::path::Path, json: bool) -> Resu
 
 #[cfg(feature = "hub")]
 fn download(out: &mut Output, name: &str, dest: &std::path::Path, json: bool) -> Result<(), Failure> {
-    use ebm_data::hub::{self, Published};
+    use ebm::data::hub::{self, Published};
     let Some(set) = Published::ALL.into_iter().find(|s| s.name() == name) else {
         return Err(Error::Usage(format!("data get {name}: is unknown to this build")).into());
     };
@@ -177,11 +177,11 @@ fn verify(out: &mut Output, what: &str, json: bool) -> Result<(), Failure> {
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
     for index in 0..source.batches(size) {
         let x = source.batch(0, index, size, Key::root(0).at("data"))?.x;
-        let x = x.to_dtype(candle_core::DType::F64).and_then(|x| x.flatten_all()?.to_vec1::<f64>());
-        for v in x.map_err(ebm_core::Error::from)? {
+        let x = x.to_dtype(ebm::core::candle::DType::F64).and_then(|x| x.flatten_all()?.to_vec1::<f64>());
+        for v in x.map_err(ebm::core::Error::from)? {
             if !v.is_finite() {
                 return Err(
-                    ebm_core::Error::data(what, format!("holds the value {v} in batch {index}")).into()
+                    ebm::core::Error::data(what, format!("holds the value {v} in batch {index}")).into()
                 );
             }
             (low, high) = (low.min(v), high.max(v));

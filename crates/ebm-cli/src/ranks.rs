@@ -4,12 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ebm_core::Collective;
-use ebm_ranks::Launch;
+use ebm::core::Collective;
+use ebm::ranks::Launch;
 
-use super::output::say;
-use super::{End, Failure, Outcome};
-use crate::Error;
+use crate::output::say;
+use crate::{End, Failure, Outcome};
+use ebm::Error;
 
 /// Exit code of a program that panics.
 const PANICKED: i32 = 101;
@@ -18,21 +18,21 @@ const PANICKED: i32 = 101;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Which rank this process was launched as; 0 if nothing launched several.
-pub(super) fn rank() -> usize {
+pub(crate) fn rank() -> usize {
     Launch::detect().map_or(0, |launch| launch.rank)
 }
 
 /// What every rank is about to say of itself is said by the first. The launcher ends the others while they wait here;
 /// if it does not, they say it too.
-pub(super) fn after_the_first() {
+pub(crate) fn after_the_first() {
     if rank() > 0 {
         std::thread::sleep(GRACE);
     }
 }
 
 /// Runs `command` as one of the ranks that were launched together, or alone.
-pub(super) fn run(command: impl FnOnce(Arc<dyn Collective>) -> Outcome) -> Outcome {
-    let ranks = ebm_ranks::open().inspect_err(|_| after_the_first())?;
+pub(crate) fn run(command: impl FnOnce(Arc<dyn Collective>) -> Outcome) -> Outcome {
+    let ranks = ebm::ranks::open().inspect_err(|_| after_the_first())?;
     if ranks.size() == 1 {
         return command(ranks);
     }
@@ -48,7 +48,7 @@ pub(super) fn run(command: impl FnOnce(Arc<dyn Collective>) -> Outcome) -> Outco
         }
         Ok(Err(Failure::Error(e))) => {
             let code = i32::from(e.exit_code());
-            if matches!(e, Error::Core(ebm_core::Error::Rank { .. })) {
+            if matches!(e, Error::Core(ebm::core::Error::Rank { .. })) {
                 std::thread::sleep(GRACE);
             }
             say(&format!("error: rank {rank} of {}: {e}", ranks.size()));

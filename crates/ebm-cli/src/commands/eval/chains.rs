@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::figures::Figures;
-use crate::cli::output::Output;
-use crate::cli::{Outcome, settings};
-use crate::measure::ChainOptions;
-use crate::model::Model;
-use crate::{Error, Result};
+use crate::Outcome;
+use crate::args;
+use crate::output::Output;
+use ebm::measure::ChainOptions;
+use ebm::model::Model;
+use ebm::{Error, Result};
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct ChainsCommand {
+pub(crate) struct ChainsCommand {
     /// A run directory or a configuration, whose generation program is run; or an .npy array (chains, draws, ...).
     #[arg(value_name = "RUN|CONFIG.toml|FILE.npy")]
     target: PathBuf,
@@ -46,9 +47,9 @@ impl ChainsCommand {
         self.figures.free()?;
         let found = if self.target.extension().is_some_and(|e| e == "npy") {
             self.only_of_runs()?;
-            crate::measure::measure_chain_file(&self.target, self.coordinates)?
+            ebm::measure::measure_chain_file(&self.target, self.coordinates)?
         } else {
-            let model = Model::open(&self.target, &settings::numbers(None, None, self.device.as_deref())?)?;
+            let model = Model::open(&self.target, &args::numbers(None, None, self.device.as_deref())?)?;
             let usual = ChainOptions::default();
             let options = ChainOptions {
                 chains: self.chains.unwrap_or(usual.chains),
@@ -58,7 +59,7 @@ impl ChainsCommand {
                 coordinates: self.coordinates,
                 seed: self.seed,
             };
-            crate::measure::measure_chains(&model, &options)?
+            ebm::measure::measure_chains(&model, &options)?
         };
         self.figures.write(out, &found, found.table())
     }

@@ -2,19 +2,19 @@
 
 use std::path::PathBuf;
 
-use candle_core::Tensor;
 use clap::Args;
+use ebm::core::candle::Tensor;
 use ebm_observers::picture;
 
-use super::output::Output;
-use super::{End, Outcome, settings};
-use crate::Error;
-use crate::model::Model;
-use crate::model::RestoreOptions;
-use crate::whole_file::{free, replace};
+use crate::output::Output;
+use crate::{End, Outcome, args};
+use ebm::Error;
+use ebm::model::Model;
+use ebm::model::RestoreOptions;
+use ebm::whole_file::{free, replace};
 
 #[derive(Debug, Args)]
-pub(super) struct Restore {
+pub(crate) struct Restore {
     /// A run directory, a configuration (whose energy may name the weights of runs), or a composition: a line such as
     /// 'runs/a given 3 and not 0.3 * runs/b' (see `ebm compose --help`).
     #[arg(value_name = "RUN|CONFIG.toml")]
@@ -82,7 +82,7 @@ impl Restore {
             return Err(Error::Usage("--temperature: is used with --noise only".into()).into());
         }
         free("--out", &self.out, self.force)?;
-        let model = Model::open(&self.target, &settings::numbers(None, None, self.device.as_deref())?)?;
+        let model = Model::open(&self.target, &args::numbers(None, None, self.device.as_deref())?)?;
         let options = RestoreOptions {
             image: self.image,
             mask: self.mask,
@@ -94,13 +94,14 @@ impl Restore {
             steps: self.steps,
             seed: self.seed,
         };
-        let restored = crate::model::restore(&model, &options)?;
+        let restored = ebm::model::restore(&model, &options)?;
         let cpu = |t: &Tensor| {
-            t.to_device(&candle_core::Device::Cpu).and_then(|t| t.to_dtype(candle_core::DType::F32))
+            t.to_device(&ebm::core::candle::Device::Cpu)
+                .and_then(|t| t.to_dtype(ebm::core::candle::DType::F32))
         };
         let sheet = cpu(&restored.samples)
             .and_then(|s| Tensor::cat(&[&restored.image, &restored.seen, &s], 0))
-            .map_err(ebm_core::Error::from)?;
+            .map_err(ebm::core::Error::from)?;
         replace(&self.out, &picture::encode(&sheet, None)?)?;
         out.line(format!("{} {:?}", self.out.display(), restored.samples.dims()))?;
         out.flush()?;

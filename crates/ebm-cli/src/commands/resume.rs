@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ebm_core::agree;
+use ebm::core::agree;
 
-use super::output::Output;
-use super::{Outcome, settings, signals, together, train};
-use crate::run::TrainOptions;
+use super::train;
+use crate::output::Output;
+use crate::{Outcome, args, ranks, signals};
+use ebm::run::TrainOptions;
 
 #[derive(Debug, Args)]
-pub(super) struct Resume {
+pub(crate) struct Resume {
     /// The run directory.
     run: PathBuf,
     /// Number of training updates of the whole run; the configured number without it.
@@ -26,11 +27,11 @@ pub(super) struct Resume {
 
 impl Resume {
     pub fn run(self, out: &mut Output) -> Outcome {
-        together::run(|ranks| {
-            let changes = agree(ranks.as_ref(), settings::numbers(self.steps, None, self.device.as_deref()))?;
+        ranks::run(|ranks| {
+            let changes = agree(ranks.as_ref(), args::numbers(self.steps, None, self.device.as_deref()))?;
             let options =
                 TrainOptions { stop: Some(signals::stop()), ranks: Some(ranks), ..TrainOptions::default() };
-            train::tell(out, &crate::run::resume(&self.run, &changes, &options)?, self.json)
+            train::tell(out, &ebm::run::resume(&self.run, &changes, &options)?, self.json)
         })
     }
 }
