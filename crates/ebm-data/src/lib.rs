@@ -14,28 +14,26 @@
 //! # Ok::<(), ebm_data::DataError>(())
 //! ```
 
-mod array_set;
+mod arrays;
 pub mod atomic;
-pub mod cifar;
 mod error;
-pub mod folder;
-#[cfg(feature = "hub")]
-pub mod hub;
-pub mod idx;
-mod idx_rows;
-mod image_set;
-pub mod npy;
-mod npy_header;
-mod npy_rows;
-pub mod npz;
-pub mod parquet;
-pub mod patches;
-pub mod png;
-pub mod resize;
-pub mod split;
+pub mod foreign;
+pub mod pictures;
+mod published;
+mod sets;
+mod tables;
 pub mod toy2d;
 mod unpack;
 
-pub use array_set::ArraySet;
+pub(crate) use arrays::npy_header;
+pub use arrays::{idx, mat, npy, npz, pickle};
 pub use error::{DataError, Result};
-pub use image_set::ImageSet;
+pub use pictures::{folder, patches, png, resize};
+#[cfg(feature = "hub")]
+pub use published::hub;
+pub use published::{cifar, imagenet32, mnist, svhn};
+pub use sets::array_set::ArraySet;
+pub use sets::image_set::ImageSet;
+pub use sets::report::{LeftOut, Parts, Report};
+pub use sets::split;
+pub use tables::parquet;

@@ -10,7 +10,7 @@ use crate::error::Origin;
 use crate::{DataError, Result};
 
 /// The best ratio deflate can reach; a header that claims more than this is a lie.
-const DEFLATE_RATIO: u64 = 1032;
+pub(crate) const DEFLATE_RATIO: u64 = 1032;
 
 /// A stream of unpacked bytes that knows how many there can be at most.
 pub(crate) struct Unpacked<'a> {
@@ -42,6 +42,17 @@ impl<'a> Unpacked<'a> {
     /// Bytes in memory; `name` stands in error messages.
     pub fn from_bytes(bytes: &'a [u8], name: &'a Path) -> Self {
         Self::gzip_or_plain(bytes, bytes.starts_with(&GZIP), bytes.len() as u64, Origin(name))
+    }
+
+    /// Unpacked bytes that are in memory; `origin` stands in error messages.
+    pub fn owned(bytes: Vec<u8>, origin: Origin<'a>) -> Self {
+        let bound = bytes.len() as u64;
+        Self { inner: Box::new(std::io::Cursor::new(bytes)), origin, offset: 0, bound, exact: true }
+    }
+
+    /// A part of a file that is in memory.
+    pub fn part(bytes: &'a [u8], origin: Origin<'a>) -> Self {
+        Self { inner: Box::new(bytes), origin, offset: 0, bound: bytes.len() as u64, exact: true }
     }
 
     /// The stream of a member of an archive whose packed size is `packed`.
@@ -118,7 +129,16 @@ impl<'a> Unpacked<'a> {
         Ok(bytes)
     }
 
+    /// Most bytes that can still follow.
+    pub fn most_left(&self) -> u64 {
+        self.bound.saturating_sub(self.offset)
+    }
+
     /// Up to `len` bytes; fewer only at the end.
+    pub fn up_to(&mut self, len: u64) -> Result<Vec<u8>> {
+        self.take(len)
+    }
+
     fn take(&mut self, len: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let start = self.offset;

@@ -56,7 +56,13 @@ impl DataConfig for Parquet {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let channels = if self.grey { Channels::Grey } else { Channels::AsFirst };
         let pictures = FolderOptions { channels, resize: self.size.map(|[h, w]| (h, w)) };
-        let options = ParquetOptions { image: self.image.clone(), label: self.label.clone(), pictures };
+        let options = ParquetOptions {
+            image: self.image.clone(),
+            label: self.label.clone(),
+            labels: self.labels,
+            classes: None,
+            pictures,
+        };
         let open = |files: &[PathBuf]| ParquetImages::open(files, &options).map_err(data_error);
         let (train, mut held) = files(cx.resolve(&self.root)).map_err(data_error)?;
         if let Some(path) = &self.held_out {

@@ -134,10 +134,7 @@ impl Gather<'_, '_> {
         let dims = rows.sample_dims().to_vec();
         self.rows_of(path, &dims, rows.left(), |n| match rows.next(n)? {
             IdxValues::U8(bytes) => Ok((bytes.into_iter().map(level).collect(), Some(256))),
-            IdxValues::F32(values) => Ok((values, None)),
-            other => {
-                Err(Error::Usage(format!("{}: holds values of another type: {other:?}", path.display())))
-            }
+            other => Ok((other.into_f32(), None)),
         })
     }
 

@@ -1,8 +1,8 @@
-//! Parquet files with png or jpeg pictures inside, as the Hugging Face hub keeps image sets.
+//! Parquet files with pictures inside, as the Hugging Face hub keeps image sets.
 //!
 //! Such a file has a column of pictures, a group `image` with the bytes in `image.bytes` or a plain binary column,
-//! and often a column of whole numbers with the classes. Its rows come in row groups; one of them, decoded, is the
-//! most that is held at a time. Pages may be plain or packed by snappy.
+//! and often a column of classes. Its rows come in row groups; one of them, decoded, is the most that is held at a
+//! time. Pages may be plain or packed by snappy or gzip, and with features of this crate by zstd, brotli and lz4.
 
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,8 +15,12 @@ use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::schema::types::SchemaDescriptor;
 
+pub use super::parquet_files::{files, parts};
+use super::parquet_labels::{Classes, Gathered};
+use super::parquet_pages;
 use crate::error::Origin;
-use crate::folder::{FolderOptions, Gauge};
+use crate::folder::FolderOptions;
+use crate::pictures::decode::Gauge;
 use crate::{DataError, ImageSet, Result};
 
 /// Rows read at a time: packed pictures of so many are in memory beside the decoded ones.
@@ -29,6 +33,11 @@ pub struct ParquetOptions {
     pub image: Option<String>,
     /// Column of the classes; without it `label`, if there is one.
     pub label: Option<String>,
+    /// Whether classes are asked for: then a row without one, and a column that cannot hold classes, is an error.
+    /// Otherwise such a set has no labels.
+    pub labels: bool,
+    /// Names of the classes by their number; without them those of the file, or its words in order.
+    pub classes: Option<Vec<String>>,
     /// Colours and size.
     pub pictures: FolderOptions,
 }
@@ -48,7 +57,7 @@ pub struct ParquetImages {
     files: Vec<PathBuf>,
     column: String,
     groups: Vec<Group>,
-    labels: Option<Vec<u32>>,
+    classes: Classes,
     gauge: Gauge,
 }
 
@@ -56,35 +65,43 @@ impl ParquetImages {
     /// Opens files in this order; reads their schema, all labels and the first picture.
     ///
     /// # Errors
-    /// If a file is no Parquet file, has no such column, other columns than the first file, or a label that is
-    /// missing or below 0; if there are no rows, or the first picture is damaged.
+    /// If a file is no Parquet file, has no such column, or other columns than the first file; if classes are asked for
+    /// and a row has none; if there are no rows, or the first picture is damaged.
     pub fn open(files: &[impl AsRef<Path>], options: &ParquetOptions) -> Result<Self> {
         let files: Vec<PathBuf> = files.iter().map(|f| f.as_ref().to_path_buf()).collect();
-        let (mut groups, mut labels, mut names) = (Vec::new(), Vec::new(), None);
+        let (mut groups, mut image) = (Vec::new(), None);
+        let mut gathered = Gathered::new(options);
         let mut first = 0;
         for (file, path) in files.iter().enumerate() {
             let reader = guarded(path, || reader(path))?;
             let schema = reader.metadata().file_metadata().schema_descr_ptr();
-            let (image, label) = match &names {
-                None => names
-                    .insert((image_column(&schema, path, options)?, label_column(&schema, path, options)?)),
-                Some(names) => names,
+            let image = match &image {
+                None => image.insert(image_column(&schema, path, options)?),
+                Some(name) => name,
             };
             find(&schema, path, image, |t| t == Type::BYTE_ARRAY, "binary")?;
+            gathered.file(&reader, path)?;
             for index in 0..reader.num_row_groups() {
-                let rows = usize::try_from(reader.metadata().row_group(index).num_rows()).unwrap_or(0);
-                if let Some(label) = label {
-                    guarded(path, || read_labels(&reader, path, label, (index, rows, first), &mut labels))?;
-                }
+                let claim = reader.metadata().row_group(index).num_rows();
+                // No row takes less than a byte, whatever the file claims.
+                let most = fs::metadata(path).map_err(DataError::io(path, "open"))?.len();
+                let rows =
+                    u64::try_from(claim).ok().filter(|n| *n <= most).and_then(|n| usize::try_from(n).ok());
+                let rows = rows.ok_or_else(|| {
+                    let expected = format!("what a file of {most} bytes can hold");
+                    Origin(path).format(0, format!("row group {index}"), format!("of {claim} rows"), expected)
+                })?;
+                guarded(path, || gathered.group(&reader, path, index, rows))?;
                 groups.push(Group { file, index, first, rows });
                 first += rows;
             }
         }
         groups.retain(|g| g.rows > 0);
-        let (Some((column, label)), Some(group)) = (names, groups.first().copied()) else {
+        let (Some(column), Some(group)) = (image, groups.first().copied()) else {
             let path = files.first().map_or(Path::new("parquet"), PathBuf::as_path);
             return Err(Origin(path).format(0, "the file", "without rows", "at least one picture"));
         };
+        let classes = gathered.finish(&files[0])?;
         let mut gauge = None;
         guarded(&files[group.file], || {
             read_pictures(&files[group.file], &column, group, 1, |path, raw| {
@@ -93,14 +110,10 @@ impl ParquetImages {
             })
         })?;
         let gauge = gauge.ok_or_else(|| {
-            Origin(&files[group.file]).format(
-                0,
-                format!("column {column}"),
-                "without values",
-                "one picture a row",
-            )
+            let item = format!("column {column}");
+            Origin(&files[group.file]).format(0, item, "without values", "one picture a row")
         })?;
-        Ok(ParquetImages { files, column, groups, labels: label.map(|_| labels), gauge })
+        Ok(ParquetImages { files, column, groups, classes, gauge })
     }
 
     /// Number of images.
@@ -118,9 +131,20 @@ impl ParquetImages {
         self.gauge.shape
     }
 
-    /// Class of every image `(N,)`, if there is a column of classes.
+    /// Class of every image `(N,)`, if each has one.
     pub fn labels(&self) -> Option<&[u32]> {
-        self.labels.as_deref()
+        self.classes.labels.as_deref()
+    }
+
+    /// Names of the classes by their number; empty if they have none.
+    pub fn class_names(&self) -> &[String] {
+        &self.classes.names
+    }
+
+    /// Number of images of each file, in order.
+    pub fn by_file(&self) -> Vec<(PathBuf, usize)> {
+        let rows = |file| self.groups.iter().filter(|g| g.file == file).map(|g| g.rows).sum();
+        self.files.iter().enumerate().map(|(i, f)| (f.clone(), rows(i))).collect()
     }
 
     /// Number of images of each row group, in order.
@@ -161,59 +185,27 @@ impl ParquetImages {
             bytes.extend(self.group(group)?);
         }
         let set = ImageSet::new(bytes, self.shape(), 256)?;
-        match &self.labels {
-            Some(labels) => set.with_labels(labels.clone(), Vec::new()),
+        match &self.classes.labels {
+            Some(labels) => set.with_labels(labels.clone(), self.classes.names.clone()),
             None => Ok(set),
         }
     }
 }
 
-/// The files of a set at `path`, `(training, held-out)`: the file itself, or the files ending in `parquet` of the
-/// folder and its sub-folders, sorted, of which those whose name (or sub-folder) begins with `test` or `validation`
-/// are held out.
-///
-/// # Errors
-/// If a folder cannot be listed, or nothing is left to train on.
-pub fn files(path: impl AsRef<Path>) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
-    let root = path.as_ref();
-    if !root.is_dir() {
-        return Ok((vec![root.to_path_buf()], Vec::new()));
-    }
-    let list = |folder: &Path| -> Result<Vec<PathBuf>> {
-        let entries = fs::read_dir(folder).map_err(DataError::io(folder, "list"))?;
-        entries.map(|e| Ok(e.map_err(DataError::io(folder, "list"))?.path())).collect()
-    };
-    let mut all = Vec::new();
-    for path in list(root)? {
-        if path.is_dir() { all.extend(list(&path)?) } else { all.push(path) }
-    }
-    all.retain(|p| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")) && p.is_file());
-    all.sort();
-    let held = |p: &PathBuf| {
-        let below = p.strip_prefix(root).unwrap_or(p).to_string_lossy().to_lowercase();
-        below.starts_with("test") || below.starts_with("validation")
-    };
-    let (held, train): (Vec<_>, Vec<_>) = all.into_iter().partition(held);
-    if train.is_empty() {
-        let expected = "files ending in parquet; names that begin with test or validation are held out";
-        return Err(Origin(root).format(0, "the folder", "without training files", expected));
-    }
-    Ok((train, held))
-}
-
-fn damaged(path: &Path, item: &str) -> impl Fn(ParquetError) -> DataError {
+pub(super) fn damaged(path: &Path, item: &str) -> impl Fn(ParquetError) -> DataError {
     move |e| {
         let item = item.to_string();
         match &e {
-            ParquetError::NYI(_) => {
-                Origin(path).unsupported(0, format!("{item} ({e})"), "rewrite it with snappy or unpacked")
+            ParquetError::NYI(what) => {
+                let reason = "this build reads plain pages and those of snappy and gzip, and with its features of \
+                              zstd, brotli and lz4; write the file again with one of these";
+                Origin(path).unsupported(0, format!("{item}, {what},"), reason)
             }
-            _ => Origin(path).format(
-                0,
-                item,
-                format!("unreadable ({e})"),
-                "a sound Parquet file, plain or packed by snappy",
-            ),
+            _ => {
+                let foreign = crate::foreign::of_file(path).filter(|f| !f.what.contains("Parquet"));
+                let found = foreign.map_or(format!("unreadable ({e})"), |f| f.to_string());
+                Origin(path).format(0, item, found, "a sound Parquet file")
+            }
         }
     }
 }
@@ -252,12 +244,12 @@ fn guarded<T>(path: &Path, f: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-fn column_names(schema: &SchemaDescriptor) -> Vec<String> {
+pub(super) fn column_names(schema: &SchemaDescriptor) -> Vec<String> {
     schema.columns().iter().map(|c| c.path().string()).collect()
 }
 
 /// The place of column `name`, which must have a type that `fits`.
-fn find(
+pub(super) fn find(
     schema: &SchemaDescriptor,
     path: &Path,
     name: &str,
@@ -301,26 +293,14 @@ fn image_column(schema: &SchemaDescriptor, path: &Path, options: &ParquetOptions
         (Some(one), None) => Ok(one.clone()),
         (found, _) => {
             let found = if found.is_some() { "several columns of pictures" } else { "no column of pictures" };
-            let expected = format!("the option image to name one of {}", names.join(", "));
+            let expected = format!("one; set image = \"NAME\", of {}", names.join(", "));
             Err(Origin(path).format(0, "the schema", found, expected))
         }
     }
 }
 
-/// Full name of the column of classes, if there is one or one is asked for.
-fn label_column(schema: &SchemaDescriptor, path: &Path, options: &ParquetOptions) -> Result<Option<String>> {
-    let name = match &options.label {
-        Some(name) => name.clone(),
-        None if column_names(schema).iter().any(|n| n == "label") => "label".into(),
-        None => return Ok(None),
-    };
-    let whole = |t| matches!(t, Type::INT32 | Type::INT64);
-    find(schema, path, &name, whole, "whole numbers (int32 or int64)")?;
-    Ok(Some(name))
-}
-
-/// Hands every value of a column of a row group to `each`, with its row in the group.
-fn values<T: DataType>(
+/// Hands every value of a column of a row group to `each`, with its row in the group; rows without one are passed over.
+pub(super) fn values<T: DataType>(
     mut column: ColumnReaderImpl<T>,
     optional: bool,
     rows: usize,
@@ -340,18 +320,10 @@ fn values<T: DataType>(
             let found = format!("{done} rows");
             return Err(Origin(path).format(0, item, found, format!("{rows} rows as the file claims")));
         }
-        if found < records {
-            let most = levels.iter().max().copied().unwrap_or(0);
-            let missing = levels.iter().position(|l| *l < most).unwrap_or(0);
-            let expected = "a value in every row; drop such rows";
-            return Err(Origin(path).format(
-                0,
-                format!("{item}, row {}", done + missing),
-                "missing",
-                expected,
-            ));
-        }
-        for (i, value) in values.iter().enumerate() {
+        let most = if found < records { levels.iter().max().copied().unwrap_or(0) } else { 0 };
+        // Without a single value the deepest level there is tells nothing.
+        let there = (0..records).filter(|i| found == records || (found > 0 && levels.get(*i) == Some(&most)));
+        for (i, value) in there.zip(&values) {
             each(done + i, value)?;
         }
         done += records;
@@ -370,43 +342,30 @@ fn read_pictures(
     let schema = reader.metadata().file_metadata().schema_descr_ptr();
     let at = find(&schema, path, name, |t| t == Type::BYTE_ARRAY, "binary")?;
     let item = format!("column {name} of row group {}", group.index);
-    let column = reader.get_row_group(group.index).and_then(|g| g.get_column_reader(at));
+    let file = File::open(path).map_err(DataError::io(path, "open"))?;
+    let column = parquet_pages::column(&file, reader.metadata().row_group(group.index).column(at), rows);
     let ColumnReader::ByteArrayColumnReader(column) = column.map_err(damaged(path, &item))? else {
         return Err(Origin(path).format(0, item, "of another type", "binary"));
     };
     let optional = schema.column(at).max_def_level() > 0;
+    let mut next = 0;
+    let missing = |row: usize| {
+        Origin(path).format(
+            0,
+            format!("{item}, row {row}"),
+            "missing",
+            "a picture in every row; drop such rows",
+        )
+    };
     values::<ByteArrayType>(column, optional, rows, (path, name, group.index), |row, value| {
+        if row != next {
+            return Err(missing(next));
+        }
+        next += 1;
         // Shown as `set.parquet/image.bytes[7]`, counted over all files.
         each(&path.join(format!("{name}[{}]", group.first + row)), value.data())
-    })
-}
-
-fn read_labels(
-    reader: &SerializedFileReader<File>,
-    path: &Path,
-    name: &str,
-    (group, rows, first): (usize, usize, usize),
-    labels: &mut Vec<u32>,
-) -> Result<()> {
-    let schema = reader.metadata().file_metadata().schema_descr_ptr();
-    let at = find(&schema, path, name, |t| matches!(t, Type::INT32 | Type::INT64), "whole numbers")?;
-    let optional = schema.column(at).max_def_level() > 0;
-    let item = format!("column {name} of row group {group}");
-    let column = reader.get_row_group(group).and_then(|g| g.get_column_reader(at));
-    let mut take = |row: usize, v: i64| {
-        labels.push(u32::try_from(v).map_err(|_| {
-            Origin(path).format(0, format!("{name}[{}]", first + row), v.to_string(), "a class, 0 or more")
-        })?);
-        Ok(())
-    };
-    let place = (path, name, group);
-    match column.map_err(damaged(path, &item))? {
-        ColumnReader::Int64ColumnReader(c) => values(c, optional, rows, place, |row, v| take(row, *v)),
-        ColumnReader::Int32ColumnReader(c) => {
-            values(c, optional, rows, place, |row, v| take(row, i64::from(*v)))
-        }
-        _ => Err(Origin(path).format(0, item, "of another type", "whole numbers")),
-    }
+    })?;
+    if next < rows { Err(missing(next)) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -514,12 +473,14 @@ mod tests {
         assert!(text.contains("column image.bytes of row group 0, row 1 is missing"), "{text}");
         let mut rows = good(0..3);
         rows[2].1 = Some(-1);
-        let text = message(&file(&[rows]), &options);
-        assert!(text.contains("label[2] is -1"), "{text}");
+        // Of no concern to who does not ask for classes.
+        assert_eq!(open(&file(&[rows.clone()]), &options).unwrap().labels(), None);
+        let text = message(&file(&[rows]), &ParquetOptions { labels: true, ..Default::default() });
+        assert!(text.contains("label of row 2") && text.contains("missing or -1"), "{text}");
         let mut rows = good(0..3);
         rows[2].0 = Some(png(3, 0));
         let text = message(&file(&[rows]), &options);
-        assert!(text.contains("a.parquet/image.bytes[2]: byte 0: the size is 1 x 3"), "{text}");
+        assert!(text.contains("a.parquet/image.bytes[2]: the size of the picture: found 1 x 3"), "{text}");
         let column = |image: &str| ParquetOptions { image: Some(image.into()), ..Default::default() };
         let text = message(&file(&[good(0..1)]), &column("photo"));
         assert!(
@@ -530,8 +491,8 @@ mod tests {
         assert!(text.contains("column label is INT64, expected binary"), "{text}");
         assert_eq!(open(&file(&[good(4..5)]), &column("image")).unwrap().bytes(), [4, 5]);
         assert!(message(&file(&[]), &options).contains("without rows"));
-        let label = ParquetOptions { label: Some("image.path".into()), ..Default::default() };
-        assert!(message(&file(&[good(0..1)]), &label).contains("column image.path is BYTE_ARRAY"));
+        let label = ParquetOptions { label: Some("photo".into()), ..Default::default() };
+        assert!(message(&file(&[good(0..1)]), &label).contains("without column photo"));
     }
 
     proptest! {

@@ -2,8 +2,9 @@
 //!
 //! Source: A. Krizhevsky's description of `cifar-10-binary.tar.gz` and `cifar-100-binary.tar.gz`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::cifar::{CIFAR10_CLASSES, Granularity, Part};
 use crate::unpack::Unpacked;
 use crate::{ImageSet, Result};
 
@@ -12,60 +13,19 @@ const PIXELS: usize = 3 * 32 * 32;
 /// No published file has more than 153.7 MB; a packed stream may claim anything.
 const LONGEST: u64 = 1 << 30;
 
-/// Names of the ten classes by label, as in `batches.meta.txt`.
-pub const CIFAR10_CLASSES: [&str; 10] =
-    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
-
-/// Which part of the published set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// 50,000 images.
-    Train,
-    /// 10,000 images.
-    Test,
-}
-
-/// Which of CIFAR-100's two labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Granularity {
-    /// 20 groups.
-    Coarse,
-    /// 100 classes.
-    Fine,
-}
-
-/// CIFAR-10 `(3, 32, 32)` from the folder that holds `data_batch_1.bin` … `test_batch.bin`.
-///
-/// # Errors
-/// If a file is missing, is no whole number of records, or has a label above 9.
-pub fn read_cifar10(folder: impl AsRef<Path>, part: Part) -> Result<ImageSet> {
-    let folder = folder.as_ref();
-    let files: Vec<PathBuf> = match part {
-        Part::Train => (1..=5).map(|i| folder.join(format!("data_batch_{i}.bin"))).collect(),
-        Part::Test => vec![folder.join("test_batch.bin")],
-    };
-    read_cifar10_files(&files)
-}
-
 /// CIFAR-10 images from these files, in this order.
 ///
 /// # Errors
-/// As [`read_cifar10`].
+/// If a file is missing, is no whole number of records, or has a label above 9.
 pub fn read_cifar10_files(files: &[impl AsRef<Path>]) -> Result<ImageSet> {
     let mut records = Records::new(&[10], 0);
     files.iter().try_for_each(|f| records.read(f.as_ref()))?;
     records.finish(CIFAR10_CLASSES.map(String::from).to_vec())
 }
 
-/// CIFAR-100 `(3, 32, 32)` from the folder that holds `train.bin` and `test.bin`.
-///
-/// Class names come from `fine_label_names.txt` or `coarse_label_names.txt` beside them, if present.
-///
-/// # Errors
-/// If the file is missing, is no whole number of records, has a label above its bound, or if the file of
-/// names does not hold one name a class.
-pub fn read_cifar100(folder: impl AsRef<Path>, part: Part, labels: Granularity) -> Result<ImageSet> {
-    let folder = folder.as_ref();
+/// CIFAR-100 `(3, 32, 32)` of a part from the folder of the binary version; class names from the texts beside it, if
+/// they are there.
+pub(super) fn read_cifar100(folder: &Path, part: Part, labels: Granularity) -> Result<ImageSet> {
     let (used, names, classes) = match labels {
         Granularity::Coarse => (0, "coarse_label_names.txt", 20),
         Granularity::Fine => (1, "fine_label_names.txt", 100),
@@ -158,33 +118,6 @@ mod tests {
         let mut out = labels.to_vec();
         out.extend(std::iter::repeat_n(value, PIXELS));
         out
-    }
-
-    #[test]
-    fn batches_are_joined_in_order_and_classes_have_names() {
-        let folder = tempfile::tempdir().unwrap();
-        for i in 1..=5u8 {
-            let path = folder.path().join(format!("data_batch_{i}.bin"));
-            std::fs::write(path, record(&[i], 10 * i)).unwrap();
-        }
-        let set = read_cifar10(folder.path(), Part::Train).unwrap();
-        assert_eq!(set.labels().unwrap(), [1, 2, 3, 4, 5]);
-        assert_eq!((set.shape(), set.image(4).unwrap()[0]), ((3, 32, 32), 50));
-        assert_eq!(set.class_names()[9], "truck");
-        let text = read_cifar10(folder.path(), Part::Test).unwrap_err().to_string();
-        assert!(text.contains("test_batch.bin: cannot open"), "{text}");
-    }
-
-    #[test]
-    fn both_labels_of_cifar100_can_be_had() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("test.bin"), record(&[19, 99], 1)).unwrap();
-        let read = |g| read_cifar100(folder.path(), Part::Test, g).unwrap();
-        assert_eq!(read(Granularity::Coarse).labels().unwrap(), [19]);
-        assert_eq!(read(Granularity::Fine).labels().unwrap(), [99]);
-        std::fs::write(folder.path().join("fine_label_names.txt"), "apple\n").unwrap();
-        let text = read_cifar100(folder.path(), Part::Test, Granularity::Fine).unwrap_err().to_string();
-        assert!(text.contains("list of names is 1 names, expected 100"), "{text}");
     }
 
     #[test]

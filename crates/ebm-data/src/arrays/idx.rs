@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-pub use crate::idx_rows::IdxRows;
+pub use super::idx_rows::IdxRows;
 use crate::unpack::Unpacked;
 use crate::{ArraySet, DataError, ImageSet, Result};
 
@@ -15,8 +15,12 @@ use crate::{ArraySet, DataError, ImageSet, Result};
 pub enum IdxValues {
     /// Type code 0x08.
     U8(Vec<u8>),
+    /// Type codes 0x09, 0x0B and 0x0C: whole numbers of 8, 16 and 32 bits.
+    I32(Vec<i32>),
     /// Type code 0x0D.
     F32(Vec<f32>),
+    /// Type code 0x0E.
+    F64(Vec<f64>),
 }
 
 /// One IDX file: sizes and values in row-major order.
@@ -30,8 +34,7 @@ impl Idx {
     /// Reads a file, plain or gzipped (told by its content, not by its name).
     ///
     /// # Errors
-    /// If the file is missing, is no IDX file, holds another type than `u8` or `f32`, is truncated or
-    /// has bytes behind its end. The claimed sizes are checked before memory is taken.
+    /// If the file is missing, is no IDX file, is truncated or has bytes behind its end. The claimed sizes are checked before memory is taken.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         Self::parse_from(Unpacked::open(path.as_ref())?)
     }
@@ -92,7 +95,11 @@ impl Idx {
             }
         };
         let IdxValues::U8(bytes) = self.values else {
-            return Err(DataError::mismatch("type of IDX images", "f32", "u8; read floats as an array"));
+            return Err(DataError::mismatch(
+                "type of IDX images",
+                "no u8",
+                "u8; read other numbers as an array",
+            ));
         };
         if n > 0 && bytes.is_empty() {
             return Err(DataError::mismatch(
@@ -104,18 +111,27 @@ impl Idx {
         ImageSet::new(bytes, shape, levels)
     }
 
-    /// Bytes `(N,)` as class labels.
+    /// Whole numbers `(N,)` as class labels; of rows `(N, 8)`, as QMNIST keeps them, the first number.
     ///
     /// # Errors
-    /// If the values are floats or the rank is not 1.
+    /// If the values are floats, there are images in the file, or a label is below 0.
     pub fn into_labels(self) -> Result<Vec<u32>> {
-        match (&self.dims[..], self.values) {
-            ([_], IdxValues::U8(bytes)) => Ok(bytes.into_iter().map(u32::from).collect()),
-            (dims, _) => Err(DataError::mismatch(
-                "IDX labels",
-                format!("sizes {dims:?}"),
-                "one u8 a sample, sizes (N,)",
-            )),
+        let wrong = |what: String| {
+            DataError::mismatch("IDX labels", what, "whole numbers from 0, sizes (N,) or (N, 8)")
+        };
+        let every = match self.dims[..] {
+            [_] => 1,
+            [_, columns @ 1..=8] => columns,
+            _ => return Err(wrong(format!("sizes {:?}", self.dims))),
+        };
+        match self.values {
+            IdxValues::U8(v) => Ok(v.into_iter().step_by(every).map(u32::from).collect()),
+            IdxValues::I32(v) => v
+                .into_iter()
+                .step_by(every)
+                .map(|x| u32::try_from(x).map_err(|_| wrong(x.to_string())))
+                .collect(),
+            _ => Err(wrong("floats".into())),
         }
     }
 
@@ -124,17 +140,25 @@ impl Idx {
     /// # Errors
     /// If there is a size of 0 beyond the first.
     pub fn into_array(self) -> Result<ArraySet> {
-        let data = match self.values {
-            IdxValues::U8(bytes) => bytes.into_iter().map(f32::from).collect(),
-            IdxValues::F32(values) => values,
-        };
-        ArraySet::new(data, self.dims)
+        ArraySet::new(self.values.into_f32(), self.dims)
+    }
+}
+
+impl IdxValues {
+    /// The numbers as f32, whole numbers and f64 rounded to the nearest.
+    pub fn into_f32(self) -> Vec<f32> {
+        match self {
+            IdxValues::U8(v) => v.into_iter().map(f32::from).collect(),
+            IdxValues::I32(v) => v.into_iter().map(|x| x as f32).collect(),
+            IdxValues::F32(v) => v,
+            IdxValues::F64(v) => v.into_iter().map(|x| x as f32).collect(),
+        }
     }
 }
 
 /// What stands before the values.
 pub(crate) struct Header {
-    /// The type: 0x08 or 0x0d.
+    /// The type, 0x08 to 0x0e.
     pub code: u8,
     /// Sizes, slowest first.
     pub dims: Vec<usize>,
@@ -147,37 +171,26 @@ impl Header {
         let origin = from.origin();
         let magic: [u8; 4] = from.header("the IDX magic number")?;
         let [0, 0, code, rank] = magic else {
-            return Err(origin.format(
-                0,
-                "the IDX magic number",
-                format!("{magic:02x?}"),
-                "two zero bytes, a type and a rank",
-            ));
+            let foreign =
+                crate::foreign::of_file(origin.0).or_else(|| crate::foreign::what_is(&magic, origin.0));
+            let found = foreign.map_or(format!("{magic:02x?}"), |f| format!("that of {f}"));
+            return Err(origin.format(0, "the IDX magic number", found, "two zero bytes, a type and a rank"));
         };
-        let size: u64 = match code {
-            0x08 => 1,
-            0x0d => 4,
-            0x09 | 0x0b | 0x0c | 0x0e => {
-                return Err(origin.unsupported(
-                    2,
-                    format!("IDX type {code:#04x}"),
-                    "only u8 (0x08) and f32 (0x0d) are read; convert the file",
-                ));
-            }
+        let size = match code {
+            0x08 | 0x09 => 1,
+            0x0b => 2,
+            0x0c | 0x0d => 4,
+            0x0e => 8,
             _ => {
-                return Err(origin.format(
-                    2,
-                    "the IDX type",
-                    format!("{code:#04x}"),
-                    "0x08 (u8) or 0x0d (f32)",
-                ));
+                let expected = "0x08 (u8), 0x09, 0x0b, 0x0c (i8, i16, i32), 0x0d or 0x0e (f32, f64)";
+                return Err(origin.format(2, "the IDX type", format!("{code:#04x}"), expected));
             }
         };
         if rank == 0 {
             return Err(origin.format(3, "the IDX rank", "0", "1 or more"));
         }
         let mut dims = Vec::with_capacity(usize::from(rank));
-        let mut bytes = Some(size);
+        let mut bytes: Option<u64> = Some(size);
         for i in 0..rank {
             let dim = u32::from_be_bytes(from.header(&format!("size {i} of {rank}"))?);
             dims.push(dim as usize);
@@ -196,7 +209,12 @@ impl Header {
 
     /// Bytes of one value.
     pub fn size(&self) -> u64 {
-        if self.code == 0x08 { 1 } else { 4 }
+        match self.code {
+            0x08 | 0x09 => 1,
+            0x0b => 2,
+            0x0e => 8,
+            _ => 4,
+        }
     }
 }
 
@@ -204,8 +222,20 @@ impl Header {
 pub(crate) fn decode(raw: Vec<u8>, code: u8) -> IdxValues {
     match code {
         0x08 => IdxValues::U8(raw),
-        _ => IdxValues::F32(
+        0x09 => IdxValues::I32(raw.into_iter().map(|b| i32::from(b as i8)).collect()),
+        0x0b => {
+            IdxValues::I32(raw.chunks_exact(2).map(|b| i32::from(i16::from_be_bytes([b[0], b[1]]))).collect())
+        }
+        0x0c => IdxValues::I32(
+            raw.chunks_exact(4).map(|b| i32::from_be_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        ),
+        0x0d => IdxValues::F32(
             raw.chunks_exact(4).map(|b| f32::from_be_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        ),
+        _ => IdxValues::F64(
+            raw.chunks_exact(8)
+                .map(|b| f64::from_be_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
+                .collect(),
         ),
     }
 }
@@ -275,8 +305,7 @@ mod tests {
             message(&gz(&file(8, &[1], &[1, 2]))).contains("is more bytes, expected nothing after 1 bytes")
         );
         assert!(message(&gz(&file(8, &[3], &[1, 2]))).contains("is 2 bytes, expected 3 bytes"));
-        assert!(message(b"PK\x03\x04").contains("magic number is [50, 4b, 03, 04]"));
-        assert!(message(&file(0x0c, &[1], &[0; 4])).contains("IDX type 0x0c is not supported"));
+        assert!(message(b"PK\x03\x04").contains("magic number is that of a zip archive"));
         assert!(message(&file(0x07, &[1], &[0])).contains("the IDX type is 0x07"));
         assert!(message(&[0, 0, 8, 0]).contains("rank is 0"));
         assert!(message(&[0, 0, 8, 2, 0, 0]).contains("size 0 of 2 is 2 bytes, expected 4 bytes"));
@@ -308,6 +337,18 @@ mod tests {
         assert_eq!(labels.into_labels().unwrap(), [1, 0]);
         let images = Idx::parse(&file(8, &[1, 1, 1], &[1]), "i").unwrap();
         assert!(images.into_labels().is_err());
+    }
+
+    #[test]
+    fn whole_numbers_of_other_sizes_are_labels_and_of_rows_the_first_column() {
+        let rows = [[0, 0, 0, 7], [0, 0, 0, 1], [255, 255, 255, 255], [0, 0, 0, 2]].concat();
+        let idx = Idx::parse(&file(0x0c, &[2, 2], &rows), "q").unwrap();
+        assert_eq!(idx.values(), &IdxValues::I32(vec![7, 1, -1, 2]));
+        assert!(idx.into_labels().unwrap_err().to_string().contains("-1"));
+        let idx = Idx::parse(&file(0x0b, &[2], &[0, 3, 1, 0]), "q").unwrap();
+        assert_eq!(idx.into_labels().unwrap(), [3, 256]);
+        let idx = Idx::parse(&file(0x09, &[1], &[255]), "q").unwrap();
+        assert_eq!(idx.into_array().unwrap().values(), [-1.0]);
     }
 
     #[test]

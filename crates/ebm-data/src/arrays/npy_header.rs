@@ -9,7 +9,7 @@ use crate::unpack::Unpacked;
 /// The longest header taken: real ones have about 100 bytes, and the length field claims up to 4 GB.
 const LONGEST: u32 = 1 << 16;
 
-/// One number as it is stored: kind (`u`, `i`, `f`), bytes, byte order.
+/// One number as it is stored: kind (`b`, `u`, `i`, `f`), bytes, byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub kind: u8,
@@ -17,10 +17,42 @@ pub(crate) struct Stored {
     pub big_endian: bool,
 }
 
-#[derive(Debug, PartialEq)]
+impl Stored {
+    /// The type of a name such as `u1`, `None` for what is no plain number.
+    pub fn of_name(name: &str, big_endian: bool) -> Option<Self> {
+        let (kind, size) = match name {
+            "b1" | "bool" => (b'b', 1),
+            "u1" | "uint8" => (b'u', 1),
+            "u2" => (b'u', 2),
+            "u4" => (b'u', 4),
+            "u8" => (b'u', 8),
+            "i1" => (b'i', 1),
+            "i2" => (b'i', 2),
+            "i4" => (b'i', 4),
+            "i8" => (b'i', 8),
+            "f2" => (b'f', 2),
+            "f4" => (b'f', 4),
+            "f8" => (b'f', 8),
+            _ => return None,
+        };
+        Some(Stored { kind, size, big_endian })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Header {
     pub stored: Stored,
+    /// Sizes, slowest first in C order, whatever the order of the bytes.
     pub dims: Vec<u64>,
+    /// Whether the first size is the one that changes fastest in the file.
+    pub fortran: bool,
+}
+
+impl Header {
+    /// Length of all values, unless it is beyond any file.
+    pub fn bytes(&self) -> Option<u64> {
+        self.dims.iter().try_fold(self.stored.size, |n, &d| n.checked_mul(d))
+    }
 }
 
 /// Reads magic number, version and dictionary; `from` then stands at the first value.
@@ -28,7 +60,9 @@ pub(crate) fn read(from: &mut Unpacked<'_>) -> Result<Header> {
     let origin = from.origin();
     let magic: [u8; 6] = from.header("the npy magic number")?;
     if &magic != b"\x93NUMPY" {
-        return Err(origin.format(0, "the npy magic number", format!("{magic:02x?}"), "93 then NUMPY"));
+        let foreign = crate::foreign::of_file(origin.0).or_else(|| crate::foreign::what_is(&magic, origin.0));
+        let found = foreign.map_or(format!("{magic:02x?}"), |f| format!("that of {f}"));
+        return Err(origin.format(0, "the npy magic number", found, "93 then NUMPY"));
     }
     let [major, minor]: [u8; 2] = from.header("the npy version")?;
     let len = match (major, minor) {
@@ -57,7 +91,7 @@ fn parse(text: &str, origin: Origin<'_>, at: u64) -> Result<Header> {
         scan.symbol(':')?;
         match key {
             "descr" => descr = Some(scan.descr()?),
-            "fortran_order" => fortran = Some((scan.boolean()?, key_at)),
+            "fortran_order" => fortran = Some(scan.boolean()?),
             "shape" => dims = Some(scan.shape()?),
             _ => {
                 return Err(origin.format(
@@ -76,7 +110,7 @@ fn parse(text: &str, origin: Origin<'_>, at: u64) -> Result<Header> {
     if !scan.rest().trim().is_empty() {
         return Err(scan.wrong("the end of the header"));
     }
-    let (Some(stored), Some((fortran, key_at)), Some(dims)) = (descr, fortran, dims) else {
+    let (Some(stored), Some(fortran), Some(dims)) = (descr, fortran, dims) else {
         return Err(origin.format(
             at,
             "the npy header",
@@ -85,14 +119,8 @@ fn parse(text: &str, origin: Origin<'_>, at: u64) -> Result<Header> {
         ));
     };
     // With at most one size above 1 both orders are the same bytes.
-    if fortran && dims.iter().filter(|&&d| d != 1).count() > 1 {
-        return Err(origin.unsupported(
-            key_at,
-            "fortran_order: True",
-            "samples would not lie together in the file; save numpy.ascontiguousarray(x)",
-        ));
-    }
-    Ok(Header { stored, dims })
+    let fortran = fortran && dims.iter().filter(|&&d| d != 1).count() > 1;
+    Ok(Header { stored, dims, fortran })
 }
 
 /// A cursor over the dictionary's text, which knows where in the file it stands.
@@ -196,14 +224,13 @@ impl<'a> Scan<'a> {
             [order @ (b'<' | b'>' | b'|' | b'='), rest @ ..] => (*order, rest),
             rest => (b'=', rest),
         };
-        let stored = |size| Ok(Stored { kind: kind[0], size, big_endian: order == b'>' });
-        match kind {
-            b"u1" => stored(1),
-            b"u2" => stored(2),
-            b"i4" | b"u4" | b"f4" => stored(4),
-            b"i8" | b"f8" => stored(8),
-            [b'O', ..] => refuse("Python objects are pickled code, which is never run; save plain numbers"),
-            _ => refuse("u1, u2, u4, i4, i8, f4 and f8 are read; convert with .astype"),
+        let name = std::str::from_utf8(kind).unwrap_or_default();
+        match Stored::of_name(name, order == b'>') {
+            Some(stored) => Ok(stored),
+            None if name.starts_with('O') => {
+                refuse("Python objects are pickled code, which is never run; save plain numbers")
+            }
+            None => refuse("b1, u1 to u8, i1 to i8, f2, f4 and f8 are read; convert with .astype"),
         }
     }
 }
@@ -233,17 +260,13 @@ mod tests {
             Vec::<u64>::new()
         );
         // numpy marks (N, 1) as fortran order too at times; the bytes are the same.
-        assert!(header("{'descr': '<f4', 'fortran_order': True, 'shape': (3, 1)}").is_ok());
+        assert!(!header("{'descr': '<f4', 'fortran_order': True, 'shape': (3, 1)}").unwrap().fortran);
+        assert!(header("{'descr': '<f4', 'fortran_order': True, 'shape': (3, 2)}").unwrap().fortran);
     }
 
     #[test]
     fn each_refusal_says_what_stood_there_and_why() {
         let text = |t: &str| header(t).unwrap_err().to_string();
-        assert_eq!(
-            text("{'descr': '<f4', 'fortran_order': True, 'shape': (3, 4)}"),
-            "f: byte 27: fortran_order: True is not supported: samples would not lie together in the file; \
-             save numpy.ascontiguousarray(x)"
-        );
         assert!(
             text("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}").contains("'|O' is not supported")
         );

@@ -121,6 +121,17 @@ impl ImageSet {
         Ok(self)
     }
 
+    /// The same images and labels with names of the classes.
+    ///
+    /// # Errors
+    /// If a label has no name.
+    pub fn with_names(mut self, class_names: Vec<String>) -> Result<Self> {
+        match self.labels.take() {
+            Some(labels) => self.with_labels(labels, class_names),
+            None => Ok(self),
+        }
+    }
+
     /// Number of images N.
     pub fn len(&self) -> usize {
         self.images.len() / self.sample_len()

@@ -1,5 +1,6 @@
-//! Splits into training and held-out parts that depend on nothing but the order of the data.
+//! Splits into training and held-out parts that depend on nothing but the order of the data, and those that names tell.
 
+pub use super::split_names::{SplitName, of_name, of_path};
 use crate::{DataError, Result};
 
 /// Indices `(training, held-out)` of `len` samples: 0, k, 2k, … are held out.

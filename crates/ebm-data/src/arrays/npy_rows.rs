@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::Result;
-use crate::npy::{NpyValues, decode};
+use crate::npy::{NpyValues, c_order, decode};
 use crate::npy_header::{self, Header};
 use crate::unpack::Unpacked;
 
@@ -50,9 +50,17 @@ impl<'a> NpyRows<'a> {
         let (left, rest) = header.dims.split_first().ok_or_else(wrong)?;
         let sample: Vec<usize> =
             rest.iter().map(|&d| usize::try_from(d)).collect::<Result<_, _>>().map_err(|_| wrong())?;
-        let bytes = rest.iter().try_fold(header.stored.size, |n, &d| n.checked_mul(d)).ok_or_else(wrong)?;
-        bytes.checked_mul(*left).ok_or_else(wrong)?;
-        Ok(NpyRows { left: *left, sample, from, header })
+        let bytes = header.bytes().ok_or_else(wrong)?;
+        let left = *left;
+        // Samples of an array in Fortran order do not lie together: it is read as a whole and turned.
+        if header.fortran {
+            let dims: Vec<usize> = std::iter::once(usize::try_from(left).map_err(|_| wrong())?)
+                .chain(sample.iter().copied())
+                .collect();
+            let raw = from.rest(bytes, "the samples")?;
+            from = Unpacked::owned(c_order(&raw, &dims, header.stored.size as usize), from.origin());
+        }
+        Ok(NpyRows { left, sample, from, header })
     }
 
     /// Shape of one sample.

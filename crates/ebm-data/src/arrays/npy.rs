@@ -5,9 +5,10 @@
 
 use std::path::Path;
 
-pub use crate::npy_rows::NpyRows;
+pub use super::npy_rows::NpyRows;
 
-use crate::npy_header::{self, Stored};
+use crate::error::Origin;
+use crate::npy_header::{self, Header, Stored};
 use crate::unpack::Unpacked;
 use crate::{ArraySet, DataError, ImageSet, Result};
 
@@ -16,11 +17,17 @@ use crate::{ArraySet, DataError, ImageSet, Result};
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub enum NpyValues {
+    /// Truth values, 0 or 1.
+    Bool(Vec<u8>),
     U8(Vec<u8>),
     U16(Vec<u16>),
     U32(Vec<u32>),
+    U64(Vec<u64>),
+    I8(Vec<i8>),
+    I16(Vec<i16>),
     I32(Vec<i32>),
     I64(Vec<i64>),
+    /// Also numbers of 16 bits, which are exact in 32.
     F32(Vec<f32>),
     F64(Vec<f64>),
 }
@@ -36,8 +43,8 @@ impl Npy {
     /// Reads an `.npy` file of version 1 to 3, plain or gzipped.
     ///
     /// # Errors
-    /// If the file is missing, truncated, longer than its shape says, in Fortran order, or of another type
-    /// than u1, u2, u4, i4, i8, f4, f8 (either byte order).
+    /// If the file is missing, truncated, longer than its shape says, or of another type than b1, u1 to u8, i1 to i8,
+    /// f2, f4 and f8 (either byte order). An array in Fortran order is turned into C order.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         Self::parse_from(Unpacked::open(path.as_ref())?)
     }
@@ -59,21 +66,16 @@ impl Npy {
 
     pub(crate) fn parse_from(mut from: Unpacked<'_>) -> Result<Self> {
         let header = npy_header::read(&mut from)?;
-        let too_large = || {
-            let shape = format!("{:?}, too large for this machine", header.dims);
-            from.origin().format(from.offset(), "the npy shape", shape, "sizes that fit the file")
-        };
-        let bytes = header
-            .dims
-            .iter()
-            .try_fold(header.stored.size, |n, &d| n.checked_mul(d))
-            .ok_or_else(too_large)?;
-        let dims: Vec<usize> = header
-            .dims
-            .iter()
-            .map(|&d| usize::try_from(d).map_err(|_| too_large()))
-            .collect::<Result<_>>()?;
-        let raw = from.rest(bytes, &format!("the data of shape {dims:?}"))?;
+        let bytes = header.bytes().ok_or_else(|| too_large(&header, from.origin(), from.offset()))?;
+        let raw = from.rest(bytes, &format!("the data of shape {:?}", header.dims))?;
+        Self::from_raw(raw, &header, from.origin())
+    }
+
+    /// An array from its bytes, as many as the header says.
+    pub(crate) fn from_raw(raw: Vec<u8>, header: &Header, origin: Origin<'_>) -> Result<Self> {
+        let dims: Option<Vec<usize>> = header.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
+        let dims = dims.ok_or_else(|| too_large(header, origin, 0))?;
+        let raw = if header.fortran { c_order(&raw, &dims, header.stored.size as usize) } else { raw };
         Ok(Self { dims, values: decode(raw, header.stored) })
     }
 
@@ -92,30 +94,45 @@ impl Npy {
     /// # Errors
     /// If the array is a single number or a size beyond the first is 0.
     pub fn into_array(self) -> Result<ArraySet> {
-        let data = match self.values {
-            NpyValues::U8(v) => v.into_iter().map(f32::from).collect(),
-            NpyValues::U16(v) => v.into_iter().map(f32::from).collect(),
-            NpyValues::U32(v) => v.into_iter().map(|x| x as f32).collect(),
-            NpyValues::I32(v) => v.into_iter().map(|x| x as f32).collect(),
-            NpyValues::I64(v) => v.into_iter().map(|x| x as f32).collect(),
-            NpyValues::F32(v) => v,
-            NpyValues::F64(v) => v.into_iter().map(|x| x as f32).collect(),
-        };
-        ArraySet::new(data, self.dims)
+        ArraySet::new(self.values.into_f32(), self.dims)
+    }
+
+    /// Number of levels of bytes as images: 2 if they are truth values, or all 0 or 1 and not all 0 (as dSprites and
+    /// binarised MNIST are distributed), else 256.
+    pub fn levels(&self) -> u32 {
+        match &self.values {
+            NpyValues::Bool(_) => 2,
+            NpyValues::U8(v) if v.iter().max() == Some(&1) => 2,
+            _ => 256,
+        }
     }
 
     /// Bytes `(N, H, W)` or `(N, C, H, W)` as images of 256 levels.
     ///
     /// # Errors
-    /// If the values are no u1 or the rank is neither 3 nor 4.
+    /// If the values are no u1 or truth values, the rank is neither 3 nor 4, or the channels stand last.
     pub fn into_images(self) -> Result<ImageSet> {
+        self.into_images_of(256)
+    }
+
+    /// As [`into_images`](Self::into_images), with values `0..levels`.
+    ///
+    /// # Errors
+    /// Also if a value is not below `levels`.
+    pub fn into_images_of(self, levels: u32) -> Result<ImageSet> {
         let shape = match self.dims[..] {
             [_, h, w] => (1, h, w),
             [_, c, h, w] => (c, h, w),
             _ => return Err(self.no_images("(N, H, W) or (N, C, H, W)")),
         };
+        if channels_last(&self.dims) {
+            let [_, h, w, c] = self.dims[..] else { return Err(self.no_images("(N, C, H, W)")) };
+            return Err(self.no_images(&format!(
+                "(N, C, H, W): these look like {h} x {w} pictures of {c} channels, channels last, (N, H, W, C); set layout = \"channels-last\""
+            )));
+        }
         match self.values {
-            NpyValues::U8(bytes) => ImageSet::new(bytes, shape, 256),
+            NpyValues::U8(bytes) | NpyValues::Bool(bytes) => ImageSet::new(bytes, shape, levels),
             _ => Err(self.no_images("type u1, or read the file as an array")),
         }
     }
@@ -125,35 +142,87 @@ impl Npy {
     /// # Errors
     /// If the values are no u1 or the rank is not 4.
     pub fn into_images_channels_last(self) -> Result<ImageSet> {
+        let levels = 256;
         match (&self.dims[..], &self.values) {
-            (&[_, h, w, c], NpyValues::U8(bytes)) => ImageSet::from_channels_last(bytes, (h, w, c), 256),
+            (&[_, h, w, c], NpyValues::U8(bytes) | NpyValues::Bool(bytes)) => {
+                ImageSet::from_channels_last(bytes, (h, w, c), levels)
+            }
             _ => Err(self.no_images("(N, H, W, C) of type u1")),
         }
     }
 
-    /// Whole numbers `(N,)` as class labels.
+    /// Bytes `(H, W, C, N)`, as MATLAB's arrays of pictures are, as images of 256 levels.
     ///
     /// # Errors
-    /// If the rank is not 1, or a value is no whole number in 0..2³².
-    pub fn into_labels(self) -> Result<Vec<u32>> {
-        fn narrow<T: Copy + ToString + TryInto<u32>>(v: &[T]) -> Result<Vec<u32>> {
-            let label = |(i, &x): (usize, &T)| {
-                x.try_into().map_err(|_| {
-                    DataError::mismatch(format!("label {i}"), x.to_string(), "a whole number from 0")
-                })
-            };
-            v.iter().enumerate().map(label).collect()
+    /// If the values are no u1 or the rank is not 4.
+    pub fn into_images_samples_last(self) -> Result<ImageSet> {
+        let (&[h, w, c, n], NpyValues::U8(bytes)) = (&self.dims[..], &self.values) else {
+            return Err(self.no_images("(H, W, C, N) of type u1"));
+        };
+        let mut images = Vec::with_capacity(bytes.len());
+        for i in 0..n {
+            for at in (0..c).flat_map(|c_| (0..h * w).map(move |p| p * c + c_)) {
+                images.push(bytes[at * n + i]);
+            }
         }
-        match (&self.dims[..], &self.values) {
-            ([_], NpyValues::U8(v)) => narrow(v),
-            ([_], NpyValues::U16(v)) => narrow(v),
-            ([_], NpyValues::U32(v)) => narrow(v),
-            ([_], NpyValues::I32(v)) => narrow(v),
-            ([_], NpyValues::I64(v)) => narrow(v),
+        ImageSet::new(images, (c, h, w), 256)
+    }
+
+    /// The same array with the axis of channels moved: `(N, H, W, C)` becomes `(N, C, H, W)`.
+    ///
+    /// # Errors
+    /// If the rank is not 4.
+    pub fn channels_first(self) -> Result<Self> {
+        let [n, h, w, c] = self.dims[..] else { return Err(self.no_images("(N, H, W, C)")) };
+        Ok(Self { dims: vec![n, c, h, w], values: self.values.channels_first(h * w, c) })
+    }
+
+    /// The values as images `(N, 3, H, W)` of rows of 3 · side² values, R, G, B, as CIFAR and ImageNet-32 keep them.
+    ///
+    /// # Errors
+    /// If the shape is not `(N, 3 · side²)`.
+    pub fn into_planes(self) -> Result<Self> {
+        let side = match self.dims[..] {
+            [_, d] if d % 3 == 0 => (d / 3).isqrt(),
+            _ => 0,
+        };
+        match self.dims[..] {
+            [n, d] if side > 0 && 3 * side * side == d => {
+                Ok(Self { dims: vec![n, 3, side, side], values: self.values })
+            }
+            _ => Err(self.no_images("(N, 3·side²), such as (N, 3072)")),
+        }
+    }
+
+    /// Whole numbers `(N,)` or `(N, 1)` as class labels.
+    ///
+    /// # Errors
+    /// If the rank is another, or a value is no whole number in 0..2³².
+    pub fn into_labels(self) -> Result<Vec<u32>> {
+        let label = |(i, x): (usize, i64)| {
+            u32::try_from(x).map_err(|_| {
+                DataError::mismatch(format!("label {i}"), x.to_string(), "a whole number from 0")
+            })
+        };
+        self.into_whole_numbers()?.into_iter().enumerate().map(label).collect()
+    }
+
+    /// Whole numbers `(N,)` or `(N, 1)`, of any type of whole numbers, or floats that are whole (as MATLAB saves them).
+    ///
+    /// # Errors
+    /// If the rank is another, or a value is no whole number.
+    pub fn into_whole_numbers(self) -> Result<Vec<i64>> {
+        let n = match self.dims[..] {
+            [n] | [n, 1] => n,
+            _ => 0,
+        };
+        let all: Option<Vec<i64>> = (0..n).map(|i| self.values.whole(i)).collect();
+        match all {
+            Some(all) if n > 0 || self.dims[..] == [0] || self.dims[..] == [0, 1] => Ok(all),
             _ => Err(DataError::mismatch(
-                "npy labels",
+                "labels of an array",
                 format!("shape {:?} of {}", self.dims, self.values.kind()),
-                "whole numbers of shape (N,)",
+                "whole numbers of shape (N,) or (N, 1)",
             )),
         }
     }
@@ -167,25 +236,145 @@ impl Npy {
     }
 }
 
+/// Whether a shape looks like pictures `(N, H, W, C)`: the last size is 1, 3 or 4 and the second is not.
+pub fn channels_last(dims: &[usize]) -> bool {
+    let channels = |n: usize| [1, 3, 4].contains(&n);
+    matches!(*dims, [_, second, third, last] if channels(last) && !channels(second) && third > 4)
+}
+
+fn too_large(header: &Header, origin: Origin<'_>, at: u64) -> DataError {
+    let shape = format!("{:?}, too large for this machine", header.dims);
+    origin.format(at, "the npy shape", shape, "sizes that fit the file")
+}
+
+/// Values of `size` bytes in C order of what is in Fortran order.
+pub(crate) fn c_order(raw: &[u8], dims: &[usize], size: usize) -> Vec<u8> {
+    let mut out = vec![0; raw.len()];
+    let mut at = vec![0usize; dims.len()];
+    // Stride of each size in the file, whose first size changes fastest.
+    let strides: Vec<usize> = dims.iter().scan(size, |s, d| Some(std::mem::replace(s, *s * d))).collect();
+    for value in out.chunks_exact_mut(size.max(1)) {
+        let from: usize = at.iter().zip(&strides).map(|(i, s)| i * s).sum();
+        value.copy_from_slice(&raw[from..from + size]);
+        for axis in (0..dims.len()).rev() {
+            at[axis] += 1;
+            if at[axis] < dims[axis] {
+                break;
+            }
+            at[axis] = 0;
+        }
+    }
+    out
+}
+
+/// `(N, P, C)` as `(N, C, P)`.
+fn moved<T: Copy>(v: &[T], pixels: usize, channels: usize) -> Vec<T> {
+    let one = |image: &[T]| -> Vec<T> {
+        (0..channels).flat_map(|c| image.iter().skip(c).step_by(channels).copied()).collect()
+    };
+    v.chunks_exact((pixels * channels).max(1)).flat_map(one).collect()
+}
+
+/// Applies the same expression to the vector of every type.
+macro_rules! each {
+    ($values:expr, $v:ident => $made:expr) => {
+        match $values {
+            NpyValues::Bool($v) => $made,
+            NpyValues::U8($v) => $made,
+            NpyValues::U16($v) => $made,
+            NpyValues::U32($v) => $made,
+            NpyValues::U64($v) => $made,
+            NpyValues::I8($v) => $made,
+            NpyValues::I16($v) => $made,
+            NpyValues::I32($v) => $made,
+            NpyValues::I64($v) => $made,
+            NpyValues::F32($v) => $made,
+            NpyValues::F64($v) => $made,
+        }
+    };
+}
+
 impl NpyValues {
     /// The numbers as f32; bytes and whole numbers keep their values, f64 is rounded.
+    // The same cast for every type.
+    #[allow(clippy::unnecessary_cast)]
     pub fn into_f32(self) -> Vec<f32> {
         match self {
-            Self::U8(v) => v.into_iter().map(f32::from).collect(),
-            Self::U16(v) => v.into_iter().map(f32::from).collect(),
-            Self::U32(v) => v.into_iter().map(|x| x as f32).collect(),
-            Self::I32(v) => v.into_iter().map(|x| x as f32).collect(),
-            Self::I64(v) => v.into_iter().map(|x| x as f32).collect(),
             Self::F32(v) => v,
-            Self::F64(v) => v.into_iter().map(|x| x as f32).collect(),
+            // No whole number or float of a file has another way to f32 than the nearest one.
+            other => each!(other, v => v.into_iter().map(|x| x as f32).collect()),
+        }
+    }
+
+    /// Number `i` if it is a whole number of 64 bits.
+    pub fn whole(&self, i: usize) -> Option<i64> {
+        let exact = |x: f64| (x.fract() == 0.0 && x.abs() < 9e15).then_some(x as i64);
+        match self {
+            Self::F32(v) => exact(f64::from(*v.get(i)?)),
+            Self::F64(v) => exact(*v.get(i)?),
+            Self::U64(v) => i64::try_from(*v.get(i)?).ok(),
+            Self::Bool(v) | Self::U8(v) => Some(i64::from(*v.get(i)?)),
+            Self::U16(v) => Some(i64::from(*v.get(i)?)),
+            Self::U32(v) => Some(i64::from(*v.get(i)?)),
+            Self::I8(v) => Some(i64::from(*v.get(i)?)),
+            Self::I16(v) => Some(i64::from(*v.get(i)?)),
+            Self::I32(v) => Some(i64::from(*v.get(i)?)),
+            Self::I64(v) => v.get(i).copied(),
+        }
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        each!(self, v => v.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Smallest and largest value, `None` if there is none or one is not a number.
+    #[allow(clippy::unnecessary_cast)]
+    pub fn range(&self) -> Option<(f64, f64)> {
+        each!(self, v => {
+            let mut range: Option<(f64, f64)> = None;
+            for x in v.iter().map(|x| *x as f64) {
+                if x.is_nan() {
+                    return None;
+                }
+                let (low, high) = range.unwrap_or((x, x));
+                range = Some((low.min(x), high.max(x)));
+            }
+            range
+        })
+    }
+
+    fn channels_first(&self, pixels: usize, channels: usize) -> Self {
+        let (p, c) = (pixels, channels);
+        match self {
+            Self::Bool(v) => Self::Bool(moved(v, p, c)),
+            Self::U8(v) => Self::U8(moved(v, p, c)),
+            Self::U16(v) => Self::U16(moved(v, p, c)),
+            Self::U32(v) => Self::U32(moved(v, p, c)),
+            Self::U64(v) => Self::U64(moved(v, p, c)),
+            Self::I8(v) => Self::I8(moved(v, p, c)),
+            Self::I16(v) => Self::I16(moved(v, p, c)),
+            Self::I32(v) => Self::I32(moved(v, p, c)),
+            Self::I64(v) => Self::I64(moved(v, p, c)),
+            Self::F32(v) => Self::F32(moved(v, p, c)),
+            Self::F64(v) => Self::F64(moved(v, p, c)),
         }
     }
 
     fn kind(&self) -> &'static str {
         match self {
+            Self::Bool(_) => "b1",
             Self::U8(_) => "u1",
             Self::U16(_) => "u2",
             Self::U32(_) => "u4",
+            Self::U64(_) => "u8",
+            Self::I8(_) => "i1",
+            Self::I16(_) => "i2",
             Self::I32(_) => "i4",
             Self::I64(_) => "i8",
             Self::F32(_) => "f4",
@@ -209,12 +398,31 @@ pub(crate) fn decode(raw: Vec<u8>, stored: Stored) -> NpyValues {
     match (stored.kind, stored.size) {
         (b'u', 2) => NpyValues::U16(numbers(&raw, stored, u16::from_le_bytes)),
         (b'u', 4) => NpyValues::U32(numbers(&raw, stored, u32::from_le_bytes)),
+        (b'u', 8) => NpyValues::U64(numbers(&raw, stored, u64::from_le_bytes)),
+        (b'i', 1) => NpyValues::I8(numbers(&raw, stored, i8::from_le_bytes)),
+        (b'i', 2) => NpyValues::I16(numbers(&raw, stored, i16::from_le_bytes)),
         (b'i', 4) => NpyValues::I32(numbers(&raw, stored, i32::from_le_bytes)),
         (b'i', 8) => NpyValues::I64(numbers(&raw, stored, i64::from_le_bytes)),
+        (b'f', 2) => NpyValues::F32(numbers(&raw, stored, half)),
         (b'f', 4) => NpyValues::F32(numbers(&raw, stored, f32::from_le_bytes)),
         (b'f', 8) => NpyValues::F64(numbers(&raw, stored, f64::from_le_bytes)),
+        // NumPy takes any byte but 0 as true.
+        (b'b', _) => NpyValues::Bool(raw.into_iter().map(|b| u8::from(b != 0)).collect()),
         // The header admits nothing else but bytes.
         _ => NpyValues::U8(raw),
+    }
+}
+
+/// IEEE 754 half precision, exact in single.
+fn half(bytes: [u8; 2]) -> f32 {
+    let bits = u16::from_le_bytes(bytes);
+    let (sign, exponent, mantissa) =
+        (u32::from(bits >> 15) << 31, u32::from(bits >> 10) & 31, u32::from(bits) & 1023);
+    match exponent {
+        // Below the smallest normal number values are whole multiples of 2⁻²⁴.
+        0 => f32::from_bits((mantissa as f32 * (-24f32).exp2()).to_bits() | sign),
+        31 => f32::from_bits(sign | 0x7f80_0000 | mantissa << 13),
+        e => f32::from_bits(sign | (e + 112) << 23 | mantissa << 13),
     }
 }
 

@@ -1,0 +1,10 @@
+//! Arrays of numbers as files hold them: NumPy's, IDX, MATLAB's, and inside of pickles.
+
+pub mod idx;
+mod idx_rows;
+pub mod mat;
+pub mod npy;
+pub(crate) mod npy_header;
+mod npy_rows;
+pub mod npz;
+pub mod pickle;

@@ -1,0 +1,107 @@
+//! Which part of a set a file or a folder belongs to, by the words in its name.
+//!
+//! Source: `datasets` of Hugging Face, `data_files.py` (5.2.0): the words below, between any of the characters
+//! `-._ 0-9` or at an end of the name. Words of other sets (`extra` of SVHN, `unlabeled` of STL-10) are added, and
+//! torchvision's `t10k` and `val`.
+
+use std::path::{Component, Path};
+
+/// Part of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitName {
+    /// `train`, `training`.
+    Train,
+    /// `validation`, `valid`, `dev`, `val`, `test`, `testing`, `eval`, `evaluation`, `heldout`.
+    HeldOut,
+    /// `extra`, `unlabeled`, `unlabelled`, `unsupervised`: a further part, used only where it is named.
+    Extra,
+}
+
+const WORDS: [(&str, SplitName); 16] = [
+    ("train", SplitName::Train),
+    ("training", SplitName::Train),
+    ("validation", SplitName::HeldOut),
+    ("valid", SplitName::HeldOut),
+    ("dev", SplitName::HeldOut),
+    ("val", SplitName::HeldOut),
+    ("test", SplitName::HeldOut),
+    ("testing", SplitName::HeldOut),
+    ("eval", SplitName::HeldOut),
+    ("evaluation", SplitName::HeldOut),
+    ("heldout", SplitName::HeldOut),
+    ("t10k", SplitName::HeldOut),
+    ("extra", SplitName::Extra),
+    ("unlabeled", SplitName::Extra),
+    ("unlabelled", SplitName::Extra),
+    ("unsupervised", SplitName::Extra),
+];
+
+/// The part that one name tells, `None` if it has no such word. Of several words the first counts, but a word of a
+/// held-out part goes before one of training (`train-val`): rather too little is trained on than too much.
+///
+/// ```
+/// use ebm_data::split::{SplitName, of_name};
+/// assert_eq!(of_name("fashion-test.parquet"), Some(SplitName::HeldOut));
+/// assert_eq!(of_name("train-00000-of-00005.parquet"), Some(SplitName::Train));
+/// assert_eq!(of_name("trainable.npy"), None);
+/// ```
+pub fn of_name(name: &str) -> Option<SplitName> {
+    let name = name.to_ascii_lowercase();
+    let mut found = None;
+    // `t10k` has digits inside, which are delimiters of all other words.
+    let words = name.split(|c: char| !c.is_alphabetic()).chain(name.split(|c: char| !c.is_alphanumeric()));
+    for word in words {
+        let part = WORDS.iter().find(|(w, _)| *w == word).map(|(_, part)| *part);
+        found = match (found, part) {
+            (_, Some(SplitName::HeldOut)) => return part,
+            (None, part) => part,
+            (found, _) => found,
+        };
+    }
+    found
+}
+
+/// The part that a path below the root of a set tells: the file's name, else the folder nearest to it that has a word.
+pub fn of_path(below: &Path) -> Option<SplitName> {
+    let names = below.components().filter_map(|c| match c {
+        Component::Normal(name) => name.to_str(),
+        _ => None,
+    });
+    names.rev().find_map(of_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn split_words_are_found_between_delimiters_only() {
+        for name in [
+            "test-0.parquet",
+            "fashion-test.parquet",
+            "my_val.tar",
+            "Valid",
+            "x.dev.1",
+            "eval2",
+            "t10k-images",
+        ] {
+            assert_eq!(of_name(name), Some(SplitName::HeldOut), "{name}");
+        }
+        for name in ["train-00000-of-00001.parquet", "training", "seg_train", "data_train2", "partial-train"]
+        {
+            assert_eq!(of_name(name), Some(SplitName::Train), "{name}");
+        }
+        for name in ["trainable", "latest", "contest.parquet", "cats", "0.png", "devil"] {
+            assert_eq!(of_name(name), None, "{name}");
+        }
+        assert_eq!(of_name("extra-00000-of-00002"), Some(SplitName::Extra));
+        assert_eq!(of_name("train_val"), Some(SplitName::HeldOut));
+    }
+
+    #[test]
+    fn the_name_nearest_to_the_file_decides() {
+        assert_eq!(of_path(Path::new("test_suite/train-0.parquet")), Some(SplitName::Train));
+        assert_eq!(of_path(Path::new("default/test/0000.parquet")), Some(SplitName::HeldOut));
+        assert_eq!(of_path(Path::new("plain_text/0000.parquet")), None);
+    }
+}

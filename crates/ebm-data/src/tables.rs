@@ -1,0 +1,6 @@
+//! Tables with pictures in them: Parquet.
+
+pub mod parquet;
+mod parquet_files;
+mod parquet_labels;
+mod parquet_pages;

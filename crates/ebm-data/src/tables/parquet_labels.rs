@@ -1,0 +1,199 @@
+//! Classes of the rows of Parquet files: whole numbers, words or truth values, with the names that `datasets` keeps.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+
+use ::parquet::basic::Type;
+use ::parquet::column::reader::ColumnReader;
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+
+use super::parquet::{ParquetOptions, column_names, damaged, find, values};
+use super::parquet_pages;
+use crate::error::Origin;
+use crate::{DataError, Result};
+
+/// More different words than classes of any set: a column with so many is text.
+const MOST_WORDS: usize = 1 << 16;
+
+/// Classes of a set.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Classes {
+    /// Of every row, `None` where a row has none.
+    pub labels: Option<Vec<u32>>,
+    /// By the number, empty if they have none.
+    pub names: Vec<String>,
+}
+
+/// Labels gathered group by group.
+pub(super) struct Gathered<'o> {
+    options: &'o ParquetOptions,
+    column: Option<String>,
+    /// Names in the metadata of the first file.
+    names: Option<Vec<String>>,
+    /// Number, or number of the word, of each row.
+    rows: Vec<Option<i64>>,
+    words: HashMap<String, i64>,
+    first: bool,
+}
+
+impl<'o> Gathered<'o> {
+    pub fn new(options: &'o ParquetOptions) -> Self {
+        Gathered { options, column: None, names: None, rows: Vec::new(), words: HashMap::new(), first: true }
+    }
+
+    /// Finds the column in a further file.
+    pub fn file(&mut self, reader: &SerializedFileReader<File>, path: &Path) -> Result<()> {
+        let metadata = reader.metadata().file_metadata();
+        let schema = metadata.schema_descr_ptr();
+        if self.first {
+            self.first = false;
+            let there = column_names(&schema);
+            self.column = self.options.label.clone().or_else(|| there.into_iter().find(|n| n == "label"));
+            if self.column.is_none() && self.options.labels {
+                let found = "without a column `label`";
+                let expected =
+                    format!("one of classes; set label = \"NAME\", of {}", column_names(&schema).join(", "));
+                return Err(Origin(path).format(0, "the schema", found, expected));
+            }
+            let kept = metadata.key_value_metadata().into_iter().flatten().find(|kv| kv.key == "huggingface");
+            let text = kept.and_then(|kv| kv.value.as_deref());
+            self.names =
+                self.column.as_deref().zip(text).and_then(|(column, text)| class_names(text, column));
+        }
+        let Some(column) = &self.column else { return Ok(()) };
+        let fits = |t| matches!(t, Type::INT32 | Type::INT64 | Type::BYTE_ARRAY | Type::BOOLEAN);
+        let found = find(&schema, path, column, fits, "classes: whole numbers, words or truth values");
+        match found {
+            Ok(_) => Ok(()),
+            Err(e) if self.wanted() => Err(e),
+            // Nobody asked for it.
+            Err(_) => {
+                self.column = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn wanted(&self) -> bool {
+        self.options.labels || self.options.label.is_some()
+    }
+
+    /// Reads the labels of a row group.
+    pub fn group(
+        &mut self,
+        reader: &SerializedFileReader<File>,
+        path: &Path,
+        index: usize,
+        rows: usize,
+    ) -> Result<()> {
+        let Some(name) = self.column.clone() else { return Ok(()) };
+        match self.read(reader, path, &name, (index, rows)) {
+            Err(e) if self.wanted() => Err(e),
+            Err(_) => {
+                self.column = None;
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn read(
+        &mut self,
+        reader: &SerializedFileReader<File>,
+        path: &Path,
+        name: &str,
+        (group, rows): (usize, usize),
+    ) -> Result<()> {
+        let schema = reader.metadata().file_metadata().schema_descr_ptr();
+        let at = find(&schema, path, name, |_| true, "classes")?;
+        let optional = schema.column(at).max_def_level() > 0;
+        let item = format!("column {name} of row group {group}");
+        let file = File::open(path).map_err(DataError::io(path, "open"))?;
+        let chunk = reader.metadata().row_group(group).column(at);
+        let column = parquet_pages::column(&file, chunk, rows).map_err(damaged(path, &item))?;
+        let first = self.rows.len();
+        let (kept, words) = (&mut self.rows, &mut self.words);
+        // Rows arrive in order, those without a value not at all; a claim of rows takes no memory.
+        let mut take = |row: usize, v: i64| {
+            kept.resize(first + row, None);
+            kept.push((v >= 0).then_some(v));
+            Ok(())
+        };
+        let place = (path, name, group);
+        match column {
+            ColumnReader::Int64ColumnReader(c) => values(c, optional, rows, place, |row, v| take(row, *v))?,
+            ColumnReader::Int32ColumnReader(c) => {
+                values(c, optional, rows, place, |row, v| take(row, i64::from(*v)))?;
+            }
+            ColumnReader::BoolColumnReader(c) => {
+                values(c, optional, rows, place, |row, v| take(row, i64::from(*v)))?;
+            }
+            ColumnReader::ByteArrayColumnReader(c) => values(c, optional, rows, place, |row, v| {
+                let word = String::from_utf8_lossy(v.data()).into_owned();
+                if words.len() >= MOST_WORDS && !words.contains_key(&word) {
+                    let found = format!("more than {MOST_WORDS} different texts");
+                    return Err(Origin(path).format(0, format!("column {name}"), found, "names of classes"));
+                }
+                let next = words.len() as i64;
+                take(row, *words.entry(word).or_insert(next))
+            })?,
+            _ => return Err(Origin(path).format(0, item, "of another type", "classes")),
+        }
+        kept.resize(first + rows, None);
+        Ok(())
+    }
+
+    /// The classes of all rows; words are numbered in their order.
+    pub fn finish(self, path: &Path) -> Result<Classes> {
+        let wanted = self.wanted();
+        let Some(column) = self.column else { return Ok(Classes::default()) };
+        let mut words: Vec<(String, i64)> = self.words.into_iter().collect();
+        words.sort();
+        let given = self.options.classes.clone();
+        let names = match (given.or(self.names), words.is_empty()) {
+            (Some(names), _) => names,
+            (None, true) => Vec::new(),
+            (None, false) => words.iter().map(|(w, _)| w.clone()).collect(),
+        };
+        let number: HashMap<i64, i64> = words
+            .iter()
+            .filter_map(|(word, id)| Some((*id, names.iter().position(|n| n == word)? as i64)))
+            .collect();
+        let label = |row: &Option<i64>| -> Option<u32> {
+            let row = if words.is_empty() { (*row)? } else { *number.get(&(*row)?)? };
+            u32::try_from(row).ok().filter(|l| names.is_empty() || (*l as usize) < names.len())
+        };
+        let labels: Vec<Option<u32>> = self.rows.iter().map(label).collect();
+        match labels.iter().position(Option::is_none) {
+            Some(at) if wanted => {
+                let missing = labels.iter().filter(|l| l.is_none()).count();
+                let found = format!("missing or -1 (as of {missing} of {} rows)", labels.len());
+                let expected = "a class; leave such rows out, or do without labels";
+                Err(Origin(path).format(0, format!("{column}, the label of row {at}"), found, expected))
+            }
+            Some(_) => Ok(Classes { labels: None, names }),
+            None => Ok(Classes { labels: Some(labels.into_iter().flatten().collect()), names }),
+        }
+    }
+}
+
+/// Names of the classes of a column, as `datasets` keeps them in the metadata of a file.
+fn class_names(text: &str, column: &str) -> Option<Vec<String>> {
+    let json: serde_json::Value = serde_json::from_str(text).ok()?;
+    let names = json.get("info")?.get("features")?.get(column)?.get("names")?.as_array()?;
+    names.iter().map(|n| n.as_str().map(String::from)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_classes_come_from_the_metadata_of_datasets() {
+        let text = r#"{"info": {"features": {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}"#;
+        assert_eq!(class_names(text, "label"), Some(vec!["cat".into(), "dog".into()]));
+        assert_eq!(class_names(text, "image"), None);
+        assert_eq!(class_names("{", "label"), None);
+    }
+}
