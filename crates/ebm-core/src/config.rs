@@ -365,17 +365,19 @@ impl BuildCx {
         }
     }
 
-    /// Builds a part of a composed energy under `name`, for samples of `sample_shape`.
+    /// Builds a part of a composed energy for samples of `sample_shape`. Its initial values come from the key of
+    /// `name`; it stands in the setting `key`, such as `parts[1].energy`.
     ///
     /// # Errors
     /// If the part's configuration does not fit.
     pub fn part(
         &mut self,
         name: &str,
+        key: &str,
         sample_shape: &[usize],
         config: &dyn EnergyConfig,
     ) -> Result<Arc<dyn EnergyFn>> {
-        self.part_under(name, sample_shape, self.condition, config)
+        self.part_under(name, key, sample_shape, self.condition, config)
     }
 
     /// As [`BuildCx::part`], for a part that takes another condition than the batch has.
@@ -385,6 +387,7 @@ impl BuildCx {
     pub fn part_under(
         &mut self,
         name: &str,
+        key: &str,
         sample_shape: &[usize],
         condition: usize,
         config: &dyn EnergyConfig,
@@ -402,7 +405,7 @@ impl BuildCx {
             inside: self.inside,
             parts: 0,
             shards: self.shards,
-            path: format!("{}.{name}", self.path),
+            path: joined(&self.path, key),
             made: Vec::new(),
             notes: Vec::new(),
         };

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::{ParamSet, Result, Settings};
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
-
-use crate::{ParamSet, Result};
 
 /// Moments of an optimiser by name, all in a checkpoint.
 #[derive(Clone, Debug, Default)]
@@ -123,22 +121,20 @@ pub trait Optimiser: Send + Sync {
 }
 
 /// A learning-rate schedule as a factor of the base rate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Settings)]
 pub struct Schedule {
-    /// Form of the decay.
+    /// Form of the decay from 1.
     pub shape: Shape,
-    /// Factor at the end of the run.
-    #[serde(default)]
+    /// Factor of the rate at the end of the run.
+    #[setting(default = 0.0, at_least = 0.0)]
     pub end: f64,
-    /// Steps of linear warm-up from 0.
-    #[serde(default)]
+    /// Updates of linear warm-up from 0.
+    #[setting(default = 0)]
     pub warmup: u64,
 }
 
 /// Form of a decay from 1 to [`Schedule::end`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
 pub enum Shape {
     /// Stays at 1.
     Constant,

@@ -85,7 +85,8 @@ pub trait Check {
 ///   default of the type. Without it the setting must be given, but for an `Option`, which is then absent;
 /// - `at_least`, `above`, `at_most`, `below`: the range of a number or of each number of a list;
 /// - `unit = "seconds"`; `words = &["a", "b"]` for a text; `name = "..."` if TOML has another name for it;
-/// - `flatten`: the settings of that field stand among those of the struct. Several kinds share settings so.
+/// - `flatten`: the settings of that field stand among those of the struct. Several kinds share settings so;
+/// - `omit_empty`: a list without entries is not written.
 ///
 /// The type of a field is any [`Setting`]: `bool`, numbers, `String`, `PathBuf`, lists of these, a component such as
 /// `Box<dyn EnergyConfig>` or a list of them, another struct of settings (a table) or a list of it, and an enum without
@@ -123,6 +124,8 @@ pub trait Setting: Serialize + DeserializeOwned {
     const KIND: ParamKind;
     /// Default as TOML of a setting that says nothing of one: `none` for an `Option`.
     const ABSENT: Option<&'static str> = None;
+    /// The smallest number of the type, if it is the least that a setting allows.
+    const LOW: Option<(f64, bool)> = None;
     /// `Default::default()` as TOML, for `#[setting(default)]`.
     const DEFAULT: Option<&'static str> = None;
 
@@ -155,9 +158,10 @@ fn check_number(value: f64, shown: &dyn fmt::Display, param: &Param) -> Result<(
 }
 
 macro_rules! numbers {
-    ($($ty:ty, $kind:ident, $zero:literal;)*) => {$(
+    ($($ty:ty, $kind:ident, $zero:literal, $low:expr;)*) => {$(
         impl Setting for $ty {
             const KIND: ParamKind = ParamKind::$kind;
+            const LOW: Option<(f64, bool)> = $low;
             const DEFAULT: Option<&'static str> = Some($zero);
 
             fn check(&self, param: &Param) -> Result<(), Misfit> {
@@ -168,11 +172,11 @@ macro_rules! numbers {
 }
 
 numbers! {
-    f64, Float, "0.0";
-    usize, Int, "0";
-    u64, Int, "0";
-    u32, Int, "0";
-    i64, Int, "0";
+    f64, Float, "0.0", None;
+    i64, Int, "0", None;
+    usize, Int, "0", Some((0.0, false));
+    u64, Int, "0", Some((0.0, false));
+    u32, Int, "0", Some((0.0, false));
 }
 
 macro_rules! free {
@@ -196,6 +200,7 @@ free! {
 
 impl<T: Setting> Setting for Option<T> {
     const KIND: ParamKind = T::KIND;
+    const LOW: Option<(f64, bool)> = T::LOW;
     const ABSENT: Option<&'static str> = Some("none");
     const DEFAULT: Option<&'static str> = Some("none");
 
@@ -214,6 +219,7 @@ impl<T: Setting> Setting for Option<T> {
 
 impl<T: Setting> Setting for Vec<T> {
     const KIND: ParamKind = list_of(T::KIND);
+    const LOW: Option<(f64, bool)> = T::LOW;
     const DEFAULT: Option<&'static str> = Some("[]");
 
     fn check(&self, param: &Param) -> Result<(), Misfit> {
@@ -226,6 +232,7 @@ where
     [T; N]: Serialize + DeserializeOwned,
 {
     const KIND: ParamKind = list_of(T::KIND);
+    const LOW: Option<(f64, bool)> = T::LOW;
 
     fn check(&self, param: &Param) -> Result<(), Misfit> {
         check_list(self, param)

@@ -17,6 +17,8 @@ pub struct Setting {
     pub words: Option<Expr>,
     /// The field's own settings stand among those of the struct.
     pub flatten: bool,
+    /// A list without entries is not written.
+    pub omit_empty: bool,
 }
 
 /// An end of a range, and whether it is itself excluded.
@@ -47,13 +49,17 @@ impl Setting {
                 self.flatten = true;
                 Ok(())
             }
+            "omit_empty" => {
+                self.omit_empty = true;
+                Ok(())
+            }
             _ => Err(unknown(meta)),
         }
     }
 }
 
 fn unknown(meta: &ParseNestedMeta<'_>) -> Error {
-    meta.error("a setting has `default`, `at_least`, `above`, `at_most`, `below`, `unit`, `words`, `name`, `flatten`")
+    meta.error("a setting has `default`, `at_least`, `above`, `at_most`, `below`, `unit`, `words`, `name`, `flatten`, `omit_empty`")
 }
 
 fn once<T>(meta: &ParseNestedMeta<'_>, place: &mut Option<T>, value: T) -> Result<()> {

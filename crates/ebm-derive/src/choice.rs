@@ -8,7 +8,7 @@ use crate::attribute::has;
 use crate::literal::kebab;
 
 pub fn derive(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
-    let name = &input.ident;
+    let (at, name) = (crate::settings_module(), &input.ident);
     let (mut variants, mut words, mut default) = (Vec::new(), Vec::new(), None);
     for variant in &data.variants {
         if !matches!(variant.fields, Fields::Unit) {
@@ -27,9 +27,7 @@ pub fn derive(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
     let default = default.map_or(quote!(None), |text| quote!(Some(#text)));
     Ok(quote! {
         const _: () = {
-            use ::ebm_core::settings::{Choice, Misfit, Setting, choose, serde};
-
-            impl Choice for #name {
+            impl #at::Choice for #name {
                 const ALL: &'static [(&'static str, Self)] = &[#((#words, #name::#variants)),*];
                 const WORDS: &'static [&'static str] = &[#(#words),*];
 
@@ -40,26 +38,26 @@ pub fn derive(input: &DeriveInput, data: &DataEnum) -> Result<TokenStream> {
                 }
             }
 
-            impl Setting for #name {
-                const KIND: ::ebm_core::ParamKind = ::ebm_core::ParamKind::Choice(<Self as Choice>::WORDS);
+            impl #at::Setting for #name {
+                const KIND: ::ebm_core::ParamKind = ::ebm_core::ParamKind::Choice(<Self as #at::Choice>::WORDS);
                 const DEFAULT: Option<&'static str> = #default;
 
-                fn check(&self, _: &::ebm_core::Param) -> ::core::result::Result<(), Misfit> {
+                fn check(&self, _: &::ebm_core::Param) -> ::core::result::Result<(), #at::Misfit> {
                     Ok(())
                 }
             }
 
-            impl serde::Serialize for #name {
-                fn serialize<S: serde::Serializer>(&self, to: S) -> ::core::result::Result<S::Ok, S::Error> {
-                    to.serialize_str(Choice::word(self))
+            impl #at::serde::Serialize for #name {
+                fn serialize<S: #at::serde::Serializer>(&self, to: S) -> ::core::result::Result<S::Ok, S::Error> {
+                    to.serialize_str(#at::Choice::word(self))
                 }
             }
 
-            impl<'de> serde::Deserialize<'de> for #name {
-                fn deserialize<D: serde::Deserializer<'de>>(
+            impl<'de> #at::serde::Deserialize<'de> for #name {
+                fn deserialize<D: #at::serde::Deserializer<'de>>(
                     from: D,
                 ) -> ::core::result::Result<Self, D::Error> {
-                    choose(from)
+                    #at::choose(from)
                 }
             }
         };

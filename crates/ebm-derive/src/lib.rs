@@ -9,6 +9,7 @@ mod plugin;
 mod table;
 
 use proc_macro::TokenStream;
+use quote::quote;
 use syn::{Data, DeriveInput, Error, parse_macro_input};
 
 /// Makes a struct of settings, or an enum of words, out of a declaration; see `ebm_core::Settings`.
@@ -27,4 +28,9 @@ pub fn settings(input: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
     plugin::expand(arguments.into(), item.into()).unwrap_or_else(Error::into_compile_error).into()
+}
+
+/// The module that the written code calls.
+fn settings_module() -> proc_macro2::TokenStream {
+    quote!(::ebm_core::settings)
 }

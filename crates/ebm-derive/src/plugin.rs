@@ -32,7 +32,10 @@ impl Parse for Arguments {
                 Some("source") => &mut source,
                 Some("example") => &mut example,
                 _ => {
-                    return Err(Error::new_spanned(given.path, "a plugin has `summary`, `source`, `example`"));
+                    return Err(Error::new_spanned(
+                        given.path,
+                        "a plugin has `summary`, `source`, `example`",
+                    ));
                 }
             };
             *place = Some(given.value);

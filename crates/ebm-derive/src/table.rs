@@ -46,24 +46,22 @@ impl<'a> Parsed<'a> {
 
     /// The entry of the catalogue's table.
     fn param(&self) -> Result<TokenStream> {
-        let Parsed { ty, name, doc, setting, .. } = self;
+        let (at, Parsed { ty, name, doc, setting, .. }) = (crate::settings_module(), self);
         let kind = match &setting.words {
             Some(words) => quote!(::ebm_core::ParamKind::Choice(#words)),
-            None => quote_spanned!(ty.span()=> <#ty as Setting>::KIND),
+            None => quote_spanned!(ty.span()=> <#ty as #at::Setting>::KIND),
         };
         let default = match &setting.default {
-            None => quote_spanned!(ty.span()=> <#ty as Setting>::ABSENT),
-            Some(None) => quote_spanned!(ty.span()=> <#ty as Setting>::DEFAULT),
+            None => quote_spanned!(ty.span()=> <#ty as #at::Setting>::ABSENT),
+            Some(None) => quote_spanned!(ty.span()=> <#ty as #at::Setting>::DEFAULT),
             Some(Some(given)) => {
                 let text = literal::toml(given)?;
                 quote!(Some(#text))
             }
         };
-        let end = |bound: &Option<Bound>| match bound {
-            None => quote!(None),
-            Some(Bound(end, open)) => quote!(Some(((#end) as f64, #open))),
-        };
-        let (low, high) = (end(&setting.low), end(&setting.high));
+        let end = |Bound(end, open): &Bound| quote!(Some(((#end) as f64, #open)));
+        let low = setting.low.as_ref().map_or(quote!(<#ty as #at::Setting>::LOW), end);
+        let high = setting.high.as_ref().map_or(quote!(None), end);
         let unit = setting.unit.as_ref().map_or(quote!(None), |unit| quote!(Some(#unit)));
         Ok(quote! {
             ::ebm_core::Param {
@@ -83,8 +81,7 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
         Fields::Unnamed(fields) => return Err(Error::new_spanned(fields, "settings have names")),
     };
     let (flat, own): (Vec<_>, Vec<_>) = fields.iter().partition(|f| f.setting.flatten);
-    let type_name = &input.ident;
-    let doc = summary(&input.attrs);
+    let (at, type_name, doc) = (crate::settings_module(), &input.ident, summary(&input.attrs));
 
     let consts: Vec<_> = (0..own.len()).map(|i| format_ident!("SETTING{i}")).collect();
     let params = own.iter().map(|f| f.param()).collect::<Result<Vec<_>>>()?;
@@ -93,7 +90,7 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
     let tables: Vec<_> = fields
         .iter()
         .map(|Parsed { ty, setting, .. }| match setting.flatten {
-            true => quote!(<#ty as Settings>::PARAMS),
+            true => quote!(<#ty as #at::Settings>::PARAMS),
             false => next.next().map(|c| quote!(&[#c])).unwrap_or_default(),
         })
         .collect();
@@ -105,98 +102,102 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
         Some(value) => quote!(#value),
         None => {
             let (ty, name) = (f.ty, &f.name);
-            quote!(<#ty as Setting>::absent().ok_or_else(|| serde::de::Error::missing_field(#name))?)
+            quote!(<#ty as #at::Setting>::absent().ok_or_else(|| #at::serde::de::Error::missing_field(#name))?)
         }
     });
     let writes = fields.iter().map(|Parsed { ident, ty, name, setting, .. }| match setting.flatten {
-        true => quote!(<#ty as Settings>::put(&self.#ident, to)?;),
-        false => quote!(settings::put(to, #name, &self.#ident)?;),
+        true => quote!(<#ty as #at::Settings>::put(&self.#ident, to)?;),
+        false if setting.omit_empty => quote! {
+            match self.#ident.is_empty() {
+                true => #at::serde::ser::SerializeStruct::skip_field(to, #name)?,
+                false => #at::put(to, #name, &self.#ident)?,
+            }
+        },
+        false => quote!(#at::put(to, #name, &self.#ident)?;),
     });
     let checks =
         own.iter().zip(&consts).map(|(Parsed { ident, name, setting, .. }, param)| match setting.words {
-            Some(_) => quote!(settings::check_word(&self.#ident, &#param).map_err(|e| e.inside(#name))?;),
-            None => quote!(Setting::check(&self.#ident, &#param).map_err(|e| e.inside(#name))?;),
+            Some(_) => quote!(#at::check_word(&self.#ident, &#param).map_err(|e| e.inside(#name))?;),
+            None => quote!(#at::Setting::check(&self.#ident, &#param).map_err(|e| e.inside(#name))?;),
         });
     let default = default_impl(type_name, &fields);
 
     Ok(quote! {
         const _: () = {
-            use ::ebm_core::settings::{self, Check, Misfit, Setting, Settings, serde};
-
             #(const #consts: ::ebm_core::Param = #params;)*
 
             /// Settings read so far.
             #[doc(hidden)]
             #[derive(Default)]
-            pub struct Partial {
+            pub struct __Partial {
                 #(#own_idents: Option<#own_types>,)*
-                #(#flat_idents: <#flat_types as Settings>::Partial,)*
+                #(#flat_idents: <#flat_types as #at::Settings>::Partial,)*
             }
 
-            impl Settings for #type_name {
+            impl #at::Settings for #type_name {
                 const SUMMARY: &'static str = #doc;
                 const PARAMS: &'static [::ebm_core::Param] = {
                     const TABLES: &[&[::ebm_core::Param]] = &[#(#tables),*];
-                    const ALL: [::ebm_core::Param; settings::total(TABLES)] = settings::joined(TABLES);
+                    const ALL: [::ebm_core::Param; #at::total(TABLES)] = #at::joined(TABLES);
                     &ALL
                 };
-                type Partial = Partial;
+                type Partial = __Partial;
 
-                fn take<'de, A: serde::de::MapAccess<'de>>(
-                    into: &mut Partial,
+                fn take<'de, A: #at::serde::de::MapAccess<'de>>(
+                    into: &mut __Partial,
                     name: &str,
                     from: &mut A,
                 ) -> ::core::result::Result<bool, A::Error> {
                     match name {
-                        #(#own_names => settings::once(&mut into.#own_idents, #own_names, from).map(|()| true),)*
-                        _ => Ok(false #(|| <#flat_types as Settings>::take(&mut into.#flat_idents, name, from)?)*),
+                        #(#own_names => #at::once(&mut into.#own_idents, #own_names, from).map(|()| true),)*
+                        _ => Ok(false #(|| <#flat_types as #at::Settings>::take(&mut into.#flat_idents, name, from)?)*),
                     }
                 }
 
-                fn finish<E: serde::de::Error>(from: Partial) -> ::core::result::Result<Self, E> {
+                fn finish<E: #at::serde::de::Error>(from: __Partial) -> ::core::result::Result<Self, E> {
                     Ok(#type_name {
                         #(#own_idents: match from.#own_idents {
                             Some(given) => given,
                             None => #absent,
                         },)*
-                        #(#flat_idents: <#flat_types as Settings>::finish(from.#flat_idents)?,)*
+                        #(#flat_idents: <#flat_types as #at::Settings>::finish(from.#flat_idents)?,)*
                     })
                 }
 
-                fn put<S: serde::ser::SerializeStruct>(&self, to: &mut S) -> ::core::result::Result<(), S::Error> {
+                fn put<S: #at::serde::ser::SerializeStruct>(&self, to: &mut S) -> ::core::result::Result<(), S::Error> {
                     #(#writes)*
                     Ok(())
                 }
             }
 
-            impl Check for #type_name {
-                fn check(&self) -> ::core::result::Result<(), Misfit> {
+            impl #at::Check for #type_name {
+                fn check(&self) -> ::core::result::Result<(), #at::Misfit> {
                     #(#checks)*
-                    #(Check::check(&self.#flat_idents)?;)*
+                    #(#at::Check::check(&self.#flat_idents)?;)*
                     Ok(())
                 }
             }
 
-            impl Setting for #type_name {
-                const KIND: ::ebm_core::ParamKind = ::ebm_core::ParamKind::Table(<Self as Settings>::PARAMS);
+            impl #at::Setting for #type_name {
+                const KIND: ::ebm_core::ParamKind = ::ebm_core::ParamKind::Table(<Self as #at::Settings>::PARAMS);
                 const DEFAULT: Option<&'static str> = Some("{}");
 
-                fn check(&self, _: &::ebm_core::Param) -> ::core::result::Result<(), Misfit> {
-                    Check::check(self).map_err(Misfit::of_table)
+                fn check(&self, _: &::ebm_core::Param) -> ::core::result::Result<(), #at::Misfit> {
+                    #at::Check::check(self).map_err(#at::Misfit::of_table)
                 }
             }
 
-            impl serde::Serialize for #type_name {
-                fn serialize<S: serde::Serializer>(&self, to: S) -> ::core::result::Result<S::Ok, S::Error> {
-                    settings::write(self, to)
+            impl #at::serde::Serialize for #type_name {
+                fn serialize<S: #at::serde::Serializer>(&self, to: S) -> ::core::result::Result<S::Ok, S::Error> {
+                    #at::write(self, to)
                 }
             }
 
-            impl<'de> serde::Deserialize<'de> for #type_name {
-                fn deserialize<D: serde::Deserializer<'de>>(
+            impl<'de> #at::serde::Deserialize<'de> for #type_name {
+                fn deserialize<D: #at::serde::Deserializer<'de>>(
                     from: D,
                 ) -> ::core::result::Result<Self, D::Error> {
-                    settings::read(from)
+                    #at::read(from)
                 }
             }
 

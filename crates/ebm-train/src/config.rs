@@ -1,25 +1,27 @@
 //! The run configuration: one value holds everything a run depends on, and its text is what a run stores.
 
-use serde::{Deserialize, Serialize};
-
 use ebm_core::candle::DType;
 use ebm_core::plan::Products;
+use ebm_core::settings::Check;
 use ebm_core::{
-    DataConfig, EnergyConfig, Error, ObjectiveConfig, ObserverConfig, OptimiserConfig, PolicyConfig,
-    ReplayConfig, Result, SamplerConfig, TransitionConfig,
+    DataConfig, EnergyConfig, Error, ObjectiveConfig, ObserverConfig, OptimiserConfig, Param, PolicyConfig,
+    ReplayConfig, Result, SamplerConfig, Settings, TransitionConfig,
 };
 
 /// The format number this version reads and writes.
 pub const FORMAT: u32 = 1;
 
+/// The settings of the top level.
+pub const RUN_SECTIONS: &[Param] = RunConfig::PARAMS;
+
 /// Everything a run depends on.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct RunConfig {
-    /// Number of the configuration format; 1.
+    /// Number of the configuration format.
+    #[setting(at_least = 1, at_most = 1)]
     pub format: u32,
     /// Name, seed, length, batch, device.
-    #[serde(default)]
+    #[setting(default)]
     pub run: RunSection,
     /// Where training samples come from.
     pub data: Box<dyn DataConfig>,
@@ -28,70 +30,61 @@ pub struct RunConfig {
     /// The program that samples it.
     pub sampler: Box<dyn SamplerConfig>,
     /// Where chains start in a training step.
-    #[serde(default)]
+    #[setting(default)]
     pub chains: ChainsSection,
     /// Memory of earlier chains.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Box<dyn ReplayConfig>>,
     /// What is minimised.
     pub objective: Box<dyn ObjectiveConfig>,
     /// How parameters move.
     pub optimiser: Box<dyn OptimiserConfig>,
     /// Sampling during and after training.
-    #[serde(default)]
+    #[setting(default)]
     pub generate: GenerateSection,
     /// What is written down.
-    #[serde(default, rename = "observer", skip_serializing_if = "Vec::is_empty")]
+    #[setting(name = "observer", default, omit_empty)]
     pub observers: Vec<Box<dyn ObserverConfig>>,
     /// What is decided on the way.
-    #[serde(default, rename = "policy", skip_serializing_if = "Vec::is_empty")]
+    #[setting(name = "policy", default, omit_empty)]
     pub policies: Vec<Box<dyn PolicyConfig>>,
 }
 
 /// `[run]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Settings)]
 pub struct RunSection {
-    /// Name of the run.
+    /// Name of the run and of its directory.
+    #[setting(default = "run")]
     pub name: String,
     /// Seed of all random numbers.
+    #[setting(default = 0)]
     pub seed: u64,
-    /// Number of training updates.
+    /// Training updates.
+    #[setting(default = 1000, at_least = 1)]
     pub steps: u64,
-    /// Number of samples and of chains in a step.
+    /// Samples, and chains, in a step.
+    #[setting(default = 64, at_least = 1, at_most = 1_000_000)]
     pub batch: usize,
-    /// Parts of the batch, each with its share of the chains and of the replay buffer. What a run computes depends on
-    /// it, and not on the number of ranks that share the work.
+    /// Parts of the batch with chains and buffer of their own; a divisor of the batch, shared by ranks.
+    ///
+    /// What a run computes depends on it, and not on the number of ranks that share the work.
+    #[setting(default = 1, at_least = 1, at_most = 1_000_000)]
     pub shards: usize,
     /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
+    #[setting(default = "auto")]
     pub device: String,
-    /// Whether fused engines are used.
+    /// Fused twins of the energy: where its plan allows, never, or always (an error where there is none).
+    #[setting(default = EngineChoice::Auto)]
     pub engine: EngineChoice,
-    /// Number type of parameters, samples and gradients.
+    /// Number type of parameters and samples; tf32 and bf16 round products only.
+    #[setting(default = Precision::F32)]
     pub dtype: Precision,
-    /// Steps between expensive reports (gradient norms a term); 0 for never.
+    /// Steps between reports with gradient norms a term; 0 for never.
+    #[setting(default = 50)]
     pub report_every: u64,
 }
 
-impl Default for RunSection {
-    fn default() -> Self {
-        RunSection {
-            name: "run".into(),
-            seed: 0,
-            steps: 1000,
-            batch: 64,
-            shards: 1,
-            device: "auto".into(),
-            engine: EngineChoice::Auto,
-            dtype: Precision::F32,
-            report_every: 50,
-        }
-    }
-}
-
 /// Whether fused engines are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
 pub enum EngineChoice {
     /// Where the energy's plan allows it.
     Auto,
@@ -102,8 +95,7 @@ pub enum EngineChoice {
 }
 
 /// Number type of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
 pub enum Precision {
     /// Single.
     F32,
@@ -131,41 +123,29 @@ impl Precision {
 }
 
 /// `[chains]`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Settings)]
 pub struct ChainsSection {
-    /// Where chains of a step start.
+    /// Where chains of a step start: on chains of the buffer, on the data batch, or afresh.
+    #[setting(default = From::Replay)]
     pub from: From,
-    /// A transition that makes fresh starts from zeros; if absent, starts are uniform over the range
-    /// of the data, or over [0, 1) where the data have none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Applied to zeros, makes fresh starts; absent: uniform over the range of the data, else over [0, 1).
     pub start: Option<Box<dyn TransitionConfig>>,
     /// Probability of replacing a chain from the buffer by a fresh start.
+    #[setting(default = 0.05, at_least = 0.0, at_most = 1.0)]
     pub restart: f64,
-    /// Transitions applied to chains from the buffer, before the sampler.
+    /// Applied to chains from the buffer, before the sampler (augmentation).
+    #[setting(default)]
     pub transitions: Vec<Box<dyn TransitionConfig>>,
     /// What the buffer holds at the start of a run.
+    #[setting(default = Fill::None)]
     pub fill: Fill,
-    /// Under which condition a chain from the buffer goes on.
+    /// Condition under which a chain from the buffer goes on: that of the data batch (published program), or its own.
+    #[setting(default = Labels::Data)]
     pub labels: Labels,
 }
 
-impl Default for ChainsSection {
-    fn default() -> Self {
-        ChainsSection {
-            from: From::Replay,
-            start: None,
-            restart: 0.05,
-            transitions: Vec::new(),
-            fill: Fill::None,
-            labels: Labels::Data,
-        }
-    }
-}
-
 /// Where chains of a step start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
 pub enum From {
     /// On chains of the replay buffer (persistent contrastive divergence, Tieleman 2008).
     Replay,
@@ -176,8 +156,7 @@ pub enum From {
 }
 
 /// What the buffer holds at the start of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
 pub enum Fill {
     /// Nothing.
     None,
@@ -188,8 +167,7 @@ pub enum Fill {
 }
 
 /// Under which condition a chain from the buffer goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
 pub enum Labels {
     /// That of the present data batch, row by row: a chain may change its label at every update (published program).
     #[default]
@@ -199,29 +177,23 @@ pub enum Labels {
 }
 
 /// `[generate]`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Settings)]
 pub struct GenerateSection {
     /// Steps of the run's sampler; ignored if `sampler` is given.
+    #[setting(default = 200, at_most = 10_000_000)]
     pub steps: usize,
-    /// A program of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// A program of its own, instead of `steps`.
     pub sampler: Option<Box<dyn SamplerConfig>>,
-    /// Which weights samples are drawn from.
+    /// Weights that samples are drawn from.
+    #[setting(default = Weights::Average)]
     pub weights: Weights,
-    /// Number of samples of a sheet.
+    /// Samples of a sheet.
+    #[setting(default = 64, at_least = 1, at_most = 1_000_000)]
     pub count: usize,
 }
 
-impl Default for GenerateSection {
-    fn default() -> Self {
-        GenerateSection { steps: 200, sampler: None, weights: Weights::Average, count: 64 }
-    }
-}
-
 /// Which weights of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
 pub enum Weights {
     /// The exponential moving average; the live weights where the optimiser keeps no average.
     #[default]
@@ -276,21 +248,9 @@ impl RunConfig {
             let message = format!("is {}, but this version reads format {FORMAT}", self.format);
             return Err(Error::config("format", message));
         }
-        let positive = |path: &str, v: u64| match v {
-            0 => Err(Error::config(path, "is 0, must be at least 1")),
-            _ => Ok(()),
-        };
         if self.run.name.trim().is_empty() {
             return Err(Error::config("run.name", "is empty, wanted a word that names the run directory"));
         }
-        positive("run.batch", self.run.batch as u64)?;
-        positive("run.steps", self.run.steps)?;
-        positive("run.shards", self.run.shards as u64)?;
-        positive("generate.count", self.generate.count as u64)?;
-        if !(0.0..=1.0).contains(&self.chains.restart) {
-            let message = format!("is {}, must be a probability in 0 ..= 1", self.chains.restart);
-            return Err(Error::config("chains.restart", message));
-        }
-        Ok(())
+        Check::check(self).map_err(|e| e.under(""))
     }
 }

@@ -2,34 +2,27 @@
 
 use std::sync::Arc;
 
-use ebm_core::{
-    BuildCx, EnergyConfig, EnergyFn, Error, Family, Map, Param, PullBack, Result, Separable, register,
-};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Map, PullBack, Result, Separable, Settings, plugin};
 
 /// `E(g(x))` for a linear map `g` of images.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct PullBackConfig {
-    /// The map.
+    /// What the inner energy sees; exactly one setting.
     pub view: View,
     /// The energy of the mapped image.
     pub energy: Box<dyn EnergyConfig>,
 }
 
 /// What the inner energy sees; exactly one setting is given.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct View {
-    /// `[height, width]` after bilinear interpolation (pixel centres aligned, no anti-aliasing when enlarging,
-    /// area-weighted triangle when shrinking).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// `[height, width]` after bilinear interpolation (pixel centres aligned, no anti-aliasing when
+    /// enlarging, area-weighted triangle when shrinking).
+    #[setting(at_least = 1)]
     pub resize: Option<[usize; 2]>,
     /// `[top, left, height, width]` of a crop.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<[usize; 4]>,
     /// Levels of the image pyramid.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<usize>,
 }
 
@@ -65,9 +58,7 @@ impl View {
                 Ok(Separable::new(c, window(h, top, height), window(w, left, width)))
             }
             (None, None, Some(levels)) => Separable::pyramid(cx.sample_shape(), levels),
-            _ => Err(Error::config(
-                format!("{}.view", cx.path()),
-                format!(
+            _ => Err(cx.refuse("view", format!(
                     "is {self:?}; give exactly one of resize = [h, w], crop = [top, left, h, w] inside {h}×{w}, pool = n"
                 ),
             )),
@@ -75,26 +66,16 @@ impl View {
     }
 }
 
-#[typetag::serde(name = "pull-back")]
+#[plugin(
+    "pull-back",
+    summary = "an energy of a resized, cropped or pooled view of the image",
+    source = "this project",
+    example = "view = { resize = [16, 16] }\nenergy = { kind = \"mlp\", hidden = [8] }"
+)]
 impl EnergyConfig for PullBackConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let map = self.view.map(cx)?;
-        let inner = cx.part("inner", map.output_shape(), &*self.energy)?;
+        let inner = cx.part("inner", "energy", map.output_shape(), &*self.energy)?;
         Ok(Arc::new(PullBack::new(Arc::new(map), inner)?))
     }
-}
-
-register! {
-    EnergyConfig, "pull-back" => PullBackConfig,
-    summary: "an energy of a resized, cropped or pooled view of the image",
-    source: "this project",
-    example: "view = { resize = [16, 16] }\nenergy = { kind = \"mlp\", hidden = [8] }",
-    params: [
-        Param::table("view", const { &[
-            Param::ints("resize", "[height, width], bilinear").default("none").at_least(1.0),
-            Param::ints("crop", "[top, left, height, width]").default("none").at_least(0.0),
-            Param::int("pool", "levels of the image pyramid").default("none").at_least(0.0),
-        ] }, "what the inner energy sees; exactly one setting"),
-        Param::part("energy", Family::Energy, "the energy of the mapped image"),
-    ],
 }

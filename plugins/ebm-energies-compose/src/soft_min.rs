@@ -2,74 +2,45 @@
 
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Param, Result, SoftMin, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Result, Settings, SoftMin, plugin};
 
-use crate::sum::{ENERGY, NAME, WEIGHT, build_part};
+use crate::sum::{PartConfig, build_part};
 
 /// `E = −(1/β) log Σ exp(−β (αₖ Eₖ + log Zₖ))`: a mixture of densities for β = 1, their minimum for β → ∞
 /// (Du, Li, Mordatch 2020; the published program uses β = 100).
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct SoftMinConfig {
-    /// β.
-    #[serde(default = "one")]
+    /// Sharpness β: 1 is a mixture, large is the minimum.
+    #[setting(default = 1.0, above = 0.0)]
     pub sharpness: f64,
     /// The parts.
     pub parts: Vec<SoftMinPart>,
 }
 
 /// A named, weighted part of a soft minimum.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct SoftMinPart {
-    /// Prefix of its parameters; names differ within one energy.
-    pub name: String,
-    /// Factor of its energy.
-    #[serde(default = "one")]
-    pub weight: f64,
-    /// Added to its weighted energy, nats: log Z of the part gives it the mass 1 in the mixture.
-    #[serde(default)]
+    /// Name, weight and energy.
+    #[setting(flatten)]
+    pub part: PartConfig,
+    /// Added to its weighted energy: log Z of the part gives it the mass 1 in the mixture.
+    #[setting(default = 0.0, unit = "nats")]
     pub log_z: f64,
-    /// The energy.
-    pub energy: Box<dyn EnergyConfig>,
 }
 
-fn one() -> f64 {
-    1.0
-}
-
-#[typetag::serde(name = "soft-min")]
+#[plugin(
+    "soft-min",
+    summary = "soft minimum of energies: any of them",
+    source = "Du, Li, Mordatch 2020, section 3",
+    example = "sharpness = 1.0\nparts = [{ name = \"a\", energy = { kind = \"mlp\", hidden = [8] } }]"
+)]
 impl EnergyConfig for SoftMinConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
-        let parts = self.parts.iter().map(|p| build_part(&p.name, p.weight, &*p.energy, cx));
+        let parts = self.parts.iter().enumerate().map(|(i, p)| build_part(&p.part, i, cx));
         let parts = parts.collect::<Result<_>>()?;
         let log_z: Vec<f64> = self.parts.iter().map(|p| p.log_z).collect();
         Ok(Arc::new(SoftMin::new(parts, self.sharpness)?.with_log_z(&log_z)?))
     }
-}
-
-register! {
-    EnergyConfig, "soft-min" => SoftMinConfig,
-    summary: "soft minimum of energies: any of them",
-    source: "Du, Li, Mordatch 2020, section 3",
-    example: "sharpness = 1.0\nparts = [{ name = \"a\", energy = { kind = \"mlp\", hidden = [8] } }]",
-    params: [
-        Param::float("sharpness", "β: 1 is a mixture, large is the minimum").default("1.0").above(0.0),
-        Param::tables(
-            "parts",
-            const {
-                &[
-                    NAME,
-                    WEIGHT,
-                    Param::float("log_z", "added to its weighted energy, nats: its log Z gives it the mass 1")
-                        .default("0.0"),
-                    ENERGY,
-                ]
-            },
-            "the parts",
-        ),
-    ],
 }
 
 #[cfg(test)]

@@ -2,66 +2,49 @@
 
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Family, Param, Part, Result, Sum, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Part, Result, Settings, Sum, plugin};
 
 /// `E = Σ αₖ Eₖ`, terms side by side: a product of densities (Hinton 2002); α < 0 is "not"
 /// (Du, Li, Mordatch 2020).
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct SumConfig {
     /// The parts.
     pub parts: Vec<PartConfig>,
 }
 
 /// A named, weighted part.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct PartConfig {
     /// Prefix of its parameters and terms; names differ within one energy.
     pub name: String,
-    /// Factor of its energy.
-    #[serde(default = "one")]
+    /// Factor of its energy; negative for "not".
+    #[setting(default = 1.0)]
     pub weight: f64,
     /// The energy.
     pub energy: Box<dyn EnergyConfig>,
 }
 
-fn one() -> f64 {
-    1.0
+/// The setting that holds the energy of part `i`.
+pub(crate) fn energy_of(i: usize) -> String {
+    format!("parts[{i}].energy")
 }
 
-pub(crate) const NAME: Param = Param::text("name", "prefix of its parameters and terms");
-pub(crate) const WEIGHT: Param =
-    Param::float("weight", "factor of its energy; negative for \"not\"").default("1.0");
-pub(crate) const ENERGY: Param = Param::part("energy", Family::Energy, "the energy");
-
-/// Settings of a list of parts, for the catalogue.
-pub(crate) const PART: &[Param] = &[NAME, WEIGHT, ENERGY];
-
-/// The live part of a setting, for the samples of `cx`.
-pub(crate) fn build_part(
-    name: &str,
-    weight: f64,
-    energy: &dyn EnergyConfig,
-    cx: &mut BuildCx,
-) -> Result<Part> {
+/// The live part in `parts[i]`, for the samples of `cx`.
+pub(crate) fn build_part(part: &PartConfig, i: usize, cx: &mut BuildCx) -> Result<Part> {
     let shape = cx.sample_shape().to_vec();
-    Ok(Part::new(name, cx.part(name, &shape, energy)?).weighted(weight))
+    let energy = cx.part(&part.name, &energy_of(i), &shape, &*part.energy)?;
+    Ok(Part::new(&part.name, energy).weighted(part.weight))
 }
 
-#[typetag::serde(name = "sum")]
+#[plugin(
+    "sum",
+    summary = "weighted sum of energies: all of them at once; negative weights: not",
+    source = "Hinton 2002 (products of experts); Du, Li, Mordatch 2020",
+    example = "parts = [{ name = \"a\", energy = { kind = \"mlp\", hidden = [8] } }]"
+)]
 impl EnergyConfig for SumConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
-        let parts = self.parts.iter().map(|p| build_part(&p.name, p.weight, &*p.energy, cx));
+        let parts = self.parts.iter().enumerate().map(|(i, p)| build_part(p, i, cx));
         Ok(Arc::new(Sum::new(parts.collect::<Result<_>>()?)?))
     }
-}
-
-register! {
-    EnergyConfig, "sum" => SumConfig,
-    summary: "weighted sum of energies: all of them at once; negative weights: not",
-    source: "Hinton 2002 (products of experts); Du, Li, Mordatch 2020",
-    example: "parts = [{ name = \"a\", energy = { kind = \"mlp\", hidden = [8] } }]",
-    params: [Param::tables("parts", PART, "the parts")],
 }

@@ -4,50 +4,36 @@ use std::f64::consts::TAU;
 use std::sync::Arc;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Error, Forward, Param, Result, View, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Result, Settings, View, plugin};
 
-use crate::closed::{at_least_two, positive};
+use crate::closed::at_least_two;
 use crate::{Closed, Drawer, KnownDensity};
 
 /// Haario's banana (1999): `x_0 ~ N(0, s²)`, `x_1 = N(0, 1) + b(x_0² − s²)`, further values standard normal;
 /// `E(x) = x_0²/(2s²) + ½(x_1 − b(x_0² − s²))² + ½ Σ_{i≥2} x_i² = −log p − log s − (D/2) log 2π`.
 ///
 /// Means are 0, variances `s²`, `1 + 2b²s⁴` (19 by default), 1. The usual target has 2 values.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Banana {
-    /// Standard deviation `s` of the first value.
-    #[serde(default = "ten")]
+    /// Standard deviation of the first value.
+    #[setting(default = 10.0, above = 0.0)]
     pub sd: f64,
-    /// Curvature `b` of the parabola.
-    #[serde(default = "bend")]
+    /// Curvature of the parabola.
+    #[setting(default = 0.03)]
     pub bend: f64,
 }
 
-fn ten() -> f64 {
-    10.0
-}
-
-fn bend() -> f64 {
-    0.03
-}
-
-impl Default for Banana {
-    fn default() -> Self {
-        Banana { sd: ten(), bend: bend() }
-    }
-}
-
-#[typetag::serde(name = "banana")]
+#[plugin(
+    "banana",
+    summary = "a Gaussian bent along a parabola",
+    source = "Haario, Saksman and Tamminen 1999",
+    example = "sd = 10.0\nbend = 0.03"
+)]
 impl EnergyConfig for Banana {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         at_least_two(cx)?;
-        let (sd, bend, values) = (positive(cx, "sd", self.sd)?, self.bend, cx.sample_len());
-        if !bend.is_finite() {
-            return Err(Error::config(format!("{}.bend", cx.path()), format!("is {bend}, must be finite")));
-        }
-        Closed::build(cx, Bent { sd, bend, values }, "banana")
+        let net = Bent { sd: self.sd, bend: self.bend, values: cx.sample_len() };
+        Closed::build(cx, net, "banana")
     }
 }
 
@@ -107,17 +93,6 @@ impl KnownDensity for Bent {
         others.copy_from_slice(rest);
         Some(0.5 * a * a / s2 + 0.5 * off * off + 0.5 * rest.iter().map(|v| v * v).sum::<f64>())
     }
-}
-
-register! {
-    EnergyConfig, "banana" => Banana,
-    summary: "a Gaussian bent along a parabola",
-    source: "Haario, Saksman and Tamminen 1999",
-    example: "sd = 10.0\nbend = 0.03",
-    params: [
-        Param::float("sd", "standard deviation of the first value").default("10.0").above(0.0),
-        Param::float("bend", "curvature of the parabola").default("0.03"),
-    ],
 }
 
 #[cfg(test)]

@@ -4,10 +4,9 @@ use std::f64::consts::PI;
 use std::sync::Arc;
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Param, Result, Role, View, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Result, Role, Settings, View, plugin};
 
-use crate::closed::{plane, positive};
+use crate::closed::plane;
 use crate::{Closed, Drawer, KnownDensity};
 
 /// The uniform density on the eight unit squares `[i, i+1) × [j, j+1)` of [−2, 2]² with `i + j` even,
@@ -16,29 +15,23 @@ use crate::{Closed, Drawer, KnownDensity};
 /// The blurred unit interval is `σ((x−i)/w) − σ((x−i−1)/w) = σ((x−i)/w) σ((i+1−x)/w) (1 − e^(−1/w))`: a
 /// product of sigmoids whose integral is exactly 1, so density and draws are exact for the soft board. It
 /// tends to the hard board (`checker` of `ebm-data`, which has no gradient) as `w` falls.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Checkerboard {
     /// Scale `w` of an edge: the density rises from 27 % to 73 % of its height over `2w`.
-    #[serde(default = "edge")]
+    #[setting(default = 0.05, above = 0.0)]
     pub edge: f64,
 }
 
-fn edge() -> f64 {
-    0.05
-}
-
-impl Default for Checkerboard {
-    fn default() -> Self {
-        Checkerboard { edge: edge() }
-    }
-}
-
-#[typetag::serde(name = "checkerboard")]
+#[plugin(
+    "checkerboard",
+    summary = "eight unit squares of a chessboard with soft edges",
+    source = "common 2-D test set; soft edges: this project",
+    example = "edge = 0.05"
+)]
 impl EnergyConfig for Checkerboard {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         plane(cx)?;
-        let edge = positive(cx, "edge", self.edge)?;
+        let edge = self.edge;
         let lines: Vec<f64> = (-2i8..=2).map(|m| -f64::from(m) / edge).collect();
         cx.value("minus_lines", &Tensor::from_vec(lines, 5, &Device::Cpu)?, Role::Buffer)?;
         // Row i of the first matrix picks, for square (i, j), the interval of one coordinate.
@@ -104,18 +97,6 @@ impl KnownDensity for Board {
         // Each coordinate alone is uniform on [−2, 2] before the blur.
         Some(vec![4.0 / 3.0 + (PI * self.edge).powi(2) / 3.0; 2])
     }
-}
-
-register! {
-    EnergyConfig, "checkerboard" => Checkerboard,
-    summary: "eight unit squares of a chessboard with soft edges",
-    source: "common 2-D test set; soft edges: this project",
-    example: "edge = 0.05",
-    params: [
-        Param::float("edge", "scale of an edge: 27 % to 73 % of the height over twice this")
-            .default("0.05")
-            .above(0.0),
-    ],
 }
 
 #[cfg(test)]

@@ -172,14 +172,6 @@ pub(crate) fn numbers(p: &View, name: &str) -> Result<Vec<f64>> {
     Ok(p.get(name)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
-/// Refuses a value that is not positive and finite, as setting `name` of the energy that `cx` builds.
-pub(crate) fn positive(cx: &BuildCx, name: &str, value: f64) -> Result<f64> {
-    if value > 0.0 && value.is_finite() {
-        return Ok(value);
-    }
-    Err(Error::config(format!("{}.{name}", cx.path()), format!("is {value}, must be positive and finite")))
-}
-
 /// Refuses samples of other than two values.
 pub(crate) fn plane(cx: &BuildCx) -> Result<()> {
     if cx.sample_len() == 2 {

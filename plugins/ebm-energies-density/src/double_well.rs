@@ -3,55 +3,35 @@
 use std::sync::Arc;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Error, Forward, Param, Result, View, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Result, Settings, View, plugin};
 
-use crate::closed::positive;
 use crate::{Closed, Drawer, KnownDensity, Stream};
 
 /// `E(x) = b Σ_i ((x_i/a)² − 1)²`: minima at ±a in each of `D` coordinates, `2^D` modes, barriers of `b` nats.
 /// `E = −log p − D log Z₁`, `Z₁` the integral of one coordinate, by quadrature to rounding.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct DoubleWell {
-    /// Barrier `b` of one coordinate, nats.
-    #[serde(default = "four")]
+    /// Barrier of one coordinate, nats.
+    #[setting(default = 4.0, at_least = 0.001, at_most = 10_000)]
     pub barrier: f64,
     /// Place `a` of the minima.
-    #[serde(default = "one")]
+    #[setting(default = 1.0, above = 0.0)]
     pub minimum: f64,
 }
 
-fn four() -> f64 {
-    4.0
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-impl Default for DoubleWell {
-    fn default() -> Self {
-        DoubleWell { barrier: four(), minimum: one() }
-    }
-}
-
 /// Range of barriers for which quadrature and draws are known to be good.
-const BARRIERS: (f64, f64) = (0.001, 10_000.0);
 
-#[typetag::serde(name = "double-well")]
+#[plugin(
+    "double-well",
+    summary = "two wells in every coordinate",
+    source = "textbook",
+    example = "barrier = 4.0\nminimum = 1.0"
+)]
 impl EnergyConfig for DoubleWell {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
-        let (low, high) = BARRIERS;
-        if !(low..=high).contains(&self.barrier) {
-            return Err(Error::config(
-                format!("{}.barrier", cx.path()),
-                format!("is {}, must be between {low} and {high}", self.barrier),
-            ));
-        }
-        let minimum = positive(cx, "minimum", self.minimum)?;
         let (z, square) = integrals(self.barrier);
-        let wells = Wells { barrier: self.barrier, minimum, z, square, values: cx.sample_len() };
+        let wells =
+            Wells { barrier: self.barrier, minimum: self.minimum, z, square, values: cx.sample_len() };
         Closed::build(cx, wells, "double-well")
     }
 }
@@ -135,17 +115,6 @@ impl KnownDensity for Wells {
         }
         Some(self.barrier * sum)
     }
-}
-
-register! {
-    EnergyConfig, "double-well" => DoubleWell,
-    summary: "two wells in every coordinate",
-    source: "textbook",
-    example: "barrier = 4.0\nminimum = 1.0",
-    params: [
-        Param::float("barrier", "barrier of one coordinate, nats").default("4.0").at_least(0.001).at_most(10000.0),
-        Param::float("minimum", "place of the minima").default("1.0").above(0.0),
-    ],
 }
 
 #[cfg(test)]

@@ -4,10 +4,9 @@ use std::f64::consts::TAU;
 use std::sync::Arc;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Param, Result, View, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Result, Settings, View, plugin};
 
-use crate::closed::{at_least_two, positive};
+use crate::closed::at_least_two;
 use crate::{Closed, Drawer, KnownDensity};
 
 /// Neal's funnel (2003, section 8): `v = x_0 ~ N(0, s²)`, the other `D − 1` values `~ N(0, exp v)`;
@@ -15,29 +14,23 @@ use crate::{Closed, Drawer, KnownDensity};
 ///
 /// The usual target has 10 values. The variance of `x_i` is `exp(s²/2)`, 90 by default, but rare draws
 /// carry most of it: judge samplers by `v`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Funnel {
-    /// Standard deviation `s` of `v`.
-    #[serde(default = "three")]
+    /// Standard deviation of the first value.
+    #[setting(default = 3.0, above = 0.0)]
     pub sd: f64,
 }
 
-fn three() -> f64 {
-    3.0
-}
-
-impl Default for Funnel {
-    fn default() -> Self {
-        Funnel { sd: three() }
-    }
-}
-
-#[typetag::serde(name = "funnel")]
+#[plugin(
+    "funnel",
+    summary = "Neal's funnel: the first value sets the log-variance of all others",
+    source = "Neal 2003, section 8",
+    example = "sd = 3.0"
+)]
 impl EnergyConfig for Funnel {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         at_least_two(cx)?;
-        let net = Neck { sd: positive(cx, "sd", self.sd)?, rest: cx.sample_len() - 1 };
+        let net = Neck { sd: self.sd, rest: cx.sample_len() - 1 };
         Closed::build(cx, net, "funnel")
     }
 }
@@ -91,16 +84,6 @@ impl KnownDensity for Neck {
         others.iter_mut().zip(rest).for_each(|(g, x)| *g = x * inverse);
         Some(0.5 * v * v / s2 + 0.5 * square * inverse + half * v)
     }
-}
-
-register! {
-    EnergyConfig, "funnel" => Funnel,
-    summary: "Neal's funnel: the first value sets the log-variance of all others",
-    source: "Neal 2003, section 8",
-    example: "sd = 3.0",
-    params: [
-        Param::float("sd", "standard deviation of the first value").default("3.0").above(0.0),
-    ],
 }
 
 #[cfg(test)]

@@ -4,10 +4,9 @@ use std::f64::consts::TAU;
 use std::sync::Arc;
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Error, Forward, Param, Result, Role, View, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Error, Forward, Result, Role, Settings, View, plugin};
 
-use crate::closed::{numbers, positive};
+use crate::closed::numbers;
 use crate::{Closed, Drawer, KnownDensity, dense};
 
 /// `E(x) = ½ (x − μ)ᵀ Σ⁻¹ (x − μ)` on the flattened sample of `D` values; `E = −log p − ½ log |2πΣ|`.
@@ -15,30 +14,31 @@ use crate::{Closed, Drawer, KnownDensity, dense};
 /// The spread is one of `sd`, `variances`, `covariance`, `precision`; without any, `sd = 1`.
 /// Parameters are `mean` `(D,)` and `inverse_sd` `(D,)` or, for full matrices, `whitening` `(D, D)`,
 /// whose product with its transpose on the left is the precision.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Gaussian {
     /// Mean of each coordinate, or one number for all; zero if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean: Option<Vec<f64>>,
-    /// Standard deviation of every coordinate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Standard deviation of every coordinate; 1 if no spread is given.
+    #[setting(above = 0.0)]
     pub sd: Option<f64>,
     /// Variance of each coordinate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[setting(above = 0.0)]
     pub variances: Option<Vec<f64>>,
     /// Covariance matrix, row by row.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub covariance: Option<Vec<f64>>,
     /// Inverse of the covariance matrix, row by row.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<Vec<f64>>,
     /// Whether mean and spread receive gradients.
-    #[serde(default)]
+    #[setting(default = false)]
     pub trainable: bool,
 }
 
-#[typetag::serde(name = "gaussian")]
+#[plugin(
+    "gaussian",
+    summary = "a normal density with any mean and covariance",
+    source = "textbook",
+    example = "mean = [1.0, -1.0]\ncovariance = [1.0, 0.6, 0.6, 2.0]"
+)]
 impl EnergyConfig for Gaussian {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let d = cx.sample_len();
@@ -48,30 +48,21 @@ impl EnergyConfig for Gaussian {
             Some(&[one]) => vec![one; d],
             Some(many) => sized(cx, "mean", many, d)?.to_vec(),
         };
-        if let Some(bad) = mean.iter().find(|m| !m.is_finite()) {
-            return Err(Error::config(format!("{}.mean", cx.path()), format!("has {bad}, must be finite")));
-        }
         let spread = match (self.sd, &self.variances, &self.covariance, &self.precision) {
-            (sd, None, None, None) => {
-                let sd = positive(cx, "sd", sd.unwrap_or(1.0))?;
-                Spread::Axes(vec![1.0 / sd; d])
-            }
+            (sd, None, None, None) => Spread::Axes(vec![1.0 / sd.unwrap_or(1.0); d]),
             (None, Some(v), None, None) => {
                 let v = sized(cx, "variances", v, d)?;
-                let scale = |v: &f64| Ok(1.0 / positive(cx, "variances", *v)?.sqrt());
-                Spread::Axes(v.iter().map(scale).collect::<Result<_>>()?)
+                Spread::Axes(v.iter().map(|v| 1.0 / v.sqrt()).collect())
             }
             (None, None, Some(c), None) => {
                 let l = factor(cx, "covariance", c, d)?;
-                let singular = || Error::config(format!("{}.covariance", cx.path()), "cannot be inverted");
+                let singular = || cx.refuse("covariance", "cannot be inverted");
                 Spread::Full(dense::inverse(&l, d).ok_or_else(singular)?.0)
             }
             (None, None, None, Some(p)) => Spread::Full(dense::transpose(&factor(cx, "precision", p, d)?, d)),
             _ => {
-                return Err(Error::config(
-                    cx.path(),
-                    "has several of `sd`, `variances`, `covariance`, `precision`; give at most one",
-                ));
+                let message = "has several of `sd`, `variances`, `covariance`, `precision`; give at most one";
+                return Err(cx.refuse("", message));
             }
         };
         normal(cx, mean, spread, role, "gaussian")
@@ -107,8 +98,8 @@ fn sized<'a>(cx: &BuildCx, name: &str, list: &'a [f64], want: usize) -> Result<&
     if list.len() == want {
         return Ok(list);
     }
-    Err(Error::config(
-        format!("{}.{name}", cx.path()),
+    Err(cx.refuse(
+        name,
         format!("has {} numbers, must have {want} for samples of {} values", list.len(), cx.sample_len()),
     ))
 }
@@ -116,20 +107,19 @@ fn sized<'a>(cx: &BuildCx, name: &str, list: &'a [f64], want: usize) -> Result<&
 /// The Cholesky factor of a symmetric positive definite matrix among the settings.
 fn factor(cx: &BuildCx, name: &str, matrix: &[f64], d: usize) -> Result<Vec<f64>> {
     sized(cx, name, matrix, d * d)?;
-    let path = || format!("{}.{name}", cx.path());
     for i in 0..d {
         for j in 0..i {
             let (a, b) = (matrix[i * d + j], matrix[j * d + i]);
             if a != b {
-                return Err(Error::config(
-                    path(),
+                return Err(cx.refuse(
+                    name,
                     format!("is not symmetric: {a} in row {i}, column {j}, but {b} across (counted from 0)"),
                 ));
             }
         }
     }
     dense::cholesky(matrix, d)
-        .map_err(|row| Error::config(path(), format!("is not positive definite (found at row {row})")))
+        .map_err(|row| cx.refuse(name, format!("is not positive definite (found at row {row})")))
 }
 
 struct Normal;
@@ -192,23 +182,6 @@ impl KnownDensity for Normal {
         let width = if p.has("whitening") { p.get("mean").ok()?.elem_count().max(1) } else { 1 };
         Some(c.chunks(width).map(|row| row.iter().map(|v| v * v).sum()).collect())
     }
-}
-
-register! {
-    EnergyConfig, "gaussian" => Gaussian,
-    summary: "a normal density with any mean and covariance",
-    source: "textbook",
-    example: "mean = [1.0, -1.0]\ncovariance = [1.0, 0.6, 0.6, 2.0]",
-    params: [
-        Param::floats("mean", "mean of each coordinate, or one number for all; zero if absent").default("none"),
-        Param::float("sd", "standard deviation of every coordinate; 1 if no spread is given")
-            .default("none")
-            .above(0.0),
-        Param::floats("variances", "variance of each coordinate").default("none").above(0.0),
-        Param::floats("covariance", "covariance matrix, row by row").default("none"),
-        Param::floats("precision", "inverse of the covariance matrix, row by row").default("none"),
-        Param::bool("trainable", "whether mean and spread receive gradients").default("false"),
-    ],
 }
 
 #[cfg(test)]

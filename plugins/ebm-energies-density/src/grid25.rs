@@ -4,42 +4,34 @@ use std::f64::consts::TAU;
 use std::sync::Arc;
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Param, Result, Role, View, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Result, Role, Settings, View, plugin};
 
-use crate::closed::{plane, positive};
+use crate::closed::plane;
 use crate::{Closed, Drawer, KnownDensity};
 
 /// `E(x) = −log Σ_c exp(−|x − c|²/(2s²))` over `c` in {−2, …, 2}²; `E = −log p − log(25·2πs²)`.
 ///
 /// Computed as the sum of the same energy of five modes in each coordinate. With `s = 0.1` barriers
 /// between neighbours are 12.5 nats less the log of 2.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Grid25 {
     /// Standard deviation of each mode.
-    #[serde(default = "tenth")]
+    #[setting(default = 0.1, above = 0.0)]
     pub sd: f64,
 }
 
-fn tenth() -> f64 {
-    0.1
-}
-
-impl Default for Grid25 {
-    fn default() -> Self {
-        Grid25 { sd: tenth() }
-    }
-}
-
-#[typetag::serde(name = "grid25")]
+#[plugin(
+    "grid25",
+    summary = "25 separate modes on the grid {-2, ..., 2} x {-2, ..., 2}",
+    source = "common 2-D test set",
+    example = "sd = 0.1"
+)]
 impl EnergyConfig for Grid25 {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         plane(cx)?;
-        let sd = positive(cx, "sd", self.sd)?;
         let centres: Vec<f64> = (-2i8..=2).map(|m| -f64::from(m)).collect();
         cx.value("minus_centres", &Tensor::from_vec(centres, 5, &Device::Cpu)?, Role::Buffer)?;
-        Closed::build(cx, Modes { sd }, "grid25")
+        Closed::build(cx, Modes { sd: self.sd }, "grid25")
     }
 }
 
@@ -94,16 +86,6 @@ impl KnownDensity for Modes {
         }
         Some(energy)
     }
-}
-
-register! {
-    EnergyConfig, "grid25" => Grid25,
-    summary: "25 separate modes on the grid {-2, ..., 2} x {-2, ..., 2}",
-    source: "common 2-D test set",
-    example: "sd = 0.1",
-    params: [
-        Param::float("sd", "standard deviation of each mode").default("0.1").above(0.0),
-    ],
 }
 
 #[cfg(test)]

@@ -3,8 +3,7 @@
 use std::f64::consts::PI;
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Error, Param, Result, Role, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Result, Role, Settings, plugin};
 
 use crate::gaussian::{Spread, normal};
 
@@ -13,33 +12,21 @@ use crate::gaussian::{Spread, normal};
 ///
 /// No rescaling of coordinates makes it round, so a sampler needs about √κ steps of its largest stable
 /// size to cross it. With 100 values and κ = 100 it is the usual hard Gaussian of sampler comparisons.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct IllConditionedGaussian {
-    /// Ratio κ of the largest to the smallest variance.
-    #[serde(default = "hundred")]
+    /// Ratio of the largest to the smallest variance.
+    #[setting(default = 100.0, at_least = 1.0)]
     pub condition: f64,
 }
 
-fn hundred() -> f64 {
-    100.0
-}
-
-impl Default for IllConditionedGaussian {
-    fn default() -> Self {
-        IllConditionedGaussian { condition: hundred() }
-    }
-}
-
-#[typetag::serde(name = "ill-conditioned-gaussian")]
+#[plugin(
+    "ill-conditioned-gaussian",
+    summary = "a normal density with variances from 1 down to 1/condition, none along an axis",
+    source = "textbook",
+    example = "condition = 100.0"
+)]
 impl EnergyConfig for IllConditionedGaussian {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
-        if !(self.condition >= 1.0 && self.condition.is_finite()) {
-            return Err(Error::config(
-                format!("{}.condition", cx.path()),
-                format!("is {}, must be 1 or more and finite", self.condition),
-            ));
-        }
         let d = cx.sample_len();
         let entry = |i: usize| {
             let (k, n) = ((i / d) as f64, (i % d) as f64);
@@ -50,16 +37,6 @@ impl EnergyConfig for IllConditionedGaussian {
         let whitening = (0..d * d).map(entry).collect();
         normal(cx, vec![0.0; d], Spread::Full(whitening), Role::Buffer, "ill-conditioned-gaussian")
     }
-}
-
-register! {
-    EnergyConfig, "ill-conditioned-gaussian" => IllConditionedGaussian,
-    summary: "a normal density with variances from 1 down to 1/condition, none along an axis",
-    source: "textbook",
-    example: "condition = 100.0",
-    params: [
-        Param::float("condition", "ratio of the largest to the smallest variance").default("100.0").at_least(1.0),
-    ],
 }
 
 #[cfg(test)]

@@ -4,10 +4,8 @@ use std::f64::consts::TAU;
 use std::sync::Arc;
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Error, Forward, Param, Result, Role, View, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Result, Role, Settings, View, plugin};
 
-use crate::closed::positive;
 use crate::{Closed, Drawer, KnownDensity};
 
 /// `E(x) = −log Σ_k w_k s_k^(−D) exp(−|x − m_k|²/(2s_k²))` on the flattened sample of `D` values, weights
@@ -15,47 +13,40 @@ use crate::{Closed, Drawer, KnownDensity};
 ///
 /// In f32 the energy is rounded to about `6e-8·|x − m|²/s²` nats, with `m` the mixture's mean and `s`
 /// its smallest deviation.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct GaussianMixture {
     /// The Gaussians.
     pub components: Vec<RoundGaussian>,
 }
 
 /// A Gaussian with the same deviation in all directions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Settings)]
 pub struct RoundGaussian {
     /// Mean of each coordinate, flattened.
     pub mean: Vec<f64>,
     /// Standard deviation.
+    #[setting(above = 0.0)]
     pub sd: f64,
     /// Weight; only ratios matter.
-    #[serde(default = "one")]
+    #[setting(default = 1.0, above = 0.0)]
     pub weight: f64,
 }
 
-fn one() -> f64 {
-    1.0
-}
-
-#[typetag::serde(name = "gaussian-mixture")]
+#[plugin(
+    "gaussian-mixture",
+    summary = "a weighted sum of round Gaussians",
+    source = "textbook",
+    example = "components = [{ mean = [-1.0, 0.0], sd = 0.3 }, { mean = [1.5, 0.5], sd = 0.5, weight = 2.0 }]"
+)]
 impl EnergyConfig for GaussianMixture {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         if self.components.is_empty() {
-            return Err(Error::config(
-                format!("{}.components", cx.path()),
-                "is empty, must have one or more",
-            ));
+            return Err(cx.refuse("components", "is empty, must have one or more"));
         }
         for (i, c) in self.components.iter().enumerate() {
-            positive(cx, &format!("components[{i}].sd"), c.sd)?;
-            positive(cx, &format!("components[{i}].weight"), c.weight)?;
-            if c.mean.len() != cx.sample_len() || c.mean.iter().any(|m| !m.is_finite()) {
-                return Err(Error::config(
-                    format!("{}.components[{i}].mean", cx.path()),
-                    format!("has {} numbers, must have {}, all finite", c.mean.len(), cx.sample_len()),
-                ));
+            if c.mean.len() != cx.sample_len() {
+                let message = format!("has {} numbers, must have {}", c.mean.len(), cx.sample_len());
+                return Err(cx.refuse(&format!("components[{i}].mean"), message));
             }
         }
         mixture(cx, self.components.clone(), "gaussian-mixture")
@@ -150,26 +141,6 @@ pub(crate) fn running(weights: impl Iterator<Item = f64>) -> Vec<f64> {
         Some(*sum)
     };
     weights.scan(0.0, add).collect()
-}
-
-register! {
-    EnergyConfig, "gaussian-mixture" => GaussianMixture,
-    summary: "a weighted sum of round Gaussians",
-    source: "textbook",
-    example: "components = [{ mean = [-1.0, 0.0], sd = 0.3 }, { mean = [1.5, 0.5], sd = 0.5, weight = 2.0 }]",
-    params: [
-        Param::tables(
-            "components",
-            const {
-                &[
-                    Param::floats("mean", "mean of each coordinate, flattened"),
-                    Param::float("sd", "standard deviation").above(0.0),
-                    Param::float("weight", "weight; only ratios matter").default("1.0").above(0.0),
-                ]
-            },
-            "the Gaussians",
-        ),
-    ],
 }
 
 #[cfg(test)]

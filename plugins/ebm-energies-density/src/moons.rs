@@ -3,10 +3,9 @@
 use std::f64::consts::PI;
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Error, Param, Result, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Result, Settings, plugin};
 
-use crate::closed::{plane, positive};
+use crate::closed::plane;
 use crate::mixture::{RoundGaussian, mixture};
 
 /// Half circles of radius 1, `(cos t, sin t)` and `(1 − cos t, ½ − sin t)` less `(½, ¼)`, each convolved
@@ -15,35 +14,23 @@ use crate::mixture::{RoundGaussian, mixture};
 /// The integral over the angle is a Gauss–Legendre sum, so the energy is a Gaussian mixture and exactly
 /// normalised as such; 77 nodes an arc by default bring the sum within 1e-9 of the integral where
 /// there is mass. The default is the `moons` of `ebm-data`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Moons {
     /// Standard deviation of the blur.
-    #[serde(default = "tenth")]
+    #[setting(default = 0.1, at_least = 0.001)]
     pub sd: f64,
 }
 
-fn tenth() -> f64 {
-    0.1
-}
-
-impl Default for Moons {
-    fn default() -> Self {
-        Moons { sd: tenth() }
-    }
-}
-
-#[typetag::serde(name = "moons")]
+#[plugin(
+    "moons",
+    summary = "two interleaved blurred half circles on the plane",
+    source = "common 2-D test set",
+    example = "sd = 0.1"
+)]
 impl EnergyConfig for Moons {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         plane(cx)?;
-        let sd = positive(cx, "sd", self.sd)?;
-        if sd < 0.001 {
-            return Err(Error::config(
-                format!("{}.sd", cx.path()),
-                format!("is {sd}, must be 0.001 or more: a thinner arc needs thousands of nodes"),
-            ));
-        }
+        let sd = self.sd;
         // On [−1, 1] the integrand is about exp(−zu²/1) with z = π²/8·r/s², whose Chebyshev coefficients
         // fall like exp(−k²/4z); a rule of n nodes is exact up to k = 2n.
         let z = PI * PI / 8.0 * (1.0 + 6.0 * sd) / (sd * sd);
@@ -75,16 +62,6 @@ fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
         (x, 2.0 / ((1.0 - x * x) * slope * slope))
     };
     (0..n).map(node).collect()
-}
-
-register! {
-    EnergyConfig, "moons" => Moons,
-    summary: "two interleaved blurred half circles on the plane",
-    source: "common 2-D test set",
-    example: "sd = 0.1",
-    params: [
-        Param::float("sd", "standard deviation of the blur").default("0.1").at_least(0.001),
-    ],
 }
 
 #[cfg(test)]

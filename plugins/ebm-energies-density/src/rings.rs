@@ -3,10 +3,9 @@
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Error, Param, Result, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Result, Settings, plugin};
 
-use crate::closed::{plane, positive};
+use crate::closed::plane;
 use crate::mixture::{RoundGaussian, mixture};
 
 /// Circles of equal weight around the origin, each convolved with a round Gaussian; `E = −log p − log 2π`.
@@ -15,52 +14,37 @@ use crate::mixture::{RoundGaussian, mixture};
 /// and exactly normalised as such. A ring of radius `m` has as many nodes as bring the sum within 1e-9
 /// of the integral (relative, out to six deviations beyond the ring); 478 nodes by default.
 /// The defaults are the `rings` of `ebm-data`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Rings {
     /// Radii of the circles.
-    #[serde(default = "radii")]
+    #[setting(default = [0.5, 1.0, 1.5, 2.0], above = 0.0)]
     pub radii: Vec<f64>,
     /// Standard deviation of the blur.
-    #[serde(default = "sd")]
+    #[setting(default = 0.08, above = 0.0)]
     pub sd: f64,
-}
-
-fn radii() -> Vec<f64> {
-    vec![0.5, 1.0, 1.5, 2.0]
-}
-
-fn sd() -> f64 {
-    0.08
-}
-
-impl Default for Rings {
-    fn default() -> Self {
-        Rings { radii: radii(), sd: sd() }
-    }
 }
 
 /// Thinner rings would need more nodes than fit into memory with a batch.
 const MOST_NODES: usize = 20_000;
 
-#[typetag::serde(name = "rings")]
+#[plugin(
+    "rings",
+    summary = "blurred concentric circles on the plane",
+    source = "common 2-D test set",
+    example = "radii = [0.5, 1.0, 1.5, 2.0]\nsd = 0.08"
+)]
 impl EnergyConfig for Rings {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         plane(cx)?;
-        let sd = positive(cx, "sd", self.sd)?;
-        let path = format!("{}.radii", cx.path());
         if self.radii.is_empty() {
-            return Err(Error::config(path, "is empty, must have one or more"));
+            return Err(cx.refuse("radii", "is empty, must have one or more"));
         }
-        let mut counts = Vec::new();
-        for &radius in &self.radii {
-            positive(cx, "radii", radius)?;
-            counts.push(nodes(radius, sd));
-        }
+        let sd = self.sd;
+        let counts: Vec<f64> = self.radii.iter().map(|radius| nodes(*radius, sd)).collect();
         let total: f64 = counts.iter().sum();
         if total > MOST_NODES as f64 {
-            return Err(Error::config(
-                path,
+            return Err(cx.refuse(
+                "radii",
                 format!(
                     "need {total} nodes at sd {sd}, more than {MOST_NODES}; take a larger sd or smaller radii"
                 ),
@@ -82,17 +66,6 @@ fn nodes(radius: f64, sd: f64) -> f64 {
     let z = (radius + 6.0 * sd) * radius / (sd * sd);
     // exp(−n²/2z) falls short of I_n/I_0 where n is not small beside z: 8 more cover wide blurs.
     (2.0 * z * 2e9f64.ln()).sqrt().ceil() + 8.0
-}
-
-register! {
-    EnergyConfig, "rings" => Rings,
-    summary: "blurred concentric circles on the plane",
-    source: "common 2-D test set",
-    example: "radii = [0.5, 1.0, 1.5, 2.0]\nsd = 0.08",
-    params: [
-        Param::floats("radii", "radii of the circles").default("[0.5, 1.0, 1.5, 2.0]").above(0.0),
-        Param::float("sd", "standard deviation of the blur").default("0.08").above(0.0),
-    ],
 }
 
 #[cfg(test)]
@@ -134,6 +107,6 @@ mod tests {
         assert!(refusal(&Rings::default(), &[3]).contains("(2,)"));
         assert!(refusal(&Rings { sd: 1e-6, ..Rings::default() }, &[2]).contains("nodes"));
         assert!(refusal(&Rings { radii: vec![], ..Rings::default() }, &[2]).contains("radii"));
-        assert!(refusal(&Rings { radii: vec![-1.0], ..Rings::default() }, &[2]).contains("radii: is -1"));
+        assert!(refusal(&Rings { radii: vec![-1.0], ..Rings::default() }, &[2]).contains("radii[0]: is -1"));
     }
 }

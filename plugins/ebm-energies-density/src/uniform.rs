@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Error, Forward, Param, Result, View, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Result, Settings, View, plugin};
 
 use crate::{Closed, Drawer, KnownDensity};
 
@@ -12,25 +11,25 @@ use crate::{Closed, Drawer, KnownDensity};
 ///
 /// The energy is 0 outside too, where the density is not: a sampler must keep its chains inside by itself (`range` of
 /// `mala` and `hmc`).
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Uniform {
     /// Lower and upper bound of every coordinate.
-    #[serde(default = "unit")]
+    #[setting(default = [0.0, 1.0])]
     pub range: [f64; 2],
 }
 
-fn unit() -> [f64; 2] {
-    [0.0, 1.0]
-}
-
-#[typetag::serde(name = "uniform")]
+#[plugin(
+    "uniform",
+    summary = "equal density on a cube, energy 0: the start of annealing for samples with a range",
+    source = "closed form",
+    example = "range = [0.0, 1.0]"
+)]
 impl EnergyConfig for Uniform {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let [low, high] = self.range;
         if !(low < high && (high - low).is_finite()) {
-            return Err(Error::config(
-                format!("{}.range", cx.path()),
+            return Err(cx.refuse(
+                "range",
                 format!("is [{low}, {high}], wanted two finite numbers with the lower one first"),
             ));
         }
@@ -74,16 +73,6 @@ impl KnownDensity for Cube {
         grad.fill(0.0);
         Some(0.0)
     }
-}
-
-register! {
-    EnergyConfig, "uniform" => Uniform,
-    summary: "equal density on a cube, energy 0: the start of annealing for samples with a range",
-    source: "closed form",
-    example: "range = [0.0, 1.0]",
-    params: [
-        Param::floats("range", "lower and upper bound of every coordinate").default("[0.0, 1.0]"),
-    ],
 }
 
 #[cfg(test)]

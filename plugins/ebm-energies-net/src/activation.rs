@@ -1,14 +1,10 @@
 //! The names of pointwise functions in configuration.
 
+use ebm_core::Settings;
 use ebm_core::plan::Activation;
-use serde::{Deserialize, Serialize};
-
-/// Words that [`Nonlinearity`] reads.
-pub(crate) const WORDS: &[&str] = &["swish", "tanh", "softplus", "relu", "leaky-relu"];
 
 /// A pointwise function between layers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
 pub enum Nonlinearity {
     /// `x·sigmoid(x)`.
     #[default]

@@ -2,94 +2,63 @@
 
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Error, Param, Result, register};
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Result, Settings, plugin};
 use ebm_nn::{Conv, NetBuilder};
-use serde::{Deserialize, Serialize};
 
-use crate::activation::{Nonlinearity, WORDS};
+use crate::activation::Nonlinearity;
 
 /// Convolutions without norm layers, then dense layers and a scalar head on the **flattened** map, so
 /// that positions matter (right for centred digits; a mean over space would forget them).
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct ConvNet {
     /// Convolutions in order.
-    #[serde(default = "default_layers")]
+    #[setting(default = [
+        ConvLayer { filters: 32, kernel: 5, stride: 2 },
+        ConvLayer { filters: 64, kernel: 3, stride: 2 },
+        ConvLayer { filters: 64, kernel: 3, stride: 2 },
+    ])]
     pub layers: Vec<ConvLayer>,
     /// Widths of the dense layers between map and head.
-    #[serde(default = "default_hidden")]
+    #[setting(default = [64], at_least = 1)]
     pub hidden: Vec<usize>,
-    /// After each layer but the head.
-    #[serde(default)]
+    /// Pointwise function after each layer but the head.
+    #[setting(default = Nonlinearity::Swish)]
     pub activation: Nonlinearity,
-    /// Label gain and bias on every convolution's map, from the condition of the data.
-    #[serde(default)]
+    /// Label gain and bias on every convolution's map (Du et al. 2021, published program).
+    #[setting(default = false)]
     pub conditional: bool,
 }
 
 /// One convolution with a square kernel, zero-padded by half the kernel.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Settings)]
 pub struct ConvLayer {
     /// Number of filters.
+    #[setting(at_least = 1)]
     pub filters: usize,
-    /// Side of the kernel.
-    #[serde(default = "three")]
+    /// Side of the kernel; zero-padded by half of it.
+    #[setting(default = 3, at_least = 1)]
     pub kernel: usize,
     /// Stride.
-    #[serde(default = "one")]
+    #[setting(default = 1, at_least = 1)]
     pub stride: usize,
 }
 
-fn three() -> usize {
-    3
-}
-
-fn one() -> usize {
-    1
-}
-
-fn default_layers() -> Vec<ConvLayer> {
-    let layer = |filters, kernel| ConvLayer { filters, kernel, stride: 2 };
-    vec![layer(32, 5), layer(64, 3), layer(64, 3)]
-}
-
-fn default_hidden() -> Vec<usize> {
-    vec![64]
-}
-
-impl Default for ConvNet {
-    fn default() -> Self {
-        ConvNet {
-            layers: default_layers(),
-            hidden: default_hidden(),
-            activation: Nonlinearity::default(),
-            conditional: false,
-        }
-    }
-}
-
-#[typetag::serde(name = "conv-net")]
+#[plugin(
+    "conv-net",
+    summary = "strided convolutions and dense layers on the flattened map, for small centred images",
+    source = "this project (measured recipe for 28×28 digits)",
+    example = "layers = [{ filters = 32, kernel = 5, stride = 2 }, { filters = 64, stride = 2 }]\nhidden = [64]"
+)]
 impl EnergyConfig for ConvNet {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         cx.image_shape()?;
-        let path = cx.path().to_string();
         let label = cx.label(self.conditional)?;
         if self.conditional && self.layers.is_empty() {
             let message = "is true, but there are no `layers` on whose maps a label could act";
-            return Err(Error::config(format!("{path}.conditional"), message));
+            return Err(cx.refuse("conditional", message));
         }
         let mut net = NetBuilder::new(cx);
         for (i, layer) in self.layers.iter().enumerate() {
-            if layer.kernel == 0 || layer.stride == 0 {
-                return Err(Error::config(
-                    format!("{path}.layers[{i}]"),
-                    format!(
-                        "kernel is {}, stride is {}; both must be at least 1",
-                        layer.kernel, layer.stride
-                    ),
-                ));
-            }
             net.conv(&format!("conv{}", i + 1), Conv::new(layer.filters, layer.kernel).stride(layer.stride))?;
             if self.conditional {
                 net.label(&format!("label{}", i + 1), label)?;
@@ -106,33 +75,6 @@ impl EnergyConfig for ConvNet {
         }
         net.finish()
     }
-}
-
-register! {
-    EnergyConfig, "conv-net" => ConvNet,
-    summary: "strided convolutions and dense layers on the flattened map, for small centred images",
-    source: "this project (measured recipe for 28×28 digits)",
-    example: "layers = [{ filters = 32, kernel = 5, stride = 2 }, { filters = 64, stride = 2 }]\nhidden = [64]",
-    params: [
-        Param::tables(
-            "layers",
-            const {
-                &[
-                    Param::int("filters", "number of filters").at_least(1.0),
-                    Param::int("kernel", "side of the kernel; zero-padded by half of it").default("3").at_least(1.0),
-                    Param::int("stride", "stride").default("1").at_least(1.0),
-                ]
-            },
-            "convolutions in order",
-        )
-        .default(
-            "[{ filters = 32, kernel = 5, stride = 2 }, { filters = 64, kernel = 3, stride = 2 }, { filters = 64, kernel = 3, stride = 2 }]",
-        ),
-        Param::ints("hidden", "widths of the dense layers between map and head").default("[64]").at_least(1.0),
-        Param::choice("activation", WORDS, "pointwise function after each layer but the head").default("\"swish\""),
-        Param::bool("conditional", "label gain and bias on every convolution's map (Du et al. 2021, published program)")
-            .default("false"),
-    ],
 }
 
 #[cfg(test)]

@@ -2,77 +2,52 @@
 
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Error, Param, Result, register};
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Result, Settings, plugin};
 use ebm_nn::NetBuilder;
-use serde::{Deserialize, Serialize};
 
-use crate::activation::{Nonlinearity, WORDS};
+use crate::activation::Nonlinearity;
 
 /// `E(x) = w·h + b` with `h` the last of the hidden layers of the flattened sample.
 ///
 /// Layers have PyTorch's default initial values. On low-dimensional data the default makes the first
 /// layer too smooth: `first_scale` (4 to 6 on the plane) multiplies its initial weights and biases.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Mlp {
     /// Widths of the hidden layers.
-    #[serde(default = "default_hidden")]
+    #[setting(default = [128, 128], at_least = 1)]
     pub hidden: Vec<usize>,
-    /// Between layers.
-    #[serde(default)]
+    /// Pointwise function between layers.
+    #[setting(default = Nonlinearity::Swish)]
     pub activation: Nonlinearity,
-    /// Factor of the first layer's initial weights and biases.
-    #[serde(default = "one")]
+    /// Factor of the first layer's initial weights and biases; 4 to 6 on the plane.
+    #[setting(default = 1.0, above = 0.0)]
     pub first_scale: f64,
-    /// Fixed random features of the sample before the first layer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Fixed random features cos(Bx), sin(Bx) before the first layer.
     pub fourier: Option<FourierFeatures>,
 }
 
 /// `[cos(Bx), sin(Bx)]` with a fixed random matrix `B` (Tancik et al. 2020).
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct FourierFeatures {
     /// Number of frequencies; twice as many features.
+    #[setting(at_least = 1)]
     pub features: usize,
     /// Standard deviation of a frequency in cycles per unit of the sample.
-    #[serde(default = "one")]
+    #[setting(default = 1.0, above = 0.0)]
     pub scale: f64,
 }
 
-fn default_hidden() -> Vec<usize> {
-    vec![128, 128]
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-impl Default for Mlp {
-    fn default() -> Self {
-        Mlp { hidden: default_hidden(), activation: Nonlinearity::default(), first_scale: 1.0, fourier: None }
-    }
-}
-
-#[typetag::serde(name = "mlp")]
+#[plugin(
+    "mlp",
+    summary = "a multilayer perceptron on the flattened sample, for points and tiny images",
+    source = "textbook; Fourier features: Tancik et al. 2020",
+    example = "hidden = [256, 256]\nactivation = \"swish\""
+)]
 impl EnergyConfig for Mlp {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
-        let path = cx.path().to_string();
-        if !(self.first_scale > 0.0 && self.first_scale.is_finite()) {
-            return Err(Error::config(
-                format!("{path}.first_scale"),
-                format!("is {}, must be positive and finite", self.first_scale),
-            ));
-        }
         let mut net = NetBuilder::new(cx);
         net.flatten()?;
         if let Some(f) = &self.fourier {
-            if !(f.scale > 0.0 && f.scale.is_finite()) {
-                return Err(Error::config(
-                    format!("{path}.fourier.scale"),
-                    format!("is {}, must be positive and finite", f.scale),
-                ));
-            }
             net.fourier("fourier", f.features, f.scale)?;
         }
         for (i, &width) in self.hidden.iter().enumerate() {
@@ -82,31 +57,6 @@ impl EnergyConfig for Mlp {
         net.linear("head", 1)?.term("energy");
         net.finish()
     }
-}
-
-register! {
-    EnergyConfig, "mlp" => Mlp,
-    summary: "a multilayer perceptron on the flattened sample, for points and tiny images",
-    source: "textbook; Fourier features: Tancik et al. 2020",
-    example: "hidden = [256, 256]\nactivation = \"swish\"",
-    params: [
-        Param::ints("hidden", "widths of the hidden layers").default("[128, 128]").at_least(1.0),
-        Param::choice("activation", WORDS, "pointwise function between layers").default("\"swish\""),
-        Param::float("first_scale", "factor of the first layer's initial weights and biases; 4 to 6 on the plane")
-            .default("1.0")
-            .above(0.0),
-        Param::table(
-            "fourier",
-            const {
-                &[
-                    Param::int("features", "number of frequencies").at_least(1.0),
-                    Param::float("scale", "standard deviation of a frequency, cycles per unit").default("1.0").above(0.0),
-                ]
-            },
-            "fixed random features cos(Bx), sin(Bx) before the first layer",
-        )
-        .default("none"),
-    ],
 }
 
 #[cfg(test)]

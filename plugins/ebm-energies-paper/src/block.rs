@@ -3,35 +3,47 @@
 use std::sync::Arc;
 
 use ebm_core::plan::{Activation, Pool};
-use ebm_core::{BuildCx, EnergyFn, Error, Result};
+use ebm_core::{BuildCx, EnergyFn, Result, Settings};
 use ebm_nn::{Conv, NetBuilder, Weight};
 
-use crate::layout::{Layout, Stage};
+use crate::layout::{Network, Scale, Stage, layout};
 
-/// Switches of a published network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Switches {
+/// The settings that the published networks share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
+pub struct Form {
+    /// Which of the three networks: image, half or quarter resolution.
+    #[setting(default = Scale::Main)]
+    pub scale: Scale,
+    /// Self attention (main scale only); needs 4 or more filters.
+    #[setting(default = true)]
     pub attention: bool,
+    /// Anti-aliased pooling (Zhang 2019).
+    #[setting(default = false)]
+    pub alias: bool,
+    /// Square the energy.
+    #[setting(default = false)]
+    pub square: bool,
+    /// Logistic function of the energy, after the square.
+    #[setting(default = false)]
+    pub sigmoid: bool,
+    /// Label gain and bias in every block; the label length is that of the data.
+    #[setting(default = false)]
+    pub conditional: bool,
+}
+
+/// The layers of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layers {
     pub norm: bool,
     pub spectral: bool,
     pub alias: bool,
-    pub square: bool,
-    pub sigmoid: bool,
     /// Length of the label; 0 for none.
     pub classes: usize,
 }
 
-impl Default for Switches {
+impl Default for Layers {
     fn default() -> Self {
-        Switches {
-            attention: false,
-            norm: true,
-            spectral: false,
-            alias: false,
-            square: false,
-            sigmoid: false,
-            classes: 0,
-        }
+        Layers { norm: true, spectral: false, alias: false, classes: 0 }
     }
 }
 
@@ -47,51 +59,59 @@ pub(crate) fn block(
     name: &str,
     filters: usize,
     down: Option<usize>,
-    s: &Switches,
+    l: &Layers,
 ) -> Result<()> {
     let skip = net.here();
-    let weight = if s.spectral { Weight::Spectral } else { Weight::Standardised };
+    let weight = if l.spectral { Weight::Spectral } else { Weight::Standardised };
     for (conv, norm, label) in [("conv1", "bn1", "latent_map"), ("conv2", "bn2", "latent_map_2")] {
         net.conv(&format!("{name}.{conv}"), Conv::new(filters, 3).weight(weight))?;
-        if s.norm {
+        if l.norm {
             net.norm(&format!("{name}.{norm}"), groups(filters))?;
         }
-        if s.classes > 0 {
-            net.label(&format!("{name}.{label}"), s.classes)?;
+        if l.classes > 0 {
+            net.label(&format!("{name}.{label}"), l.classes)?;
         }
         net.activate(Activation::Swish)?;
     }
     net.add(skip)?;
     if let Some(to) = down {
         net.conv(&format!("{name}.conv_downsample"), Conv::new(to, 3))?;
-        net.pool(if s.alias { Pool::Blur } else { Pool::Average3 })?.activate(Activation::Swish)?;
+        net.pool(if l.alias { Pool::Blur } else { Pool::Average3 })?.activate(Activation::Swish)?;
     }
     Ok(())
 }
 
-/// The energy of `layout`: stem, blocks, swish, mean over space, scalar head, then square, then sigmoid.
-pub(crate) fn network(cx: &mut BuildCx, layout: &Layout, s: &Switches) -> Result<Arc<dyn EnergyFn>> {
+/// The energy of a published network: stem, blocks, swish, mean over space, scalar head, then square, then sigmoid.
+/// Of `layers`, `norm` and `spectral` are looked at; the rest is in `form`.
+pub(crate) fn network(
+    cx: &mut BuildCx,
+    network: Network,
+    filters: usize,
+    form: &Form,
+    layers: Layers,
+) -> Result<Arc<dyn EnergyFn>> {
+    let layers = Layers { alias: form.alias, classes: cx.label(form.conditional)?, ..layers };
+    let layout = layout(network, form.scale, filters);
     cx.image_shape()?;
-    let path = cx.path().to_string();
     if layout.stem == 0 {
-        return Err(Error::config(format!("{path}.filters"), "is too small: the first layer has no filters"));
+        return Err(cx.refuse("filters", "is too small: the first layer has no filters"));
     }
     let mut net = NetBuilder::new(cx);
     net.conv("conv1", Conv::new(layout.stem, 3))?.activate(Activation::Swish)?;
     for stage in &layout.stages {
         match *stage {
-            Stage::Block { name, filters, down } => block(&mut net, name, filters, down, s)?,
-            Stage::Attention { .. } if s.attention => {
+            Stage::Block { name, filters, down } => block(&mut net, name, filters, down, &layers)?,
+            Stage::Attention { .. } if form.attention => {
                 net.attention("self_attn")?;
             }
             Stage::Attention { .. } => {}
         }
     }
     net.activate(Activation::Swish)?.spatial_mean()?.linear("energy_map", 1)?;
-    if s.square {
+    if form.square {
         net.activate(Activation::Square)?;
     }
-    if s.sigmoid {
+    if form.sigmoid {
         net.activate(Activation::Sigmoid)?;
     }
     net.term("energy");

@@ -2,46 +2,29 @@
 
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Param, Result, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Result, Settings, plugin};
 
-use crate::block::{Switches, network};
-use crate::layout::{Network, Scale, layout};
+use crate::block::{Form, Layers, network};
+use crate::layout::Network;
 
 /// The published `MNISTModel` (Du, Li, Tenenbaum, Mordatch 2021): three residual blocks, 28 → 14 → 7 → 4.
 /// Its conditional form cannot run as published (its label map gives 256 features, its blocks expect
 /// 512), so there is none here.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct DigitsNet {
-    /// Filters of the first block.
-    #[serde(default = "sixty_four")]
+    /// Filters of the first block; beyond 128 a multiple of 32.
+    #[setting(default = 64, at_least = 1)]
     pub filters: usize,
 }
 
-fn sixty_four() -> usize {
-    64
-}
-
-impl Default for DigitsNet {
-    fn default() -> Self {
-        DigitsNet { filters: 64 }
-    }
-}
-
-#[typetag::serde(name = "digits-net")]
+#[plugin(
+    "digits-net",
+    summary = "the paper's residual network for MNIST",
+    source = "Du, Li, Tenenbaum, Mordatch 2021 (published program)",
+    example = "filters = 16"
+)]
 impl EnergyConfig for DigitsNet {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
-        network(cx, &layout(Network::Digits, Scale::Main, self.filters), &Switches::default())
+        network(cx, Network::Digits, self.filters, &Form::default(), Layers::default())
     }
-}
-
-register! {
-    EnergyConfig, "digits-net" => DigitsNet,
-    summary: "the paper's residual network for MNIST",
-    source: "Du, Li, Tenenbaum, Mordatch 2021 (published program)",
-    example: "filters = 16",
-    params: [
-        Param::int("filters", "filters of the first block; beyond 128 a multiple of 32").default("64").at_least(1.0),
-    ],
 }

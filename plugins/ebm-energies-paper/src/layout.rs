@@ -1,10 +1,9 @@
 //! The published networks as lists of blocks, one list a network and scale.
 
-use serde::{Deserialize, Serialize};
+use ebm_core::Settings;
 
 /// Which of the three networks of a multi-scale energy: each sees the image at its own resolution.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
 pub enum Scale {
     /// The image itself; the deepest network.
     #[default]
@@ -16,9 +15,6 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// Words that configuration reads.
-    pub(crate) const WORDS: &[&str] = &["main", "mid", "small"];
-
     /// All scales in the order of the published energy columns.
     pub const ALL: [Scale; 3] = [Scale::Small, Scale::Mid, Scale::Main];
 

@@ -27,6 +27,7 @@ mod layout;
 pub mod names;
 pub mod parity;
 
+pub use block::Form;
 pub use checkpoint::{Imported, import_checkpoint};
 pub use cifar_resnet::CifarResnet;
 pub use digits_net::DigitsNet;

@@ -11,7 +11,7 @@
 
 use ebm_core::Role;
 
-use crate::block::Switches;
+use crate::block::Layers;
 use crate::layout::{Network, Scale, Stage, layout};
 
 /// Names of the parts of a multi-scale energy, in the order of the published energy columns.
@@ -137,11 +137,11 @@ impl State {
             Network::Faces => scale == Scale::Main,
             Network::Imagenet | Network::Digits => false,
         };
-        let s = Switches {
+        let s = Layers {
             norm: o.norm || !reached,
             spectral: o.spectral && reached,
             classes: published_classes(network),
-            ..Switches::default()
+            ..Layers::default()
         };
         let labels = o.conditional && network != Network::Digits;
         let l = layout(network, scale, o.filters);
@@ -165,7 +165,7 @@ impl State {
         self.pair(&format!("{p}energy_map"), &[1, l.head()], true);
     }
 
-    fn block(&mut self, name: &str, f: usize, down: Option<usize>, s: &Switches, labels: bool) {
+    fn block(&mut self, name: &str, f: usize, down: Option<usize>, s: &Layers, labels: bool) {
         for (conv, norm, label) in [("conv1", "bn1", "latent_map"), ("conv2", "bn2", "latent_map_2")] {
             let conv = format!("{name}.{conv}");
             if s.spectral {

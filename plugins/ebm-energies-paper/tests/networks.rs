@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ebm_core::candle::{DType, Device};
 use ebm_core::{Batch, BuildCx, Chains, EnergyConfig, EnergyFn, Key, Role};
 use ebm_energies_paper::names::{StateOptions, published_classes, published_of, published_state};
-use ebm_energies_paper::{CifarResnet, DigitsNet, FacesNet, ImagenetNet, Network, Scale};
+use ebm_energies_paper::{CifarResnet, DigitsNet, FacesNet, Form, ImagenetNet, Network, Scale};
 use ebm_nn::Cost;
 use ebm_testkit::{check_components, check_energy_within};
 
@@ -38,17 +38,18 @@ fn parts(
     let conditional = condition > 0;
     scales
         .iter()
-        .map(|&scale| match network {
+        .map(|&scale| (scale, Form { scale, attention, conditional, ..Form::default() }))
+        .map(|(scale, form)| match network {
             Network::Cifar => {
-                let c = CifarResnet { scale, filters, attention, conditional, ..CifarResnet::default() };
+                let c = CifarResnet { filters, form, ..CifarResnet::default() };
                 build(&c, &at_scale(&[3, 32, 32], scale), condition)
             }
             Network::Faces => {
-                let c = FacesNet { scale, filters, attention, conditional, ..FacesNet::default() };
+                let c = FacesNet { filters, form, ..FacesNet::default() };
                 build(&c, &at_scale(&[3, 128, 128], scale), condition)
             }
             Network::Imagenet => {
-                let c = ImagenetNet { scale, filters, attention, conditional, ..ImagenetNet::default() };
+                let c = ImagenetNet { filters, form };
                 build(&c, &at_scale(&[3, 128, 128], scale), condition)
             }
             Network::Digits => build(&DigitsNet { filters }, &[1, 28, 28], 0),
@@ -192,17 +193,10 @@ fn five_calls(config: &dyn EnergyConfig, shape: &[usize], condition: usize) {
 
 #[test]
 fn five_calls_of_tiny_networks() {
-    five_calls(&CifarResnet { scale: Scale::Small, filters: 1, ..CifarResnet::default() }, &[1, 4, 5], 0);
-    let c = CifarResnet {
-        scale: Scale::Small,
-        filters: 2,
-        alias: true,
-        square: true,
-        sigmoid: true,
-        conditional: true,
-        ..CifarResnet::default()
-    };
-    five_calls(&c, &[1, 5, 4], 2);
+    let form = Form { scale: Scale::Small, ..Form::default() };
+    five_calls(&CifarResnet { filters: 1, form, ..CifarResnet::default() }, &[1, 4, 5], 0);
+    let form = Form { alias: true, square: true, sigmoid: true, conditional: true, ..form };
+    five_calls(&CifarResnet { filters: 2, form, ..CifarResnet::default() }, &[1, 5, 4], 2);
 }
 
 #[test]
@@ -211,7 +205,8 @@ fn conditional_networks_want_labelled_data_and_even_filters() {
         let mut cx = BuildCx::new(shape, DType::F32, &Device::Cpu, Key::root(0));
         c.build(&mut cx).err().unwrap().to_string()
     };
-    let text = refuse(&CifarResnet { conditional: true, ..CifarResnet::default() }, &[3, 32, 32]);
+    let labelled = Form { conditional: true, ..Form::default() };
+    let text = refuse(&CifarResnet { form: labelled, ..CifarResnet::default() }, &[3, 32, 32]);
     assert!(text.contains("conditional") && text.contains("no labels"), "{text}");
     let text = refuse(&FacesNet { filters: 7, ..FacesNet::default() }, &[3, 128, 128]);
     assert!(text.contains("even"), "{text}");

@@ -2,38 +2,22 @@
 
 use std::path::PathBuf;
 
-use ebm_core::{Event, Observer, ObserverConfig, Param, Report, Result, RunPaths, register, typetag};
-use serde::{Deserialize, Serialize};
+use ebm_core::{Event, Observer, ObserverConfig, Report, Result, RunPaths, Settings, plugin};
 
 use crate::lines::Lines;
 
 /// Writes `metrics.csv` with a header; a number that a step does not have is an empty field.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct CsvConfig {
     /// Steps between lines; the last step is always written.
-    #[serde(default = "ten")]
+    #[setting(default = 10, at_least = 1)]
     pub every: u64,
     /// File name below the run directory.
-    #[serde(default = "file")]
+    #[setting(default = "metrics.csv")]
     pub file: String,
     /// Names of the values, in this order, after the step.
-    #[serde(default = "columns")]
+    #[setting(default = ["energy.data", "energy.samples", "energy.difference", "grad", "rate", "seconds"])]
     pub columns: Vec<String>,
-}
-
-fn ten() -> u64 {
-    10
-}
-
-fn file() -> String {
-    "metrics.csv".into()
-}
-
-fn columns() -> Vec<String> {
-    ["energy.data", "energy.samples", "energy.difference", "grad", "rate", "seconds"]
-        .map(String::from)
-        .to_vec()
 }
 
 struct Csv {
@@ -70,7 +54,7 @@ impl Observer for Csv {
                 }
                 self.lines = Some(lines);
             }
-            Event::Step { report, .. } if report.step % self.config.every.max(1) == 0 => {
+            Event::Step { report, .. } if report.step.is_multiple_of(self.config.every) => {
                 self.write(report)?
             }
             Event::Checkpoint { .. } => self.lines.as_mut().map_or(Ok(()), Lines::flush)?,
@@ -88,26 +72,17 @@ impl Observer for Csv {
     }
 }
 
-#[typetag::serde(name = "csv")]
+#[plugin(
+    "csv",
+    summary = "chosen numbers of every step as a table",
+    source = "this project",
+    example = "every = 10\ncolumns = [\"energy.data\", \"energy.samples\"]"
+)]
 impl ObserverConfig for CsvConfig {
     fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
         let path = paths.directory.join(&self.file);
         Ok(Box::new(Csv { config: self.clone(), path, lines: None, last: 0 }))
     }
-}
-
-register! {
-    ObserverConfig, "csv" => CsvConfig,
-    summary: "chosen numbers of every step as a table",
-    source: "this project",
-    example: "every = 10\ncolumns = [\"energy.data\", \"energy.samples\"]",
-    params: [
-        Param::int("every", "steps between lines").at_least(1.0).default("10"),
-        Param::text("file", "file name below the run directory").default("\"metrics.csv\""),
-        Param::new("columns", ebm_core::ParamKind::Texts, "names of the values").default(
-            "[\"energy.data\", \"energy.samples\", \"energy.difference\", \"grad\", \"rate\", \"seconds\"]",
-        ),
-    ],
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ebm_core::{Error, Event, Observer, ObserverConfig, Param, Result, RunPaths, RunView, register, typetag};
+use ebm_core::{Error, Event, Observer, ObserverConfig, Result, RunPaths, RunView, Settings, plugin};
 use serde::{Deserialize, Serialize};
 
 use crate::lines::Lines;
@@ -12,33 +12,20 @@ use crate::spread;
 /// Writes `histograms.jsonl`, a line a quantity:
 /// `{"step":500,"name":"energy.data","low":..,"high":..,"sum":..,"squares":..,"counts":[..]}`, and draws
 /// `histograms.png` from all lines: data in grey, samples in blue, time to the right.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct HistogramConfig {
     /// Steps between histograms.
-    #[serde(default = "every")]
+    #[setting(default = 500, at_least = 1)]
     pub every: u64,
     /// Samples of a histogram.
-    #[serde(default = "rows")]
+    #[setting(default = 256, at_least = 1)]
     pub rows: usize,
     /// Bins, equal in width, between the smallest and the largest value.
-    #[serde(default = "bins")]
+    #[setting(default = 40, at_least = 1)]
     pub bins: usize,
-    /// Which samples to look at.
-    #[serde(default)]
+    /// Which samples to look at; fresh ones cost a generation.
+    #[setting(default = Of::Buffer)]
     pub of: Of,
-}
-
-fn every() -> u64 {
-    500
-}
-
-fn rows() -> usize {
-    256
-}
-
-fn bins() -> usize {
-    40
 }
 
 /// A line of the file.
@@ -85,7 +72,7 @@ impl Observer for Histograms {
                 let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
                 self.all = text.lines().filter_map(step).collect();
             }
-            Event::Step { report, view } if report.step % self.config.every.max(1) == 0 => {
+            Event::Step { report, view } if report.step.is_multiple_of(self.config.every) => {
                 self.write(*view, report.step)?;
             }
             _ => {}
@@ -98,25 +85,17 @@ impl Observer for Histograms {
     }
 }
 
-#[typetag::serde(name = "histogram")]
+#[plugin(
+    "histogram",
+    summary = "histograms of energies, slopes and values of data and samples over training, as lines and a picture",
+    source = "this project",
+    example = "every = 500"
+)]
 impl ObserverConfig for HistogramConfig {
     fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
         let folder = paths.directory.clone();
         Ok(Box::new(Histograms { config: self.clone(), folder, lines: None, all: Vec::new() }))
     }
-}
-
-register! {
-    ObserverConfig, "histogram" => HistogramConfig,
-    summary: "histograms of energies, slopes and values of data and samples over training, as lines and a picture",
-    source: "this project",
-    example: "every = 500",
-    params: [
-        Param::int("every", "steps between histograms").at_least(1.0).default("500"),
-        Param::int("rows", "samples of a histogram").at_least(1.0).default("256"),
-        Param::int("bins", "bins between the smallest and the largest value").at_least(1.0).default("40"),
-        Param::choice("of", &["buffer", "samples"], "which samples to look at; fresh ones cost a generation").default("\"buffer\""),
-    ],
 }
 
 #[cfg(test)]

@@ -2,29 +2,20 @@
 
 use std::path::PathBuf;
 
-use ebm_core::{Event, Observer, ObserverConfig, Param, Report, Result, RunPaths, register, typetag};
-use serde::{Deserialize, Serialize};
+use ebm_core::{Event, Observer, ObserverConfig, Report, Result, RunPaths, Settings, plugin};
+use serde::Deserialize;
 
 use crate::lines::Lines;
 
 /// Writes `metrics.jsonl`: `{"step":1,"of":6000,"values":{"energy.data":...}}`. A number that is not finite is `null`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct JsonlConfig {
     /// Steps between lines; the last step is always written.
-    #[serde(default = "one")]
+    #[setting(default = 1, at_least = 1)]
     pub every: u64,
     /// File name below the run directory.
-    #[serde(default = "file")]
+    #[setting(default = "metrics.jsonl")]
     pub file: String,
-}
-
-fn one() -> u64 {
-    1
-}
-
-fn file() -> String {
-    "metrics.jsonl".into()
 }
 
 struct Jsonl {
@@ -52,7 +43,7 @@ impl Observer for Jsonl {
                 self.last = *step;
                 self.lines = Some(Lines::open(&self.path, *step, step_of)?);
             }
-            Event::Step { report, .. } if report.step % self.every.max(1) == 0 => self.write(report)?,
+            Event::Step { report, .. } if report.step.is_multiple_of(self.every) => self.write(report)?,
             // A run that is resumed from here finds all lines up to here.
             Event::Checkpoint { .. } => self.lines.as_mut().map_or(Ok(()), Lines::flush)?,
             Event::Finish { report, .. } => {
@@ -77,23 +68,17 @@ fn step_of(line: &str) -> Option<u64> {
     serde_json::from_str::<Step>(line).ok().map(|s| s.step)
 }
 
-#[typetag::serde(name = "jsonl")]
+#[plugin(
+    "jsonl",
+    summary = "the numbers of every step as JSON lines",
+    source = "this project",
+    example = "every = 10"
+)]
 impl ObserverConfig for JsonlConfig {
     fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
         let path = paths.directory.join(&self.file);
         Ok(Box::new(Jsonl { every: self.every, path, lines: None, last: 0 }))
     }
-}
-
-register! {
-    ObserverConfig, "jsonl" => JsonlConfig,
-    summary: "the numbers of every step as JSON lines",
-    source: "this project",
-    example: "every = 10",
-    params: [
-        Param::int("every", "steps between lines").at_least(1.0).default("1"),
-        Param::text("file", "file name below the run directory").default("\"metrics.jsonl\""),
-    ],
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! What histograms look at: energies, slopes and values of data and samples.
 
 use ebm_core::candle::{DType, Tensor};
-use ebm_core::{Batch, Condition, Error, Result, RunView};
+use ebm_core::{Batch, Condition, Error, Result, RunView, Settings};
 use serde::{Deserialize, Serialize};
 
 /// Rows that pass through the energy at a time: a histogram must not need more memory than a step.
 const PIECE: usize = 64;
 
 /// Which samples a histogram looks at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
 pub enum Of {
     /// Chains of the replay buffer, which cost nothing; fresh samples where a run has no buffer or an energy
     /// cannot be without a condition.

@@ -4,21 +4,15 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use ebm_core::{Event, Observer, ObserverConfig, Param, Report, Result, RunPaths, register, typetag};
+use ebm_core::{Event, Observer, ObserverConfig, Report, Result, RunPaths, Settings, plugin};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::{Deserialize, Serialize};
 
 /// A bar where standard error is a terminal, else a plain line every few seconds. Nothing goes to standard output.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct ProgressConfig {
     /// Seconds between plain lines.
-    #[serde(default = "seconds")]
+    #[setting(default = 10.0, above = 0.0)]
     pub seconds: f64,
-}
-
-fn seconds() -> f64 {
-    10.0
 }
 
 struct Progress {
@@ -132,21 +126,18 @@ impl Observer for Progress {
     }
 }
 
-#[typetag::serde(name = "progress")]
+#[plugin(
+    "progress",
+    summary = "a progress bar on a terminal, plain lines elsewhere",
+    source = "this project",
+    example = "seconds = 10.0"
+)]
 impl ObserverConfig for ProgressConfig {
     fn make(&self, _: &RunPaths) -> Result<Box<dyn Observer>> {
         let now = Instant::now();
         let name = String::new();
         Ok(Box::new(Progress { seconds: self.seconds, bar: None, started: now, first: 0, told: now, name }))
     }
-}
-
-register! {
-    ObserverConfig, "progress" => ProgressConfig,
-    summary: "a progress bar on a terminal, plain lines elsewhere",
-    source: "this project",
-    example: "seconds = 10.0",
-    params: [Param::float("seconds", "seconds between plain lines").above(0.0).default("10.0")],
 }
 
 #[cfg(test)]

@@ -3,30 +3,27 @@
 use std::path::{Path, PathBuf};
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Error, Event, Observer, ObserverConfig, Param, Result, RunPaths, RunView, register, typetag};
-use serde::{Deserialize, Serialize};
+use ebm_core::{Error, Event, Observer, ObserverConfig, Result, RunPaths, RunView, Settings, plugin};
 
 use crate::picture;
 
 /// Writes `sheets/samples-00001000.png` and `sheets/buffer-00001000.png`: images as a sheet, points of the plane as
 /// a scatter over the data.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct SheetConfig {
     /// Steps between pictures.
-    #[serde(default = "every")]
+    #[setting(default = 1000, at_least = 1)]
     pub every: u64,
     /// Samples of a picture; a scatter shows 16 times as many.
-    #[serde(default = "count")]
+    #[setting(default = 64, at_least = 1)]
     pub count: usize,
     /// What to draw.
-    #[serde(default)]
+    #[setting(default = What::Samples)]
     pub what: What,
 }
 
 /// What a sheet shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Settings)]
 pub enum What {
     /// Samples drawn from fresh starts, as after training; costs a generation.
     #[default]
@@ -35,14 +32,6 @@ pub enum What {
     Buffer,
     /// Both.
     Both,
-}
-
-fn every() -> u64 {
-    1000
-}
-
-fn count() -> usize {
-    64
 }
 
 struct Sheets {
@@ -85,7 +74,7 @@ impl Sheets {
 impl Observer for Sheets {
     fn on(&mut self, event: &Event<'_>) -> Result<()> {
         match event {
-            Event::Step { report, view } if report.step % self.config.every.max(1) == 0 => {
+            Event::Step { report, view } if report.step.is_multiple_of(self.config.every) => {
                 self.draw(*view, report.step)
             }
             _ => Ok(()),
@@ -101,23 +90,16 @@ fn folder(directory: &Path) -> PathBuf {
     directory.join("sheets")
 }
 
-#[typetag::serde(name = "sheet")]
+#[plugin(
+    "sheet",
+    summary = "pictures of samples and of the replay buffer",
+    source = "this project",
+    example = "every = 1000\nwhat = \"both\""
+)]
 impl ObserverConfig for SheetConfig {
     fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
         Ok(Box::new(Sheets { config: self.clone(), folder: folder(&paths.directory) }))
     }
-}
-
-register! {
-    ObserverConfig, "sheet" => SheetConfig,
-    summary: "pictures of samples and of the replay buffer",
-    source: "this project",
-    example: "every = 1000\nwhat = \"both\"",
-    params: [
-        Param::int("every", "steps between pictures").at_least(1.0).default("1000"),
-        Param::int("count", "samples of a picture; a scatter shows 16 times as many").at_least(1.0).default("64"),
-        Param::choice("what", &["samples", "buffer", "both"], "what to draw").default("\"samples\""),
-    ],
 }
 
 #[cfg(test)]

@@ -2,10 +2,7 @@
 
 use std::path::PathBuf;
 
-use ebm_core::{
-    Event, Observer, ObserverConfig, Param, Report, Result, RunPaths, RunView, register, typetag,
-};
-use serde::{Deserialize, Serialize};
+use ebm_core::{Event, Observer, ObserverConfig, Report, Result, RunPaths, RunView, Settings, plugin};
 
 use crate::events::{self, Events};
 use crate::picture;
@@ -17,50 +14,29 @@ const BINS: usize = 64;
 
 /// Writes event files below `tensorboard/` for `tensorboard --logdir`: all numbers of the report, with the first dot
 /// of a name as a slash (`energy/data`), histograms of energies, slopes and values, and sheets.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct TensorboardConfig {
     /// Steps between numbers; those of the last step are always written.
-    #[serde(default = "ten")]
+    #[setting(default = 10, at_least = 1)]
     pub every: u64,
-    /// Steps between histograms; 0 for none.
-    #[serde(default = "hundreds")]
+    /// Steps between histograms of energies, slopes and values; 0 for none.
+    #[setting(default = 500)]
     pub histograms: u64,
     /// Samples of a histogram.
-    #[serde(default = "rows")]
+    #[setting(default = 256, at_least = 1)]
     pub rows: usize,
-    /// Which samples histograms look at.
-    #[serde(default)]
+    /// Which samples histograms look at; fresh ones cost a generation.
+    #[setting(default = Of::Buffer)]
     pub of: Of,
-    /// Steps between sheets; 0 for none.
-    #[serde(default = "thousand")]
+    /// Steps between sheets of samples; 0 for none.
+    #[setting(default = 1000)]
     pub sheets: u64,
     /// Samples of a sheet; a scatter shows 16 times as many.
-    #[serde(default = "count")]
+    #[setting(default = 64, at_least = 1)]
     pub count: usize,
     /// What sheets show.
-    #[serde(default)]
+    #[setting(default = What::Samples)]
     pub what: What,
-}
-
-fn ten() -> u64 {
-    10
-}
-
-fn hundreds() -> u64 {
-    500
-}
-
-fn rows() -> usize {
-    256
-}
-
-fn thousand() -> u64 {
-    1000
-}
-
-fn count() -> usize {
-    64
 }
 
 struct Tensorboard {
@@ -135,28 +111,17 @@ impl Observer for Tensorboard {
     }
 }
 
-#[typetag::serde(name = "tensorboard")]
+#[plugin(
+    "tensorboard",
+    summary = "numbers, histograms and sheets of samples as event files of TensorBoard",
+    source = "TensorFlow's record files and event protocol",
+    example = "every = 10\nhistograms = 500\nsheets = 1000"
+)]
 impl ObserverConfig for TensorboardConfig {
     fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
         let folder = paths.directory.join("tensorboard");
         Ok(Box::new(Tensorboard { config: self.clone(), folder, events: None, last: 0 }))
     }
-}
-
-register! {
-    ObserverConfig, "tensorboard" => TensorboardConfig,
-    summary: "numbers, histograms and sheets of samples as event files of TensorBoard",
-    source: "TensorFlow's record files and event protocol",
-    example: "every = 10\nhistograms = 500\nsheets = 1000",
-    params: [
-        Param::int("every", "steps between numbers").at_least(1.0).default("10"),
-        Param::int("histograms", "steps between histograms of energies, slopes and values; 0 for none").at_least(0.0).default("500"),
-        Param::int("rows", "samples of a histogram").at_least(1.0).default("256"),
-        Param::choice("of", &["buffer", "samples"], "which samples histograms look at; fresh ones cost a generation").default("\"buffer\""),
-        Param::int("sheets", "steps between sheets of samples; 0 for none").at_least(0.0).default("1000"),
-        Param::int("count", "samples of a sheet; a scatter shows 16 times as many").at_least(1.0).default("64"),
-        Param::choice("what", &["samples", "buffer", "both"], "what sheets show").default("\"samples\""),
-    ],
 }
 
 #[cfg(test)]

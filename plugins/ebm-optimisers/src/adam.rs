@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use ebm_core::candle::Tensor;
 use ebm_core::operators::{AdamStep, operators};
 use ebm_core::{
-    BuildCx, Error, Optimiser, OptimiserConfig, OptimiserState, Param, ParamSet, Result, Schedule, Update,
-    Updated, register,
+    BuildCx, Optimiser, OptimiserConfig, OptimiserState, ParamSet, Result, Settings, Update, Updated, plugin,
 };
-use serde::{Deserialize, Serialize};
 
-use crate::common::{self, SCHEDULE, moment};
+use crate::common::{self, Common, moment};
 use crate::slices;
 
 /// Settings of `adam`.
@@ -18,71 +16,32 @@ use crate::slices;
 /// With m and v the decaying means of g and g², t the number of updates:
 /// θ ← θ − rate·(m/(1 − β₁ᵗ)) / (√v/√(1 − β₂ᵗ) + ε), ε outside the root. With `weight_decay` w the
 /// step also takes rate·w·θ away (decoupled: Loshchilov, Hutter 2019).
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Adam {
-    /// Learning rate.
-    rate: f64,
+    /// Rate, clipping, average, schedule.
+    #[setting(flatten)]
+    common: Common,
     /// Decay of the mean gradient and of the mean squared gradient.
-    #[serde(default = "betas")]
+    #[setting(default = [0.0, 0.9], at_least = 0.0, below = 1.0)]
     betas: [f64; 2],
-    /// ε, added to the root.
-    #[serde(default = "epsilon")]
+    /// Added to the root of the mean squared gradient.
+    #[setting(default = 1e-8, above = 0.0)]
     epsilon: f64,
-    /// Decoupled weight decay.
-    #[serde(default)]
+    /// Decoupled weight decay, a rate of 1/update at learning rate 1.
+    #[setting(default = 0.0, at_least = 0.0)]
     weight_decay: f64,
-    /// Largest global gradient norm.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    clip_norm: Option<f64>,
-    /// Decay of the moving average of parameters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    average: Option<f64>,
-    /// Learning rate over the run.
-    #[serde(default)]
-    schedule: Schedule,
 }
 
-fn betas() -> [f64; 2] {
-    [0.0, 0.9]
-}
-
-fn epsilon() -> f64 {
-    1e-8
-}
-
-#[typetag::serde(name = "adam")]
+#[plugin(
+    "adam",
+    summary = "Adam with bias correction; the defaults are those of energy-based models",
+    source = "Kingma, Ba 2015 (arXiv 1412.6980), algorithm 1; Loshchilov, Hutter 2019 for weight decay",
+    example = "rate = 2e-4\nbetas = [0.0, 0.9]\nclip_norm = 0.5\naverage = 0.99"
+)]
 impl OptimiserConfig for Adam {
-    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Optimiser>> {
-        common::check(cx, self.rate, self.clip_norm, self.average, &self.schedule)?;
-        if self.betas.iter().any(|b| !(0.0..1.0).contains(b)) {
-            let message = format!("are {:?}, each must be ≥ 0 and < 1", self.betas);
-            return Err(Error::config(format!("{}.betas", cx.path()), message));
-        }
-        if self.epsilon <= 0.0 || self.weight_decay < 0.0 {
-            return Err(Error::config(cx.path(), "epsilon must be > 0 and weight_decay ≥ 0"));
-        }
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Optimiser>> {
         Ok(Box::new(self.clone()))
     }
-}
-
-register! {
-    OptimiserConfig, "adam" => Adam,
-    summary: "Adam with bias correction; the defaults are those of energy-based models",
-    source: "Kingma, Ba 2015 (arXiv 1412.6980), algorithm 1; Loshchilov, Hutter 2019 for weight decay",
-    example: "rate = 2e-4\nbetas = [0.0, 0.9]\nclip_norm = 0.5\naverage = 0.99",
-    params: [
-        Param::float("rate", "learning rate").above(0.0),
-        Param::floats("betas", "decay of the mean gradient and of the mean squared gradient")
-            .default("[0.0, 0.9]").at_least(0.0).below(1.0),
-        Param::float("epsilon", "added to the root of the mean squared gradient").default("1e-8").above(0.0),
-        Param::float("weight_decay", "decoupled weight decay, a rate of 1/update at learning rate 1")
-            .default("0.0").at_least(0.0),
-        Param::float("clip_norm", "largest global gradient norm; absent: no limit").default("none").above(0.0),
-        Param::float("average", "decay of the moving average of the parameters; absent: no average")
-            .default("none").at_least(0.0).below(1.0),
-        Param::table("schedule", SCHEDULE, "learning rate over the run").default("{ shape = \"constant\", end = 1.0 }"),
-    ],
 }
 
 /// The numbers of one update.
@@ -311,7 +270,7 @@ mod tests {
     use crate::common::testing::{one_param, values};
 
     fn adam(text: &str) -> Adam {
-        Adam { rate: 0.01, ..serde_json::from_str(text).unwrap() }
+        serde_json::from_str(text).unwrap()
     }
 
     /// Algorithm 1 of the paper in its own order, on plain numbers (θ, m, v): bias-corrected moments first.

@@ -1,4 +1,4 @@
-//! Optimisers with explicit state, schedules, policies.
+//! Optimisers with explicit state.
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -19,12 +19,11 @@
 
 mod adam;
 mod common;
-mod policy;
 mod sgd;
 mod slices;
 mod soap;
 
 pub use adam::Adam;
-pub use policy::{Checkpoint, StopAfter, StopOnDivergence};
+pub use common::Common;
 pub use sgd::Sgd;
 pub use soap::Soap;

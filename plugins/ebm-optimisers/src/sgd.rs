@@ -3,63 +3,35 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{
-    BuildCx, Error, Optimiser, OptimiserConfig, OptimiserState, Param, ParamSet, Result, Schedule, register,
-};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Optimiser, OptimiserConfig, OptimiserState, ParamSet, Result, Settings, plugin};
 
-use crate::common::{self, SCHEDULE, moment};
+use crate::common::{self, Common, moment};
 use crate::slices;
 
 /// Settings of `sgd`: u ← μ·u + g; θ ← θ − rate·u, or θ − rate·(g + μ·u) with `nesterov`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Sgd {
-    /// Learning rate.
-    rate: f64,
-    /// μ.
-    #[serde(default)]
+    /// Rate, clipping, average, schedule.
+    #[setting(flatten)]
+    common: Common,
+    /// Share of the last step that is kept.
+    #[setting(default = 0.0, at_least = 0.0, below = 1.0)]
     momentum: f64,
-    /// Looks ahead by the momentum.
-    #[serde(default)]
+    /// Look ahead by the momentum.
+    #[setting(default = false)]
     nesterov: bool,
-    /// Largest global gradient norm.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    clip_norm: Option<f64>,
-    /// Decay of the moving average of parameters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    average: Option<f64>,
-    /// Learning rate over the run.
-    #[serde(default)]
-    schedule: Schedule,
 }
 
-#[typetag::serde(name = "sgd")]
+#[plugin(
+    "sgd",
+    summary = "gradient descent with momentum",
+    source = "Polyak 1964; Nesterov 1983; form of Sutskever et al. 2013 with the rate outside the momentum",
+    example = "rate = 0.01\nmomentum = 0.9"
+)]
 impl OptimiserConfig for Sgd {
-    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Optimiser>> {
-        common::check(cx, self.rate, self.clip_norm, self.average, &self.schedule)?;
-        if !(0.0..1.0).contains(&self.momentum) {
-            let message = format!("is {}, must be ≥ 0 and < 1", self.momentum);
-            return Err(Error::config(format!("{}.momentum", cx.path()), message));
-        }
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Optimiser>> {
         Ok(Box::new(self.clone()))
     }
-}
-
-register! {
-    OptimiserConfig, "sgd" => Sgd,
-    summary: "gradient descent with momentum",
-    source: "Polyak 1964; Nesterov 1983; form of Sutskever et al. 2013 with the rate outside the momentum",
-    example: "rate = 0.01\nmomentum = 0.9",
-    params: [
-        Param::float("rate", "learning rate").above(0.0),
-        Param::float("momentum", "share of the last step that is kept").default("0.0").at_least(0.0).below(1.0),
-        Param::bool("nesterov", "look ahead by the momentum").default("false"),
-        Param::float("clip_norm", "largest global gradient norm; absent: no limit").default("none").above(0.0),
-        Param::float("average", "decay of the moving average of the parameters; absent: no average")
-            .default("none").at_least(0.0).below(1.0),
-        Param::table("schedule", SCHEDULE, "learning rate over the run").default("{ shape = \"constant\", end = 1.0 }"),
-    ],
 }
 
 impl Sgd {

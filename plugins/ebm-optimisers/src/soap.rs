@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use ebm_core::candle::{Device, Tensor};
 use ebm_core::{
-    BuildCx, Error, Optimiser, OptimiserConfig, OptimiserState, Param, ParamSet, Result, Schedule, register,
+    BuildCx, Error, Optimiser, OptimiserConfig, OptimiserState, ParamSet, Result, Settings, plugin,
 };
 use faer::{Mat, Side};
-use serde::{Deserialize, Serialize};
 
 use crate::adam::{Factors, update};
-use crate::common::{self, SCHEDULE, moment};
+use crate::common::{self, Common, moment};
 
 /// Settings of `soap`.
 ///
@@ -22,111 +21,44 @@ use crate::common::{self, SCHEDULE, moment};
 ///
 /// Sides longer than `max_side` keep their own axes. Tensors with a side shorter than `min_side` (biases, the layer
 /// on the coordinates, the head) are left to Adam. Memory a matrix: four side² tables beside Adam's two.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Soap {
-    /// Learning rate.
-    rate: f64,
+    /// Rate, clipping, average, schedule.
+    #[setting(flatten)]
+    common: Common,
     /// Decay of the mean gradient and of the mean squared gradient.
-    #[serde(default = "betas")]
+    #[setting(default = [0.9, 0.99], at_least = 0.0, below = 1.0)]
     betas: [f64; 2],
-    /// Decay of the means of G Gᵀ and Gᵀ G.
-    #[serde(default = "shampoo_beta")]
+    /// Decay of the means of G G' and G' G.
+    #[setting(default = 0.95, at_least = 0.0, below = 1.0)]
     shampoo_beta: f64,
     /// Updates between refreshes of the basis.
-    #[serde(default = "refresh")]
+    #[setting(default = 10, at_least = 1)]
     refresh: u64,
-    /// Longest side that gets a basis.
-    #[serde(default = "max_side")]
+    /// Longest side that gets a basis; a longer one keeps its axes.
+    #[setting(default = 1024)]
     max_side: usize,
     /// Shortest side of a matrix that is not left to Adam.
-    #[serde(default = "min_side")]
+    #[setting(default = 8, at_least = 1)]
     min_side: usize,
-    /// ε, added to the root.
-    #[serde(default = "epsilon")]
+    /// Added to the root of the mean squared gradient.
+    #[setting(default = 1e-8, above = 0.0)]
     epsilon: f64,
-    /// Decoupled weight decay.
-    #[serde(default)]
+    /// Decoupled weight decay, a rate of 1/update at learning rate 1.
+    #[setting(default = 0.0, at_least = 0.0)]
     weight_decay: f64,
-    /// Largest global gradient norm.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    clip_norm: Option<f64>,
-    /// Decay of the moving average of parameters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    average: Option<f64>,
-    /// Learning rate over the run.
-    #[serde(default)]
-    schedule: Schedule,
 }
 
-fn betas() -> [f64; 2] {
-    [0.9, 0.99]
-}
-
-fn shampoo_beta() -> f64 {
-    0.95
-}
-
-fn refresh() -> u64 {
-    10
-}
-
-fn max_side() -> usize {
-    1024
-}
-
-fn min_side() -> usize {
-    8
-}
-
-fn epsilon() -> f64 {
-    1e-8
-}
-
-#[typetag::serde(name = "soap")]
+#[plugin(
+    "soap",
+    summary = "Adam in Shampoo's eigenbasis: fewer updates on networks some hundreds wide",
+    source = "Vyas et al. 2024 (arXiv 2409.11321), algorithm 3",
+    example = "rate = 0.01\naverage = 0.99\nschedule = { shape = \"cosine\" }"
+)]
 impl OptimiserConfig for Soap {
-    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Optimiser>> {
-        common::check(cx, self.rate, self.clip_norm, self.average, &self.schedule)?;
-        let refuse =
-            |name: &str, message: String| Err(Error::config(format!("{}.{name}", cx.path()), message));
-        if self.betas.iter().any(|b| !(0.0..1.0).contains(b)) {
-            return refuse("betas", format!("are {:?}, each must be ≥ 0 and < 1", self.betas));
-        }
-        if !(0.0..1.0).contains(&self.shampoo_beta) {
-            return refuse("shampoo_beta", format!("is {}, must be ≥ 0 and < 1", self.shampoo_beta));
-        }
-        if self.refresh == 0 || self.min_side == 0 {
-            return Err(Error::config(cx.path(), "refresh and min_side must be at least 1"));
-        }
-        if self.epsilon <= 0.0 || self.weight_decay < 0.0 {
-            return Err(Error::config(cx.path(), "epsilon must be > 0 and weight_decay ≥ 0"));
-        }
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Optimiser>> {
         Ok(Box::new(self.clone()))
     }
-}
-
-register! {
-    OptimiserConfig, "soap" => Soap,
-    summary: "Adam in Shampoo's eigenbasis: fewer updates on networks some hundreds wide",
-    source: "Vyas et al. 2024 (arXiv 2409.11321), algorithm 3",
-    example: "rate = 0.01\naverage = 0.99\nschedule = { shape = \"cosine\" }",
-    params: [
-        Param::float("rate", "learning rate").above(0.0),
-        Param::floats("betas", "decay of the mean gradient and of the mean squared gradient")
-            .default("[0.9, 0.99]").at_least(0.0).below(1.0),
-        Param::float("shampoo_beta", "decay of the means of G G' and G' G").default("0.95").at_least(0.0).below(1.0),
-        Param::int("refresh", "updates between refreshes of the basis").default("10").at_least(1.0),
-        Param::int("max_side", "longest side that gets a basis; a longer one keeps its axes")
-            .default("1024").at_least(0.0),
-        Param::int("min_side", "shortest side of a matrix that is not left to Adam").default("8").at_least(1.0),
-        Param::float("epsilon", "added to the root of the mean squared gradient").default("1e-8").above(0.0),
-        Param::float("weight_decay", "decoupled weight decay, a rate of 1/update at learning rate 1")
-            .default("0.0").at_least(0.0),
-        Param::float("clip_norm", "largest global gradient norm; absent: no limit").default("none").above(0.0),
-        Param::float("average", "decay of the moving average of the parameters; absent: no average")
-            .default("none").at_least(0.0).below(1.0),
-        Param::table("schedule", SCHEDULE, "learning rate over the run").default("{ shape = \"constant\", end = 1.0 }"),
-    ],
 }
 
 /// What is kept of one side of a matrix: mean of the outer products, and the basis.

@@ -1,4 +1,4 @@
-//! Catalogue entries of the optimisers and policies.
+//! Catalogue entries of the optimisers.
 
 use ebm_optimisers as _;
 

@@ -17,6 +17,7 @@ use ebm_entropies as _;
 use ebm_objectives as _;
 use ebm_observers as _;
 use ebm_optimisers as _;
+use ebm_policies as _;
 use ebm_replays as _;
 use ebm_samplers as _;
 use ebm_sources as _;

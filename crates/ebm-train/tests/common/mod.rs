@@ -17,6 +17,7 @@ use ebm_core::{
     Transition, TransitionConfig, View, WeightFn,
 };
 use ebm_optimisers as _;
+use ebm_policies as _;
 use ebm_train::{Plan, RunConfig, TrainState};
 use serde::{Deserialize, Serialize};
 

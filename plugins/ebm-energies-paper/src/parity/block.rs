@@ -10,13 +10,13 @@ use ebm_nn::{NetBuilder, PlanNet};
 use super::compare::{max_over_max, norm, relative};
 use super::golden::Golden;
 use super::report::Report;
-use crate::block::{Switches, block};
+use crate::block::{Layers, block};
 use ebm_core::exchange::{CompareMode, Compared};
 
 /// The block with `L = Σ y·c` as its energy: `c` is the weight of a linear layer called `c`.
 fn build(cx: &mut BuildCx, filters: usize, classes: usize) -> Result<Arc<dyn EnergyFn>> {
     let mut net = NetBuilder::new(cx);
-    block(&mut net, "block", filters, None, &Switches { classes, ..Switches::default() })?;
+    block(&mut net, "block", filters, None, &Layers { classes, ..Layers::default() })?;
     net.flatten()?.linear("c", 1)?.term("energy");
     net.finish()
 }

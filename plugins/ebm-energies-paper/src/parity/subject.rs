@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::golden::Golden;
 use crate::layout::layout;
 use crate::names::{PARTS, published_of};
-use crate::{CifarResnet, DigitsNet, FacesNet, ImagenetNet, Network, Scale};
+use crate::{CifarResnet, DigitsNet, FacesNet, Form, ImagenetNet, Network, Scale};
 
 /// The energy, its label, and the power-iteration vectors of every forward pass of an iteration.
 pub(crate) struct Subject {
@@ -39,35 +39,19 @@ fn network(golden: &Golden) -> Result<Network> {
 
 fn config(golden: &Golden, scale: Scale) -> Result<Box<dyn EnergyConfig>> {
     let filters = golden.count("filter_dim")?;
-    let (attention, norm, spectral) = (golden.is("self_attn"), golden.is("norm"), golden.is("spec_norm"));
-    let (alias, square, sigmoid) = (golden.is("alias"), golden.is("square_energy"), golden.is("sigmoid"));
-    let conditional = golden.is("cond");
+    let (norm, spectral) = (golden.is("norm"), golden.is("spec_norm"));
+    let form = Form {
+        scale,
+        attention: golden.is("self_attn"),
+        alias: golden.is("alias"),
+        square: golden.is("square_energy"),
+        sigmoid: golden.is("sigmoid"),
+        conditional: golden.is("cond"),
+    };
     Ok(match network(golden)? {
-        Network::Cifar => Box::new(CifarResnet {
-            scale,
-            filters,
-            attention,
-            norm,
-            spectral,
-            alias,
-            square,
-            sigmoid,
-            conditional,
-        }),
-        Network::Faces => Box::new(FacesNet {
-            scale,
-            filters,
-            attention,
-            norm,
-            spectral,
-            alias,
-            square,
-            sigmoid,
-            conditional,
-        }),
-        Network::Imagenet => {
-            Box::new(ImagenetNet { scale, filters, attention, alias, square, sigmoid, conditional })
-        }
+        Network::Cifar => Box::new(CifarResnet { filters, norm, spectral, form }),
+        Network::Faces => Box::new(FacesNet { filters, norm, spectral, form }),
+        Network::Imagenet => Box::new(ImagenetNet { filters, form }),
         Network::Digits => Box::new(DigitsNet { filters }),
     })
 }

@@ -1,0 +1,49 @@
+//! Policies: when a run saves, and when it stops.
+//!
+//! ```
+//! use ebm_core::candle::{DType, Device};
+//! use ebm_core::{Action, BuildCx, Key, PolicyConfig, Report};
+//! use ebm_policies as _;
+//!
+//! let config: Box<dyn PolicyConfig> = serde_json::from_str(r#"{ "kind": "checkpoint", "every": 10 }"#)?;
+//! let policy = config.build(&mut BuildCx::new(&[2], DType::F32, &Device::Cpu, Key::root(0)))?;
+//! let report = Report { step: 20, of: 100, ..Report::default() };
+//! let actions = policy.decide(&mut serde_json::Value::Null, &report)?;
+//! assert_eq!(actions, [Action::Keep { last: 3, every: 0 }, Action::Checkpoint]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod checkpoint;
+mod stop_after;
+mod stop_on_divergence;
+
+pub use checkpoint::Checkpoint;
+pub use stop_after::StopAfter;
+pub use stop_on_divergence::StopOnDivergence;
+
+use ebm_core::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// A policy's memory as a value of its own type; the default at first.
+fn recall<T: DeserializeOwned + Default>(who: &str, memory: &Value) -> Result<T> {
+    match memory {
+        Value::Null => Ok(T::default()),
+        m => serde_json::from_value(m.clone()).map_err(|e| Error::plugin(who, e)),
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    #![allow(clippy::unwrap_used)]
+    use ebm_core::Report;
+    use serde::de::DeserializeOwned;
+
+    pub(crate) fn policy<T: DeserializeOwned>(text: &str) -> T {
+        serde_json::from_str(text).unwrap()
+    }
+
+    pub(crate) fn report(step: u64, values: &[(&str, f64)]) -> Report {
+        Report { step, of: 100, values: values.iter().map(|(k, v)| ((*k).to_string(), *v)).collect() }
+    }
+}
