@@ -31,6 +31,7 @@ pub mod catalogue;
 mod config;
 mod data;
 mod diff;
+mod draws;
 pub mod energy;
 mod engine;
 mod entropy;
@@ -63,6 +64,7 @@ pub use config::{
 };
 pub use data::{DataSource, Labelled, Split};
 pub use diff::{Diff, Dual};
+pub use draws::{Draws, Keep};
 pub use ebm_derive::Settings;
 /// Makes a type a kind of a family: stands at `impl EnergyConfig for Type` or that of another family, and puts the kind
 /// into the catalogue. The type derives [`Settings`]; the line that lists of plugins show is the first paragraph of its

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use crate::{Batch, ChainState, EnergyFn, Key, Link, Result, Sensitivity, StepInfo, Stepped};
+use crate::{Batch, ChainState, Draws, EnergyFn, Key, Link, Result, Sensitivity, StepInfo, Stepped};
 
 /// Watches a program step by step. Closures `FnMut(usize, &Stepped) -> Result<()>` are probes.
 pub trait Probe {
@@ -185,6 +185,15 @@ pub trait Sampler: Send + Sync {
     /// # Errors
     /// If the energy, a transition or the probe fails.
     fn draw(&self, e: &dyn EnergyFn, from: Batch, key: Key, request: &mut DrawRequest<'_>) -> Result<Drawn>;
+
+    /// `n` draws of each chain: the states after the first `n` steps from `start` `(chains, ...)`, with their statistics.
+    /// [`Draws::of`] leaves out a burn-in, or all but one draw in several.
+    ///
+    /// # Errors
+    /// As [`Draws::of`].
+    fn draws(&self, e: &dyn EnergyFn, start: Batch, n: usize, key: Key) -> Result<Draws> {
+        Draws::of(self, e, start, n, key)
+    }
 
     /// Whether the trail is exact; asked before a run starts.
     fn sensitivity(&self) -> Sensitivity;
