@@ -248,6 +248,11 @@ fn used(c: &Component, folder: &Path) -> Checked {
         Family::Objective => {
             // The entropy term of the example waits for a buffer of more than a thousand.
             with("replay", "kind = 'random-overwrite'\ncapacity = 2000".parse().map_err(text)?);
+            if c.kind == "label" {
+                with("data", "kind = 'digits'\nlabels = true".parse().map_err(text)?);
+                let net = "kind = 'conv-net'\nlayers = [{ filters = 2, stride = 2 }]\nhidden = [4]\nconditional = true";
+                with("energy", net.parse().map_err(text)?);
+            }
             with("objective", example(c)?);
         }
         Family::Replay => drop(with("replay", example(c)?)),

@@ -111,7 +111,9 @@ pub use entropy::{EntropyEstimate, EntropyEstimator};
 pub use error::{Error, Result};
 pub use inventory;
 pub use key::{Chains, Key, Label, normal_rows, normals, philox4x32};
-pub use objective::{Demand, Demands, Needs, Objective, Portion, StepInput, ValueFn, What};
+pub use objective::{
+    ChainStart, Demand, Demands, Needs, Objective, Portion, StepInput, TermName, ValueFn, What,
+};
 pub use optimiser::{Optimiser, OptimiserState, Schedule, Shape, Update, Updated};
 pub use params::{ParamSet, Role, View};
 pub use ranks::{Alone, Collective, Sums, agree, tree};

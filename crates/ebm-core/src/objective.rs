@@ -1,30 +1,16 @@
 //! What to differentiate: an objective returns demands, the trainer fulfils them.
 
-use std::collections::BTreeMap;
+mod demands;
+mod needs;
+
+use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use crate::{Batch, Drawn, EnergyFn, Key, Result, WeightFn};
+pub use demands::{Demand, Demands, TermName, ValueFn, What};
+pub use needs::Needs;
 
-/// What a step must provide for an objective; checked before the run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Needs {
-    /// Samples from the model (the sampler runs).
-    pub samples: bool,
-    /// Number of the last links of the sampler; `usize::MAX` for all, however many there are.
-    pub trail: usize,
-    /// Through how many rows the trail is needed; `None` for all.
-    pub trail_rows: Option<usize>,
-    /// Size of the reference set for the entropy, drawn from the replay buffer; 0 for none.
-    pub bank: usize,
-    /// The buffer must hold *more* than this many samples before the bank is drawn.
-    pub bank_above: usize,
-    /// Whether the tangent calls of the energy must be exact.
-    pub exact: bool,
-    /// Whether data must have labels that the energy takes as its condition.
-    pub labels: bool,
-}
+use crate::{Batch, Drawn, EnergyFn, Key, ParamSet, Result};
 
 /// Which rows of a batch a rank has when several ranks share the batch. A loss is a mean over all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,17 +30,23 @@ impl Portion {
 }
 
 /// The inputs of one step.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct StepInput<'a> {
     /// Training samples.
     pub data: &'a Batch,
     /// Model samples, if the objective needs them.
     pub drawn: Option<&'a Drawn>,
+    /// The energy that the chains of `drawn` followed, where it was the objective's own.
+    pub chains: Option<&'a dyn EnergyFn>,
     /// Reference samples `(M, ...)`, once the buffer holds enough.
     pub bank: Option<&'a Tensor>,
+    /// How many samples the replay buffers hold; `None` where nobody counts.
+    pub held: Option<usize>,
     /// Number of the training step, from 0.
     pub step: u64,
+    /// Number of steps of the run; 0 where there is no end.
+    pub of: u64,
     /// Which rows of a larger batch these are; `None` if they are all.
     pub portion: Option<Portion>,
 }
@@ -62,7 +54,7 @@ pub struct StepInput<'a> {
 impl<'a> StepInput<'a> {
     /// The inputs of step `step`.
     pub fn new(data: &'a Batch, drawn: Option<&'a Drawn>, bank: Option<&'a Tensor>, step: u64) -> Self {
-        StepInput { data, drawn, bank, step, portion: None }
+        StepInput { data, drawn, chains: None, bank, held: None, step, of: 0, portion: None }
     }
 
     /// The same as rows of a larger batch.
@@ -72,83 +64,86 @@ impl<'a> StepInput<'a> {
         self
     }
 
+    /// The same in a run of `of` steps.
+    #[must_use]
+    pub fn with_length(mut self, of: u64) -> Self {
+        self.of = of;
+        self
+    }
+
+    /// The same with replay buffers that hold `held` samples.
+    #[must_use]
+    pub fn with_held(mut self, held: usize) -> Self {
+        self.held = Some(held);
+        self
+    }
+
+    /// The same with chains that followed the energy `chains`.
+    #[must_use]
+    pub fn with_chains(mut self, chains: Option<&'a dyn EnergyFn>) -> Self {
+        self.chains = chains;
+        self
+    }
+
     /// Which rows of a larger batch those of `at` are.
     pub fn portion_of(&self, at: &Batch) -> Portion {
         self.portion.unwrap_or(Portion { first: 0, of: at.len() })
     }
 }
 
-/// The value of a term as a function of the energies `(B, T)` of its demand's batch.
-pub type ValueFn = dyn Fn(&Tensor) -> Result<f64> + Send + Sync;
-
-/// What to differentiate.
-pub enum What {
-    /// ∇_θ Σ w_bt·E_t(x_b).
-    Energy {
-        /// Which batch this is, such as `data` or `samples`; demands on the same one share a pass.
-        rows: &'static str,
-        /// The batch.
-        at: Batch,
-        /// Weights `(B, T)` as a function of the terms.
-        weight: Box<WeightFn<'static>>,
-        /// Contribution to the loss term's value.
-        value: Box<ValueFn>,
-    },
-    /// ∇_θ Σ_b ⟨v_b, ∇ₓE(x_b)⟩.
-    Slope {
-        /// The batch.
-        at: Batch,
-        /// The constant direction.
-        v: Tensor,
-    },
+/// Where the chains of a step start, and which energy they follow.
+pub struct ChainStart {
+    /// The energy of the chains, such as `E(x) + ‖x − y‖²/2σ²` around noisy data `y`. Its parameters are those of the
+    /// energy that is trained, and it differs from it by what does not depend on them.
+    pub energy: Arc<dyn EnergyFn>,
+    /// Where they start, one for each row of the data.
+    pub from: Batch,
 }
 
-/// One part of the update direction, with the name of the loss term it belongs to.
-pub struct Demand {
-    /// The loss term: `cd`, `reg`, `kl`, `ent`, `label`.
-    pub label: &'static str,
-    /// What to differentiate.
-    pub what: What,
-}
-
-/// All demands of a step and the values of terms that are known already.
-#[derive(Default)]
-pub struct Demands {
-    /// Their gradients add up to the gradient of the loss.
-    pub list: Vec<Demand>,
-    /// Values of loss terms by label; those of `Energy` demands are added when they are fulfilled.
-    pub values: BTreeMap<&'static str, f64>,
-}
-
-impl Demands {
-    /// Adds a demand on energies.
-    pub fn energy(
-        &mut self,
-        label: &'static str,
-        rows: &'static str,
-        at: &Batch,
-        weight: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
-        value: impl Fn(&Tensor) -> Result<f64> + Send + Sync + 'static,
-    ) {
-        let what = What::Energy { rows, at: at.clone(), weight: Box::new(weight), value: Box::new(value) };
-        self.list.push(Demand { label, what });
-    }
-
-    /// Adds a demand on a directional slope.
-    pub fn slope(&mut self, label: &'static str, at: Batch, v: Tensor) {
-        self.list.push(Demand { label, what: What::Slope { at, v } });
-    }
-}
-
+// ANCHOR: objective
 /// Says what to differentiate; the trainer decides how (merged, split, on which device).
+///
+/// Pure in `(energy, input, key)`: what it knows of the past is in the energy and in its own parameters.
 pub trait Objective: Send + Sync {
     /// Samples, trail length, entropy: what a step must provide, checked before the run.
     fn needs(&self) -> Needs;
+
+    /// What step `step` of `of` must provide, at most [`Objective::needs`]. Where no samples are needed, the sampler does
+    /// not run.
+    fn needs_at(&self, step: u64, of: u64) -> Needs {
+        let _ = (step, of);
+        self.needs()
+    }
+
+    /// Names of the loss terms that demands and values belong to; by default its own name.
+    fn terms(&self) -> Vec<TermName> {
+        vec![self.name().into()]
+    }
+
+    /// Parameters of its own, such as a learned log Z: declared with [`BuildCx::param`] and taken with
+    /// [`BuildCx::take_params`] when it is built. They are trained, averaged and saved beside those of the energy, as
+    /// `objective.<name>`; their gradients are demanded with [`Demands::own`].
+    ///
+    /// [`BuildCx::param`]: crate::BuildCx::param
+    /// [`BuildCx::take_params`]: crate::BuildCx::take_params
+    fn params(&self) -> ParamSet {
+        ParamSet::default()
+    }
 
     /// Whether demands and values keep to [`StepInput::portion`]: those of all portions add up to those of the whole
     /// batch. Otherwise a batch is never shared between ranks.
     fn portions(&self) -> bool {
         false
+    }
+
+    /// Energy and starts of the chains of a step, where [`Needs::own_chains`] says that they are not the run's. `key` is
+    /// that of [`Objective::demands`], so both can make the same random numbers.
+    ///
+    /// # Errors
+    /// If the energy cannot be made.
+    fn chains(&self, e: &Arc<dyn EnergyFn>, data: &Batch, key: Key) -> Result<Option<ChainStart>> {
+        let _ = (e, data, key);
+        Ok(None)
     }
 
     /// Gradient demands of one step; their sum is the gradient of the loss.
@@ -160,3 +155,4 @@ pub trait Objective: Send + Sync {
     /// The objective's name for messages.
     fn name(&self) -> String;
 }
+// ANCHOR_END: objective

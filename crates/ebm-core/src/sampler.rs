@@ -117,6 +117,12 @@ impl Trail {
         self.0.is_empty()
     }
 
+    /// The last `n` links, for one who reaches less far back than others.
+    #[must_use]
+    pub fn last(&self, n: usize) -> Self {
+        Trail(self.0[self.0.len().saturating_sub(n)..].to_vec())
+    }
+
     /// The links, oldest first, for programs made of programs.
     pub fn into_links(self) -> Vec<Link> {
         self.0

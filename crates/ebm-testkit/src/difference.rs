@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::{DType, Tensor};
-use ebm_core::{EnergyFn, Result};
+use ebm_core::{EnergyFn, ParamSet, Result};
 
 /// Central difference of `f` in every entry of `x`, with step `h`: shape of `x`, f64. `f` maps `x` to a number.
 ///
@@ -33,9 +33,17 @@ pub fn x_difference(x: &Tensor, h: f64, mut f: impl FnMut(&Tensor) -> Result<f64
 pub fn theta_difference(
     e: &dyn EnergyFn,
     h: f64,
+    f: impl FnMut() -> Result<f64>,
+) -> Result<BTreeMap<String, Tensor>> {
+    params_difference(e.params(), h, f)
+}
+
+/// The same of any set of parameters.
+pub(crate) fn params_difference(
+    params: &ParamSet,
+    h: f64,
     mut f: impl FnMut() -> Result<f64>,
 ) -> Result<BTreeMap<String, Tensor>> {
-    let params = e.params();
     let before = params.snapshot()?;
     let mut out = BTreeMap::new();
     for name in params.trainable() {

@@ -1,4 +1,4 @@
-//! Checks of energies, transitions and components for the tests of plugins.
+//! Checks of energies, transitions, objectives and components for the tests of plugins.
 //!
 //! ```
 //! use ebm_testkit::{check_energy, toy};
@@ -17,6 +17,7 @@ mod difference;
 mod energy;
 mod failure;
 mod law;
+mod objective;
 pub mod toy;
 mod transition;
 
@@ -25,4 +26,5 @@ pub use difference::{relative_gap, theta_difference, x_difference};
 pub use energy::{Checked, check_energy, check_energy_within};
 pub use failure::{Failure, Verdict};
 pub use law::{Moments, check_variance, moments, run};
+pub use objective::{Fulfilled, check_objective, fulfil_plainly};
 pub use transition::check_transition;

@@ -105,7 +105,8 @@ fn objective(plan: &Plan) -> Result<()> {
 }
 
 fn replay(plan: &Plan) -> Result<()> {
-    if plan.needs.samples && plan.starts_on_replay() && plan.config.replay.is_none() {
+    let runs_own = plan.needs.samples && !plan.needs.own_chains;
+    if runs_own && plan.starts_on_replay() && plan.config.replay.is_none() {
         return Err(Error::capability(
             "chains.from = \"replay\"",
             "a replay buffer",

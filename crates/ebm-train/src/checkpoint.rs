@@ -1,6 +1,7 @@
 //! Checkpoints: folders that hold the whole state, with a digest of every file.
 //!
-//! `step-00001000/` has `state.safetensors` (`params.*`, `average.*`, `optimiser.*`, `sampler.*`),
+//! `step-00001000/` has `state.safetensors` (`params.*`, `average.*`, `optimiser.*`, `sampler.*`, and for parameters of the
+//! objective itself `objective.params.*` and `objective.average.*`),
 //! `replay.safetensors`, `state.json` (numbers, digests, versions) and `config.toml`.
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +16,7 @@ use crate::chains::{entries_of, name_in};
 use crate::config::{RunConfig, tree_of};
 use crate::digest::{self, config_digest, sha256};
 use crate::disk::{Disk, Files, write_folder};
+use crate::fulfil::OBJECTIVE;
 use crate::plan::Plan;
 use crate::state::TrainState;
 
@@ -183,13 +185,15 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
     for name in state.params.names() {
         if let Some(t) = state.params.get(name) {
-            tensors.insert(format!("params.{name}"), t.clone());
+            tensors.insert(stored(plan, "params", name), t.clone());
         }
+    }
+    for (name, t) in state.average.iter().flatten() {
+        tensors.insert(stored(plan, "average", name), t.clone());
     }
     let mut add = |prefix: &str, part: &BTreeMap<String, Tensor>| {
         tensors.extend(part.iter().map(|(k, v)| (format!("{prefix}.{k}"), v.clone())));
     };
-    state.average.iter().for_each(|a| add("average", a));
     add("optimiser", &state.optimiser.tensors);
     add("sampler", &held.sampler);
 
@@ -222,6 +226,14 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
     files.push((MANIFEST, serde_json::to_vec_pretty(&sealed).map_err(json)?));
     write_folder(disk, &path, &files)?;
     Ok(path)
+}
+
+/// Name of a tensor of the state: those of the energy stand alone under `part`, for who opens a run without its objective.
+fn stored(plan: &Plan, part: &str, name: &str) -> String {
+    match name.strip_prefix(OBJECTIVE).and_then(|n| n.strip_prefix('.')) {
+        Some(own) if plan.energy.params().get(name).is_none() => format!("{OBJECTIVE}.{part}.{own}"),
+        _ => format!("{part}.{name}"),
+    }
 }
 
 fn seal(manifest: &serde_json::Value) -> String {
@@ -380,9 +392,15 @@ pub fn restore(plan: &Plan, contents: &Contents) -> Result<TrainState> {
     let here = |t: BTreeMap<String, Tensor>| -> Result<BTreeMap<String, Tensor>> {
         t.into_iter().map(|(k, v)| Ok((k, v.to_device(&plan.device)?))).collect()
     };
-    let params = plan.energy.params().clone();
-    params.restore(&here(contents.part("params"))?)?;
-    let average = m.average.then(|| here(contents.part("average"))).transpose()?;
+    // What is of the objective itself goes under its name again.
+    let whole = |part: &str| {
+        let own = contents.part(&format!("{OBJECTIVE}.{part}"));
+        let own = own.into_iter().map(|(name, t)| (format!("{OBJECTIVE}.{name}"), t));
+        here(contents.part(part).into_iter().chain(own).collect())
+    };
+    let params = plan.params.clone();
+    params.restore(&whole("params")?)?;
+    let average = m.average.then(|| whole("average")).transpose()?;
     let mut replay = plan.empty_replay()?;
     match (&mut replay, &contents.replay) {
         (Some(buffer), Some(saved)) => buffer.load(saved)?,

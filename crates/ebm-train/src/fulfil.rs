@@ -6,28 +6,43 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Batch, Demand, EnergyFn, Error, Result, ThetaGrad, ValueFn, WeightFn, What};
+use ebm_core::{Batch, Demand, EnergyFn, Error, Result, TermName, ThetaGrad, ValueFn, WeightFn, What};
 
 use crate::numbers::same;
 
+/// Before the names of the objective's own parameters, wherever they stand beside those of the energy.
+pub(crate) const OBJECTIVE: &str = "objective";
+
 /// Gradients of all demands together, and what the passes showed.
 pub struct Fulfilled {
-    /// Sum of the gradients by parameter.
+    /// Sum of the gradients by parameter; those of the objective are `objective.<name>`.
     pub grads: BTreeMap<String, Tensor>,
     /// Terms `(B, T)` by the name of the batch (`data`, `samples`).
     pub terms: BTreeMap<&'static str, Tensor>,
-    /// Values of the loss terms of energy demands, by label.
-    pub values: BTreeMap<&'static str, f64>,
+    /// Values of the loss terms that demands carry, by label.
+    pub values: BTreeMap<TermName, f64>,
 }
 
 /// One `Energy` demand's functions.
-type Functions<'d> = (&'static str, &'d WeightFn<'static>, &'d ValueFn);
+type Functions<'d> = (&'d TermName, &'d WeightFn<'static>, &'d ValueFn);
 
-/// Energy demands on one batch.
+/// Demands that see the energies of one batch.
 struct Group<'d> {
     rows: &'static str,
     at: &'d Batch,
     demands: Vec<Functions<'d>>,
+    /// Gradients in the objective's own parameters.
+    own: Vec<(&'d TermName, &'d WeightFn<'static>)>,
+}
+
+/// The group of `rows` at `at`, new if there is none yet.
+fn group<'a, 'd>(groups: &'a mut Vec<Group<'d>>, rows: &'static str, at: &'d Batch) -> &'a mut Group<'d> {
+    let found = groups.iter().position(|g| g.rows == rows && same_batch(g.at, at));
+    let place = found.unwrap_or_else(|| {
+        groups.push(Group { rows, at, demands: Vec::new(), own: Vec::new() });
+        groups.len() - 1
+    });
+    &mut groups[place]
 }
 
 /// Whether two batches are the same rows under the same condition.
@@ -93,23 +108,22 @@ fn joined(parts: &[&Batch]) -> Result<Batch> {
 /// # Errors
 /// If the energy fails, or a weight has another shape than the terms (the message names the loss term).
 pub fn fulfil<'d>(energy: &dyn EnergyFn, demands: impl IntoIterator<Item = &'d Demand>) -> Result<Fulfilled> {
+    let mut out = Fulfilled { grads: BTreeMap::new(), terms: BTreeMap::new(), values: BTreeMap::new() };
     let mut groups: Vec<Group<'d>> = Vec::new();
     let mut slopes: Vec<(&'d Batch, Tensor)> = Vec::new();
     for Demand { label, what } in demands {
         match what {
             What::Energy { rows, at, weight, value } => {
-                let demand: Functions<'d> = (label, &**weight, &**value);
-                match groups.iter_mut().find(|g| g.rows == *rows && same_batch(g.at, at)) {
-                    Some(g) => g.demands.push(demand),
-                    None => groups.push(Group { rows, at, demands: vec![demand] }),
-                }
+                group(&mut groups, rows, at).demands.push((label, &**weight, &**value));
             }
-            What::Slope { at, v } => {
+            What::Own { name, rows, at, grad } => group(&mut groups, rows, at).own.push((name, &**grad)),
+            What::Slope { at, v, value } => {
                 if v.dims() != at.x.dims() {
                     let want = format!("{:?} like the samples", at.x.dims());
                     let hint = "give one direction for each sample";
                     return Err(Error::shape(format!("direction of `{label}`"), v.dims(), want, hint));
                 }
+                *out.values.entry(label.clone()).or_insert(0.0) += value;
                 match slopes.iter_mut().find(|(b, _)| same_batch(b, at)) {
                     Some((_, sum)) => *sum = (&*sum + v)?,
                     None => slopes.push((at, v.clone())),
@@ -117,11 +131,14 @@ pub fn fulfil<'d>(energy: &dyn EnergyFn, demands: impl IntoIterator<Item = &'d D
             }
         }
     }
-    let mut out = Fulfilled { grads: BTreeMap::new(), terms: BTreeMap::new(), values: BTreeMap::new() };
     let mut total: Option<ThetaGrad> = None;
-    for set in alike(&groups, |g| g.at) {
+    let (weighed, seen): (Vec<_>, Vec<_>) = groups.into_iter().partition(|g| !g.demands.is_empty());
+    for set in alike(&weighed, |g| g.at) {
         let pass = energies(energy, &set, &mut out)?;
         add(&mut total, pass)?;
+    }
+    for g in seen.iter().filter(|g| !g.at.is_empty()) {
+        shown(g, energy.terms(g.at)?, &mut out)?;
     }
     for set in alike(&slopes, |s| s.0).iter().flat_map(|set| pieces(set, |s| s.0)) {
         let at = joined(&set.iter().map(|s| s.0).collect::<Vec<_>>())?;
@@ -132,7 +149,7 @@ pub fn fulfil<'d>(energy: &dyn EnergyFn, demands: impl IntoIterator<Item = &'d D
         add(&mut total, energy.grad_theta_slope(&at, &v)?)?;
     }
     if let Some(total) = total {
-        out.grads = total.grads;
+        out.grads.extend(total.grads);
     }
     Ok(out)
 }
@@ -158,12 +175,26 @@ fn energies(energy: &dyn EnergyFn, set: &[&Group<'_>], out: &mut Fulfilled) -> R
     for g in set {
         let own = pass.terms.narrow(0, start, g.at.len())?;
         start += g.at.len();
-        for (label, _, value) in &g.demands {
-            *out.values.entry(label).or_insert(0.0) += value(&own)?;
-        }
-        out.terms.entry(g.rows).or_insert(own);
+        shown(g, own, out)?;
     }
     Ok(pass)
+}
+
+/// What the terms `(B, T)` of a group's batch give besides gradients in the parameters of the energy.
+fn shown(g: &Group<'_>, terms: Tensor, out: &mut Fulfilled) -> Result<()> {
+    for (label, _, value) in &g.demands {
+        *out.values.entry((*label).clone()).or_insert(0.0) += value(&terms)?;
+    }
+    for (name, grad) in &g.own {
+        let (name, grad) = (format!("{OBJECTIVE}.{name}"), grad(&terms)?);
+        let sum = match out.grads.get(&name) {
+            Some(sum) => (sum + grad)?,
+            None => grad,
+        };
+        out.grads.insert(name, sum);
+    }
+    out.terms.entry(g.rows).or_insert(terms);
+    Ok(())
 }
 
 /// Sum of the weights of a group's demands, `(B, T)`.
@@ -266,10 +297,11 @@ mod tests {
             |t| Ok((t * (2.0 / 3.0))?),
             |t| Ok(t.sqr()?.mean_all()?.to_scalar::<f64>()?),
         );
-        d.slope("kl", samples.clone(), Tensor::new(&[[0.1f64, 0.2], [0.3, -0.4]], &Device::Cpu).unwrap());
-        d.slope("ent", samples.clone(), Tensor::new(&[[-1.0f64, 0.5], [0.7, 0.1]], &Device::Cpu).unwrap());
+        let v = |v: &[[f64; 2]; 2]| Tensor::new(v, &Device::Cpu).unwrap();
+        d.slope("kl", samples.clone(), v(&[[0.1, 0.2], [0.3, -0.4]]), 0.25);
+        d.slope("ent", samples.clone(), v(&[[-1.0, 0.5], [0.7, 0.1]]), 1.0);
         let other = batch(&[[0.6, 0.7]]);
-        d.slope("kl", other, Tensor::new(&[[0.5f64, 0.5]], &Device::Cpu).unwrap());
+        d.slope("kl", other, Tensor::new(&[[0.5f64, 0.5]], &Device::Cpu).unwrap(), 0.5);
         (d, data, samples)
     }
 
@@ -289,6 +321,7 @@ mod tests {
         // Six gradients of order one added in another order.
         assert!(off.to_scalar::<f64>().unwrap() < 1e-13);
         assert!((all.values["cd"] - cd).abs() < 1e-14);
+        assert_eq!((all.values["kl"], all.values["ent"]), (0.75, 1.0), "slopes carry values");
         let terms = e.terms(&data).unwrap();
         let off = (terms - &all.terms["data"]).unwrap().abs().unwrap().max_all().unwrap();
         assert!(off.to_scalar::<f64>().unwrap() < 1e-15);
@@ -306,7 +339,7 @@ mod tests {
             let x = (x.to_dtype(ebm_core::candle::DType::F64).unwrap() * (1e-6 * f64::from(i + 1))).unwrap();
             let at = Batch::new(x).unwrap().narrow(0, if i == 4 { 3 } else { n }).unwrap();
             let v = (at.x.ones_like().unwrap() * f64::from(i)).unwrap();
-            d.slope("kl", at, v);
+            d.slope("kl", at, v, 0.0);
         }
         let all = fulfil(&e, &d.list).unwrap();
         // Four of more than half a pass each; the small last one goes with the fourth.
@@ -326,6 +359,21 @@ mod tests {
         d.energy("odd", "data", &batch(&[[0.0, 1.0], [1.0, 0.0]]), |t| Ok(t.i(..1)?), |_| Ok(0.0));
         let text = fulfil(&e, &d.list).err().unwrap().to_string();
         assert!(text.contains("weight of `odd`") && text.contains("[2, 1]"), "{text}");
+    }
+
+    #[test]
+    fn a_parameter_of_the_objective_sees_the_pass_on_its_rows() {
+        let (e, (mut d, data, _)) = (energy(), demands());
+        d.own("cd", "log_z", "data", &data, |t| Ok(t.sum_all()?));
+        let all = fulfil(&e, &d.list).unwrap();
+        assert_eq!((e.1.load(Ordering::Relaxed), e.2.load(Ordering::Relaxed)), (1, 1), "no pass of its own");
+        let want = e.terms(&data).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
+        let got = all.grads["objective.log_z"].to_scalar::<f64>().unwrap();
+        // The same three terms in another pass.
+        assert!((got - want).abs() < 1e-14);
+        let alone = fulfil(&e, d.list.iter().filter(|d| matches!(d.what, What::Own { .. }))).unwrap();
+        assert!((alone.grads["objective.log_z"].to_scalar::<f64>().unwrap() - want).abs() < 1e-14);
+        assert_eq!(alone.grads.len(), 1);
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Batch, Blind, Demand, DrawRequest, Error, Key, Portion, Result, StepInput};
+use ebm_core::{Batch, Blind, Demand, DrawRequest, Error, Key, Needs, Portion, Result, StepInput, TermName};
 
 use crate::chains::entries_of;
 use crate::config::From;
-use crate::fulfil::fulfil;
+use crate::fulfil::{OBJECTIVE, fulfil};
 use crate::guard;
 use crate::plan::Plan;
 use crate::shares::Share;
@@ -26,7 +26,7 @@ pub(crate) struct Pass {
     /// Gradient of the loss on these rows.
     pub grads: Grads,
     /// The same for each loss term alone, where it was asked for and there are several.
-    pub terms: BTreeMap<&'static str, Grads>,
+    pub terms: BTreeMap<TermName, Grads>,
     pub tally: Tally,
     /// Slots from which the whole shard's chains came.
     pub slots: Option<Vec<u64>>,
@@ -60,24 +60,33 @@ impl Pass {
         stages.done("data")?;
 
         let portion = Portion { first: share.rows.start, of: share.of };
+        let needs = plan.objective.needs_at(state.step, plan.config.run.steps);
         let key = plan.key.at("chains").at(state.attempts);
+        let own_key = plan.key_of(plan.key.at("objective").at(state.attempts), share.shard);
         let mut memory = entries_of(share.shard, plan.layout.shards, &state.sampler);
-        let (mut drawn, mut slots) = (None, None);
-        if plan.needs.samples {
-            let (start, from) = starts(plan, state, share, &data, key)?;
+        let (mut drawn, mut slots, mut own) = (None, None, None);
+        if needs.samples {
+            if needs.own_chains {
+                own = plan.objective.chains(&plan.energy, &data, own_key)?;
+            }
+            let (start, from) = match &own {
+                Some(own) => (own.from.clone(), None),
+                None => starts(plan, state, share, &data, key)?,
+            };
             slots = from;
             stages.done("starts")?;
             // Transitions that jump along differences of reference samples take those of the shard's batch.
             memory.insert(BANK.into(), shard.x.clone());
             let mut probe = Blind;
             let request = DrawRequest::new(&mut probe, &mut memory);
-            let mut request = match plan.needs.trail_rows.map(|rows| portion.leading(rows, data.len())) {
+            let mut request = match needs.trail_rows.map(|rows| portion.leading(rows, data.len())) {
                 // None of the rows that are differentiated are here.
                 Some(0) if !share.is_whole() => request,
-                Some(rows) => request.with_trail(plan.needs.trail, Some(rows)),
-                None => request.with_trail(plan.needs.trail, None),
+                Some(rows) => request.with_trail(needs.trail, Some(rows)),
+                None => request.with_trail(needs.trail, None),
             };
-            let ends = plan.sampler.draw(energy, start, key.at("sampler"), &mut request)?;
+            let followed = own.as_ref().map_or(energy, |own| own.energy.as_ref());
+            let ends = plan.sampler.draw(followed, start, key.at("sampler"), &mut request)?;
             memory.remove(BANK);
             if !share.is_whole() && !memory.is_empty() {
                 return Err(keeps(plan));
@@ -86,14 +95,19 @@ impl Pass {
             drawn = Some(ends);
             stages.done("sampler")?;
         }
-        let bank = bank(plan, state, share, plan.key_of(key.at("bank"), share.shard))?;
+        let bank = bank(plan, state, share, &needs, plan.key_of(key.at("bank"), share.shard))?;
         stages.done("bank")?;
-        let input = StepInput::new(&data, drawn.as_ref(), bank.as_ref(), state.step);
+        let mut input = StepInput::new(&data, drawn.as_ref(), bank.as_ref(), state.step)
+            .with_length(plan.config.run.steps)
+            .with_chains(own.as_ref().map(|own| own.energy.as_ref()));
+        if let Some(replay) = &state.replay {
+            input = input.with_held(replay.len());
+        }
         let input = if share.is_whole() { input } else { input.with_portion(portion) };
-        let key = plan.key_of(plan.key.at("objective").at(state.attempts), share.shard);
-        let demands = plan.objective.demands(energy, &input, key)?;
+        let demands = plan.objective.demands(energy, &input, own_key)?;
         stages.done("objective")?;
         let done = fulfil(energy, &demands.list)?;
+        owned(plan, &done.grads)?;
         stages.done("gradients")?;
         for (rows, terms) in &done.terms {
             guard::finite(&format!("energy of the {rows}"), terms, number)?;
@@ -107,6 +121,26 @@ impl Pass {
         let row = |d: ebm_core::Drawn| plan.rows().join(d.last.at.x, d.last.at.cond.as_ref());
         Ok(Pass { grads: done.grads, terms, tally, slots, ends: drawn.map(row).transpose()?, memory })
     }
+}
+
+/// Refuses gradients in parameters that the objective did not declare, or of another shape.
+fn owned(plan: &Plan, grads: &Grads) -> Result<()> {
+    let own = |(name, _): &(&String, _)| name.strip_prefix(OBJECTIVE).is_some_and(|n| n.starts_with('.'));
+    for (name, g) in grads.iter().filter(own) {
+        let who = || format!("objective `{}`", plan.objective.name());
+        match plan.params.get(name) {
+            Some(p) if p.dims() == g.dims() => {}
+            Some(p) => {
+                let want = format!("{:?} like `{name}`", p.dims());
+                return Err(Error::shape(who(), g.dims(), want, "a gradient has the shape of its parameter"));
+            }
+            None => {
+                let message = format!("demands a gradient in `{name}`, which it did not declare");
+                return Err(Error::config(who(), message));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn keeps(plan: &Plan) -> Error {
@@ -157,8 +191,8 @@ fn starts(
 
 /// Reference samples for the entropy, once the buffers hold more than the objective asks for. They
 /// go through the same transitions as chains do.
-fn bank(plan: &Plan, state: &TrainState, share: &Share, key: Key) -> Result<Option<Tensor>> {
-    let (needs, Some(replay)) = (&plan.needs, &state.replay) else { return Ok(None) };
+fn bank(plan: &Plan, state: &TrainState, share: &Share, needs: &Needs, key: Key) -> Result<Option<Tensor>> {
+    let Some(replay) = &state.replay else { return Ok(None) };
     let Some(buffer) = replay.shard(share.shard) else { return Ok(None) };
     if needs.bank == 0 || replay.len() <= needs.bank_above {
         return Ok(None);
@@ -169,16 +203,16 @@ fn bank(plan: &Plan, state: &TrainState, share: &Share, key: Key) -> Result<Opti
 }
 
 /// Gradient of each loss term alone; `whole` is that of all together.
-fn term_gradients(plan: &Plan, demands: &[Demand], whole: &Grads) -> Result<BTreeMap<&'static str, Grads>> {
-    let mut labels: Vec<&'static str> = demands.iter().map(|d| d.label).collect();
+fn term_gradients(plan: &Plan, demands: &[Demand], whole: &Grads) -> Result<BTreeMap<TermName, Grads>> {
+    let mut labels: Vec<&TermName> = demands.iter().map(|d| &d.label).collect();
     labels.sort_unstable();
     labels.dedup();
     if let [only] = labels[..] {
-        return Ok(BTreeMap::from([(only, whole.clone())]));
+        return Ok(BTreeMap::from([(only.clone(), whole.clone())]));
     }
-    let alone = |label| {
-        let part = fulfil(plan.energy.as_ref(), demands.iter().filter(|d| d.label == label))?;
-        Ok((label, part.grads))
+    let alone = |label: &TermName| {
+        let part = fulfil(plan.energy.as_ref(), demands.iter().filter(|d| d.label == *label))?;
+        Ok((label.clone(), part.grads))
     };
     labels.into_iter().map(alone).collect()
 }

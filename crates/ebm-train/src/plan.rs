@@ -6,12 +6,13 @@ use std::sync::Arc;
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
     Alone, Batch, BuildCx, Collective, DataSource, EnergyFn, Engine, Error, Key, Needs, Objective, Optimiser,
-    Policy, ReplayBuffer, Result, Sampler,
+    ParamSet, Policy, ReplayBuffer, Result, Sampler,
 };
 
 use crate::chains::Replay;
 use crate::config::{EngineChoice, Fill, From, RunConfig, Weights};
 use crate::engine_watch::EngineWatch;
+use crate::fulfil::OBJECTIVE;
 use crate::labels::Rows;
 use crate::shares::{Layout, Share};
 use crate::starts::Starts;
@@ -34,6 +35,8 @@ pub struct Plan {
     pub(crate) sampler: Box<dyn Sampler>,
     pub(crate) generator: Box<dyn Sampler>,
     pub(crate) objective: Box<dyn Objective>,
+    /// Everything that is trained: the energy's parameters under their names, the objective's as `objective.<name>`.
+    pub(crate) params: ParamSet,
     pub(crate) needs: Needs,
     pub(crate) optimiser: Box<dyn Optimiser>,
     pub(crate) policies: Vec<Box<dyn Policy>>,
@@ -115,6 +118,7 @@ impl Plan {
             ));
         }
         let needs = objective.needs();
+        let params = ParamSet::merge([("", energy.params()), (OBJECTIVE, &objective.params())])?;
         let layout = Layout::new(config.run.batch, config.run.shards, 0, 1)?;
         let plan = Plan {
             config,
@@ -130,6 +134,7 @@ impl Plan {
             sampler,
             generator,
             objective,
+            params,
             needs,
             optimiser,
             policies,

@@ -19,7 +19,8 @@ pub struct TrainState {
     pub epoch: u64,
     /// Index of the next data batch in its epoch.
     pub cursor: usize,
-    /// The energy's parameters and buffers; they share memory with the plan's energy.
+    /// The energy's parameters and buffers, and the objective's own as `objective.<name>`; they share memory with the
+    /// plan's parts.
     pub params: ParamSet,
     /// Exponential moving average of the trainable parameters, if the optimiser keeps one.
     pub average: Option<BTreeMap<String, Tensor>>,
@@ -42,7 +43,7 @@ impl TrainState {
     /// # Errors
     /// If the buffer cannot be built or filled.
     pub fn new(plan: &Plan) -> Result<Self> {
-        let params = plan.energy.params().clone();
+        let params = plan.params.clone();
         let average = match plan.optimiser.average() {
             Some(_) => Some(trainable(&params)?),
             None => None,

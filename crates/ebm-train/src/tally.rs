@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Drawn, Error, Result};
+use ebm_core::{Drawn, Error, Result, TermName};
 
 use crate::fulfil::Fulfilled;
 use crate::numbers::spread;
@@ -41,7 +41,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// What the passes of a shard showed.
-    pub fn of(done: &Fulfilled, drawn: Option<&Drawn>, known: &BTreeMap<&'static str, f64>) -> Result<Self> {
+    pub fn of(done: &Fulfilled, drawn: Option<&Drawn>, known: &BTreeMap<TermName, f64>) -> Result<Self> {
         let mut tally = Tally::default();
         for (rows, terms) in &done.terms {
             tally.spreads.insert(format!("energy.{rows}"), Spread::of(&terms.sum(1)?)?);

@@ -89,7 +89,7 @@ fn own(plan: &Plan, passes: &mut [Pass], stop: bool) -> Result<(Form, Sums)> {
 
 /// Names of the trainable parameters in order, and the gradient of each: 0 where there is none.
 fn of_all_params(plan: &Plan, grads: &Grads) -> Result<(Vec<String>, Vec<Tensor>)> {
-    let params = plan.energy.params();
+    let params = &plan.params;
     let names: Vec<String> = params.trainable().map(str::to_string).collect();
     let own = |name: &String| match (grads.get(name), params.get(name)) {
         (Some(g), _) => Ok(g.clone()),

@@ -217,6 +217,14 @@ fn shared_rows_of_chains_in_place() {
     same_to_rounding(&format!("{LANGEVIN}{replay}{PLAIN}[chains]\nfill = \"start\"\n"));
 }
 
+/// The gradient in a parameter of the objective is summed as those of the energy are.
+#[test]
+fn a_parameter_of_the_objective() {
+    let sections = format!("{LANGEVIN}[objective]\nkind = \"test-nce\"\n");
+    same_bytes(&sections);
+    same_to_rounding(&sections);
+}
+
 /// Chains that begin on the data and have their numbers by chain know nothing of shards.
 #[test]
 fn the_loss_of_shards_is_the_mean_over_the_batch() {

@@ -79,3 +79,14 @@ fn adam_with_both_moments_and_buffers_of_the_energy() {
         ("chains", "from = \"fresh\""),
     ]);
 }
+
+/// A learned log Z: its value, moments and average are in the checkpoint.
+#[test]
+fn a_parameter_of_the_objective() {
+    law(&[("objective", "kind = \"test-nce\"")]);
+}
+
+#[test]
+fn chains_of_the_objectives_own() {
+    law(&[("objective", "kind = \"test-recovery\"\nsigma = 0.5"), ("replay", "")]);
+}

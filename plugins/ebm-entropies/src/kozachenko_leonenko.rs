@@ -1,11 +1,12 @@
 //! `kozachenko-leonenko`: the full nearest-neighbour estimate of differential entropy, any `k`.
 
-use candle_core::{Device, Tensor};
-use ebm_core::{BuildCx, EntropyConfig, EntropyEstimate, EntropyEstimator, Key, Param, Result, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::candle::{Device, Tensor};
+use ebm_core::{BuildCx, EntropyConfig, EntropyEstimate, EntropyEstimator, Key, Result, Settings, plugin};
 
 use crate::neighbours::{kth_nearest, mean_log_gradient};
 
+/// Differential entropy from the distance to the k-th nearest earlier sample, in nats.
+///
 /// `H ≈ ψ(M + 1) − ψ(k) + log V_D + D · mean log d_k`, with `d_k` the distance to the `k`-th nearest of
 /// `M` reference samples and `V_D` the volume of the unit ball (Kozachenko, Leonenko 1987; the
 /// cross form of Leonenko, Pronzato, Savani 2008, with ψ(M + 1) for log M). Nats.
@@ -14,19 +15,14 @@ use crate::neighbours::{kth_nearest, mean_log_gradient};
 /// and its mean logarithm is ψ(k) − ψ(M + 1): where the density is constant on the ball there is no
 /// bias at any M. With `exclude` and the samples in the bank themselves, M is one less and this is
 /// the classical estimate.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct KozachenkoLeonenko {
     /// Which neighbour.
-    #[serde(default = "one")]
+    #[setting(default = 1, at_least = 1)]
     pub k: usize,
     /// Reference samples at most this far away are taken for the sample itself and do not count.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[setting(at_least = 0.0)]
     pub exclude: Option<f64>,
-}
-
-fn one() -> usize {
-    1
 }
 
 /// Added inside the logarithm, so that a sample on a reference sample has a finite value, in f32 too.
@@ -65,30 +61,23 @@ impl EntropyEstimator for KozachenkoLeonenko {
     }
 }
 
-#[typetag::serde(name = "kozachenko-leonenko")]
+#[plugin(
+    "kozachenko-leonenko",
+    source = "Kozachenko, Leonenko 1987; Leonenko, Pronzato, Savani 2008",
+    example = "k = 3"
+)]
 impl EntropyConfig for KozachenkoLeonenko {
     fn make(&self, _: &mut BuildCx) -> Result<Box<dyn EntropyEstimator>> {
         Ok(Box::new(self.clone()))
     }
 }
 
-register! {
-    EntropyConfig, "kozachenko-leonenko" => KozachenkoLeonenko,
-    summary: "differential entropy from the distance to the k-th nearest earlier sample, in nats",
-    source: "Kozachenko, Leonenko 1987; Leonenko, Pronzato, Savani 2008",
-    example: "k = 3",
-    params: [
-        Param::int("k", "which neighbour").default("1").at_least(1.0),
-        Param::float("exclude", "reference samples at most this far away (Euclidean) do not count").default("none").at_least(0.0),
-    ],
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use candle_core::{DType, Device};
     use ebm_core::Chains;
+    use ebm_core::candle::{DType, Device};
 
     #[test]
     fn ball_volumes_are_the_known_ones() {

@@ -1,18 +1,18 @@
 //! `nearest-neighbour`: the paper's surrogate `mean log min_j ‖x − r_j‖` (spec 1, "ent").
 
-use candle_core::Tensor;
-use ebm_core::{BuildCx, EntropyConfig, EntropyEstimate, EntropyEstimator, Key, Param, Result, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::candle::Tensor;
+use ebm_core::{BuildCx, EntropyConfig, EntropyEstimate, EntropyEstimator, Key, Result, Settings, plugin};
 
 use crate::neighbours::{kth_nearest, mean_log_gradient};
 
-/// Mean log Euclidean distance to the nearest reference sample, constants and dimension dropped
-/// (Du, Li, Tenenbaum, Mordatch 2021, after Kozachenko, Leonenko 1987).
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Mean log distance to the nearest earlier sample, constants dropped: the paper's surrogate.
+///
+/// Euclidean distances; neither constants nor the factor of the dimension (Du, Li, Tenenbaum, Mordatch 2021, after
+/// Kozachenko, Leonenko 1987).
+#[derive(Clone, Debug, Settings)]
 pub struct NearestNeighbour {
     /// Reference samples at most this far away are taken for the sample itself and do not count.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[setting(at_least = 0.0)]
     pub exclude: Option<f64>,
 }
 
@@ -31,28 +31,22 @@ impl EntropyEstimator for NearestNeighbour {
     }
 }
 
-#[typetag::serde(name = "nearest-neighbour")]
+#[plugin(
+    "nearest-neighbour",
+    source = "Du, Li, Tenenbaum, Mordatch 2021, section 3; Kozachenko, Leonenko 1987",
+    example = ""
+)]
 impl EntropyConfig for NearestNeighbour {
     fn make(&self, _: &mut BuildCx) -> Result<Box<dyn EntropyEstimator>> {
         Ok(Box::new(self.clone()))
     }
 }
 
-register! {
-    EntropyConfig, "nearest-neighbour" => NearestNeighbour,
-    summary: "mean log distance to the nearest earlier sample, constants dropped: the paper's surrogate",
-    source: "Du, Li, Tenenbaum, Mordatch 2021, section 3; Kozachenko, Leonenko 1987",
-    example: "",
-    params: [
-        Param::float("exclude", "reference samples at most this far away (Euclidean) do not count").default("none").at_least(0.0),
-    ],
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use candle_core::Device;
+    use ebm_core::candle::Device;
 
     fn value(x: [[f64; 2]; 3], bank: &Tensor) -> f64 {
         let x = Tensor::new(&x, &Device::Cpu).unwrap();

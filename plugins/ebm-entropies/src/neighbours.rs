@@ -1,7 +1,7 @@
 //! The `k` nearest reference samples of each sample: on the device where it has an operator, else by matrix product with exact distances
 //! after.
 
-use candle_core::{Device, Tensor};
+use ebm_core::candle::{Device, Tensor};
 use ebm_core::operators::operators;
 use ebm_core::{Error, Result, host};
 

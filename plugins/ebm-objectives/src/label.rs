@@ -1,70 +1,68 @@
-//! The label term: how well the energies of one sample under all labels tell its own.
+//! `label`: how well the energies of one sample under all labels tell its own.
 
-use candle_core::{D, Tensor};
-use ebm_core::{Batch, Demands, EnergyFn, Error, Param, Result};
-use serde::{Deserialize, Serialize};
+use ebm_core::candle::{D, Tensor};
+use ebm_core::{
+    Batch, BuildCx, Condition, Demands, EnergyFn, Error, Key, Needs, Objective, ObjectiveConfig, Result,
+    Settings, StepInput, plugin,
+};
 
-use crate::numbers::{one, sum};
+use crate::numbers::sum;
 
+/// Cross-entropy of each datum's label under softmax(−E(x, c)/temperature).
+///
 /// `weight · mean −log p(c | x)` over the data, where `p(c | x) = exp(−E(x, c)/T) / Σ_k exp(−E(x, k)/T)` over all labels
 /// k: cross-entropy, in nats (Grathwohl et al. 2020, "Your classifier is secretly an energy based model", equation 6,
 /// with labels that are equally frequent).
 ///
 /// Contrastive divergence alone learns a condition only where samples under it go astray; this term compares labels on
 /// every image. It costs one gradient in the parameters of as many rows as the batch times the labels, and their memory.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct LabelTerm {
     /// Coefficient.
-    #[serde(default = "one")]
+    #[setting(default = 1.0, at_least = 0.0)]
     pub weight: f64,
     /// T: the energy differences between labels that the term asks for are some multiples of it. Runs whose chains are
     /// colder than exp(−E), as the published program's are, have small energies and want a small one.
-    #[serde(default = "one")]
+    #[setting(default = 1.0, above = 0.0)]
     pub temperature: f64,
 }
 
-pub(crate) const PARAM: Param = Param::table(
-    "label",
-    const {
-        &[
-            Param::float("weight", "coefficient").default("1.0").at_least(0.0),
-            Param::float("temperature", "divides the energies").default("1.0").above(0.0),
-        ]
-    },
-    "the label term: cross-entropy of each datum's label under softmax(−E(x, c)/temperature) (Grathwohl et al. 2020)",
-)
-.default("none");
+/// The labels `(B, L)` of data that the energy takes, with the number of them.
+fn labels<'a>(e: &dyn EnergyFn, data: &'a Batch) -> Result<(&'a Tensor, usize)> {
+    let missing = |what: &str, lacking: String| {
+        Err(Error::capability(
+            "objective `label`",
+            what,
+            lacking,
+            "use labelled data and a conditional energy, or remove the label term",
+        ))
+    };
+    let Some(own) = &data.cond else { return missing("labelled data", "the data".into()) };
+    let (_, labels) = own.dims2()?;
+    if labels < 2 {
+        return missing("at least two labels", format!("the data with {labels}"));
+    }
+    if e.spec().condition == Condition::None {
+        return missing("an energy that takes the condition", "the energy".into());
+    }
+    Ok((own, labels))
+}
 
-impl LabelTerm {
-    /// Adds the demand on the rows of `data`, of `of` rows in the whole batch.
-    pub(crate) fn demand(
-        &self,
-        e: &dyn EnergyFn,
-        data: &Batch,
-        of: usize,
-        demands: &mut Demands,
-    ) -> Result<()> {
-        let missing = |what: &str, lacking: String| {
-            Err(Error::capability(
-                "objective.label",
-                what,
-                lacking,
-                "use labelled data and a conditional energy, or remove the label term",
-            ))
-        };
-        let Some(own) = &data.cond else {
-            return missing("labelled data", "the data".into());
-        };
-        let (rows, labels) = own.dims2()?;
-        if labels < 2 {
-            return missing("at least two labels", format!("the data with {labels}"));
-        }
+impl Objective for LabelTerm {
+    fn needs(&self) -> Needs {
+        Needs::none().with_labels()
+    }
+
+    fn portions(&self) -> bool {
+        true
+    }
+
+    fn demands(&self, e: &dyn EnergyFn, input: &StepInput<'_>, _: Key) -> Result<Demands> {
+        let (data, rows) = (input.data, input.data.len());
+        let (own, labels) = labels(e, data)?;
+        let mut demands = Demands::default();
         if self.weight == 0.0 {
-            return Ok(());
-        }
-        if e.spec().condition == ebm_core::Condition::None {
-            return missing("an energy that takes the condition", "the energy".into());
+            return Ok(demands);
         }
         // Row b·L + k is sample b under label k.
         let x = data.x.unsqueeze(1)?;
@@ -73,7 +71,7 @@ impl LabelTerm {
         let every = Tensor::eye(labels, own.dtype(), own.device())?;
         let cond = every.unsqueeze(0)?.broadcast_as((rows, labels, labels))?.contiguous()?.flatten(0, 1)?;
         let at = Batch::new(x)?.with_cond(Some(cond));
-        let (weight, t) = (self.weight, self.temperature);
+        let t = self.temperature;
         let log_p = move |terms: &Tensor| -> Result<Tensor> {
             let logits = terms.sum(D::Minus1)?.reshape((rows, labels))?.affine(-1.0 / t, 0.0)?;
             let top = logits.max_keepdim(1)?;
@@ -81,7 +79,7 @@ impl LabelTerm {
             Ok(logits.broadcast_sub(&logits.exp()?.sum_keepdim(1)?.log()?)?)
         };
         let (wanted, own) = (own.clone(), own.clone());
-        let scale = weight / of.max(1) as f64;
+        let scale = self.weight / input.portion_of(data).of.max(1) as f64;
         demands.energy(
             "label",
             "labels",
@@ -93,6 +91,17 @@ impl LabelTerm {
             },
             move |terms| Ok(-scale * sum(&(log_p(terms)? * &own)?)?),
         );
-        Ok(())
+        Ok(demands)
+    }
+
+    fn name(&self) -> String {
+        "label".into()
+    }
+}
+
+#[plugin("label", source = "Grathwohl et al. 2020, equation 6", example = "weight = 1.0\ntemperature = 0.5")]
+impl ObjectiveConfig for LabelTerm {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Objective>> {
+        Ok(Box::new(self.clone()))
     }
 }

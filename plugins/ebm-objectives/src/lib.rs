@@ -1,4 +1,5 @@
-//! Training objectives: contrastive divergence with its KL and entropy terms.
+//! Training objectives, one file a term: contrast, squared energies, KL, entropy, labels; their sums, and contrastive
+//! divergence as one.
 //!
 //! ```
 //! use ebm_core::{BuildCx, Key, ObjectiveConfig, candle::{DType, Device}};
@@ -10,9 +11,20 @@
 //! # Ok::<(), ebm_core::Error>(())
 //! ```
 
+mod contrast;
 mod contrastive;
+mod energy_l2;
+mod entropy;
+mod kl;
 mod label;
 mod numbers;
+mod reach;
+mod sum;
 
-pub use contrastive::{Contrastive, EntropyTerm, KlTerm};
+pub use contrast::Contrast;
+pub use contrastive::{Contrastive, EntropyTerm};
+pub use energy_l2::EnergyL2;
+pub use entropy::{Entropy, EntropySettings};
+pub use kl::Kl;
 pub use label::LabelTerm;
+pub use sum::{Sum, SumSettings, Term, TermSettings};
