@@ -1,27 +1,20 @@
 //! Inception-style score: confident and varied classes, from any classifier's probabilities.
 
-use crate::error::{EvalError, Result, at_least};
+use crate::classification::check_probabilities;
+use crate::error::{Result, at_least};
 use crate::samples::Features;
-
-/// How far the sum of a row of probabilities may be from 1: f32 softmax over a thousand classes stays well below.
-const SUM_TOLERANCE: f64 = 1e-3;
 
 /// exp(mean KL(p(y|x) || p(y))) of probabilities `(n, classes)`: mean and standard deviation over `splits`
 /// consecutive parts (Salimans et al. 2016). Between 1 and the number of classes.
 ///
 /// Only the Inception network's own probabilities make it the "Inception score"; name any other classifier. A model
-/// that repeats one sharp image per class is perfect here. Errs unless `1 <= splits <= n` and every row holds
+/// that repeats one sharp image per class is perfect here. torchmetrics and torch-fidelity shuffle the rows first, and
+/// torchmetrics divides the variance by `splits - 1`. Errs unless `1 <= splits <= n` and every row holds
 /// non-negative numbers that sum to 1 within 1e-3.
 pub fn class_score(probabilities: &Features, splits: usize) -> Result<(f64, f64)> {
     at_least("splits", splits, 1)?;
     at_least("rows of probabilities", probabilities.n(), splits)?;
-    for row in probabilities.data().chunks_exact(probabilities.d()) {
-        let sum: f64 = row.iter().sum();
-        if row.iter().any(|p| *p < 0.0) || (sum - 1.0).abs() > SUM_TOLERANCE {
-            let wanted = "non-negative numbers of sum 1; apply softmax to logits first";
-            return Err(EvalError::Setting { what: "sum of a row of probabilities", found: sum, wanted });
-        }
-    }
+    check_probabilities(probabilities)?;
     let n = probabilities.n();
     let scores: Vec<f64> =
         (0..splits).map(|s| part_score(probabilities, s * n / splits, (s + 1) * n / splits)).collect();
