@@ -10,7 +10,7 @@ use crate::dense::quantile;
 /// monotone sequences (Geyer 1992; Gelman et al. 2013, section 11.5; the algorithm of Stan and ArviZ).
 ///
 /// More than the number of draws for antithetic chains, at most draws times log10(draws). NaN if all draws are equal
-/// (a stuck sampler has no effective draws, nor evidence of any).
+/// (a stuck sampler has no effective draws, nor evidence of any; ArviZ says as many as there are draws).
 pub fn ess_mean(chains: Chains<'_>) -> f64 {
     ess(&chains.split(|v| v))
 }
@@ -21,14 +21,21 @@ pub fn ess_bulk(chains: Chains<'_>) -> f64 {
     ess(&chains.split(|v| v).rank_normalised())
 }
 
-/// Effective sample size for the 5 % and 95 % quantiles, the smaller one, "tail-ESS" (Vehtari et al. 2021).
+/// Quantiles whose effective sample sizes make [`ess_tail`]: those of Vehtari et al. 2021, Stan and ArviZ before 1.0;
+/// ArviZ 1.3 takes 11 % and 89 % instead, and so prints other numbers for the same draws.
+pub const TAILS: (f64, f64) = (0.05, 0.95);
+
+/// Effective sample size for the quantiles of [`TAILS`], the smaller one, "tail-ESS" (Vehtari et al. 2021).
 pub fn ess_tail(chains: Chains<'_>) -> f64 {
-    let at = |q: f64| {
-        let level = quantile(&mut chains.data().to_vec(), q);
-        ess(&chains.split(|v| f64::from(u8::from(v <= level))))
-    };
     // f64::min ignores the NaN of an indicator that never changes (few distinct values).
-    at(0.05).min(at(0.95))
+    ess_quantile(chains, TAILS.0).min(ess_quantile(chains, TAILS.1))
+}
+
+/// Effective sample size for the quantile `q` in [0, 1]: that of the indicator of draws at or below it (Vehtari et al.
+/// 2021, section 4.3). NaN if the indicator never changes.
+pub fn ess_quantile(chains: Chains<'_>, q: f64) -> f64 {
+    let level = quantile(&mut chains.data().to_vec(), q);
+    ess(&chains.split(|v| f64::from(u8::from(v <= level))))
 }
 
 /// Monte Carlo standard error of the mean of all draws, sd / √ESS.
@@ -142,6 +149,18 @@ mod tests {
         [19.265919722494797, 19.265919722494797, 19.265919722494797, 0.2124059922879967],
         [11.964231208320324, 12.48444968016942, 68.21713034531393, 1.1402752361172321],
     ];
+
+    #[test]
+    fn tails_at_other_quantiles_agree_with_arviz() {
+        // python scripts/make-eval-goldens.py tails
+        for ((seed, m, n, phi), gold) in CASES.into_iter().zip(TAIL_GOLD) {
+            let x = autoregression(seed, m, n, phi);
+            let c = Chains::new(&x, m, n).unwrap();
+            assert_close(ess_quantile(c, 0.11).min(ess_quantile(c, 0.89)), gold, 1e-9);
+        }
+    }
+    const TAIL_GOLD: [f64; 5] =
+        [126.01926582972627, 7.224996009049828, 1100.7941097923047, 19.265919722494797, 21.10797391206266];
 
     #[test]
     fn an_autoregression_has_its_theoretical_size() {

@@ -4,32 +4,39 @@ use crate::chains::{Chains, Split};
 use crate::dense::quantile;
 
 /// Split R-hat, √((B/W + n - 1)/n) over the halves of all chains (Gelman et al. 2013, section 11.4); 1 for chains
-/// that agree, above about 1.01 for chains that do not. Sees only means. NaN if no half varies.
+/// that agree, above about 1.01 for chains that do not. Sees only means.
+///
+/// Infinite if no half varies and they stand at different places; NaN if all draws are equal, which tells nothing. Of
+/// one chain it compares the two halves only, and cannot see what a second chain would have found (ArviZ 1.3 gives NaN
+/// there).
 pub fn rhat(chains: Chains<'_>) -> f64 {
     ratio(&chains.split(|v| v))
 }
 
 /// Rank-normalised split R-hat, the larger of that of the draws and of their distances from the median
-/// (Vehtari et al. 2021): sees also unequal spreads and works without moments. Below 1.01 is their advice.
+/// (Vehtari et al. 2021): sees also unequal spreads and works without moments. Below 1.01 is their advice. Constant
+/// and single chains as in [`rhat`].
 pub fn rhat_rank(chains: Chains<'_>) -> f64 {
     let split = chains.split(|v| v);
     // The median is that of the split draws, as the ranks are.
     let median = quantile(&mut split.data.clone(), 0.5);
     let folded = chains.split(|v| (v - median).abs());
     let (bulk, tail) = (ratio(&split.rank_normalised()), ratio(&folded.rank_normalised()));
-    // Not f64::max, which would hide a NaN.
-    if bulk.is_nan() || tail < bulk { bulk } else { tail }
+    // Distances from the median may all be equal where draws are not (two values): then the ranks alone decide.
+    if bulk.is_nan() || tail.is_nan() { bulk } else { bulk.max(tail) }
 }
 
 fn ratio(split: &Split) -> f64 {
+    let constant = |c: &[f64]| c.iter().all(|v| *v == c[0]);
+    // By comparison: the variance of equal draws is a residue of rounding, not 0.
+    if split.chains().all(constant) {
+        return if constant(&split.data) { f64::NAN } else { f64::INFINITY };
+    }
     let n = split.n as f64;
     let means: Vec<f64> = split.chains().map(|c| c.iter().sum::<f64>() / n).collect();
     let variances = split.chains().zip(&means).map(|(c, m)| spread(c, *m));
     let within = variances.sum::<f64>() / means.len() as f64;
     let between = n * spread(&means, means.iter().sum::<f64>() / means.len() as f64);
-    if within == 0.0 {
-        return f64::NAN;
-    }
     ((between / within + n - 1.0) / n).sqrt()
 }
 
@@ -79,6 +86,24 @@ mod tests {
         // One chain that drifts disagrees with its own other half.
         let drift: Vec<f64> = (0..40).map(f64::from).collect();
         assert!(both(&drift, 1)[0] > 2.0);
-        assert!(both(&[1.0; 16], 2)[0].is_nan() && both(&[1.0; 16], 2)[1].is_nan());
+    }
+
+    #[test]
+    fn constant_chains_are_infinitely_far_apart_or_tell_nothing() {
+        assert!(both(&[1.0; 16], 2).iter().all(|r| r.is_nan()));
+        // 0.1 and 0.3 have means that are off by a rounding.
+        for places in [[0.0, 1.0, 2.0, 3.0], [0.1, 0.1, 0.3, 0.3], [1e8, 1e8, 1e8, 1e8 + 1.0]] {
+            let frozen: Vec<f64> = places.iter().flat_map(|v| [*v; 100]).collect();
+            assert_eq!(both(&frozen, 4), [f64::INFINITY; 2], "{places:?}");
+        }
+        // One chain that jumps once, at its middle, and never again.
+        let jump: Vec<f64> = (0..40).map(|i| f64::from(u8::from(i >= 20))).collect();
+        assert_eq!(both(&jump, 1), [f64::INFINITY; 2]);
+        // One of two frozen chains is enough for a finite figure.
+        let half: Vec<f64> = (0..40).map(|i| if i < 20 { 0.0 } else { f64::from(i % 3) }).collect();
+        assert!(both(&half, 2).iter().all(|r| r.is_finite()));
+        // Two values at equal distances from the median: folded draws are constant, the others are not.
+        let signs: Vec<f64> = (0..40).map(|i| if i * 7 % 5 < 2 || i == 0 { -1.0 } else { 1.0 }).collect();
+        assert!(both(&signs, 2)[1].is_finite(), "{:?}", both(&signs, 2));
     }
 }
