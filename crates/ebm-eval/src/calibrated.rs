@@ -35,6 +35,19 @@ pub struct Calibrated {
 /// # Ok::<(), ebm_eval::EvalError>(())
 /// ```
 pub fn calibrated(scores: &[f64], fpr: f64) -> Result<Calibrated> {
+    all_finite("held-out scores", scores)?;
+    let n = scores.len();
+    let rank = conformal_rank(n, fpr)?;
+    let mut rising = scores.to_vec();
+    rising.sort_by(f64::total_cmp);
+    let threshold = rising[rank - 1];
+    let above = rising.iter().filter(|s| **s > threshold).count() as f64 / n as f64;
+    Ok(Calibrated { threshold, rank, count: n, above })
+}
+
+/// ceil((n + 1)(1 - fpr)), the rank up to which a new score counts as inside. Errs if `fpr` is outside (0, 1) or `n` is
+/// below 1/fpr - 1, so that the rank would be beyond all scores.
+pub(crate) fn conformal_rank(n: usize, fpr: f64) -> Result<usize> {
     if !(fpr > 0.0 && fpr < 1.0) {
         return Err(EvalError::Setting {
             what: "false-positive rate",
@@ -42,18 +55,12 @@ pub fn calibrated(scores: &[f64], fpr: f64) -> Result<Calibrated> {
             wanted: "a share in (0, 1)",
         });
     }
-    all_finite("held-out scores", scores)?;
-    let n = scores.len();
     // (n + 1)·(1 − fpr) of a whole number can come out a hair above it; the next rank would then be one too many.
     let exact = (n as f64 + 1.0) * (1.0 - fpr);
     let rank = (exact - 1e-9 * exact).ceil().max(1.0) as usize;
     let needed = (1.0 / fpr - 1.0 - 1e-9 / fpr).ceil().max(1.0) as usize;
     at_least("held-out scores for this false-positive rate", n, needed.max(usize::from(rank > n) * (n + 1)))?;
-    let mut rising = scores.to_vec();
-    rising.sort_by(f64::total_cmp);
-    let threshold = rising[rank - 1];
-    let above = rising.iter().filter(|s| **s > threshold).count() as f64 / n as f64;
-    Ok(Calibrated { threshold, rank, count: n, above })
+    Ok(rank)
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ mod rhat;
 mod samples;
 mod splitmix;
 mod temperature;
+mod typical;
 mod wasserstein;
 
 pub use autocorrelation::autocorrelation;
@@ -82,4 +83,5 @@ pub use rhat::{rhat, rhat_rank};
 pub use samples::{Features, Samples};
 pub use splitmix::{SplitMix, splitmix64};
 pub use temperature::{EnergyMatching, best_temperature};
+pub use typical::{TypicalInterval, typical_interval};
 pub use wasserstein::{sliced_wasserstein, wasserstein};
