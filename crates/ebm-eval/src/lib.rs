@@ -19,6 +19,7 @@
 //!
 //! Arithmetic is f64; nothing here draws random numbers except from a seed that the caller gives.
 
+mod ais;
 mod autocorrelation;
 mod bootstrap;
 mod calibrated;
@@ -31,6 +32,7 @@ mod detection;
 mod detection_intervals;
 mod error;
 mod ess;
+mod extended;
 mod features;
 mod fisher;
 mod frechet;
@@ -50,10 +52,12 @@ mod precision_recall;
 mod rhat;
 mod samples;
 mod splitmix;
+mod student;
 mod temperature;
 mod typical;
 mod wasserstein;
 
+pub use ais::{FEW_CHAINS, LOG_Z_LEVEL, LogZ, LogZBracket, ais_log_z, log_z_bracket};
 pub use autocorrelation::autocorrelation;
 pub use bootstrap::{Interval, bootstrap};
 pub use calibrated::{Calibrated, calibrated};
@@ -65,12 +69,13 @@ pub use detection::{Detection, aupr, auroc, detection, fpr_at_tpr};
 pub use detection_intervals::{DetectionIntervals, detection_intervals};
 pub use error::{EvalError, Result};
 pub use ess::{ChainSummary, TAILS, ess_bulk, ess_mean, ess_quantile, ess_tail, mcse_mean, summarise};
+pub use extended::{Extended, serialize_extended, serialize_extended_pair};
 pub use features::{SIGNS, cell_means, pixels, signs};
 pub use fisher::fisher_exact;
 pub use frechet::{RIDGE, frechet};
 pub use image_quality::{ImageQuality, ReferenceRows, image_quality, reference_rows};
 pub use kernel_distance::{kernel_distance, kernel_distance_subsets};
-pub use log_mean::{LogMean, LogZ, ais_log_z, bits_per_dim, log_mean_exp, log_sum_exp};
+pub use log_mean::{LogMean, bits_per_dim, log_mean_exp, log_sum_exp};
 pub use mmd::{median_distance, mmd2};
 pub use nearest::{Nearest, effective_classes, nearest};
 pub use nearness::{NEAR_QUANTILE, Nearness};

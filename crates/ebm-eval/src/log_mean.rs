@@ -1,4 +1,4 @@
-//! Sums and means in log space, what annealed importance sampling makes of them, and bits per dimension.
+//! Sums and means in log space, and bits per dimension.
 
 use serde::Serialize;
 
@@ -49,31 +49,6 @@ pub fn log_mean_exp(values: &[f64]) -> Result<LogMean> {
     Ok(LogMean { value: top + mean.ln(), se: (variance / n).sqrt() / mean, ess: sum * sum / squares })
 }
 
-/// An annealed-importance-sampling estimate of log Z, in nats.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct LogZ {
-    /// The estimate: log Z of the start plus the log mean weight. Its expectation lies below the truth (Jensen), so
-    /// a log-likelihood computed with it is optimistic; reverse chains give the other bound.
-    pub log_z: f64,
-    /// Standard error by the delta method.
-    pub se: f64,
-    /// log of the mean weight minus and plus three of its standard errors; -inf below if that is not positive.
-    pub interval: (f64, f64),
-    /// Effective number of chains; near 1 the estimate rests on a single lucky one.
-    pub ess: f64,
-}
-
-/// log Z from the log weights of annealed chains, Σ_t (log f_{t+1} - log f_t)(x_t), one a chain, and the known
-/// log Z of the starting distribution (Neal 2001; interval as in Salakhutdinov and Murray 2008).
-///
-/// Errs like [`log_mean_exp`].
-pub fn ais_log_z(log_weights: &[f64], log_z_start: f64) -> Result<LogZ> {
-    let m = log_mean_exp(log_weights)?;
-    let log_z = log_z_start + m.value;
-    let interval = (log_z + (1.0 - 3.0 * m.se).max(0.0).ln(), log_z + (1.0 + 3.0 * m.se).ln());
-    Ok(LogZ { log_z, se: m.se, interval, ess: m.ess })
-}
-
 /// Bits per dimension, -ll / (d ln 2) + log2(levels), of a mean log-density `ll` in nats over `d` values.
 ///
 /// The density is that of values scaled to `[0, 1]` from integers of `levels` levels with uniform dequantisation
@@ -122,7 +97,7 @@ mod tests {
         let (s, n) = (0.5f64, 4000);
         let mut r = SplitMix::new(1);
         let w: Vec<f64> = (0..n).map(|_| -s * s / 2.0 + s * r.normal()).collect();
-        let z = ais_log_z(&w, 7.0).unwrap();
+        let z = crate::ais_log_z(&w, 7.0).unwrap();
         let se = ((s * s).exp_m1() / f64::from(n)).sqrt();
         assert!((z.se / se - 1.0).abs() < 0.1, "sd of 4000 draws, {} {se}", z.se);
         assert!((z.log_z - 7.0).abs() < 4.0 * se, "four standard errors");
