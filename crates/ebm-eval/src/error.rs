@@ -60,6 +60,9 @@ pub enum EvalError {
         /// The range, in words.
         wanted: &'static str,
     },
+    /// A density of the plane has no integral that can be had.
+    #[error("quadrature in the plane: {0}")]
+    Plane(#[from] crate::plane_integral::PlaneRefusal),
     /// The caller's energy failed; its message is passed on.
     #[error("energy on the grid: {0}")]
     Energy(String),
