@@ -90,7 +90,7 @@ fn falling(positives: &[f64], negatives: &[f64]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-fn check(positives: &[f64], negatives: &[f64]) -> Result<()> {
+pub(crate) fn check(positives: &[f64], negatives: &[f64]) -> Result<()> {
     for (what, scores) in [("scores of positives", positives), ("scores of negatives", negatives)] {
         at_least(what, scores.len(), 1)?;
         if let Some(index) = scores.iter().position(|s| s.is_nan()) {

@@ -20,6 +20,7 @@
 //! Arithmetic is f64; nothing here draws random numbers except from a seed that the caller gives.
 
 mod ais;
+mod auroc_interval;
 mod autocorrelation;
 mod bootstrap;
 mod calibrated;
@@ -34,6 +35,7 @@ mod error;
 mod ess;
 mod extended;
 mod features;
+mod fiducial;
 mod fisher;
 mod frechet;
 #[cfg(test)]
@@ -54,6 +56,8 @@ mod plane_score;
 mod precision_recall;
 mod rhat;
 mod samples;
+#[cfg(test)]
+mod simulated;
 mod splitmix;
 mod student;
 mod temperature;
@@ -61,6 +65,7 @@ mod typical;
 mod wasserstein;
 
 pub use ais::{FEW_CHAINS, LOG_Z_LEVEL, LogZ, LogZBracket, ais_log_z, log_z_bracket};
+pub use auroc_interval::{FEWEST_SCORES, auroc_interval};
 pub use autocorrelation::autocorrelation;
 pub use bootstrap::{Interval, bootstrap};
 pub use calibrated::{Calibrated, calibrated};
@@ -69,7 +74,7 @@ pub use chains::{Chains, FEWEST_DRAWS};
 pub use class_score::class_score;
 pub use classification::{CALIBRATION_BINS, Classification, classification, wilson};
 pub use detection::{Detection, aupr, auroc, detection, fpr_at_tpr};
-pub use detection_intervals::{DetectionIntervals, detection_intervals};
+pub use detection_intervals::{DetectionIntervals, FEW_SCORES, detection_intervals};
 pub use error::{EvalError, Result};
 pub use ess::{ChainSummary, TAILS, ess_bulk, ess_mean, ess_quantile, ess_tail, mcse_mean, summarise};
 pub use extended::{Extended, serialize_extended, serialize_extended_pair};
