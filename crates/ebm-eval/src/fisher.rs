@@ -31,6 +31,14 @@ pub fn fisher_exact((hits, n): (u64, u64), (other_hits, other_n): (u64, u64)) ->
     p.min(1.0)
 }
 
+/// One-sided p-value of at least `hits` of `n` against `other_hits` of `other_n`, all margins fixed.
+pub(crate) fn fisher_upper((hits, n): (u64, u64), (other_hits, other_n): (u64, u64)) -> f64 {
+    let all = hits + other_hits;
+    let choose = |n: u64, k: u64| ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k);
+    let total = choose(n + other_n, all);
+    (hits..=all.min(n)).map(|k| (choose(n, k) + choose(other_n, all - k) - total).exp()).sum::<f64>().min(1.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +66,12 @@ mod tests {
             let turned = fisher_exact((c, c + d), (a, a + b));
             assert!((got - turned).abs() < 1e-11, "the groups may change places");
         }
+    }
+
+    #[test]
+    fn one_side_adds_up_the_tables_from_the_one_seen() {
+        assert!((fisher_upper((3, 4), (1, 4)) - 17.0 / 70.0).abs() < 1e-14, "Fisher's tea: 16 + 1 of 70");
+        assert!((fisher_upper((0, 4), (2, 4)) - 1.0).abs() < 1e-14);
     }
 
     #[test]
