@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use crate::error::{Result, at_least, same};
 use crate::features::{pixels, signs};
-use crate::frechet::frechet;
+use crate::frechet::{RIDGE, frechet};
 use crate::nearness::Nearness;
-use crate::samples::Samples;
+use crate::perfect::{Fall, perfect};
+use crate::samples::{Features, Samples};
 use crate::splitmix::SplitMix;
 
 /// How samples compare with held-out data. No figure suffices alone: a Gaussian with the data's moments has small
@@ -46,8 +47,8 @@ pub fn image_quality(
     let (near, classes) =
         Nearness::new(&reference, train_labels, &held.features())?.of(&samples.features())?;
     Ok(ImageQuality {
-        fd_pix: frechet(&pixels(samples)?, &pixels(held)?)?,
-        fd_sign: frechet(&signs(samples)?, &signs(held)?)?,
+        fd_pix: frechet(&pixels(samples)?, &pixels(held)?, RIDGE)?,
+        fd_sign: frechet(&signs(samples)?, &signs(held)?, RIDGE)?,
         near,
         classes,
     })
@@ -58,9 +59,9 @@ pub fn image_quality(
 pub struct ReferenceRows {
     /// Uniform noise in `[0, 1)` against the held-out images: the far end of the scale.
     pub noise: ImageQuality,
-    /// One random half of the held-out images against the other: what perfect samples get (halves in file order
-    /// would differ where a file is sorted, by writer in the UCI digits). With fewer images than a run is measured
-    /// with, the Fréchet distances are somewhat too large.
+    /// One random half of the held-out images against the other (halves in file order would differ where a file is sorted,
+    /// by writer in the UCI digits); the Fréchet distances carried to `n` samples against all held-out images: what
+    /// perfect samples get. See [`perfect`].
     pub real: ImageQuality,
 }
 
@@ -82,10 +83,13 @@ pub fn reference_rows(
     let mixed: Vec<f32> = order.iter().flat_map(|&i| held.row(i).iter().copied()).collect();
     let mixed = Samples::new(&mixed, held.n(), held.d())?;
     let (first, second) = mixed.halves();
-    Ok(ReferenceRows {
-        noise: image_quality(Samples::new(&noise, n, held.d())?, train, train_labels, held)?,
-        real: image_quality(second, train, train_labels, first)?,
-    })
+    let mut real = image_quality(second, train, train_labels, first)?;
+    if held.n() >= 16 {
+        let carried = |f: &Features| perfect(f, n, Fall::Inverse, seed, |a, b| frechet(a, b, RIDGE));
+        (real.fd_pix, real.fd_sign) = (carried(&pixels(held)?)?, carried(&signs(held)?)?);
+    }
+    let noise = image_quality(Samples::new(&noise, n, held.d())?, train, train_labels, held)?;
+    Ok(ReferenceRows { noise, real })
 }
 
 #[cfg(test)]

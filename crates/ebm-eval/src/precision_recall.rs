@@ -18,11 +18,17 @@ pub struct PrecisionRecall {
     pub density: f64,
     /// Share of real rows whose ball holds a drawn row (same).
     pub coverage: f64,
+    /// Real rows that were compared: all four depend on the counts.
+    pub real_rows: usize,
+    /// Drawn rows.
+    pub drawn_rows: usize,
 }
 
 /// Precision, recall, density and coverage of `drawn` against `real`. The ball of a row reaches to its `k`-th nearest
 /// neighbour in its own set, border included. Customary: `k` 3 for precision and recall, 5 for density and coverage,
 /// equal counts of rows, features of a network. `O((n + m)² d)`.
+///
+/// prdc 0.2 takes distances strictly below the radius and needs one row more, which differs on ties alone.
 ///
 /// Perfect samples have density 1, coverage 1 - 2^-k for many rows; precision and recall have no such value. Exact
 /// copies of rows make balls of radius 0, where rounding decides. Errs if the widths differ, `k` is 0, or a set has
@@ -55,6 +61,8 @@ pub fn precision_recall(real: &Features, drawn: &Features, k: usize) -> Result<P
         recall: share(&recalled),
         density: balls as f64 / (k * drawn.n()) as f64,
         coverage: share(&covered),
+        real_rows: real.n(),
+        drawn_rows: drawn.n(),
     })
 }
 

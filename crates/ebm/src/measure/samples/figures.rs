@@ -66,7 +66,7 @@ impl Work<'_> {
             let label = kind.label(a.d());
             let mut put =
                 |name: String, value: f64, sd: Option<f64>| column.push((name, Figure { value, sd }));
-            put(kind.frechet(a.d()), frechet(a, b)?, None);
+            put(kind.frechet(a.d()), frechet(a, b, 0.0)?, None);
             let least = a.n().min(b.n());
             let (mean, sd) = kernel_distance_subsets(a, b, SUBSET.min(least / 2), self.subsets, self.seed)?;
             put(format!("Kernel[{label}]"), mean, Some(sd));
