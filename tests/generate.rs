@@ -113,5 +113,5 @@ fn a_bracket_on_log_z_holds_the_quadrature() {
     with("--moves", "{ kind = \"hmcc\" }", &["--moves", "hmcc"]);
     with("--base", "{ kind = \"mlp\", hidden = [4] }", &["known density"]);
     with("--temperature", "0", &["--temperature 0"]);
-    with("--rungs", "0", &["0 rungs"]);
+    with("--rungs", "0", &["--rungs 0"]);
 }

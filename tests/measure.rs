@@ -79,7 +79,7 @@ fn a_classifier_is_trained_used_and_measures_samples() {
         assert!(p["training"]["value"].as_f64().unwrap() > 0.5, "{p}");
     }
     s.run(&measure).fails(2, &["--force"]);
-    s.run(&["eval", "samples", "r", "--features", "nothing"]).fails(2, &["none of values"]);
+    s.run(&["eval", "samples", "r", "--features", "nothing"]).fails(2, &["one of values"]);
     s.run(&["eval", "samples", "digits"]).fails(2, &["--against"]);
 }
 

@@ -1,12 +1,74 @@
-//! Options that several commands share: changes to the configuration.
+//! Arguments that several commands share: a configuration and its changes, a trained model, where to compute.
+
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use ebm::config::{self, Override};
+use ebm::inputs::data_setting;
+use ebm::{Model, Source};
 use toml::Value;
 
-use ebm::config::Source;
-use ebm::config::{Override, Path};
-use ebm::inputs::data_setting;
-use ebm::{Error, Result};
+use crate::Failure;
+
+/// Where to compute.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct DeviceArg {
+    /// auto, cpu, cuda, cuda:N or metal.
+    #[arg(long)]
+    pub device: Option<String>,
+}
+
+impl DeviceArg {
+    /// The change of the configuration that it stands for.
+    pub fn changes(&self) -> Vec<Override> {
+        let change = |v: &String| Override::new(run("device"), v.clone(), format!("--device {v}"));
+        self.device.iter().map(change).collect()
+    }
+}
+
+/// A trained model, and where to compute.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// A run directory, a configuration (whose energy may name the weights of runs), or a composition: a line such as
+    /// 'runs/a given 3 and not 0.3 * runs/b' (see `ebm compose --help`).
+    #[arg(value_name = "RUN|CONFIG.toml")]
+    pub target: PathBuf,
+    #[command(flatten)]
+    pub device: DeviceArg,
+}
+
+impl ModelArgs {
+    /// Opens the model.
+    pub fn open(&self) -> Result<Model, Failure> {
+        Ok(Model::open(&self.target, &self.device.changes())?)
+    }
+}
+
+/// The seed of what is drawn from a model.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct SeedArg {
+    /// Seed; that of the run without it.
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+/// How samples are drawn from a model.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct DrawArgs {
+    /// Steps of the program; as configured without it.
+    #[arg(long)]
+    pub steps: Option<usize>,
+    #[command(flatten)]
+    pub seed: SeedArg,
+}
+
+/// Whether files that are there may be replaced.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ForceArg {
+    /// Replace files that are there.
+    #[arg(long)]
+    pub force: bool,
+}
 
 /// Changes to a configuration.
 #[derive(Clone, Debug, Default, Args)]
@@ -23,17 +85,16 @@ pub(crate) struct Changes {
     /// Seed of all random numbers.
     #[arg(long)]
     seed: Option<u64>,
-    /// auto, cpu, cuda, cuda:N or metal.
-    #[arg(long)]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceArg,
 }
 
 impl Changes {
     /// The configuration of `file`, or the quick start, with the changes made; `--set` comes last.
-    pub fn source(&self, file: Option<&std::path::Path>) -> Result<Source> {
+    pub fn source(&self, file: Option<&Path>) -> Result<Source, Failure> {
         let mut source = match file {
             Some(path) if path.is_dir() => {
-                return Err(Error::Usage(format!(
+                return Err(Failure::Usage(format!(
                     "{}: is a folder, wanted a configuration file; a run is continued by `ebm resume`",
                     path.display()
                 )));
@@ -47,35 +108,39 @@ impl Changes {
             let kind = |v: &Value| v.get("kind").cloned();
             let same = source.document()?.get("data").is_some_and(|d| kind(d) == kind(&value));
             if !same || value.as_table().is_some_and(|t| t.len() > 1) {
-                source.overrides.push(Override::new(
-                    Path::default().key("data"),
-                    value,
-                    format!("--data {what}"),
-                ));
+                let path = config::Path::default().key("data");
+                source.overrides.push(Override::new(path, value, format!("--data {what}")));
             }
         }
-        source.overrides.extend(numbers(self.steps, self.seed, self.device.as_deref())?);
-        source.with(&self.set)
+        source.overrides.extend(steps(self.steps)?);
+        source.overrides.extend(self.seed.map(|v| whole("seed", v)).transpose()?);
+        source.overrides.extend(self.device.changes());
+        source.overrides.extend(set(&self.set)?);
+        Ok(source)
     }
 }
 
-/// The changes of `--steps`, `--seed` and `--device`.
-pub(crate) fn numbers(steps: Option<u64>, seed: Option<u64>, device: Option<&str>) -> Result<Vec<Override>> {
-    let run = Path::default().key("run");
-    let whole = |name: &str, v: u64| -> Result<Override> {
-        let value = i64::try_from(v)
-            .map_err(|_| Error::Usage(format!("--{name} {v}: wanted at most {}", i64::MAX)))?;
-        Ok(Override::new(run.key(name), value, format!("--{name} {v}")))
+/// The changes that `--set` names.
+pub(crate) fn set(changes: &[String]) -> Result<Vec<Override>, Failure> {
+    let change = |text: &String| -> Result<Override, Failure> {
+        let mut change = Override::parse(text).map_err(Failure::Usage)?;
+        change.text = format!("--set {text}");
+        Ok(change)
     };
-    let mut all = Vec::new();
-    if let Some(v) = steps {
-        all.push(whole("steps", v)?);
-    }
-    if let Some(v) = seed {
-        all.push(whole("seed", v)?);
-    }
-    if let Some(v) = device {
-        all.push(Override::new(run.key("device"), v, format!("--device {v}")));
-    }
-    Ok(all)
+    changes.iter().map(change).collect()
+}
+
+/// The change that `--steps` of training stands for.
+pub(crate) fn steps(steps: Option<u64>) -> Result<Option<Override>, Failure> {
+    steps.map(|v| whole("steps", v)).transpose()
+}
+
+fn whole(name: &str, v: u64) -> Result<Override, Failure> {
+    let value =
+        i64::try_from(v).map_err(|_| Failure::Usage(format!("--{name} {v}: wanted at most {}", i64::MAX)))?;
+    Ok(Override::new(run(name), value, format!("--{name} {v}")))
+}
+
+fn run(name: &str) -> config::Path {
+    config::Path::default().key("run").key(name)
 }

@@ -1,9 +1,10 @@
 //! Commands that give a line for each sample: their inputs, and writing while a reader listens.
 
-use crate::Failure;
-use crate::output::Output;
 use ebm::inputs::Inputs;
 use ebm::{Error, Result};
+
+use crate::Failure;
+use crate::output::Output;
 
 /// The sets that `names` name; `None` stands for standard input. All are looked up before the first line is written.
 pub(crate) fn sets(names: &[String]) -> Result<Vec<Option<Inputs>>> {
@@ -22,7 +23,7 @@ pub(crate) fn rows<R>(
         let written = rows.iter().try_for_each(|row| out.line(line(row))).and_then(|()| out.flush());
         written.map_err(|e| {
             closed = Some(e);
-            Error::Usage("standard output is closed".into())
+            Error::unfit("standard output", "is closed")
         })
     };
     let given = give(&mut sink);

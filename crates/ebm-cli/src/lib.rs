@@ -18,8 +18,10 @@ mod commands;
 mod filter;
 mod output;
 mod ranks;
+mod say;
 mod signals;
 
+use std::fmt;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -90,6 +92,8 @@ enum End {
 enum Failure {
     /// Something went wrong.
     Error(ebm::Error),
+    /// The command line asks for something that does not exist or does not go together.
+    Usage(String),
     /// Nobody reads standard output any more: no error, and nothing to say it to.
     Closed,
 }
@@ -97,6 +101,26 @@ enum Failure {
 impl<E: Into<ebm::Error>> From<E> for Failure {
     fn from(e: E) -> Self {
         Failure::Error(e.into())
+    }
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Error(e) => say::exit_code(e),
+            Failure::Usage(_) => say::USAGE,
+            Failure::Closed => 0,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Error(e) => f.write_str(&say::message(e)),
+            Failure::Usage(message) => f.write_str(message),
+            Failure::Closed => f.write_str("standard output is closed"),
+        }
     }
 }
 
@@ -148,9 +172,9 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
         Ok(End::Done) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Ok(End::Interrupted) => ExitCode::from(INTERRUPTED),
         Ok(End::With(code)) => ExitCode::from(code),
-        Err(Failure::Error(e)) => {
-            output::say(&format!("error: {e}"));
-            ExitCode::from(e.exit_code())
+        Err(failure) => {
+            output::say(&format!("error: {failure}"));
+            ExitCode::from(failure.exit_code())
         }
     }
 }

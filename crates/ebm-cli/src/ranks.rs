@@ -4,12 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ebm::Error;
 use ebm::core::Collective;
 use ebm::ranks::Launch;
 
 use crate::output::say;
 use crate::{End, Failure, Outcome};
-use ebm::Error;
 
 /// Exit code of a program that panics.
 const PANICKED: i32 = 101;
@@ -41,20 +41,20 @@ pub(crate) fn run(command: impl FnOnce(Arc<dyn Collective>) -> Outcome) -> Outco
     match ended {
         Ok(Err(Failure::Error(Error::Diverged(why)))) => {
             // All ranks know it, and end together.
+            let diverged = Failure::Error(Error::Diverged(why));
             if rank == 0 {
-                say(&format!("error: {}", Error::Diverged(why.clone())));
+                say(&format!("error: {diverged}"));
             }
-            Ok(End::With(Error::Diverged(why).exit_code()))
+            Ok(End::With(diverged.exit_code()))
         }
-        Ok(Err(Failure::Error(e))) => {
-            let code = i32::from(e.exit_code());
-            if matches!(e, Error::Core(ebm::core::Error::Rank { .. })) {
+        Ok(ended @ (Ok(_) | Err(Failure::Closed))) => ended,
+        Ok(Err(failure)) => {
+            if matches!(failure, Failure::Error(Error::Core(ebm::core::Error::Rank { .. }))) {
                 std::thread::sleep(GRACE);
             }
-            say(&format!("error: rank {rank} of {}: {e}", ranks.size()));
-            ranks.abort(code)
+            say(&format!("error: rank {rank} of {}: {failure}", ranks.size()));
+            ranks.abort(i32::from(failure.exit_code()))
         }
-        Ok(other) => other,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text =

@@ -182,7 +182,7 @@ pub fn train(
     let description = Description {
         format: FORMAT,
         name: name.into(),
-        source: Some("ebm classifier train".into()),
+        source: Some("trained by ebm".into()),
         weights: "weights.safetensors".into(),
         input: set.shape,
         normalise: Normalise { levels: None, resize: Resize::None, scale: 1.0, mean, sd },

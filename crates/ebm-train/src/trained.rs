@@ -120,7 +120,7 @@ fn find(path: &Path) -> Result<(Contents, Vec<(PathBuf, String)>)> {
         return Ok((checkpoint::read(path)?, Vec::new()));
     }
     if !path.is_dir() {
-        return Err(Error::data(path, "is not a run directory; give the directory that `ebm train` wrote"));
+        return Err(Error::data(path, "is not a run directory; give the directory of a training"));
     }
     let newest = checkpoint::newest(&checkpoints_of(path))?;
     Ok((newest.contents, newest.damaged))

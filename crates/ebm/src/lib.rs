@@ -38,5 +38,5 @@ pub use ebm_features as features;
 pub use ebm_nn as nn;
 pub use ebm_ranks as ranks;
 pub use ebm_train as train;
-pub use error::{Error, Result};
+pub use error::{Blocked, Error, Result};
 pub use model::Model;

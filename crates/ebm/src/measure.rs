@@ -2,6 +2,7 @@
 
 pub(crate) mod annealed;
 mod chains;
+mod classifier;
 mod likelihood;
 pub(crate) mod networks;
 mod ood;
@@ -12,11 +13,9 @@ mod temperature;
 
 pub use annealed::{AnnealOptions, AnnealedLogZ, annealed_log_z};
 pub use chains::{ChainMeasures, ChainOptions, ChainRow, measure_chain_file, measure_chains};
+pub use classifier::{ClassifierSummary, ClassifierTraining, train_classifier};
 pub use likelihood::{Likelihood, LikelihoodOptions, likelihood};
-pub use networks::{
-    ClassRow, ClassSink, ClassifierSummary, ClassifierTraining, classes_of, classify, open_network,
-    train_classifier,
-};
+pub use networks::{ClassRow, ClassSink, classes_of, classify, open_network};
 pub use ood::{Histogram, OodOptions, OodReport, OodRow, SetScores, ood};
 pub use plane::{PlaneComparison, PlaneOptions, PlaneSamples, compare_on_plane};
 pub use rules::Rule;

@@ -131,10 +131,10 @@ impl RunPage {
     fn read(directory: &Path, name: String, options: &ReportOptions) -> Result<Self> {
         let config_file = directory.join("config.toml");
         if !config_file.is_file() {
-            return Err(Error::Usage(format!(
-                "{}: found no config.toml in it, wanted the directory of a run, such as runs/digits-0-1",
-                directory.display()
-            )));
+            return Err(Error::unfit(
+                directory.display(),
+                "found no config.toml in it, wanted the directory of a run, such as runs/digits-0-1",
+            ));
         }
         let config = std::fs::read_to_string(&config_file).map_err(Error::io(&config_file))?;
         let mut notes = Vec::new();
@@ -340,6 +340,6 @@ mod tests {
     fn what_is_no_run_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let e = Report::read(&[folder.path().to_path_buf()], &ReportOptions::default()).unwrap_err();
-        assert!(e.exit_code() == 2 && e.to_string().contains("config.toml"), "{e}");
+        assert!(matches!(e, Error::Unfit { .. }) && e.to_string().contains("config.toml"), "{e}");
     }
 }

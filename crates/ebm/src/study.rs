@@ -117,10 +117,11 @@ impl Study {
             records.extend(unit.record()?.map(|r| (r, unit.directory.clone())));
         }
         if records.is_empty() && options.report {
-            return Err(Error::Usage(format!(
-                "{}: has no finished run of the study, wanted at least one; run `ebm study` without --report",
-                directory.display()
-            )));
+            return Err(Error::invalid(
+                "report",
+                "",
+                format!("at least one finished run, found no finished run in {}", directory.display()),
+            ));
         }
         let summary = Summary::of(self, &records)?;
         let files = if records.is_empty() { Vec::new() } else { summary.write(&directory)? };
@@ -151,19 +152,20 @@ impl Study {
             && !self.variants.iter().any(|v| v.name == *only)
         {
             let names: Vec<&str> = self.variants.iter().map(|v| v.name.as_str()).collect();
-            return Err(Error::Usage(format!(
-                "--only {only}: is no variant of `{}`, wanted one of {}",
-                self.name,
-                names.join(", ")
-            )));
+            return Err(Error::invalid(
+                "only",
+                only,
+                format!("one of the variants of `{}`: {}", self.name, names.join(", ")),
+            ));
         }
         if let Some(seed) = options.seed
             && !self.seeds.contains(&seed)
         {
-            return Err(Error::Usage(format!(
-                "--seed {seed}: is no seed of `{}`, wanted one of {:?}",
-                self.name, self.seeds
-            )));
+            return Err(Error::invalid(
+                "seed",
+                seed,
+                format!("one of the seeds of `{}`: {:?}", self.name, self.seeds),
+            ));
         }
         let wanted = |u: &&Unit| {
             options.only.as_ref().is_none_or(|o| *o == u.variant) && options.seed.is_none_or(|s| s == u.seed)

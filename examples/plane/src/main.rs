@@ -89,5 +89,5 @@ fn append(path: &Path, line: &str) -> Result<()> {
     use std::io::Write;
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
     let written = file.and_then(|mut f| writeln!(f, "{line}"));
-    written.map_err(|e| Error::Usage(format!("{}: cannot be written: {e}", path.display())))
+    written.map_err(|e| Error::unfit(path.display(), format!("cannot be written: {e}")))
 }

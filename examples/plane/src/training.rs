@@ -51,7 +51,7 @@ pub fn train(
         Some(folder) => {
             let file = |part: &str| -> Result<String> {
                 let path = std::path::absolute(folder.join(format!("{}_{part}.npy", set.name())));
-                let path = path.map_err(|e| Error::Usage(format!("{}: {e}", folder.display())))?;
+                let path = path.map_err(|e| Error::unfit(folder.display(), e.to_string()))?;
                 Ok(Value::from(path.display().to_string()).to_string())
             };
             let (train, held) = (file("train")?, file("heldout")?);
@@ -72,7 +72,7 @@ pub fn train(
     let points = |split, what: &str| -> Result<Vec<f32>> {
         let stored = plan.data().stored(split, usize::MAX)?;
         let stored =
-            stored.ok_or_else(|| Error::Usage(format!("{} has no {what} points", plan.data().name())))?;
+            stored.ok_or_else(|| Error::unfit(plan.data().name(), format!("has no {what} points")))?;
         Ok(stored.x.flatten_all().and_then(|x| x.to_vec1()).map_err(ebm::core::Error::from)?)
     };
     let step_size = state.sampler.iter().find(|(name, _)| name.ends_with("mala.step_size"));

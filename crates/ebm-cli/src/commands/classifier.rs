@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use ebm::core::candle::Device;
-use serde_json::json;
-
-use crate::output::{Output, field, say};
-use crate::{End, Outcome, filter};
 use ebm::features::ClassifierOptions;
 use ebm::measure::{ClassRow, ClassifierTraining, open_network};
 use ebm::run::open_device;
+use serde_json::json;
+
+use crate::args::DeviceArg;
+use crate::output::{Output, field, say};
+use crate::{End, Outcome, filter};
 
 #[derive(Debug, Args)]
 pub(crate) struct Classifier {
@@ -131,14 +132,13 @@ struct Classify {
     /// Print a line of JSON for each sample instead of CSV.
     #[arg(long)]
     json: bool,
-    /// auto, cpu, cuda, cuda:N or metal.
-    #[arg(long)]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceArg,
 }
 
 impl Classify {
     fn run(self, out: &mut Output) -> Outcome {
-        let device = self.device.as_deref().map_or(Ok(Device::Cpu), open_device)?;
+        let device = self.device.device.as_deref().map_or(Ok(Device::Cpu), open_device)?;
         let network = open_network(&self.network, &device)?;
         // Before the head of the table.
         ebm::measure::classes_of(&network)?;

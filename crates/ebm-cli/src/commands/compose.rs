@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ebm::whole_file;
 
+use crate::args::ForceArg;
 use crate::output::{Output, say};
 use crate::{End, Outcome};
-use ebm::whole_file;
 
 #[derive(Debug, Args)]
 pub(crate) struct Compose {
@@ -18,9 +19,8 @@ pub(crate) struct Compose {
     /// The configuration to write; without it standard output.
     #[arg(long, value_name = "FILE.toml")]
     out: Option<PathBuf>,
-    /// Replace a file that is there.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    force: ForceArg,
 }
 
 impl Compose {
@@ -30,7 +30,7 @@ impl Compose {
             out.flush()?;
             return Ok(End::Done);
         };
-        whole_file::free("--out", &file, self.force)?;
+        whole_file::free("out", &file, self.force.force)?;
         let in_a_folder = file.parent().is_some_and(|f| !f.as_os_str().is_empty());
         let toml = ebm::model::compose(&self.text, in_a_folder)?;
         whole_file::replace(&file, toml.as_bytes())?;

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use ebm::interop::{Remark, give, take};
 use ebm::train::Weights;
 
 use crate::args::Changes;
 use crate::output::Output;
-use crate::{End, Outcome};
-use ebm::Error;
+use crate::{End, Failure, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Convert {
@@ -47,16 +47,11 @@ enum Which {
 
 impl Convert {
     pub fn run(self, out: &mut Output) -> Outcome {
-        let remarks = match (&self.config, &self.to) {
+        let remarks: Vec<String> = match (&self.config, &self.to) {
             (Some(config), _) => {
                 let source = self.changes.source(Some(config))?;
-                let taken = ebm::interop::take(
-                    &self.from,
-                    &source,
-                    self.step,
-                    self.out.as_deref(),
-                    &PathBuf::from("runs"),
-                )?;
+                let taken =
+                    take(&self.from, &source, self.step, self.out.as_deref(), &PathBuf::from("runs"))?;
                 if self.json {
                     out.json(&taken)?;
                     return Ok(End::Done);
@@ -68,14 +63,14 @@ impl Convert {
                     taken.parameters,
                     self.from.display()
                 ))?;
-                taken.remarks
+                taken.remarks.iter().map(remark).collect()
             }
             (None, Some(to)) => {
                 let weights = match self.weights {
                     Which::Average => Weights::Average,
                     Which::Live => Weights::Live,
                 };
-                let given = ebm::interop::give(&self.from, to, weights)?;
+                let given = give(&self.from, to, weights)?;
                 if self.json {
                     out.json(&given)?;
                     return Ok(End::Done);
@@ -90,12 +85,11 @@ impl Convert {
                 given.remarks
             }
             (None, None) => {
-                return Err(Error::Usage(
-                    "wanted --config CONFIG.toml (a checkpoint becomes a run) or --to FILE.safetensors (a run becomes a \
+                return Err(Failure::Usage(
+"wanted --config CONFIG.toml (a checkpoint becomes a run) or --to FILE.safetensors (a run becomes a \
                      checkpoint)"
-                        .into(),
-                )
-                .into());
+.into(),
+));
             }
         };
         for remark in remarks {
@@ -103,5 +97,16 @@ impl Convert {
         }
         out.flush()?;
         Ok(End::Done)
+    }
+}
+
+/// A remark with what to type.
+fn remark(of: &Remark) -> String {
+    match of {
+        Remark::StepUnknown => format!("{of} (`--step N` says it)"),
+        Remark::Complete { steps, step } => {
+            format!("run.steps is {steps}: continue with `ebm resume --steps N`, N above {step}")
+        }
+        other => other.to_string(),
     }
 }

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use ebm::core::{Family, Key, Split, catalogue};
+use ebm::inputs::open_data;
 use serde_json::json;
 
 use crate::output::Output;
 use crate::{End, Failure, Outcome};
-use ebm::Error;
-use ebm::inputs::open_data;
 
 /// Kinds that are compiled into a program.
 const EMBEDDED: [&str; 2] = ["digits", "mnist-5k"];
@@ -112,7 +111,7 @@ const ON_HUB: [&str; 3] = ["mnist", "fashion-mnist", "cifar10"];
 fn get(out: &mut Output, name: &str, dest: &std::path::Path, json: bool) -> Result<(), Failure> {
     if !ON_HUB.contains(&name) {
         let message = format!("data get {name}: wanted one of {}", ON_HUB.join(", "));
-        return Err(Error::Usage(message).into());
+        return Err(Failure::Usage(message));
     }
     download(out, name, dest, json)
 }
@@ -121,7 +120,7 @@ fn get(out: &mut Output, name: &str, dest: &std::path::Path, json: bool) -> Resu
 fn download(out: &mut Output, name: &str, dest: &std::path::Path, json: bool) -> Result<(), Failure> {
     use ebm::data::hub::{self, Published};
     let Some(set) = Published::ALL.into_iter().find(|s| s.name() == name) else {
-        return Err(Error::Usage(format!("data get {name}: is unknown to this build")).into());
+        return Err(Failure::Usage(format!("data get {name}: is unknown to this build")));
     };
     let files = hub::get(set, dest).map_err(Error::from)?;
     if json {
@@ -144,13 +143,12 @@ fn download(out: &mut Output, name: &str, dest: &std::path::Path, json: bool) ->
 
 #[cfg(not(feature = "hub"))]
 fn download(_: &mut Output, name: &str, dest: &std::path::Path, _: bool) -> Result<(), Failure> {
-    Err(Error::Usage(format!(
+    Err(Failure::Usage(format!(
         "data get {name}: this program was built without the feature `hub`; build it with \
          `cargo install --path crates/ebm-cli --features hub` or run \
          `cargo run --release -p ebm-cli --features hub -- data get {name} {}` (needs a C compiler)",
         dest.display()
-    ))
-    .into())
+    )))
 }
 
 fn fetch(out: &mut Output, name: &str) -> Result<(), Failure> {
@@ -167,7 +165,7 @@ fn fetch(out: &mut Output, name: &str) -> Result<(), Failure> {
             EMBEDDED.join(" and ")
         ),
     };
-    Err(Error::Usage(message).into())
+    Err(Failure::Usage(message))
 }
 
 fn verify(out: &mut Output, what: &str, json: bool) -> Result<(), Failure> {

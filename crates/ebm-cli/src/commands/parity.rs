@@ -8,8 +8,7 @@ use ebm::core::exchange::Compared;
 use serde_json::json;
 
 use crate::output::{self, Output};
-use crate::{End, Failure, Outcome};
-use ebm::Error;
+use crate::{End, Failure, Outcome, say};
 
 /// Exit code if a quantity is over its tolerance.
 const OVER: u8 = 1;
@@ -51,10 +50,9 @@ impl Parity {
     pub fn run(self, out: &mut Output) -> Outcome {
         let way = self.engine.unwrap_or(if self.dtype == Type::F32 { Way::Fused } else { Way::Graph });
         if (self.dtype, way) == (Type::F64, Way::Fused) {
-            return Err(Error::Usage(
+            return Err(Failure::Usage(
                 "--engine fused: computes in f32 only; leave out --dtype f64 or use --engine graph".into(),
-            )
-            .into());
+            ));
         }
         let dtype = if self.dtype == Type::F32 { DType::F32 } else { DType::F64 };
         let (mut over, mut broken, mut all) = (0, None, Vec::new());
@@ -74,9 +72,9 @@ impl Parity {
                 }
                 Err(e) => {
                     // The other files are still compared.
-                    output::say(&format!("error: {e}"));
-                    all.push(json!({ "file": name, "error": e.to_string() }));
-                    broken = broken.or(Some(e.exit_code()));
+                    output::say(&format!("error: {}", say::message(&e)));
+                    all.push(json!({ "file": name, "error": say::message(&e) }));
+                    broken = broken.or(Some(say::exit_code(&e)));
                 }
             }
         }

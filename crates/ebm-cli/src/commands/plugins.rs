@@ -1,6 +1,8 @@
 //! `ebm plugins`.
 
 use clap::{Args, Subcommand};
+use ebm::config::wanted;
+use ebm::core::catalogue::closest;
 use ebm::core::catalogue::{self, Component};
 use ebm::core::{Family, Param, ParamKind};
 use serde_json::{Value, json};
@@ -8,9 +10,6 @@ use serde_json::{Value, json};
 use super::schema;
 use crate::output::Output;
 use crate::{End, Failure, Outcome};
-use ebm::Error;
-use ebm::config::wanted;
-use ebm::core::catalogue::closest;
 
 #[derive(Debug, Args)]
 pub(crate) struct Plugins {
@@ -81,7 +80,7 @@ fn show(out: &mut Output, name: &str, json: bool) -> Result<(), Failure> {
         let near: Vec<String> =
             closest(kind, all.iter().map(|c| c.kind)).iter().map(|k| format!("`{k}`")).collect();
         let near = if near.is_empty() { String::new() } else { format!("; nearest: {}", near.join(", ")) };
-        return Err(Error::Usage(format!("no plugin of the kind `{name}` is linked{near}")).into());
+        return Err(Failure::Usage(format!("no plugin of the kind `{name}` is linked{near}")));
     }
     if json {
         return out.json(&found.iter().map(|c| as_json(c)).collect::<Vec<_>>());

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-
-use crate::output::Output;
-use crate::{End, Outcome};
 use ebm::Error;
 use ebm::report::{Report, ReportOptions};
 use ebm::whole_file::{free, replace};
+
+use crate::args::ForceArg;
+use crate::output::Output;
+use crate::{End, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportCommand {
@@ -18,9 +19,8 @@ pub(crate) struct ReportCommand {
     /// The page.
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
-    /// Replace the file if it is there.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    force: ForceArg,
     /// Leave out what needs the model and its data: histograms of energies, surfaces of the plane.
     #[arg(long)]
     no_energies: bool,
@@ -34,11 +34,9 @@ pub(crate) struct ReportCommand {
 
 impl ReportCommand {
     pub fn run(self, out: &mut Output) -> Outcome {
-        free("--out", &self.out, self.force)?;
+        free("out", &self.out, self.force.force)?;
         if let Some(folder) = self.charts.as_ref().filter(|f| !f.is_dir()) {
-            return Err(
-                Error::Usage(format!("--charts {}: is no folder that is there", folder.display())).into()
-            );
+            return Err(Error::invalid("charts", folder.display(), "a folder that is there").into());
         }
         let options = ReportOptions {
             picture_bytes: self.pictures.saturating_mul(1 << 20),

@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
-
-use crate::output::{Output, field};
-use crate::{End, Outcome, args, filter};
 use ebm::model::Model;
 use ebm::model::ScoreKind;
 use ebm::model::Threshold;
 use ebm::model::{ScoreOptions, ScoreRow};
+use serde_json::json;
+
+use crate::args::DeviceArg;
+use crate::output::{Output, field};
+use crate::{End, Outcome, filter};
 
 #[derive(Debug, Args)]
 pub(crate) struct Score {
@@ -33,14 +34,13 @@ pub(crate) struct Score {
     /// Samples that are scored together; as in training without it.
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// auto, cpu, cuda, cuda:N or metal.
-    #[arg(long)]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceArg,
 }
 
 impl Score {
     pub fn run(self, out: &mut Output) -> Outcome {
-        let model = Model::open(&self.run, &args::numbers(None, None, self.device.as_deref())?)?;
+        let model = Model::open(&self.run, &self.device.changes())?;
         let threshold = match &self.threshold {
             Some(which) => Some(Threshold::open(&model, &self.run, which.as_deref())?),
             None => None,

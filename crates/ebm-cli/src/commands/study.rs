@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ebm::study::{Study, StudyOptions};
 
 use crate::output::Output;
-use crate::{End, Outcome, signals};
-use ebm::Error;
-use ebm::config::Override;
-use ebm::study::{Study, StudyOptions};
+use crate::{End, Outcome, args, signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct StudyCommand {
@@ -37,16 +35,11 @@ pub(crate) struct StudyCommand {
 impl StudyCommand {
     pub fn run(self, out: &mut Output) -> Outcome {
         let study = Study::file(&self.file)?;
-        let changes = self
-            .set
-            .iter()
-            .map(|c| Override::parse(c).map_err(Error::Usage))
-            .collect::<Result<Vec<_>, _>>()?;
         let options = StudyOptions {
             out: self.out,
             only: self.only,
             seed: self.seed,
-            changes,
+            changes: args::set(&self.set)?,
             report: self.report,
             stop: Some(signals::stop()),
         };

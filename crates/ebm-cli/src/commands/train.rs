@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ebm::Error;
 use ebm::core::agree;
+use ebm::run::{Measures, TrainOptions, Trained};
 use ebm::train::Outcome as Ended;
 
 use crate::args::Changes;
 use crate::output::Output;
 use crate::{End, Outcome, ranks, signals};
-use ebm::Error;
-use ebm::run::{TrainOptions, Trained};
 
 #[derive(Debug, Args)]
 pub(crate) struct Train {
@@ -85,7 +85,18 @@ fn table(out: &mut Output, trained: &Trained) -> Result<(), crate::Failure> {
         out.line(format!("samples   {}", samples.display()))?;
     }
     if let Some(measures) = &trained.measures {
-        out.line(format!("\n{}({} samples drawn from fresh starts)", measures.table(), measures.count))?;
+        out.line(format!("\n{}({} samples drawn from fresh starts)", quality(measures), measures.count))?;
     }
     out.flush()
+}
+
+/// The measures as a table of four lines.
+fn quality(measures: &Measures) -> String {
+    let mut text = format!("{:<10} {:>8} {:>8} {:>6} {:>8}\n", "", "FD-pix", "FD-sign", "near", "classes");
+    let rows = [("samples", &measures.samples), ("real data", &measures.real), ("noise", &measures.noise)];
+    for (name, q) in rows {
+        let classes = q.classes.map_or("-".into(), |c| format!("{c:.1}"));
+        text += &format!("{name:<10} {:>8.2} {:>8.2} {:>6.2} {classes:>8}\n", q.fd_pix, q.fd_sign, q.near);
+    }
+    text
 }

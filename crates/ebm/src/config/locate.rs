@@ -167,6 +167,6 @@ list = [ { kind = 1 },
         let set = [Override::parse("run.steps=x").unwrap()];
         let map = Map::new("f", TEXT, &set);
         let place = map.place(&"run.steps".parse().unwrap(), Side::Value);
-        assert_eq!(place, Place::Command("--set run.steps=x".into()));
+        assert_eq!(place, Place::Command("run.steps=x".into()));
     }
 }

@@ -1,4 +1,4 @@
-//! `--set path=value`: changes to a configuration from the command line.
+//! Changes to a configuration: `path=value`.
 
 use toml::{Table, Value};
 
@@ -33,7 +33,7 @@ impl Override {
         let value = value.trim();
         let read = format!("v = {value}").parse::<Table>().ok().and_then(|mut t| t.remove("v"));
         let value = read.unwrap_or_else(|| Value::String(value.to_string()));
-        Ok(Override { path: path.trim().parse()?, value: Some(value), text: format!("--set {text}") })
+        Ok(Override { path: path.trim().parse()?, value: Some(value), text: text.to_string() })
     }
 
     /// Takes the setting at a path such as `objective.kl` out.
@@ -166,10 +166,7 @@ mod tests {
     fn a_path_through_something_else_is_refused() {
         let doc = "run = { steps = 1 }\nobserver = [1]";
         let err = |change: &str| set(doc, change).unwrap_err();
-        assert_eq!(
-            err("run.steps.x=1"),
-            "`--set run.steps.x=1`: `run.steps` is the whole number 1, not a table"
-        );
+        assert_eq!(err("run.steps.x=1"), "`run.steps.x=1`: `run.steps` is the whole number 1, not a table");
         assert!(err("run[0]=1").contains("`run` is a table, not a list"));
         assert!(err("observer[4]=1").contains("has 1 entries"));
         assert!(err("run.steps").contains("has no `=`"));

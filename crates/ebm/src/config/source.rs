@@ -47,16 +47,8 @@ impl Source {
     /// If the file cannot be read or is not text.
     pub fn file(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            let hint = match e.kind() {
-                std::io::ErrorKind::NotFound => {
-                    "; `ebm train` without a file trains the built-in quick start"
-                }
-                std::io::ErrorKind::IsADirectory => "; a run directory is given to `ebm resume`",
-                _ => "",
-            };
-            Error::Usage(format!("{}: cannot read the configuration: {e}{hint}", path.display()))
-        })?;
+        let unread = |source| Error::Unread { what: "configuration", path: path.to_path_buf(), source };
+        let text = std::fs::read_to_string(path).map_err(unread)?;
         let base = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
             _ => PathBuf::from("."),
@@ -70,7 +62,7 @@ impl Source {
     /// If a change is not of that form.
     pub fn with(mut self, changes: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
         for change in changes {
-            self.overrides.push(Override::parse(change.as_ref()).map_err(Error::Usage)?);
+            self.overrides.push(Override::parse(change.as_ref()).map_err(Error::Change)?);
         }
         Ok(self)
     }
@@ -82,7 +74,7 @@ impl Source {
     pub fn document(&self) -> Result<Table> {
         let mut document = self.text.parse::<Table>().map_err(|e| self.syntax(&e))?;
         for change in &self.overrides {
-            change.apply(&mut document).map_err(Error::Usage)?;
+            change.apply(&mut document).map_err(Error::Change)?;
         }
         Ok(document)
     }

@@ -31,18 +31,20 @@ impl Fit {
         {
             return Ok((values, false));
         }
-        let refuse = |hint: &str| -> Error {
-            ebm_core::Error::data(place, format!("found shape {found:?}, expected {:?}{hint}", self.shape))
-                .into()
+        let refuse = |images: bool| Error::Shape {
+            place: place.display().to_string(),
+            found: found.to_vec(),
+            expected: self.shape.clone(),
+            images,
         };
         let (c, h, w) = match *found {
             [c @ (1 | 3), h, w] => (c, h, w),
             [h, w] => (1, h, w),
-            _ => return Err(refuse("")),
+            _ => return Err(refuse(false)),
         };
-        let &[to_c @ (1 | 3), to_h, to_w] = &self.shape[..] else { return Err(refuse("")) };
+        let &[to_c @ (1 | 3), to_h, to_w] = &self.shape[..] else { return Err(refuse(false)) };
         if !self.resize {
-            return Err(refuse("; --fit resizes images and converts their colours"));
+            return Err(refuse(true));
         }
         if let Some(v) = values.iter().find(|v| !(0.0..=1.0).contains(*v)) {
             let what = format!("holds the value {v}; only images with values in [0, 1] can be fitted");
@@ -85,7 +87,7 @@ mod tests {
         assert_eq!(same, (flat.clone(), false));
         let text = fit(&[1, 8, 8], false).apply(flat.clone(), &[4, 4], place).unwrap_err().to_string();
         assert!(
-            text.contains("x.npy: found shape [4, 4], expected [1, 8, 8]") && text.contains("--fit"),
+            text.contains("x.npy: found shape [4, 4], expected [1, 8, 8]") && text.contains("can be resized"),
             "{text}"
         );
         let (colour, changed) = fit(&[3, 8, 8], true).apply(flat.clone(), &[4, 4], place).unwrap();

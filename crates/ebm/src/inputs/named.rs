@@ -1,4 +1,4 @@
-//! Data by a name or a path, as on the command line.
+//! Data by a name or a path.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::error::{Error, Result};
 /// # Errors
 /// If it is neither a kind nor a path that exists.
 pub fn data_setting(what: &str) -> Result<Value> {
-    setting_of("--data", what)
+    setting_of("data", what)
 }
 
-/// The same for another option, which errors name.
-fn setting_of(option: &str, what: &str) -> Result<Value> {
+/// The same for another setting, which errors name.
+fn setting_of(setting: &'static str, what: &str) -> Result<Value> {
     let table = |pairs: &[(&str, &str)]| {
         Value::Table(pairs.iter().map(|(k, v)| ((*k).to_string(), Value::from(*v))).collect::<Table>())
     };
@@ -38,7 +38,9 @@ fn setting_of(option: &str, what: &str) -> Result<Value> {
     }
     if !path.exists() {
         let kind = unknown_kind(Family::Data, what);
-        return Err(Error::Usage(format!("{option} {what}: no file or folder of this name, and {kind}")));
+        let wanted =
+            format!("a file, a folder or a linked kind: no file or folder of this name is there, and {kind}");
+        return Err(Error::invalid(setting, what, wanted));
     }
     match Path::new(what).extension().and_then(|e| e.to_str()) {
         Some("npy" | "npz") => Ok(table(&[("kind", "npy"), ("path", &full)])),
@@ -85,17 +87,17 @@ fn folder_kind(path: &Path) -> &'static str {
 /// # Errors
 /// As [`data_setting`], or if the files cannot be read.
 pub fn open_data(what: &str) -> Result<Arc<dyn DataSource>> {
-    build("--data", what, data_setting(what)?, &[])
+    build(what, data_setting(what)?, &[])
 }
 
-/// Opens what another option than `--data` names, also a kind with settings.
+/// Opens what a setting names, also a kind with settings.
 ///
 /// # Errors
 /// As [`open_data`] and [`open_kind`].
-pub(crate) fn open_as(option: &str, what: &str) -> Result<Arc<dyn DataSource>> {
+pub(crate) fn open_as(setting: &'static str, what: &str) -> Result<Arc<dyn DataSource>> {
     match kind_of(what) {
-        Some(_) => kind_as(option, what),
-        None => build(option, what, setting_of(option, what)?, &[]),
+        Some(_) => open_kind(what),
+        None => build(what, setting_of(setting, what)?, &[]),
     }
 }
 
@@ -109,17 +111,13 @@ pub(crate) fn kind_of(what: &str) -> Option<&'static Component> {
 /// # Errors
 /// If there is no such kind, a setting is wrong, or its files cannot be read.
 pub(crate) fn open_kind(what: &str) -> Result<Arc<dyn DataSource>> {
-    kind_as("--data", what)
-}
-
-fn kind_as(option: &str, what: &str) -> Result<Arc<dyn DataSource>> {
     let (kind, settings) = what.split_once(':').unwrap_or((what, ""));
     let mut changes = Vec::new();
     for setting in between_commas(settings) {
         changes.push(format!("data.{setting}"));
     }
     let table: Table = [("kind".to_string(), Value::from(kind))].into_iter().collect();
-    build(option, what, Value::Table(table), &changes)
+    build(what, Value::Table(table), &changes)
 }
 
 /// What stands between commas, but for those inside of brackets.
@@ -136,10 +134,10 @@ fn between_commas(text: &str) -> impl Iterator<Item = &str> {
     parts.map(str::trim).filter(|part| !part.is_empty())
 }
 
-fn build(option: &str, what: &str, setting: Value, changes: &[String]) -> Result<Arc<dyn DataSource>> {
+fn build(what: &str, setting: Value, changes: &[String]) -> Result<Arc<dyn DataSource>> {
     let mut document = Table::new();
     document.insert("data".into(), setting);
-    let source = Source::text(format!("{option} {what}"), document.to_string()).with(changes)?;
+    let source = Source::text(what, document.to_string()).with(changes)?;
     let config: Box<dyn DataConfig> = source.read_part("data", Family::Data)?;
     let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0).at("data"));
     config.build(&mut cx).map_err(|e| source.place(e))

@@ -98,10 +98,10 @@ impl Inputs {
                 match &names[..] {
                     [one] => From::Npz(path, one.clone()),
                     _ => {
-                        return Err(Error::Usage(format!(
-                            "{what}: holds the arrays {}; name one of them: {what}:NAME",
-                            names.join(", ")
-                        )));
+                        return Err(Error::unfit(
+                            what,
+                            format!("holds the arrays {}; name one of them: {what}:NAME", names.join(", ")),
+                        ));
                     }
                 }
             }
@@ -116,13 +116,16 @@ impl Inputs {
     /// The held-out part of the data that a model was trained on.
     ///
     /// # Errors
-    /// If none was held out.
-    pub fn held_out(source: &Arc<dyn DataSource>) -> Result<Self> {
+    /// If none was held out: then the setting must name a set.
+    pub(crate) fn held_out(source: &Arc<dyn DataSource>, setting: &'static str) -> Result<Self> {
         let name = source.name();
         if source.stored(Split::HeldOut, 1)?.is_none_or(|l| l.x.dims().first() == Some(&0)) {
-            return Err(Error::Usage(format!(
-                "the run's data `{name}` have no held-out part, wanted samples that it was not trained on: name them by --in"
-            )));
+            return Err(Error::missing(
+                &[setting],
+                format!(
+                    "the run's data `{name}` have no held-out part, wanted samples that it was not trained on"
+                ),
+            ));
         }
         Ok(Inputs { name: format!("{name} (held out)"), from: From::Source(source.clone(), Split::HeldOut) })
     }
@@ -151,7 +154,7 @@ impl Inputs {
         }
     }
 
-    /// As written on the command line.
+    /// As it was named.
     pub fn name(&self) -> &str {
         &self.name
     }

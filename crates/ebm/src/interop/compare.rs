@@ -16,8 +16,9 @@ use crate::error::{Error, Result};
 pub fn compare(path: &Path, dtype: DType, fused: bool) -> Result<Compared> {
     let known = comparisons();
     if known.is_empty() {
-        return Err(Error::Usage(
-            "no linked crate brings a comparison with another program; link one, such as `use ebm_plugins as _;`".into(),
+        return Err(Error::unfit(
+            "comparison",
+            "no linked crate brings one with another program; link one, such as `use ebm_plugins as _;`",
         ));
     }
     let mut mode = CompareMode::graph(dtype);

@@ -1,6 +1,7 @@
 //! Checkpoints of other programs to run directories, and back.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
@@ -13,6 +14,7 @@ use crate::config::source::Source;
 use crate::error::{Error, Result};
 use crate::run::open::build;
 use crate::run::run_directory::RunDirectory;
+use crate::whole_file;
 
 /// What became of a foreign checkpoint.
 #[derive(Clone, Debug, Serialize)]
@@ -26,7 +28,43 @@ pub struct Taken {
     /// The program, as the crate that knows it calls it.
     pub program: String,
     /// What was left out, and what begins afresh.
-    pub remarks: Vec<String>,
+    pub remarks: Vec<Remark>,
+}
+
+/// What one should know of a checkpoint that became a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+#[non_exhaustive]
+pub enum Remark {
+    /// Neither the file nor the call said after how many updates it was written.
+    StepUnknown,
+    /// The run has done all its steps.
+    Complete {
+        /// The configured number of steps.
+        steps: u64,
+        /// Updates that the weights have behind them.
+        step: u64,
+    },
+    /// Of the program or the parts.
+    Other(String),
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Remark::StepUnknown => f.write_str("the file does not say after how many updates: counted as 0"),
+            Remark::Complete { steps, step } => {
+                write!(f, "run.steps is {steps}: it goes on with more than {step}")
+            }
+            Remark::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<Remark> for String {
+    fn from(remark: Remark) -> Self {
+        remark.to_string()
+    }
 }
 
 /// What was given to another program.
@@ -52,16 +90,19 @@ fn exchange(energy: &Value) -> Result<&'static Exchange> {
     }
     let kind = energy.get("kind").and_then(Value::as_str).unwrap_or_default();
     let known: Vec<String> = all.iter().map(|e| format!("{} ({})", e.name, e.about)).collect();
-    Err(Error::Usage(match known.is_empty() {
-        true => {
-            "no linked crate knows another program's checkpoints; link one, such as `use ebm_plugins as _;`"
-                .into()
-        }
-        false => format!(
-            "the energy `{kind}` as configured is not one of a program whose checkpoints are known: {}",
-            known.join(", ")
+    Err(match known.is_empty() {
+        true => Error::unfit(
+            "checkpoint",
+            "no linked crate knows another program's; link one, such as `use ebm_plugins as _;`",
         ),
-    }))
+        false => Error::unfit(
+            format!("energy `{kind}`"),
+            format!(
+                "as configured it is not one of a program whose checkpoints are known: {}",
+                known.join(", ")
+            ),
+        ),
+    })
 }
 
 /// Makes the run directory of `source`, its weights those of the foreign checkpoint `file`, as if it had done `step`
@@ -83,7 +124,7 @@ pub fn take(
     let energy = plan.config().tree()?.get("energy").cloned().unwrap_or_default();
     let exchange = exchange(&energy)?;
     let incoming = (exchange.read)(file, plan.energy().params()).map_err(|e| about(file, e))?;
-    let mut remarks = incoming.remarks;
+    let mut remarks: Vec<Remark> = incoming.remarks.into_iter().map(Remark::Other).collect();
     let mut state = TrainState::new(&plan).map_err(|e| source.place(e))?;
     let like = |name: &str, t: &Tensor| -> ebm_core::Result<Tensor> {
         let Some(mine) = state.params.get(name) else { return Ok(t.clone()) };
@@ -99,13 +140,14 @@ pub fn take(
             }
         }
     } else if incoming.average.is_some() {
-        remarks.push("the configured optimiser keeps no average: that of the file is left out".into());
+        remarks.push(Remark::Other(
+            "the configured optimiser keeps no average: that of the file is left out".into(),
+        ));
     }
     state.params.restore(&live)?;
     state.step = step.or(incoming.step).unwrap_or(0);
     if step.is_none() && incoming.step.is_none() {
-        remarks
-            .push("the file does not say after how many updates: counted as 0 (`--step N` says it)".into());
+        remarks.push(Remark::StepUnknown);
     }
     // Random numbers are functions of the count of attempts, data of the place in the epoch.
     state.attempts = state.step;
@@ -121,22 +163,20 @@ pub fn take(
             };
             let tensors = converted(&moments.tensors, &place)?;
             state.optimiser = ebm_core::OptimiserState { step: moments.step, tensors };
-            remarks.push(format!("the optimiser goes on after {} updates", moments.step));
+            remarks.push(Remark::Other(format!("the optimiser goes on after {} updates", moments.step)));
         } else {
-            remarks.push(format!("the file's optimiser is `{kind}`, the configured one begins afresh"));
+            remarks.push(Remark::Other(format!(
+                "the file's optimiser is `{kind}`, the configured one begins afresh"
+            )));
         }
     }
     if state.replay.is_some() {
-        remarks.push(
+        remarks.push(Remark::Other(
             "such a file holds no chains: the replay buffer begins as the configuration fills it".into(),
-        );
+        ));
     }
     if state.step >= plan.config().run.steps {
-        remarks.push(format!(
-            "run.steps is {}: continue with `ebm resume --steps N`, N above {}",
-            plan.config().run.steps,
-            state.step
-        ));
+        remarks.push(Remark::Complete { steps: plan.config().run.steps, step: state.step });
     }
     let run_section = &plan.config().run;
     let directory = RunDirectory::create(out, runs, &run_section.name, run_section.seed)?;
@@ -172,19 +212,10 @@ fn about(file: &Path, e: ebm_core::Error) -> Error {
 /// # Errors
 /// If `run` is no run directory, its energy is not one of a program that is known, or the file exists.
 pub fn give(run: &Path, file: &Path, weights: Weights) -> Result<Given> {
-    if file.exists() {
-        return Err(Error::Usage(format!("--to {}: already exists; choose another place", file.display())));
-    }
     if file.extension().and_then(|e| e.to_str()) != Some("safetensors") {
-        return Err(Error::Usage(format!("--to {}: wanted a file ending in .safetensors", file.display())));
+        return Err(Error::invalid("to", file.display(), "a file ending in .safetensors"));
     }
-    if let Some(folder) = file.parent().filter(|f| !f.as_os_str().is_empty() && !f.is_dir()) {
-        return Err(Error::Usage(format!(
-            "--to {}: the folder {} is not there",
-            file.display(),
-            folder.display()
-        )));
-    }
+    whole_file::new("to", file)?;
     let trained = Trained::load(run, weights, None, &Device::Cpu, None)?;
     let tree = trained.config.tree()?;
     let energy = tree.get("energy").cloned().unwrap_or_default();

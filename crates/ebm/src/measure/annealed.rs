@@ -62,15 +62,17 @@ pub fn annealed_log_z(
     key: Key,
 ) -> Result<AnnealedLogZ> {
     let Some(density) = base.density() else {
-        return Err(Error::Usage(
-            "annealing: found a base without a known density, wanted one that can be drawn from, such as `gaussian` or `uniform`".into(),
+        return Err(Error::invalid(
+            "base",
+            "",
+            "an energy with a known density that can be drawn from, such as `gaussian` or `uniform`",
         ));
     };
-    if options.rungs == 0 || !(options.power > 0.0 && options.power.is_finite()) {
-        return Err(Error::Usage(format!(
-            "annealing: found {} rungs with power {}, wanted at least 1 and a positive power",
-            options.rungs, options.power
-        )));
+    if options.rungs == 0 {
+        return Err(Error::invalid("rungs", 0, "at least 1"));
+    }
+    if !(options.power > 0.0 && options.power.is_finite()) {
+        return Err(Error::invalid("power", options.power, "a positive number"));
     }
     let path = Path { base, energy, moves, options };
     let chains = Chains::range(0, options.chains);
@@ -79,7 +81,7 @@ pub fn annealed_log_z(
     let log_p = numbers(&density.log_density(&start)?)?;
     let e = numbers(&base.energy(&start)?)?;
     let (Some(log_p), Some(e)) = (log_p.first(), e.first()) else {
-        return Err(Error::Usage("annealing: found 0 chains, wanted at least 2".into()));
+        return Err(Error::invalid("chains", 0, "at least 2"));
     };
     let log_z_base = -(e + log_p);
     let mut accepted = Vec::new();
@@ -243,7 +245,7 @@ mod tests {
         let unknown = energy(&[2], "kind = \"mlp\"\nhidden = [4]");
         assert!(run(&unknown, OPTIONS).unwrap_err().to_string().contains("known density"));
         assert!(
-            run(&base, AnnealOptions { rungs: 0, ..OPTIONS }).unwrap_err().to_string().contains("0 rungs")
+            run(&base, AnnealOptions { rungs: 0, ..OPTIONS }).unwrap_err().to_string().contains("rungs 0")
         );
         assert!(run(&base, AnnealOptions { chains: 0, ..OPTIONS }).is_err());
     }

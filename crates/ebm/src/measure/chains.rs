@@ -76,39 +76,6 @@ pub struct ChainRow {
     pub autocorrelation_time: f64,
 }
 
-impl ChainMeasures {
-    /// A line a scalar.
-    pub fn table(&self) -> String {
-        let mut text = format!(
-            "{}: {} chains of {} draws, one in {}, after {} steps\n",
-            self.of, self.chains, self.draws, self.thin, self.warm_up
-        );
-        if let Some(a) = self.accepted {
-            text += &format!("accepted {:.1} %\n", 100.0 * a);
-        }
-        let wide = self.rows.iter().map(|r| r.name.len()).max().unwrap_or(0).max(6);
-        text += &format!(
-            "{:<wide$} {:>12} {:>10} {:>10} {:>10} {:>8} {:>10}\n",
-            "", "mean", "MCSE", "ESS bulk", "ESS tail", "R-hat", "time"
-        );
-        for r in &self.rows {
-            text += &format!(
-                "{:<wide$} {:>12.5} {:>10.5} {:>10.1} {:>10.1} {:>8.4} {:>10.2}\n",
-                r.name, r.mean, r.mcse, r.ess_bulk, r.ess_tail, r.rhat, r.autocorrelation_time
-            );
-        }
-        let worst = self.rows.iter().map(|r| r.rhat).fold(f64::NEG_INFINITY, f64::max);
-        let least = self.rows.iter().map(|r| r.ess_bulk.min(r.ess_tail)).fold(f64::INFINITY, f64::min);
-        if worst > 1.01 || least < 100.0 * self.chains as f64 {
-            text += "R-hat above 1.01, or fewer than 100 effective draws a chain: run longer before these are relied on\n";
-        }
-        if self.rows.iter().any(|r| r.rhat.is_nan()) {
-            text += "NaN: a scalar that does not move, which has no effective draws\n";
-        }
-        text
-    }
-}
-
 /// Runs the generation program of `model` as chains and measures the energy and coordinates after each step.
 ///
 /// A program whose steps change on the way (annealed step sizes) is no chain: what it says of a stationary distribution holds
@@ -119,23 +86,27 @@ impl ChainMeasures {
 pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeasures> {
     let o = options;
     let draws = o.steps / o.thin.max(1);
-    for (name, found, least) in
-        [("--chains", o.chains, 1), ("--thin", o.thin, 1), ("--steps", draws, FEWEST_DRAWS)]
-    {
-        if found < least {
-            let draws = if name == "--steps" { " draws" } else { "" };
-            return Err(Error::Usage(format!("{name}: found {found}{draws}, wanted at least {least}")));
+    for (setting, found) in [("chains", o.chains), ("thin", o.thin)] {
+        if found == 0 {
+            return Err(Error::invalid(setting, found, "at least 1"));
         }
+    }
+    if draws < FEWEST_DRAWS {
+        let wanted = format!("as many as make at least {FEWEST_DRAWS} draws, found {draws} draws");
+        return Err(Error::invalid("steps", o.steps, wanted));
     }
     let width: usize = model.plan().data().sample_shape().iter().product();
     let picked: Vec<usize> = equally_spaced(width, o.coordinates).collect();
     let numbers_kept = (picked.len() + 1).checked_mul(o.chains).and_then(|n| n.checked_mul(draws));
     let all_steps = o.warm_up.checked_add(draws * o.thin);
     let (Some(_), Some(all_steps)) = (numbers_kept.filter(|n| *n <= MOST), all_steps) else {
-        return Err(Error::Usage(format!(
-            "--chains {} --steps {}: found more than {MOST} numbers to record; record fewer steps or coordinates, or --thin",
-            o.chains, o.steps
-        )));
+        return Err(Error::invalid(
+            "steps",
+            o.steps,
+            format!(
+                "fewer steps, chains or coordinates, or one step in more: at most {MOST} numbers are recorded"
+            ),
+        ));
     };
     let mut record = Record {
         draws,
@@ -165,11 +136,14 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
     };
     model.sample_watched(o.chains, Some(all_steps), o.seed, None, &mut probe)?;
     if record.seen != o.chains * draws {
-        return Err(Error::Usage(format!(
-            "the generation program showed {} of {} states, wanted a program of single steps, such as `chain`",
-            record.seen,
-            o.chains * draws
-        )));
+        return Err(Error::unfit(
+            "the generation program",
+            format!(
+                "showed {} of {} states, wanted a program of single steps, such as `chain`",
+                record.seen,
+                o.chains * draws
+            ),
+        ));
     }
     let names = std::iter::once("energy".to_string()).chain(picked.iter().map(|i| format!("x[{i}]")));
     Ok(ChainMeasures {
@@ -244,7 +218,7 @@ pub fn measure_chain_file(path: &Path, coordinates: usize) -> Result<ChainMeasur
     };
     let picked: Vec<usize> = equally_spaced(width, coordinates).collect();
     if picked.is_empty() {
-        return Err(Error::Usage(format!("{}: found no coordinate to measure", path.display())));
+        return Err(Error::unfit(path.display(), "found no coordinate to measure"));
     }
     let all: Vec<Vec<f64>> =
         picked.iter().map(|i| (0..m * n).map(|at| values[at * width + i]).collect()).collect();

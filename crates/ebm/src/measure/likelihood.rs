@@ -57,41 +57,6 @@ pub struct Likelihood {
     pub bits_per_dim: Option<(f64, f64)>,
 }
 
-impl Likelihood {
-    /// The figures as lines.
-    pub fn table(&self) -> String {
-        let side = |name: &str, z: &ebm_eval::LogZ| {
-            format!(
-                "{name:<22} {:>12.4}  [{:.4}, {:.4}]  effective chains {:.1}\n",
-                z.log_z, z.interval.0, z.interval.1, z.ess
-            )
-        };
-        let mut text =
-            format!("base {}; moves {}; temperature {}\n", self.base, self.moves, self.temperature);
-        text += &side("log Z, base to energy", &self.log_z.forward);
-        text += &side("log Z, energy to base", &self.log_z.reverse);
-        if let Some(z) = self.quadrature {
-            text += &format!("{:<22} {z:>12.4}\n", "log Z by quadrature");
-        }
-        if let Some(rate) = self.log_z.accepted {
-            text += &format!("{:<22} {:>11.1}%\n", "accepted", 100.0 * rate);
-        }
-        if let Some((low, high)) = self.log_likelihood {
-            let name = "log-likelihood";
-            text +=
-                &format!("{name:<22} {low:>12.4} to {high:.4} nats, {} held-out samples\n", self.held_out);
-        }
-        if let Some((high, low)) = self.bits_per_dim {
-            text += &format!("{:<22} {high:>12.4} to {low:.4}\n", "bits a value");
-        }
-        let rest = self.log_z.reverse.log_z - self.log_z.forward.log_z;
-        if rest.abs() > 1.0 || self.log_z.forward.ess < 2.0 || self.log_z.reverse.ess < 2.0 {
-            text += "the sides are far apart or rest on single chains: more rungs, or moves that are accepted more often\n";
-        }
-        text
-    }
-}
-
 /// Brackets log Z of `model`'s energy (divided by the temperature) and the log-likelihood of its held-out data. The way back
 /// starts on the ends of the way there.
 ///
@@ -103,8 +68,9 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
     temperature::check(t)?;
     let prior = model.shared_energy()?;
     if !matches!(prior.spec().condition, ebm_core::Condition::None) {
-        return Err(Error::Usage(
-            "log Z: the energy takes a condition, which makes a constant for each; fix it with the energy `conditioned`".into(),
+        return Err(Error::unfit(
+            "log Z",
+            "the energy takes a condition, which makes a constant for each; fix it with the energy `conditioned`",
         ));
     }
     let energy: Arc<dyn EnergyFn> = Arc::new(Sum::scaled("energy", prior, 1.0 / t)?);
@@ -124,8 +90,8 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
     let dtype = plan.config().run.dtype.dtype();
     let device = device_of(plan);
     let cx = || BuildCx::new(&shape, dtype, &device, Key::root(0));
-    let base = parsed::<Box<dyn EnergyConfig>>("--base", &base_text)?.build(&mut cx())?;
-    let moves = parsed::<Box<dyn TransitionConfig>>("--moves", &moves_text)?.build(&mut cx())?;
+    let base = parsed::<Box<dyn EnergyConfig>>("base", &base_text)?.build(&mut cx())?;
+    let moves = parsed::<Box<dyn TransitionConfig>>("moves", &moves_text)?.build(&mut cx())?;
     let key = options.seed.map_or(plan.key(), Key::root).at("log-z");
     let log_z = annealed_log_z(&base, &energy, moves.as_ref(), None, &options.anneal, key)?;
     let of = Energies::of(model, energy.as_ref())?;
@@ -163,18 +129,16 @@ pub(crate) fn settings(text: &str) -> String {
     inner.trim().replace('\n', ", ")
 }
 
-/// A part from its settings, as of [`settings`]; `option` names it in errors.
-pub(crate) fn parsed<B: DeserializeOwned>(option: &str, settings: &str) -> Result<B> {
+/// A part from its settings, as of [`settings`]; `setting` names it in errors.
+pub(crate) fn parsed<B: DeserializeOwned>(setting: &'static str, settings: &str) -> Result<B> {
     #[derive(serde::Deserialize)]
     struct Wrapped<B> {
         part: B,
     }
     let read = toml::from_str::<Wrapped<B>>(&format!("part = {{ {settings} }}"));
     read.map(|w| w.part).map_err(|e| {
-        Error::Usage(format!(
-            "{option}: {}; wanted a table such as {{ kind = \"hmc\", step_size = 0.1 }}",
-            e.message()
-        ))
+        let example = "a table such as { kind = \"hmc\", step_size = 0.1 }";
+        Error::invalid(setting, settings, format!("{example}: {}", e.message()))
     })
 }
 

@@ -129,13 +129,19 @@ const BINS: usize = 48;
 /// If a name, rule or option is wrong, a set cannot be read, is empty or does not fit, or a score is not finite.
 pub fn ood(model: &Model, options: &OodOptions) -> Result<OodReport> {
     if options.outside.is_empty() {
-        return Err(Error::Usage("--out: found no outside set, wanted at least one".into()));
+        return Err(Error::missing(&["outside"], "wanted at least one set"));
+    }
+    if options.resamples < 2 {
+        return Err(Error::invalid("resamples", options.resamples, "at least 2"));
+    }
+    if !(options.level > 0.0 && options.level < 1.0) {
+        return Err(Error::invalid("level", options.level, "a share in (0, 1)"));
     }
     let kinds = ScoreKind::parse(&options.scores, model.energy()?.spec())?;
     let scorer = Scorer::new(model, &kinds)?;
     let inside = match &options.inside {
         Some(what) => Inputs::open(what)?,
-        None => Inputs::held_out(model.plan().data())?,
+        None => Inputs::held_out(model.plan().data(), "inside")?,
     };
     // All names are looked up before anything is computed.
     let outside: Vec<Outside> = options.outside.iter().map(|o| Outside::open(o)).collect::<Result<_>>()?;
@@ -341,42 +347,6 @@ impl Histogram {
 }
 
 impl OodReport {
-    /// A line for each outside set and score: figures in percent-free form, intervals in brackets.
-    pub fn table(&self) -> String {
-        let wide = |n: usize, s: &str| format!("{s:<n$}");
-        let name = self.rows.iter().map(|r| r.outside.chars().count()).max().unwrap_or(0).max(7);
-        let kind = self.rows.iter().map(|r| r.score.to_string().len()).max().unwrap_or(0).max(5);
-        let mut text = format!(
-            "inside {}: {} samples; scores are higher for what is more outside; {:.0} % intervals\n",
-            self.inside.name,
-            self.inside.count,
-            100.0 * self.level
-        );
-        if let Some((set, mean)) = &self.typicality_from {
-            text += &format!("typicality is |E - {mean:.4}|, the mean energy of {set}\n");
-        }
-        text += &format!(
-            "{} {:>6} {} {:<20} {:<20} {:<20} {:<20}\n",
-            wide(name, "outside"),
-            "n",
-            wide(kind, "score"),
-            "AUROC",
-            "AUPR-in",
-            "AUPR-out",
-            "FPR at 95 % TPR"
-        );
-        for row in &self.rows {
-            let n = self.outside.iter().find(|s| s.name == row.outside).map_or(0, |s| s.count);
-            let f = &row.figures;
-            text += &format!("{} {n:>6} {}", wide(name, &row.outside), wide(kind, &row.score.to_string()));
-            for i in [f.auroc, f.aupr_in, f.aupr_out, f.fpr95] {
-                text += &format!(" {:.3} [{:.3}, {:.3}]", i.value, i.low, i.high);
-            }
-            text.push('\n');
-        }
-        text
-    }
-
     /// Writes histograms of both sets, a row for each outside set and a column for each score.
     ///
     /// # Errors

@@ -72,34 +72,6 @@ pub struct PlaneSamples {
     pub sliced_wasserstein_exact: f64,
 }
 
-impl PlaneComparison {
-    /// The figures as lines.
-    pub fn table(&self) -> String {
-        let d = &self.distance;
-        let mut text = format!("against {}; temperature {}\n", self.against, self.temperature);
-        for (name, value) in [
-            ("log Z", d.log_z.0),
-            ("log Z of the other", d.log_z.1),
-            ("total variation", d.total_variation),
-            ("Jensen-Shannon", d.jensen_shannon),
-            ("KL(this, other)", d.kl),
-            ("KL(other, this)", d.reverse_kl),
-        ] {
-            text += &format!("{name:<22} {value:>12.5}\n");
-        }
-        if let Some(s) = self.samples {
-            let rows = [
-                ("MMD²", s.mmd2, s.mmd2_exact),
-                ("sliced Wasserstein", s.sliced_wasserstein, s.sliced_wasserstein_exact),
-            ];
-            for (name, value, exact) in rows {
-                text += &format!("{name:<22} {value:>12.5}  ({exact:.5} of two sets of exact draws)\n");
-            }
-        }
-        text
-    }
-}
-
 /// Compares the density exp(−E/T) of `model` on a square of the plane with another one.
 ///
 /// # Errors
@@ -109,9 +81,10 @@ pub fn compare_on_plane(model: &Model, options: &PlaneOptions) -> Result<PlaneCo
     temperature::check(t)?;
     let shape = model.plan().data().sample_shape();
     if shape != [2] {
-        return Err(Error::Usage(format!(
-            "found samples of shape {shape:?}, wanted points of the plane, [2]"
-        )));
+        return Err(Error::unfit(
+            "the model",
+            format!("found samples of shape {shape:?}, wanted points of the plane, [2]"),
+        ));
     }
     let grid = PlaneGrid::new(options.half, options.cells)?;
     let mut own = Energies::of(model, model.energy()?)?.on(&grid)?;
@@ -136,19 +109,17 @@ fn other(model: &Model, options: &PlaneOptions, grid: &PlaneGrid) -> Result<Vec<
         let other = Model::open(path, &[])?;
         let shape = other.plan().data().sample_shape();
         if shape != [2] {
-            let message = format!(
-                "--against {}: found samples of shape {shape:?}, wanted points of the plane, [2]",
-                options.against
-            );
-            return Err(Error::Usage(message));
+            let wanted = format!("points of the plane, [2], found samples of shape {shape:?}");
+            return Err(Error::invalid("against", &options.against, wanted));
         }
         return Energies::of(&other, other.energy()?)?.on(grid);
     }
     if !options.against.contains('=') {
-        let message = "is not there, and is no energy in TOML; wanted a run, a configuration, or a table such as { kind = \"rings\" }";
-        return Err(Error::Usage(format!("--against {}: {message}", options.against)));
+        let wanted =
+            "a run or a configuration that is there, or an energy in TOML such as { kind = \"rings\" }";
+        return Err(Error::invalid("against", &options.against, wanted));
     }
-    let config = parsed::<Box<dyn EnergyConfig>>("--against", &settings(&options.against))?;
+    let config = parsed::<Box<dyn EnergyConfig>>("against", &settings(&options.against))?;
     let mut cx = BuildCx::new(&[2], DType::F64, &Device::Cpu, Key::root(0));
     let energy: Arc<dyn EnergyFn> = config.build(&mut cx)?;
     Energies::plain(energy.as_ref(), model.plan().config().run.batch, DType::F64, Device::Cpu).on(grid)
@@ -162,7 +133,7 @@ fn samples(
     other: &[f64],
 ) -> Result<PlaneSamples> {
     if n < 2 {
-        return Err(Error::Usage(format!("--n {n}: wanted 0, or at least 2")));
+        return Err(Error::invalid("count", n, "0, or at least 2"));
     }
     let x = model.sample(n, None, options.seed)?;
     let drawn = Features::new(numbers(&x)?, n, 2)?;

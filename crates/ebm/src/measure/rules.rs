@@ -34,16 +34,18 @@ impl FromStr for Rule {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = |why: &str| Error::Usage(format!("--out {text}: {why}, wanted {RULES}"));
+        let wrong = |why: &str| Error::invalid("outside", text, format!("{RULES}; it {why}"));
         let mut parts = text.split(':');
         let (Some("rule"), Some(name)) = (parts.next(), parts.next()) else {
             return Err(wrong("is no rule"));
         };
-        let number =
-            parts.next().map(|n| n.parse::<f64>().map_err(|_| wrong("its number is none"))).transpose()?;
+        let number = parts
+            .next()
+            .map(|n| n.parse::<f64>().map_err(|_| wrong("has a number that is none")))
+            .transpose()?;
         let sized = |default: f64, most: f64| match number.unwrap_or(default) {
             n if n > 0.0 && n <= most => Ok(n),
-            _ => Err(wrong(&format!("its number is outside of (0, {most}]"))),
+            _ => Err(wrong(&format!("has a number outside of (0, {most}]"))),
         };
         let rule = match name {
             "uniform" | "constant" if number.is_some() => return Err(wrong("takes no number")),
@@ -89,14 +91,18 @@ impl Rule {
     /// Refuses samples that the rule makes no sense for.
     pub(crate) fn check(&self, shape: &[usize], count: u64) -> Result<()> {
         if matches!(self, Rule::Blur(_)) && shape.len() != 3 {
-            return Err(Error::Usage(format!(
-                "--out {self}: samples of shape {shape:?} are no images (C, H, W)"
-            )));
+            return Err(Error::invalid(
+                "outside",
+                self,
+                format!("images (C, H, W), found samples of shape {shape:?}"),
+            ));
         }
         if matches!(self, Rule::Interpolation(_)) && count < 2 {
-            return Err(Error::Usage(format!(
-                "--out {self}: the inside set has {count} sample, wanted at least two"
-            )));
+            return Err(Error::invalid(
+                "outside",
+                self,
+                format!("an inside set of at least two samples, found {count}"),
+            ));
         }
         Ok(())
     }

@@ -85,54 +85,6 @@ pub struct SampleMeasures {
     pub seed: u64,
 }
 
-impl SampleMeasures {
-    /// A line a measure.
-    pub fn table(&self) -> String {
-        let mut text = format!(
-            "{}: {} samples; against {}: {}\n",
-            self.samples.0, self.samples.1, self.against.0, self.against.1
-        );
-        if let Some((name, n)) = &self.training {
-            text += &format!("training column: {n} samples of {name}; ");
-        }
-        text += &format!(
-            "halves: {} and {} samples of {}\n",
-            self.against.1 / 2,
-            self.against.1.div_ceil(2),
-            self.against.0
-        );
-        let wide = self.rows.iter().map(|r| r.name.chars().count()).max().unwrap_or(0).max(7);
-        text += &format!("{:<wide$} {:>21} {:>21} {:>21}\n", "measure", "samples", "training", "halves");
-        let show = |f: Option<Figure>| match f {
-            None => "-".to_string(),
-            Some(Figure { value, sd: None }) => number(value),
-            Some(Figure { value, sd: Some(sd) }) => format!("{} ± {}", number(value), number(sd)),
-        };
-        for r in &self.rows {
-            let cells = [Some(r.samples), r.training, r.halves].map(show);
-            text += &format!("{:<wide$} {:>21} {:>21} {:>21}\n", r.name, cells[0], cells[1], cells[2]);
-        }
-        if let Some(p) = &self.plane {
-            for (name, value) in [
-                ("log Z by quadrature", p.log_z),
-                ("log-likelihood", p.ll),
-                ("best temperature", p.t_best),
-                ("log-likelihood at it", p.ll_best_t),
-                ("mass outside", p.leak),
-                ("MMD² of exact draws", p.mmd2_grid),
-            ] {
-                text += &format!("{name:<wide$} {:>21}\n", number(value));
-            }
-        }
-        text
-    }
-}
-
-/// Four digits behind the point, or three in all of what would vanish there.
-fn number(v: f64) -> String {
-    if v != 0.0 && v.abs() < 0.01 { format!("{v:.2e}") } else { format!("{v:.4}") }
-}
-
 /// Measures samples against data, with training samples and halves of the data to read the figures against.
 ///
 /// Of all sets features are kept, images only as many as neighbours are looked for among.
@@ -142,26 +94,23 @@ fn number(v: f64) -> String {
 pub fn measure_samples(what: &Measured<'_>, options: &SampleMeasureOptions) -> Result<SampleMeasures> {
     let o = options;
     let against_count = usize::try_from(o.against_count).unwrap_or(usize::MAX);
-    for (name, found, least) in
-        [("-n", o.count, LEAST), ("--against-n", against_count, LEAST), ("--subsets", o.subsets, 1)]
+    for (setting, found, least) in
+        [("count", o.count, LEAST), ("against_count", against_count, LEAST), ("subsets", o.subsets, 1)]
     {
         if found < least {
-            return Err(Error::Usage(format!("{name} {found}: wanted at least {least}")));
+            return Err(Error::invalid(setting, found, format!("at least {least}")));
         }
     }
     temperature::check(o.temperature)?;
-    if matches!(what, Measured::Set(_)) && o.steps.is_some() {
-        return Err(Error::Usage(
-            "--steps: found samples that are there, wanted a run, which draws them".into(),
-        ));
+    if let (Measured::Set(_), Some(steps)) = (what, o.steps) {
+        let wanted = "a run, which draws its samples; these are there";
+        return Err(Error::invalid("steps", steps, wanted));
     }
     let against = match (&o.against, what) {
         (Some(name), _) => Inputs::open(name)?,
-        (None, Measured::Model(model)) => Inputs::held_out(model.plan().data())?,
+        (None, Measured::Model(model)) => Inputs::held_out(model.plan().data(), "against")?,
         (None, Measured::Set(_)) => {
-            return Err(Error::Usage(
-                "--against: is missing; samples of a file need data to compare with".into(),
-            ));
+            return Err(Error::missing(&["against"], "samples that are there need data to compare with"));
         }
     };
     let shape = match what {

@@ -15,7 +15,7 @@ use crate::tensors::numbers;
 pub(crate) fn check(t: f64) -> Result<()> {
     match t > 0.0 && t.is_finite() {
         true => Ok(()),
-        false => Err(Error::Usage(format!("--temperature {t}: wanted a positive number"))),
+        false => Err(Error::invalid("temperature", t, "a positive number")),
     }
 }
 

@@ -29,7 +29,8 @@ use expression::{Condition, Expression, Part};
 /// # Errors
 /// If the text is no composition, a run is not there, has no such condition, or shapes do not go together.
 pub fn compose(text: &str, absolute: bool) -> Result<String> {
-    let expression = Expression::parse(text).map_err(Error::Usage)?;
+    let expression =
+        Expression::parse(text).map_err(|why| Error::unfit(format!("composition `{text}`"), why))?;
     let mut runs = BTreeMap::new();
     open_all(&expression, &mut runs)?;
     let mut composer = Composer { shape: Vec::new(), runs, absolute };
@@ -62,16 +63,16 @@ struct Run {
 fn open(path: &Path) -> Result<Run> {
     if !path.is_dir() {
         let found = if path.exists() { "is a file" } else { "is not there" };
-        return Err(Error::Usage(format!(
-            "{}: {found}; wanted the directory of a run (paths with spaces in double quotes)",
-            path.display()
-        )));
+        return Err(Error::unfit(
+            path.display(),
+            format!("{found}; wanted the directory of a run (paths with spaces in double quotes)"),
+        ));
     }
     if !path.join("config.toml").is_file() {
-        return Err(Error::Usage(format!(
-            "{}: is no run (no config.toml); wanted the directory of a run",
-            path.display()
-        )));
+        return Err(Error::unfit(
+            path.display(),
+            "is no run (no config.toml); wanted the directory of a run",
+        ));
     }
     let manifest = run::manifest_of(path)?;
     Ok(Run { shape: manifest.sample_shape, condition: manifest.condition })
@@ -143,7 +144,7 @@ impl Composer {
 
     fn trained(&self, path: &Path, given: Option<&Condition>) -> Result<Table> {
         let Some(run) = self.runs.get(path) else {
-            return Err(Error::Usage(format!("{}: is no run of this composition", path.display())));
+            return Err(Error::unfit(path.display(), "is no run of this composition"));
         };
         let whole = std::path::absolute(path).ok().filter(|_| self.absolute);
         let at = whole.as_deref().unwrap_or(path);
@@ -166,17 +167,17 @@ impl Composer {
 }
 
 fn differ(path: &Path, found: &[usize], wanted: &[usize]) -> Error {
-    Error::Usage(format!(
-        "{}: its samples are {found:?}, those of the largest run {wanted:?}; only images with as many channels are seen \
-         at another size",
-        path.display()
-    ))
+    let why = "only images with as many channels are seen at another size";
+    Error::unfit(
+        path.display(),
+        format!("its samples are {found:?}, those of the largest run {wanted:?}; {why}"),
+    )
 }
 
 impl Condition {
     /// The condition vector of length `n`.
     fn vector(&self, path: &Path, n: usize) -> Result<Vec<f64>> {
-        let refuse = |why: String| Err(Error::Usage(format!("{} given {self}: {why}", path.display())));
+        let refuse = |why: String| Err(Error::unfit(format!("{} given {self}", path.display()), why));
         match self {
             _ if n == 0 => refuse("the run has no condition".into()),
             Condition::Class(c) if *c >= n => refuse(format!("wanted a class from 0 to {}", n - 1)),

@@ -46,20 +46,18 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
         "npy" => {}
         "png" if picture::can_draw(shape) => {}
         "png" => {
-            return Err(Error::Usage(format!(
-                "--out {}: samples of shape {shape:?} are no pictures; write them to a file ending in .npy",
-                options.out.display()
-            )));
+            return Err(Error::invalid(
+                "out",
+                options.out.display(),
+                format!("a file ending in .npy: samples of shape {shape:?} are no pictures"),
+            ));
         }
         _ => {
-            return Err(Error::Usage(format!(
-                "--out {}: found the ending `{ending}`, wanted .png or .npy",
-                options.out.display()
-            )));
+            return Err(Error::invalid("out", options.out.display(), "a file ending in .png or .npy"));
         }
     }
     // Before minutes of sampling, not after them.
-    free("--out", &options.out, options.overwrite)?;
+    free("out", &options.out, options.overwrite)?;
     check(model, options)?;
     let mut film = Film::new(options.strip.is_some() || options.animation.is_some(), options.progress);
     let drawn = model.sample_watched(options.count, options.steps, options.seed, None, &mut film)?;
@@ -76,25 +74,25 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
 fn check(model: &Model, options: &SampleOptions) -> Result<()> {
     let shape = model.plan().data().sample_shape();
     apart(&[
-        ("--out", Some(&options.out)),
-        ("--strip", options.strip.as_deref()),
-        ("--animation", options.animation.as_deref()),
-        ("--neighbours", options.neighbours.as_deref()),
+        ("out", Some(&options.out)),
+        ("strip", options.strip.as_deref()),
+        ("animation", options.animation.as_deref()),
+        ("neighbours", options.neighbours.as_deref()),
     ])?;
-    for (option, path, ending, drawable) in [
-        ("--strip", &options.strip, "png", matches!(shape, [1 | 3, _, _])),
-        ("--animation", &options.animation, "gif", picture::can_draw(shape)),
-        ("--neighbours", &options.neighbours, "png", matches!(shape, [1 | 3, _, _])),
+    for (setting, path, ending, drawable) in [
+        ("strip", &options.strip, "png", matches!(shape, [1 | 3, _, _])),
+        ("animation", &options.animation, "gif", picture::can_draw(shape)),
+        ("neighbours", &options.neighbours, "png", matches!(shape, [1 | 3, _, _])),
     ] {
         let Some(path) = path else { continue };
-        let refuse = |why: String| Error::Usage(format!("{option} {}: {why}", path.display()));
+        let refuse = |wanted: String| Error::invalid(setting, path.display(), wanted);
         if path.extension().and_then(|e| e.to_str()) != Some(ending) {
-            return Err(refuse(format!("wanted a file ending in .{ending}")));
+            return Err(refuse(format!("a file ending in .{ending}")));
         }
         if !drawable {
-            return Err(refuse(format!("samples of shape {shape:?} are no pictures")));
+            return Err(refuse(format!("samples that are pictures, found some of shape {shape:?}")));
         }
-        free(option, path, options.overwrite)?;
+        free(setting, path, options.overwrite)?;
     }
     Ok(())
 }

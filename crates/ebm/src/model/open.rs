@@ -37,10 +37,10 @@ impl Model {
     pub fn open(target: &Path, changes: &[Override]) -> Result<Self> {
         if target.is_dir() {
             if !target.join("config.toml").is_file() {
-                return Err(Error::Usage(format!(
-                    "{}: found no config.toml in it, wanted the directory of a run or a configuration file",
-                    target.display()
-                )));
+                return Err(Error::unfit(
+                    target.display(),
+                    "found no config.toml in it, wanted the directory of a run or a configuration file",
+                ));
             }
             let plan = build(&source_of(target, changes)?)?;
             let (state, damaged) = run::resume(&plan, target)?;
@@ -110,12 +110,14 @@ impl Model {
     ) -> Result<Tensor> {
         let entries = n.checked_mul(self.plan.energy().spec().sample_shape.iter().product::<usize>().max(1));
         if entries.is_none_or(|e| e > MOST_ENTRIES) {
-            return Err(Error::Usage(format!(
-                "--n {n}: found more values than fit in memory at once; draw fewer at a time"
-            )));
+            return Err(Error::invalid(
+                "count",
+                n,
+                "fewer samples at a time: their values do not fit in memory at once",
+            ));
         }
         if let Some(k) = steps.filter(|k| *k > MOST_STEPS) {
-            return Err(Error::Usage(format!("--steps {k}: wanted at most {MOST_STEPS}")));
+            return Err(Error::invalid("steps", k, format!("at most {MOST_STEPS}")));
         }
         let mut generator = Generator::of(&self.plan, &self.state)?;
         let own: Option<Box<dyn Sampler>> = steps.map(|k| self.plan.generator().with_steps(k));

@@ -11,6 +11,7 @@ use ebm_core::energy::pull_back::Map;
 use ebm_core::energy::pull_back::PullBack;
 use ebm_core::{Blind, Diff, EnergyFn, EnergySpec, Forward, ParamSet, View};
 use ebm_data::folder::{Channels, FolderOptions, read_picture};
+use ebm_observers::picture;
 
 use crate::error::{Error, Result};
 use crate::model::open::Model;
@@ -50,6 +51,18 @@ pub struct Restored {
     pub samples: Tensor,
 }
 
+impl Restored {
+    /// A picture of all: the image, what is seen of it, the completions; PNG.
+    ///
+    /// # Errors
+    /// If it cannot be encoded.
+    pub fn sheet(&self) -> Result<Vec<u8>> {
+        let samples = self.samples.to_device(&Device::Cpu).and_then(|s| s.to_dtype(DType::F32));
+        let all = samples.and_then(|s| Tensor::cat(&[&self.image, &self.seen, &s], 0)).map_err(core)?;
+        Ok(picture::encode(&all, None)?)
+    }
+}
+
 /// Draws completions from fresh starts by the run's generation program, with the energy as prior.
 ///
 /// Without `noise`, what is given is put into each sample before its energy is taken ([`Given`]), so any sampler draws the
@@ -61,26 +74,30 @@ pub struct Restored {
 pub fn restore(model: &Model, options: &RestoreOptions) -> Result<Restored> {
     let shape = model.plan().data().sample_shape().to_vec();
     let [c @ (1 | 3), h, w] = shape[..] else {
-        return Err(Error::Usage(format!("restore: samples of shape {shape:?} are no pictures")));
+        return Err(Error::unfit("the model", format!("its samples of shape {shape:?} are no pictures")));
     };
     if options.grey && c == 1 {
-        return Err(Error::Usage(
-            "--grey: the samples have one channel, so their grey is all of them".into(),
+        return Err(Error::invalid(
+            "grey",
+            "",
+            "samples of more than one channel: the grey of one is all of it",
         ));
     }
-    let image = picture(&options.image, [c, h, w])?;
+    let image = read(&options.image, [c, h, w])?;
     let mask = match (&options.mask, options.hole) {
         (Some(_), Some(_)) => {
-            return Err(Error::Usage("restore: found a mask and a hole, wanted one of them".into()));
+            return Err(Error::invalid("hole", "", "one of both, found a mask and a hole"));
         }
         (Some(path), None) => {
-            picture(path, [c, h, w])?.ge(0.5).and_then(|m| m.to_dtype(DType::F32)).map_err(core)?
+            read(path, [c, h, w])?.ge(0.5).and_then(|m| m.to_dtype(DType::F32)).map_err(core)?
         }
         (None, Some([top, left, height, width])) => {
             if height == 0 || width == 0 || top.saturating_add(height) > h || left.saturating_add(width) > w {
-                return Err(Error::Usage(format!(
-                    "--hole {top},{left},{height},{width}: is not a rectangle inside of {h}×{w} pixels (top, left, height, width)"
-                )));
+                return Err(Error::invalid(
+                    "hole",
+                    format!("{top},{left},{height},{width}"),
+                    format!("a rectangle inside of {h}×{w} pixels (top, left, height, width)"),
+                ));
             }
             ebm_core::energy::given::outside(&[c, h, w], top, left, height, width)?
         }
@@ -88,8 +105,9 @@ pub fn restore(model: &Model, options: &RestoreOptions) -> Result<Restored> {
     };
     let all = mask.min_all().and_then(|m| m.to_scalar::<f32>()).map_err(core)? > 0.0;
     if all && !options.grey && options.noise.is_none() {
-        return Err(Error::Usage(
-            "restore: everything is given and nothing is left to draw; give --mask, --hole, --grey or --noise".into(),
+        return Err(Error::missing(
+            &["mask", "hole", "grey", "noise"],
+            "everything is given and nothing is left to draw",
         ));
     }
     let device = device_of(model.plan());
@@ -105,10 +123,14 @@ pub fn restore(model: &Model, options: &RestoreOptions) -> Result<Restored> {
         None => Arc::new(PullBack::new(given.clone(), prior)?),
         Some(sd) => {
             let Some(weight) = tied(options.temperature, sd) else {
-                return Err(Error::Usage(format!(
-                    "restore: found noise {sd} at temperature {}, wanted positive numbers of a sensible size",
-                    options.temperature
-                )));
+                return Err(Error::invalid(
+                    "noise",
+                    sd,
+                    format!(
+                        "a positive number of a sensible size, and so the temperature, which is {}",
+                        options.temperature
+                    ),
+                ));
             };
             let tie = Tie { given: given.clone(), weight };
             let tie = Autograd::new("given", tie, EnergySpec::new(&shape, &["given"]), ParamSet::default());
@@ -166,7 +188,7 @@ impl Forward for Tie {
 }
 
 /// A picture `(C, H, W)` with values in the middle of their levels, as data sources have them.
-fn picture(path: &std::path::Path, [c, h, w]: [usize; 3]) -> Result<Tensor> {
+fn read(path: &std::path::Path, [c, h, w]: [usize; 3]) -> Result<Tensor> {
     let channels = if c == 1 { Channels::Grey } else { Channels::Rgb };
     let read = read_picture(path, &FolderOptions { channels, resize: None })?;
     if read.shape() != (c, h, w) {

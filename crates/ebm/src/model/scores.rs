@@ -12,6 +12,9 @@ use crate::inputs::set::{Inputs, Piece};
 use crate::model::open::Model;
 use crate::run::conditions::device_of;
 
+/// The names of scores.
+const SCORES: &str = "energy, grad-norm, typicality, or term.NAME";
+
 /// Samples that the mean energy of typicality is taken over at most.
 pub(crate) const TYPICAL: u64 = 10_000;
 
@@ -57,9 +60,7 @@ impl TryFrom<String> for ScoreKind {
             "typicality" => Ok(ScoreKind::Typicality),
             other => match other.strip_prefix("term.") {
                 Some(name) => Ok(ScoreKind::Term(name.into())),
-                None => {
-                    Err(format!("`{text}` is no score, wanted energy, grad-norm, typicality, or term.NAME"))
-                }
+                None => Err(format!("`{text}` is no score, wanted {SCORES}")),
             },
         }
     }
@@ -79,14 +80,16 @@ impl ScoreKind {
                 }
                 continue;
             }
-            let kind = ScoreKind::try_from(name.clone()).map_err(|e| Error::Usage(format!("--score {e}")))?;
+            let kind =
+                ScoreKind::try_from(name.clone()).map_err(|_| Error::invalid("scores", name, SCORES))?;
             if let ScoreKind::Term(term) = &kind
                 && !spec.terms.contains(term)
             {
-                return Err(Error::Usage(format!(
-                    "--score {name}: the energy has no such term, wanted one of {}",
-                    spec.terms.join(", ")
-                )));
+                return Err(Error::invalid(
+                    "scores",
+                    name,
+                    format!("one of the energy's terms, {}", spec.terms.join(", ")),
+                ));
             }
             all.push(kind);
         }
@@ -98,7 +101,7 @@ impl ScoreKind {
             }
         });
         if all.is_empty() {
-            return Err(Error::Usage("--score: found none, wanted at least one".into()));
+            return Err(Error::missing(&["scores"], "wanted at least one"));
         }
         Ok(all)
     }
@@ -198,5 +201,5 @@ impl<'m> Scorer<'m> {
 
 /// The set whose mean energy typicality is measured from: the held-out part of a run's data, or its training part.
 pub(crate) fn reference(model: &Model) -> Inputs {
-    Inputs::held_out(model.plan().data()).unwrap_or_else(|_| Inputs::training(model.plan().data()))
+    Inputs::held_out(model.plan().data(), "inside").unwrap_or_else(|_| Inputs::training(model.plan().data()))
 }

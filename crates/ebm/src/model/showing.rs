@@ -93,7 +93,7 @@ impl Probe for Film {
 /// A row for each of the first chains, a column for each frame.
 pub(crate) fn strip(frames: &[(usize, Tensor)], path: &Path) -> Result<()> {
     let Some((_, first)) = frames.first() else {
-        return Err(Error::Usage("--strip: the program has no steps to show".into()));
+        return Err(Error::invalid("strip", path.display(), "a program with steps to show"));
     };
     let rows = ROWS.min(first.dims()[0]);
     let mut images = Vec::new();
@@ -133,7 +133,10 @@ impl Model {
     pub fn copying(&self, samples: &Tensor) -> Result<(Copying, Tensor)> {
         let data = self.plan().data();
         let Some(train) = data.stored(Split::Train, TRAINING)? else {
-            return Err(Error::Usage("neighbours: the data source has no stored training samples".into()));
+            return Err(Error::unfit(
+                data.name(),
+                "has no stored training samples to look for neighbours among",
+            ));
         };
         let features = |t: &Tensor| -> Result<Features> {
             let (n, d) = t.flatten_from(1).and_then(|t| t.dims2()).map_err(ebm_core::Error::from)?;

@@ -70,19 +70,19 @@ pub struct ThresholdOptions {
 /// If `run` is no run, the samples cannot be read or are too few for the rate, or the file cannot be written.
 pub fn fit_threshold(model: &Model, run: &Path, options: &ThresholdOptions) -> Result<(Threshold, PathBuf)> {
     let step = model.step.filter(|_| run.is_dir()).ok_or_else(|| {
-        Error::Usage(format!("{}: a threshold is kept in the folder of a run, wanted one", run.display()))
+        Error::unfit(run.display(), "a threshold is kept in the folder of a run, wanted one")
     })?;
     let kinds = ScoreKind::parse(std::slice::from_ref(&options.score), model.energy()?.spec())?;
     let [score] = &kinds[..] else {
-        return Err(Error::Usage(format!("--score {}: wanted one score", options.score)));
+        return Err(Error::invalid("score", &options.score, "one score"));
     };
     if !(options.fpr > 0.0 && options.fpr < 1.0) {
-        return Err(Error::Usage(format!("--fpr {}: wanted a share in (0, 1), such as 0.05", options.fpr)));
+        return Err(Error::invalid("fpr", options.fpr, "a share in (0, 1), such as 0.05"));
     }
     let scorer = Scorer::new(model, &kinds)?;
     let set = match &options.inside {
         Some(what) => Inputs::open(what)?,
-        None => Inputs::held_out(model.plan().data())?,
+        None => Inputs::held_out(model.plan().data(), "inside")?,
     };
     let rows = options.batch.unwrap_or(model.plan().config().run.batch);
     let typical_energy = match score {
@@ -95,11 +95,11 @@ pub fn fit_threshold(model: &Model, run: &Path, options: &ThresholdOptions) -> R
         Ok(())
     })?;
     let c = calibrated(&scores, options.fpr).map_err(|e| match e {
-        ebm_eval::EvalError::TooFew { found, wanted, .. } => Error::Usage(format!(
-            "--fpr {}: found {found} samples in {}, wanted at least {wanted} for this rate",
+        ebm_eval::EvalError::TooFew { found, wanted, .. } => Error::invalid(
+            "fpr",
             options.fpr,
-            set.name()
-        )),
+            format!("at least {wanted} samples for this rate, found {found} samples in {}", set.name()),
+        ),
         other => other.into(),
     })?;
     let threshold = Threshold {
@@ -146,18 +146,18 @@ impl Threshold {
             None => match numbers(&folder)?.last() {
                 Some(number) => folder.join(format!("{number}.json")),
                 None => {
-                    return Err(Error::Usage(format!(
-                        "{}: has no threshold yet; fit one: ebm eval threshold {}",
-                        run.display(),
-                        run.display()
-                    )));
+                    let message = format!("{}: has no threshold yet", run.display());
+                    return Err(Error::NoThreshold { run: run.to_path_buf(), message });
                 }
             },
             Some(which) if which.parse::<u64>().is_ok() => folder.join(format!("{which}.json")),
             Some(which) => PathBuf::from(which),
         };
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| Error::Usage(format!("--threshold: {}: cannot be read: {e}", path.display())))?;
+        let text = std::fs::read_to_string(&path).map_err(|source| Error::Unread {
+            what: "threshold",
+            path: path.clone(),
+            source,
+        })?;
         let found: Threshold = serde_json::from_str(&text)
             .map_err(|e| ebm_core::Error::data(&path, format!("is no threshold: {e}; fit it again")))?;
         if found.format != 1 || !found.threshold.is_finite() {
@@ -167,21 +167,16 @@ impl Threshold {
             );
             return Err(ebm_core::Error::data(&path, message).into());
         }
+        let stale = |why: String| {
+            let message = format!("{}: was fitted {why}", path.display());
+            Error::NoThreshold { run: run.to_path_buf(), message }
+        };
         if model.step != Some(found.step) {
-            return Err(Error::Usage(format!(
-                "{}: was fitted after {} updates, the model has {}; fit it again: ebm eval threshold {}",
-                path.display(),
-                found.step,
-                model.step.map_or("none".into(), |s| s.to_string()),
-                run.display()
-            )));
+            let has = model.step.map_or("none".into(), |s| s.to_string());
+            return Err(stale(format!("after {} updates, the model has {has}", found.step)));
         }
         if model.plan().digest() != found.config {
-            return Err(Error::Usage(format!(
-                "{}: was fitted on a run with other settings or another seed; fit one for this: ebm eval threshold {}",
-                path.display(),
-                run.display()
-            )));
+            return Err(stale("on a run with other settings or another seed".into()));
         }
         ScoreKind::parse(&[found.score.to_string()], model.energy()?.spec())?;
         Ok(found)

@@ -37,8 +37,9 @@ impl Series {
         // A run that goes on, or was killed, may have written half of its last line.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         for (number, line) in text[..whole].lines().enumerate() {
-            let line: Line = serde_json::from_str(line)
-                .map_err(|e| Error::Usage(format!("{}:{}: is no report: {e}", path.display(), number + 1)))?;
+            let line: Line = serde_json::from_str(line).map_err(|e| {
+                Error::unfit(format!("{}:{}", path.display(), number + 1), format!("is no report: {e}"))
+            })?;
             for name in line.values.keys() {
                 series.values.entry(name.clone()).or_default().resize(series.steps.len(), f64::NAN);
             }

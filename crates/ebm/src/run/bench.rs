@@ -56,7 +56,7 @@ pub struct Benched {
 /// As [`train`](crate::run::train), before and in its steps.
 pub fn bench(source: &Source, warm: usize, timed: usize) -> Result<Benched> {
     if timed == 0 {
-        return Err(Error::Usage("--timed is 0; time at least one step".into()));
+        return Err(Error::invalid("timed", timed, "at least 1"));
     }
     let plan = build(source)?;
     let mut state = TrainState::new(&plan).map_err(|e| source.place(e))?;

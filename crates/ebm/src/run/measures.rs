@@ -68,17 +68,3 @@ pub fn measure(plan: &Plan, samples: &Tensor) -> Result<Option<Measures>> {
         noise: reference.noise,
     }))
 }
-
-impl Measures {
-    /// The measures as a table of four lines.
-    pub fn table(&self) -> String {
-        let mut text =
-            format!("{:<10} {:>8} {:>8} {:>6} {:>8}\n", "", "FD-pix", "FD-sign", "near", "classes");
-        for (name, q) in [("samples", &self.samples), ("real data", &self.real), ("noise", &self.noise)] {
-            let classes = q.classes.map_or("-".into(), |c| format!("{c:.1}"));
-            text +=
-                &format!("{name:<10} {:>8.2} {:>8.2} {:>6.2} {classes:>8}\n", q.fd_pix, q.fd_sign, q.near);
-        }
-        text
-    }
-}

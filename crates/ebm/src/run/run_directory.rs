@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Blocked, Error, Result};
 
 /// A run directory that this program holds.
 #[derive(Debug)]
@@ -52,10 +52,10 @@ impl RunDirectory {
     /// If it is no run directory, or another program works on it.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.join("config.toml").is_file() {
-            return Err(Error::Usage(format!(
-                "{}: found no config.toml in it, wanted the directory of a run, such as runs/digits-0-1",
-                path.display()
-            )));
+            return Err(Error::unfit(
+                path.display(),
+                "found no config.toml in it, wanted the directory of a run, such as runs/digits-0-1",
+            ));
         }
         Self::locked(path.to_path_buf())
     }
@@ -79,17 +79,16 @@ impl RunDirectory {
 
     fn locked(path: PathBuf) -> Result<Self> {
         Self::try_hold(&path)?
-            .ok_or_else(|| Error::Usage(format!("{}: another program works on this run", path.display())))
+            .ok_or_else(|| Error::unfit(path.display(), "another program works on this run"))
     }
 }
 
 fn taken(out: &Path) -> Error {
-    let what = if out.join("config.toml").is_file() {
-        "already holds a run; continue it with `ebm resume` or choose another place"
-    } else {
-        "already exists and is not an empty folder; choose another place"
+    let why = match out.join("config.toml").is_file() {
+        true => Blocked::Run,
+        false => Blocked::NotEmpty,
     };
-    Error::Usage(format!("--out {}: {what}", out.display()))
+    Error::Output { setting: "out", path: out.to_path_buf(), why }
 }
 
 fn claim(out: &Path) -> Result<()> {
@@ -110,7 +109,7 @@ fn free(runs: &Path, name: &str, seed: u64) -> Result<PathBuf> {
             Err(e) => return Err(Error::io(path)(e)),
         }
     }
-    Err(Error::Usage(format!("{}: no free name for the run", runs.display())))
+    Err(Error::unfit(runs.display(), "no free name for the run"))
 }
 
 #[cfg(test)]
@@ -135,7 +134,7 @@ mod tests {
         drop(create(&out).unwrap());
         std::fs::write(out.join("config.toml"), "").unwrap();
         let e = create(&out).unwrap_err();
-        assert!(e.exit_code() == 2 && e.to_string().contains("already holds a run"), "{e}");
+        assert!(e.to_string().contains("already holds a run"), "{e}");
         let file = folder.path().join("file");
         std::fs::write(&file, "mine").unwrap();
         assert!(create(&file).unwrap_err().to_string().contains("already exists"));

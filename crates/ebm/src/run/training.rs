@@ -85,16 +85,18 @@ pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>
         tracing::warn!("passed over {}: {why}", path.display());
     }
     let enough = match plan.config().run.steps {
-        wanted if state.step > wanted => Err(Error::Usage(format!(
-            "{}: has done {} steps, wanted is a run of {wanted}; give at least as many",
+        wanted if state.step > wanted => Err(Error::unfit(
             directory.display(),
-            state.step,
-        ))),
+            format!("has done {} steps, wanted is a run of {wanted}; give at least as many", state.step),
+        )),
         _ => Ok(()),
     };
     agree(ranks.as_ref(), enough)?;
     if ranks.size() == 1 && complete(&plan, &state, &held.path) {
-        tracing::info!("all {} steps are done and nothing is left to do; --steps N goes on", state.step);
+        tracing::info!(
+            "all {} steps are done and nothing is left to do; a greater run.steps goes on",
+            state.step
+        );
         let summary = Summary {
             outcome: Outcome::Done,
             step: state.step,
@@ -166,7 +168,7 @@ fn drive(plan: &Plan, state: &mut TrainState, held: &Held, options: &TrainOption
 fn finish(plan: &Plan, state: &TrainState, path: &Path, trained: &mut Trained) -> Result<()> {
     let shape = plan.data().sample_shape().to_vec();
     if !ebm_observers::picture::can_draw(&shape) {
-        tracing::info!("samples of shape {shape:?} cannot be drawn as a picture; see `ebm sample`");
+        tracing::info!("samples of shape {shape:?} cannot be drawn as a picture");
         return Ok(());
     }
     let plane = shape == [2];

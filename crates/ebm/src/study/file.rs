@@ -81,8 +81,11 @@ impl Study {
     /// If it cannot be read or something in it is wrong, with its line.
     pub fn file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Error::Usage(format!("{}: cannot read the study: {e}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Unread {
+            what: "study",
+            path: path.to_path_buf(),
+            source,
+        })?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
         Study::text(&path.display().to_string(), &text, &folder)
     }
@@ -99,7 +102,7 @@ impl Study {
     }
 
     fn checked(self, file: &str) -> Result<Self> {
-        let wrong = |what: String| Err(Error::Usage(format!("{file}: {what}")));
+        let wrong = |what: String| Err(Error::unfit(file, what));
         if self.format != 1 {
             return wrong(format!("format is {}, wanted 1", self.format));
         }
@@ -136,7 +139,7 @@ impl Study {
         let limits = &self.limits;
         for (set, unset) in [(&self.set, &self.unset), (&variant.set, &variant.unset)] {
             for path in unset {
-                source.overrides.push(Override::remove(path).map_err(Error::Usage)?);
+                source.overrides.push(Override::remove(path).map_err(Error::Change)?);
             }
             source = source.with(set)?;
         }

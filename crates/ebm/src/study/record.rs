@@ -62,7 +62,7 @@ impl Record {
             Err(e) => return Err(Error::io(path)(e)),
         };
         let broken = |e: serde_json::Error| {
-            Error::Usage(format!("{}: is no result of a run ({e}); remove it to run again", path.display()))
+            Error::unfit(path.display(), format!("is no result of a run ({e}); remove it to run again"))
         };
         serde_json::from_slice(&text).map(Some).map_err(broken)
     }

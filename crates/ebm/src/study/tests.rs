@@ -160,7 +160,7 @@ fn results_of_other_settings_do_not_mix() {
         ("run.batch=6", "run.batch=7"),
     ] {
         let e = s.study(&few.replace(from, to)).work(&s.options("a")).unwrap_err();
-        assert!(e.exit_code() == 2 && e.to_string().contains("other settings"), "{to}: {e}");
+        assert!(e.to_string().contains("other settings"), "{to}: {e}");
     }
     std::fs::write(s.path("run.toml"), BASE.replace("[8]", "[9]")).unwrap();
     assert!(s.study(&few).work(&s.options("a")).unwrap_err().to_string().contains("other settings"));
@@ -196,7 +196,7 @@ fn what_is_wrong_is_said_before_anything_runs() {
     let text = e(&STUDY.replace("\"optimiser.clip_norm\"", "\"optimiser.clip\""), s.options("a"));
     assert!(text.contains("no such setting") && !s.path("a").exists(), "{text}");
     let only = StudyOptions { only: Some("clam".into()), ..s.options("a") };
-    assert!(e(STUDY, only).contains("wanted one of calm, kl"));
+    assert!(e(STUDY, only).contains("calm, kl"));
     let seed = StudyOptions { seed: Some(9), ..s.options("a") };
     assert!(e(STUDY, seed).contains("[1, 2]"));
     let report = StudyOptions { report: true, ..s.options("a") };

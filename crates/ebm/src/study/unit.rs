@@ -94,17 +94,19 @@ impl Unit {
         match std::fs::read(&path) {
             Ok(text) => match serde_json::from_slice::<Claim>(&text) {
                 Ok(found) if found == self.claim => Ok(()),
-                _ => Err(Error::Usage(format!(
-                    "{}: was run with other settings than the study has now for variant `{}`; results of both \
-                     do not mix: choose another --out, or remove that folder to run it again",
+                _ => Err(Error::unfit(
                     self.directory.display(),
-                    self.variant
-                ))),
+                    format!(
+                        "was run with other settings than the study has now for variant `{}`; results of both do not \
+                         mix: choose another folder for the study, or remove this one to run it again",
+                        self.variant
+                    ),
+                )),
             },
-            Err(_) if foreign(&self.directory) => Err(Error::Usage(format!(
-                "{}: already exists and is no run of a study; choose another --out",
-                self.directory.display()
-            ))),
+            Err(_) if foreign(&self.directory) => Err(Error::unfit(
+                self.directory.display(),
+                "already exists and is no run of a study; choose another folder for the study",
+            )),
             Err(_) => Ok(()),
         }
     }

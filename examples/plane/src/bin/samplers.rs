@@ -81,14 +81,14 @@ fn transition(
         ("mala", false) => Box::new(Mala::new(step)),
         ("hmc", true) => Box::new(Hmc::new(step, leapfrogs).jittered(jitter).adapting(0.8, 0.1)),
         ("hmc", false) => Box::new(Hmc::new(step, leapfrogs).jittered(jitter)),
-        _ => return Err(ebm::Error::Usage(format!("no sampler `{sampler}`; there are mala and hmc"))),
+        _ => return Err(ebm::Error::unfit(sampler, "is no sampler; there are mala and hmc")),
     })
 }
 
 fn run(target: &str, sampler: &str, seed: u64, jitter: f64) -> Result<Map<String, Value>> {
     let known = TARGETS.iter().find(|t| t.0 == target);
     let Some((_, settings, width, leapfrogs)) = known else {
-        return Err(ebm::Error::Usage(format!("no target `{target}`")));
+        return Err(ebm::Error::unfit(target, "is no target"));
     };
     let source = Source::text(target, format!("[energy]\n{settings}\n"));
     let config: Box<dyn EnergyConfig> = source.read_part("energy", ebm::core::Family::Energy)?;
@@ -165,7 +165,7 @@ fn summarise(target: &str, e: &dyn EnergyFn, draws: &[Vec<f32>], width: usize) -
     if bad > 0 {
         return Ok(object(json!({ "bad_chains": bad })));
     }
-    let density = e.density().ok_or_else(|| ebm::Error::Usage(format!("{target} has no closed form")))?;
+    let density = e.density().ok_or_else(|| ebm::Error::unfit(target, "has no closed form"))?;
     let judged = if target == "funnel10" { 1 } else { width };
     let mean = density.mean().unwrap_or_else(|| vec![0.0; width]);
     let variance = density.variance().unwrap_or_else(|| vec![1.0; width]);

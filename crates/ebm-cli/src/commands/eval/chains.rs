@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ebm::measure::{ChainMeasures, ChainOptions, measure_chain_file, measure_chains};
+use ebm::model::Model;
 
 use super::figures::Figures;
-use crate::Outcome;
-use crate::args;
+use crate::args::{DeviceArg, SeedArg};
 use crate::output::Output;
-use ebm::measure::ChainOptions;
-use ebm::model::Model;
-use ebm::{Error, Result};
+use crate::{Failure, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct ChainsCommand {
@@ -32,12 +31,10 @@ pub(crate) struct ChainsCommand {
     /// Coordinates that are recorded at most, at equal distances.
     #[arg(long, value_name = "N", default_value_t = ChainOptions::default().coordinates)]
     coordinates: usize,
-    /// Seed; that of the run without it.
-    #[arg(long)]
-    seed: Option<u64>,
-    /// auto, cpu, cuda, cuda:N or metal.
-    #[arg(long)]
-    device: Option<String>,
+    #[command(flatten)]
+    seed: SeedArg,
+    #[command(flatten)]
+    device: DeviceArg,
     #[command(flatten)]
     figures: Figures,
 }
@@ -47,9 +44,9 @@ impl ChainsCommand {
         self.figures.free()?;
         let found = if self.target.extension().is_some_and(|e| e == "npy") {
             self.only_of_runs()?;
-            ebm::measure::measure_chain_file(&self.target, self.coordinates)?
+            measure_chain_file(&self.target, self.coordinates)?
         } else {
-            let model = Model::open(&self.target, &args::numbers(None, None, self.device.as_deref())?)?;
+            let model = Model::open(&self.target, &self.device.changes())?;
             let usual = ChainOptions::default();
             let options = ChainOptions {
                 chains: self.chains.unwrap_or(usual.chains),
@@ -57,29 +54,60 @@ impl ChainsCommand {
                 warm_up: self.warm_up.unwrap_or(usual.warm_up),
                 thin: self.thin.unwrap_or(usual.thin),
                 coordinates: self.coordinates,
-                seed: self.seed,
+                seed: self.seed.seed,
             };
-            ebm::measure::measure_chains(&model, &options)?
+            measure_chains(&model, &options)?
         };
-        self.figures.write(out, &found, found.table())
+        self.figures.write(out, &found, table(&found))
     }
 
     /// Chains that are there are measured as they are: an option of running some would be forgotten in silence.
-    fn only_of_runs(&self) -> Result<()> {
+    fn only_of_runs(&self) -> Result<(), Failure> {
         let given = [
             ("--chains", self.chains.is_some()),
             ("--steps", self.steps.is_some()),
             ("--warm-up", self.warm_up.is_some()),
             ("--thin", self.thin.is_some()),
-            ("--seed", self.seed.is_some()),
-            ("--device", self.device.is_some()),
+            ("--seed", self.seed.seed.is_some()),
+            ("--device", self.device.device.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {
             None => Ok(()),
-            Some((option, _)) => Err(Error::Usage(format!(
+            Some((option, _)) => Err(Failure::Usage(format!(
                 "{option}: found the file {}, whose chains are measured as they are; wanted a run",
                 self.target.display()
             ))),
         }
     }
+}
+
+/// A line a scalar.
+fn table(found: &ChainMeasures) -> String {
+    let mut text = format!(
+        "{}: {} chains of {} draws, one in {}, after {} steps\n",
+        found.of, found.chains, found.draws, found.thin, found.warm_up
+    );
+    if let Some(a) = found.accepted {
+        text += &format!("accepted {:.1} %\n", 100.0 * a);
+    }
+    let wide = found.rows.iter().map(|r| r.name.len()).max().unwrap_or(0).max(6);
+    text += &format!(
+        "{:<wide$} {:>12} {:>10} {:>10} {:>10} {:>8} {:>10}\n",
+        "", "mean", "MCSE", "ESS bulk", "ESS tail", "R-hat", "time"
+    );
+    for r in &found.rows {
+        text += &format!(
+            "{:<wide$} {:>12.5} {:>10.5} {:>10.1} {:>10.1} {:>8.4} {:>10.2}\n",
+            r.name, r.mean, r.mcse, r.ess_bulk, r.ess_tail, r.rhat, r.autocorrelation_time
+        );
+    }
+    let worst = found.rows.iter().map(|r| r.rhat).fold(f64::NEG_INFINITY, f64::max);
+    let least = found.rows.iter().map(|r| r.ess_bulk.min(r.ess_tail)).fold(f64::INFINITY, f64::min);
+    if worst > 1.01 || least < 100.0 * found.chains as f64 {
+        text += "R-hat above 1.01, or fewer than 100 effective draws a chain: run longer before these are relied on\n";
+    }
+    if found.rows.iter().any(|r| r.rhat.is_nan()) {
+        text += "NaN: a scalar that does not move, which has no effective draws\n";
+    }
+    text
 }

@@ -3,27 +3,26 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ebm::{Result, whole_file};
 use serde::Serialize;
 
+use crate::args::ForceArg;
 use crate::output::Output;
 use crate::{End, Outcome};
-use ebm::Result;
-use ebm::whole_file;
 
 #[derive(Debug, Args)]
 pub(crate) struct Figures {
     /// Write the figures as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Replace a file that is there.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    force: ForceArg,
 }
 
 impl Figures {
     /// Checks, before work begins, that the file can be written.
     pub fn free(&self) -> Result<()> {
-        self.json.as_ref().map_or(Ok(()), |path| whole_file::free("--json", path, self.force))
+        self.json.as_ref().map_or(Ok(()), |path| whole_file::free("json", path, self.force.force))
     }
 
     /// Writes the file, if there is one, and the table.

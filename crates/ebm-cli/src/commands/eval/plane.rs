@@ -3,19 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ebm::measure::{PlaneComparison, PlaneOptions, compare_on_plane};
+use ebm::{Error, whole_file};
 
 use crate::Outcome;
-use crate::args;
+use crate::args::{ForceArg, ModelArgs, SeedArg};
 use crate::output::Output;
-use ebm::Error;
-use ebm::measure::PlaneOptions;
-use ebm::model::Model;
 
 #[derive(Debug, Args)]
 pub(crate) struct Plane {
-    /// A run directory, or a configuration (whose energy may name the weights of runs).
-    #[arg(value_name = "RUN|CONFIG.toml")]
-    target: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
     /// The other density: a run, a configuration, or an energy in TOML such as '{ kind = "rings" }'.
     #[arg(long, value_name = "RUN|CONFIG.toml|TOML")]
     against: String,
@@ -31,18 +29,13 @@ pub(crate) struct Plane {
     /// Samples of the first that are drawn by its program and compared with exact draws of the other; 0 for none.
     #[arg(long = "n", short = 'n', value_name = "N", default_value_t = 0)]
     count: usize,
-    /// Seed; that of the run without it.
-    #[arg(long)]
-    seed: Option<u64>,
-    /// auto, cpu, cuda, cuda:N or metal.
-    #[arg(long)]
-    device: Option<String>,
+    #[command(flatten)]
+    seed: SeedArg,
     /// Draw both densities (their square roots) side by side.
     #[arg(long, value_name = "FILE.png")]
     picture: Option<PathBuf>,
-    /// Replace a file that is there.
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    force: ForceArg,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -52,22 +45,47 @@ impl Plane {
     pub fn run(self, out: &mut Output) -> Outcome {
         if let Some(path) = &self.picture {
             if path.extension().and_then(|e| e.to_str()) != Some("png") {
-                let message = format!("--picture {}: wanted a file ending in .png", path.display());
-                return Err(Error::Usage(message).into());
+                return Err(Error::invalid("picture", path.display(), "a file ending in .png").into());
             }
-            ebm::whole_file::free("--picture", path, self.force)?;
+            whole_file::free("picture", path, self.force.force)?;
         }
-        let model = Model::open(&self.target, &args::numbers(None, None, self.device.as_deref())?)?;
+        let model = self.model.open()?;
         let options = PlaneOptions {
             against: self.against,
             half: self.half,
             cells: self.cells as usize,
             temperature: self.temperature,
             count: self.count,
-            seed: self.seed,
+            seed: self.seed.seed,
             picture: self.picture,
         };
-        let found = ebm::measure::compare_on_plane(&model, &options)?;
-        out.found(self.json, &found, || found.table())
+        let found = compare_on_plane(&model, &options)?;
+        out.found(self.json, &found, || table(&found))
     }
+}
+
+/// The figures as lines.
+fn table(found: &PlaneComparison) -> String {
+    let d = &found.distance;
+    let mut text = format!("against {}; temperature {}\n", found.against, found.temperature);
+    for (name, value) in [
+        ("log Z", d.log_z.0),
+        ("log Z of the other", d.log_z.1),
+        ("total variation", d.total_variation),
+        ("Jensen-Shannon", d.jensen_shannon),
+        ("KL(this, other)", d.kl),
+        ("KL(other, this)", d.reverse_kl),
+    ] {
+        text += &format!("{name:<22} {value:>12.5}\n");
+    }
+    if let Some(s) = found.samples {
+        let rows = [
+            ("MMD²", s.mmd2, s.mmd2_exact),
+            ("sliced Wasserstein", s.sliced_wasserstein, s.sliced_wasserstein_exact),
+        ];
+        for (name, value, exact) in rows {
+            text += &format!("{name:<22} {value:>12.5}  ({exact:.5} of two sets of exact draws)\n");
+        }
+    }
+    text
 }

@@ -1,16 +1,16 @@
 //! `ebm eval samples`.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::Args;
+use ebm::inputs::Inputs;
+use ebm::measure::{Figure, Measured, SampleMeasureOptions, SampleMeasures, measure_samples};
+use ebm::model::{Model, reads_as_line};
 
 use super::figures::Figures;
 use crate::Outcome;
-use crate::args;
+use crate::args::DeviceArg;
 use crate::output::Output;
-use ebm::inputs::Inputs;
-use ebm::measure::{Measured, SampleMeasureOptions};
-use ebm::model::Model;
 
 #[derive(Debug, Args)]
 pub(crate) struct SamplesCommand {
@@ -46,9 +46,8 @@ pub(crate) struct SamplesCommand {
     /// Seed of samples, subsets and halves; of the samples that of the run without it.
     #[arg(long)]
     seed: Option<u64>,
-    /// auto, cpu, cuda, cuda:N or metal.
-    #[arg(long)]
-    device: Option<String>,
+    #[command(flatten)]
+    device: DeviceArg,
     #[command(flatten)]
     figures: Figures,
 }
@@ -56,10 +55,10 @@ pub(crate) struct SamplesCommand {
 impl SamplesCommand {
     pub fn run(self, out: &mut Output) -> Outcome {
         self.figures.free()?;
-        let path = PathBuf::from(&self.target);
+        let path = Path::new(&self.target);
         let is_model = path.join("config.toml").is_file()
             || (path.extension().is_some_and(|e| e == "toml") && path.is_file())
-            || ebm::model::reads_as_line(&path);
+            || reads_as_line(path);
         let options = SampleMeasureOptions {
             against: self.against,
             features: self.features,
@@ -73,11 +72,57 @@ impl SamplesCommand {
         };
         let found = match is_model {
             true => {
-                let model = Model::open(&path, &args::numbers(None, None, self.device.as_deref())?)?;
-                ebm::measure::measure_samples(&Measured::Model(&model), &options)?
+                let model = Model::open(path, &self.device.changes())?;
+                measure_samples(&Measured::Model(&model), &options)?
             }
-            false => ebm::measure::measure_samples(&Measured::Set(&Inputs::open(&self.target)?), &options)?,
+            false => measure_samples(&Measured::Set(&Inputs::open(&self.target)?), &options)?,
         };
-        self.figures.write(out, &found, found.table())
+        self.figures.write(out, &found, table(&found))
     }
+}
+
+/// A line a measure.
+fn table(found: &SampleMeasures) -> String {
+    let mut text = format!(
+        "{}: {} samples; against {}: {}\n",
+        found.samples.0, found.samples.1, found.against.0, found.against.1
+    );
+    if let Some((name, n)) = &found.training {
+        text += &format!("training column: {n} samples of {name}; ");
+    }
+    text += &format!(
+        "halves: {} and {} samples of {}\n",
+        found.against.1 / 2,
+        found.against.1.div_ceil(2),
+        found.against.0
+    );
+    let wide = found.rows.iter().map(|r| r.name.chars().count()).max().unwrap_or(0).max(7);
+    text += &format!("{:<wide$} {:>21} {:>21} {:>21}\n", "measure", "samples", "training", "halves");
+    let show = |f: Option<Figure>| match f {
+        None => "-".to_string(),
+        Some(Figure { value, sd: None }) => number(value),
+        Some(Figure { value, sd: Some(sd) }) => format!("{} ± {}", number(value), number(sd)),
+    };
+    for r in &found.rows {
+        let cells = [Some(r.samples), r.training, r.halves].map(show);
+        text += &format!("{:<wide$} {:>21} {:>21} {:>21}\n", r.name, cells[0], cells[1], cells[2]);
+    }
+    if let Some(p) = &found.plane {
+        for (name, value) in [
+            ("log Z by quadrature", p.log_z),
+            ("log-likelihood", p.ll),
+            ("best temperature", p.t_best),
+            ("log-likelihood at it", p.ll_best_t),
+            ("mass outside", p.leak),
+            ("MMD² of exact draws", p.mmd2_grid),
+        ] {
+            text += &format!("{name:<wide$} {:>21}\n", number(value));
+        }
+    }
+    text
+}
+
+/// Four digits behind the point, or three in all of what would vanish there.
+fn number(v: f64) -> String {
+    if v != 0.0 && v.abs() < 0.01 { format!("{v:.2e}") } else { format!("{v:.4}") }
 }

@@ -39,18 +39,24 @@ impl Kind {
                     (path, None) => {
                         let weights = path.strip_prefix("inception-v3:").unwrap_or(path);
                         if !Path::new(weights).exists() {
-                            return Err(Error::Usage(format!(
-                                "--features {name}: is not there, and is none of values, pixels, cells:N, signs, inception-v3:WEIGHTS"
-                            )));
+                            return Err(Error::invalid(
+                                "features",
+                                name,
+                                "a network that is there, or one of values, pixels, cells:N, signs, inception-v3:WEIGHTS",
+                            ));
                         }
                         Kind::Network(Box::new(open_network(path, &Device::Cpu)?))
                     }
                 };
                 match image {
                     true => Ok(kind),
-                    false => Err(Error::Usage(format!(
-                        "--features {name}: found samples of shape {shape:?}, wanted images of 1 or 3 channels; `values` takes any"
-                    ))),
+                    false => Err(Error::invalid(
+                        "features",
+                        name,
+                        format!(
+                            "images of 1 or 3 channels, found samples of shape {shape:?}; `values` takes any"
+                        ),
+                    )),
                 }
             })
             .collect()
@@ -93,7 +99,7 @@ impl Kind {
 
 /// The side of the cells of `cells:N`, which must divide both sides of an image.
 fn cell(name: &str, n: &str, shape: &[usize]) -> Result<usize> {
-    let wrong = |wanted: &str| Err(Error::Usage(format!("--features {name}: wanted {wanted}")));
+    let wrong = |wanted: &str| Err(Error::invalid("features", name, wanted));
     let Ok(n) = n.parse::<usize>() else { return wrong("cells:N with the side of a cell in pixels") };
     match *shape {
         [_, h, w] if n == 0 || h % n != 0 || w % n != 0 => {
@@ -149,7 +155,7 @@ impl<'a> Seen<'a> {
     pub(super) fn enough(&self, name: &str) -> Result<()> {
         match self.n >= LEAST {
             true => Ok(()),
-            false => Err(Error::Usage(format!("{name}: found {} samples, wanted at least {LEAST}", self.n))),
+            false => Err(Error::unfit(name, format!("found {} samples, wanted at least {LEAST}", self.n))),
         }
     }
 

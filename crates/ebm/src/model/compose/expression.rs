@@ -41,7 +41,7 @@ const DEPTH: usize = 64;
 
 impl Expression {
     pub fn parse(text: &str) -> Result<Self, String> {
-        let fail = |why: String| format!("composition `{text}`: {why}");
+        let fail = |why: String| why;
         let mut words = Words { words: split(text).map_err(fail)?, at: 0, depth: 0 };
         let all = words.any().map_err(fail)?;
         match words.next() {
