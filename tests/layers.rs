@@ -1,6 +1,7 @@
 //! Crates depend on lower layers only; see the book's design chapter.
 #![allow(clippy::unwrap_used)]
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -44,18 +45,66 @@ fn every_crate_uses_lower_layers_only() {
             }
             "ebm-data-digits" | "ebm-data-mnist5k" => &["ebm-data"],
             "ebm-features" => &["ebm-data", "ebm-eval"],
+            "ebm-draw" => &["ebm-core", "ebm-data"],
+            "ebm-cli" => &["ebm", "ebm-plugins"],
             n if plugins.contains(&n) && n != "ebm-plugins" => {
-                &["ebm-core", "ebm-nn", "ebm-data", "ebm-data-digits", "ebm-data-mnist5k"]
+                &["ebm-core", "ebm-nn", "ebm-data", "ebm-data-digits", "ebm-data-mnist5k", "ebm-draw"]
             }
-            _ => continue, // the facade, the command, the standard set, examples and tests stand on top
+            _ => continue, // the facade, the standard set, examples and tests stand on top
         };
         for used in uses {
             assert!(allowed.contains(&used.as_str()), "{name} uses {used}, allowed are {allowed:?}");
         }
     }
     let facade = all.iter().find(|(n, _, _)| n == "ebm").unwrap();
-    // Its sheets of samples are drawn with the observers' pictures; no kind of any plugin is named.
-    let plugin = |u: &&String| plugins.contains(&u.as_str()) && *u != "ebm-observers";
+    let plugin = |u: &&String| plugins.contains(&u.as_str());
     let named: Vec<&String> = facade.2.iter().filter(plugin).collect();
     assert!(named.is_empty(), "the facade names plugins: {named:?}");
+}
+
+/// Rust files below `folder`.
+fn sources(folder: &Path, all: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            all.push(path);
+        }
+    }
+}
+
+/// Whether a text speaks of a flag, `--word`, or of a command, `ebm train`.
+fn speaks_of_the_command_line(text: &str) -> bool {
+    let flag = text.split("--").skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+    let commands = ["train", "resume", "sample", "score", "eval", "check", "data", "study", "classifier"];
+    // How to build a program is cargo's word.
+    (flag && !text.contains("--features")) || commands.iter().any(|c| text.contains(&format!("ebm {c}")))
+}
+
+#[test]
+fn libraries_speak_of_settings_and_the_command_line_alone_of_flags() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let mut files = Vec::new();
+    for family in ["crates", "plugins"] {
+        for entry in std::fs::read_dir(root.join(family)).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.ends_with("ebm-cli") && path.join("src").is_dir() {
+                sources(&path.join("src"), &mut files);
+            }
+        }
+    }
+    assert!(files.len() > 300, "{}", files.len());
+    let mut found = Vec::new();
+    for file in files.iter().filter(|f| !f.ends_with("tests.rs")) {
+        let text = std::fs::read_to_string(file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//")) {
+            // Between an odd and an even quote is a text.
+            if line.split('"').skip(1).step_by(2).any(speaks_of_the_command_line) {
+                found.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "flags and commands in libraries:\n{}", found.join("\n"));
 }

@@ -15,7 +15,7 @@
 //! The command line, for binaries with plugins of their own too, is the crate `ebm-cli`.
 //!
 //! The crates below are here under their own words: [`core`] (the traits), [`train`] (the step and the loop), [`eval`]
-//! (measures on plain slices), [`data`] (readers), [`features`] (feature networks), [`nn`] (layers), [`ranks`].
+//! (measures on plain slices), [`data`] (readers), [`draw`] (pictures and charts), [`features`] (feature networks), [`nn`] (layers), [`ranks`].
 
 pub mod config;
 mod error;
@@ -33,6 +33,7 @@ pub mod whole_file;
 pub use config::Source;
 pub use ebm_core as core;
 pub use ebm_data as data;
+pub use ebm_draw as draw;
 pub use ebm_eval as eval;
 pub use ebm_features as features;
 pub use ebm_nn as nn;

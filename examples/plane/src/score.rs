@@ -62,8 +62,7 @@ pub fn score(run: &Run, set: Toy2d, arrays: Option<&Path>) -> Result<Map<String,
         let wide =
             PlaneGrid::new(settings.wide, settings.cells)?.energies(|p| energies(energy.as_ref(), p))?;
         let narrow = |v: &[f64]| v.iter().map(|v| *v as f32).collect::<Vec<f32>>();
-        std::fs::create_dir_all(folder)
-            .map_err(|e| ebm::Error::unfit(folder.display(), e.to_string()))?;
+        std::fs::create_dir_all(folder).map_err(|e| ebm::Error::unfit(folder.display(), e.to_string()))?;
         ebm::data::npy::write(folder.join("grid.npy"), &narrow(&on_grid), &[on_grid.len()])?;
         ebm::data::npy::write(folder.join("wide.npy"), &narrow(&wide), &[wide.len()])?;
         ebm::data::npy::write(folder.join("heldout.npy"), &narrow(&at), &[at.len()])?;

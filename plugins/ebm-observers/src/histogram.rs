@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use ebm_core::{Error, Event, Observer, ObserverConfig, Result, RunPaths, RunView, Settings, plugin};
-use serde::{Deserialize, Serialize};
 
 use crate::lines::Lines;
 use crate::probe::{self, Bins, Of};
-use crate::spread;
+use crate::spread::{self, Entry};
 
 /// Writes `histograms.jsonl`, a line a quantity:
 /// `{"step":500,"name":"energy.data","low":..,"high":..,"sum":..,"squares":..,"counts":[..]}`, and draws
@@ -26,15 +25,6 @@ pub struct HistogramConfig {
     /// Which samples to look at; fresh ones cost a generation.
     #[setting(default = Of::Buffer)]
     pub of: Of,
-}
-
-/// A line of the file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Entry {
-    pub step: u64,
-    pub name: String,
-    #[serde(flatten)]
-    pub bins: Bins,
 }
 
 struct Histograms {

@@ -17,14 +17,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod chart;
 mod csv;
-pub mod distributions;
 mod events;
 mod histogram;
 mod jsonl;
 mod lines;
-pub mod picture;
 mod probe;
 mod progress;
 mod protobuf;

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ebm_core::candle::Tensor;
 use ebm_core::{Error, Event, Observer, ObserverConfig, Result, RunPaths, RunView, Settings, plugin};
-
-use crate::picture;
+use ebm_draw::picture;
 
 /// Writes `sheets/samples-00001000.png` and `sheets/buffer-00001000.png`: images as a sheet, points of the plane as
 /// a scatter over the data.

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use ebm_core::Result;
+use ebm_draw::chart::{self, Axes, Scale};
+use serde::{Deserialize, Serialize};
 
-use crate::chart::{Axes, Canvas, Scale};
-use crate::histogram::Entry;
+use crate::probe::Bins;
 
 /// What is shown, in this order; data and samples of each share a panel.
 const QUANTITIES: [(&str, &str); 3] =
@@ -13,9 +14,18 @@ const QUANTITIES: [(&str, &str); 3] =
 /// Ink of each, after the dot of its name.
 const INKS: [(&str, [f32; 3]); 2] = [("data", [0.35, 0.35, 0.35]), ("samples", [0.0, 0.45, 0.80])];
 
+/// A histogram of one quantity at one step: a line of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub step: u64,
+    pub name: String,
+    #[serde(flatten)]
+    pub bins: Bins,
+}
+
 /// Draws all histograms to `path`; the file appears whole or not at all.
 pub(crate) fn write(path: &Path, entries: &[Entry]) -> Result<()> {
-    let mut canvas = Canvas::panels(QUANTITIES.len());
+    let mut canvas = chart::paper(QUANTITIES.len());
     // Each column reaches from its step to the next one.
     let mut steps: Vec<u64> = entries.iter().map(|e| e.step).collect();
     steps.dedup();
@@ -42,7 +52,7 @@ pub(crate) fn write(path: &Path, entries: &[Entry]) -> Result<()> {
             }
         }
     }
-    canvas.legend(&INKS);
+    chart::draw_legend(&mut canvas, &INKS);
     canvas.write(path)
 }
 
@@ -50,7 +60,6 @@ pub(crate) fn write(path: &Path, entries: &[Entry]) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::probe::Bins;
 
     #[test]
     fn more_values_are_more_ink_at_their_place() {

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use ebm_core::{Event, Observer, ObserverConfig, Report, Result, RunPaths, RunView, Settings, plugin};
+use ebm_draw::picture;
 
 use crate::events::{self, Events};
-use crate::picture;
 use crate::probe::{self, Bins, Of};
 use crate::sheet::{What, shown};
 

@@ -80,7 +80,7 @@ impl Data {
                 let source = open_data(&what)?;
                 let batch =
                     source.batch(0, 0, count.clamp(1, source.len().max(1)), Key::root(0).at("data"))?;
-                ebm_observers::picture::write(&file, &batch.x, None)?;
+                ebm::draw::picture::write(&file, &batch.x, None)?;
                 out.line(format!("{} {:?}", file.display(), batch.x.dims()))?;
             }
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use candle_core::Tensor;
 use ebm_core::Split;
-use ebm_observers::picture;
+use ebm_draw::picture;
 
 use crate::error::{Error, Result};
 use crate::model::open::Model;

@@ -11,7 +11,7 @@ use ebm_core::energy::pull_back::Map;
 use ebm_core::energy::pull_back::PullBack;
 use ebm_core::{Blind, Diff, EnergyFn, EnergySpec, Forward, ParamSet, View};
 use ebm_data::folder::{Channels, FolderOptions, read_picture};
-use ebm_observers::picture;
+use ebm_draw::picture;
 
 use crate::error::{Error, Result};
 use crate::model::open::Model;

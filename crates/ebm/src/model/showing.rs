@@ -4,8 +4,8 @@ use std::path::Path;
 
 use candle_core::{DType, Tensor};
 use ebm_core::{Probe, Result as CoreResult, Split, Stepped};
+use ebm_draw::picture;
 use ebm_eval::{Features, nearest};
-use ebm_observers::picture;
 
 use crate::error::{Error, Result};
 use crate::model::open::Model;

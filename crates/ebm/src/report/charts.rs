@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ebm_observers::chart::{self, Line, Panel, Scale};
+use ebm_draw::chart::{self, Line, Panel, Scale};
 
 use crate::error::Result;
 use crate::report::series::Series;

@@ -118,8 +118,7 @@ fn complete(plan: &Plan, state: &TrainState, path: &Path) -> bool {
     let summary = std::fs::read(path.join("summary.json")).ok();
     let said: Option<serde_json::Value> = summary.and_then(|text| serde_json::from_slice(&text).ok());
     let said = said.is_some_and(|s| s["outcome"] == "done" && s["step"] == state.step);
-    let drawn =
-        !ebm_observers::picture::can_draw(plan.data().sample_shape()) || path.join("samples.png").exists();
+    let drawn = !ebm_draw::picture::can_draw(plan.data().sample_shape()) || path.join("samples.png").exists();
     said && drawn && state.step == plan.config().run.steps
 }
 
@@ -167,7 +166,7 @@ fn drive(plan: &Plan, state: &mut TrainState, held: &Held, options: &TrainOption
 /// Draws samples from fresh starts, writes their picture, and measures them.
 fn finish(plan: &Plan, state: &TrainState, path: &Path, trained: &mut Trained) -> Result<()> {
     let shape = plan.data().sample_shape().to_vec();
-    if !ebm_observers::picture::can_draw(&shape) {
+    if !ebm_draw::picture::can_draw(&shape) {
         tracing::info!("samples of shape {shape:?} cannot be drawn as a picture");
         return Ok(());
     }
@@ -183,7 +182,7 @@ fn finish(plan: &Plan, state: &TrainState, path: &Path, trained: &mut Trained) -
         false => None,
     };
     let sheet = drawn.narrow(0, 0, shown.min(drawn.dims()[0])).map_err(ebm_core::Error::from)?;
-    ebm_observers::picture::write(&file, &sheet, background.as_ref())?;
+    ebm_draw::picture::write(&file, &sheet, background.as_ref())?;
     trained.samples = Some(file);
     if measured > 0 {
         let some = drawn.narrow(0, 0, measured).map_err(ebm_core::Error::from)?;

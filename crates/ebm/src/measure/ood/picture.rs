@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ebm_observers::distributions::{self, Panel};
+use ebm_draw::distributions::{self, Panel};
 
 use super::OodReport;
 use crate::error::Result;

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use ebm_core::candle::{DType, Tensor};
 use ebm_core::{Error, Result};
-use ebm_data::DataError;
 use ebm_data::png::Sheet;
+
+use crate::unwritten;
 
 /// Sheets show small images at about this many pixels a side.
 const SIDE: usize = 48;
@@ -24,14 +25,6 @@ pub fn can_draw(sample_shape: &[usize]) -> bool {
 pub fn write(path: &Path, samples: &Tensor, background: Option<&Tensor>) -> Result<()> {
     let (sheet, pixels, shape) = lay_out(samples, background)?;
     sheet.write(path, &pixels, shape).map_err(unwritten("picture"))
-}
-
-/// The error of a file that `part` could not write.
-pub(crate) fn unwritten(part: &'static str) -> impl Fn(DataError) -> Error {
-    move |e| match e {
-        DataError::Io { path, source, .. } => Error::io(path, source),
-        other => Error::plugin(part, other),
-    }
 }
 
 /// Samples `(N, ...)` as the bytes of a png file: images with values in `[0, 1]` as a sheet, points of the plane as

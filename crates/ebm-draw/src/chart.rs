@@ -1,16 +1,10 @@
 //! Line charts as png: a few panels over one axis of steps, with a legend.
 
-use std::convert::Infallible;
 use std::path::Path;
 
 use ebm_core::Result;
-use ebm_data::png::Sheet;
-use embedded_graphics::mono_font::MonoTextStyle;
-use embedded_graphics::mono_font::iso_8859_1::FONT_6X10;
-use embedded_graphics::pixelcolor::BinaryColor;
-use embedded_graphics::prelude::{Dimensions, DrawTarget, Drawable, Pixel, Point, Size};
-use embedded_graphics::primitives::Rectangle;
-use embedded_graphics::text::{Baseline, Text};
+
+use crate::canvas::{Canvas, colour};
 
 const WIDTH: usize = 860;
 const PANEL: usize = 230;
@@ -18,19 +12,6 @@ const LEFT: usize = 62;
 const RIGHT: usize = 170;
 const TOP: usize = 22;
 const BOTTOM: usize = 26;
-
-/// Colours that stay apart for most eyes (Okabe and Ito 2008), with two greys at the end.
-const COLOURS: [[f32; 3]; 9] = [
-    [0.0, 0.0, 0.0],
-    [0.90, 0.62, 0.0],
-    [0.34, 0.71, 0.91],
-    [0.0, 0.62, 0.45],
-    [0.80, 0.47, 0.65],
-    [0.0, 0.45, 0.70],
-    [0.84, 0.37, 0.0],
-    [0.78, 0.72, 0.10],
-    [0.6, 0.6, 0.6],
-];
 
 /// How values become heights.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,18 +51,30 @@ pub struct Panel {
 /// # Errors
 /// If the file cannot be written.
 pub fn write(path: &Path, panels: &[Panel], legend: &[String]) -> Result<()> {
-    let mut canvas = Canvas::panels(panels.len());
+    let mut canvas = paper(panels.len());
     let steps = panels.iter().flat_map(|p| &p.lines).flat_map(|l| &l.points).map(|p| p.0).fold(1.0, f64::max);
     for (i, panel) in panels.iter().enumerate() {
         draw(&mut canvas, panel, i, steps);
     }
     let legend: Vec<_> = legend.iter().enumerate().map(|(i, name)| (name.as_str(), colour(i))).collect();
-    canvas.legend(&legend);
+    draw_legend(&mut canvas, &legend);
     canvas.write(path)
 }
 
-pub(crate) fn colour(group: usize) -> [f32; 3] {
-    COLOURS[group % COLOURS.len()]
+/// Paper for panels below each other.
+pub fn paper(panels: usize) -> Canvas {
+    Canvas::new(WIDTH, PANEL * panels.max(1))
+}
+
+/// Names and their colours, beside the first panel.
+pub fn draw_legend(canvas: &mut Canvas, entries: &[(&str, [f32; 3])]) {
+    for (i, (name, ink)) in entries.iter().enumerate() {
+        let (x, y) = (WIDTH - RIGHT + 14, TOP + 4 + 14 * i);
+        for dy in 0..3 {
+            (x..x + 16).for_each(|px| canvas.blend(px, y + 3 + dy, *ink, 1.0));
+        }
+        canvas.text(name, x + 22, y);
+    }
 }
 
 impl Scale {
@@ -114,7 +107,7 @@ impl Scale {
 }
 
 /// About five round numbers between two.
-pub(crate) fn nice(low: f64, high: f64) -> Vec<f64> {
+pub fn nice(low: f64, high: f64) -> Vec<f64> {
     let raw = (high - low).max(1e-30) / 5.0;
     let unit = 10f64.powf(raw.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * unit).into_iter().find(|s| *s >= raw).unwrap_or(raw);
@@ -152,7 +145,8 @@ fn range(scale: Scale, values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 /// The field of a panel: which pixel a step and a value are.
-pub(crate) struct Axes {
+#[derive(Clone, Debug)]
+pub struct Axes {
     scale: Scale,
     low: f64,
     high: f64,
@@ -231,115 +225,11 @@ impl Axes {
 }
 
 /// A mark's name: short, in powers of ten where that is shorter.
-pub(crate) fn number(v: f64) -> String {
+pub fn number(v: f64) -> String {
     match v.abs() {
         0.0 => "0".into(),
         a if !(1e-3..1e5).contains(&a) => format!("{v:.0e}"),
         _ => format!("{}", (v * 1e6).round() / 1e6),
-    }
-}
-
-/// White paper with a pen.
-pub(crate) struct Canvas {
-    width: usize,
-    height: usize,
-    /// Red, green and blue of each pixel.
-    pixels: Vec<[f32; 3]>,
-}
-
-impl Canvas {
-    pub fn new(width: usize, height: usize) -> Self {
-        Canvas { width, height, pixels: vec![[1.0; 3]; width * height] }
-    }
-
-    /// Paper for panels below each other.
-    pub fn panels(count: usize) -> Self {
-        Canvas::new(WIDTH, PANEL * count.max(1))
-    }
-
-    /// Names and their colours, beside the first panel.
-    pub fn legend(&mut self, entries: &[(&str, [f32; 3])]) {
-        for (i, (name, ink)) in entries.iter().enumerate() {
-            let (x, y) = (WIDTH - RIGHT + 14, TOP + 4 + 14 * i);
-            for dy in 0..3 {
-                (x..x + 16).for_each(|px| self.blend(px, y + 3 + dy, *ink, 1.0));
-            }
-            self.text(name, x + 22, y);
-        }
-    }
-
-    /// Writes the paper as png; the file appears whole or not at all.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        let shape = (1, 3, self.height, self.width);
-        Sheet { gap: 0, ..Sheet::default() }
-            .write(path, &self.planes(), shape)
-            .map_err(crate::picture::unwritten("chart"))
-    }
-
-    pub fn blend(&mut self, x: usize, y: usize, ink: [f32; 3], cover: f32) {
-        if x < self.width && y < self.height {
-            let p = &mut self.pixels[y * self.width + x];
-            p.iter_mut().zip(ink).for_each(|(p, i)| *p += cover * (i - *p));
-        }
-    }
-
-    /// A line one pixel wide with soft edges: each pixel is covered by how near its centre is.
-    fn line(&mut self, (ax, ay): (f64, f64), (bx, by): (f64, f64), ink: [f32; 3]) {
-        let (dx, dy) = (bx - ax, by - ay);
-        let length = (dx * dx + dy * dy).max(1e-12);
-        let range = |a: f64, b: f64, most: usize| {
-            let (low, high) = (a.min(b) - 1.0, a.max(b) + 2.0);
-            (low.max(0.0) as usize).min(most)..(high.max(0.0) as usize).min(most)
-        };
-        for y in range(ay, by, self.height) {
-            for x in range(ax, bx, self.width) {
-                let (px, py) = (x as f64 - ax, y as f64 - ay);
-                let t = ((px * dx + py * dy) / length).clamp(0.0, 1.0);
-                let away = (px - t * dx).hypot(py - t * dy);
-                let cover = (1.0 - away).clamp(0.0, 1.0) as f32;
-                if cover > 0.0 {
-                    self.blend(x, y, ink, 0.8 * cover);
-                }
-            }
-        }
-    }
-
-    pub fn text(&mut self, text: &str, x: usize, y: usize) {
-        let style = MonoTextStyle::new(&FONT_6X10, BinaryColor::On);
-        let at = Point::new(x as i32, y as i32);
-        // Drawing on this canvas cannot fail.
-        let _ = Text::with_baseline(text, at, style, Baseline::Top).draw(self);
-    }
-
-    /// The colour of a pixel.
-    #[cfg(test)]
-    pub fn pixel(&self, x: usize, y: usize) -> [f32; 3] {
-        self.pixels[y * self.width + x]
-    }
-
-    /// Planes of red, green and blue.
-    fn planes(&self) -> Vec<f32> {
-        (0..3).flat_map(|c| self.pixels.iter().map(move |p| p[c])).collect()
-    }
-}
-
-impl Dimensions for Canvas {
-    fn bounding_box(&self) -> Rectangle {
-        Rectangle::new(Point::zero(), Size::new(self.width as u32, self.height as u32))
-    }
-}
-
-impl DrawTarget for Canvas {
-    type Color = BinaryColor;
-    type Error = Infallible;
-
-    fn draw_iter<I: IntoIterator<Item = Pixel<BinaryColor>>>(&mut self, pixels: I) -> Result<(), Infallible> {
-        for Pixel(at, on) in pixels {
-            if let (Ok(x), Ok(y), true) = (usize::try_from(at.x), usize::try_from(at.y), on.is_on()) {
-                self.blend(x, y, [0.15; 3], 1.0);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -356,14 +246,6 @@ mod tests {
         assert_eq!(sym.marks(-1.3, 2.2), [-1.0, -0.1, 0.0, 0.1, 1.0, 10.0]);
         assert_eq!((sym.height(0.0), Scale::Log.height(-1.0), sym.height(f64::NAN)), (Some(0.0), None, None));
         assert!(Scale::Linear.marks(1.0, 1.0 + 1e-9).len() < 12);
-    }
-
-    #[test]
-    fn lines_are_where_they_should_be() {
-        let mut canvas = Canvas::new(20, 10);
-        canvas.line((2.0, 5.0), (12.0, 5.0), [0.0; 3]);
-        let at = |x: usize, y: usize| canvas.pixels[y * 20 + x][0];
-        assert!((at(7, 5) - 0.2).abs() < 1e-6 && at(7, 6) == 1.0 && at(14, 5) == 1.0);
     }
 
     #[test]

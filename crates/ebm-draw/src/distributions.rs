@@ -5,7 +5,8 @@ use std::path::Path;
 
 use ebm_core::{Error, Result};
 
-use crate::chart::{Canvas, colour, nice, number};
+use crate::canvas::{Canvas, colour};
+use crate::chart::{nice, number};
 
 const WIDTH: f64 = 300.0;
 const HEIGHT: f64 = 170.0;
@@ -51,7 +52,7 @@ pub fn write(path: &Path, panels: &[Panel], columns: usize, legend: &[String]) -
                  font-family=\"monospace\" font-size=\"10\">\n<rect width=\"{w}\" height=\"{h}\" fill=\"#fff\"/>\n{}</svg>\n",
                 svg.0
             );
-            ebm_data::atomic::write(path, text.as_bytes()).map_err(crate::picture::unwritten("distributions"))
+            ebm_data::atomic::write(path, text.as_bytes()).map_err(crate::unwritten("distributions"))
         }
         _ => Err(Error::config("picture", format!("found the ending `{ending}`, wanted .png or .svg"))),
     }
