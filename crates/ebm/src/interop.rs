@@ -4,4 +4,4 @@ mod compare;
 mod convert;
 
 pub use compare::compare;
-pub use convert::{Given, Remark, Taken, give, take};
+pub use convert::{Export, Import, Remark, export, import};

@@ -19,5 +19,5 @@ pub use networks::{ClassRow, ClassSink, classes_of, classify, open_network};
 pub use ood::{Histogram, OodOptions, OodReport, OodRow, SetScores, ood};
 pub use plane::{PlaneComparison, PlaneOptions, PlaneSamples, compare_on_plane};
 pub use rules::Rule;
-pub use samples::{Figure, MeasureRow, Measured, SampleMeasureOptions, SampleMeasures, measure_samples};
+pub use samples::{Figure, MeasureRow, SampleMeasureOptions, SampleMeasures, Subject, measure_samples};
 pub use temperature::{MatchedTemperature, match_temperature};

@@ -22,7 +22,7 @@ pub(crate) mod threshold;
 pub use compose::{compose, reads_as_line};
 pub use draw::{SampleOptions, sample};
 pub use open::Model;
-pub use restore::{RestoreOptions, Restored, restore};
+pub use restore::{Restoration, RestoreOptions, restore};
 pub use scores::ScoreKind;
 pub use scoring::{RowSink, ScoreOptions, ScoreRow, score, score_lines};
 pub use showing::Copying;

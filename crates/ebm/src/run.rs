@@ -19,11 +19,11 @@ pub(crate) mod open;
 pub(crate) mod run_directory;
 mod training;
 
-pub use bench::{Benched, bench};
-pub use check::{Checked, Cost, check};
+pub use bench::{BenchReport, bench};
+pub use check::{CheckReport, Cost, check};
 pub use device::open_device;
 pub use ebm_train::{Outcome, Summary};
 pub use engine::engine;
 pub use measures::{Measures, measure};
 pub use run_directory::RunDirectory;
-pub use training::{TrainOptions, Trained, resume, train};
+pub use training::{TrainOptions, TrainReport, resume, train};

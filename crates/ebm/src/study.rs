@@ -66,7 +66,7 @@ pub struct StudyOptions<'a> {
 
 /// What a study came to so far.
 #[derive(Clone, Debug, Serialize)]
-pub struct Studied {
+pub struct StudyReport {
     /// The folder of its runs.
     pub directory: PathBuf,
     /// Runs that have a result.
@@ -89,7 +89,7 @@ impl Study {
     /// # Errors
     /// If a configuration is wrong (before anything runs), if there are results of other settings in the folder,
     /// or if a run fails for another reason than a blow-up.
-    pub fn work(&self, options: &StudyOptions<'_>) -> Result<Studied> {
+    pub fn work(&self, options: &StudyOptions<'_>) -> Result<StudyReport> {
         let directory = match &options.out {
             Some(out) => out.clone(),
             None => Path::new("runs").join(format!("study-{}", self.name)),
@@ -125,7 +125,7 @@ impl Study {
         }
         let summary = Summary::of(self, &records)?;
         let files = if records.is_empty() { Vec::new() } else { summary.write(&directory)? };
-        Ok(Studied {
+        Ok(StudyReport {
             directory,
             finished: records.len(),
             of: all.len(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ebm::interop::{Remark, give, take};
+use ebm::interop::{Remark, export, import};
 use ebm::train::Weights;
 
 use crate::args::Changes;
@@ -51,7 +51,7 @@ impl Convert {
             (Some(config), _) => {
                 let source = self.changes.source(Some(config))?;
                 let taken =
-                    take(&self.from, &source, self.step, self.out.as_deref(), &PathBuf::from("runs"))?;
+                    import(&self.from, &source, self.step, self.out.as_deref(), &PathBuf::from("runs"))?;
                 if self.json {
                     out.json(&taken)?;
                     return Ok(End::Done);
@@ -70,7 +70,7 @@ impl Convert {
                     Which::Average => Weights::Average,
                     Which::Live => Weights::Live,
                 };
-                let given = give(&self.from, to, weights)?;
+                let given = export(&self.from, to, weights)?;
                 if self.json {
                     out.json(&given)?;
                     return Ok(End::Done);

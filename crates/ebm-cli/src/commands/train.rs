@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ebm::Error;
 use ebm::core::agree;
-use ebm::run::{Measures, TrainOptions, Trained};
+use ebm::run::{Measures, TrainOptions, TrainReport};
 use ebm::train::Outcome as Ended;
 
 use crate::args::Changes;
@@ -39,7 +39,7 @@ impl Train {
 }
 
 /// Prints what a run came to.
-pub(crate) fn tell(out: &mut Output, trained: &Trained, json: bool) -> Outcome {
+pub(crate) fn tell(out: &mut Output, trained: &TrainReport, json: bool) -> Outcome {
     let summary = &trained.summary;
     let told = if ranks::rank() > 0 {
         Ok(())
@@ -56,7 +56,7 @@ pub(crate) fn tell(out: &mut Output, trained: &Trained, json: bool) -> Outcome {
     }
 }
 
-fn table(out: &mut Output, trained: &Trained) -> Result<(), crate::Failure> {
+fn table(out: &mut Output, trained: &TrainReport) -> Result<(), crate::Failure> {
     let summary = &trained.summary;
     let rate = summary.steps_now as f64 / summary.seconds.max(1e-9);
     let ended = match &summary.outcome {

@@ -18,7 +18,7 @@ use crate::whole_file;
 
 /// What became of a foreign checkpoint.
 #[derive(Clone, Debug, Serialize)]
-pub struct Taken {
+pub struct Import {
     /// The run directory.
     pub directory: PathBuf,
     /// Updates that the weights have behind them.
@@ -69,7 +69,7 @@ impl From<Remark> for String {
 
 /// What was given to another program.
 #[derive(Clone, Debug, Serialize)]
-pub struct Given {
+pub struct Export {
     /// The file.
     pub file: PathBuf,
     /// Number of tensors in it.
@@ -110,13 +110,13 @@ fn exchange(energy: &Value) -> Result<&'static Exchange> {
 ///
 /// # Errors
 /// If the configuration is wrong, the checkpoint does not fit it, or the directory exists; then nothing is written.
-pub fn take(
+pub fn import(
     file: &Path,
     source: &Source,
     step: Option<u64>,
     out: Option<&Path>,
     runs: &Path,
-) -> Result<Taken> {
+) -> Result<Import> {
     if let Some(out) = out {
         RunDirectory::check_free(out)?;
     }
@@ -182,7 +182,7 @@ pub fn take(
     let directory = RunDirectory::create(out, runs, &run_section.name, run_section.seed)?;
     run::prepare(&plan, directory.path())?;
     checkpoint::save(&plan, &state, &run::checkpoints_of(directory.path()))?;
-    Ok(Taken {
+    Ok(Import {
         directory: directory.path().to_path_buf(),
         step: state.step,
         parameters: state.params.count(),
@@ -211,7 +211,7 @@ fn about(file: &Path, e: ebm_core::Error) -> Error {
 ///
 /// # Errors
 /// If `run` is no run directory, its energy is not one of a program that is known, or the file exists.
-pub fn give(run: &Path, file: &Path, weights: Weights) -> Result<Given> {
+pub fn export(run: &Path, file: &Path, weights: Weights) -> Result<Export> {
     if file.extension().and_then(|e| e.to_str()) != Some("safetensors") {
         return Err(Error::invalid("to", file.display(), "a file ending in .safetensors"));
     }
@@ -239,7 +239,7 @@ pub fn give(run: &Path, file: &Path, weights: Weights) -> Result<Given> {
     // Only a file that is not there is made: `exists` above was the friendly answer, this is the safe one.
     let mut made = std::fs::File::create_new(file).map_err(Error::io(file))?;
     std::io::Write::write_all(&mut made, &bytes).map_err(Error::io(file))?;
-    Ok(Given {
+    Ok(Export {
         file: file.to_path_buf(),
         tensors: written.tensors.len(),
         step: trained.manifest.step,

@@ -18,8 +18,9 @@ use figures::{NEAR, Work, near, on_plane};
 
 /// Samples that go through a network together.
 const TOGETHER: usize = 512;
+
 /// What is measured.
-pub enum Measured<'a> {
+pub enum Subject<'a> {
     /// Samples that are drawn from a model.
     Model(&'a Model),
     /// Samples that are there.
@@ -91,7 +92,7 @@ pub struct SampleMeasures {
 ///
 /// # Errors
 /// If a name is neither features nor a network, sets do not fit or are too small, or a sample is not finite.
-pub fn measure_samples(what: &Measured<'_>, options: &SampleMeasureOptions) -> Result<SampleMeasures> {
+pub fn measure_samples(what: &Subject<'_>, options: &SampleMeasureOptions) -> Result<SampleMeasures> {
     let o = options;
     let against_count = usize::try_from(o.against_count).unwrap_or(usize::MAX);
     for (setting, found, least) in
@@ -102,20 +103,20 @@ pub fn measure_samples(what: &Measured<'_>, options: &SampleMeasureOptions) -> R
         }
     }
     temperature::check(o.temperature)?;
-    if let (Measured::Set(_), Some(steps)) = (what, o.steps) {
+    if let (Subject::Set(_), Some(steps)) = (what, o.steps) {
         let wanted = "a run, which draws its samples; these are there";
         return Err(Error::invalid("steps", steps, wanted));
     }
     let against = match (&o.against, what) {
         (Some(name), _) => Inputs::open(name)?,
-        (None, Measured::Model(model)) => Inputs::held_out(model.plan().data(), "against")?,
-        (None, Measured::Set(_)) => {
+        (None, Subject::Model(model)) => Inputs::held_out(model.plan().data(), "against")?,
+        (None, Subject::Set(_)) => {
             return Err(Error::missing(&["against"], "samples that are there need data to compare with"));
         }
     };
     let shape = match what {
-        Measured::Model(model) => model.plan().data().sample_shape().to_vec(),
-        Measured::Set(_) => against.shape()?,
+        Subject::Model(model) => model.plan().data().sample_shape().to_vec(),
+        Subject::Set(_) => against.shape()?,
     };
     let kinds = Kind::all(&o.features, &shape)?;
     let source = against.source().cloned();
@@ -130,7 +131,7 @@ pub fn measure_samples(what: &Measured<'_>, options: &SampleMeasureOptions) -> R
     // The cheap set first: what is wrong with it shows before minutes of sampling.
     let real = gather(&against, o.against_count)?.tables()?;
     let (name, drawn) = match what {
-        Measured::Model(model) => {
+        Subject::Model(model) => {
             let x = model.sample(o.count, o.steps, o.seed)?;
             let mut seen = Seen::new(&kinds, &shape, keep);
             for first in (0..o.count).step_by(TOGETHER) {
@@ -139,7 +140,7 @@ pub fn measure_samples(what: &Measured<'_>, options: &SampleMeasureOptions) -> R
             }
             ("the model".to_string(), seen.tables()?)
         }
-        Measured::Set(set) => (set.name().to_string(), gather(set, o.count as u64)?.tables()?),
+        Subject::Set(set) => (set.name().to_string(), gather(set, o.count as u64)?.tables()?),
     };
     let training = against.training_part();
     let train = match &training {
@@ -170,7 +171,7 @@ pub fn measure_samples(what: &Measured<'_>, options: &SampleMeasureOptions) -> R
         rows.extend(near(source, &real, &drawn, &second)?);
     }
     let plane = match (what, &shape[..]) {
-        (Measured::Model(model), [2]) => Some(on_plane(model, &real.pictures, o.temperature, seed)?),
+        (Subject::Model(model), [2]) => Some(on_plane(model, &real.pictures, o.temperature, seed)?),
         _ => None,
     };
     let networks = kinds

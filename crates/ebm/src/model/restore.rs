@@ -42,7 +42,7 @@ pub struct RestoreOptions {
 
 /// Completions.
 #[derive(Clone, Debug)]
-pub struct Restored {
+pub struct Restoration {
     /// The image, `(1, C, H, W)`.
     pub image: Tensor,
     /// What was left of it to see, `(1, C, H, W)`: 0.5 where nothing is given.
@@ -51,7 +51,7 @@ pub struct Restored {
     pub samples: Tensor,
 }
 
-impl Restored {
+impl Restoration {
     /// A picture of all: the image, what is seen of it, the completions; PNG.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Restored {
 ///
 /// # Errors
 /// If a picture cannot be read or has another size, or sampling fails.
-pub fn restore(model: &Model, options: &RestoreOptions) -> Result<Restored> {
+pub fn restore(model: &Model, options: &RestoreOptions) -> Result<Restoration> {
     let shape = model.plan().data().sample_shape().to_vec();
     let [c @ (1 | 3), h, w] = shape[..] else {
         return Err(Error::unfit("the model", format!("its samples of shape {shape:?} are no pictures")));
@@ -160,7 +160,7 @@ pub fn restore(model: &Model, options: &RestoreOptions) -> Result<Restored> {
     let mask = mask.unsqueeze(0).map_err(core)?;
     let seen = ((shown * &mask).map_err(core)? + (half * (1.0 - mask).map_err(core)?).map_err(core)?)
         .map_err(core)?;
-    Ok(Restored { image, seen, samples })
+    Ok(Restoration { image, seen, samples })
 }
 
 /// `T/(2 sd²)`, if it and both numbers are positive and of a size that single precision holds.

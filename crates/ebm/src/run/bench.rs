@@ -16,7 +16,7 @@ use crate::run::open::build;
 
 /// What `ebm bench` measured. Times are medians over the timed training steps.
 #[derive(Clone, Debug, Serialize)]
-pub struct Benched {
+pub struct BenchReport {
     /// Name of the run in the configuration.
     pub name: String,
     /// How the energy's calls are computed.
@@ -54,7 +54,7 @@ pub struct Benched {
 ///
 /// # Errors
 /// As [`train`](crate::run::train), before and in its steps.
-pub fn bench(source: &Source, warm: usize, timed: usize) -> Result<Benched> {
+pub fn bench(source: &Source, warm: usize, timed: usize) -> Result<BenchReport> {
     if timed == 0 {
         return Err(Error::invalid("timed", timed, "at least 1"));
     }
@@ -87,7 +87,7 @@ pub fn bench(source: &Source, warm: usize, timed: usize) -> Result<Benched> {
         Device::Cpu => Isa::chosen().ok().map(|isa| ebm_engine_cpu::peak_flops(isa, Pool::global())),
         gpu => Some(ebm_engine_gpu::peak_flops(gpu).map_err(ebm_core::Error::from)?),
     };
-    Ok(Benched {
+    Ok(BenchReport {
         name: config.name.clone(),
         engine: plan.energy().engine(),
         parameters: plan.energy().params().count(),

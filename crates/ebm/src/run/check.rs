@@ -16,7 +16,7 @@ const TIMED: u32 = 2;
 
 /// What `ebm check` says.
 #[derive(Clone, Debug, Serialize)]
-pub struct Checked {
+pub struct CheckReport {
     /// Section, kind, and what it is.
     pub parts: Vec<(String, String)>,
     /// Shape of one sample.
@@ -70,10 +70,10 @@ const REST: usize = 8;
 ///
 /// # Errors
 /// As [`train`](crate::run::train), before its first step.
-pub fn check(source: &Source, timed: bool) -> Result<Checked> {
+pub fn check(source: &Source, timed: bool) -> Result<CheckReport> {
     let plan = build(source)?;
     let tree = plan.config().tree()?;
-    let mut checked = Checked {
+    let mut checked = CheckReport {
         parts: parts(&tree),
         sample_shape: plan.data().sample_shape().to_vec(),
         samples: plan.data().len(),

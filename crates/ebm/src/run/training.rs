@@ -40,7 +40,7 @@ impl TrainOptions<'_> {
 
 /// What a run came to.
 #[derive(Clone, Debug, Serialize)]
-pub struct Trained {
+pub struct TrainReport {
     /// The run directory.
     pub directory: PathBuf,
     /// How it ended, with its last numbers.
@@ -56,7 +56,7 @@ pub struct Trained {
 /// # Errors
 /// If the configuration is wrong, a part cannot be built, the directory exists, or a file cannot be written; on any
 /// rank. A run that diverges is no error: see [`Summary::outcome`].
-pub fn train(source: &Source, options: &TrainOptions<'_>) -> Result<Trained> {
+pub fn train(source: &Source, options: &TrainOptions<'_>) -> Result<TrainReport> {
     let ranks = options.ranks();
     let free = options.out.as_deref().filter(|_| ranks.rank() == 0).map_or(Ok(()), RunDirectory::check_free);
     agree(ranks.as_ref(), free)?;
@@ -75,7 +75,7 @@ pub fn train(source: &Source, options: &TrainOptions<'_>) -> Result<Trained> {
 ///
 /// # Errors
 /// If it is no run directory, has no whole checkpoint, or a change makes it another run; on any rank.
-pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>) -> Result<Trained> {
+pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>) -> Result<TrainReport> {
     let ranks = options.ranks();
     let held = held(ranks.as_ref(), || RunDirectory::open(directory))?;
     let source = agree(ranks.as_ref(), source_of(directory, changes))?;
@@ -107,7 +107,7 @@ pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>
             checkpoint: None,
             detached: Vec::new(),
         };
-        return Ok(Trained { directory: held.path, summary, samples: None, measures: None });
+        return Ok(TrainReport { directory: held.path, summary, samples: None, measures: None });
     }
     tracing::info!("continues at step {}", state.step);
     drive(&plan, &mut state, &held, options)
@@ -148,14 +148,19 @@ fn together(plan: Result<Plan>, ranks: &Arc<dyn Collective>, source: &Source) ->
     agree(ranks.as_ref(), plan)
 }
 
-fn drive(plan: &Plan, state: &mut TrainState, held: &Held, options: &TrainOptions<'_>) -> Result<Trained> {
+fn drive(
+    plan: &Plan,
+    state: &mut TrainState,
+    held: &Held,
+    options: &TrainOptions<'_>,
+) -> Result<TrainReport> {
     let path = held.path.as_path();
     let directory = held.mine.as_ref().map(|_| path);
     let observers = directory.map_or(Ok(vec![]), |path| run::observers(plan, path));
     let observers = agree(plan.ranks(), observers)?;
     let run_options = Options { directory, stop: options.stop, observers, ..Options::default() };
     let summary = run::run(plan, state, run_options)?;
-    let mut trained = Trained { directory: path.to_path_buf(), summary, samples: None, measures: None };
+    let mut trained = TrainReport { directory: path.to_path_buf(), summary, samples: None, measures: None };
     let ended = matches!(trained.summary.outcome, Outcome::Done | Outcome::Finished(_));
     if ended && !options.bare && directory.is_some() {
         finish(plan, state, path, &mut trained)?;
@@ -164,7 +169,7 @@ fn drive(plan: &Plan, state: &mut TrainState, held: &Held, options: &TrainOption
 }
 
 /// Draws samples from fresh starts, writes their picture, and measures them.
-fn finish(plan: &Plan, state: &TrainState, path: &Path, trained: &mut Trained) -> Result<()> {
+fn finish(plan: &Plan, state: &TrainState, path: &Path, trained: &mut TrainReport) -> Result<()> {
     let shape = plan.data().sample_shape().to_vec();
     if !ebm_draw::picture::can_draw(&shape) {
         tracing::info!("samples of shape {shape:?} cannot be drawn as a picture");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use ebm::inputs::Inputs;
-use ebm::measure::{Figure, Measured, SampleMeasureOptions, SampleMeasures, measure_samples};
+use ebm::measure::{Figure, SampleMeasureOptions, SampleMeasures, Subject, measure_samples};
 use ebm::model::{Model, reads_as_line};
 
 use super::figures::Figures;
@@ -73,9 +73,9 @@ impl SamplesCommand {
         let found = match is_model {
             true => {
                 let model = Model::open(path, &self.device.changes())?;
-                measure_samples(&Measured::Model(&model), &options)?
+                measure_samples(&Subject::Model(&model), &options)?
             }
-            false => measure_samples(&Measured::Set(&Inputs::open(&self.target)?), &options)?,
+            false => measure_samples(&Subject::Set(&Inputs::open(&self.target)?), &options)?,
         };
         self.figures.write(out, &found, table(&found))
     }
