@@ -8,7 +8,7 @@ use ebm::inputs::data_setting;
 use ebm::{Model, Source};
 use toml::Value;
 
-use crate::Failure;
+use crate::outcome::Failure;
 
 /// Where to compute.
 #[derive(Clone, Debug, Default, Args)]

@@ -3,7 +3,7 @@
 use ebm::inputs::Inputs;
 use ebm::{Error, Result};
 
-use crate::Failure;
+use crate::outcome::Failure;
 use crate::output::Output;
 
 /// The sets that `names` name; `None` stands for standard input. All are looked up before the first line is written.

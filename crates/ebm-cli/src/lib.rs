@@ -16,20 +16,18 @@
 mod args;
 mod commands;
 mod filter;
+mod outcome;
 mod output;
 mod ranks;
 mod say;
 mod signals;
 
-use std::fmt;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use output::{Closed, Output};
-
-/// Exit code of a run that was interrupted and saved.
-const INTERRUPTED: u8 = 130;
+use outcome::{End, Failure, INTERRUPTED};
+use output::Output;
 
 /// Trains, samples and examines energy-based models.
 #[derive(Debug, Parser)]
@@ -77,60 +75,6 @@ enum Command {
     /// Make a run of a published checkpoint, or a checkpoint of a run.
     Convert(commands::convert::Convert),
 }
-
-/// How a command ended short of an error.
-enum End {
-    /// All done.
-    Done,
-    /// Interrupted after saving.
-    Interrupted,
-    /// With this exit code; what is wrong has been said.
-    With(u8),
-}
-
-/// Why a command ended early.
-enum Failure {
-    /// Something went wrong.
-    Error(ebm::Error),
-    /// The command line asks for something that does not exist or does not go together.
-    Usage(String),
-    /// Nobody reads standard output any more: no error, and nothing to say it to.
-    Closed,
-}
-
-impl<E: Into<ebm::Error>> From<E> for Failure {
-    fn from(e: E) -> Self {
-        Failure::Error(e.into())
-    }
-}
-
-impl Failure {
-    fn exit_code(&self) -> u8 {
-        match self {
-            Failure::Error(e) => say::exit_code(e),
-            Failure::Usage(_) => say::USAGE,
-            Failure::Closed => 0,
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Error(e) => f.write_str(&say::message(e)),
-            Failure::Usage(message) => f.write_str(message),
-            Failure::Closed => f.write_str("standard output is closed"),
-        }
-    }
-}
-
-impl From<Closed> for Failure {
-    fn from(_: Closed) -> Self {
-        Failure::Closed
-    }
-}
-
-type Outcome = Result<End, Failure>;
 
 /// Runs the command line of this process and returns its exit code.
 pub fn main() -> ExitCode {

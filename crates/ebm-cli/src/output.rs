@@ -4,10 +4,7 @@ use std::io::{self, BufWriter, Stdout, Write as _};
 
 use serde::Serialize;
 
-use crate::{End, Failure, Outcome};
-
-/// Standard output has no reader any more.
-pub(crate) struct Closed;
+use crate::outcome::{End, Failure, Outcome};
 
 /// Standard output.
 pub(crate) struct Output {
@@ -58,7 +55,7 @@ impl Drop for Output {
 
 fn failed(e: io::Error) -> Failure {
     match e.kind() {
-        io::ErrorKind::BrokenPipe => Closed.into(),
+        io::ErrorKind::BrokenPipe => Failure::Closed,
         _ => ebm::Error::Io { path: "standard output".into(), source: e }.into(),
     }
 }

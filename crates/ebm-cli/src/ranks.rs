@@ -8,8 +8,8 @@ use ebm::Error;
 use ebm::core::Collective;
 use ebm::ranks::Launch;
 
+use crate::outcome::{End, Failure, Outcome};
 use crate::output::say;
-use crate::{End, Failure, Outcome};
 
 /// Exit code of a program that panics.
 const PANICKED: i32 = 101;

@@ -9,7 +9,7 @@ pub(crate) fn stop() -> &'static AtomicBool {
     // A second command in one process finds the handler in place.
     let _ = ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(crate::INTERRUPTED));
+            std::process::exit(i32::from(crate::outcome::INTERRUPTED));
         }
         if crate::ranks::rank() > 0 {
             return;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::args::Changes;
+use crate::outcome::{End, Outcome};
 use crate::output::Output;
-use crate::{End, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {

@@ -10,8 +10,9 @@ use ebm::run::open_device;
 use serde_json::json;
 
 use crate::args::DeviceArg;
+use crate::filter;
+use crate::outcome::{End, Outcome};
 use crate::output::{Output, field, say};
-use crate::{End, Outcome, filter};
 
 #[derive(Debug, Args)]
 pub(crate) struct Classifier {

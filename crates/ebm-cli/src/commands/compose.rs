@@ -6,8 +6,8 @@ use clap::Args;
 use ebm::whole_file;
 
 use crate::args::ForceArg;
+use crate::outcome::{End, Outcome};
 use crate::output::{Output, say};
-use crate::{End, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Compose {

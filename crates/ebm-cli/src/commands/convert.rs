@@ -7,8 +7,8 @@ use ebm::interop::{Remark, export, import};
 use ebm::train::Weights;
 
 use crate::args::Changes;
+use crate::outcome::{End, Failure, Outcome};
 use crate::output::Output;
-use crate::{End, Failure, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Convert {

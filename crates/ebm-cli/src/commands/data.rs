@@ -7,8 +7,8 @@ use ebm::core::{Family, Key, Split, catalogue};
 use ebm::inputs::open_data;
 use serde_json::json;
 
+use crate::outcome::{End, Failure, Outcome};
 use crate::output::Output;
-use crate::{End, Failure, Outcome};
 
 /// Kinds that are compiled into a program.
 const EMBEDDED: [&str; 2] = ["digits", "mnist-5k"];

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::output::Output;
 
 mod chains;

@@ -7,8 +7,9 @@ use ebm::core::candle::DType;
 use ebm::core::exchange::Compared;
 use serde_json::json;
 
+use crate::outcome::{End, Failure, Outcome};
 use crate::output::{self, Output};
-use crate::{End, Failure, Outcome, say};
+use crate::say;
 
 /// Exit code if a quantity is over its tolerance.
 const OVER: u8 = 1;

@@ -8,8 +8,8 @@ use ebm::core::{Family, Param, ParamKind};
 use serde_json::{Value, json};
 
 use super::schema;
+use crate::outcome::{End, Failure, Outcome};
 use crate::output::Output;
-use crate::{End, Failure, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Plugins {

@@ -8,8 +8,8 @@ use ebm::report::{Report, ReportOptions};
 use ebm::whole_file::{free, replace};
 
 use crate::args::ForceArg;
+use crate::outcome::{End, Outcome};
 use crate::output::Output;
-use crate::{End, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportCommand {

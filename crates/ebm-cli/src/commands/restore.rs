@@ -8,8 +8,8 @@ use ebm::model::{RestoreOptions, restore};
 use ebm::whole_file::{free, replace};
 
 use crate::args::{DrawArgs, ForceArg, ModelArgs};
+use crate::outcome::{End, Failure, Outcome};
 use crate::output::Output;
-use crate::{End, Failure, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Restore {

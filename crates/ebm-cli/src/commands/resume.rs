@@ -7,8 +7,9 @@ use ebm::run::TrainOptions;
 
 use super::train;
 use crate::args::DeviceArg;
+use crate::outcome::Outcome;
 use crate::output::Output;
-use crate::{Outcome, args, ranks, signals};
+use crate::{args, ranks, signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct Resume {

@@ -8,8 +8,8 @@ use ebm::Error;
 use ebm::model::{SampleOptions, sample};
 
 use crate::args::{DrawArgs, ForceArg, ModelArgs};
+use crate::outcome::{End, Outcome};
 use crate::output::Output;
-use crate::{End, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Sample {

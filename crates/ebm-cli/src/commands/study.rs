@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use ebm::study::{Study, StudyOptions};
 
+use crate::outcome::{End, Outcome};
 use crate::output::Output;
-use crate::{End, Outcome, args, signals};
+use crate::{args, signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct StudyCommand {

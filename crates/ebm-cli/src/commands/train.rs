@@ -9,8 +9,9 @@ use ebm::run::{Measures, TrainOptions, TrainReport};
 use ebm::train::Outcome as Ended;
 
 use crate::args::Changes;
+use crate::outcome::{End, Outcome};
 use crate::output::Output;
-use crate::{End, Outcome, ranks, signals};
+use crate::{ranks, signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct Train {
@@ -56,7 +57,7 @@ pub(crate) fn tell(out: &mut Output, trained: &TrainReport, json: bool) -> Outco
     }
 }
 
-fn table(out: &mut Output, trained: &TrainReport) -> Result<(), crate::Failure> {
+fn table(out: &mut Output, trained: &TrainReport) -> Result<(), crate::outcome::Failure> {
     let summary = &trained.summary;
     let rate = summary.steps_now as f64 / summary.seconds.max(1e-9);
     let ended = match &summary.outcome {

@@ -8,8 +8,8 @@ use ebm::model::Model;
 
 use super::figures::Figures;
 use crate::args::{DeviceArg, SeedArg};
+use crate::outcome::{Failure, Outcome};
 use crate::output::Output;
-use crate::{Failure, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct ChainsCommand {

@@ -7,8 +7,8 @@ use ebm::{Result, whole_file};
 use serde::Serialize;
 
 use crate::args::ForceArg;
+use crate::outcome::{End, Outcome};
 use crate::output::Output;
-use crate::{End, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Figures {

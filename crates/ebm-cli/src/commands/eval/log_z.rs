@@ -4,8 +4,8 @@ use clap::Args;
 use ebm::eval::LogZ as Side;
 use ebm::measure::{AnnealOptions, Likelihood, LikelihoodOptions, likelihood};
 
-use crate::Outcome;
 use crate::args::{ModelArgs, SeedArg};
+use crate::outcome::Outcome;
 use crate::output::Output;
 
 #[derive(Debug, Args)]

@@ -7,8 +7,8 @@ use ebm::measure::{OodOptions, OodReport, ood};
 use ebm::{Error, whole_file};
 
 use crate::args::{ForceArg, ModelArgs};
+use crate::outcome::{End, Failure, Outcome};
 use crate::output::Output;
-use crate::{End, Failure, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Ood {

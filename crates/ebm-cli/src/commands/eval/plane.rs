@@ -6,8 +6,8 @@ use clap::Args;
 use ebm::measure::{PlaneComparison, PlaneOptions, compare_on_plane};
 use ebm::{Error, whole_file};
 
-use crate::Outcome;
 use crate::args::{ForceArg, ModelArgs, SeedArg};
+use crate::outcome::Outcome;
 use crate::output::Output;
 
 #[derive(Debug, Args)]

@@ -8,8 +8,8 @@ use ebm::measure::{Figure, SampleMeasureOptions, SampleMeasures, Subject, measur
 use ebm::model::{Model, reads_as_line};
 
 use super::figures::Figures;
-use crate::Outcome;
 use crate::args::DeviceArg;
+use crate::outcome::Outcome;
 use crate::output::Output;
 
 #[derive(Debug, Args)]

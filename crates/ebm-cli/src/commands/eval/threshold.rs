@@ -6,8 +6,8 @@ use clap::Args;
 use ebm::model::{Model, ThresholdOptions, fit_threshold};
 
 use crate::args::DeviceArg;
+use crate::outcome::{End, Outcome};
 use crate::output::Output;
-use crate::{End, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Fit {

@@ -1,0 +1,58 @@
+//! How a command ended, and the exit code that says so.
+
+use std::fmt;
+
+use crate::say;
+
+/// Exit code of a run that was interrupted and saved.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// How a command ended short of an error.
+pub(crate) enum End {
+    /// All done.
+    Done,
+    /// Interrupted after saving.
+    Interrupted,
+    /// With this exit code; what is wrong has been said.
+    With(u8),
+}
+
+/// Why a command ended early.
+pub(crate) enum Failure {
+    /// Something went wrong.
+    Error(ebm::Error),
+    /// The command line asks for something that does not exist or does not go together.
+    Usage(String),
+    /// Nobody reads standard output any more: no error, and nothing to say it to.
+    Closed,
+}
+
+impl<E: Into<ebm::Error>> From<E> for Failure {
+    fn from(e: E) -> Self {
+        Failure::Error(e.into())
+    }
+}
+
+impl Failure {
+    /// What the process ends with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Error(e) => say::exit_code(e),
+            Failure::Usage(_) => say::USAGE,
+            Failure::Closed => 0,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Error(e) => f.write_str(&say::message(e)),
+            Failure::Usage(message) => f.write_str(message),
+            Failure::Closed => f.write_str("standard output is closed"),
+        }
+    }
+}
+
+/// How a command ended.
+pub(crate) type Outcome = Result<End, Failure>;
