@@ -12,6 +12,7 @@ run = { batch = 8 }
 data = { kind = "digits" }
 energy = { kind = "mlp", hidden = [8] }
 sampler = { kind = "chain", steps = 2, transition = { kind = "langevin", step_size = 1.0, noise = 0.03, clamp = [0.0, 1.0] } }
+replay = { kind = "random-overwrite", capacity = 100 }
 objective = { kind = "contrastive", energy_l2 = 1.0 }
 optimiser = { kind = "adam", rate = 1e-3, clip_norm = 0.5 }
 "#;
