@@ -54,7 +54,7 @@ parts = [
 "#;
 
 fn fixture(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/ebm-energies-paper/tests/golden");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/ebm-exchange-paper/tests/golden");
     folder.join(name).to_str().unwrap().into()
 }
 

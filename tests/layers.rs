@@ -40,13 +40,13 @@ fn every_crate_uses_lower_layers_only() {
         let allowed: &[&str] = match name.as_str() {
             "ebm-derive" | "ebm-eval" | "ebm-data" => &[],
             "ebm-core" => &["ebm-derive"],
-            "ebm-nn" | "ebm-engine-cpu" | "ebm-engine-gpu" | "ebm-ranks" | "ebm-train" | "ebm-testkit" => {
-                &["ebm-core"]
-            }
+            "ebm-nn" | "ebm-exchange" | "ebm-engine-cpu" | "ebm-engine-gpu" | "ebm-ranks" | "ebm-train"
+            | "ebm-testkit" => &["ebm-core"],
             "ebm-data-digits" | "ebm-data-mnist5k" => &["ebm-data"],
             "ebm-features" => &["ebm-data", "ebm-eval"],
             "ebm-draw" => &["ebm-core", "ebm-data"],
             "ebm-cli" => &["ebm", "ebm-plugins"],
+            "ebm-exchange-paper" => &["ebm-core", "ebm-energies-paper", "ebm-exchange", "ebm-nn"],
             n if plugins.contains(&n) && n != "ebm-plugins" => {
                 &["ebm-core", "ebm-nn", "ebm-data", "ebm-data-digits", "ebm-data-mnist5k", "ebm-draw"]
             }

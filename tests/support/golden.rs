@@ -17,7 +17,7 @@ pub struct Golden {
 /// The golden file of the repository.
 pub fn committed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../plugins/ebm-energies-paper/tests/golden/cifar_square.safetensors")
+        .join("../plugins/ebm-exchange-paper/tests/golden/cifar_square.safetensors")
 }
 
 /// Golden files of `EBM_PARITY_DIR`, or of `shared/parity` beside the workspace; none if there is no such directory.

@@ -36,7 +36,6 @@ pub mod energy;
 mod engine;
 mod entropy;
 mod error;
-pub mod exchange;
 pub mod host;
 mod key;
 mod objective;

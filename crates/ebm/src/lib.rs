@@ -35,6 +35,7 @@ pub use ebm_core as core;
 pub use ebm_data as data;
 pub use ebm_draw as draw;
 pub use ebm_eval as eval;
+pub use ebm_exchange as exchange;
 pub use ebm_features as features;
 pub use ebm_nn as nn;
 pub use ebm_ranks as ranks;

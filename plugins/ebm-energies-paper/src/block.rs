@@ -33,9 +33,12 @@ pub struct Form {
 
 /// The layers of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Layers {
+pub struct Layers {
+    /// Norms after the convolutions.
     pub norm: bool,
+    /// Spectral norm of the convolutions' weights in place of standardised ones.
     pub spectral: bool,
+    /// Blur before halving in place of 3×3 averages.
     pub alias: bool,
     /// Length of the label; 0 for none.
     pub classes: usize,
@@ -54,7 +57,10 @@ fn groups(filters: usize) -> usize {
 
 /// Appends the block `name` (spec 8.2): twice conv, norm, label gain and bias, swish; sum with the
 /// block's input; with `down`, a plain convolution to that many channels, pooling and swish.
-pub(crate) fn block(
+///
+/// # Errors
+/// If the sample is no image.
+pub fn block(
     net: &mut NetBuilder<'_>,
     name: &str,
     filters: usize,

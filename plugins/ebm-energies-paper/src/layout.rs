@@ -52,16 +52,26 @@ pub enum Network {
 
 /// One step of a network between stem and head.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// A residual block; with `down` it halves the image and leaves that many channels.
-    Block { name: &'static str, filters: usize, down: Option<usize> },
-    /// Self attention over this many channels, if switched on.
-    Attention { filters: usize },
+pub enum Stage {
+    /// A residual block.
+    Block {
+        /// Its published name without the scale's prefix.
+        name: &'static str,
+        /// Channels of its convolutions.
+        filters: usize,
+        /// Where it halves the image, the channels that it leaves.
+        down: Option<usize>,
+    },
+    /// Self attention, if switched on.
+    Attention {
+        /// Channels of the map.
+        filters: usize,
+    },
 }
 
 /// A network at one scale.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Layout {
+pub struct Layout {
     /// Filters of the first convolution.
     pub stem: usize,
     /// Blocks in order.
@@ -88,7 +98,7 @@ fn down(name: &'static str, filters: usize, to: usize) -> Stage {
 }
 
 /// The layout of `network` at `scale` with `filter_dim = f`. The digits net has one scale only.
-pub(crate) fn layout(network: Network, scale: Scale, f: usize) -> Layout {
+pub fn layout(network: Network, scale: Scale, f: usize) -> Layout {
     // Multiples of wider ones might not fit a number; no parameter of such a width can be made.
     let f = f.min(1 << 32);
     match network {

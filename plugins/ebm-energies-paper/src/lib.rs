@@ -14,21 +14,17 @@
 //!
 //! Each network has one resolution; three of them (`scale = "small"`, `"mid"`, `"main"`) under the
 //! `multi-scale` energy make the paper's multi-scale energy. [`names`] maps parameter names to the
-//! published ones.
+//! published ones; the crate `ebm-exchange-paper` reads and writes the program's checkpoints and compares with it.
 
-mod block;
-mod checkpoint;
+pub mod block;
 mod cifar_resnet;
 mod digits_net;
-mod exchange;
 mod faces_net;
 mod imagenet_net;
-mod layout;
+pub mod layout;
 pub mod names;
-pub mod parity;
 
 pub use block::Form;
-pub use checkpoint::{Imported, import_checkpoint};
 pub use cifar_resnet::CifarResnet;
 pub use digits_net::DigitsNet;
 pub use faces_net::FacesNet;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ebm::core::candle::DType;
-use ebm::core::exchange::Compared;
+use ebm::exchange::Compared;
 use serde_json::json;
 
 use crate::outcome::{End, Failure, Outcome};
@@ -100,7 +100,7 @@ impl Parity {
     fn table(&self, out: &mut Output, file: &str, dtype: DType, found: &Compared) -> Result<(), Failure> {
         out.line(format!("{file}: {}", found.subject))?;
         out.line(format!("  {} on engine: {}", dtype.as_str(), found.engine))?;
-        let worst = |r: &ebm::core::exchange::Quantity| r.error / r.tolerance.max(f64::MIN_POSITIVE);
+        let worst = |r: &ebm::exchange::Quantity| r.error / r.tolerance.max(f64::MIN_POSITIVE);
         let first = found.rows.iter().max_by(|a, b| worst(a).total_cmp(&worst(b)));
         out.line(format!("  {:<50} {:>10} {:>10}", "quantity", "error", "tolerance"))?;
         for row in &found.rows {

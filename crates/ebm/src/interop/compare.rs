@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::DType;
 use ebm_core::Error as Core;
-use ebm_core::exchange::{CompareMode, Compared, comparisons};
+use ebm_exchange::{CompareMode, Compared, comparisons};
 
 use crate::error::{Error, Result};
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use ebm_core::exchange::{Exchange, Outgoing, exchanges};
+use ebm_exchange::{Exchange, Outgoing, exchanges};
 use ebm_train::{TrainState, Trained, Weights, checkpoint, run};
 use serde::Serialize;
 use serde_json::Value;

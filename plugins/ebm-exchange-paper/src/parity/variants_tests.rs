@@ -8,15 +8,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::exchange::CompareMode;
 use ebm_core::{Chains, Key};
 use ebm_energies_compose as _; // brings `multi-scale`
+use ebm_energies_paper::names::published_of;
+use ebm_exchange::CompareMode;
 
 use super::golden::Golden;
 use super::iteration::{self, Iteration};
 use super::subject::fresh;
 use super::table;
-use crate::names::published_of;
 
 /// Settings `net filter_dim im_size channels batch steps kl_rows step_lr`, then switches that are on.
 fn settings(text: &str) -> HashMap<String, String> {

@@ -1,7 +1,7 @@
 //! Rows of a comparison and how they are collected.
 
 use ebm_core::candle::DType;
-use ebm_core::exchange::{CompareMode, Quantity};
+use ebm_exchange::{CompareMode, Quantity};
 
 /// Collects rows under the tolerances of one number type.
 pub(crate) struct Report {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ebm_core::candle::DType;
 use ebm_energies_compose as _; // brings `multi-scale`
-use ebm_energies_paper::parity::{CompareMode, Compared, check_file, table};
+use ebm_exchange_paper::parity::{CompareMode, Compared, check_file, table};
 
 /// Failures of one file as text, empty if all pass.
 fn failures(path: &Path, mode: &CompareMode) -> String {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::exchange::CompareMode;
 use ebm_core::{Batch, BuildCx, EnergyConfig, EnergyFn, Key, Result};
+use ebm_energies_paper::layout::layout;
+use ebm_energies_paper::names::{PARTS, published_of};
+use ebm_energies_paper::{CifarResnet, DigitsNet, FacesNet, Form, ImagenetNet, Network, Scale};
+use ebm_exchange::CompareMode;
 use serde::Deserialize;
 
 use super::golden::Golden;
-use crate::layout::layout;
-use crate::names::{PARTS, published_of};
-use crate::{CifarResnet, DigitsNet, FacesNet, Form, ImagenetNet, Network, Scale};
 
 /// The energy, its label, and the power-iteration vectors of every forward pass of an iteration.
 pub(crate) struct Subject {

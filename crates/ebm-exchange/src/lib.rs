@@ -8,9 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
+use ebm_core::{Engine, OptimiserState, ParamSet, Result};
 use serde::Serialize;
-
-use crate::{Engine, OptimiserState, ParamSet, Result};
 
 /// Checks this framework against files of another program's inputs and results.
 pub struct Comparison {

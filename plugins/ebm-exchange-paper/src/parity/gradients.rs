@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use ebm_core::candle::{DType, Tensor};
 use ebm_core::{Link, Result, ThetaGrad, Trail};
+use ebm_energies_paper::names::published_of;
 
 use super::compare::{Tensors, l2, largest, norm, relative, sum, worst_tensor};
 use super::iteration::{Iteration, Step};
 use super::report::Report;
-use crate::names::published_of;
 
 /// Distances `(n,)` to the nearest rows of a bank, and those rows.
 pub(super) struct Nearest {

@@ -7,7 +7,7 @@ use super::compare::{max_abs, max_over_max, relative, worst_tensor};
 use super::golden::Golden;
 use super::report::Report;
 use super::subject::Subject;
-use ebm_core::exchange::{CompareMode, Compared};
+use ebm_exchange::{CompareMode, Compared};
 
 /// Numbers of one loss evaluation.
 pub(super) struct Losses {

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use ebm_core::candle::Tensor;
 use ebm_core::{Error, ParamSet, Result, Role};
+use ebm_energies_paper::names::published_of;
 use ebm_nn::read_tensors;
-
-use crate::names::published_of;
 
 /// What an import did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +18,7 @@ pub struct Imported {
     pub ignored: Vec<String>,
 }
 
-/// Writes the tensors of `path` into `params` under the published names (see [`names`](crate::names));
+/// Writes the tensors of `path` into `params` under the published names (see [`names`](ebm_energies_paper::names));
 /// works for a network that stands alone and for one whose parts are `small`, `mid` and `large`.
 ///
 /// `path` is a `.pth` of the published program or safetensors under its names; `key` picks the

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use ebm_core::candle::{Device, Tensor};
 use ebm_core::{Accelerated, Batch, BuildCx, EnergyFn, Key, Result};
+use ebm_energies_paper::block::{Layers, block};
+use ebm_exchange::{CompareMode, Compared};
 use ebm_nn::{NetBuilder, PlanNet};
 
 use super::compare::{max_over_max, norm, relative};
 use super::golden::Golden;
 use super::report::Report;
-use crate::block::{Layers, block};
-use ebm_core::exchange::{CompareMode, Compared};
 
 /// The block with `L = Σ y·c` as its energy: `c` is the weight of a linear layer called `c`.
 fn build(cx: &mut BuildCx, filters: usize, classes: usize) -> Result<Arc<dyn EnergyFn>> {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Key};
-use ebm_energies_paper::{DigitsNet, import_checkpoint};
+use ebm_energies_paper::DigitsNet;
+use ebm_exchange_paper::import_checkpoint;
 
 fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)

@@ -15,14 +15,14 @@ mod report;
 mod subject;
 mod update;
 #[cfg(test)]
-mod variants;
+mod variants_tests;
 
 use std::path::Path;
 
-use ebm_core::exchange::Comparison;
 use ebm_core::{Result, inventory};
+use ebm_exchange::Comparison;
 
-pub use ebm_core::exchange::{CompareMode, Compared, Quantity};
+pub use ebm_exchange::{CompareMode, Compared, Quantity};
 
 /// Compares every quantity of a golden file: `F32` with the tolerances of a correct f32 program, `F64` with 1e−6
 /// throughout. Through an engine single-precision tolerances double: fast convolution transforms round two to

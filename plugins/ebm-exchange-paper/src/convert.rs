@@ -5,14 +5,14 @@ use std::io::Read;
 use std::path::Path;
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::exchange::{Exchange, Incoming, Outgoing, Written};
 use ebm_core::{Error, OptimiserState, ParamSet, Result, inventory};
+use ebm_energies_paper::layout::{Layout, Network, Scale, Stage, layout};
+use ebm_energies_paper::names::{PARTS, StateOptions, published_of, published_state};
+use ebm_exchange::{Exchange, Incoming, Outgoing, Written};
 use ebm_nn::{read_optimiser, read_tensors};
 use serde_json::Value;
 
 use crate::checkpoint::{average_of, fit};
-use crate::layout::{Layout, Network, Scale, Stage, layout};
-use crate::names::{PARTS, StateOptions, published_of, published_state};
 
 /// Dictionary of the live weights in a published checkpoint, and of their moving average.
 const LIVE: &str = "model_state_dict_0";
