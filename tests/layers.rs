@@ -1,20 +1,30 @@
 //! Crates depend on lower layers only; see the book's design chapter.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
-/// Normal (not dev) dependencies of each package of the workspace that are packages of the workspace.
-fn dependencies() -> Vec<(String, String, Vec<String>)> {
+fn metadata(more: &[&str]) -> Value {
     let out = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .args(["metadata", "--offline", "--format-version", "1"])
+        .args(more)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .unwrap();
-    let all: Value = serde_json::from_slice(&out.stdout).unwrap();
-    let text = |v: &Value| v.as_str().unwrap_or_default().to_string();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+fn text(v: &Value) -> String {
+    v.as_str().unwrap_or_default().to_string()
+}
+
+/// Normal (not dev) dependencies of each package of the workspace that are packages of the workspace.
+fn dependencies() -> Vec<(String, String, Vec<String>)> {
+    let all = metadata(&["--no-deps"]);
     all["packages"]
         .as_array()
         .unwrap()
@@ -107,4 +117,39 @@ fn libraries_speak_of_settings_and_the_command_line_alone_of_flags() {
         }
     }
     assert!(found.is_empty(), "flags and commands in libraries:\n{}", found.join("\n"));
+}
+
+/// Packages that `of` brings along, itself included, by name and version.
+fn closure(all: &Value, of: &str) -> BTreeSet<String> {
+    let nodes: BTreeMap<String, &Value> =
+        all["resolve"]["nodes"].as_array().unwrap().iter().map(|n| (text(&n["id"]), n)).collect();
+    let packages = all["packages"].as_array().unwrap();
+    let first = packages.iter().find(|p| p["name"] == *of).map(|p| text(&p["id"])).unwrap();
+    let (mut seen, mut next) = (BTreeSet::new(), vec![first]);
+    while let Some(id) = next.pop() {
+        let normal = |d: &&Value| d["dep_kinds"].as_array().unwrap().iter().any(|k| k["kind"].is_null());
+        next.extend(
+            nodes[&id]["deps"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(normal)
+                .map(|d| text(&d["pkg"]))
+                .filter(|id| !seen.contains(id)),
+        );
+        seen.insert(id);
+    }
+    seen
+}
+
+#[test]
+fn the_contract_is_little_more_than_candle_and_measures_need_no_tensors() {
+    let all = metadata(&[]);
+    let (core, candle) = (closure(&all, "ebm-core"), closure(&all, "candle-core"));
+    let beyond: Vec<&String> = core.difference(&candle).filter(|id| !id.starts_with("path+")).collect();
+    assert!(beyond.len() <= 13, "{beyond:#?}");
+    for (package, without) in [("ebm-core", "candle-nn"), ("ebm-eval", "candle-core")] {
+        let brought = closure(&all, package);
+        assert!(!brought.iter().any(|id| id.contains(&format!("{without}@"))), "{package} brings {without}");
+    }
 }

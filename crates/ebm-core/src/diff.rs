@@ -10,6 +10,10 @@ use candle_core::{D, Result as TensorResult, Tensor};
 
 use crate::Result;
 
+mod sigmoid;
+
+use sigmoid::sigmoid;
+
 /// A value an author's forward pass works on: a [`Tensor`] or a [`Dual`].
 ///
 /// Six primitives carry it; all else is provided on top. The closures see plain tensors.
@@ -286,11 +290,6 @@ pub trait Diff: Clone + Sized {
         let top = self.value().detach().max_keepdim(D::Minus1)?;
         self.shift(&top.neg()?)?.exp()?.sum_last()?.log()?.shift(&top)
     }
-}
-
-/// `1/(1 + exp(−x))` out of differentiable candle operations.
-fn sigmoid(t: &Tensor) -> TensorResult<Tensor> {
-    candle_nn::ops::sigmoid(t)
 }
 
 impl Diff for Tensor {

@@ -55,7 +55,6 @@ extern crate self as ebm_core;
 
 pub use batch::{Batch, per_row};
 pub use candle_core as candle;
-pub use candle_nn;
 pub use catalogue::{Component, Family, Param, ParamKind};
 pub use config::{
     BuildCx, DataConfig, EnergyConfig, EntropyConfig, Init, ObjectiveConfig, ObserverConfig, OptimiserConfig,
