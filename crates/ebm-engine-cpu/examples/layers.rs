@@ -1,13 +1,14 @@
 //! Times of single 3×3 convolutions, B 32: forward with input gradient, and weight gradient, in ms. The other side is
 //! `benches/layers_peer.py`.
 
-use std::time::Instant;
+#[path = "slope/twin.rs"]
+mod twin;
 
-use ebm_core::Key;
+use ebm_core::candle::{DType, Device};
 use ebm_core::plan::{NetPlan, Node, Op, PlanTerm, Products, WeightRule};
-use ebm_engine_cpu::conv::{Call, CpuPlan, Workspace};
-use ebm_engine_cpu::pool::Pool;
-use ebm_engine_cpu::simd::Isa;
+use ebm_core::{Batch, Chains, Key, Result};
+use ebm_engine_cpu::Isa;
+use twin::{seconds, twin};
 
 const BATCH: usize = 32;
 
@@ -39,36 +40,17 @@ fn net(channels: usize, side: usize, depth: usize) -> NetPlan {
 }
 
 /// Median ms of a slope and of a weight gradient.
-fn times(channels: usize, side: usize, depth: usize) -> Result<(f64, f64), Box<dyn std::error::Error>> {
-    let plan = CpuPlan::compile(&net(channels, side, depth), Isa::detect())?;
-    let mut w = vec![0.0; channels * channels * 9];
-    Key::root(1).fill_normal(0, &mut w);
-    w.iter_mut().for_each(|v| *v *= 0.02);
-    let packed = plan.pack(|_| Some(&w))?;
-    let mut x = vec![0.0; BATCH * plan.sample_len()];
-    Key::root(2).fill_normal(0, &mut x);
-    let (mut terms, mut grad, ones) = (vec![0.0; BATCH], vec![0.0; x.len()], vec![1.0; BATCH]);
-    let (mut work, pool, call) = (Workspace::new(), Pool::global(), Call { x: &x, cond: None });
-    let (mut slopes, mut weights) = (Vec::new(), Vec::new());
-    for i in 0..35 {
-        let began = Instant::now();
-        plan.slope(&packed, &mut work, pool, call, &mut terms, &mut grad)?;
-        let slope = began.elapsed().as_secs_f64() * 1e3;
-        let began = Instant::now();
-        plan.grad_theta(&packed, &mut work, pool, call, &ones, &mut terms)?;
-        if i >= 5 {
-            slopes.push(slope);
-            weights.push(began.elapsed().as_secs_f64() * 1e3);
-        }
-    }
-    let median = |v: &mut Vec<f64>| {
-        v.sort_by(f64::total_cmp);
-        v[v.len() / 2]
-    };
-    Ok((median(&mut slopes), median(&mut weights)))
+fn times(channels: usize, side: usize, depth: usize) -> Result<(f64, f64)> {
+    let energy = twin(net(channels, side, depth), Isa::detect())?;
+    let shape = [channels, side, side];
+    let at = Batch::new(Key::root(2).normal(&Chains::range(0, BATCH), &shape, DType::F32, &Device::Cpu)?)?;
+    let median = |all: Vec<f64>| all[all.len() / 2] * 1e3;
+    let slope = median(seconds(30, || energy.slope(&at).map(drop))?);
+    let weights = median(seconds(30, || energy.grad_theta(&at, &|t| Ok(t.ones_like()?)).map(drop))?);
+    Ok((slope, weights))
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<()> {
     for (channels, side) in [(16, 32), (64, 32), (64, 16), (128, 8), (256, 4)] {
         // Nets of one and five layers: their difference is four layers without input and head.
         let ((s1, w1), (s5, w5)) = (times(channels, side, 1)?, times(channels, side, 5)?);

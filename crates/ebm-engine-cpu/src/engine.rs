@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use ebm_core::energy::Condition;
 use ebm_core::{Accelerated, Batch, Chains, EnergyFn, Engine, Error, Key, Result};
 
-use crate::conv::CpuEnergy;
+use crate::conv::ConvEnergy;
 use crate::dense::DenseEnergy;
 use crate::simd::Isa;
 
@@ -53,9 +53,9 @@ impl Engine for CpuEngine {
         }
         let dense = match DenseEnergy::new(energy.clone(), isa) {
             Ok(twin) => return checked(energy, Arc::new(twin)),
-            Err(e) => e.to_string(),
+            Err(e) => format!("the dense engine does not cover this plan: {e}"),
         };
-        match CpuEnergy::new(energy.clone(), isa) {
+        match ConvEnergy::new(energy.clone(), isa) {
             Ok(twin) => checked(energy, Arc::new(twin)),
             Err(e) => {
                 let conv = format!("the convolutional engine does not cover this plan: {e}");

@@ -1,53 +1,43 @@
 //! Fused CPU engine: compiled twins of network plans.
 //!
 //! An energy that describes itself as a [plan](ebm_core::plan::NetPlan) of layers can be compiled:
-//! weights are packed once per parameter version, layers are fused, and tensors stay in cache. The
-//! [`dense`] path takes fully connected plans, the [`conv`] path everything on images. Both work on
-//! flat `f32` slices and depend on candle only in their adapters.
+//! weights are packed once per parameter version, layers are fused, and tensors stay in cache. One path takes fully
+//! connected plans, one everything on images. Both work on flat `f32` slices and depend on candle only in their adapters.
 //!
 //! ```
-//! use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm, Products, WeightRule};
-//! use ebm_engine_cpu::conv::{Call, CpuPlan, Workspace};
-//! use ebm_engine_cpu::{pool::Pool, simd::Isa};
+//! use ebm_core::candle::{DType, Device};
+//! use ebm_core::plan::Activation;
+//! use ebm_core::{Accelerated, BuildCx, Engine, Key};
+//! use ebm_engine_cpu::CpuEngine;
+//! use ebm_nn::{Conv, NetBuilder};
 //!
-//! let node = |name: &str, op, inputs: &[usize], shape: &[usize]| Node {
-//!     name: name.into(), op, inputs: inputs.to_vec(), shape: shape.to_vec(),
-//! };
-//! let conv = Op::Conv {
-//!     weight: "w".into(), bias: None, kernel: 3, stride: 1, padding: 1, rule: WeightRule::Plain,
-//! };
-//! let net = NetPlan {
-//!     input: vec![1, 4, 4],
-//!     condition: 0,
-//!     nodes: vec![
-//!         node("x", Op::Input, &[], &[1, 4, 4]),
-//!         node("conv", conv, &[0], &[1, 4, 4]),
-//!         node("square", Op::Activate(Activation::Square), &[1], &[1, 4, 4]),
-//!         node("e", Op::SpatialSum, &[2], &[1]),
-//!     ],
-//!     terms: vec![PlanTerm { name: "e".into(), node: 3 }],
-//!     products: Products::Full,
-//! };
-//! let plan = CpuPlan::compile(&net, Isa::detect())?;
-//! // Only the centre tap: E(x) = Σ (2x)², whose slope is 8x.
-//! let mut w = [0.0; 9];
-//! w[4] = 2.0;
-//! let packed = plan.pack(|name| (name == "w").then_some(&w[..]))?;
-//! let (x, mut terms, mut slope) = ([0.5; 16], [0.0], [0.0; 16]);
-//! let call = Call { x: &x, cond: None };
-//! plan.slope(&packed, &mut Workspace::new(), Pool::global(), call, &mut terms, &mut slope)?;
-//! assert!((terms[0] - 16.0).abs() < 1e-4 && (slope[5] - 4.0).abs() < 1e-4);
-//! # Ok::<(), ebm_engine_cpu::conv::Unsupported>(())
+//! let mut cx = BuildCx::new(&[1, 8, 8], DType::F32, &Device::Cpu, Key::root(0));
+//! let mut net = NetBuilder::new(&mut cx);
+//! net.conv("conv", Conv::new(16, 3))?.activate(Activation::Swish)?;
+//! net.spatial_mean()?.linear("head", 1)?.term("energy");
+//! let energy = net.finish()?;
+//! match CpuEngine::new().accelerate(&energy)? {
+//!     Accelerated::Twin(twin) => assert!(twin.engine().starts_with("fused convolutional")),
+//!     Accelerated::Graph(why) => panic!("{why}"),
+//! }
+//! # Ok::<(), ebm_core::Error>(())
 //! ```
 
-pub mod conv;
-pub mod dense;
+mod conv;
+#[cfg(test)]
+mod counting;
+mod dense;
 mod engine;
 mod peak;
-pub mod pool;
-pub mod simd;
-mod walked;
+mod pool;
+#[cfg(test)]
+#[allow(dead_code)] // the example uses more of it
+#[path = "../examples/slope/resnet.rs"]
+mod resnet;
+mod simd;
+mod twin;
+mod unsupported;
 
-pub use conv::CpuEnergy;
 pub use engine::CpuEngine;
 pub use peak::peak_flops;
+pub use simd::Isa;

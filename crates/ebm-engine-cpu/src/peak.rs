@@ -6,10 +6,10 @@ use crate::dense::RowKernels;
 use crate::pool::Pool;
 use crate::simd::Isa;
 
-/// Floating-point operations a second of fused multiply-adds in registers on all threads of `pool`: the
-/// best of a few tries of some milliseconds.
-pub fn peak_flops(isa: Isa, pool: &Pool) -> f64 {
-    let kernels = RowKernels::new(isa);
+/// Floating-point operations a second of fused multiply-adds in registers on all threads: the
+/// best of a few tries of some milliseconds. `None` if `EBM_ISA` names no instruction set.
+pub fn peak_flops() -> Option<f64> {
+    let (kernels, pool) = (RowKernels::new(Isa::chosen().ok()?), Pool::global());
     let rounds = 1 << 20;
     let mut best = 0f64;
     for _ in 0..5 {
@@ -20,5 +20,5 @@ pub fn peak_flops(isa: Isa, pool: &Pool) -> f64 {
         });
         best = best.max(done.into_inner() as f64 / began.elapsed().as_secs_f64());
     }
-    best
+    Some(best)
 }

@@ -6,8 +6,7 @@
 //! [`Simd::L`] floats, of any alignment.
 
 /// An instruction set the engine has kernels for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
     /// 16 floats a vector (x86-64 with AVX-512 F, DQ and VL).
     Avx512,
@@ -79,9 +78,7 @@ impl Isa {
 pub trait Simd: Copy + 'static {
     /// Floats in a vector.
     const L: usize;
-    /// Rows of a GEMM tile that is one block of 16 columns wide, so that the sums stay in registers.
-    const ROWS: usize;
-    /// The same for two blocks of columns; 0 where one block is better.
+    /// Rows of a GEMM tile that is two blocks of 16 columns wide, so that the sums stay in registers; 0 where one block is better.
     const ROWS_PAIR: usize;
     /// The vector.
     type V: Copy;
@@ -113,327 +110,17 @@ pub trait Simd: Copy + 'static {
     unsafe fn recip(x: Self::V) -> Self::V;
 }
 
-/// Plain arrays; the compiler vectorises them as it can.
-#[derive(Clone, Copy, Debug)]
-pub struct Portable;
-
-impl Simd for Portable {
-    const L: usize = 16;
-    const ROWS: usize = 4;
-    const ROWS_PAIR: usize = 0;
-    type V = [f32; 16];
-    #[inline(always)]
-    unsafe fn zero() -> [f32; 16] {
-        [0.0; 16]
-    }
-    #[inline(always)]
-    unsafe fn splat(x: f32) -> [f32; 16] {
-        [x; 16]
-    }
-    #[inline(always)]
-    unsafe fn load(p: *const f32) -> [f32; 16] {
-        // SAFETY: the caller owns 16 floats at p; read_unaligned asks no alignment.
-        unsafe { p.cast::<[f32; 16]>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn store(p: *mut f32, v: [f32; 16]) {
-        // SAFETY: the caller owns 16 floats at p; write_unaligned asks no alignment.
-        unsafe { p.cast::<[f32; 16]>().write_unaligned(v) }
-    }
-    #[inline(always)]
-    unsafe fn add(mut a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
-        for i in 0..16 {
-            a[i] += b[i];
-        }
-        a
-    }
-    #[inline(always)]
-    unsafe fn sub(mut a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
-        for i in 0..16 {
-            a[i] -= b[i];
-        }
-        a
-    }
-    #[inline(always)]
-    unsafe fn mul(mut a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
-        for i in 0..16 {
-            a[i] *= b[i];
-        }
-        a
-    }
-    #[inline(always)]
-    unsafe fn fma(a: [f32; 16], b: [f32; 16], mut c: [f32; 16]) -> [f32; 16] {
-        // Two roundings: a fused form without hardware support is a library call.
-        for i in 0..16 {
-            c[i] += a[i] * b[i];
-        }
-        c
-    }
-    #[inline(always)]
-    unsafe fn fnma(a: [f32; 16], b: [f32; 16], mut c: [f32; 16]) -> [f32; 16] {
-        for i in 0..16 {
-            c[i] -= a[i] * b[i];
-        }
-        c
-    }
-    #[inline(always)]
-    unsafe fn clamp(mut x: [f32; 16], lo: f32, hi: f32) -> [f32; 16] {
-        for v in &mut x {
-            *v = v.max(lo).min(hi);
-        }
-        x
-    }
-    #[inline(always)]
-    unsafe fn positive(x: [f32; 16], mut a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
-        for i in 0..16 {
-            a[i] = if x[i] > 0.0 { a[i] } else { b[i] };
-        }
-        a
-    }
-    #[inline(always)]
-    unsafe fn round_pow2(x: [f32; 16]) -> ([f32; 16], [f32; 16]) {
-        let (mut n, mut p) = ([0.0; 16], [0.0; 16]);
-        for i in 0..16 {
-            // 1.5·2²³ pushes the fraction out of the mantissa: round to nearest without a call.
-            const MAGIC: f32 = 12_582_912.0;
-            n[i] = (x[i] + MAGIC) - MAGIC;
-            p[i] = f32::from_bits(((n[i] as i32 + 127) << 23) as u32);
-        }
-        (n, p)
-    }
-    #[inline(always)]
-    unsafe fn recip(mut x: [f32; 16]) -> [f32; 16] {
-        for v in &mut x {
-            *v = 1.0 / *v;
-        }
-        x
-    }
-}
-
+#[cfg(target_arch = "aarch64")]
+mod arm;
+mod portable;
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512};
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::Simd;
-    use std::arch::x86_64::*;
-
-    /// AVX-512: one register is one pixel of a channel block.
-    #[derive(Clone, Copy, Debug)]
-    pub struct Avx512;
-    /// AVX2 with fused multiply-add.
-    #[derive(Clone, Copy, Debug)]
-    pub struct Avx2;
-
-    // SAFETY of every block below: the instruction set is there by the trait's contract.
-    impl Simd for Avx512 {
-        const L: usize = 16;
-        const ROWS: usize = 16;
-        const ROWS_PAIR: usize = 12;
-        type V = __m512;
-        #[inline(always)]
-        unsafe fn zero() -> __m512 {
-            unsafe { _mm512_setzero_ps() }
-        }
-        #[inline(always)]
-        unsafe fn splat(x: f32) -> __m512 {
-            unsafe { _mm512_set1_ps(x) }
-        }
-        #[inline(always)]
-        unsafe fn load(p: *const f32) -> __m512 {
-            unsafe { _mm512_loadu_ps(p) }
-        }
-        #[inline(always)]
-        unsafe fn store(p: *mut f32, v: __m512) {
-            unsafe { _mm512_storeu_ps(p, v) }
-        }
-        #[inline(always)]
-        unsafe fn add(a: __m512, b: __m512) -> __m512 {
-            unsafe { _mm512_add_ps(a, b) }
-        }
-        #[inline(always)]
-        unsafe fn sub(a: __m512, b: __m512) -> __m512 {
-            unsafe { _mm512_sub_ps(a, b) }
-        }
-        #[inline(always)]
-        unsafe fn mul(a: __m512, b: __m512) -> __m512 {
-            unsafe { _mm512_mul_ps(a, b) }
-        }
-        #[inline(always)]
-        unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
-            unsafe { _mm512_fmadd_ps(a, b, c) }
-        }
-        #[inline(always)]
-        unsafe fn fnma(a: __m512, b: __m512, c: __m512) -> __m512 {
-            unsafe { _mm512_fnmadd_ps(a, b, c) }
-        }
-        #[inline(always)]
-        unsafe fn clamp(x: __m512, lo: f32, hi: f32) -> __m512 {
-            unsafe { _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(lo)), _mm512_set1_ps(hi)) }
-        }
-        #[inline(always)]
-        unsafe fn positive(x: __m512, a: __m512, b: __m512) -> __m512 {
-            unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps()), b, a) }
-        }
-        #[inline(always)]
-        unsafe fn round_pow2(x: __m512) -> (__m512, __m512) {
-            unsafe {
-                let n = _mm512_roundscale_ps::<0x08>(x);
-                (n, _mm512_scalef_ps(_mm512_set1_ps(1.0), n))
-            }
-        }
-        #[inline(always)]
-        unsafe fn recip(x: __m512) -> __m512 {
-            unsafe {
-                let r = _mm512_rcp14_ps(x);
-                let e = _mm512_fnmadd_ps(x, r, _mm512_set1_ps(1.0));
-                _mm512_fmadd_ps(r, e, r)
-            }
-        }
-    }
-
-    // SAFETY of every block below: the instruction set is there by the trait's contract.
-    impl Simd for Avx2 {
-        const L: usize = 8;
-        const ROWS: usize = 6;
-        const ROWS_PAIR: usize = 0;
-        type V = __m256;
-        #[inline(always)]
-        unsafe fn zero() -> __m256 {
-            unsafe { _mm256_setzero_ps() }
-        }
-        #[inline(always)]
-        unsafe fn splat(x: f32) -> __m256 {
-            unsafe { _mm256_set1_ps(x) }
-        }
-        #[inline(always)]
-        unsafe fn load(p: *const f32) -> __m256 {
-            unsafe { _mm256_loadu_ps(p) }
-        }
-        #[inline(always)]
-        unsafe fn store(p: *mut f32, v: __m256) {
-            unsafe { _mm256_storeu_ps(p, v) }
-        }
-        #[inline(always)]
-        unsafe fn add(a: __m256, b: __m256) -> __m256 {
-            unsafe { _mm256_add_ps(a, b) }
-        }
-        #[inline(always)]
-        unsafe fn sub(a: __m256, b: __m256) -> __m256 {
-            unsafe { _mm256_sub_ps(a, b) }
-        }
-        #[inline(always)]
-        unsafe fn mul(a: __m256, b: __m256) -> __m256 {
-            unsafe { _mm256_mul_ps(a, b) }
-        }
-        #[inline(always)]
-        unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
-            unsafe { _mm256_fmadd_ps(a, b, c) }
-        }
-        #[inline(always)]
-        unsafe fn fnma(a: __m256, b: __m256, c: __m256) -> __m256 {
-            unsafe { _mm256_fnmadd_ps(a, b, c) }
-        }
-        #[inline(always)]
-        unsafe fn clamp(x: __m256, lo: f32, hi: f32) -> __m256 {
-            unsafe { _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(lo)), _mm256_set1_ps(hi)) }
-        }
-        #[inline(always)]
-        unsafe fn positive(x: __m256, a: __m256, b: __m256) -> __m256 {
-            unsafe { _mm256_blendv_ps(b, a, _mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_setzero_ps())) }
-        }
-        #[inline(always)]
-        unsafe fn round_pow2(x: __m256) -> (__m256, __m256) {
-            unsafe {
-                let i = _mm256_cvtps_epi32(x);
-                let p = _mm256_slli_epi32::<23>(_mm256_add_epi32(i, _mm256_set1_epi32(127)));
-                (_mm256_cvtepi32_ps(i), _mm256_castsi256_ps(p))
-            }
-        }
-        #[inline(always)]
-        unsafe fn recip(x: __m256) -> __m256 {
-            unsafe { _mm256_div_ps(_mm256_set1_ps(1.0), x) }
-        }
-    }
-}
+mod x86;
 
 #[cfg(target_arch = "aarch64")]
 pub use arm::Neon;
-
-#[cfg(target_arch = "aarch64")]
-mod arm {
-    use super::Simd;
-    use std::arch::aarch64::*;
-
-    /// AArch64's vectors of four.
-    #[derive(Clone, Copy, Debug)]
-    pub struct Neon;
-
-    // SAFETY of every block below: the instruction set is there by the trait's contract.
-    impl Simd for Neon {
-        const L: usize = 4;
-        const ROWS: usize = 6;
-        const ROWS_PAIR: usize = 0;
-        type V = float32x4_t;
-        #[inline(always)]
-        unsafe fn zero() -> float32x4_t {
-            unsafe { vdupq_n_f32(0.0) }
-        }
-        #[inline(always)]
-        unsafe fn splat(x: f32) -> float32x4_t {
-            unsafe { vdupq_n_f32(x) }
-        }
-        #[inline(always)]
-        unsafe fn load(p: *const f32) -> float32x4_t {
-            unsafe { vld1q_f32(p) }
-        }
-        #[inline(always)]
-        unsafe fn store(p: *mut f32, v: float32x4_t) {
-            unsafe { vst1q_f32(p, v) }
-        }
-        #[inline(always)]
-        unsafe fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t {
-            unsafe { vaddq_f32(a, b) }
-        }
-        #[inline(always)]
-        unsafe fn sub(a: float32x4_t, b: float32x4_t) -> float32x4_t {
-            unsafe { vsubq_f32(a, b) }
-        }
-        #[inline(always)]
-        unsafe fn mul(a: float32x4_t, b: float32x4_t) -> float32x4_t {
-            unsafe { vmulq_f32(a, b) }
-        }
-        #[inline(always)]
-        unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
-            unsafe { vfmaq_f32(c, a, b) }
-        }
-        #[inline(always)]
-        unsafe fn fnma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
-            unsafe { vfmsq_f32(c, a, b) }
-        }
-        #[inline(always)]
-        unsafe fn clamp(x: float32x4_t, lo: f32, hi: f32) -> float32x4_t {
-            unsafe { vminq_f32(vmaxq_f32(x, vdupq_n_f32(lo)), vdupq_n_f32(hi)) }
-        }
-        #[inline(always)]
-        unsafe fn positive(x: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-            unsafe { vbslq_f32(vcgtq_f32(x, vdupq_n_f32(0.0)), a, b) }
-        }
-        #[inline(always)]
-        unsafe fn round_pow2(x: float32x4_t) -> (float32x4_t, float32x4_t) {
-            unsafe {
-                let n = vrndnq_f32(x);
-                let i = vcvtq_s32_f32(n);
-                let p = vshlq_n_s32::<23>(vaddq_s32(i, vdupq_n_s32(127)));
-                (n, vreinterpretq_f32_s32(p))
-            }
-        }
-        #[inline(always)]
-        unsafe fn recip(x: float32x4_t) -> float32x4_t {
-            unsafe { vdivq_f32(vdupq_n_f32(1.0), x) }
-        }
-    }
-}
+pub use portable::Portable;
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
 
 /// `eˣ`, clamped to about `[−83, 83]`; Cephes polynomial for `2^f`, relative error about 2e-7.
 ///
@@ -467,30 +154,6 @@ pub unsafe fn sigmoid<S: Simd>(z: S::V) -> S::V {
     unsafe {
         let e = exp::<S>(S::sub(S::zero(), z));
         S::recip(S::add(e, S::splat(1.0)))
-    }
-}
-
-/// `z·sigmoid(z)`.
-///
-/// # Safety
-/// The processor has the instruction set `S`.
-#[inline(always)]
-pub unsafe fn swish<S: Simd>(z: S::V) -> S::V {
-    // SAFETY: by the caller's promise.
-    unsafe { S::mul(z, sigmoid::<S>(z)) }
-}
-
-/// The derivative of [`swish`]: `s·(1 + z·(1 − s))` with `s = sigmoid(z)`.
-///
-/// # Safety
-/// The processor has the instruction set `S`.
-#[inline(always)]
-pub unsafe fn dswish<S: Simd>(z: S::V) -> S::V {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        let s = sigmoid::<S>(z);
-        let one = S::splat(1.0);
-        S::mul(s, S::fma(z, S::sub(one, s), one))
     }
 }
 

@@ -7,12 +7,22 @@
 //! Plain loops, compiled again for each instruction set by the kernels' table; multiplications and additions are
 //! never fused, so all sets give the same bits.
 
+use super::program::{Program, Step};
+
 /// Number of positions and channels of queries and values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
     pub p: usize,
     pub q: usize,
     pub c: usize,
+}
+
+impl Size {
+    /// Of a step of attention.
+    pub(super) fn of(p: &Program, step: &Step) -> Size {
+        let (q, v) = (&p.values[step.inputs[0]], &p.values[step.inputs[2]]);
+        Size { p: v.h * v.w, q: q.c, c: v.c }
+    }
 }
 
 /// One image's operands, row-major `(P, q)`, `(P, q)`, `(P, C)`.
@@ -80,6 +90,11 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// Working memory: six P×P matrices and one transposed operand.
 pub(crate) fn scratch_len(s: Size) -> usize {
     6 * s.p * s.p + s.p * s.q.max(s.c)
+}
+
+/// Rows of operands, results and gradients of one image with its tangent.
+pub(super) fn rows_len(s: Size) -> usize {
+    8 * s.p * (2 * s.q + 2 * s.c)
 }
 
 #[inline(always)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::{DType, Device, Storage, Tensor};
+use candle_core::{DType, Device, Tensor};
 use ebm_core::plan::NetPlan;
 use ebm_core::{
     Batch, Density, EnergyFn, EnergySpec, Error, Key, ParamSet, Result, Role, RowProgram, Slope, ThetaGrad,
@@ -11,17 +11,20 @@ use ebm_core::{
 };
 
 use super::plan::Gradients;
-use super::program::refuse;
-use super::{Call, CpuPlan, Packed, Unsupported, Workspace};
+use super::{Call, ConvPlan, Packed, Workspace};
 use crate::pool::Pool;
 use crate::simd::Isa;
-use crate::walked::walked;
+use crate::twin::{direction, parameter, term_weights, walked, with_floats};
+use crate::unsupported::{Unsupported, refuse};
+
+/// The engine's name in messages.
+const NAME: &str = "convolutional engine";
 
 /// An energy whose calls in f32 on the processor run in the convolutional engine; all others (f64,
 /// other devices) go to the energy it was made from. Parameters are shared with it.
-pub struct CpuEnergy {
+pub struct ConvEnergy {
     graph: Arc<dyn EnergyFn>,
-    plan: CpuPlan,
+    plan: ConvPlan,
     isa: Isa,
     pool: Option<Arc<Pool>>,
     state: Mutex<State>,
@@ -35,51 +38,40 @@ struct State {
     work: Workspace,
 }
 
-impl CpuEnergy {
+impl ConvEnergy {
     /// The twin of `energy` on the instruction set `isa` and on the pool of the process.
     ///
     /// # Errors
     /// The reason why there is none: no plan, an operation the engine lacks, or parameters that are
     /// not f32 on the processor.
-    pub fn new(energy: Arc<dyn EnergyFn>, isa: Isa) -> std::result::Result<CpuEnergy, Unsupported> {
+    pub fn new(energy: Arc<dyn EnergyFn>, isa: Isa) -> std::result::Result<ConvEnergy, Unsupported> {
         let Some(net) = energy.plan() else {
             return refuse("the energy has no layer plan");
         };
         if net.input != energy.spec().sample_shape || net.terms.len() != energy.spec().terms.len() {
             return refuse("the plan's input or terms differ from the energy's");
         }
-        let plan = CpuPlan::compile(net, isa)?;
+        let plan = ConvPlan::compile(net, isa)?;
         for (name, len, trainable) in plan.tensors() {
-            let Some(t) = energy.params().get(name) else {
-                return refuse(format!("the energy has no parameter `{name}`"));
-            };
+            let t = parameter(energy.as_ref(), name)?;
             if t.elem_count() != len {
                 return refuse(format!(
                     "parameter `{name}` has {} entries, the plan wants {len}",
                     t.elem_count()
                 ));
             }
-            if t.dtype() != DType::F32 || !t.device().is_cpu() {
-                let place = format!("{:?} on {:?}", t.dtype(), t.device().location());
-                return refuse(format!("parameter `{name}` is {place}, needs f32 on the processor"));
-            }
             if !trainable && energy.params().role(name) == Some(Role::Trainable) {
                 return refuse(format!("`{name}` is trainable, but the plan holds it constant"));
             }
         }
-        Ok(CpuEnergy { graph: energy, plan, isa, pool: None, state: Mutex::default() })
+        Ok(ConvEnergy { graph: energy, plan, isa, pool: None, state: Mutex::default() })
     }
 
     /// The same on a pool of its own.
-    #[must_use]
-    pub fn on_pool(mut self, pool: Arc<Pool>) -> CpuEnergy {
+    #[cfg(test)]
+    pub fn on_pool(mut self, pool: Arc<Pool>) -> ConvEnergy {
         self.pool = Some(pool);
         self
-    }
-
-    /// The compiled plan; [`CpuPlan::describe`] tells what was chosen.
-    pub fn compiled(&self) -> &CpuPlan {
-        &self.plan
     }
 
     fn pool(&self) -> &Pool {
@@ -92,20 +84,8 @@ impl CpuEnergy {
         if at.dtype() != DType::F32 || !at.device().is_cpu() || !cond || at.is_empty() {
             return Ok(false);
         }
-        self.spec().check("convolutional engine", at)?;
+        self.spec().check(NAME, at)?;
         Ok(true)
-    }
-
-    fn direction(&self, at: &Batch, v: &Tensor) -> Result<()> {
-        if v.dims() == at.x.dims() && v.dtype() == DType::F32 && v.device().is_cpu() {
-            return Ok(());
-        }
-        Err(Error::shape(
-            "convolutional engine",
-            v.dims(),
-            format!("a direction like the samples, {:?} in f32", at.x.dims()),
-            "give one direction a sample, in the samples' dtype and on their device",
-        ))
     }
 
     /// Runs `f` with current weights.
@@ -118,7 +98,7 @@ impl CpuEnergy {
         let mut guard: MutexGuard<'_, State> = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.params().version();
         let State { packed, version: current, work } = &mut *guard;
-        let failed = |e: Unsupported| Error::config("convolutional engine", e.reason);
+        let failed = |e: Unsupported| Error::config(NAME, e.reason);
         if packed.is_none() || *current != Some(version) {
             *current = None;
             let mut all = BTreeMap::new();
@@ -132,12 +112,12 @@ impl CpuEnergy {
             let lookup = |name: &str| all.get(name).map(Vec::as_slice);
             match packed {
                 Some(old) => self.plan.repack(old, self.pool(), lookup).map_err(failed)?,
-                None => *packed = Some(self.plan.pack_on(self.pool(), lookup).map_err(failed)?),
+                None => *packed = Some(self.plan.pack(self.pool(), lookup).map_err(failed)?),
             }
             *current = Some(version);
         }
         let Some(packed) = packed else {
-            return Err(Error::config("convolutional engine", "weights are not packed"));
+            return Err(Error::config(NAME, "weights are not packed"));
         };
         let cond = match &at.cond {
             Some(c) if self.plan.condition_len() > 0 => {
@@ -168,21 +148,7 @@ impl CpuEnergy {
     }
 }
 
-/// Runs `f` on the entries of a tensor in f32 on the processor; copies only if they are not contiguous.
-fn with_floats<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
-    let t = t.contiguous()?;
-    let (storage, layout) = t.storage_and_layout();
-    let Storage::Cpu(cpu) = &*storage else {
-        return Err(Error::config(
-            "convolutional engine",
-            "a tensor left the processor between check and use",
-        ));
-    };
-    let start = layout.start_offset();
-    Ok(f(&cpu.as_slice::<f32>()?[start..start + layout.shape().elem_count()]))
-}
-
-impl EnergyFn for CpuEnergy {
+impl EnergyFn for ConvEnergy {
     fn spec(&self) -> &EnergySpec {
         self.graph.spec()
     }
@@ -219,16 +185,7 @@ impl EnergyFn for CpuEnergy {
         }
         // The weights may depend on all terms of the batch, so the terms come first.
         let terms = self.terms(at)?;
-        let weights = w(&terms)?.to_dtype(DType::F32)?;
-        if weights.dims() != terms.dims() {
-            return Err(Error::shape(
-                "weights of the terms",
-                weights.dims(),
-                format!("{:?} as the terms", terms.dims()),
-                "return one weight a term",
-            ));
-        }
-        let weights: Vec<f32> = weights.flatten_all()?.to_vec1()?;
+        let weights = term_weights(&w(&terms)?, terms.dims())?;
         let mut out = self.terms_vec(at);
         let grads = self
             .with(at, |p, work, call| self.plan.grad_theta(p, work, self.pool(), call, &weights, &mut out))?;
@@ -239,7 +196,7 @@ impl EnergyFn for CpuEnergy {
         if !self.covers(at)? {
             return self.graph.grad_theta_slope(at, v);
         }
-        self.direction(at, v)?;
+        direction(NAME, at, v)?;
         let mut out = self.terms_vec(at);
         let v: Vec<f32> = v.flatten_all()?.to_vec1()?;
         let grads =
@@ -251,7 +208,7 @@ impl EnergyFn for CpuEnergy {
         if !self.covers(at)? {
             return self.graph.hvp(at, v);
         }
-        self.direction(at, v)?;
+        direction(NAME, at, v)?;
         let mut out = vec![0.0; at.x.elem_count()];
         let v: Vec<f32> = v.flatten_all()?.to_vec1()?;
         self.with(at, |p, w, call| self.plan.hvp(p, w, self.pool(), call, &v, &mut out))?;

@@ -1,113 +1,14 @@
 //! Runs a program forward and backward on one chunk of images, on one thread.
 
-use std::cell::RefCell;
-
-use super::arena::{Buf, Dst, Src};
-use super::attention::{self, Grads, Qkv, Size};
+use super::arena::{Dst, Src};
 use super::convolve;
+use super::entries::{double, each_entry, inner, read_sample, write_sample};
 use super::kernels::Kernels;
-use super::layout::{Layout, Mode, Slot, layout};
+use super::layout::Slot;
 use super::normact;
 use super::pack::{Packed, Theta};
-use super::program::{Kind, Program, Step, ValueId};
-
-/// Where the tensors of one mode and chunk size lie in a [`Store`].
-pub(crate) struct Arena {
-    pub layout: Layout,
-    /// Number in the store of each of the layout's buffers.
-    place: Vec<usize>,
-    saved: Vec<RefCell<normact::Saved>>,
-}
-
-/// Tensor memory of one thread, shared by all modes: calls come one after the other, so the memory is
-/// that of the largest, not of all together.
-#[derive(Default)]
-pub(crate) struct Store {
-    buffers: Vec<RefCell<Buf>>,
-    /// Whose borders are in place.
-    current: Option<(Mode, usize)>,
-}
-
-impl Store {
-    /// Makes the memory that of `arena`: room for its tensors, zeros where its kernels expect them.
-    pub(crate) fn enter(&mut self, arena: &Arena) {
-        let layout = &arena.layout;
-        if self.current == Some((layout.mode, layout.chunk)) {
-            return;
-        }
-        self.current = None;
-        self.buffers.resize_with(self.buffers.len().max(layout.buffers.len()), RefCell::default);
-        for ((g, &place), padded) in layout.buffers.iter().zip(&arena.place).zip(&layout.padded) {
-            let buf = self.buffers[place].get_mut();
-            buf.reserve(g.len());
-            if *padded {
-                // Channels that no kernel writes must not hold what another mode left there.
-                buf[..g.len()].fill(0.0);
-            } else {
-                g.clear_border(buf);
-            }
-        }
-        self.current = Some((layout.mode, layout.chunk));
-    }
-
-    /// Bytes it holds.
-    pub(crate) fn bytes(&self) -> usize {
-        self.buffers.iter().map(|b| b.borrow().len() * 4).sum()
-    }
-
-    /// Leaves rubbish in all of it, as another mode would.
-    #[cfg(test)]
-    pub(crate) fn spoil(&mut self) {
-        self.buffers.iter_mut().for_each(|b| b.get_mut().fill(1e30));
-        self.current = None;
-    }
-}
-
-impl Arena {
-    /// Allocates everything a call in this layout needs.
-    pub(crate) fn new(p: &Program, mode: Mode, chunk: usize, scratch: &mut Scratch) -> Arena {
-        let layout = layout(p, mode, chunk);
-        // The largest tensor goes into the largest buffer, and so on down, so that modes share well.
-        let mut by_size: Vec<usize> = (0..layout.buffers.len()).collect();
-        by_size.sort_by_key(|&b| (std::cmp::Reverse(layout.buffers[b].len()), b));
-        let mut place = vec![0; by_size.len()];
-        by_size.iter().enumerate().for_each(|(rank, &b)| place[b] = rank);
-        let mut saved = Vec::new();
-        for step in &p.steps {
-            let g = layout.values[step.out].geom;
-            match &step.kind {
-                Kind::Affine(a) => {
-                    saved.push(RefCell::new(normact::Saved::new(a, &g, chunk)));
-                    scratch.normact.reserve(&layout.values[step.inputs[0]].geom);
-                }
-                Kind::Conv(c) => {
-                    let x = layout.values[step.inputs[0]].geom;
-                    scratch.conv.reserve(c, &x, &g, mode.theta);
-                }
-                Kind::Attention => {
-                    let s = size_of(p, step);
-                    scratch.attention.reserve(attention::scratch_len(s) + 8 * s.p * (2 * s.q + 2 * s.c));
-                }
-                _ => {}
-            }
-            if mode.backward {
-                for &v in &step.inputs {
-                    scratch.sum.reserve(layout.grads[v].geom.len());
-                }
-            }
-        }
-        Arena { layout, place, saved }
-    }
-}
-
-/// Working memory of one thread, shared by all modes.
-#[derive(Default)]
-pub(crate) struct Scratch {
-    conv: convolve::Scratch,
-    normact: normact::Scratch,
-    attention: Buf,
-    sum: Buf,
-}
+use super::program::{Affine, Kind, Program, Step, ValueId};
+use super::store::{Arena, Scratch, Store};
 
 /// What one chunk reads and writes.
 pub(crate) struct Io<'a> {
@@ -127,29 +28,26 @@ pub(crate) struct Io<'a> {
     pub hvp: Option<&'a mut [f32]>,
 }
 
+/// A program, its weights, and where its tensors lie.
 pub(crate) struct Run<'a> {
     pub p: &'a Program,
     pub packed: &'a Packed,
     pub k: &'a Kernels,
     pub arena: &'a Arena,
     pub store: &'a Store,
+    /// Images of the chunk.
     pub n: usize,
 }
 
 /// A group of images of the chunk.
 #[derive(Clone, Copy)]
-struct Group {
-    i0: usize,
-    n: usize,
-}
-
-fn size_of(p: &Program, step: &Step) -> Size {
-    let (q, v) = (&p.values[step.inputs[0]], &p.values[step.inputs[2]]);
-    Size { p: v.h * v.w, q: q.c, c: v.c }
+pub(super) struct Group {
+    pub i0: usize,
+    pub n: usize,
 }
 
 /// First physical image of a group in a slot.
-fn first(slot: &Slot, g: Group, streams: usize) -> usize {
+pub(super) fn first(slot: &Slot, g: Group, streams: usize) -> usize {
     if slot.all { g.i0 * streams } else { 0 }
 }
 
@@ -167,15 +65,16 @@ macro_rules! dst {
         let mut $name = Dst { d: &mut guard, g: slot.geom, i0: first(&slot, $g, $self.streams()) };
     };
 }
+pub(super) use {dst, src};
 
 impl Run<'_> {
-    fn streams(&self) -> usize {
+    pub(super) fn streams(&self) -> usize {
         self.arena.layout.mode.streams
     }
-    fn val(&self, v: ValueId) -> Slot {
+    pub(super) fn val(&self, v: ValueId) -> Slot {
         self.arena.layout.values[v]
     }
-    fn grad(&self, v: ValueId) -> Slot {
+    pub(super) fn grad(&self, v: ValueId) -> Slot {
         self.arena.layout.grads[v]
     }
 
@@ -325,12 +224,7 @@ impl Run<'_> {
         }
     }
 
-    fn affine<'b>(
-        &'b self,
-        a: &'b super::program::Affine,
-        v: ValueId,
-        io: &'b Io<'_>,
-    ) -> normact::Context<'b> {
+    fn affine<'b>(&'b self, a: &'b Affine, v: ValueId, io: &'b Io<'_>) -> normact::Context<'b> {
         normact::Context {
             k: self.k,
             step: a,
@@ -528,198 +422,4 @@ impl Run<'_> {
             Kind::Input | Kind::Concat | Kind::Attention | Kind::Add | Kind::Blend(_) => {}
         }
     }
-
-    fn attend(&self, s: &mut Scratch, step: &Step, g: Group, y: &mut Dst<'_>) {
-        let z = size_of(self.p, step);
-        let st = self.streams();
-        let (a, b) = (z.p * z.q, z.p * z.c);
-        let (work, rest) = s.attention.split_at_mut(attention::scratch_len(z));
-        let mut parts = Parts::new(rest, a, b);
-        for i in 0..g.n {
-            for t in 0..st {
-                self.load_qkv(step, g, i * st + t, parts.qkv(t));
-            }
-            let [o, ot] = &mut parts.o;
-            let x = parts_ref(&parts.x[0]);
-            let t = (st == 2).then(|| parts_ref(&parts.x[1]));
-            self.k.attend(z, x, t, o, ot, work);
-            for (k, o) in [o, ot].into_iter().take(st).enumerate() {
-                write_rows(y, i * st + k, o, z.c);
-            }
-        }
-    }
-
-    fn attend_back(&self, s: &mut Scratch, index: usize, g: Group) {
-        let step = &self.p.steps[index];
-        let z = size_of(self.p, step);
-        let st = self.streams();
-        let (a, b) = (z.p * z.q, z.p * z.c);
-        let (work, rest) = s.attention.split_at_mut(attention::scratch_len(z));
-        let mut parts = Parts::new(rest, a, b);
-        let adds = &self.arena.layout.adds[index];
-        for i in 0..g.n {
-            for t in 0..st {
-                self.load_qkv(step, g, i * st + t, parts.qkv(t));
-            }
-            {
-                src!(self, gy, self.grad(step.out), g);
-                for t in 0..st {
-                    read_rows(gy, i * st + t, parts.o[t], z.c);
-                }
-            }
-            for t in 0..st {
-                parts.g[t].iter_mut().for_each(|m| m.fill(0.0));
-            }
-            let [gv, gt] = &mut parts.g;
-            let [gq, gk, gvv] = gv;
-            let mut grads = Grads { q: gq, k: gk, v: gvv };
-            let x = parts_ref(&parts.x[0]);
-            if st == 1 {
-                self.k.attend_back(z, x, parts.o[0], &mut grads, work);
-            } else {
-                let [tq, tk, tv] = gt;
-                let mut tangents = Grads { q: tq, k: tk, v: tv };
-                let t = parts_ref(&parts.x[1]);
-                let go = [&*parts.o[0], &*parts.o[1]];
-                self.k.attend_back_two(z, [x, t], go, &mut grads, &mut tangents, work);
-            }
-            for (k, &v) in step.inputs.iter().enumerate() {
-                dst!(self, gx, self.grad(v), g);
-                for t in 0..st {
-                    let c = self.p.values[v].c;
-                    if !adds[k] {
-                        write_rows(&mut gx, i * st + t, parts.g[t][k], c);
-                    } else {
-                        add_rows(&mut gx, i * st + t, parts.g[t][k], c);
-                    }
-                }
-            }
-        }
-    }
-
-    fn load_qkv(&self, step: &Step, g: Group, image: usize, to: &mut [&mut [f32]; 3]) {
-        for (k, &v) in step.inputs.iter().enumerate() {
-            src!(self, x, self.val(v), g);
-            read_rows(x, image, to[k], self.p.values[v].c);
-        }
-    }
-}
-
-/// Row-major copies of one image's attention operands, results and gradients, by stream.
-struct Parts<'a> {
-    x: [[&'a mut [f32]; 3]; 2],
-    g: [[&'a mut [f32]; 3]; 2],
-    o: [&'a mut [f32]; 2],
-}
-
-impl<'a> Parts<'a> {
-    fn new(mut rest: &'a mut [f32], a: usize, b: usize) -> Parts<'a> {
-        let mut take = |n: usize| {
-            let (head, tail) = std::mem::take(&mut rest).split_at_mut(n);
-            rest = tail;
-            head
-        };
-        let x = std::array::from_fn(|_| [take(a), take(a), take(b)]);
-        let g = std::array::from_fn(|_| [take(a), take(a), take(b)]);
-        let o = std::array::from_fn(|_| take(b));
-        Parts { x, g, o }
-    }
-    fn qkv(&mut self, t: usize) -> &mut [&'a mut [f32]; 3] {
-        &mut self.x[t]
-    }
-}
-
-fn parts_ref<'b>(x: &'b [&mut [f32]; 3]) -> Qkv<'b> {
-    Qkv { q: x[0], k: x[1], v: x[2] }
-}
-
-/// `(C, H, W)` values of one image.
-fn write_sample(y: &mut Dst<'_>, i: usize, x: &[f32], c: usize) {
-    let (h, w) = (y.g.h, y.g.w);
-    for r in 0..h {
-        for q in 0..w {
-            for (b, px) in (0..y.g.cb).map(|b| (b, y.g.at(b, y.i0 + i, r, q))) {
-                for l in 0..16 {
-                    let ch = b * 16 + l;
-                    y.d[px + l] = if ch < c { x[(ch * h + r) * w + q] } else { 0.0 };
-                }
-            }
-        }
-    }
-}
-
-fn read_sample(y: Src<'_>, i: usize, x: &mut [f32], c: usize) {
-    let (h, w) = (y.g.h, y.g.w);
-    for ch in 0..c {
-        for r in 0..h {
-            for q in 0..w {
-                x[(ch * h + r) * w + q] = y.px(ch / 16, i, r, q)[ch % 16];
-            }
-        }
-    }
-}
-
-/// One image as `(P, C)` rows.
-fn read_rows(x: Src<'_>, i: usize, to: &mut [f32], c: usize) {
-    for (p, row) in to.chunks_exact_mut(c).enumerate() {
-        for (b, part) in row.chunks_mut(16).enumerate() {
-            let n = part.len();
-            part.copy_from_slice(&x.px(b, i, p / x.g.w, p % x.g.w)[..n]);
-        }
-    }
-}
-
-fn write_rows(y: &mut Dst<'_>, i: usize, from: &[f32], c: usize) {
-    let w = y.g.w;
-    for (p, row) in from.chunks_exact(c).enumerate() {
-        for (b, part) in row.chunks(16).enumerate() {
-            let px = y.px(b, i, p / w, p % w);
-            px[..part.len()].copy_from_slice(part);
-            px[part.len()..].fill(0.0);
-        }
-    }
-}
-
-fn add_rows(y: &mut Dst<'_>, i: usize, from: &[f32], c: usize) {
-    let w = y.g.w;
-    for (p, row) in from.chunks_exact(c).enumerate() {
-        for (b, part) in row.chunks(16).enumerate() {
-            y.px(b, i, p / w, p % w).iter_mut().zip(part).for_each(|(y, v)| *y += v);
-        }
-    }
-}
-
-/// Calls `f(flat index, channel, row, column)` in the order of `Flatten`.
-fn each_entry(v: &super::program::Value, mut f: impl FnMut(usize, usize, usize, usize)) {
-    for o in 0..v.c * v.h * v.w {
-        f(o, o / (v.h * v.w), o / v.w % v.h, o % v.w);
-    }
-}
-
-fn double(x: &mut Dst<'_>, n: usize) {
-    for c in 0..x.g.cb {
-        for i in 0..n {
-            for r in 0..x.g.h {
-                for q in 0..x.g.w {
-                    x.px(c, i, r, q).iter_mut().for_each(|v| *v *= 2.0);
-                }
-            }
-        }
-    }
-}
-
-fn inner(a: Src<'_>, b: Src<'_>, n: usize) -> f32 {
-    let mut sum = [0f32; 16];
-    for c in 0..a.g.cb {
-        for i in 0..n {
-            for r in 0..a.g.h {
-                for q in 0..a.g.w {
-                    for (s, (x, y)) in sum.iter_mut().zip(a.px(c, i, r, q).iter().zip(b.px(c, i, r, q))) {
-                        *s += x * y;
-                    }
-                }
-            }
-        }
-    }
-    sum.iter().sum()
 }

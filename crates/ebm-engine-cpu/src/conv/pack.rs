@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::arena::Buf;
 use super::kernels::Kernels;
-use super::program::{Algorithm, Conv, Kind, ParamId, Program, Rule, Unsupported, refuse};
+use super::program::{Algorithm, Conv, Kind, ParamId, Program, Rule};
 use crate::pool::Pool;
+use crate::unsupported::{Unsupported, refuse};
 
 /// One packed convolution.
 #[derive(Default)]

@@ -4,13 +4,16 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use ebm_core::plan::{NetPlan, Products};
 
-use super::exec::{Arena, Io, Run, Scratch, Store};
+use super::exec::{Io, Run};
 use super::kernels::Kernels;
 use super::layout::{Mode, layout};
+use super::lower::lower;
 use super::pack::{Packed, Theta, ThetaLayout, unpack};
-use super::program::{Algorithm, Kind, Program, Unsupported, lower, refuse};
+use super::program::{Algorithm, Kind, Program};
+use super::store::{Arena, Scratch, Store};
 use crate::pool::{Pool, Split};
 use crate::simd::Isa;
+use crate::unsupported::{Unsupported, refuse};
 
 /// Images whose weight gradients are summed before they meet those of others: a constant, so that
 /// the result does not depend on the number of threads.
@@ -23,8 +26,8 @@ pub(super) fn chunk_of(n: usize, pool: &Pool) -> usize {
     n.div_ceil(n.div_ceil(MAX_CHUNK).next_multiple_of(pool.threads()).min(n))
 }
 
-/// A network compiled for one instruction set. Holds no weights; see [`CpuPlan::pack`].
-pub struct CpuPlan {
+/// A network compiled for one instruction set. Holds no weights; see [`ConvPlan::pack`].
+pub struct ConvPlan {
     program: Program,
     kernels: Kernels,
     isa: Isa,
@@ -62,16 +65,6 @@ pub(super) struct Worker {
 }
 
 impl Workspace {
-    /// Empty; memory comes with the first call.
-    pub fn new() -> Workspace {
-        Workspace::default()
-    }
-
-    /// Bytes held in tensors.
-    pub fn bytes(&self) -> usize {
-        self.workers.iter().map(|w| w.store.bytes()).sum()
-    }
-
     #[cfg(test)]
     pub(super) fn spoil(&mut self) {
         self.workers.iter_mut().for_each(|w| w.store.spoil());
@@ -143,12 +136,12 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl CpuPlan {
+impl ConvPlan {
     /// Compiles `plan` for the instruction set `isa`.
     ///
     /// # Errors
     /// With the reason in words if an operation, a shape or the instruction set is not covered.
-    pub fn compile(plan: &NetPlan, isa: Isa) -> Result<CpuPlan, Unsupported> {
+    pub fn compile(plan: &NetPlan, isa: Isa) -> Result<ConvPlan, Unsupported> {
         let Some(kernels) = Kernels::of(isa) else {
             return refuse(format!("this processor has no {}", isa.name()));
         };
@@ -157,7 +150,7 @@ impl CpuPlan {
         }
         let program = lower(plan)?;
         let theta = ThetaLayout::new(&program);
-        Ok(CpuPlan { program, kernels, isa, theta })
+        Ok(ConvPlan { program, kernels, isa, theta })
     }
 
     /// Packs the weights that `lookup` gives for each parameter and buffer name of the plan. To be
@@ -165,15 +158,7 @@ impl CpuPlan {
     ///
     /// # Errors
     /// If a name is missing or has another number of entries.
-    pub fn pack<'a>(&self, lookup: impl FnMut(&str) -> Option<&'a [f32]>) -> Result<Packed, Unsupported> {
-        self.pack_on(Pool::global(), lookup)
-    }
-
-    /// [`CpuPlan::pack`] on a pool of the caller's.
-    ///
-    /// # Errors
-    /// As [`CpuPlan::pack`].
-    pub fn pack_on<'a>(
+    pub fn pack<'a>(
         &self,
         pool: &Pool,
         lookup: impl FnMut(&str) -> Option<&'a [f32]>,
@@ -186,7 +171,7 @@ impl CpuPlan {
     /// Packs new weights into the memory of `packed`, which must come from this plan.
     ///
     /// # Errors
-    /// As [`CpuPlan::pack`].
+    /// As [`ConvPlan::pack`].
     pub fn repack<'a>(
         &self,
         packed: &mut Packed,
@@ -197,16 +182,6 @@ impl CpuPlan {
             return refuse("the packed weights belong to another plan");
         }
         packed.fill(&self.program, &self.kernels, pool, lookup)
-    }
-
-    /// Names of the parameters and buffers the plan reads.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.program.params.iter().map(|p| p.name.as_str())
-    }
-
-    /// The same names with their numbers of entries.
-    pub fn lengths(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.program.params.iter().map(|p| (p.name.as_str(), p.len))
     }
 
     /// Names, numbers of entries, and whether the plan trains them.

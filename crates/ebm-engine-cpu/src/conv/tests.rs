@@ -1,13 +1,16 @@
 //! The engine against the f64 reference, on nets of every kind, for every instruction set here.
 #![allow(clippy::unwrap_used)]
 
+mod reference;
+
 use ebm_core::plan::{Activation, NetPlan, Node, NodeId, Op, PlanTerm, Pool, Products, WeightRule};
 use proptest::prelude::*;
 
-use super::reference::{Answer, Params, evaluate};
-use super::{Call, CpuPlan, Workspace};
+use super::{Call, ConvPlan, Workspace};
 use crate::pool::Pool as Threads;
+use crate::resnet;
 use crate::simd::Isa;
+use reference::{Answer, Params, evaluate};
 
 /// A plan under construction, with shape inference.
 struct Build {
@@ -151,9 +154,10 @@ impl Rng {
     }
 }
 
-fn params(plan: &CpuPlan, seed: u64) -> Params {
+fn params(plan: &ConvPlan, seed: u64) -> Params {
     let mut rng = Rng(seed);
-    let mut all: Params = plan.lengths().map(|(name, len)| (name.to_string(), rng.vec(len, 0.5))).collect();
+    let mut all: Params =
+        plan.tensors().map(|(name, len, _)| (name.to_string(), rng.vec(len, 0.5))).collect();
     let spectral: Vec<String> = all.keys().filter_map(|n| Some(n.strip_suffix(".u")?.to_string())).collect();
     for (name, v) in &mut all {
         if name.ends_with(".u") || name.ends_with(".v") {
@@ -221,9 +225,9 @@ fn wobble(case: &Case, theta: &Params, call: &Call<'_>, v: &[f32], exact: &[Answ
 
 fn check(case: &Case, isa: Isa) -> Result<(), String> {
     let plan = &case.plan;
-    let cpu = CpuPlan::compile(plan, isa).map_err(|e| e.reason)?;
+    let cpu = ConvPlan::compile(plan, isa).map_err(|e| e.reason)?;
     let theta = params(&cpu, case.seed);
-    let packed = cpu.pack(|n| theta.get(n).map(Vec::as_slice)).unwrap();
+    let packed = cpu.pack(Threads::global(), |n| theta.get(n).map(Vec::as_slice)).unwrap();
     let (len, t, n, k) = (cpu.sample_len(), cpu.terms_len(), case.n, plan.condition);
     let mut rng = Rng(case.seed ^ 99);
     let (x, v, w) = (rng.vec(n * len, 1.0), rng.vec(n * len, 1.0), rng.vec(n * t, 1.0));
@@ -237,7 +241,7 @@ fn check(case: &Case, isa: Isa) -> Result<(), String> {
     let weighted: Vec<Answer> = (0..n).map(|i| row(i, &w[i * t..(i + 1) * t])).collect();
     let cat = |f: fn(&Answer) -> &Vec<f64>| -> Vec<f64> { ones.iter().flat_map(|a| f(a).clone()).collect() };
     let pool = Threads::new(2);
-    let mut ws = Workspace::new();
+    let mut ws = Workspace::default();
     let tolerance = case.tolerance.max(if case.conditioning {
         50.0 * wobble(case, &theta, &call, &v, &ones)
     } else {
@@ -382,10 +386,6 @@ fn values_with_several_readers() {
     b.term(e);
     everywhere(&Case { plan: b.plan, n: 2, cond: false, seed: 8, tolerance: TOLERANCE, conditioning: false });
 }
-
-#[allow(dead_code)]
-#[path = "../../examples/slope/resnet.rs"]
-mod resnet;
 
 #[test]
 fn the_published_residual_net_within_the_bound() {

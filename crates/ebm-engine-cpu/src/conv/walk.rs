@@ -5,15 +5,16 @@ use ebm_core::{Key, RowProgram};
 use super::exec::Io;
 use super::layout::Mode;
 use super::plan::{Worker, chunk_of};
-use super::{Call, CpuPlan, Packed, Unsupported, Workspace};
+use super::{Call, ConvPlan, Packed, Workspace};
 use crate::dense::{Move, RowKernels, WalkOut};
 use crate::pool::{Pool, Split};
+use crate::unsupported::Unsupported;
 
-impl CpuPlan {
+impl ConvPlan {
     /// Runs `program` from `out.x`; step `k` of chain `b` uses the normals of `key.at(k)` and `chains[b]`.
     ///
     /// The operations of a step and their order are those of [`ebm_core::RowStep`], each rounded on its
-    /// own, so the result has the bits of the plain loop over [`CpuPlan::slope`].
+    /// own, so the result has the bits of the plain loop over [`ConvPlan::slope`].
     ///
     /// # Errors
     /// If a slice has the wrong length.

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{DType, Device, Storage, Tensor};
+use candle_core::{DType, Device, Tensor};
 use ebm_core::plan::NetPlan;
 use ebm_core::{
     Batch, Density, EnergyFn, EnergySpec, Error, Key, ParamSet, Result, Role, RowProgram, Slope, ThetaGrad,
     Walked, WeightFn,
 };
 
-use super::{Dense, DensePlan, Slot, Unsupported};
+use super::{Dense, DensePlan, Slot};
 use crate::pool::Pool;
 use crate::simd::Isa;
-use crate::walked::walked;
+use crate::twin::{direction, parameter, term_weights, walked, with_floats};
+use crate::unsupported::{Unsupported, refuse};
+
+/// The engine's name in messages.
+const NAME: &str = "dense engine";
 
 /// An energy whose calls in f32 on the processor run in the dense engine; all others (f64, other
 /// devices) go to the energy it was made from. Parameters are shared with it.
@@ -23,7 +27,6 @@ pub struct DenseEnergy {
     /// Runners not in use. A call takes one and gives it back, so that calls at the same time, or
     /// from inside the weights of `grad_theta`, each have their own.
     idle: Mutex<Vec<State>>,
-    pool: Option<Arc<Pool>>,
 }
 
 struct State {
@@ -41,53 +44,24 @@ impl DenseEnergy {
     /// The reason why there is none: no plan, an operation the engine lacks, a condition, or
     /// parameters that are not f32 on the processor.
     pub fn new(energy: Arc<dyn EnergyFn>, isa: Isa) -> std::result::Result<DenseEnergy, Unsupported> {
-        Self::build(energy, isa, None)
-    }
-
-    /// The same on a pool of its own.
-    ///
-    /// # Errors
-    /// As [`DenseEnergy::new`].
-    pub fn on_pool(
-        energy: Arc<dyn EnergyFn>,
-        isa: Isa,
-        pool: Arc<Pool>,
-    ) -> std::result::Result<DenseEnergy, Unsupported> {
-        Self::build(energy, isa, Some(pool))
-    }
-
-    fn build(
-        energy: Arc<dyn EnergyFn>,
-        isa: Isa,
-        pool: Option<Arc<Pool>>,
-    ) -> std::result::Result<DenseEnergy, Unsupported> {
-        let net = energy.plan().ok_or_else(|| Unsupported("the energy has no layer plan".into()))?;
+        let Some(net) = energy.plan() else { return refuse("the energy has no layer plan") };
         let plan = Arc::new(DensePlan::compile(net, isa)?);
         if net.input != energy.spec().sample_shape || net.terms.len() != energy.spec().terms.len() {
-            return Err(Unsupported("the plan's input or terms differ from the energy's".into()));
+            return refuse("the plan's input or terms differ from the energy's");
         }
         if let Some(s) =
             plan.buffers().iter().find(|s| energy.params().role(&s.name) == Some(Role::Trainable))
         {
-            return Err(Unsupported(format!("`{}` is trainable, but the plan holds it constant", s.name)));
+            return refuse(format!("`{}` is trainable, but the plan holds it constant", s.name));
         }
         for s in plan.params().iter().chain(plan.buffers()) {
-            let Some(t) = energy.params().get(&s.name) else {
-                return Err(Unsupported(format!("the energy has no parameter `{}`", s.name)));
-            };
+            let t = parameter(energy.as_ref(), &s.name)?;
             if t.dims() != s.shape {
                 let shapes = format!("shape {:?}, the plan needs {:?}", t.dims(), s.shape);
-                return Err(Unsupported(format!("parameter `{}` has {shapes}", s.name)));
-            }
-            if t.dtype() != DType::F32 || !t.device().is_cpu() {
-                let place = format!("{:?} on {:?}", t.dtype(), t.device().location());
-                return Err(Unsupported(format!(
-                    "parameter `{}` is {place}, needs f32 on the processor",
-                    s.name
-                )));
+                return refuse(format!("parameter `{}` has {shapes}", s.name));
             }
         }
-        Ok(DenseEnergy { graph: energy, plan, idle: Mutex::new(Vec::new()), pool })
+        Ok(DenseEnergy { graph: energy, plan, idle: Mutex::new(Vec::new()) })
     }
 
     /// Whether the engine can take this batch.
@@ -105,10 +79,6 @@ impl DenseEnergy {
         let idle = self.idle().pop();
         let mut state = idle.unwrap_or_else(|| {
             let dense = Dense::new(self.plan.clone());
-            let dense = match &self.pool {
-                Some(pool) => dense.with_pool(pool.clone()),
-                None => dense,
-            };
             let (params, buffers) = (vec![0.0; self.plan.param_count()], vec![0.0; self.plan.buffer_count()]);
             State { dense, packed: None, params, buffers }
         });
@@ -126,7 +96,7 @@ impl DenseEnergy {
     }
 
     fn check(&self, at: &Batch) -> Result<()> {
-        self.spec().check("dense engine", at)
+        self.spec().check(NAME, at)
     }
 
     /// Gradients by name; those of `absent` do not enter.
@@ -140,18 +110,6 @@ impl DenseEnergy {
         }
         Ok(ThetaGrad { terms, grads })
     }
-
-    fn direction(&self, at: &Batch, v: &Tensor) -> Result<()> {
-        if v.dims() == at.x.dims() && v.dtype() == DType::F32 && v.device().is_cpu() {
-            return Ok(());
-        }
-        Err(Error::shape(
-            "dense engine",
-            v.dims(),
-            format!("a direction like the samples, {:?} in f32", at.x.dims()),
-            "give one direction a sample, in the samples' dtype and on their device",
-        ))
-    }
 }
 
 /// Copies tensors into one flat vector.
@@ -163,18 +121,6 @@ fn gather(params: &ParamSet, slots: &[Slot], out: &mut [f32]) -> Result<()> {
         with_floats(t, |v| out[s.offset..s.offset + s.len()].copy_from_slice(v))?;
     }
     Ok(())
-}
-
-/// Runs `f` on the entries of a tensor in f32 on the processor; copies only if they are not contiguous.
-fn with_floats<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
-    let t = t.contiguous()?;
-    let (storage, layout) = t.storage_and_layout();
-    let Storage::Cpu(cpu) = &*storage else {
-        return Err(Error::config("dense engine", "a tensor left the processor between check and use"));
-    };
-    let all = cpu.as_slice::<f32>()?;
-    let start = layout.start_offset();
-    Ok(f(&all[start..start + layout.shape().elem_count()]))
 }
 
 impl EnergyFn for DenseEnergy {
@@ -222,18 +168,9 @@ impl EnergyFn for DenseEnergy {
             with_floats(&at.x, |x| {
                 let weights = |terms: &[f32]| -> Result<Vec<f32>> {
                     let terms = Tensor::from_slice(terms, (b, t), &Device::Cpu)?;
-                    let w = w(&terms)?.to_dtype(DType::F32)?;
+                    let w = w(&terms)?;
                     tensor = Some(terms);
-                    if w.dims() != [b, t] {
-                        let want = format!("({b}, {t}) as the terms");
-                        return Err(Error::shape(
-                            "weights of the terms",
-                            w.dims(),
-                            want,
-                            "return one weight a term",
-                        ));
-                    }
-                    Ok(w.flatten_all()?.to_vec1()?)
+                    term_weights(&w, &[b, t])
                 };
                 d.grad_theta(x, &mut out, weights, &mut flat)
             })?
@@ -250,7 +187,7 @@ impl EnergyFn for DenseEnergy {
             return self.graph.grad_theta_slope(at, v);
         }
         self.check(at)?;
-        self.direction(at, v)?;
+        direction(NAME, at, v)?;
         let (b, t) = (at.len(), self.plan.term_count());
         let (mut terms, mut flat) = (vec![0f32; b * t], vec![0f32; self.plan.param_count()]);
         self.with(|d| {
@@ -264,7 +201,7 @@ impl EnergyFn for DenseEnergy {
             return self.graph.hvp(at, v);
         }
         self.check(at)?;
-        self.direction(at, v)?;
+        direction(NAME, at, v)?;
         let mut out = vec![0f32; at.x.elem_count()];
         self.with(|d| with_floats(&at.x, |x| with_floats(v, |v| d.hvp(x, v, &mut out)))?)?;
         Ok(Tensor::from_vec(out, at.x.dims(), &Device::Cpu)?)
@@ -302,7 +239,7 @@ impl EnergyFn for DenseEnergy {
     }
 
     fn engine(&self) -> String {
-        let threads = self.pool.as_deref().unwrap_or_else(|| Pool::global()).threads();
+        let threads = Pool::global().threads();
         format!("fused dense ({}, {threads} threads)", self.plan.isa().name())
     }
 }
@@ -313,7 +250,7 @@ mod tests {
     use ebm_core::plan::Activation;
     use ebm_core::{Autograd, Chains, Diff, Forward, RowStep, View};
 
-    use super::super::reference::Writer;
+    use super::super::tests::reference::Writer;
     use super::*;
 
     /// `3-20-1` with swish.

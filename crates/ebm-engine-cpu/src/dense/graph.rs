@@ -6,28 +6,12 @@
 //! keeps the padding of its parts, and `places` says where each coordinate stands.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use ebm_core::plan::{NetPlan, Node, Op};
 
 use super::kernels::NARROW;
 use super::pointwise::Act;
-
-/// Why a plan has no fused twin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsupported(pub String);
-
-impl fmt::Display for Unsupported {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the dense engine does not cover this plan: {}", self.0)
-    }
-}
-
-impl std::error::Error for Unsupported {}
-
-fn refuse<T>(why: impl Into<String>) -> Result<T, Unsupported> {
-    Err(Unsupported(why.into()))
-}
+use crate::unsupported::{Unsupported, refuse};
 
 /// Where a weight comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,11 +91,6 @@ impl Slot {
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
-    }
-
-    /// Whether it has no entries.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

@@ -1,8 +1,8 @@
 //! Runs instruction lists on one block of rows in one arena.
 
-use super::engine::DensePlan;
 use super::kernels::{ActAt, Combine, Mode, Product};
 use super::pack::{Buffer, NO_BIAS, Packed};
+use super::plan::DensePlan;
 use super::program::{Backward, Forward, Program, Reverse};
 
 /// Floats of activations that should stay in the nearest caches beside the weights.

@@ -1,16 +1,18 @@
 //! The engine against the definition, for every instruction set, and its laws of independence.
 #![allow(clippy::unwrap_used)]
 
+pub(super) mod reference;
+
 use std::sync::Arc;
 
 use ebm_core::plan::{Activation, NetPlan, Op};
 use ebm_core::{Key, RowProgram, RowStep};
 use proptest::prelude::*;
 
-use super::reference::{Hyper, Weights, Writer, activation, terms};
 use super::*;
 use crate::pool::Pool;
 use crate::simd::Isa;
+use reference::{Hyper, Weights, Writer, activation, terms};
 
 const KINDS: [Activation; 7] = [
     Activation::Swish,

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 
 use candle_core::Device;
-use ebm_engine_cpu::pool::Pool;
-use ebm_engine_cpu::simd::Isa;
 use ebm_train::{Plan, TrainState, step_reporting};
 use serde::Serialize;
 
@@ -84,7 +82,7 @@ pub fn bench(source: &Source, warm: usize, timed: usize) -> Result<BenchReport> 
     let device = plan.device();
     let device_mib = ebm_engine_gpu::memory_in_use(device).map(|b| b as f64 / f64::from(1 << 20));
     let peak_flops = match device {
-        Device::Cpu => Isa::chosen().ok().map(|isa| ebm_engine_cpu::peak_flops(isa, Pool::global())),
+        Device::Cpu => ebm_engine_cpu::peak_flops(),
         gpu => Some(ebm_engine_gpu::peak_flops(gpu).map_err(ebm_core::Error::from)?),
     };
     Ok(BenchReport {

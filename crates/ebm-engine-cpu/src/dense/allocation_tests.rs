@@ -1,35 +1,15 @@
 //! The dense engine allocates nothing once its buffers have their size.
 #![allow(clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm, Products};
 use ebm_core::{Key, RowProgram, RowStep};
-use ebm_engine_cpu::dense::{Dense, DensePlan, WalkOut};
-use ebm_engine_cpu::simd::Isa;
 
-/// The system's allocator with a counter.
-struct Counting;
-
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: passes every call on unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(p, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use super::{Dense, DensePlan, WalkOut};
+use crate::counting::allocations;
+use crate::pool::Pool;
+use crate::simd::Isa;
 
 fn plan() -> NetPlan {
     let node = |name: &str, op, inputs: &[usize], width| Node {
@@ -55,7 +35,9 @@ fn plan() -> NetPlan {
 
 #[test]
 fn no_call_allocates_in_steady_state() {
-    let mut d = Dense::new(Arc::new(DensePlan::compile(&plan(), Isa::detect()).unwrap()));
+    let d = Dense::new(Arc::new(DensePlan::compile(&plan(), Isa::detect()).unwrap()));
+    // All of it on this thread, which is counted.
+    let mut d = d.with_pool(Arc::new(Pool::new(1)));
     let (b, width, n) = (200, 5, d.plan().param_count());
     let params = vec![0.1f32; n];
     let x = vec![0.5f32; b * width];
@@ -65,11 +47,9 @@ fn no_call_allocates_in_steady_state() {
     let step = RowStep { step_size: 0.1, noise: 0.1, noise_first: true, clamp: None, move_limit: None };
     let program = RowProgram { steps: vec![step; 2] };
     let ids: Vec<u64> = (0..b as u64).collect();
-    // The counter is the process's, and the harness may allocate beside: the least of some rounds counts.
-    let mut least = usize::MAX;
-    for round in 0..20 {
+    for round in 0..4 {
         let weights = vec![1f32; b];
-        let before = COUNT.load(Ordering::Relaxed);
+        let before = allocations();
         d.load(&params, &[]);
         d.terms(&x, &mut e);
         d.slope(&x, &mut e, &mut g);
@@ -79,9 +59,7 @@ fn no_call_allocates_in_steady_state() {
         let out =
             WalkOut { x: &mut y, hat: &mut hat, grad: &mut g, energy: &mut energy, grad_square: &mut square };
         d.walk(&program, Key::root(1), &ids, out);
-        if round > 1 {
-            least = least.min(COUNT.load(Ordering::Relaxed) - before);
-        }
+        let count = allocations() - before;
+        assert!(round < 2 || count == 0, "{count} allocations in round {round}");
     }
-    assert_eq!(least, 0);
 }

@@ -1,29 +1,34 @@
 //! Fused engine for networks on images: all five calls of an energy in f32 on one processor.
 //!
-//! A plan is lowered to steps ([`CpuPlan::compile`]), its weights are packed ([`CpuPlan::pack`]), and
+//! A plan is lowered to steps ([`ConvPlan::compile`]), its weights are packed ([`ConvPlan::pack`]), and
 //! chunks of images run through the steps, forward and backward. For the second-order calls each
 //! image has its tangent beside it; layers that are linear in the image treat it as one more image.
 //! No result depends on the number of threads; those of single images not on the batch either.
 
+#[cfg(test)]
+mod allocation_tests;
 mod arena;
+mod attend;
 mod attention;
 mod convolve;
 mod energy;
+#[cfg(test)]
+mod energy_tests;
+mod entries;
 mod exec;
 mod kernels;
 mod layout;
+mod lower;
 mod normact;
 mod pack;
 mod plan;
 mod program;
-#[cfg(test)]
-mod reference;
+mod store;
 mod taps;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-pub use energy::CpuEnergy;
-pub use pack::Packed;
-pub use plan::{Call, CpuPlan, Gradients, Workspace};
-pub use program::Unsupported;
+pub(crate) use energy::ConvEnergy;
+pub(crate) use pack::Packed;
+pub(crate) use plan::{Call, ConvPlan, Workspace};

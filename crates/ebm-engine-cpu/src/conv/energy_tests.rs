@@ -11,15 +11,13 @@ use ebm_core::{
     Accelerated, Autograd, Batch, Chains, EnergyFn, EnergySpec, Engine, Key, ParamSet, Part, PullBack, Role,
     RowProgram, RowStep, Separable, Sum, ThetaGrad,
 };
-use ebm_engine_cpu::pool::Pool;
-use ebm_engine_cpu::simd::Isa;
-use ebm_engine_cpu::{CpuEnergy, CpuEngine};
 use ebm_nn::{PlanNet, plan_tensors};
 
-#[allow(dead_code)]
-#[path = "../examples/slope/resnet.rs"]
-mod resnet;
-use resnet::{Options, resnet};
+use crate::CpuEngine;
+use crate::conv::ConvEnergy;
+use crate::pool::Pool;
+use crate::resnet::{Options, resnet};
+use crate::simd::Isa;
 
 fn energy(plan: NetPlan, dtype: DType) -> Arc<dyn EnergyFn> {
     let key = Key::root(7);
@@ -137,7 +135,7 @@ fn a_walk_has_the_bits_of_its_steps_on_any_number_of_threads() {
     let program = RowProgram { steps: vec![first, first, last] };
     for threads in [1, 2, 3] {
         let twin =
-            CpuEnergy::new(graph.clone(), Isa::detect()).unwrap().on_pool(Arc::new(Pool::new(threads)));
+            ConvEnergy::new(graph.clone(), Isa::detect()).unwrap().on_pool(Arc::new(Pool::new(threads)));
         let walked = twin.walk(&at, &program, key).unwrap().unwrap();
         let mut x = at.x.clone();
         for (k, s) in program.steps.iter().enumerate() {
@@ -210,8 +208,9 @@ fn bits_do_not_depend_on_threads_or_batch() {
 fn independent(plan: NetPlan, at: Batch) {
     let graph = energy(plan, DType::F32);
     let v = at.x.affine(0.3, 0.1).unwrap();
-    let twin =
-        |threads| CpuEnergy::new(graph.clone(), Isa::detect()).unwrap().on_pool(Arc::new(Pool::new(threads)));
+    let twin = |threads| {
+        ConvEnergy::new(graph.clone(), Isa::detect()).unwrap().on_pool(Arc::new(Pool::new(threads)))
+    };
     let one = twin(1);
     let (slope, hvp) = (one.slope(&at).unwrap(), flat(&one.hvp(&at, &v).unwrap()));
     let ones = |t: &Tensor| Ok(t.ones_like()?);
@@ -253,8 +252,8 @@ fn what_the_engine_does_not_cover_stays_on_the_graph() {
         panic!("the engine does not round");
     };
     assert!(why.contains("bfloat16"), "{why}");
-    let twin = CpuEnergy::new(energy(small(), DType::F32), Isa::Portable).unwrap();
-    let text = twin.compiled().describe(4);
+    let twin = ConvEnergy::new(energy(small(), DType::F32), Isa::Portable).unwrap();
+    let text = twin.layers(4);
     assert!(text.contains("winograd F(4×4)") && text.contains("box sums"), "{text}");
     let wrong = Batch::new(Tensor::zeros((2, 3, 9, 9), DType::F32, &Device::Cpu).unwrap()).unwrap();
     assert!(twin.slope(&wrong).is_err());

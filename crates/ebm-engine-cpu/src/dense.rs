@@ -4,6 +4,8 @@
 //! Blocks of rows go through the whole network while they are in the nearest caches. A row's
 //! result depends on neither the batch, nor the block, nor the number of threads.
 
+#[cfg(test)]
+mod allocation_tests;
 mod energy;
 mod engine;
 mod graph;
@@ -11,18 +13,17 @@ mod kernels;
 mod net;
 mod pack;
 mod plain;
+mod plan;
 mod pointwise;
 mod program;
-mod walk;
-
-#[cfg(test)]
-mod reference;
 #[cfg(test)]
 mod tests;
+mod walk;
 
-pub use energy::DenseEnergy;
-pub use engine::{Dense, DensePlan};
-pub use graph::{Slot, Unsupported};
+pub(crate) use energy::DenseEnergy;
+pub(crate) use engine::Dense;
+pub(crate) use graph::Slot;
 pub(crate) use kernels::Kernels as RowKernels;
 pub(crate) use plain::Move;
-pub use walk::WalkOut;
+pub(crate) use plan::DensePlan;
+pub(crate) use walk::WalkOut;

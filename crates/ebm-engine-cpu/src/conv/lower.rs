@@ -1,0 +1,358 @@
+//! Lowers a network plan to the engine's own steps, fusing neighbours that one pass can compute.
+//!
+//! Fused: convolution and 3×3 average pooling (one stride-2 convolution of box sums); norm, label
+//! affine, activation and residual sum (one [`Affine`]). Attention becomes three 1×1 convolutions, a
+//! core without weights and a blend. A convolution's bias that an instance norm removes is dropped.
+
+use std::collections::HashMap;
+
+use ebm_core::plan::{Activation, NetPlan, Node, NodeId, Op, Pool, WeightRule};
+
+use super::kernels::affine::code;
+use super::program::{
+    Affine, Algorithm, Conv, Kind, Label, Norm, Param, ParamId, Program, Rule, Step, Value, ValueId,
+};
+use super::taps::Taps;
+use crate::unsupported::{Unsupported, refuse};
+
+struct Lowering<'a> {
+    plan: &'a NetPlan,
+    users: Vec<Vec<NodeId>>,
+    value_of: Vec<Option<ValueId>>,
+    skip: Vec<bool>,
+    names: HashMap<String, ParamId>,
+    out: Program,
+}
+
+/// The program of `plan`.
+pub(crate) fn lower(plan: &NetPlan) -> Result<Program, Unsupported> {
+    let n = plan.nodes.len();
+    let mut live = vec![false; n];
+    if plan.terms.is_empty() || n == 0 || plan.nodes[0].op != Op::Input {
+        return refuse("the plan has no terms or does not begin with its input");
+    }
+    for t in &plan.terms {
+        match plan.nodes.get(t.node) {
+            Some(node) if node.shape == [1] => live[t.node] = true,
+            _ => return refuse(format!("term `{}` is not a node of shape [1]", t.name)),
+        }
+    }
+    let mut users = vec![Vec::new(); n];
+    for id in (0..n).rev() {
+        if !live[id] {
+            continue;
+        }
+        for &i in &plan.nodes[id].inputs {
+            if i >= id {
+                return refuse(format!("node `{}` reads a later node", plan.nodes[id].name));
+            }
+            live[i] = true;
+            users[i].push(id);
+        }
+    }
+    live[0] = true;
+    for t in &plan.terms {
+        // A term is read from outside: it must exist as a value of its own.
+        users[t.node].push(usize::MAX);
+    }
+    let mut low = Lowering {
+        plan,
+        users,
+        value_of: vec![None; n],
+        skip: live.iter().map(|l| !l).collect(),
+        names: HashMap::new(),
+        out: Program {
+            values: Vec::new(),
+            steps: Vec::new(),
+            params: Vec::new(),
+            terms: Vec::new(),
+            sample_len: plan.input.iter().product(),
+            condition: plan.condition,
+            convs: 0,
+            affines: 0,
+        },
+    };
+    for id in 0..n {
+        if !low.skip[id] {
+            low.node(id)?;
+        }
+    }
+    for t in &plan.terms {
+        match low.value_of[t.node] {
+            Some(v) => low.out.terms.push(v),
+            None => return refuse(format!("term `{}` was not computed", t.name)),
+        }
+    }
+    Ok(low.out)
+}
+
+impl Lowering<'_> {
+    fn node(&mut self, id: NodeId) -> Result<(), Unsupported> {
+        let plan = self.plan;
+        let node = &plan.nodes[id];
+        let kind = match &node.op {
+            Op::Input => Kind::Input,
+            Op::Conv { weight, bias, kernel, stride, padding, rule } => {
+                let pooled = *kernel == 3 && *stride == 1 && *padding == 1 && {
+                    let next = self.sole(id);
+                    next.is_some_and(|n| plan.nodes[n].op == Op::Pool(Pool::Average3))
+                };
+                let x = self.shape(node, 0)?;
+                let conv =
+                    self.conv(node, (weight, bias.as_ref()), x[0], (*kernel, *stride, *padding), rule)?;
+                if let (true, Some(pool)) = (pooled, self.sole(id)) {
+                    let conv = Conv { algorithm: Algorithm::Boxes, bias_dropped: false, ..conv };
+                    self.skip[pool] = true;
+                    let inputs = self.inputs(node)?;
+                    return self.emit(pool, &format!("{}+pool", node.name), Kind::Conv(conv), inputs);
+                }
+                let bias_dropped = self.sole(id).is_some_and(
+                    |n| matches!(plan.nodes[n].op, Op::Norm { groups, .. } if groups == node.shape[0]),
+                );
+                let (h, w) = (node.shape[1], node.shape[2]);
+                let algorithm = match (*kernel, *stride, *padding) {
+                    (3, 1, 1) if h.max(w) <= 2 => Algorithm::Winograd(4),
+                    (3, 1, 1) => Algorithm::Winograd(6),
+                    _ => Algorithm::Patches,
+                };
+                Kind::Conv(Conv { algorithm, bias_dropped, ..conv })
+            }
+            Op::Linear { weight, bias } => {
+                let x = self.shape(node, 0)?;
+                Kind::Conv(self.conv(node, (weight, bias.as_ref()), x[0], (1, 1, 0), &WeightRule::Plain)?)
+            }
+            Op::Norm { .. } | Op::LabelAffine { .. } | Op::Activate(_) => return self.affine(id),
+            Op::Pool(rule) => {
+                let x = self.shape(node, 0)?;
+                Kind::Pool(
+                    Taps::new(rule, x[1], x[2]).map_err(|reason| Unsupported {
+                        reason: format!("node `{}`: {reason}", node.name),
+                    })?,
+                )
+            }
+            Op::Attention { prefix } => return self.attention(id, prefix),
+            Op::Add => Kind::Add,
+            Op::Scale(f) => Kind::Scale(*f as f32),
+            Op::SpatialMean => {
+                let x = self.shape(node, 0)?;
+                Kind::SpatialSum(1.0 / (x[1] * x[2]) as f32)
+            }
+            Op::SpatialSum => Kind::SpatialSum(1.0),
+            Op::Flatten => Kind::Flatten,
+            Op::Concat => Kind::Concat,
+            Op::SumAll => Kind::SumAll,
+            other => return refuse(format!("node `{}`: no kernel for {other:?}", node.name)),
+        };
+        let inputs = self.inputs(node)?;
+        self.emit(id, &node.name, kind, inputs)
+    }
+
+    /// Adds the step and its value, which stands for node `id` from now on.
+    fn emit(&mut self, id: NodeId, name: &str, kind: Kind, inputs: Vec<ValueId>) -> Result<(), Unsupported> {
+        let shape = &self.plan.nodes[id].shape;
+        let out = self.value(shape, name)?;
+        self.value_of[id] = Some(out);
+        self.out.steps.push(Step { name: name.into(), kind, inputs, out });
+        Ok(())
+    }
+
+    fn value(&mut self, shape: &[usize], name: &str) -> Result<ValueId, Unsupported> {
+        let value = match *shape {
+            [c] if c > 0 => Value { c, h: 1, w: 1 },
+            [c, h, w] if c * h * w > 0 => Value { c, h, w },
+            _ => return refuse(format!("node `{name}` has shape {shape:?}, wanted [C, H, W] or [D]")),
+        };
+        self.out.values.push(value);
+        Ok(self.out.values.len() - 1)
+    }
+
+    fn inputs(&self, node: &Node) -> Result<Vec<ValueId>, Unsupported> {
+        node.inputs
+            .iter()
+            .map(|&i| match self.value_of[i] {
+                Some(v) => Ok(v),
+                None => refuse(format!("node `{}` reads a node inside a fused step", node.name)),
+            })
+            .collect()
+    }
+
+    fn shape(&self, node: &Node, input: usize) -> Result<Vec<usize>, Unsupported> {
+        match node.inputs.get(input) {
+            Some(&i) => Ok(self.plan.nodes[i].shape.clone()),
+            None => refuse(format!("node `{}` has no operand", node.name)),
+        }
+    }
+
+    /// The only reader of a node, if there is just one.
+    fn sole(&self, id: NodeId) -> Option<NodeId> {
+        match self.users[id][..] {
+            [n] if n != usize::MAX => Some(n),
+            _ => None,
+        }
+    }
+
+    fn param(&mut self, name: &str, len: usize, trainable: bool) -> Result<ParamId, Unsupported> {
+        if let Some(&id) = self.names.get(name) {
+            if self.out.params[id].len != len {
+                return refuse(format!("parameter `{name}` is used with two shapes"));
+            }
+            return Ok(id);
+        }
+        self.out.params.push(Param { name: name.into(), len, trainable });
+        self.names.insert(name.into(), self.out.params.len() - 1);
+        Ok(self.out.params.len() - 1)
+    }
+
+    fn conv(
+        &mut self,
+        node: &Node,
+        (weight, bias): (&str, Option<&String>),
+        cin: usize,
+        (kernel, stride, padding): (usize, usize, usize),
+        rule: &WeightRule,
+    ) -> Result<Conv, Unsupported> {
+        let cout = node.shape[0];
+        if kernel == 0 || stride == 0 {
+            return refuse(format!("node `{}` has kernel {kernel}, stride {stride}", node.name));
+        }
+        if self.names.contains_key(weight) {
+            return refuse(format!("node `{}` shares the weight `{weight}` with another", node.name));
+        }
+        let fan = cin * kernel * kernel;
+        let rule = match rule {
+            WeightRule::Plain => Rule::Plain,
+            WeightRule::Standardised => Rule::Standardised,
+            WeightRule::Spectral { u, v } => {
+                Rule::Spectral { u: self.param(u, cout, false)?, v: self.param(v, fan, false)? }
+            }
+        };
+        let index = self.out.convs;
+        self.out.convs += 1;
+        Ok(Conv {
+            weight: self.param(weight, cout * fan, true)?,
+            bias: bias.map(|b| self.param(b, cout, true)).transpose()?,
+            bias_dropped: false,
+            cin,
+            cout,
+            kernel,
+            stride,
+            padding,
+            rule,
+            algorithm: Algorithm::Patches,
+            index,
+        })
+    }
+
+    /// Norm, label affine, activation, residual: as long a chain from `id` on as has no other reader.
+    fn affine(&mut self, id: NodeId) -> Result<(), Unsupported> {
+        let plan = self.plan;
+        let c = plan.nodes[id].shape[0];
+        let mut step =
+            Affine { norm: None, label: None, act: (code::IDENTITY, 0.0), residual: false, index: 0 };
+        let inputs = self.inputs(&plan.nodes[id])?;
+        let mut inputs = inputs[..1].to_vec();
+        let mut at = id;
+        let mut stage = 0;
+        loop {
+            let node = &plan.nodes[at];
+            match &node.op {
+                Op::Norm { groups, epsilon, weight, bias } => {
+                    if *groups == 0 || !c.is_multiple_of(*groups) {
+                        return refuse(format!("node `{}`: {groups} groups of {c} channels", node.name));
+                    }
+                    step.norm = Some(Norm {
+                        groups: *groups,
+                        epsilon: *epsilon as f32,
+                        weight: weight.as_ref().map(|w| self.param(w, c, true)).transpose()?,
+                        bias: bias.as_ref().map(|b| self.param(b, c, true)).transpose()?,
+                    });
+                    stage = 1;
+                }
+                Op::LabelAffine { weight, bias } => {
+                    if plan.condition == 0 {
+                        return refuse(format!("node `{}` needs a condition, the plan has none", node.name));
+                    }
+                    step.label = Some(Label {
+                        weight: self.param(weight, 2 * c * plan.condition, true)?,
+                        bias: self.param(bias, 2 * c, true)?,
+                    });
+                    stage = 2;
+                }
+                Op::Activate(a) => {
+                    step.act = activation(*a);
+                    stage = 3;
+                }
+                Op::Add => {
+                    step.residual = true;
+                    stage = 4;
+                }
+                _ => {}
+            }
+            self.skip[at] = true;
+            let Some(next) = self.sole(at) else { break };
+            let ready = match &plan.nodes[next].op {
+                Op::LabelAffine { .. } => stage < 2,
+                Op::Activate(_) => stage < 3,
+                Op::Add if stage < 4 => {
+                    let ins = &plan.nodes[next].inputs;
+                    let other = ins.iter().find(|&&i| i != at).and_then(|&i| self.value_of[i]);
+                    match other {
+                        Some(v) if ins.len() == 2 => {
+                            inputs.push(v);
+                            true
+                        }
+                        _ => false,
+                    }
+                }
+                _ => false,
+            };
+            if !ready {
+                break;
+            }
+            at = next;
+        }
+        step.index = self.out.affines;
+        self.out.affines += 1;
+        self.emit(at, &plan.nodes[at].name, Kind::Affine(step), inputs)
+    }
+
+    fn attention(&mut self, id: NodeId, prefix: &str) -> Result<(), Unsupported> {
+        let node = &self.plan.nodes[id];
+        let [c, h, w] = node.shape[..] else {
+            return refuse(format!("node `{}`: attention needs [C, H, W]", node.name));
+        };
+        if c < 8 {
+            return refuse(format!("node `{}`: attention needs at least 8 channels", node.name));
+        }
+        let x = self.inputs(node)?[0];
+        let mut parts = Vec::new();
+        for (part, out) in [("query_conv", c / 8), ("key_conv", c / 8), ("value_conv", c)] {
+            let name = format!("{prefix}.{part}");
+            let shape = vec![out, h, w];
+            let fake = Node { name: name.clone(), op: Op::Flatten, inputs: vec![], shape: shape.clone() };
+            let bias = format!("{name}.bias");
+            let conv =
+                self.conv(&fake, (&format!("{name}.weight"), Some(&bias)), c, (1, 1, 0), &WeightRule::Plain)?;
+            let v = self.value(&shape, &name)?;
+            self.out.steps.push(Step { name, kind: Kind::Conv(conv), inputs: vec![x], out: v });
+            parts.push(v);
+        }
+        let o = self.value(&[c, h, w], &node.name)?;
+        let name = format!("{}.core", node.name);
+        self.out.steps.push(Step { name, kind: Kind::Attention, inputs: parts, out: o });
+        let gamma = self.param(&format!("{prefix}.gamma"), 1, true)?;
+        self.emit(id, &node.name, Kind::Blend(gamma), vec![x, o])
+    }
+}
+
+fn activation(a: Activation) -> (u8, f32) {
+    match a {
+        Activation::Swish => (code::SWISH, 0.0),
+        Activation::Relu => (code::LEAKY, 0.0),
+        Activation::LeakyRelu(s) => (code::LEAKY, s as f32),
+        Activation::Tanh => (code::TANH, 0.0),
+        Activation::Softplus => (code::SOFTPLUS, 0.0),
+        Activation::Sigmoid => (code::SIGMOID, 0.0),
+        Activation::Square => (code::SQUARE, 0.0),
+    }
+}
