@@ -15,7 +15,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use ebm::core::candle::Device;
 use ebm::train::{Plan, RunConfig, TrainState, step};
 use ebm_plugins as _;
 
@@ -77,7 +76,8 @@ fn one(term: usize, k: usize, filters: usize, batch: usize) -> Result<(), Box<dy
 }
 
 fn timed(config: &RunConfig, folder: &Path) -> Result<f64, Box<dyn Error>> {
-    let plan = Plan::build(config, folder, &Device::Cpu, ebm::run::engine(&Device::Cpu))?;
+    let cpu = ebm::run::open_device("cpu")?;
+    let plan = Plan::build(config, folder, &cpu.device, cpu.engine())?;
     let mut state = TrainState::new(&plan)?;
     step(&plan, &mut state)?;
     let mut least = f64::MAX;

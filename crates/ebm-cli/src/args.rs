@@ -13,8 +13,8 @@ use crate::outcome::Failure;
 /// Where to compute.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct DeviceArg {
-    /// auto, cpu, cuda, cuda:N or metal.
-    #[arg(long)]
+    // The words of what is linked.
+    #[arg(long, help = format!("{}.", ebm::core::backend::words()))]
     pub device: Option<String>,
 }
 

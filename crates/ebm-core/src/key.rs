@@ -191,8 +191,8 @@ impl Key {
         let len: usize = sample.iter().product();
         let mut shape = vec![chains.len()];
         shape.extend_from_slice(sample);
-        let there =
-            operators(device).map(|o| o.random(law, self, chains, len, device)).transpose()?.flatten();
+        let random = operators(device).and_then(|o| o.random.clone());
+        let there = random.map(|o| o.random(law, self, chains, len, device)).transpose()?.flatten();
         let x = match there {
             Some(x) => x.reshape(shape)?,
             None => {

@@ -26,6 +26,7 @@
 //! objectives *demand*, trainers fulfil; and *nothing outside the state*: random numbers are
 //! functions of a [`Key`], never drawn in sequence.
 
+pub mod backend;
 mod batch;
 pub mod catalogue;
 mod config;

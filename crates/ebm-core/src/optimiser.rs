@@ -1,5 +1,6 @@
 //! Optimisers with explicit state, and learning-rate schedules.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::{ParamSet, Result, Settings};
@@ -14,7 +15,7 @@ pub struct OptimiserState {
     pub tensors: BTreeMap<String, Tensor>,
 }
 
-/// What a whole update reads.
+/// What an update reads.
 #[derive(Clone, Copy)]
 pub struct Update<'a> {
     /// The parameters.
@@ -31,8 +32,39 @@ pub struct Update<'a> {
     pub average: Option<(&'a BTreeMap<String, Tensor>, f64)>,
 }
 
-impl Update<'_> {
-    /// The moving average after an update that makes the parameters `new`; entries that are `done` already stay.
+impl<'a> Update<'a> {
+    /// An update by the whole gradients, without an average.
+    pub fn new(
+        params: &'a ParamSet,
+        grads: &'a BTreeMap<String, Tensor>,
+        state: &'a OptimiserState,
+        rate: f64,
+    ) -> Self {
+        Update { params, grads, state, rate, factor: 1.0, average: None }
+    }
+
+    /// The gradients times the clipping factor.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn clipped(&self) -> Result<Cow<'_, BTreeMap<String, Tensor>>> {
+        if self.factor >= 1.0 {
+            return Ok(Cow::Borrowed(self.grads));
+        }
+        let scaled = |(name, g): (&String, &Tensor)| Ok((name.clone(), g.affine(self.factor, 0.0)?));
+        Ok(Cow::Owned(self.grads.iter().map(scaled).collect::<Result<_>>()?))
+    }
+
+    /// The update that makes the parameters `params` and the moments `state`, with the moving average of all.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn done(&self, params: BTreeMap<String, Tensor>, state: OptimiserState) -> Result<Updated> {
+        let average = self.averaged(&params, BTreeMap::new())?;
+        Ok(Updated { params, state, average })
+    }
+
+    /// The moving average `e ← keep·e + (1 − keep)·θ` after an update that makes the parameters `new`; entries that are `done` already stay.
     ///
     /// # Errors
     /// If an operation fails.
@@ -56,7 +88,7 @@ impl Update<'_> {
     }
 }
 
-/// What a whole update would write.
+/// What an update would write.
 #[derive(Clone, Debug)]
 pub struct Updated {
     /// New values of the parameters that had a gradient.
@@ -69,39 +101,14 @@ pub struct Updated {
 
 /// Turns gradients into new parameters. Pure: nothing is written until the trainer commits.
 pub trait Optimiser: Send + Sync {
-    /// New values of the parameters that have a gradient, and the next state.
+    /// New values of the parameters that have a gradient, the next moments, and the moving average of every parameter that has one.
     ///
-    /// `rate` is the learning rate after schedule and policies.
+    /// [`Update::clipped`] gives the gradients and [`Update::done`] the average; an optimiser that does all of it in one pass over
+    /// the numbers gives the same to the last bit.
     ///
     /// # Errors
     /// If shapes differ or an operation fails.
-    fn propose(
-        &self,
-        params: &ParamSet,
-        grads: &BTreeMap<String, Tensor>,
-        state: &OptimiserState,
-        rate: f64,
-    ) -> Result<(BTreeMap<String, Tensor>, OptimiserState)>;
-
-    /// A whole update: gradients times a clipping factor, [`Optimiser::propose`], and the moving average
-    /// `e ← keep·e + (1 − keep)·θ` of every parameter that has one. An optimiser that does all of it in one
-    /// pass over the numbers overrides this, with the same result to the last bit.
-    ///
-    /// # Errors
-    /// As [`Optimiser::propose`].
-    fn update(&self, u: &Update<'_>) -> Result<Updated> {
-        let clipped: BTreeMap<String, Tensor>;
-        let grads = if u.factor < 1.0 {
-            let scaled = |(name, g): (&String, &Tensor)| Ok((name.clone(), g.affine(u.factor, 0.0)?));
-            clipped = u.grads.iter().map(scaled).collect::<Result<_>>()?;
-            &clipped
-        } else {
-            u.grads
-        };
-        let (params, state) = self.propose(u.params, grads, u.state, u.rate)?;
-        let average = u.averaged(&params, BTreeMap::new())?;
-        Ok(Updated { params, state, average })
-    }
+    fn update(&self, u: &Update<'_>) -> Result<Updated>;
 
     /// The learning rate at `step` of `of`, before policies.
     fn rate(&self, step: u64, of: u64) -> f64;

@@ -23,6 +23,7 @@
 //! # Ok::<(), ebm_core::Error>(())
 //! ```
 
+mod backend;
 mod conv;
 #[cfg(test)]
 mod counting;
@@ -39,5 +40,4 @@ mod twin;
 mod unsupported;
 
 pub use engine::CpuEngine;
-pub use peak::peak_flops;
 pub use simd::Isa;

@@ -8,7 +8,7 @@ use crate::simd::Isa;
 
 /// Floating-point operations a second of fused multiply-adds in registers on all threads: the
 /// best of a few tries of some milliseconds. `None` if `EBM_ISA` names no instruction set.
-pub fn peak_flops() -> Option<f64> {
+pub(crate) fn peak_flops() -> Option<f64> {
     let (kernels, pool) = (RowKernels::new(Isa::chosen().ok()?), Pool::global());
     let rounds = 1 << 20;
     let mut best = 0f64;

@@ -87,6 +87,6 @@ extern "C" int host_launch(const char *name, unsigned int blocks, unsigned int t
     KERNEL(norm_act_tangent_affine)
     KERNEL(pool)
     KERNEL(pool_back)
-    KERNEL(adam)
+    KERNEL(elementwise)
     return 1;
 }

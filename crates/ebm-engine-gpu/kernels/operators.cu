@@ -15,4 +15,4 @@ typedef unsigned long long u64;
 #include "norm.cuh"
 #include "tangent.cuh"
 #include "pool.cuh"
-#include "adam.cuh"
+#include "elementwise.cuh"

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
-use ebm_core::operators::{NormAct, Operators};
+use ebm_core::operators::{NormAct, NormOps, Operators, TangentOps};
 use ebm_core::plan::{Activation, NetPlan, NodeId, Op};
 use ebm_core::{Diff, Result, View};
 
@@ -144,11 +144,12 @@ pub(crate) fn apply<V: Diff>(
     f: &Fusion,
     plan: &NetPlan,
     weights: &Effective,
-    o: &Arc<dyn Operators>,
+    o: &Operators,
     values: &[Option<V>],
     p: &View,
     cond: Option<&Tensor>,
 ) -> Result<Option<V>> {
+    let Some(norms) = &o.norms else { return Ok(None) };
     let value = |id: NodeId| values[id].as_ref().ok_or_else(|| missing(id));
     let (x, skip) = (value(f.input)?, f.skip.map(value).transpose()?);
     let (what, conv) = f.operands(plan, weights, p, cond, x.value().dtype())?;
@@ -159,8 +160,9 @@ pub(crate) fn apply<V: Diff>(
     let parts: Vec<&V> = [Some(from), skip].into_iter().flatten().collect();
     let y = V::fused(
         &parts,
-        |parts| forward(o, parts, &what),
+        |parts| forward(norms, parts, &what),
         |parts, tangents, _| {
+            let Some(o) = &o.tangents else { return Ok(None) };
             let dy = along(o, parts[0], tangents[0], &what)?;
             dy.map(|dy| added(dy, tangents.get(1).copied())).transpose()
         },
@@ -173,7 +175,7 @@ pub(crate) fn apply<V: Diff>(
 }
 
 /// The value of `parts`: what the norm sees and what is added.
-fn forward(o: &Arc<dyn Operators>, parts: &[&Tensor], what: &NormAct) -> Result<Option<Tensor>> {
+fn forward(o: &Arc<dyn NormOps>, parts: &[&Tensor], what: &NormAct) -> Result<Option<Tensor>> {
     let affine = [&what.gain, &what.shift, &what.gain2, &what.shift2];
     if !affine.into_iter().flatten().any(Tensor::track_op) {
         return frozen(o, parts, what.clone());
@@ -184,9 +186,8 @@ fn forward(o: &Arc<dyn Operators>, parts: &[&Tensor], what: &NormAct) -> Result<
     let Some((y, kept)) = o.norm_act(&plain, &what)? else { return Ok(None) };
     let pass = Arc::new((o.clone(), plain, what, kept));
     let also = pass.clone();
-    let back = || Box::new(move |g: &Tensor| pass.0.norm_act_input(&pass.1, &pass.2, &pass.3, g)) as Back;
-    let back_both =
-        || Box::new(move |g: &Tensor| also.0.norm_act_affine(&also.1, &also.2, &also.3, g)) as Back;
+    let back = || Box::new(move |g: &Tensor| pass.0.back(&pass.1, &pass.2, &pass.3, g)) as Back;
+    let back_both = || Box::new(move |g: &Tensor| also.0.affine_back(&also.1, &also.2, &also.3, g)) as Back;
     let y = tie2("norm_act", x, &both, y, back, back_both)?;
     added(y, parts.get(1).copied()).map(Some)
 }
@@ -200,7 +201,7 @@ fn added<V: Diff>(y: V, skip: Option<&V>) -> Result<V> {
 }
 
 /// Where no affine map is tracked: nothing but the gradients of `parts` is asked for.
-fn frozen(o: &Arc<dyn Operators>, parts: &[&Tensor], mut what: NormAct) -> Result<Option<Tensor>> {
+fn frozen(o: &Arc<dyn NormOps>, parts: &[&Tensor], mut what: NormAct) -> Result<Option<Tensor>> {
     let (x, skip) = (parts[0], parts.get(1));
     what.skip = skip.map(|s| s.detach());
     let plain = x.detach();
@@ -208,7 +209,7 @@ fn frozen(o: &Arc<dyn Operators>, parts: &[&Tensor], mut what: NormAct) -> Resul
     // Its gradient is the result's.
     what.skip = None;
     let o = o.clone();
-    let back = || Box::new(move |g: &Tensor| o.norm_act_input(&plain, &what, &kept, g)) as Back;
+    let back = || Box::new(move |g: &Tensor| o.back(&plain, &what, &kept, g)) as Back;
     let back_skip = || Box::new(|g: &Tensor| Ok(g.clone())) as Back;
     Ok(Some(match skip {
         Some(skip) => tie2("norm_act", x, skip, y, back, back_skip)?,
@@ -217,13 +218,13 @@ fn frozen(o: &Arc<dyn Operators>, parts: &[&Tensor], mut what: NormAct) -> Resul
 }
 
 /// The derivative of the value without what is added, where `x` moves along `dx`.
-fn along(o: &Arc<dyn Operators>, x: &Tensor, dx: &Tensor, what: &NormAct) -> Result<Option<Tensor>> {
+fn along(o: &Arc<dyn TangentOps>, x: &Tensor, dx: &Tensor, what: &NormAct) -> Result<Option<Tensor>> {
     let both = affine_maps(x, what)?;
     let (plain, moved, what) = (x.detach(), dx.detach(), of_channels(what, &both)?);
-    let Some((dy, kept)) = o.norm_act_tangent(&plain, &what, &moved)? else { return Ok(None) };
+    let Some((dy, kept)) = o.tangent(&plain, &what, &moved)? else { return Ok(None) };
     let (o, affine) = (o.clone(), both.track_op());
     let back = move |g: &Tensor| {
-        let grads = o.norm_act_tangent_back(&plain, &what, &moved, &kept, g, affine)?;
+        let grads = o.back(&plain, &what, &moved, &kept, g, affine)?;
         Ok((grads.x, grads.dx, grads.affine))
     };
     Ok(Some(tie3("norm_act_tangent", [x, dx, &both], dy, Box::new(back))?))

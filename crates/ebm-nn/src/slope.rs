@@ -5,12 +5,11 @@
 //! a graph of its own, of one node.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
 use candle_core::{Tensor, Var};
 use ebm_core::operators::{NormAct, Operators};
 use ebm_core::plan::{NodeId, Op};
-use ebm_core::{Error, Result, View};
+use ebm_core::{Result, View};
 
 use crate::check::missing;
 use crate::fusion::Fusion;
@@ -23,7 +22,7 @@ type Pull = Box<dyn FnOnce(&Tensor) -> Result<Vec<(NodeId, Tensor)>>>;
 /// A pass forth: what is needed of it on the way back.
 pub(crate) struct Sweep<'a> {
     pub net: &'a PlanNet,
-    pub operators: &'a Arc<dyn Operators>,
+    pub operators: &'a Operators,
     pub p: &'a View,
     pub cond: Option<&'a Tensor>,
 }
@@ -74,6 +73,7 @@ impl Sweep<'_> {
 
     /// A fusion, if the device covers it.
     fn fused(&self, f: &Fusion, values: &[Option<Tensor>]) -> Result<Option<(Tensor, Pull)>> {
+        let Some(norms) = &self.operators.norms else { return Ok(None) };
         let plan = self.net.plan();
         let value = |id: NodeId| values[id].as_ref().ok_or_else(|| missing(id));
         let (input, skip) = f.inputs();
@@ -84,12 +84,12 @@ impl Sweep<'_> {
             None => x.clone(),
             Some(c) => layers::convolve(plan.products, x, &c.weight, c.stride, c.padding)?,
         };
-        let Some((y, kept)) = self.operators.norm_act(&seen, &what)? else { return Ok(None) };
+        let Some((y, kept)) = norms.norm_act(&seen, &what)? else { return Ok(None) };
         what.skip = None;
         let (_, _, h, w) = x.dims4()?;
-        let (o, products) = (self.operators.clone(), plan.products);
+        let (norms, products) = (norms.clone(), plan.products);
         let pull = move |g: &Tensor| {
-            let mut of_x = o.norm_act_input(&seen, &what, &kept, g)?;
+            let mut of_x = norms.back(&seen, &what, &kept, g)?;
             if let Some(c) = conv {
                 of_x = layers::pulled_back(products, &of_x, &c.weight, (h, w), c.stride, c.padding)?;
             }
@@ -112,7 +112,8 @@ impl Sweep<'_> {
                 if let Some(bias) = bias {
                     let bias = self.p.get(bias)?;
                     let what = NormAct { shift: Some(bias.clone()), ..NormAct::default() };
-                    y = match self.operators.norm_act(&y, &what)? {
+                    let norms = self.operators.norms.as_ref();
+                    y = match norms.map(|o| o.norm_act(&y, &what)).transpose()?.flatten() {
                         Some((y, _)) => y,
                         None => y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?,
                     };
@@ -128,15 +129,11 @@ impl Sweep<'_> {
                 Ok(((value(a)? + value(b)?)?, Some(Box::new(pull))))
             }
             (Op::Pool(rule), &[from]) => {
-                let x = value(from)?;
-                let Some(y) = self.operators.pool(x, rule)? else { return self.graph(id, values, x) };
-                let (_, _, h, w) = x.dims4()?;
-                let (o, rule) = (self.operators.clone(), rule.clone());
-                let pull = move |g: &Tensor| {
-                    let back = o.pool_input(g, &rule, (h, w))?;
-                    let back = back.ok_or_else(|| Error::config("", "the device pools one way only"))?;
-                    Ok(vec![(from, back)])
-                };
+                let (_, _, h, w) = value(from)?.dims4()?;
+                let Some(pools) = self.operators.pools.clone() else { return self.graph(id, values, x) };
+                let Some(y) = pools.pool(value(from)?, rule)? else { return self.graph(id, values, x) };
+                let rule = rule.clone();
+                let pull = move |g: &Tensor| Ok(vec![(from, pools.pool_back(g, &rule, (h, w))?)]);
                 Ok((y, Some(Box::new(pull))))
             }
             _ => self.graph(id, values, x),

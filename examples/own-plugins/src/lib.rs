@@ -1,5 +1,6 @@
 //! Five plugins of one's own: an energy, a transition, a sampler, an entropy estimator, an objective.
 
+mod backend;
 mod denoising;
 mod leaping;
 mod spread;

@@ -68,6 +68,28 @@ fn the_command_line_knows_the_four_kinds() {
 }
 
 #[test]
+fn a_device_and_an_engine_of_ones_own_need_no_fork() {
+    let words = "auto, cpu, cuda, cuda:N, metal, toy or toy:N";
+    let help = text(&own(&["train", "--help"]).stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains(words), "{help}");
+
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/run.toml");
+    let check = |device: &str, engine: &str| {
+        let engine = format!("run.engine={engine}");
+        own(&["check", config, "--no-timing", "--device", device, "--set", &engine])
+    };
+    let ran = check("toy", "require");
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+    assert!(text(&ran.stdout).contains("toy, 0 slopes so far"), "{}", text(&ran.stdout));
+    // The processor's own engine has no twin of it: the energy has no layer plan.
+    assert!(!check("cpu", "require").status.success());
+    let refused = text(&check("toy:7", "auto").stderr);
+    assert!(refused.contains("toy:7") && refused.contains("there is one toy, number 0"), "{refused}");
+    let unknown = text(&check("tay", "auto").stderr);
+    assert!(unknown.contains(words), "{unknown}");
+}
+
+#[test]
 fn a_plugin_is_short() {
     for file in ["squared_experts", "leaping", "two_speed", "spread"] {
         let path = format!("{}/src/{file}.rs", env!("CARGO_MANIFEST_DIR"));

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ebm::core::candle::Device;
 use ebm::core::{EnergyFn, Report, Split};
 use ebm::data::toy2d::Toy2d;
 use ebm::train::{Plan, TrainState, step};
@@ -60,8 +59,8 @@ pub fn train(
     };
     let source = source.with([data, format!("run.seed={seed}")])?.with(changes)?;
     let config = source.read()?;
-    let device = Device::Cpu;
-    let plan = Plan::build(&config, &source.base, &device, ebm::run::engine(&device))?;
+    let cpu = ebm::run::open_device("cpu")?;
+    let plan = Plan::build(&config, &source.base, &cpu.device, cpu.engine())?;
     let mut state = TrainState::new(&plan)?;
     let (wall, cpu) = (Instant::now(), cpu::seconds());
     let mut last = Report::default();

@@ -27,7 +27,7 @@ pub fn kth_nearest(name: &str, x: &Tensor, bank: &Tensor, k: usize, exclude: f64
     }
     let (flat, reference) = (x.flatten_from(1)?, bank.flatten_from(1)?);
     let (b, m) = (flat.dims()[0], reference.dims()[0]);
-    if let Some(o) = operators(x.device())
+    if let Some(o) = operators(x.device()).and_then(|o| o.search.clone())
         && let Some(near) = o.nearest(&flat, &reference, k, exclude)?
     {
         // Distances are never below zero: without a bound all count, and nothing is read.

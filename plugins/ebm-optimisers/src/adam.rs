@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ebm_core::candle::Tensor;
-use ebm_core::operators::{AdamStep, operators};
 use ebm_core::{
-    BuildCx, Optimiser, OptimiserConfig, OptimiserState, ParamSet, Result, Settings, Update, Updated, plugin,
+    BuildCx, Optimiser, OptimiserConfig, OptimiserState, Result, Settings, Update, Updated, plugin,
 };
 
-use crate::common::{self, Common, moment};
-use crate::slices;
+use crate::common::{self, Common};
+use crate::moments::{self, Factors};
 
 /// Settings of `adam`.
 ///
@@ -44,213 +42,22 @@ impl OptimiserConfig for Adam {
     }
 }
 
-/// The numbers of one update.
-#[derive(Clone, Copy)]
-pub(crate) struct Factors {
-    pub(crate) b1: f64,
-    b2: f64,
-    /// √(1 − β₂ᵗ)
-    root: f64,
-    /// rate/(1 − β₁ᵗ)
-    step: f64,
-    epsilon: f64,
-    /// 1 − rate·weight decay
-    pub(crate) keep: f64,
-}
-
-impl Factors {
-    /// Those of update `t` (from 1).
-    pub(crate) fn new([b1, b2]: [f64; 2], epsilon: f64, weight_decay: f64, rate: f64, t: i32) -> Factors {
-        Factors {
-            b1,
-            b2,
-            root: (1.0 - b2.powi(t)).sqrt(),
-            step: rate / (1.0 - b1.powi(t)),
-            epsilon,
-            keep: 1.0 - rate * weight_decay,
-        }
-    }
-}
-
-/// New value of the parameter `name`; its moments go to `next`.
-pub(crate) fn tensor(
-    name: &str,
-    p: &Tensor,
-    g: &Tensor,
-    state: &OptimiserState,
-    next: &mut OptimiserState,
-    f: Factors,
-) -> Result<Tensor> {
-    Ok(clipped(name, (p, g, 1.0), None, state, next, f)?.0)
-}
-
-/// As [`tensor`], of the gradient times a factor; with an average and the share of it that stays the new average too,
-/// where one loop makes both.
-fn clipped(
-    name: &str,
-    (p, g, clip): (&Tensor, &Tensor, f64),
-    average: Option<(&Tensor, f64)>,
-    state: &OptimiserState,
-    next: &mut OptimiserState,
-    f: Factors,
-) -> Result<(Tensor, Option<Tensor>)> {
-    let (first, second) = (format!("exp_avg.{name}"), format!("exp_avg_sq.{name}"));
-    let m = (f.b1 > 0.0).then(|| moment(state, &first, p)).transpose()?;
-    let v = moment(state, &second, p)?;
-    if let Some(o) = operators(p.device()) {
-        let step = AdamStep {
-            clip,
-            b1: f.b1,
-            b2: f.b2,
-            root: f.root,
-            step: f.step,
-            epsilon: f.epsilon,
-            keep: f.keep,
-            decay: average.map_or(0.0, |(_, keep)| keep),
-        };
-        if let Some(new) = o.adam(&step, p, g, m.as_ref(), &v, average.map(|(e, _)| e))? {
-            next.tensors.extend(new.m.map(|m| (first, m)));
-            next.tensors.insert(second, new.v);
-            return Ok((new.p, new.average));
-        }
-    }
-    let fast = match average {
-        Some((e, keep)) => whole([p, g, &v, e], m.as_ref(), f, clip, keep)?,
-        None => None,
-    };
-    let (p, m, v, e) = match fast {
-        Some((p, m, v, e)) => (p, m, v, Some(e)),
-        None => {
-            let scaled = if clip < 1.0 { Some(g.affine(clip, 0.0)?) } else { None };
-            let (p, m, v) = update(p, scaled.as_ref().unwrap_or(g), m.as_ref(), &v, f)?;
-            (p, m, v, None)
-        }
-    };
-    next.tensors.extend(m.map(|m| (first, m)));
-    next.tensors.insert(second, v);
-    Ok((p, e))
-}
-
-/// New parameter and moments; `m` is absent when β₁ = 0, where it would equal the gradient.
-pub(crate) fn update(
-    p: &Tensor,
-    g: &Tensor,
-    m: Option<&Tensor>,
-    v: &Tensor,
-    f: Factors,
-) -> Result<(Tensor, Option<Tensor>, Tensor)> {
-    let single = |x: f64| x as f32;
-    let (b1, b2, root, step, eps, keep) =
-        (single(f.b1), single(f.b2), single(f.root), single(f.step), single(f.epsilon), single(f.keep));
-    let (c1, c2) = (single(1.0 - f.b1), single(1.0 - f.b2));
-    let done = match m {
-        Some(m) => slices::map(
-            [p, g, m, v],
-            |[p, g, m, v]| {
-                let (m, v) = (b1 * m + c1 * g, b2 * v + c2 * (g * g));
-                [keep * p - step * m / (v.sqrt() / root + eps), m, v]
-            },
-            |[p, g, m, v]| {
-                let (m, v) = (f.b1 * m + (1.0 - f.b1) * g, f.b2 * v + (1.0 - f.b2) * (g * g));
-                [f.keep * p - f.step * m / (v.sqrt() / f.root + f.epsilon), m, v]
-            },
-        )?
-        .map(|[p, m, v]| (p, Some(m), v)),
-        None => slices::map(
-            [p, g, v],
-            |[p, g, v]| {
-                let v = b2 * v + c2 * (g * g);
-                [keep * p - step * g / (v.sqrt() / root + eps), v]
-            },
-            |[p, g, v]| {
-                let v = f.b2 * v + (1.0 - f.b2) * (g * g);
-                [f.keep * p - f.step * g / (v.sqrt() / f.root + f.epsilon), v]
-            },
-        )?
-        .map(|[p, v]| (p, None, v)),
-    };
-    if let Some(done) = done {
-        return Ok(done);
-    }
-    let m = m
-        .map(|m| -> Result<Tensor> { Ok((m.affine(f.b1, 0.0)? + g.affine(1.0 - f.b1, 0.0)?)?) })
-        .transpose()?;
-    let v = (v.affine(f.b2, 0.0)? + g.sqr()?.affine(1.0 - f.b2, 0.0)?)?;
-    let down = v.sqrt()?.affine(1.0 / f.root, f.epsilon)?;
-    let p = (p.affine(f.keep, 0.0)? - (m.as_ref().unwrap_or(g).affine(f.step, 0.0)? / down)?)?;
-    Ok((p, m, v))
-}
-
-/// [`update`] of the gradient times `clip`, and the moving average `e ← keep·e + (1 − keep)·θ`, in one loop over
-/// the entries, where they lie in one piece on the processor. The bits are those of the parts one by one.
-#[allow(clippy::type_complexity)]
-fn whole(
-    [p, g, v, e]: [&Tensor; 4],
-    m: Option<&Tensor>,
-    f: Factors,
-    clip: f64,
-    keep: f64,
-) -> Result<Option<(Tensor, Option<Tensor>, Tensor, Tensor)>> {
-    macro_rules! entry {
-        ($t:ty) => {{
-            let to = |x: f64| x as $t;
-            let (b1, b2, c1, c2) = (to(f.b1), to(f.b2), to(1.0 - f.b1), to(1.0 - f.b2));
-            let (root, step, eps, decay) = (to(f.root), to(f.step), to(f.epsilon), to(f.keep));
-            let (clip, keep, rest) = (to(clip), to(keep), to(1.0 - keep));
-            move |[p, g, m, v, e]: [$t; 5]| {
-                let g = g * clip;
-                let (m, v) = (b1 * m + c1 * g, b2 * v + c2 * (g * g));
-                let p = decay * p - step * m / (v.sqrt() / root + eps);
-                [p, m, v, e * keep + p * rest]
-            }
-        }};
-    }
-    let (single, double) = (entry!(f32), entry!(f64));
-    Ok(match m {
-        Some(m) => slices::map([p, g, m, v, e], single, double)?.map(|[p, m, v, e]| (p, Some(m), v, e)),
-        // β₁ = 0: the first moment is the gradient, 0·m + 1·g, and is not kept.
-        None => slices::map(
-            [p, g, v, e],
-            |[p, g, v, e]| {
-                let [p, _, v, e] = single([p, g, 0.0, v, e]);
-                [p, v, e]
-            },
-            |[p, g, v, e]| {
-                let [p, _, v, e] = double([p, g, 0.0, v, e]);
-                [p, v, e]
-            },
-        )?
-        .map(|[p, v, e]| (p, None, v, e)),
-    })
-}
-
 impl Optimiser for Adam {
     fn update(&self, u: &Update<'_>) -> Result<Updated> {
         let mut next = OptimiserState { step: u.state.step + 1, tensors: u.state.tensors.clone() };
         let t = i32::try_from(next.step).unwrap_or(i32::MAX);
         let f = Factors::new(self.betas, self.epsilon, self.weight_decay, u.rate, t);
+        let f = f.clipped(u.factor);
         let (mut params, mut average) = (BTreeMap::new(), BTreeMap::new());
         for (name, g) in u.grads {
             let p = common::param(u.params, name, g)?;
             let e = u.average.and_then(|(old, keep)| Some((old.get(name)?, keep)));
-            let (p, e) = clipped(name, (p, g, u.factor), e, u.state, &mut next, f)?;
+            let (p, e) = moments::tensor(name, (p, g), e, u.state, &mut next, f)?;
             average.extend(e.map(|e| (name.clone(), e)));
             params.insert(name.clone(), p);
         }
         let average = u.averaged(&params, average)?;
         Ok(Updated { params, state: next, average })
-    }
-
-    fn propose(
-        &self,
-        params: &ParamSet,
-        grads: &BTreeMap<String, Tensor>,
-        state: &OptimiserState,
-        rate: f64,
-    ) -> Result<(BTreeMap<String, Tensor>, OptimiserState)> {
-        let alone = Update { params, grads, state, rate, factor: 1.0, average: None };
-        let Updated { params, state, .. } = self.update(&alone)?;
-        Ok((params, state))
     }
 
     common::settings!();
@@ -263,7 +70,8 @@ impl Optimiser for Adam {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use ebm_core::candle::{DType, Device};
+    use ebm_core::ParamSet;
+    use ebm_core::candle::{DType, Device, Tensor};
     use proptest::prelude::*;
 
     use super::*;
@@ -280,25 +88,11 @@ mod tests {
         (theta - 0.01 * m_hat / (v_hat.sqrt() + 1e-8), m, v)
     }
 
-    /// Adam without its own whole update.
-    struct Plain(Adam);
-
-    impl Optimiser for Plain {
-        fn propose(
-            &self,
-            params: &ParamSet,
-            grads: &BTreeMap<String, Tensor>,
-            state: &OptimiserState,
-            rate: f64,
-        ) -> Result<(BTreeMap<String, Tensor>, OptimiserState)> {
-            self.0.propose(params, grads, state, rate)
-        }
-        fn rate(&self, step: u64, of: u64) -> f64 {
-            self.0.rate(step, of)
-        }
-        fn name(&self) -> String {
-            self.0.name()
-        }
+    /// Adam with clip, step and average one by one.
+    fn in_parts(adam: &Adam, u: &Update<'_>) -> Updated {
+        let grads = u.clipped().unwrap();
+        let alone = adam.update(&Update::new(u.params, &grads, u.state, u.rate)).unwrap();
+        u.done(alone.params, alone.state).unwrap()
     }
 
     #[test]
@@ -325,7 +119,7 @@ mod tests {
                     factor,
                     average: Some((&old, 0.9)),
                 };
-                let (a, b) = (adam.update(&u).unwrap(), Plain(adam.clone()).update(&u).unwrap());
+                let (a, b) = (adam.update(&u).unwrap(), in_parts(&adam, &u));
                 let bits = |m: &BTreeMap<String, Tensor>| -> Vec<(String, Vec<f64>)> {
                     let flat = |t: &Tensor| t.to_dtype(DType::F64).unwrap().to_vec1().unwrap();
                     m.iter().map(|(k, t)| (k.clone(), flat(t))).collect()
@@ -355,9 +149,9 @@ mod tests {
             let mut want: Vec<(f64, f64, f64)> = start.iter().map(|p| (*p, 0.0, 0.0)).collect();
             for (i, g) in grads.iter().enumerate() {
                 let given = BTreeMap::from([("w".to_string(), Tensor::new(g.as_slice(), &Device::Cpu).unwrap())]);
-                let (new, next) = a.propose(&params, &given, &state, 0.01).unwrap();
-                params.restore(&new).unwrap();
-                state = next;
+                let new = a.update(&Update::new(&params, &given, &state, 0.01)).unwrap();
+                params.restore(&new.params).unwrap();
+                state = new.state;
                 for (w, g) in want.iter_mut().zip(g) {
                     *w = reference(*w, *g, i as i32 + 1, a.betas);
                 }
@@ -374,41 +168,19 @@ mod tests {
         let params = one_param(&[1.0, 1.0, 1.0], DType::F64);
         let g = Tensor::new(&[1e-3f64, -5.0, 0.0], &Device::Cpu).unwrap();
         let grads = BTreeMap::from([("w".to_string(), g)]);
-        let (new, next) =
-            adam(r#"{"rate":1.0}"#).propose(&params, &grads, &OptimiserState::default(), 0.1).unwrap();
-        let new = new["w"].to_vec1::<f64>().unwrap();
+        let start = OptimiserState::default();
+        let done = adam(r#"{"rate":1.0}"#).update(&Update::new(&params, &grads, &start, 0.1)).unwrap();
+        let new = done.params["w"].to_vec1::<f64>().unwrap();
         // g/(|g| + 1e-8): relative error 1e-5 at the smallest gradient.
         assert!((new[0] - 0.9).abs() < 2e-6 && (new[1] - 1.1).abs() < 1e-9 && new[2] == 1.0, "{new:?}");
-        assert!(!next.tensors.contains_key("exp_avg.w"), "no mean gradient is kept when β₁ = 0");
-    }
-
-    #[test]
-    fn loop_and_tensor_operations_agree() {
-        let n = 12;
-        let t = |s: f64| {
-            let v: Vec<f32> = (0..n).map(|i| (f64::from(i) * s).sin() as f32).collect();
-            Tensor::new(v, &Device::Cpu).unwrap()
-        };
-        let f = Factors::new([0.5, 0.9], 1e-8, 0.1, 0.01, 3);
-        let (p, g, m, v) = (t(0.3), t(0.7), t(0.2), t(0.9).sqr().unwrap());
-        let fast = update(&p, &g, Some(&m), &v, f).unwrap();
-        // A transposed gradient is not contiguous, which forces the other way.
-        let turn = |t: &Tensor| t.reshape((3, 4)).unwrap().t().unwrap();
-        let slow = update(&turn(&p), &turn(&g), Some(&turn(&m)), &turn(&v), f).unwrap();
-        let off = |a: &Tensor, b: &Tensor| {
-            (turn(a) - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap()
-        };
-        // Roundings of single precision in another order, on numbers of size one.
-        assert!(off(&fast.0, &slow.0) < 3e-7 && off(&fast.2, &slow.2) < 3e-7);
-        assert!(off(&fast.1.unwrap(), &slow.1.unwrap()) < 3e-7);
+        assert!(!done.state.tensors.contains_key("exp_avg.w"), "no mean gradient is kept when β₁ = 0");
     }
 
     #[test]
     fn parameters_without_gradient_are_left_alone() {
         let params = one_param(&[1.0], DType::F64);
-        let (new, _) = adam(r#"{"rate":1.0}"#)
-            .propose(&params, &BTreeMap::new(), &OptimiserState::default(), 0.1)
-            .unwrap();
-        assert!(new.is_empty());
+        let (none, start) = (BTreeMap::new(), OptimiserState::default());
+        let done = adam(r#"{"rate":1.0}"#).update(&Update::new(&params, &none, &start, 0.1)).unwrap();
+        assert!(done.params.is_empty());
     }
 }

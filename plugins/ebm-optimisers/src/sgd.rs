@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{BuildCx, Optimiser, OptimiserConfig, OptimiserState, ParamSet, Result, Settings, plugin};
+use ebm_core::operators::{Entry, Formula, map_entries};
+use ebm_core::{
+    BuildCx, Optimiser, OptimiserConfig, OptimiserState, Result, Settings, Update, Updated, plugin,
+};
 
 use crate::common::{self, Common, moment};
-use crate::slices;
 
 /// Settings of `sgd`: u ← μ·u + g; θ ← θ − rate·u, or θ − rate·(g + μ·u) with `nesterov`.
 #[derive(Clone, Debug, Settings)]
@@ -36,51 +38,58 @@ impl OptimiserConfig for Sgd {
 
 impl Sgd {
     /// New parameter and momentum.
-    fn update(&self, p: &Tensor, g: &Tensor, u: &Tensor, rate: f64) -> Result<(Tensor, Tensor)> {
-        let (mu, ahead) = (self.momentum, self.nesterov);
-        let (mu32, rate32) = (mu as f32, rate as f32);
-        let fast = slices::map(
-            [p, g, u],
-            |[p, g, u]| {
-                let u = mu32 * u + g;
-                [p - rate32 * if ahead { g + mu32 * u } else { u }, u]
-            },
-            |[p, g, u]| {
-                let u = mu * u + g;
-                [p - rate * if ahead { g + mu * u } else { u }, u]
-            },
-        )?;
-        if let Some([p, u]) = fast {
-            return Ok((p, u));
-        }
-        let u = (u.affine(mu, 0.0)? + g)?;
-        let way = if ahead { (g + u.affine(mu, 0.0)?)? } else { u.clone() };
-        Ok(((p - way.affine(rate, 0.0)?)?, u))
+    fn moved(&self, p: &Tensor, g: &Tensor, u: &Tensor, rate: f64) -> Result<(Tensor, Tensor)> {
+        let numbers = [self.momentum, rate];
+        let [p, u] = match self.nesterov {
+            true => map_entries(&Ahead(numbers), [p, g, u])?,
+            false => map_entries(&Along(numbers), [p, g, u])?,
+        };
+        Ok((p, u))
+    }
+}
+
+/// A step along the momentum.
+struct Along([f64; 2]);
+
+impl Formula<2, 3, 2> for Along {
+    fn numbers(&self) -> [f64; 2] {
+        self.0
+    }
+    fn entry<E: Entry>([momentum, rate]: [E; 2], [p, g, u]: [E; 3]) -> [E; 2] {
+        let u = momentum * u + g;
+        [p - rate * u, u]
+    }
+}
+
+/// A step along where the momentum leads.
+struct Ahead([f64; 2]);
+
+impl Formula<2, 3, 2> for Ahead {
+    fn numbers(&self) -> [f64; 2] {
+        self.0
+    }
+    fn entry<E: Entry>([momentum, rate]: [E; 2], [p, g, u]: [E; 3]) -> [E; 2] {
+        let u = momentum * u + g;
+        [p - rate * (g + momentum * u), u]
     }
 }
 
 impl Optimiser for Sgd {
-    fn propose(
-        &self,
-        params: &ParamSet,
-        grads: &BTreeMap<String, Tensor>,
-        state: &OptimiserState,
-        rate: f64,
-    ) -> Result<(BTreeMap<String, Tensor>, OptimiserState)> {
-        let mut next = OptimiserState { step: state.step + 1, tensors: state.tensors.clone() };
+    fn update(&self, u: &Update<'_>) -> Result<Updated> {
+        let mut next = OptimiserState { step: u.state.step + 1, tensors: u.state.tensors.clone() };
         let mut new = BTreeMap::new();
-        for (name, g) in grads {
-            let p = common::param(params, name, g)?;
+        for (name, g) in u.clipped()?.iter() {
+            let p = common::param(u.params, name, g)?;
             if self.momentum == 0.0 {
-                new.insert(name.clone(), (p - g.affine(rate, 0.0)?)?);
+                new.insert(name.clone(), (p - g.affine(u.rate, 0.0)?)?);
                 continue;
             }
             let key = format!("momentum.{name}");
-            let (p, u) = self.update(p, g, &moment(state, &key, p)?, rate)?;
+            let (p, v) = self.moved(p, g, &moment(u.state, &key, p)?, u.rate)?;
             new.insert(name.clone(), p);
-            next.tensors.insert(key, u);
+            next.tensors.insert(key, v);
         }
-        Ok((new, next))
+        u.done(new, next)
     }
 
     common::settings!();
@@ -115,9 +124,9 @@ mod tests {
             let (mut theta, mut u) = (start, 0.0);
             for g in &grads {
                 let given = BTreeMap::from([("w".to_string(), Tensor::new(&[*g], &Device::Cpu).unwrap())]);
-                let (new, next) = sgd.propose(&params, &given, &state, 0.1).unwrap();
-                params.restore(&new).unwrap();
-                state = next;
+                let new = sgd.update(&Update::new(&params, &given, &state, 0.1)).unwrap();
+                params.restore(&new.params).unwrap();
+                state = new.state;
                 u = sgd.momentum * u + g;
                 theta -= 0.1 * if nesterov && momentum > 0.0 { g + momentum * u } else { u };
             }
@@ -135,8 +144,8 @@ mod tests {
         };
         let turn = |t: &Tensor| t.reshape((3, 4)).unwrap().t().unwrap();
         let (p, g, u) = (t(0.3), t(0.7), t(0.2));
-        let fast = sgd.update(&p, &g, &u, 0.1).unwrap();
-        let slow = sgd.update(&turn(&p), &turn(&g), &turn(&u), 0.1).unwrap();
+        let fast = sgd.moved(&p, &g, &u, 0.1).unwrap();
+        let slow = sgd.moved(&turn(&p), &turn(&g), &turn(&u), 0.1).unwrap();
         let off = (turn(&fast.0) - slow.0).unwrap().abs().unwrap().max_all().unwrap();
         // Roundings in another order.
         assert!(off.to_scalar::<f64>().unwrap() < 1e-15);

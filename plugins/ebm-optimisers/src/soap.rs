@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use ebm_core::candle::{Device, Tensor};
 use ebm_core::{
-    BuildCx, Error, Optimiser, OptimiserConfig, OptimiserState, ParamSet, Result, Settings, plugin,
+    BuildCx, Error, Optimiser, OptimiserConfig, OptimiserState, Result, Settings, Update, Updated, plugin,
 };
 use faer::{Mat, Side};
 
-use crate::adam::{Factors, update};
 use crate::common::{self, Common, moment};
+use crate::moments::{self, Factors, update};
 
 /// Settings of `soap`.
 ///
@@ -183,26 +183,20 @@ fn orthonormal(y: &Tensor) -> Result<Tensor> {
 }
 
 impl Optimiser for Soap {
-    fn propose(
-        &self,
-        params: &ParamSet,
-        grads: &BTreeMap<String, Tensor>,
-        state: &OptimiserState,
-        rate: f64,
-    ) -> Result<(BTreeMap<String, Tensor>, OptimiserState)> {
-        let mut next = OptimiserState { step: state.step + 1, tensors: state.tensors.clone() };
+    fn update(&self, u: &Update<'_>) -> Result<Updated> {
+        let mut next = OptimiserState { step: u.state.step + 1, tensors: u.state.tensors.clone() };
         let t = i32::try_from(next.step).unwrap_or(i32::MAX);
-        let factors = Factors::new(self.betas, self.epsilon, self.weight_decay, rate, t);
+        let factors = Factors::new(self.betas, self.epsilon, self.weight_decay, u.rate, t);
         let mut new = BTreeMap::new();
-        for (name, g) in grads {
-            let p = common::param(params, name, g)?;
+        for (name, g) in u.clipped()?.iter() {
+            let p = common::param(u.params, name, g)?;
             let p = match self.sides(p.dims()) {
-                Some(sides) => self.matrix(name, (p, g), sides, state, &mut next, factors)?,
-                None => crate::adam::tensor(name, p, g, state, &mut next, factors)?,
+                Some(sides) => self.matrix(name, (p, g), sides, u.state, &mut next, factors)?,
+                None => moments::tensor(name, (p, g), None, u.state, &mut next, factors)?.0,
             };
             new.insert(name.clone(), p);
         }
-        Ok((new, next))
+        u.done(new, next)
     }
 
     common::settings!();
@@ -215,8 +209,8 @@ impl Optimiser for Soap {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use ebm_core::Role;
     use ebm_core::candle::DType;
+    use ebm_core::{ParamSet, Role};
 
     use super::*;
 
@@ -240,10 +234,11 @@ mod tests {
         for t in 1..=steps {
             let now = params.get("w").unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
             let g = Tensor::from_vec(gradient(&now, t), w.dims(), &Device::Cpu).unwrap();
-            let (new, next) = s.propose(&params, &BTreeMap::from([("w".into(), g)]), &state, 0.01).unwrap();
-            params.restore(&new).unwrap();
-            values = new["w"].flatten_all().unwrap().to_vec1::<f64>().unwrap();
-            state = next;
+            let grads = BTreeMap::from([("w".into(), g)]);
+            let new = s.update(&Update::new(&params, &grads, &state, 0.01)).unwrap();
+            params.restore(&new.params).unwrap();
+            values = new.params["w"].flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            state = new.state;
         }
         (values, state)
     }
@@ -375,9 +370,9 @@ mod tests {
         for t in 1..=3 {
             let grads =
                 BTreeMap::from([("w".into(), Tensor::from_vec(g(&[], t), (4, 3), &Device::Cpu).unwrap())]);
-            let (new, next) = adam.propose(&params, &grads, &old, 0.01).unwrap();
-            params.restore(&new).unwrap();
-            old = next;
+            let new = adam.update(&Update::new(&params, &grads, &old, 0.01)).unwrap();
+            params.restore(&new.params).unwrap();
+            old = new.state;
         }
         assert_eq!(thin, params.get("w").unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap());
         assert!(state.tensors.keys().eq(["exp_avg.w", "exp_avg_sq.w"]));

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use ebm_core::{
     Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Error, Key, Link, Param, Result, RowProgram,
     RowStep, Sampler, SamplerConfig, Sensitivity, StepInfo, Trail, Transition, TransitionConfig,
-    catalogue::Family, register,
+    catalogue::Family, operators, register,
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +15,8 @@ use crate::langevin::{link, noise, saturated};
 /// `steps` steps of `transition`; step `k` runs under `key.at(k)`.
 ///
 /// Where every step touches each row alone by one gradient step, nobody watches and at most the
-/// last link is asked for, the energy's engine may run the program as a whole
-/// ([`EnergyFn::walk`]); the result is that of the plain loop to rounding.
+/// last link is asked for, the energy's engine or the device may run the program as a whole
+/// ([`operators::walk`]); the result is that of the plain loop to rounding.
 ///
 /// Entries of the transition's state that it names as carried (adapted step sizes) are read from
 /// the request's memory at the start and written back at the end. A memory entry `bank`
@@ -58,7 +58,7 @@ impl Chain {
             return Ok(None);
         }
         let Some(program) = self.program() else { return Ok(None) };
-        let Some(walked) = e.walk(from, &program, key)? else { return Ok(None) };
+        let Some(walked) = operators::walk(e, from, &program, key)? else { return Ok(None) };
         let last = program.steps.len() - 1;
         let step = program.steps[last];
         let mut trail = Trail::default();

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use ebm::core::candle::Device;
 use ebm::features::ClassifierOptions;
 use ebm::measure::{ClassRow, ClassifierTraining, open_network};
 use ebm::run::open_device;
@@ -139,7 +138,7 @@ struct Classify {
 
 impl Classify {
     fn run(self, out: &mut Output) -> Outcome {
-        let device = self.device.device.as_deref().map_or(Ok(Device::Cpu), open_device)?;
+        let device = open_device(self.device.device.as_deref().unwrap_or("cpu"))?.device;
         let network = open_network(&self.network, &device)?;
         // Before the head of the table.
         ebm::measure::classes_of(&network)?;

@@ -14,7 +14,7 @@ use candle_core::cuda::cudarc::driver::{CudaSlice, CudaStream, DeviceRepr};
 use candle_core::cuda::{CudaDType, DeviceId};
 use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, DType, Error, Result, Storage, Tensor};
-use ebm_core::operators::{Convolution, Pass};
+use ebm_core::operators::{Convolution, ConvolutionOps, Pass};
 
 /// All that a plan depends on. Images are `(B, C, H, W)`, weights `(O, C, k, k)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -233,16 +233,22 @@ impl<T: Number> Held<T> {
     }
 }
 
-/// Runs a pass on two contiguous operands of one type; `None` for types that the library does not take.
-pub fn run(device: &CudaDevice, what: Convolution, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
-    if a.dtype() != b.dtype() {
-        return Ok(None);
-    }
-    match a.dtype() {
-        DType::F32 => of::<f32>(device, what, a, b).map(Some),
-        DType::F64 => of::<f64>(device, what, a, b).map(Some),
-        DType::BF16 => of::<half::bf16>(device, what, a, b).map(Some),
-        _ => Ok(None),
+/// The library's convolutions on a device.
+pub struct CudnnOps(pub CudaDevice);
+
+impl ConvolutionOps for CudnnOps {
+    /// `None` for types that the library does not take.
+    fn convolution(&self, what: Convolution, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+        if a.dtype() != b.dtype() {
+            return Ok(None);
+        }
+        let (a, b) = (a.contiguous()?, b.contiguous()?);
+        match a.dtype() {
+            DType::F32 => of::<f32>(&self.0, what, &a, &b).map(Some),
+            DType::F64 => of::<f64>(&self.0, what, &a, &b).map(Some),
+            DType::BF16 => of::<half::bf16>(&self.0, what, &a, &b).map(Some),
+            _ => Ok(None),
+        }
     }
 }
 

@@ -1,18 +1,14 @@
 //! Our kernels on a CUDA device.
 
 use std::collections::HashMap;
-use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::cuda::cudarc::driver::{CudaFunction, DevicePtr, result};
 use candle_core::{CudaDevice, DType, Error, Result, Storage, Tensor};
 
-#[cfg(feature = "cudnn")]
-use ebm_core::operators::Convolution;
-
 use super::graph::{self, Outcome};
-use crate::kernels::Launcher;
+use crate::launcher::{Arg, InMemory, Launcher};
 
 /// `kernels/operators.cu`, compiled by build.rs to the text that the driver compiles for its GPU.
 const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/operators.ptx"));
@@ -43,13 +39,8 @@ impl Cuda {
         known.insert(kernel, f.clone());
         Ok(f)
     }
-}
 
-impl Launcher for Cuda {
-    fn name(&self) -> &'static str {
-        if cfg!(feature = "cudnn") { "cuda kernels, cuDNN" } else { "cuda kernels" }
-    }
-
+    /// Where the numbers of `t` begin, which is on this device.
     fn address(&self, t: &Tensor) -> Result<u64> {
         let (storage, layout) = t.storage_and_layout();
         let Storage::Cuda(on_device) = &*storage else {
@@ -64,14 +55,15 @@ impl Launcher for Cuda {
             other => candle_core::bail!("no kernel takes {other:?}"),
         }
     }
+}
 
-    unsafe fn launch(
-        &self,
-        kernel: &'static str,
-        blocks: u32,
-        threads: u32,
-        args: &mut [*mut c_void],
-    ) -> Result<()> {
+impl Launcher for Cuda {
+    fn name(&self) -> &str {
+        if cfg!(feature = "cudnn") { "cuda kernels, cuDNN" } else { "cuda kernels" }
+    }
+
+    unsafe fn launch(&self, kernel: &'static str, blocks: u32, threads: u32, args: &[Arg<'_>]) -> Result<()> {
+        let mut memory = InMemory::new(args, |t| self.address(t))?;
         let f = self.function(kernel)?;
         let stream = self.device.cuda_stream();
         stream.context().bind_to_thread().map_err(Error::wrap)?;
@@ -83,7 +75,7 @@ impl Launcher for Cuda {
                 (threads, 1, 1),
                 0,
                 stream.cu_stream(),
-                args,
+                &mut memory.pointers(),
             )
         }
         .map_err(Error::wrap)
@@ -101,10 +93,5 @@ impl Launcher for Cuda {
                 (0..left).try_for_each(|_| step())
             }
         }
-    }
-
-    #[cfg(feature = "cudnn")]
-    fn convolution(&self, what: Convolution, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
-        super::convolution::run(&self.device, what, a, b)
     }
 }

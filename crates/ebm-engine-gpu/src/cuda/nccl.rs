@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda::cudarc::nccl::{Comm, Id, ReduceOp};
 use candle_core::{CpuStorage, CudaStorage, Device, Error, InplaceOp1, Layout, MetalStorage, Result, Tensor};
+use ebm_core::backend::NoDevice;
 use ebm_core::{Collective, agree};
 
-use crate::GpuError;
 use crate::between::OnDevice;
 
 /// The binding looks for the library by these names, and panics without it.
@@ -67,12 +67,12 @@ pub fn between(ranks: Arc<dyn Collective>, device: &Device) -> ebm_core::Result<
     let all = ranks.gather(&own)?;
     let bytes: [u8; 128] =
         all[0].as_slice().try_into().map_err(|_| fail("the first rank has no id".into()))?;
-    let open = || -> std::result::Result<Comm, GpuError> {
+    let open = || -> std::result::Result<Comm, NoDevice> {
         let stream = device.as_cuda_device()?.cuda_stream();
         stream.context().bind_to_thread().map_err(Error::wrap)?;
         let id = Id::uninit(bytes.map(u8::cast_signed));
         Comm::from_rank(stream, ranks.rank(), ranks.size(), id)
-            .map_err(|e| GpuError::NotThere(format!("NCCL: {e:?}")))
+            .map_err(|e| NoDevice::NotThere(format!("NCCL: {e:?}")))
     };
     let comm = open().map_err(|e| fail(e.to_string()))?;
     let held = Held { comm: Mutex::new(comm), device: device.clone() };

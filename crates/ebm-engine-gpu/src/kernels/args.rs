@@ -1,47 +1,9 @@
-//! Arguments of kernels, and how the kernels count.
-
-use std::ffi::c_void;
+//! How the kernels count, and the numbers by which they know rules and functions.
 
 use ebm_core::plan::{Activation, Pool};
 
 /// Threads of a block, at most; the kernels' shared memory has as many places.
 pub(super) const BLOCK: usize = 256;
-
-/// One argument of a kernel.
-pub(super) enum Arg {
-    U32(u32),
-    U64(u64),
-    I32(i32),
-    F32(f32),
-}
-
-impl Arg {
-    pub fn pointer(&mut self) -> *mut c_void {
-        match self {
-            Arg::U32(v) => std::ptr::from_mut(v).cast(),
-            Arg::U64(v) => std::ptr::from_mut(v).cast(),
-            Arg::I32(v) => std::ptr::from_mut(v).cast(),
-            Arg::F32(v) => std::ptr::from_mut(v).cast(),
-        }
-    }
-}
-
-impl From<u32> for Arg {
-    fn from(v: u32) -> Arg {
-        Arg::U32(v)
-    }
-}
-impl From<i32> for Arg {
-    fn from(v: i32) -> Arg {
-        Arg::I32(v)
-    }
-}
-/// The kernels compute in f32.
-impl From<f64> for Arg {
-    fn from(v: f64) -> Arg {
-        Arg::F32(v as f32)
-    }
-}
 
 /// A number of entries or a side as the kernels count them; what is larger is not covered.
 pub(super) fn count(n: usize) -> Option<u32> {

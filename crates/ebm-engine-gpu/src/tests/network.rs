@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use ebm_core::operators::install;
+use ebm_core::operators::{install, walk};
 use ebm_core::plan::{Activation, Pool};
 use ebm_core::{
     Batch, BuildCx, EnergyFn, EnergySpec, Key, ParamSet, Result, RowProgram, RowStep, Slope, ThetaGrad,
@@ -12,9 +12,9 @@ use ebm_core::{
 };
 use ebm_nn::{Conv, NetBuilder};
 
+use super::host::Host;
 use super::{gpu, near, normal, on, read};
-use crate::host::Host;
-use crate::kernels::Kernels;
+use crate::operators;
 
 /// A network with all that is fused: bias and function, norm and label and function, pooling.
 fn network(dtype: DType, device: &Device) -> Arc<dyn EnergyFn> {
@@ -85,7 +85,7 @@ fn five_calls(device: &Device) {
             move_limit: Some(0.4),
         };
         let key = Key::root(8).at("walk");
-        let walked = there.walk(&at32, &RowProgram { steps: vec![step; 4] }, key).unwrap().unwrap();
+        let walked = walk(there.as_ref(), &at32, &RowProgram { steps: vec![step; 4] }, key).unwrap().unwrap();
         let (mut at, mut energies, mut squares, mut last) = (at.clone(), vec![], vec![], None);
         for k in 0..4 {
             let mut eps = vec![0f32; 3 * 144];
@@ -119,7 +119,7 @@ fn five_calls(device: &Device) {
 fn five_calls_of_a_network_by_kernels_of_the_host() {
     let Some(host) = Host::new() else { return };
     let launched = host.launched.clone();
-    install(&Device::Cpu, Arc::new(Kernels::new(host)));
+    install(&Device::Cpu, operators(host));
     five_calls(&Device::Cpu);
     let launched = launched.lock().unwrap();
     let all = "norm_act norm_act_back norm_act_affine norm_act_tangent norm_act_tangent_back norm_act_tangent_affine pool pool_back softmax softmax_back add_noise row_advance row_mean_square log_step";
@@ -173,7 +173,7 @@ fn halving(device: &Device) {
     let x = Tensor::new(&[[1f32, 2.0, 2.0], [0.0, 3.0, 0.0]], device).unwrap();
     let step = RowStep { step_size: 0.5, noise: 0.0, noise_first: false, clamp: None, move_limit: None };
     let at = Batch::new(x.clone()).unwrap();
-    let walked = bowl.walk(&at, &RowProgram { steps: vec![step; 5] }, Key::root(1)).unwrap().unwrap();
+    let walked = walk(&bowl, &at, &RowProgram { steps: vec![step; 5] }, Key::root(1)).unwrap().unwrap();
     assert_eq!(read(&walked.x), read(&x.affine(1.0 / 32.0, 0.0).unwrap()));
     let quarters = |k: i32| 0.25f64.powi(k);
     let squares: Vec<f64> = (0..5).flat_map(|k| [3.0 * quarters(k); 2]).collect();
@@ -186,7 +186,7 @@ fn halving(device: &Device) {
 #[test]
 fn a_slope_in_the_memory_of_the_samples() {
     let Some(host) = Host::new() else { return };
-    install(&Device::Cpu, Arc::new(Kernels::new(host)));
+    install(&Device::Cpu, operators(host));
     halving(&Device::Cpu);
     if let Some((_alone, device)) = gpu() {
         halving(&device);

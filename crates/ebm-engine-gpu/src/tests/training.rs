@@ -1,7 +1,6 @@
 //! Whole training steps by the operators, with all that the paper's step has, against the same steps by tensor operations in f64.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use candle_core::Device;
 use ebm_core::host;
@@ -10,8 +9,8 @@ use ebm_plugins as _;
 use ebm_train::{Plan, RunConfig, TrainState, step_reporting};
 
 use super::gpu;
-use crate::host::Host;
-use crate::kernels::Kernels;
+use super::host::Host;
+use crate::operators;
 
 fn config(dtype: &str, steps: usize) -> RunConfig {
     let text = format!(
@@ -76,10 +75,10 @@ fn agrees(device: &Device) {
 fn steps_by_kernels_of_the_host() {
     let Some(host) = Host::new() else { return };
     let launched = host.launched.clone();
-    install(&Device::Cpu, Arc::new(Kernels::new(host)));
+    install(&Device::Cpu, operators(host));
     agrees(&Device::Cpu);
     let launched = launched.lock().unwrap();
-    for kernel in ["log_step", "norm_act_affine", "norm_act_tangent_affine", "kth_smallest", "adam"] {
+    for kernel in ["log_step", "norm_act_affine", "norm_act_tangent_affine", "kth_smallest", "elementwise"] {
         assert!(launched.contains(kernel), "{kernel} was not used: {launched:?}");
     }
 }

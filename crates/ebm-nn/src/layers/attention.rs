@@ -37,7 +37,9 @@ pub fn self_attention<V: Diff>(x: &V, p: &View, prefix: &str) -> Result<V> {
 
 /// Softmax over the last axis, in one kernel each way where the device has it.
 fn softmax<V: Diff>(scores: &V) -> Result<V> {
-    let Some(o) = operators(scores.value().device()) else { return scores.softmax_last() };
+    let Some(o) = operators(scores.value().device()).and_then(|o| o.softmax.clone()) else {
+        return scores.softmax_last();
+    };
     let value = |parts: &[&Tensor]| {
         let (s, o) = (parts[0], o.clone());
         let plain = s.detach();
@@ -45,7 +47,7 @@ fn softmax<V: Diff>(scores: &V) -> Result<V> {
         let back = move |g: &Tensor| {
             // Computed again: tying a result takes its storage.
             let once = || candle_core::Error::Msg("softmax: covered once only".into());
-            o.softmax_input(&o.softmax(&plain)?.ok_or_else(once)?, g)
+            o.back(&o.softmax(&plain)?.ok_or_else(once)?, g)
         };
         Ok(Some(tie1("softmax", s, y, || Box::new(back) as Back)?))
     };

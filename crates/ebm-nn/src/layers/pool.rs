@@ -64,18 +64,17 @@ pub fn pool2d<V: Diff>(x: &V, rows: &Tensor, columns: &Tensor) -> CoreResult<V> 
 /// # Errors
 /// If the shapes do not fit.
 pub fn pool2d_by<V: Diff>(x: &V, rule: &Pool, rows: &Tensor, columns: &Tensor) -> CoreResult<V> {
-    let Some(o) = operators(x.value().device()) else { return pool2d(x, rows, columns) };
+    let Some(o) = operators(x.value().device()).and_then(|o| o.pools.clone()) else {
+        return pool2d(x, rows, columns);
+    };
     x.linear(|t| {
         let size = (t.dim(2)?, t.dim(3)?);
         let Some(y) = o.pool(&t.detach(), rule)? else {
             return pool2d(t, rows, columns).map_err(candle_core::Error::wrap);
         };
         tie1("pool2d", t, y, || {
-            let (o, rule, rows, columns) = (o.clone(), rule.clone(), rows.clone(), columns.clone());
-            Box::new(move |g: &Tensor| match o.pool_input(g, &rule, size)? {
-                Some(x) => Ok(x),
-                None => both_sides(g, &rows.t()?.contiguous()?, &columns.t()?.contiguous()?),
-            }) as Back
+            let (o, rule) = (o.clone(), rule.clone());
+            Box::new(move |g: &Tensor| o.pool_back(g, &rule, size)) as Back
         })
     })
 }

@@ -7,6 +7,7 @@ use ebm_core::Error as Core;
 use ebm_exchange::{CompareMode, Compared, comparisons};
 
 use crate::error::{Error, Result};
+use crate::run::open_device;
 
 /// Compares all quantities of the golden file at `path`, in `dtype`, fused where an engine covers the energy or on the
 /// graph.
@@ -22,7 +23,7 @@ pub fn compare(path: &Path, dtype: DType, fused: bool) -> Result<Compared> {
         ));
     }
     let mut mode = CompareMode::graph(dtype);
-    if let Some(engine) = crate::run::engine::engine(&candle_core::Device::Cpu).filter(|_| fused) {
+    if let Some(engine) = open_device("cpu")?.engine().filter(|_| fused) {
         mode = mode.with_engine(engine);
     }
     for comparison in &known {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Device;
+use ebm_core::backend;
 use ebm_train::{Plan, TrainState, step_reporting};
 use serde::Serialize;
 
@@ -80,11 +80,11 @@ pub fn bench(source: &Source, warm: usize, timed: usize) -> Result<BenchReport> 
     let step_s = median("seconds");
     let stages = laps.keys().filter_map(|k| k.strip_prefix("seconds."));
     let device = plan.device();
-    let device_mib = ebm_engine_gpu::memory_in_use(device).map(|b| b as f64 / f64::from(1 << 20));
-    let peak_flops = match device {
-        Device::Cpu => ebm_engine_cpu::peak_flops(),
-        gpu => Some(ebm_engine_gpu::peak_flops(gpu).map_err(ebm_core::Error::from)?),
-    };
+    let device_mib = backend::all().iter().find_map(|b| b.memory_in_use(device));
+    let device_mib = device_mib.map(|b| b as f64 / f64::from(1 << 20));
+    let peaks =
+        backend::all().into_iter().map(|b| b.peak_flops(device)).collect::<ebm_core::Result<Vec<_>>>()?;
+    let peak_flops = peaks.into_iter().flatten().next();
     Ok(BenchReport {
         name: config.name.clone(),
         engine: plan.energy().engine(),

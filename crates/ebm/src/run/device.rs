@@ -1,59 +1,34 @@
-//! Opens the device that a configuration names.
+//! Opens the device that a configuration names, from what is linked.
 
-use candle_core::Device;
-use ebm_engine_gpu::{Gpu, GpuError};
+use ebm_core::backend::{self, NotOpened, Opened};
+// What a program has without a word of its own; another crate's backend is linked in the same way.
+use ebm_engine_cpu as _;
+use ebm_engine_gpu as _;
 
 use crate::error::{Error, Result};
 
-/// Opens `auto`, `cpu`, `cuda`, `cuda:N` or `metal`. Without a number a rank takes the GPU of its place on its host.
+/// Opens the device of a word that a linked backend knows, such as `auto`, `cpu` or `cuda:0`. Without a number a rank takes the device
+/// of its place on its host.
 ///
-/// `auto` takes a GPU where this program was built for one and it is there, else the CPU, and logs why.
+/// `auto` takes the first device that this program was built for and that is there, and logs why not an earlier one.
 ///
 /// # Errors
-/// [`Error::Unfit`] for another word; [`Error::Device`] if an explicitly named device is not there.
-pub fn open_device(name: &str) -> Result<Device> {
-    let gpu = match name {
-        "cpu" => return Ok(Device::Cpu),
-        "auto" => return Ok(automatic()),
-        "metal" => Some(Gpu::Metal),
-        "cuda" => Some(Gpu::Cuda(own_number())),
-        other => other.strip_prefix("cuda:").and_then(|number| number.parse().ok()).map(Gpu::Cuda),
-    };
-    let gpu = gpu.ok_or_else(|| {
-        let wanted = "wanted auto, cpu, cuda, cuda:N (such as cuda:0) or metal";
-        Error::unfit("run.device", format!("found \"{name}\", {wanted}"))
+/// [`Error::Unfit`] for another word; [`Error::Device`] if the device is not there.
+pub fn open_device(name: &str) -> Result<Opened> {
+    let opened = backend::open(name, own_number()).map_err(|e| match e {
+        NotOpened::Unknown { .. } => Error::unfit("run.device", e.to_string()),
+        NotOpened::Refused { word, why } => Error::Device { device: word, message: why.to_string() },
     })?;
-    ebm_engine_gpu::open(gpu).map_err(|why| Error::Device { device: name.into(), message: first_line(&why) })
+    if name == "auto" {
+        let why = opened.instead.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+        tracing::info!("device: {}{why}", opened.backend.name());
+    }
+    Ok(opened)
 }
 
-fn automatic() -> Device {
-    let mut reasons = Vec::new();
-    let number = own_number();
-    for (name, gpu) in [(format!("cuda:{number}"), Gpu::Cuda(number)), ("metal".into(), Gpu::Metal)] {
-        match ebm_engine_gpu::open(gpu) {
-            Ok(device) => {
-                tracing::info!("device: {name}");
-                return device;
-            }
-            Err(why) => reasons.push(why),
-        }
-    }
-    // What the program was not built for is of interest only where it was built for nothing.
-    let built = reasons.iter().find(|why| !matches!(why, GpuError::NotBuilt(_)));
-    if let Some(why) = built.or(reasons.first()) {
-        tracing::info!("device: cpu (no GPU: {})", first_line(why));
-    }
-    Device::Cpu
-}
-
-/// The number of this process's GPU: its rank on its host, 0 if nothing launched several.
+/// The number of this process's device: its rank on its host, 0 if nothing launched several.
 fn own_number() -> usize {
     ebm_ranks::Launch::detect().and_then(|launch| launch.local).unwrap_or(0)
-}
-
-/// A driver's message may go on with a backtrace.
-fn first_line(why: &GpuError) -> String {
-    why.to_string().lines().next().unwrap_or_default().into()
 }
 
 #[cfg(test)]
@@ -62,18 +37,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_that_are_no_device_are_usage_errors() {
+    fn words_that_are_no_device_are_usage_errors_with_the_words_there_are() {
         for word in ["gpu", "cuda:", "cuda0", "cuda:x", "CPU", ""] {
-            assert!(matches!(open_device(word), Err(Error::Unfit { .. })), "{word}");
+            let e = open_device(word).err().unwrap();
+            let wanted = format!("run.device: found \"{word}\", wanted auto, cpu, cuda, cuda:N or metal");
+            assert!(matches!(e, Error::Unfit { .. }) && e.to_string() == wanted, "{e}");
         }
     }
 
     #[test]
     fn a_device_that_is_not_there_is_an_error_only_if_named() {
-        assert!(matches!(open_device("cpu").unwrap(), Device::Cpu));
+        let cpu = open_device("cpu").unwrap();
+        assert!(cpu.device.is_cpu() && cpu.engine().is_some_and(|e| e.name() == "cpu"));
         open_device("auto").unwrap();
         if !candle_core::utils::cuda_is_available() {
-            let e = open_device("cuda:0").unwrap_err();
+            let e = open_device("cuda:0").err().unwrap();
             assert_eq!(e.to_string(), "device cuda:0: this program was built without the feature `cuda`");
         }
     }

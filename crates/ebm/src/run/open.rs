@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use ebm_core::backend;
 use ebm_train::{Plan, checkpoint, run};
 
 use crate::config::overrides::Override;
 use crate::config::source::Source;
 use crate::error::Result;
 use crate::run::device::open_device;
-use crate::run::engine::engine;
 
 /// The configuration of a run directory; relative paths count from where they did when it was trained.
 pub(crate) fn source_of(directory: &Path, changes: &[Override]) -> Result<Source> {
@@ -26,10 +26,11 @@ pub(crate) fn source_of(directory: &Path, changes: &[Override]) -> Result<Source
 /// Builds all parts of a configuration on its device.
 pub(crate) fn build(source: &Source) -> Result<Plan> {
     let config = source.read()?;
-    let device = open_device(&config.run.device)?;
-    ebm_engine_gpu::round_products(config.run.dtype == ebm_train::Precision::Tf32);
-    let engine = engine(&device);
-    let plan = Plan::build(&config, &source.base, &device, engine).map_err(|e| source.place(e))?;
+    let opened = open_device(&config.run.device)?;
+    let rounded = config.run.dtype == ebm_train::Precision::Tf32;
+    backend::all().iter().for_each(|b| b.round_products(rounded));
+    let plan = Plan::build(&config, &source.base, &opened.device, opened.engine());
+    let plan = plan.map_err(|e| source.place(e))?;
     for note in plan.notes() {
         tracing::info!("{note}");
     }

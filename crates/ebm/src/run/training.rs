@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use ebm_core::backend::{self, Backend};
 use ebm_core::{Collective, Report, agree};
 use ebm_train::run::{self, Options};
 use ebm_train::{Generator, Outcome, Plan, Summary, TrainState};
@@ -143,7 +144,8 @@ fn held(ranks: &dyn Collective, open: impl FnOnce() -> Result<RunDirectory>) -> 
 /// The plan as one rank's, once all ranks have theirs.
 fn together(plan: Result<Plan>, ranks: &Arc<dyn Collective>, source: &Source) -> Result<Plan> {
     let plan = agree(ranks.as_ref(), plan)?;
-    let ranks = ebm_engine_gpu::between(ranks.clone(), plan.device())?;
+    let between = |ranks, b: &&dyn Backend| b.between(ranks, plan.device());
+    let ranks = backend::all().iter().try_fold(ranks.clone(), between)?;
     let plan = plan.with_ranks(ranks.clone()).map_err(|e| source.place(e));
     agree(ranks.as_ref(), plan)
 }

@@ -10,17 +10,22 @@ mod launch;
 mod nccl;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(feature = "cudnn")]
+use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 
 #[cfg(feature = "nccl")]
 pub use nccl::between;
 
 use candle_core::cuda::cudarc::driver::{result, sys};
 use candle_core::{CudaDevice, Device};
+use ebm_core::backend::NoDevice;
+#[cfg(feature = "cudnn")]
+use ebm_core::operators::Operators;
+use ebm_core::operators::install;
 use libloading::{Library, Symbol};
 
-use crate::GpuError;
-use crate::kernels::Kernels;
+use crate::kernels::operators;
 
 const DRIVER: &[&str] = &["libcuda.so.1", "libcuda.so", "nvcuda.dll"];
 
@@ -45,7 +50,7 @@ const CUDNN: (&str, &[&str]) = ("cuDNN", &["libcudnn.so.9", "libcudnn.so", "cudn
 /// Devices that are open. A second one of the same number would have a stream of its own, in no order with the first one's.
 static OPEN: Mutex<BTreeMap<usize, Device>> = Mutex::new(BTreeMap::new());
 
-pub fn open(number: usize) -> Result<Device, GpuError> {
+pub fn open(number: usize) -> Result<Device, NoDevice> {
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(device) = open.get(&number) {
         return Ok(device.clone());
@@ -55,28 +60,32 @@ pub fn open(number: usize) -> Result<Device, GpuError> {
     Ok(device)
 }
 
-fn new(number: usize) -> Result<Device, GpuError> {
+fn new(number: usize) -> Result<Device, NoDevice> {
     let found = count()?;
     if number >= found {
-        return Err(GpuError::Number { wanted: number, found });
+        let why = format!("there is no GPU {number}; the driver shows {found}, counted from 0");
+        return Err(NoDevice::NotThere(why));
     }
     let device = Device::new_cuda_with_stream(number)?;
     let cuda = device.as_cuda_device()?;
     // SAFETY: this device has one stream, so no allocation needs the events that order it between streams.
     unsafe { cuda.disable_event_tracking() };
     keep_pool(cuda)?;
-    ebm_core::operators::install(&device, Arc::new(Kernels::new(launch::Cuda::new(cuda))));
+    let own = operators(launch::Cuda::new(cuda));
+    #[cfg(feature = "cudnn")]
+    let own = Operators { convolutions: Some(Arc::new(convolution::CudnnOps(cuda.clone()))), ..own };
+    install(&device, own);
     Ok(device)
 }
 
 /// Number of GPUs of the driver, once all libraries are there.
-fn count() -> Result<usize, GpuError> {
+fn count() -> Result<usize, NoDevice> {
     let missing = |what: &str, names: &[&str]| {
-        GpuError::NotThere(format!("{what} is not there ({}); set LD_LIBRARY_PATH to where it is", names[0]))
+        NoDevice::NotThere(format!("{what} is not there ({}); set LD_LIBRARY_PATH to where it is", names[0]))
     };
-    let driver = load(DRIVER).ok_or_else(|| GpuError::NotThere("no NVIDIA driver (libcuda.so.1)".into()))?;
+    let driver = load(DRIVER).ok_or_else(|| NoDevice::NotThere("no NVIDIA driver (libcuda.so.1)".into()))?;
     let absent =
-        |e: libloading::Error| GpuError::NotThere(format!("the NVIDIA driver lacks a function: {e}"));
+        |e: libloading::Error| NoDevice::NotThere(format!("the NVIDIA driver lacks a function: {e}"));
     let mut found = 0;
     // SAFETY: both functions have these signatures in every version of the driver's interface.
     let (started, counted) = unsafe {
@@ -89,12 +98,12 @@ fn count() -> Result<usize, GpuError> {
     // Loaded for good: the binding is about to use it.
     std::mem::forget(driver);
     if started != 0 {
-        return Err(GpuError::NotThere(format!(
+        return Err(NoDevice::NotThere(format!(
             "the NVIDIA driver does not start (cuInit: error {started})"
         )));
     }
     if counted != 0 || found < 1 {
-        return Err(GpuError::NotThere(format!("the NVIDIA driver shows no GPU (error {counted})")));
+        return Err(NoDevice::NotThere(format!("the NVIDIA driver shows no GPU (error {counted})")));
     }
     for (what, names) in LIBRARIES.iter().chain(cfg!(feature = "cudnn").then_some(&CUDNN)) {
         load(names).ok_or_else(|| missing(what, names))?;
@@ -108,7 +117,7 @@ fn load(names: &[&str]) -> Option<Library> {
 }
 
 /// Lets the driver's memory pool keep what is freed; it would hand it back at every synchronisation.
-fn keep_pool(device: &CudaDevice) -> Result<(), GpuError> {
+fn keep_pool(device: &CudaDevice) -> Result<(), NoDevice> {
     let stream = device.cuda_stream();
     let context = stream.context();
     if !context.has_async_alloc() {

@@ -2,19 +2,21 @@
 //! a GPU. Without one the test says so and passes.
 #![allow(clippy::unwrap_used)]
 
+mod host;
 mod network;
 mod training;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Tensor, Var};
-use ebm_core::operators::{AdamStep, Law, NormAct, Operators};
+use ebm_core::backend::Backend;
+use ebm_core::operators::{Elementwise, Entry, Formula, Law, NormAct, Operators};
 use ebm_core::plan::{Activation, Pool};
 use ebm_core::{Chains, Diff, Dual, Key, RowStep};
 use ebm_nn::layers;
 
-use crate::host::Host;
-use crate::kernels::Kernels;
+use crate::operators;
+use host::Host;
 
 /// One test a device: the body gets the operators and the device of its tensors.
 macro_rules! on_devices {
@@ -22,22 +24,22 @@ macro_rules! on_devices {
         mod $name {
             use super::*;
 
-            fn body(o: &dyn Operators, device: &Device) {
-                let body: fn(&dyn Operators, &Device) = $body;
+            fn body(o: &Operators, device: &Device) {
+                let body: fn(&Operators, &Device) = $body;
                 body(o, device);
             }
 
             #[test]
             fn host() {
                 if let Some(host) = Host::new() {
-                    body(&Kernels::new(host), &Device::Cpu);
+                    body(&operators(host), &Device::Cpu);
                 }
             }
 
             #[test]
             fn cuda() {
                 if let Some((_alone, device)) = gpu() {
-                    body(&*ebm_core::operators::operators(&device).unwrap(), &device);
+                    body(&ebm_core::operators::operators(&device).unwrap(), &device);
                 }
             }
         }
@@ -48,7 +50,7 @@ macro_rules! on_devices {
 fn gpu() -> Option<(MutexGuard<'static, ()>, Device)> {
     static ONE: Mutex<()> = Mutex::new(());
     let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    match crate::open(crate::Gpu::Cuda(0)) {
+    match crate::Cuda.open(0) {
         Ok(device) => Some((alone, device)),
         Err(why) => {
             println!("skipped: {why}");
@@ -105,6 +107,7 @@ fn chains() -> Chains {
 }
 
 on_devices!(random_numbers_have_the_bits_of_the_key, |o, device| {
+    let o = o.random.as_ref().unwrap();
     for width in [1, 3, 4, 37, 1030] {
         let key = Key::root(9).at(width);
         let (mut normals, mut uniforms) = (vec![0f32; 5 * width], vec![0f32; 5 * width]);
@@ -126,12 +129,13 @@ on_devices!(random_numbers_have_the_bits_of_the_key, |o, device| {
 });
 
 on_devices!(row_steps_have_the_bits_of_tensor_operations, |o, device| {
+    let o = o.rows.as_ref().unwrap();
     let (x, g) = (on(&normal("x", &[5, 2, 9]), device), on(&normal("g", &[5, 2, 9]), device));
     let key = Key::root(1).at("step");
     let mut eps = vec![0f32; 5 * 18];
     key.fill_normal_rows(chains().ids(), 18, &mut eps);
     let eps = Tensor::from_vec(eps, (5, 2, 9), device).unwrap();
-    let noisy = o.add_noise(&x, 0.3, &chains(), key.into()).unwrap().unwrap();
+    let noisy = o.add_noise(&x, 0.3, &chains(), key).unwrap().unwrap();
     let want = (&x + eps.affine(0.3, 0.0).unwrap()).unwrap();
     assert_eq!(read(&noisy), read(&want));
     for (noise_first, clamp, move_limit) in [
@@ -141,7 +145,7 @@ on_devices!(row_steps_have_the_bits_of_tensor_operations, |o, device| {
         (false, Some((-0.5, 0.5)), None),
     ] {
         let step = RowStep { step_size: 0.7, noise: 0.1, noise_first, clamp, move_limit };
-        let got = o.advance(&step, &x, &g, &chains(), key.into()).unwrap().unwrap();
+        let got = o.advance(&step, &x, &g, &chains(), key).unwrap().unwrap();
         let mut d = g.affine(0.7, 0.0).unwrap();
         if let Some(limit) = move_limit {
             d = d.clamp(-limit, limit).unwrap();
@@ -158,14 +162,16 @@ on_devices!(row_steps_have_the_bits_of_tensor_operations, |o, device| {
 });
 
 on_devices!(mean_squares_of_rows, |o, device| {
+    let o = o.rows.as_ref().unwrap();
     for width in [1, 7, 256, 700] {
         let x = normal("rows", &[6, width]);
-        let got = o.row_mean_square(&on(&x, device)).unwrap().unwrap();
+        let got = o.mean_square(&on(&x, device)).unwrap().unwrap();
         near(&got, &x.sqr().unwrap().mean(1).unwrap(), SUMS, &format!("width {width}"));
     }
 });
 
 on_devices!(pooling_and_its_transpose, |o, device| {
+    let o = o.pools.as_ref().unwrap();
     for rule in [Pool::Average3, Pool::Blur, Pool::Average { size: 2 }, Pool::Average { size: 3 }] {
         for (h, w) in [(8, 8), (7, 6), (5, 9), (3, 3), (2, 3)] {
             if matches!(rule, Pool::Average { size: 3 }) && h < 3 {
@@ -181,12 +187,13 @@ on_devices!(pooling_and_its_transpose, |o, device| {
             let gx = (&y * &g).unwrap().sum_all().unwrap().backward().unwrap().remove(&x).unwrap();
             let what = format!("{rule:?} of {h}×{w}");
             near(&o.pool(&on(&x, device), &rule).unwrap().unwrap(), &y, SUMS, &what);
-            near(&o.pool_input(&on(&g, device), &rule, (h, w)).unwrap().unwrap(), &gx, SUMS, &what);
+            near(&o.pool_back(&on(&g, device), &rule, (h, w)).unwrap(), &gx, SUMS, &what);
         }
     }
 });
 
 on_devices!(norm_affine_and_function_both_ways, |o, device| {
+    let o = o.norms.as_ref().unwrap();
     let (b, c) = (3, 6);
     for (i, function) in FUNCTIONS.into_iter().enumerate() {
         for norm in [None, Some((2, 1e-5)), Some((6, 1e-3)), Some((1, 1e-5))] {
@@ -241,8 +248,8 @@ on_devices!(norm_affine_and_function_both_ways, |o, device| {
                 let text = format!("{function:?}, norm {norm:?}, affine {affine}, label {label}");
                 near(&got, &y, SUMS, &text);
                 // Products of three numbers of order three, summed over at most 432 entries; the kinks of relu are not near.
-                near(&o.norm_act_input(&x, &what, &kept, &g).unwrap(), gx, 1e-5, &text);
-                let got = o.norm_act_affine(&x, &what, &kept, &g).unwrap();
+                near(&o.back(&x, &what, &kept, &g).unwrap(), gx, 1e-5, &text);
+                let got = o.affine_back(&x, &what, &kept, &g).unwrap();
                 assert_eq!(got.dims(), [2, b, c]);
                 if let (Some(g2), Some(s2)) = (&gain2, &shift2) {
                     for (i, part) in [g2, s2].into_iter().enumerate() {
@@ -255,6 +262,7 @@ on_devices!(norm_affine_and_function_both_ways, |o, device| {
 });
 
 on_devices!(softmax_both_ways, |o, device| {
+    let o = o.softmax.as_ref().unwrap();
     for width in [1, 5, 64, 300] {
         let x = Var::from_tensor(&normal("scores", &[2, 3, width]).affine(4.0, 50.0).unwrap()).unwrap();
         let y = x.as_tensor().softmax_last().unwrap();
@@ -263,11 +271,12 @@ on_devices!(softmax_both_ways, |o, device| {
         let got = o.softmax(&on(&x, device)).unwrap().unwrap();
         // Scores of 66 at most have six digits behind the point in f32.
         near(&got, &y, 2e-5, &format!("width {width}"));
-        near(&o.softmax_input(&got, &on(&g, device)).unwrap(), &gx, 2e-5, &format!("width {width}"));
+        near(&o.back(&got, &on(&g, device)).unwrap(), &gx, 2e-5, &format!("width {width}"));
     }
 });
 
 on_devices!(the_nearest_rows, |o, device| {
+    let o = o.search.as_ref().unwrap();
     for (n, m, width) in [(1, 1, 1), (5, 40, 3), (17, 33, 50)] {
         let mut bank = normal("bank", &[m, width]);
         let x = normal("x", &[n, width]);
@@ -302,6 +311,7 @@ on_devices!(the_nearest_rows, |o, device| {
 });
 
 on_devices!(derivatives_of_norm_affine_and_function_along_a_direction, |o, device| {
+    let o = o.tangents.as_ref().unwrap();
     let (b, c, h, w) = (2, 6, 5, 4);
     for function in FUNCTIONS {
         for norm in [None, Some((2, 1e-5)), Some((6, 1e-3))] {
@@ -338,10 +348,10 @@ on_devices!(derivatives_of_norm_affine_and_function_along_a_direction, |o, devic
                 };
                 let (x32, dx32, g32) = (on(&x, device), on(&dx, device), on(&g, device));
                 let text = format!("{function:?}, norm {norm:?}, affine {affine}");
-                let (dy, kept) = o.norm_act_tangent(&x32, &what, &dx32).unwrap().unwrap();
+                let (dy, kept) = o.tangent(&x32, &what, &dx32).unwrap().unwrap();
                 // Products of up to five numbers of order three, summed over at most 60 entries.
                 near(&dy, y.tangent(), 1e-5, &text);
-                let got = o.norm_act_tangent_back(&x32, &what, &dx32, &kept, &g32, true).unwrap();
+                let got = o.back(&x32, &what, &dx32, &kept, &g32, true).unwrap();
                 let zero = |t: &Tensor| t.zeros_like().unwrap();
                 for (got, of) in [(&got.x, &x), (&got.dx, &dx)] {
                     let want = grads.get(of).cloned().unwrap_or_else(|| zero(of));
@@ -356,43 +366,43 @@ on_devices!(derivatives_of_norm_affine_and_function_along_a_direction, |o, devic
     }
 });
 
-on_devices!(adam_and_the_average, |o, device| {
-    let step = AdamStep {
-        clip: 0.5,
-        b1: 0.9,
-        b2: 0.99,
-        root: 0.2,
-        step: 0.03,
-        epsilon: 1e-3,
-        keep: 0.98,
-        decay: 0.7,
-    };
-    let t = |name: &str| normal(name, &[4, 75]);
-    let (p, g, m, v, a) = (t("p"), t("g"), t("m"), t("v").sqr().unwrap(), t("a"));
-    for (with_m, with_a) in [(true, true), (false, true), (true, false), (false, false)] {
-        let there = |yes: bool, t: &Tensor| yes.then(|| on(t, device));
-        let (m32, a32) = (there(with_m, &m), there(with_a, &a));
-        let got = o
-            .adam(&step, &on(&p, device), &on(&g, device), m32.as_ref(), &on(&v, device), a32.as_ref())
-            .unwrap()
-            .unwrap();
-        let mix = |old: &Tensor, new: &Tensor, keep: f64| {
-            (old.affine(keep, 0.0).unwrap() + new.affine(1.0 - keep, 0.0).unwrap()).unwrap()
-        };
-        let d = g.affine(0.5, 0.0).unwrap();
-        let first = if with_m { mix(&m, &d, 0.9) } else { d.clone() };
-        let second = mix(&v, &d.sqr().unwrap(), 0.99);
-        let below = second.sqrt().unwrap().affine(1.0 / 0.2, 1e-3).unwrap();
-        let new =
-            (p.affine(0.98, 0.0).unwrap() - (&first / below).unwrap().affine(0.03, 0.0).unwrap()).unwrap();
-        near(&got.p, &new, SUMS, "p");
-        near(&got.v, &second, SUMS, "v");
-        assert_eq!((got.m.is_some(), got.average.is_some()), (with_m, with_a));
-        if let Some(m) = got.m {
-            near(&m, &first, SUMS, "m");
-        }
-        if let Some(average) = got.average {
-            near(&average, &mix(&a, &new, 0.7), SUMS, "average");
-        }
+/// Every operation, with numbers that differ.
+struct Mixed;
+
+impl Formula<2, 3, 3> for Mixed {
+    fn numbers(&self) -> [f64; 2] {
+        [0.3, 1.7]
     }
+    fn entry<E: Entry>([a, b]: [E; 2], [x, y, z]: [E; 3]) -> [E; 3] {
+        let w = x * a + y / (z * z + b).sqrt();
+        [w, b - w * y, z]
+    }
+}
+
+on_devices!(programs_on_entries_have_the_bits_of_a_loop, |o, device| {
+    let o = o.elementwise.as_ref().unwrap();
+    let program = Elementwise::of::<Mixed, 2, 3, 3>();
+    let [x, y, z] = ["x", "y", "z"].map(|name| on(&normal(name, &[4, 75]), device));
+    // One of them not in one piece.
+    let y = y.t().unwrap().contiguous().unwrap().t().unwrap();
+    let got = o.map(&program, &Mixed.numbers(), &[&x, &y, &z]).unwrap().unwrap();
+    let flat = |t: &Tensor| -> Vec<f32> { t.flatten_all().unwrap().to_vec1().unwrap() };
+    let got: Vec<Vec<f32>> = got.iter().map(flat).collect();
+    for (i, ((x, y), z)) in flat(&x).into_iter().zip(flat(&y)).zip(flat(&z)).enumerate() {
+        let want = Mixed::entry([0.3f32, 1.7], [x, y, z]);
+        assert_eq!(got.iter().map(|g| g[i].to_bits()).collect::<Vec<_>>(), want.map(f32::to_bits), "{i}");
+    }
+});
+
+on_devices!(programs_that_are_too_long_or_read_what_is_not_there_are_not_covered, |o, device| {
+    let o = o.elementwise.as_ref().unwrap();
+    let x = on(&normal("x", &[5]), device);
+    let program = Elementwise::of::<Mixed, 2, 3, 3>();
+    assert!(o.map(&program, &[0.3, 1.7], &[&x, &x]).unwrap().is_none());
+    let mut long = program.clone();
+    (0..60).for_each(|_| long.steps.push(program.steps[0]));
+    assert!(o.map(&long, &[0.3, 1.7], &[&x, &x, &x]).unwrap().is_none());
+    let mut beyond = program;
+    beyond.outputs[0] = ebm_core::operators::Place::Step(99);
+    assert!(o.map(&beyond, &[0.3, 1.7], &[&x, &x, &x]).unwrap().is_none());
 });

@@ -9,7 +9,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Tensor};
 use libloading::Library;
 
-use crate::kernels::Launcher;
+use crate::launcher::{Arg, InMemory, KERNELS, Launcher};
 
 type Launch = unsafe extern "C" fn(*const c_char, u32, u32, *mut *mut c_void) -> c_int;
 
@@ -35,27 +35,6 @@ const ANY_NUMBER: [&str; 11] = [
     "kth_smallest",
 ];
 
-macro_rules! sources {
-    ($($name:literal),*) => {
-        [$(($name, include_str!(concat!("../kernels/", $name)))),*]
-    };
-}
-
-/// The files of the kernels.
-const SOURCES: [(&str, &str); 11] = sources![
-    "adam.cuh",
-    "host.cpp",
-    "neighbours.cuh",
-    "norm.cuh",
-    "operators.cu",
-    "pool.cuh",
-    "random.cuh",
-    "softmax.cuh",
-    "sums.cuh",
-    "tangent.cuh",
-    "walk.cuh"
-];
-
 /// The host's threads of one launch are many; launches take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -67,7 +46,8 @@ impl Host {
             let folder = tempfile::tempdir().ok()?;
             let out = folder.path().join("kernels.so");
             // The test may run on another machine than it was built on.
-            for (name, text) in SOURCES {
+            for (name, text) in KERNELS.iter().chain(&[("host.cpp", include_str!("../../kernels/host.cpp"))])
+            {
                 std::fs::write(folder.path().join(name), text).ok()?;
             }
             let source = folder.path().join("host.cpp");
@@ -112,33 +92,30 @@ impl InplaceOp1 for Address {
     }
 }
 
+/// Where the numbers of `t` begin.
+fn address(t: &Tensor) -> Result<u64> {
+    assert!(t.is_contiguous() && [DType::F32, DType::U32, DType::I64].contains(&t.dtype()));
+    let address = Address(Mutex::new(None));
+    t.inplace_op1(&address)?;
+    let at = address.0.into_inner().expect("no panic while it is held");
+    Ok(at.expect("a storage on the processor"))
+}
+
 impl Launcher for Host {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "kernels on the processor"
     }
 
-    fn address(&self, t: &Tensor) -> Result<u64> {
-        assert!(t.is_contiguous() && [DType::F32, DType::U32, DType::I64].contains(&t.dtype()));
-        let address = Address(Mutex::new(None));
-        t.inplace_op1(&address)?;
-        let at = address.0.into_inner().expect("no panic while it is held");
-        Ok(at.expect("a storage on the processor"))
-    }
-
-    unsafe fn launch(
-        &self,
-        kernel: &'static str,
-        blocks: u32,
-        threads: u32,
-        args: &mut [*mut c_void],
-    ) -> Result<()> {
+    unsafe fn launch(&self, kernel: &'static str, blocks: u32, threads: u32, args: &[Arg<'_>]) -> Result<()> {
         let name = CString::new(kernel).expect("names have no zero bytes");
         // Few are faster here.
         let threads = if ANY_NUMBER.contains(&kernel) { threads.min(8) } else { threads };
         self.launched.lock().expect("no panic while it is held").insert(kernel);
+        let mut memory = InMemory::new(args, address)?;
         let turn = TURN.lock();
         // SAFETY: passed on to the caller.
-        let missing = unsafe { (self.launch)(name.as_ptr(), blocks, threads, args.as_mut_ptr()) };
+        let missing =
+            unsafe { (self.launch)(name.as_ptr(), blocks, threads, memory.pointers().as_mut_ptr()) };
         drop(turn);
         if missing != 0 {
             candle_core::bail!("host.cpp has no kernel {kernel}");

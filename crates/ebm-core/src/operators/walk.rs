@@ -1,0 +1,111 @@
+//! Whole walks of row steps: by the energy itself, else by one slope and a few kernels a step.
+
+use candle_core::{DType, Tensor};
+
+use super::{Operators, RowOps, Tape, TapeOps, operators};
+use crate::{Batch, EnergyFn, Key, Result, RowProgram, RowStep, Slope, Walked};
+
+/// Steps from which on a walk is worth a tape: one to run, one to record, one to play, and the last, which is plain.
+const WORTH_A_TAPE: usize = 4;
+
+/// A row program by [the energy's own walk](EnergyFn::walk), else by the row operators of the samples' device, recorded where
+/// all steps are alike and the device can; `None` where neither covers it, and a sampler takes its steps one by one.
+///
+/// # Errors
+/// If the batch does not fit the energy, or an operation fails.
+pub fn walk(e: &dyn EnergyFn, at: &Batch, program: &RowProgram, key: Key) -> Result<Option<Walked>> {
+    if let Some(walked) = e.walk(at, program, key)? {
+        return Ok(Some(walked));
+    }
+    match operators(at.device()).filter(|_| at.dtype() == DType::F32) {
+        Some(o) => on_device(&o, e, at, program, key),
+        None => Ok(None),
+    }
+}
+
+fn on_device(
+    o: &Operators,
+    e: &dyn EnergyFn,
+    at: &Batch,
+    program: &RowProgram,
+    key: Key,
+) -> Result<Option<Walked>> {
+    let Some(rows) = &o.rows else { return Ok(None) };
+    let walker = Walker { energy: e, at };
+    let (mut x, mut last) = (at.x.clone(), None);
+    let (mut energies, mut squares) = (Vec::new(), Vec::new());
+    let mut done = 0;
+    if let ([first, rest @ ..], Some(tapes)) = (program.steps.as_slice(), &o.tapes)
+        && program.steps.len() >= WORTH_A_TAPE
+        && rest.iter().all(|s| s == first)
+        && let Some(tape) = walker.recorded(tapes.as_ref(), first, rest.len(), key)?
+    {
+        done = rest.len();
+        (x, energies, squares) = (tape.x, vec![tape.energy], vec![tape.grad_square]);
+    }
+    for (k, step) in program.steps.iter().enumerate().skip(done) {
+        let Some(taken) = walker.step(rows.as_ref(), &x, step, key.at(k))? else { return Ok(None) };
+        let Some(square) = rows.mean_square(&taken.slope.grad)? else { return Ok(None) };
+        x = taken.next;
+        energies.push(taken.slope.energy.unsqueeze(0)?);
+        squares.push(square.unsqueeze(0)?);
+        last = Some((taken.hat, taken.slope.grad));
+    }
+    let Some((hat, grad)) = last else { return Ok(None) };
+    let (energy, grad_square) = (Tensor::cat(&energies, 0)?, Tensor::cat(&squares, 0)?);
+    Ok(Some(Walked { x, hat, grad, energy, grad_square }))
+}
+
+/// Takes steps of one energy.
+struct Walker<'a> {
+    energy: &'a dyn EnergyFn,
+    at: &'a Batch,
+}
+
+/// A step's end, and the point and slope it was taken from.
+struct Taken {
+    next: Tensor,
+    hat: Tensor,
+    slope: Slope,
+}
+
+impl Walker<'_> {
+    fn slope(&self, hat: &Tensor) -> Result<Slope> {
+        self.energy.slope(&self.at.with_x(hat.clone()))
+    }
+
+    /// `None` where the device has no kernels for it.
+    fn step(&self, rows: &dyn RowOps, x: &Tensor, step: &RowStep, key: Key) -> Result<Option<Taken>> {
+        let chains = &self.at.chains;
+        let hat = if noisy(step) { rows.add_noise(x, step.noise, chains, key)? } else { Some(x.clone()) };
+        let Some(hat) = hat else { return Ok(None) };
+        let slope = self.slope(&hat)?;
+        let next = rows.advance(step, &hat, &slope.grad, chains, key)?;
+        Ok(next.map(|next| Taken { next, hat, slope }))
+    }
+
+    /// `times` steps that are alike, the first with `key.at(0)`: the tape after them. `None` where the device does not cover them.
+    fn recorded(&self, tapes: &dyn TapeOps, step: &RowStep, times: usize, key: Key) -> Result<Option<Tape>> {
+        let keys: Vec<Key> = (0..times).map(|k| key.at(k)).collect();
+        let tape = Tape::new(self.at, &keys)?;
+        let mut covered = true;
+        tapes.repeat(times, &mut || {
+            covered = covered && self.step_on(tapes, &tape, step)?;
+            Ok(tapes.next(&tape)?)
+        })?;
+        Ok(covered.then_some(tape))
+    }
+
+    /// A step on a tape; false where the device has no kernels for it.
+    fn step_on(&self, tapes: &dyn TapeOps, tape: &Tape, step: &RowStep) -> Result<bool> {
+        let hat = if noisy(step) { tapes.add_noise(tape, step.noise)? } else { Some(tape.x.clone()) };
+        let Some(hat) = hat else { return Ok(false) };
+        let slope = self.slope(&hat)?;
+        Ok(tapes.log(tape, &slope.energy, &slope.grad)? && tapes.advance(tape, step, &hat, &slope.grad)?)
+    }
+}
+
+/// Whether noise comes before the gradient.
+fn noisy(step: &RowStep) -> bool {
+    step.noise_first && step.noise != 0.0
+}
