@@ -157,7 +157,7 @@ fn transition(c: &Component, folder: &Path) -> Checked {
     let (e, at) = (toy(&cx), batch(&cx, 4));
     let bank = at.x.clone();
     let mut state: ChainState = t.init(&e, at, Key::root(1)).map_err(text)?;
-    state.aux.insert("bank".into(), bank);
+    state.reference = Some(bank);
     state.of = 2;
     for k in 0..2usize {
         let out = t.step(&e, &state, Key::root(2).at(k)).map_err(text)?;
@@ -176,8 +176,8 @@ fn sampler(c: &Component, folder: &Path) -> Checked {
     let config: Box<dyn SamplerConfig> = Value::Table(example(c)?).try_into().map_err(text)?;
     let (s, cx) = built(folder, |cx| config.build(cx))?;
     let at = batch(&cx, 4);
-    let (mut blind, mut memory) = (Blind, BTreeMap::from([("bank".to_string(), at.x.clone())]));
-    let mut request = DrawRequest::new(&mut blind, &mut memory);
+    let (mut blind, mut memory, bank) = (Blind, BTreeMap::new(), at.x.clone());
+    let mut request = DrawRequest::new(&mut blind, &mut memory).with_reference(Some(&bank));
     let drawn = s.draw(&toy(&cx), at, Key::root(3), &mut request).map_err(text)?;
     finite("the sample", &drawn.last.at.x)?;
     drawn.info.iter().try_for_each(|(name, v)| finite(name, v))?;

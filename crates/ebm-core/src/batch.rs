@@ -117,3 +117,36 @@ pub fn per_row(per_row: &Tensor, like: &Tensor) -> Result<Tensor> {
     shape[0] = per_row.elem_count();
     Ok(per_row.reshape(shape)?)
 }
+
+/// Sum over the coordinates of each row, `(B,)`.
+///
+/// # Errors
+/// If an operation fails.
+pub fn row_sum(t: &Tensor) -> Result<Tensor> {
+    Ok(flat_rows(t)?.sum(1)?)
+}
+
+/// Mean over the coordinates of each row, `(B,)`.
+///
+/// # Errors
+/// If an operation fails.
+pub fn row_mean(t: &Tensor) -> Result<Tensor> {
+    Ok(flat_rows(t)?.mean(1)?)
+}
+
+/// The rows of `t` `(B, ...)` as vectors: `(B, D)`, for no rows too.
+///
+/// # Errors
+/// If an operation fails.
+pub fn flat_rows(t: &Tensor) -> Result<Tensor> {
+    let b = t.dims().first().copied().unwrap_or(0);
+    Ok(t.reshape((b, t.elem_count() / b.max(1)))?)
+}
+
+/// 1 where `low ≤ t ≤ high` (bounds included), else 0, in the dtype of `t`.
+///
+/// # Errors
+/// If an operation fails.
+pub fn within(t: &Tensor, low: f64, high: f64) -> Result<Tensor> {
+    Ok((t.ge(low)? * t.le(high)?)?.to_dtype(t.dtype())?)
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use crate::energy::autograd::{Autograd, Forward};
+use crate::machine;
 use crate::plan::Products;
 use crate::settings::Check;
 use crate::{
@@ -164,6 +165,22 @@ impl BuildCx {
         Error::config(joined(&self.path, key), message)
     }
 
+    /// The box or interval in the setting `key`, if it is given.
+    ///
+    /// # Errors
+    /// If its ends are not finite or do not rise.
+    pub fn interval(&self, key: &str, ends: Option<[f64; 2]>) -> Result<Option<(f64, f64)>> {
+        match ends {
+            Some([low, high]) if !(low < high && low.is_finite() && high.is_finite()) => {
+                let message = format!(
+                    "is [{low}, {high}], must be two finite numbers in rising order, such as [0.0, 1.0]"
+                );
+                Err(self.refuse(key, message))
+            }
+            other => Ok(other.map(|[low, high]| (low, high))),
+        }
+    }
+
     /// The fused engine for energies that are built here, if any.
     pub fn engine(&self) -> Option<&Arc<dyn Engine>> {
         self.engine.as_ref()
@@ -302,6 +319,18 @@ impl BuildCx {
                 ),
             ));
         };
+        let bytes = |(_, t, _): &(String, Tensor, Role)| t.elem_count() as u64 * 4;
+        let all = self.made.iter().map(bytes).sum::<u64>() + n as u64 * 4;
+        // A run holds the energy twice, with live weights and with averaged ones.
+        if let Some(has) = machine::memory().filter(|has| 2 * all > *has) {
+            let (all, has) = (machine::in_words(all), machine::in_words(has));
+            return Err(Error::config(
+                &self.path,
+                format!(
+                    "parameters up to `{name}` take {all}, and a run holds them twice; the machine has {has}: lower the widths"
+                ),
+            ));
+        }
         let key = self.key.at("init").at(name);
         let mut data = vec![0f32; n];
         match init {

@@ -190,7 +190,7 @@ mod tests {
             }
             Ok(Drawn::new(state, Trail::default(), BTreeMap::new()))
         }
-        fn sensitivity(&self) -> Sensitivity {
+        fn sensitivity(&self, _: usize) -> Sensitivity {
             Sensitivity::Exact
         }
         fn steps(&self) -> usize {

@@ -33,12 +33,15 @@ mod config;
 mod data;
 mod diff;
 mod draws;
+mod drive;
 pub mod energy;
 mod engine;
 mod entropy;
 mod error;
 pub mod host;
 mod key;
+mod link;
+pub mod machine;
 mod objective;
 pub mod operators;
 mod optimiser;
@@ -47,6 +50,7 @@ pub mod plan;
 mod ranks;
 mod replay;
 mod report;
+mod row_step;
 mod sampler;
 pub mod settings;
 mod transition;
@@ -54,7 +58,7 @@ mod transition;
 // The derived code names this crate so, here as elsewhere.
 extern crate self as ebm_core;
 
-pub use batch::{Batch, per_row};
+pub use batch::{Batch, flat_rows, per_row, row_mean, row_sum, within};
 pub use candle_core as candle;
 pub use catalogue::{Component, Family, Param, ParamKind};
 pub use config::{
@@ -64,6 +68,7 @@ pub use config::{
 pub use data::{DataSource, Labelled, Split};
 pub use diff::{Diff, Dual};
 pub use draws::{Draws, Keep};
+pub use drive::{Program, common_bounds, drive, one_step};
 pub use ebm_derive::Settings;
 /// Makes a type a kind of a family: stands at `impl EnergyConfig for Type` or that of another family, and puts the kind
 /// into the catalogue. The type derives [`Settings`]; the line that lists of plugins show is the first paragraph of its
@@ -110,6 +115,7 @@ pub use entropy::{EntropyEstimate, EntropyEstimator};
 pub use error::{Error, Result};
 pub use inventory;
 pub use key::{Chains, Key, Label, normal_rows, normals, philox4x32};
+pub use link::{Link, Sensitivity, SlopeDemand, Trail, Transpose};
 pub use objective::{
     ChainStart, Demand, Demands, Needs, Objective, Portion, StepInput, TermName, ValueFn, What,
 };
@@ -118,7 +124,7 @@ pub use params::{ParamSet, Role, View};
 pub use ranks::{Alone, Collective, Sums, agree, tree};
 pub use replay::ReplayBuffer;
 pub use report::{Action, Event, Observer, Policy, Report, RunPaths, RunView};
-pub use sampler::{Blind, DrawRequest, Drawn, Probe, Sampler, SlopeDemand, Trail};
+pub use sampler::{Blind, DrawRequest, Drawn, Probe, Sampler};
 pub use settings::Settings;
-pub use transition::{Adjust, ChainState, Link, Sensitivity, StepInfo, Stepped, Transition};
+pub use transition::{Adjust, ChainState, StepInfo, Stepped, Transition};
 pub use typetag;

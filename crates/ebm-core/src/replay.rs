@@ -42,6 +42,18 @@ pub trait ReplayBuffer: Send + Sync {
     /// If the tensors are not those of [`ReplayBuffer::save`].
     fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()>;
 
+    /// Most chains that it holds in the long run when they come `n` at a time; `None` if there is no bound. A step that
+    /// draws more can never have them, which is found before the run.
+    fn capacity(&self, n: usize) -> Option<usize> {
+        let _ = n;
+        None
+    }
+
+    /// Whether the slots of one draw differ from each other.
+    fn draws_distinct(&self) -> bool {
+        false
+    }
+
     /// Bytes of the samples of a full buffer, if it has a capacity.
     fn full_bytes(&self) -> Option<usize> {
         None

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use crate::{Batch, ChainState, Draws, EnergyFn, Key, Link, Result, Sensitivity, StepInfo, Stepped};
+use crate::{Batch, ChainState, Draws, EnergyFn, Key, Result, Sensitivity, StepInfo, Stepped, Trail};
 
 /// Watches a program step by step. Closures `FnMut(usize, &Stepped) -> Result<()>` are probes.
 pub trait Probe {
@@ -50,12 +50,15 @@ pub struct DrawRequest<'a> {
     pub probe: &'a mut dyn Probe,
     /// State that outlives programs, such as adapted step sizes; read and written.
     pub memory: &'a mut BTreeMap<String, Tensor>,
+    /// Constant samples `(M, ...)` of the chains' shape, such as training data, for transitions that look at some
+    /// (`difference-jump`); they find them in [`ChainState::reference`].
+    pub reference: Option<&'a Tensor>,
 }
 
 impl<'a> DrawRequest<'a> {
     /// A request for the last state only.
     pub fn new(probe: &'a mut dyn Probe, memory: &'a mut BTreeMap<String, Tensor>) -> Self {
-        DrawRequest { trail: 0, trail_rows: None, probe, memory }
+        DrawRequest { trail: 0, trail_rows: None, probe, memory, reference: None }
     }
 
     /// The same, keeping the last `n` links of the first `rows` rows.
@@ -64,6 +67,58 @@ impl<'a> DrawRequest<'a> {
         self.trail = n;
         self.trail_rows = rows;
         self
+    }
+
+    /// The same with reference samples `(M, ...)`.
+    #[must_use]
+    pub fn with_reference(mut self, reference: Option<&'a Tensor>) -> Self {
+        self.reference = reference;
+        self
+    }
+
+    /// Runs a part of a program under the request for it: the probe counts the part's steps from `first` on, and the part
+    /// keeps its last `trail` links.
+    pub fn part<T>(&mut self, first: usize, trail: usize, run: impl FnOnce(&mut DrawRequest<'_>) -> T) -> T {
+        let mut probe = Shifted { inner: &mut *self.probe, by: first };
+        run(&mut DrawRequest {
+            trail,
+            trail_rows: self.trail_rows,
+            probe: &mut probe,
+            memory: &mut *self.memory,
+            reference: self.reference,
+        })
+    }
+
+    /// Runs a part that keeps what it learns under names of its own: its entry `name` stands in the memory as `scope/name`.
+    pub fn scoped<T>(&mut self, scope: &str, run: impl FnOnce(&mut DrawRequest<'_>) -> T) -> T {
+        let scope = format!("{scope}/");
+        let own = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(&scope)?.to_string(), t.clone()));
+        let mut memory: BTreeMap<String, Tensor> = self.memory.iter().filter_map(own).collect();
+        let out = run(&mut DrawRequest {
+            trail: self.trail,
+            trail_rows: self.trail_rows,
+            probe: &mut *self.probe,
+            memory: &mut memory,
+            reference: self.reference,
+        });
+        self.memory.extend(memory.into_iter().map(|(name, t)| (format!("{scope}{name}"), t)));
+        out
+    }
+}
+
+/// Passes steps on with the index of the whole program.
+struct Shifted<'a> {
+    inner: &'a mut dyn Probe,
+    by: usize,
+}
+
+impl Probe for Shifted<'_> {
+    fn on_step(&mut self, index: usize, step: &Stepped) -> Result<()> {
+        self.inner.on_step(self.by + index, step)
+    }
+
+    fn wants_steps(&self) -> bool {
+        self.inner.wants_steps()
     }
 }
 
@@ -88,102 +143,11 @@ impl Drawn {
     }
 }
 
-/// The last links of a program, oldest first.
-#[derive(Clone, Debug, Default)]
-pub struct Trail(Vec<Link>);
-
-/// A demand that the trail makes when a cotangent is pulled back: ∇_θ Σ⟨v, ∇ₓE(at)⟩.
-#[derive(Clone, Debug)]
-pub struct SlopeDemand {
-    /// Where the gradient was taken.
-    pub at: Batch,
-    /// The constant direction.
-    pub v: Tensor,
-}
-
-impl Trail {
-    /// A trail of these links, oldest first.
-    pub fn of(links: Vec<Link>) -> Self {
-        Trail(links)
-    }
-
-    /// Number of links.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are no links.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The last `n` links, for one who reaches less far back than others.
-    #[must_use]
-    pub fn last(&self, n: usize) -> Self {
-        Trail(self.0[self.0.len().saturating_sub(n)..].to_vec())
-    }
-
-    /// The links, oldest first, for programs made of programs.
-    pub fn into_links(self) -> Vec<Link> {
-        self.0
-    }
-
-    /// Appends a link and keeps the last `keep`.
-    pub fn push(&mut self, link: Link, keep: usize) {
-        self.0.push(link);
-        if self.0.len() > keep {
-            self.0.remove(0);
-        }
-    }
-
-    /// Turns a cotangent `u = ∂L/∂x_K` (first `n` rows, `n` = rows of `u`) into demands whose sum is
-    /// `∂L/∂θ` through the trail: one mixed derivative a link, and a Hessian-vector product between
-    /// links (the chain rule of `x′ = clamp(x̂ − λ∇E(x̂))`; one link is eq. (1) of the paper).
-    ///
-    /// Memory is that of the links; nothing is kept from the forward pass, each step is recomputed.
-    ///
-    /// # Errors
-    /// If the energy fails.
-    pub fn pull_back(&self, e: &dyn EnergyFn, u: &Tensor) -> Result<Vec<SlopeDemand>> {
-        let rows = u.dims().first().copied().unwrap_or(0);
-        let mut u = u.clone();
-        let mut demands = Vec::new();
-        let mut links = Vec::new();
-        self.0.iter().for_each(|link| flatten(link, &mut links));
-        for (i, link) in links.into_iter().enumerate().rev() {
-            match link {
-                Link::Cut => break,
-                // Sequences are flat by now.
-                Link::Identity | Link::Sequence(_) => {}
-                Link::Descent { at, scale, pass, active } => {
-                    let at = at.narrow(0, rows)?;
-                    if let Some(pass) = pass {
-                        u = u.broadcast_mul(&pass.narrow(0, 0, rows)?)?;
-                    }
-                    let mut v = u.affine(-*scale, 0.0)?;
-                    if let Some(active) = active {
-                        v = v.broadcast_mul(&active.narrow(0, 0, rows)?)?;
-                    }
-                    if i > 0 {
-                        u = (u + e.hvp(&at, &v)?)?;
-                    }
-                    demands.push(SlopeDemand { at, v });
-                }
-            }
-        }
-        Ok(demands)
-    }
-}
-
-/// The simple links of a link, oldest first.
-fn flatten<'a>(link: &'a Link, out: &mut Vec<&'a Link>) {
-    match link {
-        Link::Sequence(parts) => parts.iter().for_each(|part| flatten(part, out)),
-        simple => out.push(simple),
-    }
-}
-
 /// A program over transitions: how many steps, at which step sizes, kept where.
+///
+/// Most authors do not implement it: a program in which each step is one of some transitions is a
+/// [`Program`](crate::Program), whose loop ([`drive`](crate::drive)) honours all of the request. Programs made of programs
+/// hand the request on with [`DrawRequest::part`] and [`DrawRequest::scoped`].
 pub trait Sampler: Send + Sync {
     /// Runs every chain of `from`; the request's probe sees each step, the result holds the last
     /// state, the diagnostics and the trail of the last links.
@@ -201,8 +165,14 @@ pub trait Sampler: Send + Sync {
         Draws::of(self, e, start, n, key)
     }
 
-    /// Whether the trail is exact; asked before a run starts.
-    fn sensitivity(&self) -> Sensitivity;
+    /// Whether the last `trail` links of a draw are exact (`usize::MAX` for all), or which part that they reach cannot
+    /// tell how it depends on θ; asked before a run starts.
+    fn sensitivity(&self, trail: usize) -> Sensitivity;
+
+    /// The box that holds every coordinate of the samples: see [`Transition::bounds`](crate::Transition::bounds).
+    fn bounds(&self) -> Option<(f64, f64)> {
+        None
+    }
 
     /// Whether where a chain goes depends on the other chains of its batch: see [`Transition::couples_chains`].
     ///

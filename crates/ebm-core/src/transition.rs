@@ -1,10 +1,10 @@
-//! One Markov step, its diagnostics, and how its result depends on the parameters.
+//! One Markov step, its state and its diagnostics.
 
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use crate::{Batch, EnergyFn, Key, Result, RowStep, Slope};
+use crate::{Batch, EnergyFn, Key, Link, Result, RowStep, Sensitivity, Slope};
 
 /// Diagnostics of one step: named tensors `(B,)` still on the device. Usual names are `energy`,
 /// `grad_square` (mean square of the gradient's entries), `accepted` (0 or 1) and `saturated`
@@ -25,15 +25,18 @@ pub struct ChainState {
     pub cache: Option<Slope>,
     /// Whatever else the transition keeps (momentum, adapted step sizes), by name.
     pub aux: BTreeMap<String, Tensor>,
+    /// Constant samples `(M, ...)` that the caller lends for the whole program, such as training data
+    /// ([`DrawRequest::reference`](crate::DrawRequest::reference)).
+    pub reference: Option<Tensor>,
 }
 
 impl ChainState {
     /// A state at `at` with nothing cached, at the first of one step.
     pub fn new(at: Batch) -> Self {
-        ChainState { at, step: 0, of: 1, cache: None, aux: BTreeMap::new() }
+        ChainState { at, step: 0, of: 1, cache: None, aux: BTreeMap::new(), reference: None }
     }
 
-    /// The next state of the same program: position `x`, step index raised, cache dropped, aux kept.
+    /// The next state of the same program: position `x`, step index raised, cache dropped, all else kept.
     #[must_use]
     pub fn advance(&self, x: Tensor) -> Self {
         ChainState {
@@ -42,6 +45,7 @@ impl ChainState {
             of: self.of,
             cache: None,
             aux: self.aux.clone(),
+            reference: self.reference.clone(),
         }
     }
 
@@ -88,39 +92,6 @@ impl Stepped {
     }
 }
 
-/// How one step's result depends on θ and on the step's start.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Link {
-    /// `dx′ = pass ⊙ (dx − scale · active ⊙ d[∇E(x)])`, the gradient taken at `at`.
-    Descent {
-        /// The point at which the gradient was taken (noise already added), as a constant.
-        at: Batch,
-        /// Step size λ.
-        scale: f64,
-        /// 1 where the result moves with its argument, 0 where a clamp holds it; `None` means 1 everywhere.
-        pass: Option<Tensor>,
-        /// 1 where the gradient enters, 0 where it was limited or the row rejected; `None` means 1. Where rows have
-        /// step sizes of their own, they are factors here, and `scale` is 1.
-        active: Option<Tensor>,
-    },
-    /// `dx′ = dx`: the step adds something that depends on neither θ nor x.
-    Identity,
-    /// The result is a constant: nothing before this step is differentiated.
-    Cut,
-    /// Several links in the order in which they happened, as one step of a composed kernel.
-    Sequence(Vec<Link>),
-}
-
-/// Whether [`Stepped::link`] tells the truth about the dependence on θ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sensitivity {
-    /// The link is exact.
-    Exact,
-    /// The step depends on θ in a way its link does not tell; a KL term must refuse it.
-    None,
-}
-
 /// Changes to a transition's settings along a program, as factors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adjust {
@@ -147,8 +118,18 @@ pub trait Transition: Send + Sync {
     /// If the energy or an operation fails.
     fn step(&self, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped>;
 
-    /// Whether `Stepped::link` is exact; asked before a run starts, not during it.
+    /// Whether `Stepped::link` is exact; asked before a run starts, not during it. A kernel made of others passes on
+    /// which of them is not, by [`Sensitivity::all`].
+    ///
+    /// Exact means the derivative of the step as it happened: random numbers, accept decisions, and step sizes that
+    /// were adapted are held fixed; gradients of the energy, clamps and maps of the position are differentiated.
     fn sensitivity(&self) -> Sensitivity;
+
+    /// The box that holds every coordinate after a step, if there is one: a clamp, or a range outside of which
+    /// proposals are rejected. Data outside of it are a mistake that is found before a run.
+    fn bounds(&self) -> Option<(f64, f64)> {
+        None
+    }
 
     /// Whether where a chain goes depends on the other chains of its batch. Ranks that hold parts of one batch
     /// cannot run such a step. Transitions made of others pass on what those say.

@@ -69,3 +69,49 @@ fn each_broken_kernel_is_told_why() {
         assert!(text.contains(word), "{what}: {text}");
     }
 }
+
+/// Underdamped steps `v′ = ½v − 0.2∇E(x) + 0.1ε, x′ = x + 0.3v′`, with one thing wrong in their link.
+struct Underdamped(&'static str);
+
+impl Transition for Underdamped {
+    fn init(&self, _: &dyn EnergyFn, at: Batch, _: Key) -> Result<ChainState> {
+        let mut state = ChainState::new(at);
+        state.aux.insert("momentum".into(), state.at.x.zeros_like()?);
+        Ok(state)
+    }
+
+    fn step(&self, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
+        let at = &state.at;
+        let eps = key.normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
+        let kick = (eps.affine(0.1, 0.0)? - e.slope(at)?.grad.affine(0.2, 0.0)?)?;
+        let v = (state.aux["momentum"].affine(0.5, 0.0)? + kick)?;
+        let mut next = state.advance((&at.x + v.affine(0.3, 0.0)?)?);
+        next.aux.insert("momentum".into(), v);
+        let links = vec![
+            Link::Damp { keep: if self.0 == "friction" { 0.0 } else { 0.5 } },
+            Link::Kick { at: at.clone(), scale: if self.0 == "kick" { 0.3 } else { 0.2 }, active: None },
+            Link::Drift { scale: if self.0 == "drift" { 0.2 } else { 0.3 }, active: None },
+        ];
+        Ok(Stepped::new(next, Link::Sequence(links)))
+    }
+
+    fn sensitivity(&self) -> Sensitivity {
+        Sensitivity::Exact
+    }
+
+    fn name(&self) -> String {
+        format!("underdamped steps with wrong {}", self.0)
+    }
+}
+
+#[test]
+fn momenta_are_pulled_back() {
+    let e = toy::mlp(3, 5, 2, 1).unwrap();
+    let x = Key::root(1).normal(&Chains::range(0, 4), &[3], DType::F64, &Device::Cpu).unwrap();
+    let at = Batch::new(x).unwrap();
+    check_transition(&Underdamped("nothing"), &e, &at, true).unwrap();
+    for wrong in ["friction", "kick", "drift"] {
+        let text = check_transition(&Underdamped(wrong), &e, &at, true).unwrap_err().to_string();
+        assert!(text.contains("link's gradient"), "{wrong}: {text}");
+    }
+}

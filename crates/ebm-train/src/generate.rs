@@ -6,7 +6,6 @@ use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{Batch, Blind, Chains, DrawRequest, EnergyFn, Error, Key, Probe, Result, Sampler};
 
 use crate::chains::entries_of;
-use crate::pass::BANK;
 use crate::plan::Plan;
 use crate::starts::Starts;
 use crate::state::TrainState;
@@ -22,6 +21,8 @@ pub struct Generator<'a> {
     pub starts: &'a Starts,
     /// What the sampler learnt in training (adapted step sizes).
     pub memory: BTreeMap<String, Tensor>,
+    /// Training samples `(M, ...)` for transitions that look at some.
+    pub reference: Option<Tensor>,
     /// Largest number of rows at a time.
     pub batch: usize,
 }
@@ -34,13 +35,12 @@ impl<'a> Generator<'a> {
     pub fn of(plan: &'a Plan, state: &TrainState) -> Result<Self> {
         // Several shards have one each; they are all alike, and the first is on every rank that draws.
         let first = plan.layout.mine.first().map_or(0, |s| s.shard);
-        let mut memory = entries_of(first, plan.layout.shards, &state.sampler);
-        memory.insert(BANK.into(), plan.batch_at(0, 0)?.x);
         Ok(Generator {
             energy: plan.sampled_energy(state)?.as_ref(),
             sampler: plan.generator.as_ref(),
             starts: &plan.starts,
-            memory,
+            memory: entries_of(first, plan.layout.shards, &state.sampler),
+            reference: Some(plan.batch_at(0, 0)?.x),
             batch: plan.config.run.batch,
         })
     }
@@ -73,7 +73,7 @@ impl<'a> Generator<'a> {
             let x = self.starts.fresh(self.energy, &chains, cond.as_ref(), key.at("start"))?;
             let at = Batch::new(x)?.with_chains(chains).with_cond(cond);
             let mut memory = self.memory.clone();
-            let mut request = DrawRequest::new(probe, &mut memory);
+            let mut request = DrawRequest::new(probe, &mut memory).with_reference(self.reference.as_ref());
             let drawn = self.sampler.draw(self.energy, at, key.at("sampler"), &mut request)?;
             crate::guard::finite("generated samples", &drawn.last.at.x, 0)?;
             pieces.push(drawn.last.at.x);

@@ -15,9 +15,6 @@ use crate::stages::Stages;
 use crate::state::TrainState;
 use crate::tally::Tally;
 
-/// Name under which a sampler's memory shows training samples to its transitions.
-pub(crate) const BANK: &str = "bank";
-
 /// Gradients by parameter.
 pub(crate) type Grads = BTreeMap<String, Tensor>;
 
@@ -75,10 +72,9 @@ impl Pass {
             };
             slots = from;
             stages.done("starts")?;
-            // Transitions that jump along differences of reference samples take those of the shard's batch.
-            memory.insert(BANK.into(), shard.x.clone());
             let mut probe = Blind;
-            let request = DrawRequest::new(&mut probe, &mut memory);
+            // Transitions that jump along differences of reference samples take those of the shard's batch.
+            let request = DrawRequest::new(&mut probe, &mut memory).with_reference(Some(&shard.x));
             let mut request = match needs.trail_rows.map(|rows| portion.leading(rows, data.len())) {
                 // None of the rows that are differentiated are here.
                 Some(0) if !share.is_whole() => request,
@@ -87,7 +83,6 @@ impl Pass {
             };
             let followed = own.as_ref().map_or(energy, |own| own.energy.as_ref());
             let ends = plan.sampler.draw(followed, start, key.at("sampler"), &mut request)?;
-            memory.remove(BANK);
             if !share.is_whole() && !memory.is_empty() {
                 return Err(keeps(plan));
             }

@@ -109,6 +109,7 @@ impl Trained {
             sampler: self.sampler.as_ref(),
             starts: &self.starts,
             memory: self.memory.clone(),
+            reference: None,
             batch,
         }
     }

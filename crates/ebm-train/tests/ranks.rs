@@ -304,7 +304,7 @@ impl Sampler for Faulty {
         }
         Ok(Drawn::new(ebm_core::ChainState::new(at), ebm_core::Trail::default(), BTreeMap::new()))
     }
-    fn sensitivity(&self) -> Sensitivity {
+    fn sensitivity(&self, _: usize) -> Sensitivity {
         Sensitivity::Exact
     }
     fn steps(&self) -> usize {

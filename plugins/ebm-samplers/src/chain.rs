@@ -1,34 +1,17 @@
 //! The plain program: some steps of one transition.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use candle_core::Tensor;
 use ebm_core::{
-    Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Error, Key, Link, Param, Result, RowProgram,
-    RowStep, Sampler, SamplerConfig, Sensitivity, StepInfo, Trail, Transition, TransitionConfig,
-    catalogue::Family, operators, register,
+    Batch, BuildCx, DrawRequest, Drawn, EnergyFn, Key, Result, Sampler, SamplerConfig, Sensitivity, Settings,
+    Transition, TransitionConfig, drive, plugin,
 };
-use serde::{Deserialize, Serialize};
 
-use crate::langevin::{link, noise, saturated};
-
-/// `steps` steps of `transition`; step `k` runs under `key.at(k)`.
-///
-/// Where every step touches each row alone by one gradient step, nobody watches and at most the
-/// last link is asked for, the energy's engine or the device may run the program as a whole
-/// ([`operators::walk`]); the result is that of the plain loop to rounding.
-///
-/// Entries of the transition's state that it names as carried (adapted step sizes) are read from
-/// the request's memory at the start and written back at the end. A memory entry `bank`
-/// `(M, ...)`, if there, is shown to the transition and not written back: reference samples for
-/// [`crate::DifferenceJump`].
+/// `steps` steps of `transition`; step `k` runs under `key.at(k)`. The loop is [`drive`].
 pub struct Chain {
-    transition: std::sync::Arc<dyn Transition>,
+    transition: Arc<dyn Transition>,
     steps: usize,
 }
-
-/// Name of the reference samples in a program's memory and in a chain's state.
-pub(crate) const BANK: &str = "bank";
 
 impl Chain {
     /// `steps` steps of `transition`.
@@ -39,128 +22,23 @@ impl Chain {
     pub(crate) fn with(&self, steps: usize) -> Chain {
         Chain { transition: self.transition.clone(), steps }
     }
-
-    fn program(&self) -> Option<RowProgram> {
-        let steps: Option<Vec<RowStep>> =
-            (0..self.steps).map(|k| self.transition.row_step(k, self.steps)).collect();
-        steps.filter(|s| !s.is_empty()).map(|steps| RowProgram { steps })
-    }
-
-    /// The program as a whole, where the engine can.
-    fn walk(
-        &self,
-        e: &dyn EnergyFn,
-        from: &Batch,
-        key: Key,
-        request: &DrawRequest<'_>,
-    ) -> Result<Option<Drawn>> {
-        if request.trail > 1 || request.probe.wants_steps() {
-            return Ok(None);
-        }
-        let Some(program) = self.program() else { return Ok(None) };
-        let Some(walked) = operators::walk(e, from, &program, key)? else { return Ok(None) };
-        let last = program.steps.len() - 1;
-        let step = program.steps[last];
-        let mut trail = Trail::default();
-        if request.trail > 0 {
-            let rows = request.trail_rows.unwrap_or(from.len()).min(from.len());
-            let hat = from.with_x(walked.hat).narrow(0, rows)?;
-            // Noise after the move decides which clamps hold, so it is drawn again.
-            let after = if step.noise_first { None } else { noise(&step, &hat, key.at(last))? };
-            trail.push(link(&step, &hat, &walked.grad.narrow(0, 0, rows)?, after.as_ref())?.1, 1);
-        }
-        let mut info = StepInfo::new();
-        info.insert("energy", walked.energy.get(last)?);
-        info.insert("grad_square", walked.grad_square.get(last)?);
-        if let Some(c) = step.clamp {
-            info.insert("saturated", saturated(&walked.x, c)?);
-        }
-        let mut state = ChainState::new(from.with_x(walked.x));
-        (state.step, state.of) = (self.steps, self.steps);
-        let mut drawn = Drawn::new(state, trail, info);
-        drawn.curves.insert("energy", walked.energy.mean(1)?);
-        drawn.curves.insert("grad_square", walked.grad_square.mean(1)?);
-        Ok(Some(drawn))
-    }
-}
-
-/// Rows `0..rows` of a link.
-pub(crate) fn narrow(link: Link, rows: usize) -> Result<Link> {
-    Ok(match link {
-        Link::Descent { at, scale, pass, active } if at.len() > rows => Link::Descent {
-            at: at.narrow(0, rows)?,
-            scale,
-            pass: pass.map(|p| p.narrow(0, 0, rows)).transpose()?,
-            active: active.map(|a| a.narrow(0, 0, rows)).transpose()?,
-        },
-        Link::Sequence(parts) => {
-            Link::Sequence(parts.into_iter().map(|part| narrow(part, rows)).collect::<Result<_>>()?)
-        }
-        other => other,
-    })
-}
-
-/// Collects the means of every diagnostic at every step.
-#[derive(Default)]
-pub(crate) struct Curves(BTreeMap<&'static str, Vec<Tensor>>);
-
-impl Curves {
-    pub(crate) fn add(&mut self, info: &StepInfo) -> Result<()> {
-        for (name, v) in info {
-            self.0.entry(name).or_default().push(v.mean_all()?);
-        }
-        Ok(())
-    }
-
-    /// `(K,)` for each diagnostic (fewer where a transition has it only at some steps).
-    pub(crate) fn stack(self) -> Result<BTreeMap<&'static str, Tensor>> {
-        self.0.into_iter().map(|(name, v)| Ok((name, Tensor::stack(&v, 0)?))).collect()
-    }
 }
 
 impl Sampler for Chain {
     fn draw(&self, e: &dyn EnergyFn, from: Batch, key: Key, request: &mut DrawRequest<'_>) -> Result<Drawn> {
-        if let Some(drawn) = self.walk(e, &from, key, request)? {
-            return Ok(drawn);
-        }
-        let rows = request.trail_rows.unwrap_or(from.len());
-        let mut state = self.transition.init(e, from, key.at("init"))?;
-        state.of = self.steps.max(1);
-        let carried = self.transition.carried();
-        for name in carried.iter().map(String::as_str).chain([BANK]) {
-            if let Some(t) = request.memory.get(name) {
-                state.aux.insert(name.to_string(), t.clone());
-            }
-        }
-        let mut info = StepInfo::new();
-        let mut trail = Trail::default();
-        let mut curves = Curves::default();
-        for k in 0..self.steps {
-            let stepped = self.transition.step(e, &state, key.at(k))?;
-            request.probe.on_step(k, &stepped)?;
-            curves.add(&stepped.info)?;
-            if request.trail > 0 {
-                trail.push(narrow(stepped.link, rows)?, request.trail);
-            }
-            (state, info) = (stepped.state, stepped.info);
-        }
-        for name in carried {
-            if let Some(t) = state.aux.get(&name) {
-                request.memory.insert(name, t.clone());
-            }
-        }
-        state.aux.remove(BANK);
-        let mut drawn = Drawn::new(state, trail, info);
-        drawn.curves = curves.stack()?;
-        Ok(drawn)
+        drive(e, from, key, request, self.steps, &[self.transition.as_ref()], &|_| 0)
     }
 
     fn couples_chains(&self) -> bool {
         self.transition.couples_chains()
     }
 
-    fn sensitivity(&self) -> Sensitivity {
-        self.transition.sensitivity()
+    fn sensitivity(&self, trail: usize) -> Sensitivity {
+        if trail.min(self.steps) == 0 { Sensitivity::Exact } else { self.transition.sensitivity() }
+    }
+
+    fn bounds(&self) -> Option<(f64, f64)> {
+        self.transition.bounds()
     }
 
     fn steps(&self) -> usize {
@@ -177,42 +55,37 @@ impl Sampler for Chain {
 }
 
 /// Settings of `chain`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct ChainConfig {
-    /// Number of steps K.
+    /// Number of steps.
+    #[setting(at_least = 1, at_most = 1e7)]
     pub steps: usize,
     /// The step.
     pub transition: Box<dyn TransitionConfig>,
 }
 
-#[typetag::serde(name = "chain")]
+#[plugin(
+    "chain",
+    summary = "a number of steps of one transition",
+    source = "this project",
+    example = r#"steps = 40
+transition = { kind = "langevin", step_size = 100.0, noise = 0.001, clamp = [0.0, 1.0] }"#
+)]
 impl SamplerConfig for ChainConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
-        if self.steps == 0 {
-            return Err(Error::config("chain.steps", "is 0, must be at least 1"));
-        }
-        Ok(Box::new(Chain::new(cx.within("transition", |cx| self.transition.build(cx))?, self.steps)))
+        Ok(Box::new(Chain::new(self.transition.build_at("transition", cx)?, self.steps)))
     }
-}
-
-register! {
-    SamplerConfig, "chain" => ChainConfig,
-    summary: "a number of steps of one transition",
-    source: "this project",
-    example: r#"steps = 40
-transition = { kind = "langevin", step_size = 100.0, noise = 0.001, clamp = [0.0, 1.0] }"#,
-    params: [
-        Param::int("steps", "number of steps").at_least(1.0).at_most(1e7),
-        Param::part("transition", Family::Transition, "the step"),
-    ],
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use ebm_core::candle::{DType, Device};
-    use ebm_core::{Blind, Chains, EnergySpec, ParamSet, Slope, Stepped, ThetaGrad, Walked, WeightFn};
+    use std::collections::BTreeMap;
+
+    use ebm_core::candle::{DType, Device, Tensor};
+    use ebm_core::{
+        Blind, Chains, EnergySpec, Link, ParamSet, RowProgram, Slope, Stepped, ThetaGrad, Walked, WeightFn,
+    };
     use ebm_testkit::{relative_gap, toy};
 
     use super::*;

@@ -1,24 +1,19 @@
 //! Jumps by the difference of two other points: moves between modes without a gradient.
 
-use candle_core::Tensor;
+use ebm_core::candle::Tensor;
 use ebm_core::{
-    Batch, BuildCx, ChainState, EnergyFn, Error, Key, Link, Param, Result, Sensitivity, Stepped, Transition,
-    TransitionConfig, register,
+    Batch, BuildCx, ChainState, EnergyFn, Error, Key, Link, Result, Sensitivity, Settings, Stepped,
+    Transition, TransitionConfig, plugin,
 };
-use serde::{Deserialize, Serialize};
 
-use crate::accept::{Decision, outside};
-use crate::chain::BANK;
-use crate::langevin::range;
-use crate::rows;
+use crate::kit::{Decision, outside, rows};
 
 /// Where the two points of a jump come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
 pub enum Pairs {
     /// Other chains of the batch.
     Chains,
-    /// The reference samples `bank` in the program's memory, such as training data.
+    /// The reference samples of the request, such as training data.
     Bank,
 }
 
@@ -119,12 +114,12 @@ impl DifferenceJump {
     }
 
     fn bank<'a>(&self, state: &'a ChainState) -> Result<&'a Tensor> {
-        let bank = state.aux.get(BANK).ok_or_else(|| {
+        let bank = state.reference.as_ref().ok_or_else(|| {
             Error::capability(
                 "difference-jump with pairs = \"bank\"",
-                format!("reference samples `{BANK}`"),
-                "the program's memory",
-                "run it in a program whose caller provides them, or take pairs = \"chains\"",
+                "reference samples",
+                "the caller of this program",
+                "give some with `DrawRequest::with_reference`, or take pairs = \"chains\"",
             )
         })?;
         if bank.dims().get(1..) != Some(state.at.sample_shape()) {
@@ -179,8 +174,12 @@ impl Transition for DifferenceJump {
             // Constants are added: dx′ = dx at fixed decisions.
             Pairs::Bank => Sensitivity::Exact,
             // A jump also moves with the other chains, which a link of rows cannot tell.
-            Pairs::Chains => Sensitivity::None,
+            Pairs::Chains => Sensitivity::Unknown(self.name()),
         }
+    }
+
+    fn bounds(&self) -> Option<(f64, f64)> {
+        self.range
     }
 
     fn name(&self) -> String {
@@ -189,63 +188,40 @@ impl Transition for DifferenceJump {
 }
 
 /// Settings of `difference-jump`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Settings)]
 pub struct DifferenceJumpConfig {
-    /// Where the points come from.
-    #[serde(default = "chains")]
+    /// Other chains of the batch, or reference samples: in training the data batch.
+    #[setting(default = Pairs::Chains)]
     pub pairs: Pairs,
-    /// Jumps a step.
-    #[serde(default = "one_jump")]
+    /// Jumps a step, each one energy.
+    #[setting(default = 1, at_least = 1)]
     pub jumps: usize,
-    /// Factor γ of the difference.
-    #[serde(default = "one")]
+    /// Factor of the difference.
+    #[setting(default = 1.0, above = 0.0)]
     pub scale: f64,
-    /// Temperature T of the target `exp(−E/T)`.
-    #[serde(default = "one")]
+    /// T of the target exp(-E/T).
+    #[setting(default = 1.0, above = 0.0)]
     pub temperature: f64,
     /// Box outside of which jumps are rejected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[f64; 2]>,
 }
 
-fn chains() -> Pairs {
-    Pairs::Chains
-}
-
-fn one_jump() -> usize {
-    1
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-#[typetag::serde(name = "difference-jump")]
+#[plugin(
+    "difference-jump",
+    summary = "jumps by the difference of two other chains or samples: moves between modes",
+    source = "ter Braak 2006; Goodman, Weare 2010",
+    example = "pairs = \"chains\"\njumps = 2"
+)]
 impl TransitionConfig for DifferenceJumpConfig {
-    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         Ok(Box::new(DifferenceJump {
             pairs: self.pairs,
             jumps: self.jumps,
             scale: self.scale,
             temperature: self.temperature,
-            range: range("difference-jump.range", self.range)?,
+            range: cx.interval("range", self.range)?,
         }))
     }
-}
-
-register! {
-    TransitionConfig, "difference-jump" => DifferenceJumpConfig,
-    summary: "jumps by the difference of two other chains or samples: moves between modes",
-    source: "ter Braak 2006; Goodman, Weare 2010",
-    example: "pairs = \"chains\"\njumps = 2",
-    params: [
-        Param::choice("pairs", &["chains", "bank"], "other chains of the batch, or the samples `bank` of the program's memory").default("\"chains\""),
-        Param::int("jumps", "jumps a step, each one energy").at_least(1.0).default("1"),
-        Param::float("scale", "factor of the difference").above(0.0).default("1.0"),
-        Param::float("temperature", "T of the target exp(-E/T)").above(0.0).default("1.0"),
-        Param::floats("range", "box outside of which jumps are rejected").default("none"),
-    ],
 }
 
 #[cfg(test)]
@@ -287,16 +263,15 @@ mod tests {
             Ok((well(-10.0, 0.25)? + well(10.0, 0.75)?)?.log()?.neg()?)
         });
         let bank = Tensor::new(&[[-10.0f64], [-9.7], [10.0], [10.4]], &Device::Cpu).unwrap();
-        let mut memory = BTreeMap::from([(BANK.to_string(), bank)]);
-        let mut blind = Blind;
+        let (mut blind, mut memory) = (Blind, BTreeMap::new());
+        let mut request = DrawRequest::new(&mut blind, &mut memory).with_reference(Some(&bank));
         let start = Batch::new(spread(4000, 1.0).x.affine(1.0, -10.0).unwrap()).unwrap();
         let chain = Chain::new(Box::new(DifferenceJump::new(Pairs::Bank)), 60);
-        let drawn =
-            chain.draw(&e, start, Key::root(2), &mut DrawRequest::new(&mut blind, &mut memory)).unwrap();
+        let drawn = chain.draw(&e, start, Key::root(2), &mut request).unwrap();
         let right = drawn.last.at.x.gt(0.0).unwrap().to_dtype(DType::F64).unwrap();
         let share = moments(&right).unwrap().mean;
         assert!((share - 0.75).abs() < 4.0 * (0.1875f64 / 4000.0).sqrt(), "{share}");
-        assert!(memory.contains_key(BANK) && !drawn.last.aux.contains_key(BANK));
+        assert!(memory.is_empty() && drawn.last.reference.is_none());
     }
 
     #[test]
@@ -306,6 +281,6 @@ mod tests {
         let text = DifferenceJump::new(Pairs::Chains).step(&e, &state, Key::root(0)).unwrap_err().to_string();
         assert!(text.contains("at least 2"), "{text}");
         let text = DifferenceJump::new(Pairs::Bank).step(&e, &state, Key::root(0)).unwrap_err().to_string();
-        assert!(text.contains("bank"), "{text}");
+        assert!(text.contains("reference samples"), "{text}");
     }
 }

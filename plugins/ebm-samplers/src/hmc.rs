@@ -1,16 +1,12 @@
 //! Hamiltonian Monte Carlo: leapfrog trajectories with an exact accept test.
 
 use ebm_core::{
-    Adjust, BuildCx, ChainState, EnergyFn, Error, Key, Link, Param, Result, Sensitivity, Slope, Stepped,
-    Transition, TransitionConfig, register,
+    Adjust, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Slope, Stepped,
+    Transition, TransitionConfig, plugin, row_sum,
 };
-use serde::{Deserialize, Serialize};
 
-use crate::accept::{Decision, outside, row_sum};
-use crate::adapt::StepSize;
 use crate::hmc_published::{Form, PublishedHmc};
-use crate::langevin::range;
-use crate::rows;
+use crate::kit::{AdaptSettings, Decision, StepSize, outside, rows};
 
 /// `L` leapfrog steps of size ε of `H = E(x)/T + |v|²/2` from a fresh `v ~ N(0, I)`, taken with
 /// probability `min(1, exp(−ΔH))` (Duane, Kennedy, Pendleton, Roweth 1987; Neal 2011). Leaves
@@ -81,9 +77,10 @@ impl Transition for Hmc {
         let here = state.slope(e)?;
         let at = &state.at;
         let v0 = key.at("momentum").normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
-        let kick = |v: &candle_core::Tensor, s: &Slope, share: f64| -> Result<candle_core::Tensor> {
-            rows::moved(v, &h.map(|h| -(share * h / self.temperature)), &s.grad)
-        };
+        let kick =
+            |v: &ebm_core::candle::Tensor, s: &Slope, share: f64| -> Result<ebm_core::candle::Tensor> {
+                rows::moved(v, &h.map(|h| -(share * h / self.temperature)), &s.grad)
+            };
         let (mut x, mut v, mut there) = (at.x.clone(), kick(&v0, &here, 0.5)?, here.clone());
         for l in 0..self.leapfrogs {
             x = rows::moved(&x, &h, &v)?;
@@ -104,7 +101,11 @@ impl Transition for Hmc {
     }
 
     fn sensitivity(&self) -> Sensitivity {
-        Sensitivity::None
+        Sensitivity::Unknown(self.name())
+    }
+
+    fn bounds(&self) -> Option<(f64, f64)> {
+        self.range
     }
 
     fn adjusted(&self, by: Adjust) -> Option<Box<dyn Transition>> {
@@ -124,114 +125,73 @@ impl Transition for Hmc {
 }
 
 /// Settings of `hmc`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Settings)]
 pub struct HmcConfig {
-    /// Leapfrog step size ε, or its start if it adapts.
+    /// Leapfrog step size, or its start if it adapts.
+    #[setting(above = 0.0)]
     pub step_size: f64,
-    /// Leapfrog steps L of a trajectory.
+    /// Leapfrog steps of a trajectory.
+    #[setting(at_least = 1, at_most = 1e5)]
     pub leapfrogs: usize,
-    /// Temperature T of the target `exp(−E/T)`.
-    #[serde(default = "one")]
+    /// T of the target exp(-E/T).
+    #[setting(default = 1.0, above = 0.0)]
     pub temperature: f64,
-    /// ε of each trajectory is uniform in ε(1 ± jitter).
-    #[serde(default)]
+    /// The step size of each trajectory is uniform in ±this share.
+    #[setting(default = 0.0, at_least = 0.0, below = 1.0)]
     pub jitter: f64,
     /// Box outside of which trajectories are rejected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[f64; 2]>,
-    /// Acceptance towards which the step size moves; fixed if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target_acceptance: Option<f64>,
-    /// Gain of the adaptation, in log step size; 0 keeps what was learnt.
-    #[serde(default = "gain")]
-    pub adapt_rate: f64,
-    /// A step size for each chain.
-    #[serde(default)]
-    pub per_chain: bool,
-    /// Smallest and largest step size of the adaptation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step_limits: Option<[f64; 2]>,
-    /// The exact form, or one of the published ones.
-    #[serde(default)]
+    /// How the step size moves.
+    #[setting(flatten)]
+    pub adapt: AdaptSettings,
+    /// The exact one, or one of the published programs' (neither keeps the target), to reproduce their numbers.
+    #[setting(default = Form::Exact)]
     pub form: Form,
 }
 
 impl HmcConfig {
     /// A published form; it has no setting but step size, leapfrogs and temperature.
-    fn published(&self, at: &str, form: PublishedHmc) -> Result<Box<dyn Transition>> {
+    fn published(&self, cx: &BuildCx, form: PublishedHmc) -> Result<Box<dyn Transition>> {
         let others = [
-            ("target_acceptance", self.target_acceptance.is_some()),
-            ("per_chain", self.per_chain),
+            ("target_acceptance", self.adapt.target_acceptance.is_some()),
+            ("per_chain", self.adapt.per_chain),
             ("range", self.range.is_some()),
-            ("step_limits", self.step_limits.is_some()),
+            ("step_limits", self.adapt.step_limits.is_some()),
             ("jitter", self.jitter != 0.0),
         ];
         if let Some((name, _)) = others.into_iter().find(|(_, given)| *given) {
             let message = "belongs to form = \"exact\"; the published forms have none: leave it out";
-            return Err(Error::config(format!("{at}.{name}"), message));
+            return Err(cx.refuse(name, message));
         }
         Ok(Box::new(form.at_temperature(self.temperature)))
     }
 }
 
-fn one() -> f64 {
-    1.0
-}
-
-fn gain() -> f64 {
-    0.1
-}
-
-#[typetag::serde(name = "hmc")]
+#[plugin(
+    "hmc",
+    summary = "leapfrog trajectories with a Metropolis test; the published forms on request",
+    source = "Duane, Kennedy, Pendleton, Roweth 1987; Neal 2011; Du, Li, Tenenbaum, Mordatch 2021, published programs",
+    example = "step_size = 0.1\nleapfrogs = 5\ntarget_acceptance = 0.8"
+)]
 impl TransitionConfig for HmcConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
-        if self.leapfrogs == 0 {
-            return Err(Error::config("hmc.leapfrogs", "is 0, must be at least 1"));
-        }
         let (h, steps) = (self.step_size, self.leapfrogs);
         match self.form {
             Form::Exact => {}
-            Form::PublishedTraining => return self.published(cx.path(), PublishedHmc::training(h, steps)),
+            Form::PublishedTraining => return self.published(cx, PublishedHmc::training(h, steps)),
             Form::PublishedLikelihood => {
-                return self.published(cx.path(), PublishedHmc::likelihood(h, steps));
+                return self.published(cx, PublishedHmc::likelihood(h, steps));
             }
         }
-        let limits = range("hmc.step_limits", self.step_limits)?;
-        let step = StepSize::configured(STEP, h, self.target_acceptance, self.adapt_rate, limits);
         Ok(Box::new(Hmc {
-            step: step.for_each(cx.path(), self.per_chain)?,
+            step: self.adapt.step_size(cx, STEP, h)?,
             leapfrogs: self.leapfrogs,
             temperature: self.temperature,
             jitter: self.jitter,
-            range: range("hmc.range", self.range)?,
+            range: cx.interval("range", self.range)?,
             factor: 1.0,
         }))
     }
-}
-
-register! {
-    TransitionConfig, "hmc" => HmcConfig,
-    summary: "leapfrog trajectories with a Metropolis test; the published forms on request",
-    source: "Duane, Kennedy, Pendleton, Roweth 1987; Neal 2011; Du, Li, Tenenbaum, Mordatch 2021, published programs",
-    example: "step_size = 0.1\nleapfrogs = 5\ntarget_acceptance = 0.8",
-    params: [
-        Param::float("step_size", "leapfrog step size, or its start if it adapts").above(0.0),
-        Param::int("leapfrogs", "leapfrog steps of a trajectory").at_least(1.0).at_most(1e5),
-        Param::float("temperature", "T of the target exp(-E/T)").above(0.0).default("1.0"),
-        Param::float("jitter", "the step size of each trajectory is uniform in ±this share").at_least(0.0).below(1.0).default("0.0"),
-        Param::floats("range", "box outside of which trajectories are rejected").default("none"),
-        Param::float("target_acceptance", "acceptance towards which the step size moves").above(0.0).below(1.0).default("none"),
-        Param::float("adapt_rate", "gain of the adaptation, in log step size a step; 0 keeps what was learnt").at_least(0.0).default("0.1"),
-        Param::bool("per_chain", "each chain adapts a step size of its own, by its identity").default("false"),
-        Param::floats("step_limits", "smallest and largest adapted step size; a thousandth and a thousand times the start").default("none"),
-        Param::choice(
-            "form",
-            &["exact", "published-training", "published-likelihood"],
-            "the exact one, or one of the published programs' (neither keeps the target), to reproduce their numbers",
-        )
-        .default("\"exact\""),
-    ],
 }
 
 #[cfg(test)]

@@ -1,18 +1,15 @@
 //! The two forms of HMC of the published programs, as they stand there, mistakes included.
 
-use candle_core::Tensor;
+use ebm_core::candle::Tensor;
 use ebm_core::{
-    Adjust, ChainState, EnergyFn, Error, Key, Link, Result, Sensitivity, Slope, Stepped, Transition, host,
+    Adjust, ChainState, EnergyFn, Error, Key, Link, Result, Sensitivity, Settings, Slope, Stepped,
+    Transition, host, row_mean, row_sum,
 };
-use serde::{Deserialize, Serialize};
 
-use crate::accept::{Decision, row_mean, row_sum};
-use crate::adapt::Sizes;
-use crate::rows;
+use crate::kit::{Decision, Sizes, rows};
 
 /// Which trajectories and which test `hmc` makes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
 pub enum Form {
     /// Leapfrog with half kicks at both ends and a Metropolis test: [`crate::Hmc`].
     #[default]
@@ -193,7 +190,12 @@ impl Transition for PublishedHmc {
     }
 
     fn sensitivity(&self) -> Sensitivity {
-        Sensitivity::None
+        Sensitivity::Unknown(self.name())
+    }
+
+    /// Logits are of values in [0, 1].
+    fn bounds(&self) -> Option<(f64, f64)> {
+        self.in_logits.then_some((0.0, 1.0))
     }
 
     fn adjusted(&self, by: Adjust) -> Option<Box<dyn Transition>> {
@@ -285,7 +287,7 @@ mod tests {
         let got = e.grad_theta_slope(&demands[0].at, &demands[0].v).unwrap().grads;
         let want = -eps * eps / t * flat(&before).iter().sum::<f64>();
         near(&flat(&got["curvature"]), &[want]);
-        assert_eq!(hmc(3).sensitivity(), Sensitivity::None);
+        assert!(!hmc(3).sensitivity().is_exact());
     }
 
     #[test]

@@ -2,18 +2,15 @@
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    Adjust, Batch, BuildCx, ChainState, EnergyFn, Error, Key, Link, Param, Result, RowStep, Sensitivity,
-    Stepped, Transition, TransitionConfig, register,
+    Adjust, BuildCx, ChainState, EnergyFn, Key, Result, RowStep, Sensitivity, Settings, Stepped, Transition,
+    TransitionConfig, plugin, row_mean, row_sum,
 };
-use serde::{Deserialize, Serialize};
-
-use crate::accept::{row_mean, row_sum, within};
 
 /// `x̂ = x + σε; x′ = clamp(x̂ − λ∇E(x̂))`, or with the noise after the move.
 ///
 /// The noise comes first and is small in Du, Li, Tenenbaum, Mordatch (2021), spec 3.1. With the
 /// noise last and `σ² = 2λ` this is the unadjusted Langevin algorithm ([`Langevin::unadjusted`]).
-/// The link to θ is exact, clamps and limited moves included.
+/// The link to θ is exact: the noise is held fixed, the gradient, the clamp and the limit of moves are differentiated.
 ///
 /// Diagnostics: `energy` and `grad_square` at the point where the gradient was taken, and
 /// `saturated`, the share of coordinates on the clamp.
@@ -60,50 +57,10 @@ impl Langevin {
     }
 }
 
-/// How the end of a row step depends on θ, given the point `hat` and gradient of its move; `noise`
-/// is what the step added after the move.
-pub(crate) fn link(
-    s: &RowStep,
-    hat: &Batch,
-    grad: &Tensor,
-    noise: Option<&Tensor>,
-) -> Result<(Tensor, Link)> {
-    let mut d = grad.affine(s.step_size, 0.0)?;
-    let mut active = None;
-    if let Some(limit) = s.move_limit {
-        active = Some(within(&d, -limit, limit)?);
-        d = d.clamp(-limit, limit)?;
-    }
-    let mut y = (&hat.x - d)?;
-    if let Some(n) = noise {
-        y = (y + n)?;
-    }
-    let mut pass = None;
-    if let Some((low, high)) = s.clamp {
-        pass = Some(within(&y, low, high)?);
-        y = y.clamp(low, high)?;
-    }
-    Ok((y, Link::Descent { at: hat.clone(), scale: s.step_size, pass, active }))
-}
-
-/// The noise `σ·ε` of a row step under `key`, if it has any.
-pub(crate) fn noise(s: &RowStep, at: &Batch, key: Key) -> Result<Option<Tensor>> {
-    if s.noise == 0.0 {
-        return Ok(None);
-    }
-    let eps = key.normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
-    Ok(Some(eps.affine(s.noise, 0.0)?))
-}
-
-/// Share of coordinates of each row on the clamp, `(B,)`.
-pub(crate) fn saturated(x: &Tensor, clamp: (f64, f64)) -> Result<Tensor> {
-    row_mean(&(x.le(clamp.0)?.to_dtype(x.dtype())? + x.ge(clamp.1)?.to_dtype(x.dtype())?)?)
-}
-
 impl Transition for Langevin {
     fn step(&self, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
         let s = &self.step;
-        let eps = noise(s, &state.at, key)?;
+        let eps = s.noise_of(&state.at, key)?;
         let (hat, slope, after) = match eps {
             Some(n) if s.noise_first => {
                 let hat = state.at.with_x((&state.at.x + n)?);
@@ -112,8 +69,8 @@ impl Transition for Langevin {
             }
             after => (state.at.clone(), state.slope(e)?, after),
         };
-        let (x, link) = link(s, &hat, &slope.grad, after.as_ref())?;
-        let clamped = s.clamp.map(|c| saturated(&x, c)).transpose()?;
+        let (x, link) = s.end(&hat, &slope.grad, after.as_ref())?;
+        let clamped = s.saturated(&x)?;
         let grad_square = row_mean(&slope.grad.sqr()?)?;
         let stepped = Stepped::new(state.advance(x), link)
             .with("energy", slope.energy)
@@ -126,6 +83,10 @@ impl Transition for Langevin {
 
     fn sensitivity(&self) -> Sensitivity {
         Sensitivity::Exact
+    }
+
+    fn bounds(&self) -> Option<(f64, f64)> {
+        self.step.clamp
     }
 
     fn row_step(&self, _: usize, _: usize) -> Option<RowStep> {
@@ -159,45 +120,30 @@ impl Transition for Langevin {
 }
 
 /// Settings of `langevin`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Settings)]
 pub struct LangevinConfig {
-    /// Factor λ of the gradient.
+    /// Factor λ of the energy's gradient.
+    #[setting(above = 0.0)]
     pub step_size: f64,
-    /// Standard deviation σ of the noise.
-    #[serde(default = "published_noise")]
+    /// Standard deviation σ of the noise of a step.
+    #[setting(default = 0.001, at_least = 0.0)]
     pub noise: f64,
-    /// Noise before the gradient is taken or after the move.
-    #[serde(default = "yes")]
+    /// Noise before the gradient is taken (published) or after the move.
+    #[setting(default = true)]
     pub noise_first: bool,
     /// Range of the samples after each step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clamp: Option<[f64; 2]>,
     /// Largest move of one coordinate by the gradient.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[setting(above = 0.0)]
     pub move_limit: Option<f64>,
 }
 
-fn published_noise() -> f64 {
-    0.001
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// A range setting as a pair, checked.
-pub(crate) fn range(path: &str, range: Option<[f64; 2]>) -> Result<Option<(f64, f64)>> {
-    match range {
-        Some([low, high]) if low >= high || !low.is_finite() || !high.is_finite() => Err(Error::config(
-            path,
-            format!("is [{low}, {high}], must be two finite numbers in rising order, such as [0.0, 1.0]"),
-        )),
-        other => Ok(other.map(|[low, high]| (low, high))),
-    }
-}
-
-#[typetag::serde(name = "langevin")]
+#[plugin(
+    "langevin",
+    summary = "a gradient step with noise of its own size, clamped if asked",
+    source = "Du, Li, Tenenbaum, Mordatch 2021, algorithm 1",
+    example = "step_size = 100.0\nnoise = 0.001\nclamp = [0.0, 1.0]"
+)]
 impl TransitionConfig for LangevinConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         Ok(Box::new(Langevin {
@@ -205,7 +151,7 @@ impl TransitionConfig for LangevinConfig {
                 step_size: self.step_size,
                 noise: self.noise,
                 noise_first: self.noise_first,
-                clamp: range(&format!("{}.clamp", cx.path()), self.clamp)?,
+                clamp: cx.interval("clamp", self.clamp)?,
                 move_limit: self.move_limit,
             },
             matched: false,
@@ -213,26 +159,11 @@ impl TransitionConfig for LangevinConfig {
     }
 }
 
-register! {
-    TransitionConfig, "langevin" => LangevinConfig,
-    summary: "a gradient step with noise of its own size, clamped if asked",
-    source: "Du, Li, Tenenbaum, Mordatch 2021, algorithm 1",
-    example: "step_size = 100.0\nnoise = 0.001\nclamp = [0.0, 1.0]",
-    params: [
-        Param::float("step_size", "factor λ of the energy's gradient").above(0.0),
-        Param::float("noise", "standard deviation σ of the noise of a step").at_least(0.0).default("0.001"),
-        Param::bool("noise_first", "noise before the gradient is taken (published) or after the move").default("true"),
-        Param::floats("clamp", "range of the samples after each step").default("none"),
-        Param::float("move_limit", "largest move of one coordinate by the gradient").above(0.0).default("none"),
-    ],
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use ebm_core::Batch;
-    use ebm_core::Chains;
     use ebm_core::candle::{DType, Device};
+    use ebm_core::{Batch, Chains, Link};
     use ebm_testkit::{check_transition, check_variance, run, toy};
 
     use super::*;

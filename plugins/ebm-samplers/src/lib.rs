@@ -29,19 +29,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod accept;
-mod adapt;
 mod chain;
 mod difference_jump;
 mod hmc;
 mod hmc_published;
-mod ladder;
+pub mod kit;
 mod langevin;
 mod mala;
 mod metropolis;
 mod replica_exchange;
 mod rounds;
-mod rows;
 mod tempering;
 mod ula;
 

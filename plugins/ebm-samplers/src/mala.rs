@@ -1,16 +1,13 @@
 //! The Metropolis-adjusted Langevin algorithm: a Langevin proposal with an exact accept test.
 
-use candle_core::Tensor;
+use ebm_core::candle::Tensor;
 use ebm_core::{
-    Adjust, BuildCx, ChainState, EnergyFn, Key, Link, Param, Result, Sensitivity, Slope, Stepped, Transition,
-    TransitionConfig, register,
+    Adjust, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Slope, Stepped,
+    Transition, TransitionConfig, plugin, row_sum,
 };
-use serde::{Deserialize, Serialize};
 
-use crate::accept::{Decision, outside, row_sum};
-use crate::adapt::{Sizes, StepSize};
-use crate::langevin::range;
-use crate::rows::{self, End};
+use crate::kit::rows::{self, End};
+use crate::kit::{AdaptSettings, Decision, Sizes, StepSize, outside};
 
 /// `x′ = x − h∇E(x) + √(2hT)·ε`, taken with probability `min(1, exp(−ΔE/T)·q(x|x′)/q(x′|x))`
 /// (Besag 1994; Roberts, Tweedie 1996). Leaves `exp(−E/T)` invariant for every step size.
@@ -18,7 +15,8 @@ use crate::rows::{self, End};
 /// One slope a step: that of the end is cached for the next step. The step size may move towards
 /// a target acceptance (0.574 is optimal in many dimensions: Roberts, Rosenthal 1998); it is common to
 /// all chains, or each chain has its own ([`Mala::per_chain`]), and carried from program to program.
-/// The link to θ holds the accept decisions fixed: rejected rows are active nowhere.
+/// The link to θ holds noise, accept decisions and adapted step sizes fixed and differentiates the gradient: rejected rows are
+/// active nowhere.
 ///
 /// Diagnostics: `energy` and `grad_square` at the new state, `accepted`.
 #[derive(Clone, Debug)]
@@ -131,6 +129,10 @@ impl Transition for Mala {
         Sensitivity::Exact
     }
 
+    fn bounds(&self) -> Option<(f64, f64)> {
+        self.range
+    }
+
     fn adjusted(&self, by: Adjust) -> Option<Box<dyn Transition>> {
         // Noise stands for the temperature: σ² = 2hT.
         let mut new = self.clone();
@@ -149,65 +151,33 @@ impl Transition for Mala {
 }
 
 /// Settings of `mala`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Settings)]
 pub struct MalaConfig {
     /// Step size h, or its start if it adapts.
+    #[setting(above = 0.0)]
     pub step_size: f64,
-    /// Temperature T of the target `exp(−E/T)`.
-    #[serde(default = "one")]
+    /// T of the target exp(-E/T).
+    #[setting(default = 1.0, above = 0.0)]
     pub temperature: f64,
     /// Box outside of which proposals are rejected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[f64; 2]>,
-    /// Acceptance towards which the step size moves; fixed if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target_acceptance: Option<f64>,
-    /// Gain of the adaptation, in log step size; 0 keeps what was learnt.
-    #[serde(default = "gain")]
-    pub adapt_rate: f64,
-    /// A step size for each chain.
-    #[serde(default)]
-    pub per_chain: bool,
-    /// Smallest and largest step size of the adaptation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step_limits: Option<[f64; 2]>,
+    /// How the step size moves.
+    #[setting(flatten)]
+    pub adapt: AdaptSettings,
 }
 
-fn one() -> f64 {
-    1.0
-}
-
-fn gain() -> f64 {
-    0.1
-}
-
-#[typetag::serde(name = "mala")]
+#[plugin(
+    "mala",
+    summary = "Langevin with a Metropolis test: the exact target at every step size",
+    source = "Besag 1994; Roberts, Tweedie 1996",
+    example = "step_size = 0.005\ntarget_acceptance = 0.65"
+)]
 impl TransitionConfig for MalaConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
-        let limits = range("mala.step_limits", self.step_limits)?;
-        let step =
-            StepSize::configured(STEP, self.step_size, self.target_acceptance, self.adapt_rate, limits)
-                .for_each(cx.path(), self.per_chain)?;
-        let range = range("mala.range", self.range)?;
+        let step = self.adapt.step_size(cx, STEP, self.step_size)?;
+        let range = cx.interval("range", self.range)?;
         Ok(Box::new(Mala { step, temperature: self.temperature, range, factor: 1.0 }))
     }
-}
-
-register! {
-    TransitionConfig, "mala" => MalaConfig,
-    summary: "Langevin with a Metropolis test: the exact target at every step size",
-    source: "Besag 1994; Roberts, Tweedie 1996",
-    example: "step_size = 0.005\ntarget_acceptance = 0.65",
-    params: [
-        Param::float("step_size", "step size h, or its start if it adapts").above(0.0),
-        Param::float("temperature", "T of the target exp(-E/T)").above(0.0).default("1.0"),
-        Param::floats("range", "box outside of which proposals are rejected").default("none"),
-        Param::float("target_acceptance", "acceptance towards which the step size moves").above(0.0).below(1.0).default("none"),
-        Param::float("adapt_rate", "gain of the adaptation, in log step size a step; 0 keeps what was learnt").at_least(0.0).default("0.1"),
-        Param::bool("per_chain", "each chain adapts a step size of its own, by its identity").default("false"),
-        Param::floats("step_limits", "smallest and largest adapted step size; a thousandth and a thousand times the start").default("none"),
-    ],
 }
 
 #[cfg(test)]

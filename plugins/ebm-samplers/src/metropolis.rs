@@ -1,12 +1,11 @@
 //! An accept test around a proposal that knows its ratio.
 
 use ebm_core::{
-    Adjust, BuildCx, ChainState, EnergyFn, Error, Key, Link, Param, Result, Sensitivity, Stepped, Transition,
-    TransitionConfig, catalogue::Family, register,
+    Adjust, BuildCx, ChainState, EnergyFn, Error, Key, Link, Result, Sensitivity, Settings, Stepped,
+    Transition, TransitionConfig, plugin,
 };
-use serde::{Deserialize, Serialize};
 
-use crate::accept::Decision;
+use crate::kit::Decision;
 
 /// Takes the step of `proposal` with probability `min(1, exp(−ΔE/T)·q(x|x′)/q(x′|x))`
 /// (Metropolis et al. 1953; Hastings 1970), so that `exp(−E/T)` is invariant.
@@ -69,7 +68,14 @@ impl Transition for Metropolis {
 
     fn sensitivity(&self) -> Sensitivity {
         // Exact for proposals that do not look at the energy; others would need a link with both masks.
-        if self.proposal.needs_energy() { Sensitivity::None } else { self.proposal.sensitivity() }
+        match self.proposal.needs_energy() {
+            true => Sensitivity::Unknown(self.name()),
+            false => self.proposal.sensitivity(),
+        }
+    }
+
+    fn bounds(&self) -> Option<(f64, f64)> {
+        self.proposal.bounds()
     }
 
     fn adjusted(&self, by: Adjust) -> Option<Box<dyn Transition>> {
@@ -86,36 +92,25 @@ impl Transition for Metropolis {
 }
 
 /// Settings of `metropolis`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct MetropolisConfig {
-    /// The proposal.
+    /// The step that is tested; it must know its ratio.
     pub proposal: Box<dyn TransitionConfig>,
-    /// Temperature T of the target `exp(−E/T)`.
-    #[serde(default = "one")]
+    /// T of the target exp(-E/T).
+    #[setting(default = 1.0, above = 0.0)]
     pub temperature: f64,
 }
 
-fn one() -> f64 {
-    1.0
-}
-
-#[typetag::serde(name = "metropolis")]
+#[plugin(
+    "metropolis",
+    summary = "an accept test around a proposal that knows its ratio",
+    source = "Metropolis, Rosenbluth, Rosenbluth, Teller, Teller 1953; Hastings 1970",
+    example = r#"proposal = { kind = "langevin", step_size = 0.01, noise = 0.14, noise_first = false }"#
+)]
 impl TransitionConfig for MetropolisConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
-        Ok(Box::new(Metropolis::new(cx.within("proposal", |cx| self.proposal.build(cx))?, self.temperature)))
+        Ok(Box::new(Metropolis::new(self.proposal.build_at("proposal", cx)?, self.temperature)))
     }
-}
-
-register! {
-    TransitionConfig, "metropolis" => MetropolisConfig,
-    summary: "an accept test around a proposal that knows its ratio",
-    source: "Metropolis, Rosenbluth, Rosenbluth, Teller, Teller 1953; Hastings 1970",
-    example: r#"proposal = { kind = "langevin", step_size = 0.01, noise = 0.14, noise_first = false }"#,
-    params: [
-        Param::part("proposal", Family::Transition, "the step that is tested; it must know its ratio"),
-        Param::float("temperature", "T of the target exp(-E/T)").above(0.0).default("1.0"),
-    ],
 }
 
 #[cfg(test)]

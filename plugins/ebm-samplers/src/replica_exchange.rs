@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use ebm_core::candle::Tensor;
 use ebm_core::{
-    Batch, Blind, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Error, Key, Param, Probe, Result,
-    Sampler, SamplerConfig, Sensitivity, StepInfo, Trail, catalogue::Family, register,
+    Batch, Blind, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Key, Result, Sampler, SamplerConfig,
+    Sensitivity, Settings, StepInfo, Trail, plugin,
 };
-use serde::{Deserialize, Serialize};
 
-use crate::accept::Decision;
-use crate::ladder::{self, Curves, Shifted};
+use crate::kit::{Curves, Decision, LadderSettings, ladder};
 
 /// Parallel tempering (Swendsen, Wang 1986; Geyer 1991): every chain has a replica on each rung of a ladder of
 /// temperatures. In each round all replicas run `program` on their `E/T`; between rounds, neighbours on the
@@ -21,7 +19,8 @@ use crate::ladder::{self, Curves, Shifted};
 ///
 /// Replicas start where their chain starts, and are given up at the end. The program's own temperature
 /// must be 1 (the ladder has the temperatures). What it adapts, it adapts for each rung apart. A round costs the
-/// program once a rung. Exchanges depend on θ in a way that no link tells: a KL term refuses this sampler.
+/// program once a rung. Exchanges depend on θ in a way that no link tells: trails end at the last one, and a KL term that
+/// asks for more links than the program of a round has is refused.
 ///
 /// Diagnostics: those of the coldest rung (probes, too), and `swapped`, the share of a chain's proposed exchanges that
 /// were made; its curve is by rounds. Where it is near 0, put more rungs on the ladder.
@@ -83,18 +82,18 @@ impl Sampler for ReplicaExchange {
         for (round, program) in programs.iter().enumerate() {
             let mut energies = Vec::with_capacity(replicas.len());
             for (r, temperature) in self.temperatures.iter().enumerate() {
-                let (mut blind, mut shifted);
-                let probe: &mut dyn Probe = if r == coldest {
-                    shifted = Shifted { inner: &mut *request.probe, by: done };
-                    &mut shifted
-                } else {
-                    blind = Blind;
-                    &mut blind
-                };
-                let mut inner = DrawRequest::new(probe, &mut *request.memory);
                 let key = key.at("round").at(round).at(r);
-                let at = replicas[r].clone();
-                drawn = ladder::on_rung(*program, (r, *temperature), e, at, key, &mut inner)?;
+                let (rung, at) = ((r, *temperature), replicas[r].clone());
+                drawn = if r == coldest {
+                    // Only after the last exchange does a trail begin.
+                    let last = round + 1 == programs.len();
+                    let trail = if last { request.trail.min(program.steps()) } else { 0 };
+                    request.part(done, trail, |inner| ladder::on_rung(*program, rung, e, at, key, inner))?
+                } else {
+                    let (mut blind, reference) = (Blind, request.reference);
+                    let inner = DrawRequest::new(&mut blind, &mut *request.memory);
+                    ladder::on_rung(*program, rung, e, at, key, &mut inner.with_reference(reference))?
+                };
                 replicas[r] = drawn.last.at.clone();
                 if round + 1 < programs.len() {
                     energies.push(ladder::end_energy(e, &drawn)?);
@@ -123,13 +122,24 @@ impl Sampler for ReplicaExchange {
         self.program.couples_chains() || self.tail.as_ref().is_some_and(|t| t.couples_chains())
     }
 
-    fn sensitivity(&self) -> Sensitivity {
-        Sensitivity::None
+    fn sensitivity(&self, trail: usize) -> Sensitivity {
+        let last = self.tail.as_ref().unwrap_or(&self.program);
+        let alone = self.rounds + usize::from(self.tail.is_some()) <= 1;
+        if trail <= last.steps() || alone {
+            last.sensitivity(trail)
+        } else {
+            Sensitivity::Unknown(self.name())
+        }
+    }
+
+    fn bounds(&self) -> Option<(f64, f64)> {
+        self.program.bounds()
     }
 
     /// Steps of the coldest replica.
     fn steps(&self) -> usize {
-        self.rounds * self.program.steps() + self.tail.as_ref().map_or(0, |t| t.steps())
+        let tail = self.tail.as_ref().map_or(0, |t| t.steps());
+        self.rounds.saturating_mul(self.program.steps()).saturating_add(tail)
     }
 
     /// As many whole rounds as fit, then a shorter one.
@@ -151,50 +161,31 @@ impl Sampler for ReplicaExchange {
 }
 
 /// Settings of `replica-exchange`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct ReplicaExchangeConfig {
-    /// The program of a round.
+    /// The program of a round on each rung, itself at temperature 1.
     pub program: Box<dyn SamplerConfig>,
-    /// Number of rounds.
+    /// Number of rounds; exchanges are proposed between them.
+    #[setting(at_least = 1, at_most = 1e6)]
     pub rounds: usize,
-    /// The ladder, hot first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub temperatures: Option<Vec<f64>>,
-    /// The first temperature of a geometric ladder that ends at 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hottest: Option<f64>,
-    /// Its number of temperatures.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rungs: Option<usize>,
+    /// The ladder.
+    #[setting(flatten)]
+    pub ladder: LadderSettings,
 }
 
-#[typetag::serde(name = "replica-exchange")]
-impl SamplerConfig for ReplicaExchangeConfig {
-    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
-        if self.rounds == 0 {
-            return Err(Error::config(format!("{}.rounds", cx.path()), "is 0, must be at least 1"));
-        }
-        let range = (self.hottest, self.rungs);
-        let all = ladder::temperatures(cx.path(), self.temperatures.as_deref(), range)?;
-        let program = cx.within("program", |cx| self.program.build(cx))?;
-        Ok(Box::new(ReplicaExchange::new(program, self.rounds, &all)?))
-    }
-}
-
-register! {
-    SamplerConfig, "replica-exchange" => ReplicaExchangeConfig,
-    summary: "a program at several temperatures at once, whose chains change places (parallel tempering)",
-    source: "Swendsen, Wang 1986; Geyer 1991; Syed, Bouchard-Côté, Deligiannidis, Doucet 2022",
-    example: r#"rounds = 40
+#[plugin(
+    "replica-exchange",
+    summary = "a program at several temperatures at once, whose chains change places (parallel tempering)",
+    source = "Swendsen, Wang 1986; Geyer 1991; Syed, Bouchard-Côté, Deligiannidis, Doucet 2022",
+    example = r#"rounds = 40
 hottest = 30.0
 rungs = 5
-program = { kind = "chain", steps = 5, transition = { kind = "mala", step_size = 0.01, target_acceptance = 0.65 } }"#,
-    params: [
-        Param::part("program", Family::Sampler, "the program of a round on each rung, itself at temperature 1"),
-        Param::int("rounds", "number of rounds; exchanges are proposed between them").at_least(1.0).at_most(1e6),
-        ladder::TEMPERATURES,
-        ladder::HOTTEST,
-        ladder::RUNGS,
-    ],
+program = { kind = "chain", steps = 5, transition = { kind = "mala", step_size = 0.01, target_acceptance = 0.65 } }"#
+)]
+impl SamplerConfig for ReplicaExchangeConfig {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
+        let all = self.ladder.temperatures(cx)?;
+        let program = self.program.build_at("program", cx)?;
+        Ok(Box::new(ReplicaExchange::new(program, self.rounds, &all)?))
+    }
 }

@@ -1,20 +1,19 @@
 //! The generation program: blocks of steps with transitions in between.
 
 use ebm_core::{
-    Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Error, Key, Link, Param, Result, Sampler,
-    SamplerConfig, Sensitivity, Trail, Transition, TransitionConfig, catalogue::Family, register,
+    Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Key, Link, Result, Sampler, SamplerConfig,
+    Sensitivity, Settings, Trail, Transition, TransitionConfig, common_bounds, one_step, plugin,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::Chain;
-use crate::chain::narrow;
-use crate::ladder::{Curves, Shifted};
+use crate::kit::Curves;
 
 /// `rounds` blocks of `steps` steps; after each block that another follows, the transitions
 /// `between` (augmentation, noise); then `refine` steps; then `finish` once (spec 10.1).
 ///
 /// The trail goes back through blocks and what stands between them; a transition between counts with
-/// the step that follows it.
+/// the step that follows it. What transitions between and at the end learn (adapted step sizes) is kept apart from what the
+/// blocks learn.
 pub struct Rounds {
     block: Chain,
     rounds: usize,
@@ -53,6 +52,11 @@ impl Rounds {
         self.finish = Some(transition.into());
         self
     }
+
+    /// The transitions besides that of the blocks.
+    fn others(&self) -> impl Iterator<Item = &dyn Transition> {
+        self.between.iter().map(Box::as_ref).chain(self.finish.as_deref())
+    }
 }
 
 impl Sampler for Rounds {
@@ -74,18 +78,17 @@ impl Sampler for Rounds {
             if r > 0 {
                 for (i, t) in self.between.iter().enumerate() {
                     let key = key.at("between").at(r).at(i);
-                    let mut state = t.init(e, at, key.at("init"))?;
                     // Annealed transitions see how far the program has come.
-                    (state.step, state.of) = (r, blocks.len());
-                    let stepped = t.step(e, &state, key)?;
+                    let place = (r, blocks.len());
+                    let stepped = request
+                        .scoped(&format!("between{i}"), |own| one_step(t.as_ref(), e, at, key, place, own))?;
                     at = stepped.state.at;
-                    before.push(narrow(stepped.link, rows)?);
+                    before.push(stepped.link.narrow(rows)?);
                 }
             }
-            let mut probe = Shifted { inner: &mut *request.probe, by: done };
-            let mut inner =
-                DrawRequest::new(&mut probe, &mut *request.memory).with_trail(trail, request.trail_rows);
-            let mut drawn = self.block.with(*steps).draw(e, at, key.at("round").at(r), &mut inner)?;
+            let key = key.at("round").at(r);
+            let mut drawn =
+                request.part(done, trail, |inner| self.block.with(*steps).draw(e, at, key, inner))?;
             let mut mine = std::mem::take(&mut drawn.trail).into_links();
             if trail == *steps && !mine.is_empty() {
                 before.push(mine.remove(0));
@@ -100,11 +103,10 @@ impl Sampler for Rounds {
         let mut drawn = last
             .unwrap_or_else(|| Drawn::new(ChainState::new(at), Trail::default(), ebm_core::StepInfo::new()));
         if let Some(t) = &self.finish {
-            let key = key.at("finish");
-            let state = t.init(e, drawn.last.at.clone(), key.at("init"))?;
-            let stepped = t.step(e, &state, key)?;
+            let (at, key) = (drawn.last.at.clone(), key.at("finish"));
+            let stepped = request.scoped("finish", |own| one_step(t.as_ref(), e, at, key, (0, 1), own))?;
             if request.trail > 0 {
-                links.push(narrow(stepped.link, rows)?);
+                links.push(stepped.link.narrow(rows)?);
             }
             drawn.last = stepped.state;
         }
@@ -114,20 +116,25 @@ impl Sampler for Rounds {
     }
 
     fn couples_chains(&self) -> bool {
-        let mut others = self.between.iter().map(Box::as_ref).chain(self.finish.as_deref());
-        self.block.couples_chains() || others.any(Transition::couples_chains)
+        self.block.couples_chains() || self.others().any(Transition::couples_chains)
     }
 
-    fn sensitivity(&self) -> Sensitivity {
-        let others = self.between.iter().map(Box::as_ref).chain(self.finish.as_deref());
-        match others.map(Transition::sensitivity).all(|s| s == Sensitivity::Exact) {
-            true => self.block.sensitivity(),
-            false => Sensitivity::None,
-        }
+    fn sensitivity(&self, trail: usize) -> Sensitivity {
+        let finish = self.finish.as_deref().filter(|_| trail > 0).map(Transition::sensitivity);
+        let left = trail.saturating_sub(usize::from(self.finish.is_some()));
+        // What stands between counts with the first step of the block after it.
+        let last = if self.refine > 0 { self.refine } else { self.block.steps() };
+        let several = self.rounds + usize::from(self.refine > 0) > 1;
+        let between = self.between.iter().filter(|_| several && left >= last).map(|t| t.sensitivity());
+        Sensitivity::all(finish.into_iter().chain([self.block.sensitivity(left)]).chain(between))
+    }
+
+    fn bounds(&self) -> Option<(f64, f64)> {
+        common_bounds(self.others().map(Transition::bounds).chain([self.block.bounds()]))
     }
 
     fn steps(&self) -> usize {
-        self.rounds * self.block.steps() + self.refine
+        self.rounds.saturating_mul(self.block.steps()).saturating_add(self.refine)
     }
 
     /// As many whole rounds as fit beside the refinement; the rest of the steps goes there.
@@ -148,64 +155,46 @@ impl Sampler for Rounds {
 }
 
 /// Settings of `rounds`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct RoundsConfig {
     /// Number of blocks.
+    #[setting(at_least = 1, at_most = 1e6)]
     pub rounds: usize,
     /// Steps of a block.
+    #[setting(at_least = 1)]
     pub steps: usize,
     /// The step.
     pub transition: Box<dyn TransitionConfig>,
     /// Transitions after each block that another follows.
-    #[serde(default)]
+    #[setting(default)]
     pub between: Vec<Box<dyn TransitionConfig>>,
-    /// Steps after the last round.
-    #[serde(default)]
+    /// Steps after the last round, without transitions.
+    #[setting(default = 0, at_least = 0)]
     pub refine: usize,
     /// One step at the very end, such as a jump without noise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish: Option<Box<dyn TransitionConfig>>,
 }
 
-#[typetag::serde(name = "rounds")]
-impl SamplerConfig for RoundsConfig {
-    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
-        for (name, value) in [("rounds", self.rounds), ("steps", self.steps)] {
-            if value == 0 {
-                return Err(Error::config(format!("rounds.{name}"), "is 0, must be at least 1"));
-            }
-        }
-        let between = self.between.iter().enumerate();
-        let between = between
-            .map(|(i, t)| cx.within(&format!("between[{i}]"), |cx| t.build(cx)))
-            .collect::<Result<Vec<_>>>()?;
-        let step = cx.within("transition", |cx| self.transition.build(cx))?;
-        let mut all = Rounds::new(step, self.rounds, self.steps, between).refined(self.refine);
-        if let Some(t) = &self.finish {
-            all = all.finished(cx.within("finish", |cx| t.build(cx))?);
-        }
-        Ok(Box::new(all))
-    }
-}
-
-register! {
-    SamplerConfig, "rounds" => RoundsConfig,
-    summary: "blocks of steps with transitions in between, then a refinement (generation)",
-    source: "Du, Li, Tenenbaum, Mordatch 2021; published evaluation programs",
-    example: r#"rounds = 20
+#[plugin(
+    "rounds",
+    summary = "blocks of steps with transitions in between, then a refinement (generation)",
+    source = "Du, Li, Tenenbaum, Mordatch 2021; published evaluation programs",
+    example = r#"rounds = 20
 steps = 15
 refine = 120
 transition = { kind = "langevin", step_size = 500.0, clamp = [0.0, 1.0] }
-between = [{ kind = "langevin", step_size = 1.0, noise = 0.1 }]"#,
-    params: [
-        Param::int("rounds", "number of blocks").at_least(1.0).at_most(1e6),
-        Param::int("steps", "steps of a block").at_least(1.0),
-        Param::part("transition", Family::Transition, "the step"),
-        Param::parts("between", Family::Transition, "transitions after each block that another follows").default("[]"),
-        Param::int("refine", "steps after the last round, without transitions").at_least(0.0).default("0"),
-        Param::part("finish", Family::Transition, "one step at the very end, such as a jump without noise").default("none"),
-    ],
+between = [{ kind = "langevin", step_size = 1.0, noise = 0.1 }]"#
+)]
+impl SamplerConfig for RoundsConfig {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
+        let between = cx.each("between", &self.between, |t, cx| t.build(cx))?;
+        let step = self.transition.build_at("transition", cx)?;
+        let mut all = Rounds::new(step, self.rounds, self.steps, between).refined(self.refine);
+        if let Some(t) = &self.finish {
+            all = all.finished(t.build_at("finish", cx)?);
+        }
+        Ok(Box::new(all))
+    }
 }
 
 #[cfg(test)]

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use ebm_core::candle::Tensor;
 use ebm_core::{
-    Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Key, Param, Result, Sampler, SamplerConfig,
-    Sensitivity, StepInfo, Trail, catalogue::Family, register,
+    Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Key, Result, Sampler, SamplerConfig,
+    Sensitivity, Settings, StepInfo, Trail, plugin,
 };
-use serde::{Deserialize, Serialize};
 
-use crate::ladder::{self, Curves, Shifted};
+use crate::kit::{Curves, LadderSettings, ladder};
 
 /// Runs a program on `E/T` for each temperature of a ladder that falls (Kirkpatrick, Gelatt, Vecchi 1983): hot
 /// chains cross barriers, cold ones settle. What a program is does not matter: steps, rounds, jumps.
@@ -56,10 +55,10 @@ impl Sampler for Tempering {
         for (r, temperature) in self.temperatures.iter().enumerate() {
             let program = self.on(r);
             let trail = request.trail.saturating_sub(self.steps() - done - program.steps());
-            let mut probe = Shifted { inner: &mut *request.probe, by: done };
-            let mut inner = DrawRequest::new(&mut probe, &mut *request.memory)
-                .with_trail(trail.min(program.steps()), request.trail_rows);
-            drawn = ladder::on_rung(program, (r, *temperature), e, at, key.at("rung").at(r), &mut inner)?;
+            let key = key.at("rung").at(r);
+            drawn = request.part(done, trail.min(program.steps()), |inner| {
+                ladder::on_rung(program, (r, *temperature), e, at, key, inner)
+            })?;
             at = drawn.last.at.clone();
             if let Some(next) = self.temperatures.get(r + 1) {
                 let step = ladder::end_energy(e, &drawn)?.affine(1.0 / temperature - 1.0 / next, 0.0)?;
@@ -83,12 +82,18 @@ impl Sampler for Tempering {
         self.program.couples_chains()
     }
 
-    fn sensitivity(&self) -> Sensitivity {
-        self.program.sensitivity()
+    fn sensitivity(&self, trail: usize) -> Sensitivity {
+        let cold = self.last.steps();
+        let hot = trail.saturating_sub(cold).min(self.program.steps());
+        Sensitivity::all([self.last.sensitivity(trail.min(cold)), self.program.sensitivity(hot)])
+    }
+
+    fn bounds(&self) -> Option<(f64, f64)> {
+        self.program.bounds()
     }
 
     fn steps(&self) -> usize {
-        (self.temperatures.len() - 1) * self.program.steps() + self.last.steps()
+        (self.temperatures.len() - 1).saturating_mul(self.program.steps()).saturating_add(self.last.steps())
     }
 
     /// The same number on each rung; what is left over goes to the coldest.
@@ -108,43 +113,27 @@ impl Sampler for Tempering {
 }
 
 /// Settings of `tempering`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct TemperingConfig {
-    /// The program of each rung.
+    /// The program of each rung, itself at temperature 1.
     pub program: Box<dyn SamplerConfig>,
-    /// The ladder, hot first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub temperatures: Option<Vec<f64>>,
-    /// The first temperature of a geometric ladder that ends at 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hottest: Option<f64>,
-    /// Its number of temperatures.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rungs: Option<usize>,
+    /// The ladder.
+    #[setting(flatten)]
+    pub ladder: LadderSettings,
 }
 
-#[typetag::serde(name = "tempering")]
+#[plugin(
+    "tempering",
+    summary = "a whole program at one temperature after the other, from hot to cold",
+    source = "Kirkpatrick, Gelatt, Vecchi 1983; Neal 2001",
+    example = r#"hottest = 30.0
+rungs = 8
+program = { kind = "chain", steps = 20, transition = { kind = "mala", step_size = 0.01, target_acceptance = 0.65 } }"#
+)]
 impl SamplerConfig for TemperingConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
-        let range = (self.hottest, self.rungs);
-        let all = ladder::temperatures(cx.path(), self.temperatures.as_deref(), range)?;
-        let program = cx.within("program", |cx| self.program.build(cx))?;
+        let all = self.ladder.temperatures(cx)?;
+        let program = self.program.build_at("program", cx)?;
         Ok(Box::new(Tempering::new(program, &all)?))
     }
-}
-
-register! {
-    SamplerConfig, "tempering" => TemperingConfig,
-    summary: "a whole program at one temperature after the other, from hot to cold",
-    source: "Kirkpatrick, Gelatt, Vecchi 1983; Neal 2001",
-    example: r#"hottest = 30.0
-rungs = 8
-program = { kind = "chain", steps = 20, transition = { kind = "mala", step_size = 0.01, target_acceptance = 0.65 } }"#,
-    params: [
-        Param::part("program", Family::Sampler, "the program of each rung, itself at temperature 1"),
-        ladder::TEMPERATURES,
-        ladder::HOTTEST,
-        ladder::RUNGS,
-    ],
 }

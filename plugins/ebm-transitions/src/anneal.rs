@@ -1,14 +1,12 @@
 //! Step size and noise that change along a program.
 
 use ebm_core::{
-    Adjust, Batch, BuildCx, ChainState, EnergyFn, Error, Family, Key, Param, Result, RowStep, Sensitivity,
-    Stepped, Transition, TransitionConfig, register,
+    Adjust, Batch, BuildCx, ChainState, EnergyFn, Error, Key, Result, RowStep, Sensitivity, Settings,
+    Stepped, Transition, TransitionConfig, plugin,
 };
-use serde::{Deserialize, Serialize};
 
 /// How a factor goes from start to end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
 pub enum Shape {
     /// By equal differences.
     #[default]
@@ -79,6 +77,10 @@ impl Transition for Anneal {
         self.inner.sensitivity()
     }
 
+    fn bounds(&self) -> Option<(f64, f64)> {
+        self.inner.bounds()
+    }
+
     fn needs_energy(&self) -> bool {
         self.inner.needs_energy()
     }
@@ -107,56 +109,40 @@ impl Transition for Anneal {
 }
 
 /// Settings of `anneal`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct AnnealConfig {
     /// The transition.
     pub transition: Box<dyn TransitionConfig>,
     /// Factors of its step size at the first and the last step.
-    #[serde(default = "ones")]
+    #[setting(default = [1.0, 1.0], at_least = 0.0)]
     pub step_size: [f64; 2],
     /// Factors of its noise at the first and the last step.
-    #[serde(default = "ones")]
+    #[setting(default = [1.0, 1.0], at_least = 0.0)]
     pub noise: [f64; 2],
-    /// How they change.
-    #[serde(default)]
+    /// Equal differences or equal ratios.
+    #[setting(default = Shape::Linear)]
     pub shape: Shape,
 }
 
-fn ones() -> [f64; 2] {
-    [1.0, 1.0]
-}
-
-#[typetag::serde(name = "anneal")]
+#[plugin(
+    "anneal",
+    summary = "step size and noise that change along a program",
+    source = "Du, Li, Tenenbaum, Mordatch 2021, published program; Song, Ermon 2019",
+    example = r#"transition = { kind = "gaussian-noise", scale = 0.1 }
+noise = [1.0, 0.0]"#
+)]
 impl TransitionConfig for AnnealConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         for (name, ends) in [("step_size", self.step_size), ("noise", self.noise)] {
-            let bad = |v: &f64| !v.is_finite() || *v < 0.0 || (*v == 0.0 && self.shape == Shape::Geometric);
-            if ends.iter().any(bad) {
-                return Err(Error::config(
-                    format!("anneal.{name}"),
-                    format!("is {ends:?}, must be two factors ≥ 0 (> 0 for a geometric schedule)"),
-                ));
+            if self.shape == Shape::Geometric && ends.contains(&0.0) {
+                return Err(cx.refuse(name, format!("is {ends:?}, must be above 0 for a geometric schedule")));
             }
         }
         let pair = |[a, b]: [f64; 2]| (a, b);
-        let inner = cx.within("transition", |cx| self.transition.build(cx))?;
-        Ok(Box::new(Anneal::new(inner, pair(self.step_size), pair(self.noise), self.shape)?))
+        let inner = self.transition.build_at("transition", cx)?;
+        let annealed = Anneal::new(inner, pair(self.step_size), pair(self.noise), self.shape);
+        Ok(Box::new(annealed.map_err(|e| cx.refuse("transition", e.to_string()))?))
     }
-}
-
-register! {
-    TransitionConfig, "anneal" => AnnealConfig,
-    summary: "step size and noise that change along a program",
-    source: "Du, Li, Tenenbaum, Mordatch 2021, published program; Song, Ermon 2019",
-    example: r#"transition = { kind = "gaussian-noise", scale = 0.1 }
-noise = [1.0, 0.0]"#,
-    params: [
-        Param::part("transition", Family::Transition, "the transition"),
-        Param::floats("step_size", "factors of its step size at the first and the last step").default("[1.0, 1.0]"),
-        Param::floats("noise", "factors of its noise at the first and the last step").default("[1.0, 1.0]"),
-        Param::choice("shape", &["linear", "geometric"], "equal differences or equal ratios").default("\"linear\""),
-    ],
 }
 
 #[cfg(test)]

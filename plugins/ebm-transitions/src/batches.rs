@@ -6,8 +6,8 @@ use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{Batch, BuildCx, ChainState, Chains, Key, TransitionConfig, host};
 use ebm_testkit::{relative_gap, toy};
 
-use crate::image::tests::dice;
-use crate::image::{Change, Dice};
+use crate::kit::augment::tests::dice;
+use crate::kit::{Change, Dice};
 use crate::{Axis, BlurConfig, ColourConfig, CropConfig, FlipConfig, SimclrConfig};
 
 const IMAGES: usize = 24;

@@ -1,12 +1,11 @@
 //! Gaussian blur of images.
 
 use ebm_core::candle::Tensor;
-use ebm_core::{BuildCx, Error, Param, Result, Transition, TransitionConfig, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Result, Settings, Transition, TransitionConfig, plugin};
 
 use crate::Augment;
-use crate::image::{Change, Dice};
-use crate::lines::along;
+use crate::kit::along;
+use crate::kit::{Change, Dice};
 
 /// With a probability, a separable `kernel × kernel` Gaussian of standard deviation uniform in
 /// (0.1, 2) pixels, borders mirrored without repeating the edge (spec 7).
@@ -85,51 +84,41 @@ impl Change for Blur {
 }
 
 /// A kernel size that is odd (0: no blur).
-pub(crate) fn odd(path: &str, kernel: usize) -> Result<usize> {
+pub(crate) fn odd(cx: &BuildCx, setting: &str, kernel: usize) -> Result<usize> {
     if kernel != 0 && kernel.is_multiple_of(2) {
-        return Err(Error::config(path, format!("is {kernel}, must be odd, such as {}", kernel + 1)));
+        return Err(cx.refuse(setting, format!("is {kernel}, must be odd, such as {}", kernel - 1)));
     }
     Ok(kernel)
 }
 
 /// Settings of `blur`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Settings)]
 pub struct BlurConfig {
     /// Side of the kernel in pixels, odd.
+    #[setting(at_least = 1)]
     pub kernel: usize,
     /// Probability that an image is blurred.
-    #[serde(default = "half")]
+    #[setting(default = 0.5, at_least = 0.0, at_most = 1.0)]
     pub probability: f64,
 }
 
-fn half() -> f64 {
-    0.5
-}
-
-#[typetag::serde(name = "blur")]
+#[plugin(
+    "blur",
+    summary = "blurs images with a random Gaussian",
+    source = "Chen, Kornblith, Norouzi, Hinton 2020; Du, Li, Tenenbaum, Mordatch 2021",
+    example = "kernel = 5"
+)]
 impl TransitionConfig for BlurConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
-        let kernel = odd("blur.kernel", self.kernel)?;
+        let kernel = odd(cx, "kernel", self.kernel)?;
         Augment::build(cx, Blur { kernel, probability: self.probability })
     }
-}
-
-register! {
-    TransitionConfig, "blur" => BlurConfig,
-    summary: "blurs images with a random Gaussian",
-    source: "Chen, Kornblith, Norouzi, Hinton 2020; Du, Li, Tenenbaum, Mordatch 2021",
-    example: "kernel = 5",
-    params: [
-        Param::int("kernel", "side of the kernel in pixels, odd").at_least(1.0),
-        Param::float("probability", "probability that an image is blurred").at_least(0.0).at_most(1.0).default("0.5"),
-    ],
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::tests::{check, check_uniform, dice, ramp};
+    use crate::kit::augment::tests::{check, check_uniform, dice, ramp};
 
     #[test]
     fn borders_are_mirrored_without_their_edge() {

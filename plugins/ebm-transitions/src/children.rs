@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Batch, ChainState, EnergyFn, Key, Result, Sensitivity, Stepped, Transition};
+use ebm_core::{Batch, ChainState, EnergyFn, Key, Result, Sensitivity, Stepped, Transition, common_bounds};
 
-/// Several transitions; what child `i` keeps stands in the state as `i/name`. Entries without a
-/// scope (reference samples) are shown to all and stay as they are.
+/// Several transitions; what child `i` keeps stands in the state as `i/name`.
 pub(crate) struct Children(Vec<Box<dyn Transition>>);
 
 impl Children {
@@ -33,14 +32,8 @@ impl Children {
     pub(crate) fn view(&self, i: usize, state: &ChainState) -> ChainState {
         let mut inner = state.clone();
         let scope = format!("{i}/");
-        inner.aux = state
-            .aux
-            .iter()
-            .filter_map(|(name, t)| match name.strip_prefix(&scope) {
-                Some(own) => Some((own.to_string(), t.clone())),
-                None => (!name.contains('/')).then(|| (name.clone(), t.clone())),
-            })
-            .collect();
+        let own = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(&scope)?.to_string(), t.clone()));
+        inner.aux = state.aux.iter().filter_map(own).collect();
         inner
     }
 
@@ -54,11 +47,7 @@ impl Children {
         let scope = format!("{i}/");
         let mut all = outer.clone();
         all.retain(|name, _| !name.starts_with(&scope));
-        for (name, t) in inner {
-            if !outer.contains_key(&name) || name.contains('/') {
-                all.insert(scope.clone() + &name, t);
-            }
-        }
+        all.extend(inner.into_iter().map(|(name, t)| (scope.clone() + &name, t)));
         all
     }
 
@@ -79,10 +68,12 @@ impl Children {
 
     /// Exact if every child is.
     pub(crate) fn sensitivity(&self) -> Sensitivity {
-        match self.0.iter().all(|c| c.sensitivity() == Sensitivity::Exact) {
-            true => Sensitivity::Exact,
-            false => Sensitivity::None,
-        }
+        Sensitivity::all(self.0.iter().map(|c| c.sensitivity()))
+    }
+
+    /// The box that all children that have one share.
+    pub(crate) fn bounds(&self) -> Option<(f64, f64)> {
+        common_bounds(self.0.iter().map(|c| c.bounds()))
     }
 
     pub(crate) fn couples_chains(&self) -> bool {

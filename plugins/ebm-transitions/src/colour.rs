@@ -1,11 +1,10 @@
 //! Colour distortion: brightness, contrast, saturation and hue in random order, then grey.
 
 use ebm_core::candle::Tensor;
-use ebm_core::{BuildCx, Param, Result, Transition, TransitionConfig, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Result, Settings, Transition, TransitionConfig, plugin};
 
 use crate::Augment;
-use crate::image::{Change, Dice, Unit};
+use crate::kit::{Change, Dice, Unit};
 
 /// With a probability, in random order (Chen et al. 2020, strength s; spec 7): brightness and contrast
 /// by factors in `max(0, 1 − 0.8s) .. 1 + 0.8s` (towards black and towards the mean luma), saturation by
@@ -130,7 +129,8 @@ fn turned(x: &Tensor, recipes: &[Recipe], unit: &Unit) -> Result<Tensor> {
     let shifts = |r: &Recipe| [1.0 / 2.0, 1.0 / 6.0, 5.0 / 6.0].map(|s| s + r.turn.unwrap_or(0.0));
     let shifts = Tensor::from_vec(recipes.iter().flat_map(shifts).collect(), (images, 3, 1), x.device())?;
     let hue = hue.broadcast_add(&shifts)?;
-    let away = (&hue - hue.round()?)?.abs()?;
+    // Whole turns are constants to the derivative.
+    let away = (&hue - hue.detach().round()?)?.abs()?;
     let fall = unit.clip(&away.affine(-6.0, 2.0)?)?;
     let out = top.broadcast_sub(&fall.broadcast_mul(&span)?)?;
     if recipes.iter().all(|r| r.turn.is_some()) {
@@ -216,50 +216,30 @@ impl Change for Colour {
 }
 
 /// Settings of `colour`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Settings)]
 pub struct ColourConfig {
-    /// Strength s.
-    #[serde(default = "one")]
+    /// Factors within ±0.8 of it, hue within ±0.4 of it in turns.
+    #[setting(default = 1.0, at_least = 0.0, at_most = 1.25)]
     pub strength: f64,
     /// Probability of the distortion.
-    #[serde(default = "often")]
+    #[setting(default = 0.8, at_least = 0.0, at_most = 1.0)]
     pub probability: f64,
     /// Probability of a grey image.
-    #[serde(default = "seldom")]
+    #[setting(default = 0.2, at_least = 0.0, at_most = 1.0)]
     pub grey: f64,
 }
 
-fn one() -> f64 {
-    1.0
-}
-
-fn often() -> f64 {
-    0.8
-}
-
-fn seldom() -> f64 {
-    0.2
-}
-
-#[typetag::serde(name = "colour")]
+#[plugin(
+    "colour",
+    summary = "brightness, contrast, saturation and hue at random, sometimes grey",
+    source = "Chen, Kornblith, Norouzi, Hinton 2020; Du, Li, Tenenbaum, Mordatch 2021",
+    example = "strength = 1.0"
+)]
 impl TransitionConfig for ColourConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let (strength, probability, grey) = (self.strength, self.probability, self.grey);
         Augment::build(cx, Colour { strength, probability, grey })
     }
-}
-
-register! {
-    TransitionConfig, "colour" => ColourConfig,
-    summary: "brightness, contrast, saturation and hue at random, sometimes grey",
-    source: "Chen, Kornblith, Norouzi, Hinton 2020; Du, Li, Tenenbaum, Mordatch 2021",
-    example: "strength = 1.0",
-    params: [
-        Param::float("strength", "factors within ±0.8 of it, hue within ±0.4 of it in turns").at_least(0.0).at_most(1.25).default("1.0"),
-        Param::float("probability", "probability of the distortion").at_least(0.0).at_most(1.0).default("0.8"),
-        Param::float("grey", "probability of a grey image").at_least(0.0).at_most(1.0).default("0.2"),
-    ],
 }
 
 #[cfg(test)]
@@ -269,7 +249,7 @@ mod tests {
     use ebm_core::{Chains, Key};
 
     use super::*;
-    use crate::image::tests::{Image, check, check_uniform, dice, ramp};
+    use crate::kit::augment::tests::{Image, check, check_uniform, dice, ramp};
 
     fn pixel(rgb: [f32; 3]) -> Image {
         Image { channels: 3, height: 1, width: 1, data: rgb.to_vec() }

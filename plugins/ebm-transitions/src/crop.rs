@@ -1,12 +1,11 @@
 //! A random part of each image, resized to the whole.
 
 use ebm_core::candle::Tensor;
-use ebm_core::{BuildCx, Error, Param, Result, Transition, TransitionConfig, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Result, Settings, Transition, TransitionConfig, plugin};
 
 use crate::Augment;
-use crate::image::{Change, Dice};
-use crate::lines::{View, look};
+use crate::kit::{Change, Dice};
+use crate::kit::{View, look};
 
 /// A part whose share of the area is uniform in (`smallest_area`, 1) and whose aspect ratio is
 /// log-uniform in (1/`aspect`, `aspect`), at a uniform place; after ten tries that do not fit, the
@@ -82,50 +81,35 @@ impl Change for Crop {
 }
 
 /// Settings of `crop`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Settings)]
 pub struct CropConfig {
     /// Smallest share of the image's area.
-    #[serde(default = "eight_percent")]
+    #[setting(default = 0.08, above = 0.0, at_most = 1.0)]
     pub smallest_area: f64,
     /// Largest aspect ratio, and the inverse of the smallest.
-    #[serde(default = "four_thirds")]
+    #[setting(default = 1.3333333333333333, at_least = 1.0)]
     pub aspect: f64,
 }
 
-fn eight_percent() -> f64 {
-    0.08
-}
+/// The usual largest aspect ratio.
+pub(crate) const FOUR_THIRDS: f64 = 1.3333333333333333;
 
-pub(crate) fn four_thirds() -> f64 {
-    1.3333333333333333
-}
-
-#[typetag::serde(name = "crop")]
+#[plugin(
+    "crop",
+    summary = "a random part of each image, resized to the whole",
+    source = "Szegedy et al. 2015; Du, Li, Tenenbaum, Mordatch 2021",
+    example = "smallest_area = 0.08"
+)]
 impl TransitionConfig for CropConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
-        if self.aspect < 1.0 || self.aspect.is_nan() {
-            return Err(Error::config("crop.aspect", format!("is {}, must be at least 1", self.aspect)));
-        }
         Augment::build(cx, Crop { smallest_area: self.smallest_area, aspect: self.aspect })
     }
-}
-
-register! {
-    TransitionConfig, "crop" => CropConfig,
-    summary: "a random part of each image, resized to the whole",
-    source: "Szegedy et al. 2015; Du, Li, Tenenbaum, Mordatch 2021",
-    example: "smallest_area = 0.08",
-    params: [
-        Param::float("smallest_area", "smallest share of the image's area").above(0.0).at_most(1.0).default("0.08"),
-        Param::float("aspect", "largest aspect ratio, and the inverse of the smallest").at_least(1.0).default("1.3333333333333333"),
-    ],
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::tests::{Image, check, check_uniform, dice, ramp};
+    use crate::kit::augment::tests::{Image, check, check_uniform, dice, ramp};
 
     fn zoom(image: &Image, part: Part) -> Vec<f32> {
         image.through(|x| look(x, &[part.view(image.height, image.width)])).data
@@ -188,8 +172,8 @@ mod tests {
     #[test]
     fn area_and_ratio_are_uniform_over_what_fits() {
         const BINS: usize = 8;
-        let (smallest, log_aspect, side, n) = (0.08, four_thirds().ln(), 1000.0f64, 20_000);
-        let crop = Crop { smallest_area: smallest, aspect: four_thirds() };
+        let (smallest, log_aspect, side, n) = (0.08, FOUR_THIRDS.ln(), 1000.0f64, 20_000);
+        let crop = Crop { smallest_area: smallest, aspect: FOUR_THIRDS };
         let bin = |v: f64, low: f64, high: f64| {
             ((v - low) / (high - low) * BINS as f64).clamp(0.0, BINS as f64 - 1.0) as usize
         };
@@ -235,6 +219,6 @@ mod tests {
 
     #[test]
     fn the_laws_of_a_transition_hold() {
-        check(&CropConfig { smallest_area: 0.08, aspect: four_thirds() });
+        check(&CropConfig { smallest_area: 0.08, aspect: FOUR_THIRDS });
     }
 }

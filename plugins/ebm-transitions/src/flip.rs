@@ -1,16 +1,14 @@
 //! Mirrors images.
 
 use ebm_core::candle::Tensor;
-use ebm_core::{BuildCx, Param, Result, Transition, TransitionConfig, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Result, Settings, Transition, TransitionConfig, plugin};
 
 use crate::Augment;
-use crate::image::{Change, Dice};
-use crate::lines::{View, look};
+use crate::kit::{Change, Dice};
+use crate::kit::{View, look};
 
 /// What is exchanged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
 pub enum Axis {
     /// Left and right.
     #[default]
@@ -50,43 +48,32 @@ impl Change for Flip {
 }
 
 /// Settings of `flip`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Settings)]
 pub struct FlipConfig {
     /// Probability that an image is mirrored.
-    #[serde(default = "half")]
+    #[setting(default = 0.5, at_least = 0.0, at_most = 1.0)]
     pub probability: f64,
-    /// What is exchanged.
-    #[serde(default)]
+    /// Exchange left and right, or top and bottom.
+    #[setting(default = Axis::Horizontal)]
     pub axis: Axis,
 }
 
-fn half() -> f64 {
-    0.5
-}
-
-#[typetag::serde(name = "flip")]
+#[plugin(
+    "flip",
+    summary = "mirrors images with a probability",
+    source = "Du, Li, Tenenbaum, Mordatch 2021, data augmentation transitions",
+    example = "probability = 0.5"
+)]
 impl TransitionConfig for FlipConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         Augment::build(cx, Flip { probability: self.probability, axis: self.axis })
     }
 }
 
-register! {
-    TransitionConfig, "flip" => FlipConfig,
-    summary: "mirrors images with a probability",
-    source: "Du, Li, Tenenbaum, Mordatch 2021, data augmentation transitions",
-    example: "probability = 0.5",
-    params: [
-        Param::float("probability", "probability that an image is mirrored").at_least(0.0).at_most(1.0).default("0.5"),
-        Param::choice("axis", &["horizontal", "vertical"], "exchange left and right, or top and bottom").default("\"horizontal\""),
-    ],
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::tests::{check, dice, ramp};
+    use crate::kit::augment::tests::{check, dice, ramp};
 
     #[test]
     fn mirrors_by_hand() {

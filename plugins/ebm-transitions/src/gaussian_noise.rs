@@ -2,10 +2,9 @@
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    Adjust, BuildCx, ChainState, EnergyFn, Error, Key, Link, Param, Result, Sensitivity, Stepped, Transition,
-    TransitionConfig, register,
+    Adjust, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Stepped, Transition,
+    TransitionConfig, plugin, within,
 };
-use serde::{Deserialize, Serialize};
 
 /// `x′ = x + σ·ε`, then clamped if asked. Without clamp it is symmetric, so `metropolis` may wrap it.
 #[derive(Clone, Debug)]
@@ -29,13 +28,17 @@ impl Transition for GaussianNoise {
         let Some((low, high)) = self.clamp else {
             return Ok(Stepped::new(state.advance(y), Link::Identity));
         };
-        let inside = (y.ge(low)? * y.le(high)?)?.to_dtype(y.dtype())?;
+        let inside = within(&y, low, high)?;
         let link = Link::Descent { at: at.clone(), scale: 0.0, pass: Some(inside), active: None };
         Ok(Stepped::new(state.advance(y.clamp(low, high)?), link))
     }
 
     fn sensitivity(&self) -> Sensitivity {
         Sensitivity::Exact
+    }
+
+    fn bounds(&self) -> Option<(f64, f64)> {
+        self.clamp
     }
 
     fn needs_energy(&self) -> bool {
@@ -59,39 +62,25 @@ impl Transition for GaussianNoise {
 }
 
 /// Settings of `gaussian-noise`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Settings)]
 pub struct GaussianNoiseConfig {
-    /// Standard deviation σ.
+    /// Standard deviation of the noise.
+    #[setting(at_least = 0.0)]
     pub scale: f64,
     /// Range of the samples after it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clamp: Option<[f64; 2]>,
 }
 
-#[typetag::serde(name = "gaussian-noise")]
+#[plugin(
+    "gaussian-noise",
+    summary = "noise on every coordinate: a random walk",
+    source = "textbook",
+    example = "scale = 0.1"
+)]
 impl TransitionConfig for GaussianNoiseConfig {
-    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
-        let clamp = match self.clamp {
-            Some([low, high]) if low >= high => {
-                let message = format!("is [{low}, {high}], must rise, such as [0.0, 1.0]");
-                return Err(Error::config("gaussian-noise.clamp", message));
-            }
-            other => other.map(|[low, high]| (low, high)),
-        };
-        Ok(Box::new(GaussianNoise { scale: self.scale, clamp }))
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+        Ok(Box::new(GaussianNoise { scale: self.scale, clamp: cx.interval("clamp", self.clamp)? }))
     }
-}
-
-register! {
-    TransitionConfig, "gaussian-noise" => GaussianNoiseConfig,
-    summary: "noise on every coordinate: a random walk",
-    source: "textbook",
-    example: "scale = 0.1",
-    params: [
-        Param::float("scale", "standard deviation of the noise").at_least(0.0),
-        Param::floats("clamp", "range of the samples after it").default("none"),
-    ],
 }
 
 #[cfg(test)]

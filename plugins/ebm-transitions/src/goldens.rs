@@ -9,8 +9,8 @@ use crate::blur::soften;
 use crate::colour::{Blend, Recipe, distort};
 use crate::crop::Part;
 use crate::flip::{Axis, Flip};
-use crate::image::tests::{Image, dice};
-use crate::lines::look;
+use crate::kit::augment::tests::{Image, dice};
+use crate::kit::look;
 
 const FILE: &[u8] = include_bytes!("../tests/golden/augment.npz");
 const SIDE: usize = 32;

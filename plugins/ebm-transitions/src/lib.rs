@@ -39,8 +39,7 @@ mod flip;
 mod gaussian_noise;
 #[cfg(test)]
 mod goldens;
-mod image;
-mod lines;
+pub mod kit;
 mod mix;
 mod repeat;
 mod simclr;
@@ -54,7 +53,7 @@ pub use colour::ColourConfig;
 pub use crop::CropConfig;
 pub use flip::{Axis, FlipConfig};
 pub use gaussian_noise::{GaussianNoise, GaussianNoiseConfig};
-pub use image::Augment;
+pub use kit::Augment;
 pub use mix::{Mix, MixConfig};
 pub use repeat::{Repeat, RepeatConfig};
 pub use simclr::SimclrConfig;

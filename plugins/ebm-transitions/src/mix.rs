@@ -2,10 +2,9 @@
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    Batch, BuildCx, ChainState, Chains, EnergyFn, Error, Family, Key, Link, Param, Result, Sensitivity,
-    Slope, StepInfo, Stepped, Transition, TransitionConfig, register,
+    Batch, BuildCx, ChainState, Chains, EnergyFn, Error, Key, Link, Result, Sensitivity, Settings, Slope,
+    StepInfo, Stepped, Transition, TransitionConfig, plugin,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::children::Children;
 
@@ -133,7 +132,16 @@ impl Transition for Mix {
     fn sensitivity(&self) -> Sensitivity {
         // Rows have links of different kinds, which one link cannot tell. Parts that do not look at
         // the energy do not depend on θ, so there is nothing to tell.
-        if self.children.needs_energy() { Sensitivity::None } else { self.children.sensitivity() }
+        match self.children.needs_energy() {
+            true => Sensitivity::Unknown(self.name()),
+            false => self.children.sensitivity(),
+        }
+    }
+
+    /// Where every part has a box, the smallest one around all of them.
+    fn bounds(&self) -> Option<(f64, f64)> {
+        let all = self.children.all().iter().map(|c| c.bounds()).collect::<Option<Vec<_>>>()?;
+        all.into_iter().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
     fn needs_energy(&self) -> bool {
@@ -150,46 +158,42 @@ impl Transition for Mix {
 }
 
 /// Settings of `mix`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct MixConfig {
     /// The transitions.
     pub transitions: Vec<Box<dyn TransitionConfig>>,
-    /// Their weights; equal if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Their weights, which need not sum to one; equal if absent.
+    #[setting(at_least = 0.0)]
     pub weights: Option<Vec<f64>>,
 }
 
-#[typetag::serde(name = "mix")]
+#[plugin(
+    "mix",
+    summary = "each chain takes one of several transitions at random",
+    source = "Tierney 1994",
+    example = r#"transitions = [{ kind = "gaussian-noise", scale = 0.1 }, { kind = "gaussian-noise", scale = 1.0 }]
+weights = [0.9, 0.1]"#
+)]
 impl TransitionConfig for MixConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let n = self.transitions.len();
         let weights = self.weights.clone().unwrap_or(vec![1.0; n]);
         if weights.len() != n || n == 0 {
             let message = format!("has {} weights for {n} transitions; give one for each", weights.len());
-            return Err(Error::config("mix.weights", message));
+            return Err(cx.refuse("weights", message));
+        }
+        if weights.iter().all(|w| *w == 0.0) {
+            return Err(cx.refuse("weights", "are all 0, wanted one above 0"));
         }
         let parts = self
             .transitions
             .iter()
             .zip(weights)
             .enumerate()
-            .map(|(i, (t, w))| Ok((w, cx.within(&format!("transitions[{i}]"), |cx| t.build(cx))?)))
+            .map(|(i, (t, w))| Ok((w, t.build_at(&format!("transitions[{i}]"), cx)?)))
             .collect::<Result<_>>()?;
         Ok(Box::new(Mix::new(parts)?))
     }
-}
-
-register! {
-    TransitionConfig, "mix" => MixConfig,
-    summary: "each chain takes one of several transitions at random",
-    source: "Tierney 1994",
-    example: r#"transitions = [{ kind = "gaussian-noise", scale = 0.1 }, { kind = "gaussian-noise", scale = 1.0 }]
-weights = [0.9, 0.1]"#,
-    params: [
-        Param::parts("transitions", Family::Transition, "the transitions"),
-        Param::floats("weights", "their weights, which need not sum to one; equal if absent").default("none"),
-    ],
 }
 
 #[cfg(test)]
@@ -228,7 +232,7 @@ mod tests {
         ])
         .unwrap();
         check_variance(&run(&mix, &e, 10_000, 50, Key::root(3)).unwrap().at.x, 0.5, 4.0).unwrap();
-        assert_eq!(mix.sensitivity(), Sensitivity::None);
+        assert!(!mix.sensitivity().is_exact());
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! One transition several times, as one step.
 
 use ebm_core::{
-    Adjust, Batch, BuildCx, ChainState, EnergyFn, Error, Family, Key, Link, Param, Result, Sensitivity,
-    StepInfo, Stepped, Transition, TransitionConfig, register,
+    Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, StepInfo,
+    Stepped, Transition, TransitionConfig, plugin,
 };
-use serde::{Deserialize, Serialize};
 
 /// `times` steps of one transition. It counts as one step; diagnostics are those of the last.
 pub struct Repeat {
@@ -48,6 +47,10 @@ impl Transition for Repeat {
         self.inner.sensitivity()
     }
 
+    fn bounds(&self) -> Option<(f64, f64)> {
+        self.inner.bounds()
+    }
+
     fn needs_energy(&self) -> bool {
         self.inner.needs_energy()
     }
@@ -66,35 +69,26 @@ impl Transition for Repeat {
 }
 
 /// Settings of `repeat`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct RepeatConfig {
     /// How often.
+    #[setting(at_least = 1)]
     pub times: usize,
     /// The transition.
     pub transition: Box<dyn TransitionConfig>,
 }
 
-#[typetag::serde(name = "repeat")]
+#[plugin(
+    "repeat",
+    summary = "one transition several times, as one step",
+    source = "this project",
+    example = r#"times = 2
+transition = { kind = "gaussian-noise", scale = 0.1 }"#
+)]
 impl TransitionConfig for RepeatConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
-        if self.times == 0 {
-            return Err(Error::config("repeat.times", "is 0, must be at least 1"));
-        }
-        Ok(Box::new(Repeat::new(cx.within("transition", |cx| self.transition.build(cx))?, self.times)))
+        Ok(Box::new(Repeat::new(self.transition.build_at("transition", cx)?, self.times)))
     }
-}
-
-register! {
-    TransitionConfig, "repeat" => RepeatConfig,
-    summary: "one transition several times, as one step",
-    source: "this project",
-    example: r#"times = 2
-transition = { kind = "gaussian-noise", scale = 0.1 }"#,
-    params: [
-        Param::int("times", "how often").at_least(1.0),
-        Param::part("transition", Family::Transition, "the transition"),
-    ],
 }
 
 #[cfg(test)]

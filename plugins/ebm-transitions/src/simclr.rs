@@ -1,16 +1,15 @@
 //! The augmentation of the published program: crop, flip, colour, blur.
 
 use ebm_core::candle::Tensor;
-use ebm_core::{BuildCx, Param, Result, Transition, TransitionConfig, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Result, Settings, Transition, TransitionConfig, plugin};
 
 use crate::Augment;
 use crate::blur::{Blur, odd};
 use crate::colour::Colour;
-use crate::crop::{Crop, four_thirds};
+use crate::crop::{Crop, FOUR_THIRDS};
 use crate::flip::{Axis, Flip};
-use crate::image::{Change, Dice};
-use crate::lines::{View, look};
+use crate::kit::{Change, Dice};
+use crate::kit::{View, look};
 
 /// A random resized crop, a horizontal flip (p ½), colour distortion (p 0.8) and grey (p 0.2), then
 /// blur (p ½) if asked (Chen, Kornblith, Norouzi, Hinton 2020; spec 7 with its table of settings).
@@ -35,65 +34,44 @@ impl Change for Simclr {
 }
 
 /// Settings of `simclr`; defaults are those of CIFAR-10.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Settings)]
 pub struct SimclrConfig {
     /// Smallest share of the area that a crop keeps.
-    #[serde(default = "eight_percent")]
+    #[setting(default = 0.08, above = 0.0, at_most = 1.0)]
     pub smallest_area: f64,
     /// Strength of the colour distortion.
-    #[serde(default = "one")]
+    #[setting(default = 1.0, at_least = 0.0, at_most = 1.25)]
     pub strength: f64,
     /// Side of the blur's kernel, odd; 0 for none.
-    #[serde(default)]
+    #[setting(default = 0, at_least = 0)]
     pub blur: usize,
-    /// Whether images are mirrored.
-    #[serde(default = "yes")]
+    /// Whether images are mirrored, one in two.
+    #[setting(default = true)]
     pub flip: bool,
 }
 
-fn eight_percent() -> f64 {
-    0.08
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-fn yes() -> bool {
-    true
-}
-
-#[typetag::serde(name = "simclr")]
+#[plugin(
+    "simclr",
+    summary = "crop, flip, colour and blur: the published augmentation transition",
+    source = "Chen, Kornblith, Norouzi, Hinton 2020; Du, Li, Tenenbaum, Mordatch 2021, section 3.3",
+    example = "smallest_area = 0.08\nstrength = 0.5\nblur = 5"
+)]
 impl TransitionConfig for SimclrConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let simclr = Simclr {
-            crop: Crop { smallest_area: self.smallest_area, aspect: four_thirds() },
+            crop: Crop { smallest_area: self.smallest_area, aspect: FOUR_THIRDS },
             flip: Flip { probability: if self.flip { 0.5 } else { 0.0 }, axis: Axis::Horizontal },
             colour: Colour { strength: self.strength, probability: 0.8, grey: 0.2 },
-            blur: Blur { kernel: odd("simclr.blur", self.blur)?, probability: 0.5 },
+            blur: Blur { kernel: odd(cx, "blur", self.blur)?, probability: 0.5 },
         };
         Augment::build(cx, simclr)
     }
 }
 
-register! {
-    TransitionConfig, "simclr" => SimclrConfig,
-    summary: "crop, flip, colour and blur: the published augmentation transition",
-    source: "Chen, Kornblith, Norouzi, Hinton 2020; Du, Li, Tenenbaum, Mordatch 2021, section 3.3",
-    example: "smallest_area = 0.08\nstrength = 0.5\nblur = 5",
-    params: [
-        Param::float("smallest_area", "smallest share of the area that a crop keeps").above(0.0).at_most(1.0).default("0.08"),
-        Param::float("strength", "strength of the colour distortion").at_least(0.0).at_most(1.25).default("1.0"),
-        Param::int("blur", "side of the blur's kernel, odd; 0 for none").at_least(0.0).default("0"),
-        Param::bool("flip", "whether images are mirrored, one in two").default("true"),
-    ],
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::tests::check;
+    use crate::kit::augment::tests::check;
 
     #[test]
     fn the_laws_of_a_transition_hold() {

@@ -1,10 +1,9 @@
 //! Several transitions, one after the other, as one step.
 
 use ebm_core::{
-    Adjust, Batch, BuildCx, ChainState, EnergyFn, Error, Family, Key, Link, Param, Result, Sensitivity,
-    StepInfo, Stepped, Transition, TransitionConfig, register,
+    Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, StepInfo,
+    Stepped, Transition, TransitionConfig, plugin,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::children::Children;
 
@@ -53,6 +52,10 @@ impl Transition for Then {
         self.0.sensitivity()
     }
 
+    fn bounds(&self) -> Option<(f64, f64)> {
+        self.0.bounds()
+    }
+
     fn needs_energy(&self) -> bool {
         self.0.needs_energy()
     }
@@ -72,31 +75,25 @@ impl Transition for Then {
 }
 
 /// Settings of `then`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct ThenConfig {
     /// The transitions in their order.
     pub transitions: Vec<Box<dyn TransitionConfig>>,
 }
 
-#[typetag::serde(name = "then")]
+#[plugin(
+    "then",
+    summary = "several transitions, one after the other, as one step",
+    source = "this project",
+    example = r#"transitions = [{ kind = "gaussian-noise", scale = 0.1 }, { kind = "uniform-restart", probability = 0.01 }]"#
+)]
 impl TransitionConfig for ThenConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         if self.transitions.is_empty() {
-            return Err(Error::config("then.transitions", "is empty, give at least one transition"));
+            return Err(cx.refuse("transitions", "is empty, give at least one transition"));
         }
-        let all = self.transitions.iter().enumerate();
-        let all = all.map(|(i, t)| cx.within(&format!("transitions[{i}]"), |cx| t.build(cx)));
-        Ok(Box::new(Then::new(all.collect::<Result<_>>()?)))
+        Ok(Box::new(Then::new(cx.each("transitions", &self.transitions, |t, cx| t.build(cx))?)))
     }
-}
-
-register! {
-    TransitionConfig, "then" => ThenConfig,
-    summary: "several transitions, one after the other, as one step",
-    source: "this project",
-    example: r#"transitions = [{ kind = "gaussian-noise", scale = 0.1 }, { kind = "uniform-restart", probability = 0.01 }]"#,
-    params: [Param::parts("transitions", Family::Transition, "the transitions in their order")],
 }
 
 #[cfg(test)]
@@ -143,7 +140,8 @@ mod tests {
         check_transition(&Then::new(parts()), &e, &at, true).unwrap();
         let mut with_hmc = parts();
         with_hmc.push(Box::new(Hmc::new(0.1, 2)));
-        assert_eq!(Then::new(with_hmc).sensitivity(), Sensitivity::None);
+        let Sensitivity::Unknown(part) = Then::new(with_hmc).sensitivity() else { panic!("hmc cannot tell") };
+        assert!(part.starts_with("hmc"), "{part}");
     }
 
     /// Moves and jumps of the recipes on the plane: caches must not outlive the point they belong to.
@@ -155,11 +153,11 @@ mod tests {
             Box::new(Repeat::new(Box::new(Mala::new(0.1)), 2)),
             Box::new(DifferenceJump::new(Pairs::Bank).times(2)),
         ]);
-        let mut memory = BTreeMap::from([("bank".to_string(), bank)]);
-        let mut blind = Blind;
+        let (mut blind, mut memory) = (Blind, BTreeMap::new());
         let at = run(&GaussianNoise::new(3.0), &e, 6000, 1, Key::root(4)).unwrap().at;
         let chain = Chain::new(Box::new(all), 25);
-        let drawn = chain.draw(&e, at, Key::root(5), &mut DrawRequest::new(&mut blind, &mut memory)).unwrap();
+        let mut request = DrawRequest::new(&mut blind, &mut memory).with_reference(Some(&bank));
+        let drawn = chain.draw(&e, at, Key::root(5), &mut request).unwrap();
         check_variance(&drawn.last.at.x, 0.25, 4.0).unwrap();
     }
 

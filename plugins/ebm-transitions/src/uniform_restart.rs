@@ -2,10 +2,9 @@
 
 use ebm_core::candle::{DType, Tensor};
 use ebm_core::{
-    BuildCx, ChainState, EnergyFn, Error, Key, Link, Param, Result, Sensitivity, Stepped, Transition,
-    TransitionConfig, per_row, register,
+    BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Stepped, Transition,
+    TransitionConfig, per_row, plugin,
 };
-use serde::{Deserialize, Serialize};
 
 /// Each chain is replaced by uniform noise in `[low, high)` with a probability (spec 4: 0.001).
 ///
@@ -60,47 +59,33 @@ impl Transition for UniformRestart {
 }
 
 /// Settings of `uniform-restart`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Settings)]
 pub struct UniformRestartConfig {
     /// Probability that a chain restarts.
-    #[serde(default = "one")]
+    #[setting(default = 1.0, at_least = 0.0, at_most = 1.0)]
     pub probability: f64,
-    /// Lower end; that of the data's range, or 0, if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Lower end of the noise; that of the data's range, or 0, if absent.
     pub low: Option<f64>,
-    /// Upper end; that of the data's range, or 1, if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Upper end of the noise; that of the data's range, or 1, if absent.
     pub high: Option<f64>,
 }
 
-fn one() -> f64 {
-    1.0
-}
-
-#[typetag::serde(name = "uniform-restart")]
+#[plugin(
+    "uniform-restart",
+    summary = "chains start again from uniform noise with a probability",
+    source = "Du, Mordatch 2019; Du, Li, Tenenbaum, Mordatch 2021",
+    example = "probability = 0.05"
+)]
 impl TransitionConfig for UniformRestartConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let range = cx.range().unwrap_or((0.0, 1.0));
         let (low, high) = (self.low.unwrap_or(range.0), self.high.unwrap_or(range.1));
         if low >= high {
             let message = format!("the range is [{low}, {high}), which is empty; give low < high");
-            return Err(Error::config("uniform-restart", message));
+            return Err(cx.refuse("low", message));
         }
         Ok(Box::new(UniformRestart { probability: self.probability, low, high }))
     }
-}
-
-register! {
-    TransitionConfig, "uniform-restart" => UniformRestartConfig,
-    summary: "chains start again from uniform noise with a probability",
-    source: "Du, Mordatch 2019; Du, Li, Tenenbaum, Mordatch 2021",
-    example: "probability = 0.05",
-    params: [
-        Param::float("probability", "probability that a chain restarts").at_least(0.0).at_most(1.0).default("1.0"),
-        Param::float("low", "lower end of the noise; that of the data's range, or 0, if absent").default("none"),
-        Param::float("high", "upper end of the noise; that of the data's range, or 1, if absent").default("none"),
-    ],
 }
 
 #[cfg(test)]

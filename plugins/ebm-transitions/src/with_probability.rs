@@ -1,10 +1,9 @@
 //! A transition that each chain takes with a probability, else stays.
 
 use ebm_core::{
-    BuildCx, ChainState, EnergyFn, Family, Key, Link, Param, Result, Sensitivity, Stepped, Transition,
-    TransitionConfig, register,
+    BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Stepped, Transition,
+    TransitionConfig, plugin,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::Mix;
 
@@ -32,36 +31,30 @@ impl Transition for Stay {
 }
 
 /// Settings of `with-probability`: a [`Mix`] of the transition and staying.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Settings)]
 pub struct WithProbabilityConfig {
-    /// Probability that a chain takes the transition.
+    /// Probability that a chain takes it.
+    #[setting(at_least = 0.0, at_most = 1.0)]
     pub probability: f64,
     /// The transition.
     pub transition: Box<dyn TransitionConfig>,
 }
 
-#[typetag::serde(name = "with-probability")]
+#[plugin(
+    "with-probability",
+    summary = "a transition that each chain takes with a probability, else stays",
+    source = "this project",
+    example = r#"probability = 0.5
+transition = { kind = "gaussian-noise", scale = 0.1 }"#
+)]
 impl TransitionConfig for WithProbabilityConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
         let p = self.probability;
         Ok(Box::new(Mix::new(vec![
-            (p, cx.within("transition", |cx| self.transition.build(cx))?),
+            (p, self.transition.build_at("transition", cx)?),
             (1.0 - p, Box::new(Stay)),
         ])?))
     }
-}
-
-register! {
-    TransitionConfig, "with-probability" => WithProbabilityConfig,
-    summary: "a transition that each chain takes with a probability, else stays",
-    source: "this project",
-    example: r#"probability = 0.5
-transition = { kind = "gaussian-noise", scale = 0.1 }"#,
-    params: [
-        Param::float("probability", "probability that a chain takes it").at_least(0.0).at_most(1.0),
-        Param::part("transition", Family::Transition, "the transition"),
-    ],
 }
 
 #[cfg(test)]

@@ -217,8 +217,8 @@ impl Sampler for TestChain {
         }
         Ok(Drawn::new(ChainState::new(at), trail, info))
     }
-    fn sensitivity(&self) -> Sensitivity {
-        if self.blind { Sensitivity::None } else { Sensitivity::Exact }
+    fn sensitivity(&self, _: usize) -> Sensitivity {
+        if self.blind { Sensitivity::Unknown(self.name()) } else { Sensitivity::Exact }
     }
     fn steps(&self) -> usize {
         self.steps

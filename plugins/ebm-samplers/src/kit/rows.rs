@@ -4,14 +4,25 @@
 //! does what a few tensor operations do, with the same random numbers and each operation rounded on its own, and
 //! returns `None` where tensors are elsewhere, so that the tensor operations stay the definition. Sums over the
 //! coordinates of rows of sixteen and more go by sixteen lanes, so there the last bits may differ.
+//!
+//! ```
+//! use ebm_core::candle::{Device, Tensor};
+//! use ebm_samplers::kit::{Sizes, rows};
+//!
+//! let (x, v) = (Tensor::new(&[[1f64, 2.0]], &Device::Cpu)?, Tensor::new(&[[10f64, 20.0]], &Device::Cpu)?);
+//! assert_eq!(rows::moved(&x, &Sizes::Common(0.5), &v)?.to_vec2::<f64>()?, [[6.0, 12.0]]);
+//! # Ok::<(), ebm_core::Error>(())
+//! ```
+//!
+//! A function errs if a tensor cannot be read or made. Rows are the first axis, `(B, ...)`; `h`, `c`, `sigma` have one number a row.
 
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
+use ebm_core::candle::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
 use ebm_core::{Chains, Key, Result, Slope};
 
-use crate::adapt::Sizes;
+use super::Sizes;
 
 /// What the loops need of a number type.
-pub(crate) trait Real: WithDType + Default {
+trait Real: WithDType + Default {
     fn exp(self) -> Self;
     fn single(v: f32) -> Self;
 }
@@ -78,7 +89,7 @@ fn tensor<T: Real>(v: Vec<T>, like: &Tensor) -> Result<Tensor> {
 }
 
 /// `x − h·g + σ·ε`.
-pub(crate) fn langevin(
+pub fn langevin(
     x: &Tensor,
     g: &Tensor,
     h: &Sizes,
@@ -125,20 +136,24 @@ fn sum<T: Real>(row: impl ExactSizeIterator<Item = T>) -> T {
 
 /// An end of a move: position, energy, gradient.
 #[derive(Clone, Copy)]
-pub(crate) struct End<'a> {
+pub struct End<'a> {
+    /// Position, `(B, ...)`.
     pub x: &'a Tensor,
+    /// Energy there, `(B,)`.
     pub energy: &'a Tensor,
+    /// Gradient there, `(B, ...)`.
     pub grad: &'a Tensor,
 }
 
 impl<'a> End<'a> {
-    pub(crate) fn of(x: &'a Tensor, slope: &'a Slope) -> Self {
+    /// At `x`, where the slope is `slope`.
+    pub fn of(x: &'a Tensor, slope: &'a Slope) -> Self {
         End { x, energy: &slope.energy, grad: &slope.grad }
     }
 }
 
 /// Logarithm of the Metropolis ratio of a Langevin move of step size h at temperature t, `(B,)`; −∞ outside of `range`.
-pub(crate) fn langevin_ratio(
+pub fn langevin_ratio(
     from: End<'_>,
     to: End<'_>,
     h: &Sizes,
@@ -179,7 +194,7 @@ pub(crate) fn langevin_ratio(
 }
 
 /// `a + c·b`, one `c` a row.
-pub(crate) fn moved(a: &Tensor, c: &Sizes, b: &Tensor) -> Result<Tensor> {
+pub fn moved(a: &Tensor, c: &Sizes, b: &Tensor) -> Result<Tensor> {
     fn go<T: Real>(a: &Tensor, c: &Sizes, b: &Tensor) -> Result<Option<Tensor>> {
         let w = width(a);
         slices([a, b], |[x, y]: [&[T]; 2]| {
@@ -198,7 +213,7 @@ pub(crate) fn moved(a: &Tensor, c: &Sizes, b: &Tensor) -> Result<Tensor> {
 }
 
 /// Rows of `new` where `taken`, rows of `old` elsewhere.
-pub(crate) fn select(taken: &[bool], new: &Tensor, old: &Tensor) -> Result<Option<Tensor>> {
+pub fn select(taken: &[bool], new: &Tensor, old: &Tensor) -> Result<Option<Tensor>> {
     fn go<T: Real>(taken: &[bool], new: &Tensor, old: &Tensor) -> Result<Option<Tensor>> {
         let w = width(new);
         slices([new, old], |[a, b]: [&[T]; 2]| {
@@ -216,10 +231,10 @@ pub(crate) fn select(taken: &[bool], new: &Tensor, old: &Tensor) -> Result<Optio
 }
 
 /// What is drawn: taken or not, the same as a tensor, the chance.
-pub(crate) type Draws = (Vec<bool>, Tensor, Tensor);
+pub type Draws = (Vec<bool>, Tensor, Tensor);
 
 /// Takes each row with the chance `min(1, exp log_ratio)`, 0 if that is not a number or infinite.
-pub(crate) fn decide(log_ratio: &Tensor, chains: &Chains, key: Key) -> Result<Option<Draws>> {
+pub fn decide(log_ratio: &Tensor, chains: &Chains, key: Key) -> Result<Option<Draws>> {
     fn go<T: Real>(log_ratio: &Tensor, chains: &Chains, key: Key) -> Result<Option<Draws>> {
         slices([log_ratio], |[ratio]: [&[T]; 1]| {
             let infinite = T::from_f64(f64::INFINITY);
@@ -248,7 +263,7 @@ pub(crate) fn decide(log_ratio: &Tensor, chains: &Chains, key: Key) -> Result<Op
 }
 
 /// Energies of a row-wise jump: `log_ratio = (e − f)/t`, −∞ where `y` leaves `range`, `(B,)`.
-pub(crate) fn jump_ratio(
+pub fn jump_ratio(
     e: &Tensor,
     f: &Tensor,
     y: &Tensor,
@@ -279,7 +294,7 @@ pub(crate) fn jump_ratio(
 }
 
 /// `x + γ·(p_i − p_j)` for pairs of rows of `points`.
-pub(crate) fn differences(
+pub fn differences(
     x: &Tensor,
     points: &Tensor,
     pairs: (&[u32], &[u32]),
@@ -310,10 +325,10 @@ pub(crate) fn differences(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use ebm_core::Batch;
+    use ebm_core::{Batch, row_sum};
 
     use super::*;
-    use crate::accept::{Decision, outside, row_sum};
+    use crate::kit::{Decision, outside};
 
     fn random(seed: u64, shape: &[usize], dtype: DType) -> Tensor {
         Key::root(seed).normal(&Chains::range(0, shape[0]), &shape[1..], dtype, &Device::Cpu).unwrap()

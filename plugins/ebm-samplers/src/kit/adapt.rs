@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor};
-use ebm_core::{ChainState, Error, Result, host, per_row};
+use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::{BuildCx, ChainState, Error, Result, Settings, host, per_row};
 
 /// The rule `log h ← log h + rate·(acceptance − target)` after each step (Andrieu, Thoms 2008,
 /// algorithm 4, with a constant gain so that it follows an energy in training).
@@ -16,10 +16,13 @@ use ebm_core::{ChainState, Error, Result, host, per_row};
 /// `rate = 0`, which keeps the step sizes as they are: each chain then has a fixed kernel, which
 /// leaves the target invariant whatever its step size is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Adaptation {
-    pub(crate) target: f64,
-    pub(crate) rate: f64,
-    pub(crate) limits: (f64, f64),
+pub struct Adaptation {
+    /// Acceptance in (0, 1) towards which step sizes move.
+    pub target: f64,
+    /// Gain, in log step size a step; 0 keeps step sizes as they are.
+    pub rate: f64,
+    /// Smallest and largest step size.
+    pub limits: (f64, f64),
 }
 
 /// A step size that is fixed or adapted, stored under `name` in the chain's state.
@@ -28,17 +31,67 @@ pub(crate) struct Adaptation {
 /// `(N,)` in f64, `name.chains` the chains `(N,)` in i64 (the bits of their u64). Rows find theirs by
 /// [`ebm_core::Batch::chains`], so a batch may be a part of the chains, in any order; chains that are
 /// not in the batch keep theirs, and new ones begin at the configured step size.
+///
+/// ```
+/// use ebm_core::{Batch, ChainState, candle::{DType, Device, Tensor}};
+/// use ebm_samplers::kit::{Sizes, StepSize};
+///
+/// let step = StepSize::configured("mine.step_size", 0.1, Some(0.8), 0.5, None);
+/// let mut state = ChainState::new(Batch::new(Tensor::zeros((4, 2), DType::F64, &Device::Cpu)?)?);
+/// let sizes = step.of(&state)?;
+/// assert_eq!(sizes, Sizes::Common(0.1));
+/// step.adapt(&mut state, &sizes, &Tensor::ones(4, DType::F64, &Device::Cpu)?)?; // all were accepted
+/// assert!(matches!(step.of(&state)?, Sizes::Common(h) if h > 0.1));
+/// assert_eq!(step.carried(), ["mine.step_size"]); // what `Transition::carried` returns
+/// # Ok::<(), ebm_core::Error>(())
+/// ```
 #[derive(Clone, Debug)]
-pub(crate) struct StepSize {
-    pub(crate) initial: f64,
-    pub(crate) adaptation: Option<Adaptation>,
-    pub(crate) per_chain: bool,
-    pub(crate) name: &'static str,
+pub struct StepSize {
+    /// Step size before anything was learnt.
+    pub initial: f64,
+    /// How it moves; none if it is fixed.
+    pub adaptation: Option<Adaptation>,
+    /// Whether each chain has its own.
+    pub per_chain: bool,
+    /// Its name in the state, such as `mala.step_size`.
+    pub name: &'static str,
+}
+
+/// How a step size moves, as settings, to stand among those of a kernel by `#[setting(flatten)]`.
+#[derive(Clone, Debug, Settings)]
+pub struct AdaptSettings {
+    /// Acceptance towards which the step size moves.
+    #[setting(above = 0.0, below = 1.0)]
+    pub target_acceptance: Option<f64>,
+    /// Gain of the adaptation, in log step size a step; 0 keeps what was learnt.
+    #[setting(default = 0.1, at_least = 0.0)]
+    pub adapt_rate: f64,
+    /// Each chain adapts a step size of its own, by its identity.
+    #[setting(default = false)]
+    pub per_chain: bool,
+    /// Smallest and largest adapted step size; a thousandth and a thousand times the start.
+    pub step_limits: Option<[f64; 2]>,
+}
+
+impl AdaptSettings {
+    /// The step size that begins at `initial` and is stored under `name`.
+    ///
+    /// # Errors
+    /// If limits do not rise, or chains are to have step sizes of their own and nothing is adapted.
+    pub fn step_size(&self, cx: &BuildCx, name: &'static str, initial: f64) -> Result<StepSize> {
+        if self.per_chain && self.target_acceptance.is_none() {
+            let message = "needs an acceptance to adapt to: give target_acceptance too, such as 0.65";
+            return Err(cx.refuse("per_chain", message));
+        }
+        let limits = cx.interval("step_limits", self.step_limits)?;
+        let step = StepSize::configured(name, initial, self.target_acceptance, self.adapt_rate, limits);
+        Ok(StepSize { per_chain: self.per_chain, ..step })
+    }
 }
 
 /// Step sizes of the rows of a batch.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Sizes {
+pub enum Sizes {
     /// The same for all rows.
     Common(f64),
     /// One a row.
@@ -47,7 +100,7 @@ pub(crate) enum Sizes {
 
 impl Sizes {
     /// That of row `row`.
-    pub(crate) fn at(&self, row: usize) -> f64 {
+    pub fn at(&self, row: usize) -> f64 {
         match self {
             Sizes::Common(h) => *h,
             Sizes::Rows(all) => all[row],
@@ -55,15 +108,18 @@ impl Sizes {
     }
 
     /// `f` of each.
-    pub(crate) fn map(&self, f: impl Fn(f64) -> f64) -> Sizes {
+    pub fn map(&self, f: impl Fn(f64) -> f64) -> Sizes {
         match self {
             Sizes::Common(h) => Sizes::Common(f(*h)),
             Sizes::Rows(all) => Sizes::Rows(all.iter().map(|h| f(*h)).collect()),
         }
     }
 
-    /// Each row of `t` times its number.
-    pub(crate) fn times(&self, t: &Tensor) -> Result<Tensor> {
+    /// Each row of `t` `(B, ...)` times its number.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn times(&self, t: &Tensor) -> Result<Tensor> {
         Ok(match self {
             Sizes::Common(h) => t.affine(*h, 0.0)?,
             Sizes::Rows(all) => {
@@ -76,12 +132,12 @@ impl Sizes {
 
 impl StepSize {
     /// A fixed step size.
-    pub(crate) fn fixed(name: &'static str, initial: f64) -> Self {
+    pub fn fixed(name: &'static str, initial: f64) -> Self {
         StepSize { initial, adaptation: None, per_chain: false, name }
     }
 
     /// From settings: adaptation if there is a target; limits default to a thousandth and a thousand times.
-    pub(crate) fn configured(
+    pub fn configured(
         name: &'static str,
         initial: f64,
         target: Option<f64>,
@@ -93,18 +149,11 @@ impl StepSize {
         StepSize { initial, adaptation, per_chain: false, name }
     }
 
-    /// The same with a step size for each chain, if `per_chain`; `path` is where that was asked.
-    pub(crate) fn for_each(mut self, path: &str, per_chain: bool) -> Result<Self> {
-        if per_chain && self.adaptation.is_none() {
-            let message = "needs an acceptance to adapt to: give target_acceptance too, such as 0.65";
-            return Err(Error::config(format!("{path}.per_chain"), message));
-        }
-        self.per_chain = per_chain;
-        Ok(self)
-    }
-
-    /// The step sizes in use; scaled by a schedule's factor if `initial` was.
-    pub(crate) fn of(&self, state: &ChainState) -> Result<Sizes> {
+    /// The step sizes in use.
+    ///
+    /// # Errors
+    /// If what is stored in the state is damaged.
+    pub fn of(&self, state: &ChainState) -> Result<Sizes> {
         match (self.adaptation, self.per_chain) {
             (None, _) => Ok(Sizes::Common(self.initial)),
             (_, false) => Ok(Sizes::Common(self.common(state)?)),
@@ -161,7 +210,10 @@ impl StepSize {
     }
 
     /// Moves the step sizes in `state` from `sizes` after a step of acceptance `chance` `(B,)`.
-    pub(crate) fn adapt(&self, state: &mut ChainState, sizes: &Sizes, chance: &Tensor) -> Result<()> {
+    ///
+    /// # Errors
+    /// If what is stored in the state is damaged.
+    pub fn adapt(&self, state: &mut ChainState, sizes: &Sizes, chance: &Tensor) -> Result<()> {
         let Some(a) = self.adaptation.filter(|a| a.rate > 0.0) else { return Ok(()) };
         let moved = |h: f64, p: f64| (h * (a.rate * (p - a.target)).exp()).clamp(a.limits.0, a.limits.1);
         let chance = chance.to_dtype(DType::F64)?;
@@ -186,7 +238,7 @@ impl StepSize {
     }
 
     /// Names that outlive a program.
-    pub(crate) fn carried(&self) -> Vec<String> {
+    pub fn carried(&self) -> Vec<String> {
         match (self.adaptation, self.per_chain) {
             (None, _) => Vec::new(),
             (_, false) => vec![self.name.into()],

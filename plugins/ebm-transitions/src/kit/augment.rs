@@ -1,59 +1,97 @@
 //! Augmentation of images: each image of a batch is changed alone, by its own random stream.
 
-use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Stepped, Transition};
+use std::sync::Arc;
 
-/// The random numbers of one image: a stream for each purpose.
-#[derive(Clone, Copy)]
-pub(crate) struct Dice {
+use ebm_core::candle::{DType, Device, Tensor, Var};
+use ebm_core::{BuildCx, ChainState, EnergyFn, Error, Key, Link, Result, Sensitivity, Stepped, Transition};
+
+/// The random numbers of one image: a stream for each purpose, the same wherever the image stands in a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Dice {
     key: Key,
     chain: u64,
 }
 
 impl Dice {
-    pub(crate) fn at(self, label: &str) -> Dice {
+    /// The numbers for the purpose `label`.
+    pub fn at(self, label: &str) -> Dice {
         Dice { key: self.key.at(label), chain: self.chain }
     }
 
-    pub(crate) fn numbered(self, n: usize) -> Dice {
+    /// The numbers of attempt or place `n`.
+    pub fn numbered(self, n: usize) -> Dice {
         Dice { key: self.key.at(n), chain: self.chain }
     }
 
     /// Uniform in [low, high).
-    pub(crate) fn uniform(self, low: f64, high: f64) -> f64 {
+    pub fn uniform(self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.key.uniform_at(self.chain)
     }
 
     /// Uniform in `0..n`.
-    pub(crate) fn below(self, n: usize) -> usize {
+    pub fn below(self, n: usize) -> usize {
         self.key.below(self.chain, n)
     }
 
     /// True with a probability.
-    pub(crate) fn hits(self, probability: f64) -> bool {
+    pub fn hits(self, probability: f64) -> bool {
         self.key.uniform_at(self.chain) < probability
     }
 }
 
-/// A change of images.
-pub(crate) trait Change: Send + Sync + 'static {
-    /// What becomes of the images `x (B, C, H, W)` in f32 within [0, 1], each by the dice at its place.
+/// A change of images, which [`Augment`] makes a transition of.
+///
+/// ```
+/// use ebm_core::candle::{Device, Tensor};
+/// use ebm_core::Result;
+/// use ebm_transitions::kit::{Change, Dice};
+///
+/// /// Darkens each image by a factor of its own in [½, 1).
+/// struct Dim;
+/// impl Change for Dim {
+///     fn change(&self, x: &Tensor, dice: &[Dice]) -> Result<Tensor> {
+///         let factors: Vec<f32> = dice.iter().map(|d| d.at("dim").uniform(0.5, 1.0) as f32).collect();
+///         Ok(x.broadcast_mul(&Tensor::from_vec(factors, (dice.len(), 1, 1, 1), x.device())?)?)
+///     }
+///     fn name(&self) -> String {
+///         "dim".into()
+///     }
+/// }
+/// ```
+pub trait Change: Send + Sync + 'static {
+    /// What becomes of the images `x (B, C, H, W)` in f32 within [0, 1], each by the dice at its place; of the same shape.
+    ///
+    /// Trails go through the change by its derivative, so it is made of tensor operations that candle differentiates; what is
+    /// not (rounding) acts on detached tensors.
+    ///
+    /// # Errors
+    /// If an operation fails.
     fn change(&self, x: &Tensor, dice: &[Dice]) -> Result<Tensor>;
+
+    /// The change's name for messages.
     fn name(&self) -> String;
 }
 
 /// The ends of [0, 1] on a device; a clamp by numbers would upload them each time.
-pub(crate) struct Unit {
+pub struct Unit {
     zero: Tensor,
     one: Tensor,
 }
 
 impl Unit {
-    pub(crate) fn on(device: &Device) -> Result<Self> {
+    /// On this device.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn on(device: &Device) -> Result<Self> {
         Ok(Unit { zero: Tensor::zeros((), DType::F32, device)?, one: Tensor::ones((), DType::F32, device)? })
     }
 
-    pub(crate) fn clip(&self, x: &Tensor) -> Result<Tensor> {
+    /// `x` in f32, of any shape, clipped to [0, 1].
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn clip(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.broadcast_maximum(&self.zero)?.broadcast_minimum(&self.one)?)
     }
 }
@@ -66,17 +104,28 @@ impl Unit {
 /// rounds them here too. The published program works on bytes and rounds after every operation, which this
 /// does not.
 ///
-/// It does not depend on θ; nothing before it is differentiated.
+/// It does not depend on θ; what was before it is differentiated through it. Its link holds the dice fixed and applies the
+/// transpose of the change's derivative: that of its matrix for flips, crops, rotations and blurs, which are linear, and
+/// that of the piece of a piecewise linear map where values are clipped or colours are turned.
+#[derive(Clone)]
 pub struct Augment {
-    change: Box<dyn Change>,
+    change: Arc<dyn Change>,
     range: (f64, f64),
 }
 
 impl Augment {
-    /// `change` for the images of the context.
-    pub(crate) fn build(cx: &BuildCx, change: impl Change) -> Result<Box<dyn Transition>> {
+    /// `change` of images with values in `range`.
+    pub fn new(change: impl Change, range: (f64, f64)) -> Self {
+        Augment { change: Arc::new(change), range }
+    }
+
+    /// `change` for the images of the context; of data without a range the values are in [0, 1].
+    ///
+    /// # Errors
+    /// If samples are not images.
+    pub fn build(cx: &BuildCx, change: impl Change) -> Result<Box<dyn Transition>> {
         cx.image_shape()?;
-        Ok(Box::new(Augment { change: Box::new(change), range: cx.range().unwrap_or((0.0, 1.0)) }))
+        Ok(Box::new(Augment::new(change, cx.range().unwrap_or((0.0, 1.0)))))
     }
 }
 
@@ -93,6 +142,21 @@ impl Augment {
         let unit = Unit::on(x.device())?.clip(&unit)?;
         Ok(self.change.change(&unit, dice)?.affine(scale, low)?.to_dtype(x.dtype())?)
     }
+
+    /// The transpose of the derivative of [`Augment::changed`] at the first images of `x` on `u` `(n, C, H, W)`.
+    fn pulled_back(&self, x: &Tensor, dice: &[Dice], u: &Tensor) -> Result<Tensor> {
+        let n = u.dims()[0];
+        let x = Var::from_tensor(&x.narrow(0, 0, n)?)?;
+        let along = (self.changed(&x, &dice[..n])? * u)?.sum_all()?;
+        let all = along.backward()?;
+        let grad = all.get(&x).ok_or_else(|| {
+            Error::config(
+                self.name(),
+                "has no derivative: a change is made of tensor operations on its images",
+            )
+        })?;
+        Ok(grad.detach())
+    }
 }
 
 impl Transition for Augment {
@@ -107,11 +171,17 @@ impl Transition for Augment {
             parts.push(self.changed(&at.x.narrow(0, i * rows, dice.len())?, dice)?);
         }
         let x = if parts.is_empty() { at.x.clone() } else { Tensor::cat(&parts, 0)? };
-        Ok(Stepped::new(state.advance(x), Link::Cut))
+        let (augment, from) = (self.clone(), at.x.clone());
+        let link = Link::linear(move |u| augment.pulled_back(&from, &dice, u));
+        Ok(Stepped::new(state.advance(x), link))
     }
 
     fn sensitivity(&self) -> Sensitivity {
         Sensitivity::Exact
+    }
+
+    fn bounds(&self) -> Option<(f64, f64)> {
+        Some(self.range)
     }
 
     fn needs_energy(&self) -> bool {

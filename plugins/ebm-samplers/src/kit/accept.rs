@@ -1,17 +1,31 @@
 //! The Metropolis decision and the masks that follow from it.
 
-use candle_core::Tensor;
-use ebm_core::{ChainState, Chains, Key, Link, Result, Slope, Stepped, per_row};
+use ebm_core::candle::Tensor;
+use ebm_core::{ChainState, Chains, Key, Link, Result, Slope, Stepped, flat_rows, per_row, row_mean, within};
 
-use crate::rows;
+use super::rows;
 
-/// Which proposals are taken.
-pub(crate) struct Decision {
+/// Which proposals are taken, one decision a row.
+///
+/// ```
+/// use ebm_core::candle::{Device, Tensor};
+/// use ebm_core::{Chains, Key};
+/// use ebm_samplers::kit::Decision;
+///
+/// let log_ratio = Tensor::new(&[0.3f64, f64::NAN, -1e9], &Device::Cpu)?;
+/// let decision = Decision::draw(&log_ratio, &Chains::range(0, 3), Key::root(1).at("accept"))?;
+/// assert_eq!(decision.accepted.to_vec1::<f64>()?, [1.0, 0.0, 0.0]);
+/// let (new, old) = (Tensor::ones((3, 2), log_ratio.dtype(), &Device::Cpu)?, log_ratio.zeros_like()?);
+/// let x = decision.select(&new, &old.unsqueeze(1)?.broadcast_as((3, 2))?)?;
+/// assert_eq!(x.to_vec2::<f64>()?, [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]);
+/// # Ok::<(), ebm_core::Error>(())
+/// ```
+pub struct Decision {
     taken: Taken,
-    /// The same in the dtype of the samples.
-    pub(crate) accepted: Tensor,
+    /// 1 where the proposal is taken, else 0, `(B,)` in the dtype of the ratio.
+    pub accepted: Tensor,
     /// `min(1, exp log_ratio)`, `(B,)`: what adaptation averages (less noisy than `accepted`).
-    pub(crate) chance: Tensor,
+    pub chance: Tensor,
 }
 
 /// 1 where the proposal is taken, `(B,)`.
@@ -24,8 +38,11 @@ enum Taken {
 
 impl Decision {
     /// Takes row `b` with probability `min(1, exp(log_ratio_b))`. A ratio that is not a number
-    /// or infinite (the energy left its domain) is a rejection.
-    pub(crate) fn draw(log_ratio: &Tensor, chains: &Chains, key: Key) -> Result<Self> {
+    /// or infinite (the energy left its domain) is a rejection. `log_ratio` is `(B,)`.
+    ///
+    /// # Errors
+    /// If an operation fails; so for all methods.
+    pub fn draw(log_ratio: &Tensor, chains: &Chains, key: Key) -> Result<Self> {
         if let Some((taken, accepted, chance)) = rows::decide(log_ratio, chains, key)? {
             return Ok(Decision { taken: Taken::Rows(taken), accepted, chance });
         }
@@ -39,8 +56,11 @@ impl Decision {
         Ok(Decision { accepted: taken.to_dtype(log_ratio.dtype())?, taken: Taken::Mask(taken), chance })
     }
 
-    /// Rows of `new` where the proposal is taken, rows of `old` elsewhere.
-    pub(crate) fn select(&self, new: &Tensor, old: &Tensor) -> Result<Tensor> {
+    /// Rows of `new` `(B, ...)` where the proposal is taken, rows of `old` elsewhere.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn select(&self, new: &Tensor, old: &Tensor) -> Result<Tensor> {
         let mask = match &self.taken {
             Taken::Mask(mask) => mask.clone(),
             Taken::Rows(taken) => match rows::select(taken, new, old)? {
@@ -52,8 +72,12 @@ impl Decision {
         Ok(mask.where_cond(new, old)?)
     }
 
-    /// The step that follows: to the proposal `(x, there)` where it is taken; elsewhere the chain stays, where its slope is `here`.
-    pub(crate) fn step(
+    /// The step that follows: to the proposal `(x, there)` where it is taken; elsewhere the chain stays, where its slope is
+    /// `here`. The slope at the end is cached; diagnostics are `energy`, `grad_square` and `accepted`.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn step(
         self,
         state: &ChainState,
         here: &Slope,
@@ -72,37 +96,23 @@ impl Decision {
             .with("accepted", self.accepted))
     }
 
-    /// The mask as a factor that broadcasts over samples like `like`.
-    pub(crate) fn factor(&self, like: &Tensor) -> Result<Tensor> {
+    /// The mask as a factor that broadcasts over samples like `like` `(B, ...)`.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn factor(&self, like: &Tensor) -> Result<Tensor> {
         per_row(&self.accepted, like)
     }
 }
 
-/// 1 where `low ≤ t ≤ high` (bounds included), else 0, in the dtype of `t`.
-pub(crate) fn within(t: &Tensor, low: f64, high: f64) -> Result<Tensor> {
-    Ok((t.ge(low)? * t.le(high)?)?.to_dtype(t.dtype())?)
-}
-
-/// Mean over the coordinates of each row, `(B,)`.
-pub(crate) fn row_mean(t: &Tensor) -> Result<Tensor> {
-    Ok(flat(t)?.mean(1)?)
-}
-
-/// Sum over the coordinates of each row, `(B,)`.
-pub(crate) fn row_sum(t: &Tensor) -> Result<Tensor> {
-    Ok(flat(t)?.sum(1)?)
-}
-
-fn flat(t: &Tensor) -> Result<Tensor> {
-    let b = t.dims().first().copied().unwrap_or(0);
-    Ok(t.reshape((b, t.elem_count() / b.max(1)))?)
-}
-
 /// `−∞` where a coordinate of the row leaves `range`, else 0, `(B,)`: added to a log ratio it
-/// restricts the target to the box.
-pub(crate) fn outside(x: &Tensor, range: Option<(f64, f64)>) -> Result<Option<Tensor>> {
+/// restricts the target to the box. None without a range.
+///
+/// # Errors
+/// If an operation fails.
+pub fn outside(x: &Tensor, range: Option<(f64, f64)>) -> Result<Option<Tensor>> {
     let Some((low, high)) = range else { return Ok(None) };
-    let inside = flat(&within(x, low, high)?)?.min(1)?;
+    let inside = flat_rows(&within(x, low, high)?)?.min(1)?;
     let zero = inside.zeros_like()?;
     let barrier = (&zero - f64::INFINITY)?;
     Ok(Some(inside.gt(0.5)?.where_cond(&zero, &barrier)?))

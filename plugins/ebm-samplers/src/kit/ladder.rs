@@ -2,33 +2,55 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use ebm_core::candle::Tensor;
 use ebm_core::{
-    Batch, DrawRequest, Drawn, EnergyFn, EnergySpec, Error, Key, Link, Param, ParamSet, Probe, Result,
-    RowProgram, Sampler, Slope, Stepped, ThetaGrad, Trail, Walked, WeightFn,
+    Batch, BuildCx, DrawRequest, Drawn, EnergyFn, EnergySpec, Error, Key, ParamSet, Result, RowProgram,
+    Sampler, Settings, Slope, ThetaGrad, Trail, Walked, WeightFn,
 };
 
-use crate::chain::BANK;
+/// A ladder of temperatures as settings, to stand among those of a program by `#[setting(flatten)]`.
+#[derive(Clone, Debug, Settings)]
+pub struct LadderSettings {
+    /// The ladder, hot first; or give hottest and rungs.
+    pub temperatures: Option<Vec<f64>>,
+    /// First temperature of a geometric ladder that ends at 1.
+    #[setting(above = 1.0)]
+    pub hottest: Option<f64>,
+    /// Number of its temperatures.
+    #[setting(at_least = 2, at_most = 1000)]
+    pub rungs: Option<usize>,
+}
 
-/// The settings from which [`temperatures`] makes a ladder, as plugins declare them.
-pub(crate) const TEMPERATURES: Param =
-    Param::floats("temperatures", "the ladder, hot first; or give hottest and rungs").default("none");
-pub(crate) const HOTTEST: Param =
-    Param::float("hottest", "first temperature of a geometric ladder that ends at 1")
-        .above(1.0)
-        .default("none");
-pub(crate) const RUNGS: Param =
-    Param::int("rungs", "number of its temperatures").at_least(2.0).at_most(1000.0).default("none");
+impl LadderSettings {
+    /// The ladder, hot first.
+    ///
+    /// # Errors
+    /// As [`temperatures`].
+    pub fn temperatures(&self, cx: &BuildCx) -> Result<Vec<f64>> {
+        temperatures(cx.path(), self.temperatures.as_deref(), (self.hottest, self.rungs))
+    }
+}
 
 /// `E/T` of an energy that is lent, with the energy's own parameter names.
-pub(crate) struct Cooled<'a> {
+///
+/// ```
+/// use ebm_core::{Batch, EnergyFn, candle::{DType, Device, Tensor}};
+/// use ebm_samplers::kit::Cooled;
+///
+/// let e = ebm_testkit::toy::bowl(1, 6.0)?; // 3x²
+/// let at = Batch::new(Tensor::ones((1, 1), DType::F64, &Device::Cpu)?)?;
+/// assert_eq!(Cooled::new(&e, 2.0).energy(&at)?.to_vec1::<f64>()?, [1.5]);
+/// # Ok::<(), ebm_core::Error>(())
+/// ```
+pub struct Cooled<'a> {
     inner: &'a dyn EnergyFn,
     /// `1/T`.
     beta: f64,
 }
 
 impl<'a> Cooled<'a> {
-    pub(crate) fn new(inner: &'a dyn EnergyFn, temperature: f64) -> Self {
+    /// `inner` at a temperature above 0.
+    pub fn new(inner: &'a dyn EnergyFn, temperature: f64) -> Self {
         Cooled { inner, beta: 1.0 / temperature }
     }
 }
@@ -87,37 +109,15 @@ impl EnergyFn for Cooled<'_> {
     }
 }
 
-/// A link of a step on `E/T` as one on `E`.
-fn warmed(link: Link, beta: f64) -> Link {
-    match link {
-        Link::Descent { at, scale, pass, active } => Link::Descent { at, scale: scale * beta, pass, active },
-        Link::Sequence(parts) => Link::Sequence(parts.into_iter().map(|part| warmed(part, beta)).collect()),
-        other => other,
-    }
-}
-
-/// Passes steps on with the index of the whole program.
-pub(crate) struct Shifted<'a> {
-    pub(crate) inner: &'a mut dyn Probe,
-    pub(crate) by: usize,
-}
-
-impl Probe for Shifted<'_> {
-    fn on_step(&mut self, index: usize, step: &Stepped) -> Result<()> {
-        self.inner.on_step(self.by + index, step)
-    }
-
-    fn wants_steps(&self) -> bool {
-        self.inner.wants_steps()
-    }
-}
-
 /// The program on rung `rung`, at `temperature`. What it keeps in memory stands there as `rung<r>/name`, so
 /// that each rung learns its own step sizes; reference samples are shown to all rungs.
 ///
 /// Trail, cached slope, and the energies and gradients among the diagnostics come back as those of `e`
 /// itself; only the probe sees steps as they were made, on `E/T`.
-pub(crate) fn on_rung(
+///
+/// # Errors
+/// If the program fails.
+pub fn on_rung(
     program: &dyn Sampler,
     (rung, temperature): (usize, f64),
     e: &dyn EnergyFn,
@@ -125,23 +125,10 @@ pub(crate) fn on_rung(
     key: Key,
     request: &mut DrawRequest<'_>,
 ) -> Result<Drawn> {
-    let scope = format!("rung{rung}/");
-    let mut own: BTreeMap<String, Tensor> = request
-        .memory
-        .iter()
-        .filter_map(|(name, t)| Some((name.strip_prefix(&scope)?.to_string(), t.clone())))
-        .collect();
-    if let Some(bank) = request.memory.get(BANK) {
-        own.insert(BANK.into(), bank.clone());
-    }
     let cooled = Cooled::new(e, temperature);
-    let mut inner =
-        DrawRequest::new(&mut *request.probe, &mut own).with_trail(request.trail, request.trail_rows);
-    let mut drawn = program.draw(&cooled, at, key, &mut inner)?;
-    own.remove(BANK);
-    request.memory.extend(own.into_iter().map(|(name, t)| (scope.clone() + &name, t)));
+    let mut drawn = request.scoped(&format!("rung{rung}"), |own| program.draw(&cooled, at, key, own))?;
     let links = std::mem::take(&mut drawn.trail).into_links();
-    drawn.trail = Trail::of(links.into_iter().map(|link| warmed(link, cooled.beta)).collect());
+    drawn.trail = Trail::of(links.into_iter().map(|link| link.scaled(cooled.beta)).collect());
     if let Some(slope) = &mut drawn.last.cache {
         slope.energy = slope.energy.affine(temperature, 0.0)?;
         slope.grad = slope.grad.affine(temperature, 0.0)?;
@@ -157,7 +144,10 @@ pub(crate) fn on_rung(
 }
 
 /// Energies at the end of a program, `(B,)`: from its last slope where it left one.
-pub(crate) fn end_energy(e: &dyn EnergyFn, drawn: &Drawn) -> Result<Tensor> {
+///
+/// # Errors
+/// If the energy fails.
+pub fn end_energy(e: &dyn EnergyFn, drawn: &Drawn) -> Result<Tensor> {
     match &drawn.last.cache {
         Some(slope) => Ok(slope.energy.clone()),
         None => e.energy(&drawn.last.at),
@@ -166,22 +156,31 @@ pub(crate) fn end_energy(e: &dyn EnergyFn, drawn: &Drawn) -> Result<Tensor> {
 
 /// Curves of several programs one after the other.
 #[derive(Default)]
-pub(crate) struct Curves(BTreeMap<&'static str, Vec<Tensor>>);
+pub struct Curves(BTreeMap<&'static str, Vec<Tensor>>);
 
 impl Curves {
-    pub(crate) fn add(&mut self, drawn: &Drawn) {
+    /// Appends those of the next program.
+    pub fn add(&mut self, drawn: &Drawn) {
         for (name, c) in &drawn.curves {
             self.0.entry(name).or_default().push(c.clone());
         }
     }
 
-    pub(crate) fn joined(self) -> Result<BTreeMap<&'static str, Tensor>> {
+    /// `(K,)` for each diagnostic, K the steps of all programs that have it.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn joined(self) -> Result<BTreeMap<&'static str, Tensor>> {
         self.0.into_iter().map(|(name, c)| Ok((name, Tensor::cat(&c, 0)?))).collect()
     }
 }
 
-/// A ladder as configured: by its numbers, or geometric from `hottest` down to 1 in `rungs` rungs; hot first.
-pub(crate) fn temperatures(
+/// A ladder as configured: by its numbers, or geometric from `hottest` down to 1 in `rungs` rungs; hot first. `path` is
+/// where it is configured, for messages.
+///
+/// # Errors
+/// If both or neither are given, or the numbers are fewer than two, not positive, or do not fall.
+pub fn temperatures(
     path: &str,
     given: Option<&[f64]>,
     (hottest, rungs): (Option<f64>, Option<usize>),
@@ -247,7 +246,7 @@ mod tests {
                 }
                 .unwrap()
             };
-        let mut memory = BTreeMap::from([(BANK.to_string(), at().x)]);
+        let mut memory = BTreeMap::new();
         let a = draw(Box::new(Langevin::new(0.4, 0.3)), Some(4.0), &mut memory);
         let b = draw(Box::new(Langevin::new(0.1, 0.3)), None, &mut memory);
         let u = at().x;
@@ -264,7 +263,7 @@ mod tests {
         let fresh = e.slope(&drawn.last.at).unwrap();
         assert!(relative_gap(&drawn.last.cache.clone().unwrap().grad, &fresh.grad).unwrap() < 1e-13);
         assert!(relative_gap(&end_energy(&e, &drawn).unwrap(), &fresh.energy).unwrap() < 1e-13);
-        assert_eq!(memory.keys().collect::<Vec<_>>(), [BANK, "rung4/mala.step_size"]);
+        assert_eq!(memory.keys().collect::<Vec<_>>(), ["rung4/mala.step_size"]);
     }
 
     #[test]

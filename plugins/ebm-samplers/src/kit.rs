@@ -1,0 +1,17 @@
+//! What the transitions and programs of this crate are made of, for those of other crates.
+//!
+//! | what | for |
+//! |---|---|
+//! | [`Decision`] | the Metropolis test and what follows from it |
+//! | [`StepSize`] | a step size that moves towards an acceptance, for all chains or for each |
+//! | [`rows`] | the arithmetic of a step in one loop over the rows |
+//! | [`Cooled`], [`on_rung`], [`temperatures`] | programs on a ladder of temperatures |
+
+mod accept;
+mod adapt;
+pub(crate) mod ladder;
+pub mod rows;
+
+pub use accept::{Decision, outside};
+pub use adapt::{AdaptSettings, Adaptation, Sizes, StepSize};
+pub use ladder::{Cooled, Curves, LadderSettings, end_energy, on_rung, temperatures};
