@@ -4,13 +4,13 @@
 #![allow(clippy::unwrap_used)]
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor};
+use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::host::reads;
 use ebm_core::{BuildCx, Chains, Key, ReplayBuffer};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use crate::store::{Storage, Store};
+use crate::kit::{Storage, Store};
 
 /// Something to do with a number of chains.
 #[derive(Clone, Copy, Debug)]

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::Tensor;
-use ebm_core::{BuildCx, Error, Key, Param, ReplayBuffer, ReplayConfig, Result, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::candle::Tensor;
+use ebm_core::{BuildCx, Error, Key, ReplayBuffer, ReplayConfig, Result, Settings, plugin};
 
-use crate::store::{Storage, Store, capacity};
+use crate::kit::{Store, StoreSettings};
 
 /// Which chains are drawn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
 pub enum Order {
     /// Every chain once, in random order, before any a second time. A set of reference samples
     /// drawn between two training steps is then the chains whose turn it is.
@@ -125,6 +123,14 @@ impl ReplayBuffer for InPlace {
         Ok(())
     }
 
+    fn capacity(&self, _: usize) -> Option<usize> {
+        Some(self.capacity)
+    }
+
+    fn draws_distinct(&self) -> bool {
+        true
+    }
+
     fn full_bytes(&self) -> Option<usize> {
         Some(self.store.bytes_of(self.capacity))
     }
@@ -148,25 +154,27 @@ fn distinct(n: usize, len: usize, key: Key) -> Vec<usize> {
 }
 
 /// Settings of `in-place`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Settings)]
 pub struct InPlaceConfig {
-    /// Number of persistent chains.
-    pub capacity: usize,
-    /// As floats or bytes; bytes add noise to chains at every trip.
-    #[serde(default)]
-    pub storage: Storage,
-    /// Which chains are drawn.
-    #[serde(default)]
+    /// Capacity and storage; bytes add noise to chains at every trip.
+    #[setting(flatten)]
+    pub store: StoreSettings,
+    /// Every chain in its turn, or random ones.
+    #[setting(default = Order::Turns)]
     pub order: Order,
 }
 
-#[typetag::serde(name = "in-place")]
+#[plugin(
+    "in-place",
+    summary = "persistent chains: each goes back to the slot it came from",
+    source = "Tieleman 2008",
+    example = "capacity = 8192"
+)]
 impl ReplayConfig for InPlaceConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
-        let capacity = capacity("in-place", self.capacity, cx.shards())?;
+        let capacity = self.store.share(cx)?;
         Ok(Box::new(InPlace {
-            store: Store::new(cx, capacity, self.storage, false, false)?,
+            store: Store::new(cx, capacity, self.store.storage, false, false)?,
             capacity,
             order: self.order,
             key: cx.key(),
@@ -177,27 +185,16 @@ impl ReplayConfig for InPlaceConfig {
     }
 }
 
-register! {
-    ReplayConfig, "in-place" => InPlaceConfig,
-    summary: "persistent chains: each goes back to the slot it came from",
-    source: "Tieleman 2008",
-    example: "capacity = 8192",
-    params: [
-        Param::int("capacity", "number of persistent chains; at least the batch size").at_least(1.0),
-        Param::choice("storage", &["float", "bytes"], "how samples are kept").default("\"float\""),
-        Param::choice("order", &["turns", "random"], "every chain in its turn, or random ones").default("\"turns\""),
-    ],
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::BTreeSet;
 
-    use candle_core::{DType, Device};
+    use ebm_core::candle::{DType, Device};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kit::Storage;
 
     fn chains(capacity: usize, order: Order) -> InPlace {
         let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0));

@@ -28,15 +28,13 @@
 #[cfg(test)]
 mod agreement;
 mod in_place;
-mod levels;
+pub mod kit;
 mod random_overwrite;
 mod reservoir;
 mod ring;
-mod slots;
-mod store;
 
 pub use in_place::{InPlace, InPlaceConfig, Order};
+pub use kit::Storage;
 pub use random_overwrite::{RandomOverwrite, RandomOverwriteConfig};
 pub use reservoir::{Reservoir, ReservoirConfig};
 pub use ring::{Ring, RingConfig};
-pub use store::Storage;

@@ -1,12 +1,8 @@
 //! A reservoir: a uniform sample of all chains there ever were.
 
-use std::collections::BTreeMap;
+use ebm_core::{BuildCx, Key, ReplayBuffer, ReplayConfig, Result, Settings, plugin};
 
-use candle_core::Tensor;
-use ebm_core::{BuildCx, Key, Param, ReplayBuffer, ReplayConfig, Result, register};
-use serde::{Deserialize, Serialize};
-
-use crate::store::{Storage, Store, capacity};
+use crate::kit::{ByteSettings, Placement, Rows, Store, StoreSettings};
 
 /// Each chain ever offered is held with the same probability (Vitter 1985, algorithm R): once full,
 /// offer number `n` goes to slot `i`, uniform in `0..n`, if there is such a slot.
@@ -14,8 +10,6 @@ use crate::store::{Storage, Store, capacity};
 /// `published` appends whole batches while the published cursor is past the end, so that the
 /// capacity is the first multiple of the batch size that is not smaller (spec trap 10).
 pub struct Reservoir {
-    store: Store,
-    capacity: usize,
     published: bool,
     /// Chains ever offered.
     offered: u64,
@@ -23,119 +17,88 @@ pub struct Reservoir {
     next: usize,
 }
 
-impl ReplayBuffer for Reservoir {
-    fn len(&self) -> usize {
-        self.store.len()
-    }
-
-    fn draw(&self, n: usize, key: Key) -> Result<Option<(Vec<u64>, Tensor)>> {
-        if n == 0 || self.len() < n { Ok(None) } else { self.store.draw(n, key).map(Some) }
-    }
-
-    fn put(&mut self, _: Option<&[u64]>, x: &Tensor, key: Key) -> Result<()> {
-        let (n, rows) = self.store.rows(x)?;
+impl Placement for Reservoir {
+    fn put(&mut self, store: &mut Store, capacity: usize, n: usize, rows: &Rows, key: Key) -> Result<()> {
         let append = match self.published {
-            true if self.next >= self.store.len() => n,
+            true if self.next >= store.len() => n,
             true => 0,
-            false => n.min(self.capacity.saturating_sub(self.store.len())),
+            false => n.min(capacity.saturating_sub(store.len())),
         };
-        self.store.append(&rows, 0, append)?;
-        let (len, first) = (self.store.len(), self.offered + 1);
+        store.append(rows, 0, append)?;
+        let (len, first) = (store.len(), self.offered + 1);
         let slot = |i: usize| {
             // The number of the offer, not of the row, selects the random stream: it never repeats.
             let offered = first + i as u64;
             key.at("slot").below(offered, usize::try_from(offered).unwrap_or(usize::MAX))
         };
         let pairs: Vec<_> = (append..n).map(|i| (slot(i), i)).filter(|(slot, _)| *slot < len).collect();
-        self.store.write(&pairs, &rows)?;
+        store.write(&pairs, rows)?;
         self.offered += n as u64;
-        self.next = (self.next + n) % self.capacity;
+        self.next = (self.next + n) % capacity;
         Ok(())
     }
 
-    fn save(&self) -> Result<BTreeMap<String, Tensor>> {
-        self.store.save(&[self.offered, self.next as u64])
+    fn counters(&self) -> Vec<u64> {
+        vec![self.offered, self.next as u64]
     }
 
-    fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
-        let counters = self.store.load(state, 2)?;
+    fn resume(&mut self, counters: &[u64]) {
         (self.offered, self.next) = (counters[0], counters[1] as usize);
-        Ok(())
     }
 
-    fn full_bytes(&self) -> Option<usize> {
-        Some(self.store.bytes_of(self.capacity))
+    fn held(&self, capacity: usize, n: usize) -> usize {
+        if self.published { capacity.div_ceil(n.max(1)).saturating_mul(n) } else { capacity }
     }
 
-    fn name(&self) -> String {
-        format!("reservoir of {}", self.capacity)
+    fn name(&self) -> &'static str {
+        "reservoir"
     }
 }
 
 /// Settings of `reservoir`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Settings)]
 pub struct ReservoirConfig {
-    /// Number of chains held.
-    pub capacity: usize,
-    /// As floats or bytes.
-    #[serde(default)]
-    pub storage: Storage,
-    /// The published program's capacity rule and byte rounding.
-    #[serde(default)]
-    pub published: bool,
-    /// Bytes are read inverted, as the published program does without augmentation.
-    #[serde(default)]
-    pub inverted: bool,
+    /// Capacity and storage.
+    #[setting(flatten)]
+    pub store: StoreSettings,
+    /// The published program's ways.
+    #[setting(flatten)]
+    pub bytes: ByteSettings,
 }
 
-#[typetag::serde(name = "reservoir")]
+#[plugin(
+    "reservoir",
+    summary = "a uniform sample of all chains there ever were",
+    source = "Vitter 1985; Du, Li, Tenenbaum, Mordatch 2021, published program",
+    example = "capacity = 10_000\nstorage = \"bytes\""
+)]
 impl ReplayConfig for ReservoirConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
-        let capacity = capacity("reservoir", self.capacity, cx.shards())?;
-        Ok(Box::new(Reservoir {
-            store: Store::new(cx, capacity, self.storage, self.published, self.inverted)?,
-            capacity,
-            published: self.published,
-            offered: 0,
-            next: 0,
-        }))
+        self.store.buffer(cx, &self.bytes, Reservoir { published: self.bytes.published, offered: 0, next: 0 })
     }
-}
-
-register! {
-    ReplayConfig, "reservoir" => ReservoirConfig,
-    summary: "a uniform sample of all chains there ever were",
-    source: "Vitter 1985; Du, Li, Tenenbaum, Mordatch 2021, published program",
-    example: "capacity = 10_000\nstorage = \"bytes\"",
-    params: [
-        Param::int("capacity", "number of chains held").at_least(1.0),
-        Param::choice("storage", &["float", "bytes"], "how samples are kept").default("\"float\""),
-        Param::bool("published", "the published program's capacity rule and byte rounding").default("false"),
-        Param::bool("inverted", "read bytes inverted, as the published program does without augmentation").default("false"),
-    ],
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use candle_core::{DType, Device};
+    use ebm_core::candle::{DType, Device, Tensor};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kit::{Storage, Stored};
 
-    fn reservoir(capacity: usize, published: bool) -> Reservoir {
+    fn reservoir(capacity: usize, published: bool) -> Stored<Reservoir> {
         let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0));
         let store = Store::new(&cx, capacity, Storage::Float, published, false).unwrap();
-        Reservoir { store, capacity, published, offered: 0, next: 0 }
+        Stored::new(store, capacity, Reservoir { published, offered: 0, next: 0 })
     }
 
-    fn put(r: &mut Reservoir, first: usize, n: usize, key: Key) {
+    fn put(r: &mut Stored<Reservoir>, first: usize, n: usize, key: Key) {
         let v: Vec<f32> = (first..first + n).map(|i| i as f32).collect();
         r.put(None, &Tensor::from_vec(v, (n, 1), &Device::Cpu).unwrap(), key).unwrap();
     }
 
-    fn contents(r: &Reservoir) -> Vec<f32> {
+    fn contents(r: &Stored<Reservoir>) -> Vec<f32> {
         let slots: Vec<u64> = (0..r.len() as u64).collect();
         r.store.read(&slots, Key::root(0)).unwrap().flatten_all().unwrap().to_vec1().unwrap()
     }
@@ -149,7 +112,7 @@ mod tests {
                 put(&mut published, k * n, n, Key::root(k as u64));
             }
             prop_assert_eq!(sane.len(), capacity.min(n * puts));
-            prop_assert_eq!(sane.offered, (n * puts) as u64);
+            prop_assert_eq!(sane.placement.offered, (n * puts) as u64);
             // Trap 10: the first multiple of the batch size that is not below the capacity.
             prop_assert_eq!(published.len(), (capacity.div_ceil(n) * n).min(n * puts));
             // Nobody is held twice.
@@ -161,7 +124,8 @@ mod tests {
 
         #[test]
         fn a_device_holds_the_same(case in crate::agreement::cases()) {
-            case.check(|store| Reservoir { store, capacity: case.capacity, published: case.published, offered: 0, next: 0 })?;
+            let placement = || Reservoir { published: case.published, offered: 0, next: 0 };
+            case.check(|store| Stored::new(store, case.capacity, placement()))?;
         }
 
         #[test]

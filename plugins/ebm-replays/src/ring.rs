@@ -1,137 +1,101 @@
 //! A ring: the newest chains overwrite the oldest.
 
-use std::collections::BTreeMap;
+use ebm_core::{BuildCx, Key, ReplayBuffer, ReplayConfig, Result, Settings, plugin};
 
-use candle_core::Tensor;
-use ebm_core::{BuildCx, Key, Param, ReplayBuffer, ReplayConfig, Result, register};
-use serde::{Deserialize, Serialize};
-
-use crate::store::{Storage, Store, capacity};
+use crate::kit::{ByteSettings, Placement, Rows, Storage, Store, StoreSettings};
 
 /// The last `capacity` chains (spec 6).
 ///
 /// `published` is the published program's ring: while it fills, its length may exceed the
 /// capacity until the first wrap, and a wrap writes over everything from the cursor to the end.
 pub struct Ring {
-    store: Store,
-    capacity: usize,
     published: bool,
     /// Slot that is written next.
     next: usize,
 }
 
-impl ReplayBuffer for Ring {
-    fn len(&self) -> usize {
-        self.store.len()
-    }
-
-    fn draw(&self, n: usize, key: Key) -> Result<Option<(Vec<u64>, Tensor)>> {
-        if n == 0 || self.len() < n { Ok(None) } else { self.store.draw(n, key).map(Some) }
-    }
-
-    fn put(&mut self, _: Option<&[u64]>, x: &Tensor, _: Key) -> Result<()> {
-        let (n, rows) = self.store.rows(x)?;
-        let (size, next) = (self.capacity, self.next);
+impl Placement for Ring {
+    fn put(&mut self, store: &mut Store, size: usize, n: usize, rows: &Rows, _: Key) -> Result<()> {
+        let next = self.next;
         if self.published {
-            if next >= self.store.len() {
-                self.store.append(&rows, 0, n)?;
+            if next >= store.len() {
+                store.append(rows, 0, n)?;
             } else if n + next < size {
-                self.store.splice(next, next + n, &rows, 0, n)?;
+                store.splice(next, next + n, rows, 0, n)?;
             } else {
                 let first = (size - next).min(n);
-                let end = self.store.len();
-                self.store.splice(next, end, &rows, 0, first)?;
-                self.store.splice(0, n - first, &rows, first, n)?;
+                let end = store.len();
+                store.splice(next, end, rows, 0, first)?;
+                store.splice(0, n - first, rows, first, n)?;
             }
         } else {
-            let mut end = self.store.len();
+            let mut end = store.len();
             let pair = |i: usize| {
                 // A slot that there is not yet is appended.
                 let slot = ((next + i) % size).min(end);
                 end = end.max(slot + 1);
                 (slot, i)
             };
-            self.store.write(&(0..n).map(pair).collect::<Vec<_>>(), &rows)?;
+            store.write(&(0..n).map(pair).collect::<Vec<_>>(), rows)?;
         }
         self.next = (next + n) % size;
         Ok(())
     }
 
-    fn save(&self) -> Result<BTreeMap<String, Tensor>> {
-        self.store.save(&[self.next as u64])
+    fn counters(&self) -> Vec<u64> {
+        vec![self.next as u64]
     }
 
-    fn load(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
-        self.next = self.store.load(state, 1)?[0] as usize;
-        Ok(())
+    fn resume(&mut self, counters: &[u64]) {
+        self.next = counters[0] as usize;
     }
 
-    fn full_bytes(&self) -> Option<usize> {
-        Some(self.store.bytes_of(self.capacity))
-    }
-
-    fn name(&self) -> String {
-        format!("ring of {}", self.capacity)
+    fn name(&self) -> &'static str {
+        "ring"
     }
 }
 
 /// Settings of `ring`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Settings)]
 pub struct RingConfig {
-    /// Number of chains held.
-    pub capacity: usize,
-    /// As floats or bytes.
-    #[serde(default)]
-    pub storage: Storage,
-    /// The published program's ring and byte rounding.
-    #[serde(default)]
-    pub published: bool,
-    /// Bytes are read inverted, as the published program does without augmentation.
-    #[serde(default)]
-    pub inverted: bool,
+    /// Capacity and storage.
+    #[setting(flatten)]
+    pub store: StoreSettings,
+    /// The published program's ways.
+    #[setting(flatten)]
+    pub bytes: ByteSettings,
 }
 
 impl RingConfig {
     /// A ring of floats.
     pub fn new(capacity: usize) -> Self {
-        RingConfig { capacity, storage: Storage::Float, published: false, inverted: false }
+        RingConfig {
+            store: StoreSettings { capacity, storage: Storage::Float },
+            bytes: ByteSettings::default(),
+        }
     }
 }
 
-#[typetag::serde(name = "ring")]
+#[plugin(
+    "ring",
+    summary = "the newest chains overwrite the oldest",
+    source = "Du, Li, Tenenbaum, Mordatch 2021; published program",
+    example = "capacity = 10_000"
+)]
 impl ReplayConfig for RingConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn ReplayBuffer>> {
-        let capacity = capacity("ring", self.capacity, cx.shards())?;
-        Ok(Box::new(Ring {
-            store: Store::new(cx, capacity, self.storage, self.published, self.inverted)?,
-            capacity,
-            published: self.published,
-            next: 0,
-        }))
+        self.store.buffer(cx, &self.bytes, Ring { published: self.bytes.published, next: 0 })
     }
-}
-
-register! {
-    ReplayConfig, "ring" => RingConfig,
-    summary: "the newest chains overwrite the oldest",
-    source: "Du, Li, Tenenbaum, Mordatch 2021; published program",
-    example: "capacity = 10_000",
-    params: [
-        Param::int("capacity", "number of chains held").at_least(1.0),
-        Param::choice("storage", &["float", "bytes"], "how samples are kept").default("\"float\""),
-        Param::bool("published", "the published program's overflow and byte rounding").default("false"),
-        Param::bool("inverted", "read bytes inverted, as the published program does without augmentation").default("false"),
-    ],
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use candle_core::{DType, Device};
+    use ebm_core::candle::{DType, Device, Tensor};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kit::Stored;
 
     /// A batch of consecutive numbers from `first`.
     fn batch(first: u32, n: usize) -> (Vec<f32>, Tensor) {
@@ -139,15 +103,15 @@ mod tests {
         (v.clone(), Tensor::from_vec(v, (n, 1), &Device::Cpu).unwrap())
     }
 
-    fn contents(ring: &Ring) -> Vec<f32> {
+    fn contents(ring: &Stored<Ring>) -> Vec<f32> {
         let slots: Vec<u64> = (0..ring.len() as u64).collect();
         ring.store.read(&slots, Key::root(0)).unwrap().flatten_all().unwrap().to_vec1().unwrap()
     }
 
-    fn ring(capacity: usize, published: bool) -> Ring {
+    fn ring(capacity: usize, published: bool) -> Stored<Ring> {
         let cx = BuildCx::new(&[1], DType::F32, &Device::Cpu, Key::root(0));
         let store = Store::new(&cx, capacity, Storage::Float, published, false).unwrap();
-        Ring { store, capacity, published, next: 0 }
+        Stored::new(store, capacity, Ring { published, next: 0 })
     }
 
     proptest! {
@@ -169,7 +133,7 @@ mod tests {
 
         #[test]
         fn a_device_holds_the_same(case in crate::agreement::cases()) {
-            case.check(|store| Ring { store, capacity: case.capacity, published: case.published, next: 0 })?;
+            case.check(|store| Stored::new(store, case.capacity, Ring { published: case.published, next: 0 }))?;
         }
 
         /// Against the list operations of the published program, word by word.

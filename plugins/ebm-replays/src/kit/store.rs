@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor};
+use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::host::singles;
-use ebm_core::{BuildCx, Error, Key, Result};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, Error, Key, ReplayBuffer, Result, Settings};
 
-use crate::levels::Levels;
-use crate::slots::Slots;
+use super::levels::Levels;
+use super::slots::Slots;
+use super::{Placement, Stored};
 
 /// How samples are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
 pub enum Storage {
     /// As 32-bit floats.
     #[default]
@@ -29,13 +28,28 @@ enum Values {
 }
 
 /// Rows of equal length in slots `0..len`.
-pub(crate) struct Store {
+///
+/// ```
+/// use ebm_core::candle::{DType, Device, Tensor};
+/// use ebm_core::{BuildCx, Key};
+/// use ebm_replays::kit::{Storage, Store};
+///
+/// let cx = BuildCx::new(&[2], DType::F32, &Device::Cpu, Key::root(0));
+/// let mut store = Store::new(&cx, 8, Storage::Float, false, false)?;
+/// let (n, rows) = store.rows(&Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu)?)?;
+/// store.append(&rows, 0, n)?;
+/// assert_eq!(store.read(&[1], Key::root(1))?.to_vec2::<f32>()?, [[3.0, 4.0]]);
+/// # Ok::<(), ebm_core::Error>(())
+/// ```
+pub struct Store {
     shape: Vec<usize>,
     values: Values,
 }
 
 /// Rows on their way into a store, already in its form.
-pub(crate) enum Rows {
+pub struct Rows(Form);
+
+enum Form {
     Float(Vec<f32>),
     Bytes(Vec<u8>),
     Device(Tensor),
@@ -46,12 +60,13 @@ pub(crate) enum Rows {
 const MOST_ENTRIES: usize = 1 << 31;
 
 impl Store {
-    /// An empty store on the device of the run, for a buffer of `capacity` samples. Too many for a device are kept by the
+    /// An empty store on the device of the run, for a buffer of `capacity` samples; `published` and `inverted` are the
+    /// published program's writing and reading of bytes. Too many for a device are kept by the
     /// processor, from which a step carries its samples there and back.
     ///
     /// # Errors
     /// If the device fails.
-    pub(crate) fn new(
+    pub fn new(
         cx: &BuildCx,
         capacity: usize,
         storage: Storage,
@@ -87,7 +102,7 @@ impl Store {
     }
 
     /// Bytes of `slots` samples.
-    pub(crate) fn bytes_of(&self, slots: usize) -> usize {
+    pub fn bytes_of(&self, slots: usize) -> usize {
         let each = match &self.values {
             Values::Float(_) => size_of::<f32>(),
             Values::Bytes(..) => 1,
@@ -96,7 +111,8 @@ impl Store {
         slots.saturating_mul(self.width()).saturating_mul(each)
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// Number of samples held.
+    pub fn len(&self) -> usize {
         let n = match &self.values {
             Values::Float(v) => v.len(),
             Values::Bytes(v, _) => v.len(),
@@ -105,8 +121,16 @@ impl Store {
         n / self.width().max(1)
     }
 
-    /// Takes samples `(n, ...)` into the store's form.
-    pub(crate) fn rows(&self, x: &Tensor) -> Result<(usize, Rows)> {
+    /// Whether none are held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many samples `x` `(n, ...)` are, and they in the store's form.
+    ///
+    /// # Errors
+    /// If they have another shape than the store's.
+    pub fn rows(&self, x: &Tensor) -> Result<(usize, Rows)> {
         if x.dims().get(1..) != Some(self.shape.as_slice()) {
             return Err(Error::shape(
                 "replay",
@@ -117,35 +141,32 @@ impl Store {
         }
         let n = x.dims()[0];
         let rows = match &self.values {
-            Values::Float(_) => Rows::Float(singles(x)?),
-            Values::Bytes(_, l) => Rows::Bytes(singles(x)?.into_iter().map(|v| l.write(v)).collect()),
-            Values::Device(s) => Rows::Device(s.rows(x)?),
+            Values::Float(_) => Form::Float(singles(x)?),
+            Values::Bytes(_, l) => Form::Bytes(singles(x)?.into_iter().map(|v| l.write(v)).collect()),
+            Values::Device(s) => Form::Device(s.rows(x)?),
         };
-        Ok((n, rows))
+        Ok((n, Rows(rows)))
     }
 
     /// Replaces slots `start..end`, clipped to what there is, by rows `from..to`: a list's slice assignment.
     ///
     /// # Errors
-    /// If the device fails.
-    pub(crate) fn splice(
-        &mut self,
-        start: usize,
-        end: usize,
-        rows: &Rows,
-        from: usize,
-        to: usize,
-    ) -> Result<()> {
+    /// If the device fails or the rows are of a store of another form.
+    pub fn splice(&mut self, start: usize, end: usize, rows: &Rows, from: usize, to: usize) -> Result<()> {
         let (w, len) = (self.width(), self.len());
         let start = start.min(len);
         let end = end.clamp(start, len);
         let (place, part) = (start * w..end * w, from * w..to * w);
-        match (&mut self.values, rows) {
-            (Values::Float(v), Rows::Float(r)) => drop(v.splice(place, r[part].iter().copied())),
-            (Values::Bytes(v, _), Rows::Bytes(r)) => drop(v.splice(place, r[part].iter().copied())),
-            (Values::Device(s), Rows::Device(r)) => s.splice(start, end, r, from, to)?,
-            // Rows come from this store's own `rows`.
-            _ => unreachable!("rows of another store"),
+        match (&mut self.values, &rows.0) {
+            (Values::Float(v), Form::Float(r)) => drop(v.splice(place, r[part].iter().copied())),
+            (Values::Bytes(v, _), Form::Bytes(r)) => drop(v.splice(place, r[part].iter().copied())),
+            (Values::Device(s), Form::Device(r)) => s.splice(start, end, r, from, to)?,
+            _ => {
+                return Err(Error::config(
+                    "replay",
+                    "got rows of a store of another form; make them by its own `rows`",
+                ));
+            }
         }
         Ok(())
     }
@@ -155,8 +176,8 @@ impl Store {
     ///
     /// # Errors
     /// If the device fails.
-    pub(crate) fn write(&mut self, pairs: &[(usize, usize)], rows: &Rows) -> Result<()> {
-        if let (Values::Device(s), Rows::Device(r)) = (&mut self.values, rows) {
+    pub fn write(&mut self, pairs: &[(usize, usize)], rows: &Rows) -> Result<()> {
+        if let (Values::Device(s), Form::Device(r)) = (&mut self.values, &rows.0) {
             return s.write(pairs, r);
         }
         pairs.iter().try_for_each(|(slot, row)| self.splice(*slot, slot + 1, rows, *row, row + 1))
@@ -166,13 +187,16 @@ impl Store {
     ///
     /// # Errors
     /// If the device fails.
-    pub(crate) fn append(&mut self, rows: &Rows, from: usize, to: usize) -> Result<()> {
+    pub fn append(&mut self, rows: &Rows, from: usize, to: usize) -> Result<()> {
         let len = self.len();
         self.splice(len, len, rows, from, to)
     }
 
-    /// The samples in `slots`, `(n, ...)`, f32 where they are kept; bytes get fresh noise from `key`.
-    pub(crate) fn read(&self, slots: &[u64], key: Key) -> Result<Tensor> {
+    /// The samples in `slots`, `(n, ...)`, f32 where they are kept; bytes get fresh noise from `key`. Slots must be there.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn read(&self, slots: &[u64], key: Key) -> Result<Tensor> {
         let w = self.width();
         let noise = key.at("dequantise");
         let mut shape = vec![slots.len()];
@@ -202,8 +226,11 @@ impl Store {
         Ok(Tensor::from_vec(out, shape, &Device::Cpu)?)
     }
 
-    /// `n` slots uniformly with replacement, and their samples.
-    pub(crate) fn draw(&self, n: usize, key: Key) -> Result<(Vec<u64>, Tensor)> {
+    /// `n` slots uniformly with replacement, and their samples. The store must hold some.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn draw(&self, n: usize, key: Key) -> Result<(Vec<u64>, Tensor)> {
         let len = self.len();
         let pick = key.at("slots");
         let slots: Vec<u64> = (0..n).map(|i| pick.below(i as u64, len) as u64).collect();
@@ -212,11 +239,14 @@ impl Store {
     }
 
     /// Samples as they are kept and `counters`, as named tensors on the CPU.
-    pub(crate) fn save(&self, counters: &[u64]) -> Result<BTreeMap<String, Tensor>> {
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn save(&self, counters: &[u64]) -> Result<BTreeMap<String, Tensor>> {
         let counters: Vec<i64> = counters.iter().map(|c| *c as i64).collect();
         let mut out = BTreeMap::new();
         out.insert("counters".to_string(), Tensor::new(counters.as_slice(), &Device::Cpu)?);
-        if self.len() > 0 {
+        if !self.is_empty() {
             let mut shape = vec![self.len()];
             shape.extend_from_slice(&self.shape);
             let samples = match &self.values {
@@ -230,7 +260,10 @@ impl Store {
     }
 
     /// Takes what [`Store::save`] gave; returns the `n` counters. On error nothing is changed.
-    pub(crate) fn load(&mut self, state: &BTreeMap<String, Tensor>, n: usize) -> Result<Vec<u64>> {
+    ///
+    /// # Errors
+    /// If the state is of another buffer.
+    pub fn load(&mut self, state: &BTreeMap<String, Tensor>, n: usize) -> Result<Vec<u64>> {
         let wrong = |what: String| Error::config("replay", format!("{what}; the state is of another buffer"));
         let counters = state.get("counters").ok_or_else(|| wrong("the state has no `counters`".into()))?;
         let counters = counters.to_dtype(DType::I64)?.flatten_all()?.to_vec1::<i64>()?;
@@ -267,16 +300,60 @@ impl Store {
     }
 }
 
-/// The part of a capacity that is not zero in one of `shards` buffers.
-pub(crate) fn capacity(kind: &str, capacity: usize, shards: usize) -> Result<usize> {
-    match capacity {
-        0 => Err(Error::config(format!("{kind}.capacity"), "is 0, must be at least 1")),
-        n if n % shards != 0 => Err(Error::config(
-            format!("{kind}.capacity"),
-            format!("is {n}, which the {shards} buffers of run.shards cannot share; make it a multiple"),
-        )),
-        n => Ok(n / shards),
+/// What buffers of slots have in common, to stand among their settings by `#[setting(flatten)]`.
+#[derive(Clone, Debug, Settings)]
+pub struct StoreSettings {
+    /// Number of chains held; at least the batch.
+    #[setting(at_least = 1)]
+    pub capacity: usize,
+    /// How samples are kept.
+    #[setting(default = Storage::Float)]
+    pub storage: Storage,
+}
+
+impl StoreSettings {
+    /// The part of the capacity in each of the buffers that share the chains of a run.
+    ///
+    /// # Errors
+    /// If it is 0 or cannot be shared.
+    pub fn share(&self, cx: &BuildCx) -> Result<usize> {
+        match (self.capacity, cx.shards()) {
+            (0, _) => Err(cx.refuse("capacity", "is 0, must be at least 1")),
+            (n, shards) if n % shards != 0 => {
+                let message = format!(
+                    "is {n}, which the {shards} buffers of run.shards cannot share; make it a multiple"
+                );
+                Err(cx.refuse("capacity", message))
+            }
+            (n, shards) => Ok(n / shards),
+        }
     }
+
+    /// An empty buffer that puts chains where `placement` says.
+    ///
+    /// # Errors
+    /// If the capacity cannot be shared or the device fails.
+    pub fn buffer<P: Placement + 'static>(
+        &self,
+        cx: &BuildCx,
+        bytes: &ByteSettings,
+        placement: P,
+    ) -> Result<Box<dyn ReplayBuffer>> {
+        let capacity = self.share(cx)?;
+        let store = Store::new(cx, capacity, self.storage, bytes.published, bytes.inverted)?;
+        Ok(Box::new(Stored::new(store, capacity, placement)))
+    }
+}
+
+/// The published program's ways, to stand among the settings of a buffer by `#[setting(flatten)]`.
+#[derive(Clone, Debug, Settings)]
+pub struct ByteSettings {
+    /// The published program's capacity rule and byte rounding.
+    #[setting(default = false)]
+    pub published: bool,
+    /// Read bytes inverted, as the published program does without augmentation.
+    #[setting(default = false)]
+    pub inverted: bool,
 }
 
 #[cfg(test)]

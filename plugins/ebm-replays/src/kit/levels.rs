@@ -1,7 +1,7 @@
 //! Bytes in place of floats.
 
-use candle_core::{DType, Tensor};
 use ebm_core::Result;
+use ebm_core::candle::{DType, Tensor};
 
 /// How bytes stand for values `u` in [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,8 +64,8 @@ impl Levels {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use candle_core::Device;
     use ebm_core::Key;
+    use ebm_core::candle::Device;
 
     use super::*;
 

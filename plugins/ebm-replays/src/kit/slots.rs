@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor};
+use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{Chains, Key, Result};
 
-use crate::levels::Levels;
+use super::levels::Levels;
 
 /// Rows of equal length, F32 or bytes, in slots `0..len` of one tensor, which is written in place.
 pub(crate) struct Slots {
