@@ -3,35 +3,30 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, DataConfig, DataSource, Param, Result, register};
+use ebm_core::{BuildCx, DataConfig, DataSource, Result, Settings, plugin};
 use ebm_data::cifar::{Part, read_cifar10};
-use serde::{Deserialize, Serialize};
 
-use crate::images::{DEQUANTISE, LABELS, yes};
-use crate::order::ORDER;
-use crate::{ImageOptions, ImageSource, Order, data_error};
+use crate::{ImageOptions, ImageSource, data_error, placed};
 
 /// Settings of `cifar10`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Cifar10 {
-    /// Folder with `data_batch_1.bin` … `data_batch_5.bin` and `test_batch.bin`.
+    /// Folder of the five data_batch files and test_batch.bin; relative to the configuration file.
     pub root: PathBuf,
-    /// Uniform dequantisation over 256 levels.
-    #[serde(default = "yes")]
-    pub dequantise: bool,
-    /// Order of an epoch.
-    #[serde(default)]
-    pub order: Order,
-    /// One-hot label as condition.
-    #[serde(default)]
-    pub labels: bool,
-    /// Only images of these classes, 0 to 9; absent: of all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// How images are drawn.
+    #[setting(flatten, default)]
+    pub images: ImageOptions,
+    /// Only images of these classes, 0 to 9 (the others to be held out of training).
+    #[setting(at_least = 0)]
     pub only: Option<Vec<u32>>,
 }
 
-#[typetag::serde(name = "cifar10")]
+#[plugin(
+    "cifar10",
+    summary = "CIFAR-10 from its binary files: 50,000 training and 10,000 held-out images of 3×32×32",
+    source = "Krizhevsky 2009",
+    example = "root = \"data/cifar10\""
+)]
 impl DataConfig for Cifar10 {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let root = cx.resolve(&self.root);
@@ -41,21 +36,6 @@ impl DataConfig for Cifar10 {
         };
         let train = read(Part::Train).map_err(data_error)?;
         let held = read(Part::Test).map_err(data_error)?;
-        let options = ImageOptions { dequantise: self.dequantise, order: self.order, labels: self.labels };
-        Ok(Arc::new(ImageSource::new("cifar10", train, Some(held), options)?))
+        placed(cx, "cifar10", ImageSource::new("cifar10", train, Some(held), self.images))
     }
-}
-
-register! {
-    DataConfig, "cifar10" => Cifar10,
-    summary: "CIFAR-10 from its binary files: 50,000 training and 10,000 held-out images of 3×32×32",
-    source: "Krizhevsky 2009",
-    example: "root = \"data/cifar10\"",
-    params: [
-        Param::text("root", "folder of the five data_batch files and test_batch.bin; relative to the configuration file"),
-        DEQUANTISE,
-        ORDER,
-        LABELS,
-        Param::ints("only", "only images of these classes, 0 to 9 (the others to be held out of training)").default("none").at_least(0.0),
-    ],
 }

@@ -3,37 +3,26 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, DataConfig, DataSource, Param, Result, register};
+use ebm_core::{BuildCx, DataConfig, DataSource, Result, Settings, plugin};
 use ebm_data::cifar::{Granularity, Part, read_cifar100};
-use serde::{Deserialize, Serialize};
 
-use crate::images::{DEQUANTISE, LABELS, yes};
-use crate::order::ORDER;
-use crate::{ImageOptions, ImageSource, Order, data_error};
+use crate::{ImageOptions, ImageSource, data_error, placed};
 
 /// Settings of `cifar100`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Cifar100 {
-    /// Folder with `train.bin` and `test.bin`.
+    /// Folder of train.bin and test.bin; relative to the configuration file.
     pub root: PathBuf,
-    /// Uniform dequantisation over 256 levels.
-    #[serde(default = "yes")]
-    pub dequantise: bool,
-    /// Order of an epoch.
-    #[serde(default)]
-    pub order: Order,
-    /// One-hot label as condition.
-    #[serde(default)]
-    pub labels: bool,
-    /// Which of the two labels.
-    #[serde(default)]
+    /// How images are drawn.
+    #[setting(flatten, default)]
+    pub images: ImageOptions,
+    /// Which labels: 100 classes or 20 groups of them.
+    #[setting(default = Classes::Fine)]
     pub classes: Classes,
 }
 
 /// Which labels of CIFAR-100.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
 pub enum Classes {
     /// 100 classes.
     #[default]
@@ -42,7 +31,12 @@ pub enum Classes {
     Coarse,
 }
 
-#[typetag::serde(name = "cifar100")]
+#[plugin(
+    "cifar100",
+    summary = "CIFAR-100 from its binary files: 50,000 training and 10,000 held-out images of 3×32×32",
+    source = "Krizhevsky 2009",
+    example = "root = \"data/cifar100\""
+)]
 impl DataConfig for Cifar100 {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let root = cx.resolve(&self.root);
@@ -52,23 +46,8 @@ impl DataConfig for Cifar100 {
         };
         let train = read_cifar100(&root, Part::Train, which).map_err(data_error)?;
         let held = read_cifar100(&root, Part::Test, which).map_err(data_error)?;
-        let options = ImageOptions { dequantise: self.dequantise, order: self.order, labels: self.labels };
-        Ok(Arc::new(ImageSource::new("cifar100", train, Some(held), options)?))
+        placed(cx, "cifar100", ImageSource::new("cifar100", train, Some(held), self.images))
     }
-}
-
-register! {
-    DataConfig, "cifar100" => Cifar100,
-    summary: "CIFAR-100 from its binary files: 50,000 training and 10,000 held-out images of 3×32×32",
-    source: "Krizhevsky 2009",
-    example: "root = \"data/cifar100\"",
-    params: [
-        Param::text("root", "folder of train.bin and test.bin; relative to the configuration file"),
-        DEQUANTISE,
-        ORDER,
-        LABELS,
-        Param::choice("classes", &["fine", "coarse"], "which labels: 100 classes or 20 groups of them").default("\"fine\""),
-    ],
 }
 
 #[cfg(test)]

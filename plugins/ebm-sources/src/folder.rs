@@ -3,62 +3,62 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, DataConfig, DataSource, Error, Param, Result, register};
+use ebm_core::{BuildCx, DataConfig, DataSource, Result, Settings, plugin};
 use ebm_data::folder::{Channels, FolderOptions, Pictures, read};
 use ebm_data::patches::patches;
-use serde::{Deserialize, Serialize};
 
-use crate::images::{DEQUANTISE, Images, yes};
-use crate::order::{ORDER, Sequence};
-use crate::{ImageOptions, ImageSource, Order, data_error};
+use crate::images::Images;
+use crate::order::Sequence;
+use crate::{ImageOptions, ImageSource, data_error, placed, some_are_left};
 
 /// Settings of `image-folder`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct ImageFolder {
-    /// The folder.
+    /// The folder; relative to the configuration file.
     pub root: PathBuf,
-    /// `[height, width]` to which images are resized (bilinear); absent: all must have one size.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// [height, width] to which images are resized; absent: all must have one size.
+    #[setting(at_least = 1, at_most = 8192)]
     pub size: Option<[usize; 2]>,
-    /// `[height, width]` of disjoint patches into which every picture is cut, each an image of the set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// [height, width] of disjoint patches into which every picture is cut.
+    #[setting(at_least = 1, at_most = 8192)]
     pub patch: Option<[usize; 2]>,
-    /// One channel instead of three.
-    #[serde(default)]
+    /// One channel instead of those of the first picture.
+    #[setting(default = false)]
     pub grey: bool,
-    /// Every this many images are held out; 0 for none.
-    #[serde(default)]
+    /// Hold out every this many; 0 for none.
+    #[setting(default = 0, at_least = 0)]
     pub held_out_every: usize,
     /// Read pictures when they are drawn instead of holding all in memory.
-    #[serde(default)]
+    #[setting(default = false)]
     pub stream: bool,
-    /// Uniform dequantisation over 256 levels.
-    #[serde(default = "yes")]
-    pub dequantise: bool,
-    /// Order of an epoch.
-    #[serde(default)]
-    pub order: Order,
-    /// One-hot class of the sub-folder as condition.
-    #[serde(default)]
-    pub labels: bool,
+    /// How images are drawn.
+    #[setting(flatten, default)]
+    pub options: ImageOptions,
 }
 
-#[typetag::serde(name = "image-folder")]
+#[plugin(
+    "image-folder",
+    summary = "PNG and JPEG files of a folder; sub-folders are classes",
+    source = "this project",
+    example = "root = \"pictures\"\nsize = [32, 32]"
+)]
 impl DataConfig for ImageFolder {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let options = FolderOptions {
             channels: if self.grey { Channels::Grey } else { Channels::AsFirst },
             resize: self.size.map(|[h, w]| (h, w)),
         };
+        some_are_left(cx, self.held_out_every)?;
         let root = cx.resolve(&self.root);
         let mut train = match self.patch {
-            Some(_) if self.size.is_some() || self.stream || self.labels => {
+            Some(_) if self.size.is_some() || self.stream || self.options.labels => {
                 let message = "cannot be had with `size`, `stream` or `labels`: patches are cut from whole pictures in memory";
-                return Err(Error::config(format!("{}.patch", cx.path()), message));
+                return Err(cx.refuse("patch", message));
             }
             Some([h, w]) => patches(root, (h, w), options.channels).map_err(data_error)?,
-            None if self.stream => return self.streamed(Pictures::open(root, &options).map_err(data_error)?),
+            None if self.stream => {
+                return self.streamed(cx, Pictures::open(root, &options).map_err(data_error)?);
+            }
             None => read(root, &options).map_err(data_error)?,
         };
         let mut held = None;
@@ -66,16 +66,12 @@ impl DataConfig for ImageFolder {
             let (t, h) = train.split_every(self.held_out_every).map_err(data_error)?;
             (train, held) = (t, Some(h));
         }
-        Ok(Arc::new(ImageSource::new("image-folder", train, held, self.image_options())?))
+        placed(cx, "image-folder", ImageSource::new("image-folder", train, held, self.options))
     }
 }
 
 impl ImageFolder {
-    fn image_options(&self) -> ImageOptions {
-        ImageOptions { dequantise: self.dequantise, order: self.order, labels: self.labels }
-    }
-
-    fn streamed(&self, all: Pictures) -> Result<Arc<dyn DataSource>> {
+    fn streamed(&self, cx: &BuildCx, all: Pictures) -> Result<Arc<dyn DataSource>> {
         let (train, held) = match self.held_out_every {
             0 | 1 => (all, None),
             k => {
@@ -83,10 +79,12 @@ impl ImageFolder {
                 (train, Some(Box::new(held) as Box<dyn Images>))
             }
         };
-        let sequence = Sequence::new(self.order, train.len().max(1));
-        let source =
-            ImageSource::over("image-folder", Box::new(train), held, self.image_options(), sequence)?;
-        Ok(Arc::new(source))
+        let sequence = Sequence::new(self.options.order, train.len().max(1));
+        placed(
+            cx,
+            "image-folder",
+            ImageSource::over("image-folder", Box::new(train), held, self.options, sequence),
+        )
     }
 }
 
@@ -108,24 +106,6 @@ impl Images for Pictures {
         rows.iter().try_for_each(|row| self.image(*row, &mut all)).map_err(data_error)?;
         Ok(all)
     }
-}
-
-register! {
-    DataConfig, "image-folder" => ImageFolder,
-    summary: "PNG and JPEG files of a folder; sub-folders are classes",
-    source: "this project",
-    example: "root = \"pictures\"\nsize = [32, 32]",
-    params: [
-        Param::text("root", "the folder; relative to the configuration file"),
-        Param::ints("size", "[height, width] to which images are resized; absent: all must have one size").default("none").at_least(1.0),
-        Param::ints("patch", "[height, width] of disjoint patches into which every picture is cut").default("none").at_least(1.0),
-        Param::bool("grey", "one channel instead of those of the first picture").default("false"),
-        Param::int("held_out_every", "hold out every this many; 0 for none").default("0").at_least(0.0),
-        Param::bool("stream", "read pictures when they are drawn instead of holding all in memory").default("false"),
-        DEQUANTISE,
-        ORDER,
-        Param::bool("labels", "one-hot class of the sub-folder as condition").default("false"),
-    ],
 }
 
 #[cfg(test)]

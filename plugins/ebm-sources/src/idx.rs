@@ -3,49 +3,41 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, DataConfig, DataSource, Param, Result, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, DataConfig, DataSource, Result, Settings, plugin};
 
-use crate::images::{DEQUANTISE, LABELS, yes};
-use crate::order::ORDER;
-use crate::{ImageOptions, ImageSource, Order, data_error};
+use crate::{ImageOptions, ImageSource, data_error, placed, some_are_left};
 
 /// Settings of `idx`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct IdxImages {
     /// Folder the other names are relative to; itself relative to the configuration file.
-    #[serde(default)]
+    #[setting(default)]
     pub root: PathBuf,
-    /// Training images.
+    /// File of training images.
     pub images: PathBuf,
-    /// Their labels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// File of their labels.
     pub label_file: Option<PathBuf>,
-    /// Held-out images; without them every `held_out_every`-th training image is held out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// File of held-out images.
     pub held_out_images: Option<PathBuf>,
-    /// Their labels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// File of their labels.
     pub held_out_labels: Option<PathBuf>,
-    /// `[height, width]` to which images are resized (bilinear).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// [height, width] to which images are resized; absent: as they are.
+    #[setting(at_least = 1, at_most = 8192)]
     pub size: Option<[usize; 2]>,
-    /// Every this many images are held out if there is no held-out file; 0 for none.
-    #[serde(default)]
+    /// Without a held-out file: hold out every this many; 0 for none.
+    #[setting(default = 0, at_least = 0)]
     pub held_out_every: usize,
-    /// Uniform dequantisation over 256 levels.
-    #[serde(default = "yes")]
-    pub dequantise: bool,
-    /// Order of an epoch.
-    #[serde(default)]
-    pub order: Order,
-    /// One-hot label as condition.
-    #[serde(default)]
-    pub labels: bool,
+    /// How images are drawn.
+    #[setting(flatten, default)]
+    pub options: ImageOptions,
 }
 
-#[typetag::serde(name = "idx")]
+#[plugin(
+    "idx",
+    summary = "byte images in IDX files (the format of MNIST), plain or gzipped",
+    source = "LeCun, Cortes, Burges 1998",
+    example = "images = \"train-images-idx3-ubyte.gz\"\nlabel_file = \"train-labels-idx1-ubyte.gz\""
+)]
 impl DataConfig for IdxImages {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let at = |name: &PathBuf| cx.resolve(self.root.join(name));
@@ -57,6 +49,16 @@ impl DataConfig for IdxImages {
                 None => set.map_err(data_error),
             }
         };
+        if self.held_out_images.is_none() && self.held_out_labels.is_some() {
+            let message = "are labels of held-out images, but there are none: give held_out_images too";
+            return Err(cx.refuse("held_out_labels", message));
+        }
+        if self.held_out_images.is_some() && self.held_out_every > 0 {
+            let message =
+                "takes held-out images out of training, but held_out_images gives others: leave one out";
+            return Err(cx.refuse("held_out_every", message));
+        }
+        some_are_left(cx, self.held_out_every)?;
         let mut train = read(&self.images, &self.label_file)?;
         let mut held = None;
         if let Some(path) = &self.held_out_images {
@@ -65,36 +67,16 @@ impl DataConfig for IdxImages {
             let (t, h) = train.split_every(self.held_out_every).map_err(data_error)?;
             (train, held) = (t, Some(h));
         }
-        let options = ImageOptions { dequantise: self.dequantise, order: self.order, labels: self.labels };
-        Ok(Arc::new(ImageSource::new("idx", train, held, options)?))
+        placed(cx, "idx", ImageSource::new("idx", train, held, self.options))
     }
-}
-
-register! {
-    DataConfig, "idx" => IdxImages,
-    summary: "byte images in IDX files (the format of MNIST), plain or gzipped",
-    source: "LeCun, Cortes, Burges 1998",
-    example: "images = \"train-images-idx3-ubyte.gz\"\nlabel_file = \"train-labels-idx1-ubyte.gz\"",
-    params: [
-        Param::text("root", "folder the other names are relative to; itself relative to the configuration file").default("\"\""),
-        Param::text("images", "file of training images"),
-        Param::text("label_file", "file of their labels").default("none"),
-        Param::text("held_out_images", "file of held-out images").default("none"),
-        Param::text("held_out_labels", "file of their labels").default("none"),
-        Param::ints("size", "[height, width] to which images are resized; absent: as they are").default("none").at_least(1.0),
-        Param::int("held_out_every", "without a held-out file: hold out every this many; 0 for none").default("0").at_least(0.0),
-        DEQUANTISE,
-        ORDER,
-        LABELS,
-    ],
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use candle_core::{DType, Device};
     use ebm_core::Key;
+    use ebm_core::candle::{DType, Device};
 
     #[test]
     fn images_are_resized_where_asked() {

@@ -1,31 +1,56 @@
 //! Byte images as a data source: dequantisation, order, labels.
 
-use candle_core::{Device, Tensor};
-use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Param, Result, Split};
+use ebm_core::candle::{Device, Tensor};
+use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Result, Settings, Split};
 use ebm_data::ImageSet;
 
 use crate::Order;
 use crate::order::Sequence;
 
-/// [`ImageOptions::dequantise`] of images of 256 levels, as plugins declare it.
-pub(crate) const DEQUANTISE: Param =
-    Param::bool("dequantise", "x = (b + U[0,1))/256 afresh each draw; else b/255").default("true");
-/// [`ImageOptions::labels`], as plugins declare it.
-pub(crate) const LABELS: Param = Param::bool("labels", "label as one-hot condition").default("false");
-
-/// What all image sources have in common.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What all image sources have in common, to stand among their settings by `#[setting(flatten)]`.
+#[derive(Clone, Copy, Debug, PartialEq, Settings)]
 pub struct ImageOptions {
-    /// `x = (b + U[0,1))/levels` afresh each draw (spec 9); else `b/(levels − 1)`.
+    /// Of L levels x = (b + U[0,1))/L afresh each draw; else b/(L − 1).
+    #[setting(default = true)]
     pub dequantise: bool,
     /// Order of an epoch.
+    #[setting(default = Order::Shuffle)]
     pub order: Order,
-    /// Whether batches carry the label as a one-hot condition.
+    /// Label as one-hot condition.
+    #[setting(default = false)]
     pub labels: bool,
 }
 
 /// Byte images that need not be in memory.
-pub(crate) trait Images: Send + Sync {
+///
+/// ```
+/// use ebm_core::{DataSource, Key, Result};
+/// use ebm_sources::{ImageOptions, ImageSource, Order, kit::{Images, Sequence}};
+///
+/// /// Image `i` is of the value `i` throughout: made when it is asked for.
+/// struct Flat(usize);
+/// impl Images for Flat {
+///     fn len(&self) -> usize {
+///         self.0
+///     }
+///     fn shape(&self) -> (usize, usize, usize) {
+///         (1, 2, 2)
+///     }
+///     fn labels(&self) -> Option<&[u32]> {
+///         None
+///     }
+///     fn read(&self, rows: &[usize]) -> Result<Vec<u8>> {
+///         Ok(rows.iter().flat_map(|row| [*row as u8; 4]).collect())
+///     }
+/// }
+///
+/// let sequence = Sequence::new(Order::Shuffle, 100);
+/// let source = ImageSource::over("flat", Box::new(Flat(100)), None, ImageOptions::default(), sequence)?;
+/// assert_eq!(source.batch(0, 0, 8, Key::root(1))?.x.dims(), [8, 1, 2, 2]);
+/// # Ok::<(), ebm_core::Error>(())
+/// ```
+#[allow(clippy::len_without_is_empty)]
+pub trait Images: Send + Sync {
     /// Number of images.
     fn len(&self) -> usize;
     /// `(C, H, W)` of one.
@@ -40,7 +65,10 @@ pub(crate) trait Images: Send + Sync {
     fn classes(&self) -> usize {
         self.labels().and_then(|l| l.iter().max()).map_or(0, |m| *m as usize + 1)
     }
-    /// The values `(n, C, H, W)` of these images.
+    /// The values `(n, C, H, W)` of these images, in row-major order.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
     fn read(&self, rows: &[usize]) -> Result<Vec<u8>>;
 }
 
@@ -95,7 +123,10 @@ impl ImageSource {
     }
 
     /// The source over any images, in the order of `sequence`.
-    pub(crate) fn over(
+    ///
+    /// # Errors
+    /// As [`ImageSource::new`].
+    pub fn over(
         name: &str,
         train: Box<dyn Images>,
         held_out: Option<Box<dyn Images>>,
@@ -211,11 +242,6 @@ impl DataSource for ImageSource {
     fn name(&self) -> String {
         self.name.clone()
     }
-}
-
-/// Serde default of settings that are on unless switched off.
-pub(crate) fn yes() -> bool {
-    true
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod digits;
 mod folder;
 mod idx;
 mod images;
+pub mod kit;
 mod mnist5k;
 mod npy;
 mod order;
@@ -36,10 +37,35 @@ pub use parquet::Parquet;
 pub use points::PointSource;
 pub use toy2d::Toy2dSet;
 
-use ebm_core::Error;
+use std::sync::Arc;
+
+use ebm_core::{BuildCx, DataSource, Error, Result};
 use ebm_data::DataError;
 
 /// The framework's error for a reader's error, which already names the file and the place.
 fn data_error(source: DataError) -> Error {
     Error::data_source(source)
+}
+
+/// A source that a kind made under the name `kind`, which stands for the place in the configuration in its refusals.
+fn placed<S: DataSource + 'static>(cx: &BuildCx, kind: &str, made: Result<S>) -> Result<Arc<dyn DataSource>> {
+    match made {
+        Ok(source) => Ok(Arc::new(source)),
+        Err(Error::Config { path, message }) => Err(match path.strip_prefix(kind) {
+            Some(setting) => cx.refuse(setting.trim_start_matches('.'), message),
+            None => Error::Config { path, message },
+        }),
+        Err(other) => Err(other),
+    }
+}
+
+/// Refuses to hold out every image.
+fn some_are_left(cx: &BuildCx, held_out_every: usize) -> Result<()> {
+    match held_out_every {
+        1 => Err(cx.refuse(
+            "held_out_every",
+            "is 1, which leaves nothing to train on; 0 holds out none, 10 a tenth",
+        )),
+        _ => Ok(()),
+    }
 }

@@ -2,45 +2,27 @@
 
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, DataConfig, DataSource, Result, register};
-use serde::{Deserialize, Serialize};
+use ebm_core::{BuildCx, DataConfig, DataSource, Result, Settings, plugin};
 
-use crate::images::{DEQUANTISE, LABELS, yes};
-use crate::order::ORDER;
-use crate::{ImageOptions, ImageSource, Order};
+use crate::{ImageOptions, ImageSource, placed};
 
 /// Settings of `mnist-5k`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Mnist5k {
-    /// Uniform dequantisation over 256 levels.
-    #[serde(default = "yes")]
-    pub dequantise: bool,
-    /// Order of an epoch.
-    #[serde(default)]
-    pub order: Order,
-    /// One-hot label as condition.
-    #[serde(default)]
-    pub labels: bool,
+    /// How images are drawn.
+    #[setting(flatten, default)]
+    pub images: ImageOptions,
 }
 
-#[typetag::serde(name = "mnist-5k")]
+#[plugin(
+    "mnist-5k",
+    summary = "5,000 training and 1,000 held-out MNIST digits of 28×28 pixels, embedded",
+    source = "MNIST (LeCun, Cortes, Burges 1998), CC BY-SA 3.0",
+    example = "labels = false"
+)]
 impl DataConfig for Mnist5k {
-    fn make(&self, _: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let (train, held) = ebm_data_mnist5k::split();
-        let options = ImageOptions { dequantise: self.dequantise, order: self.order, labels: self.labels };
-        Ok(Arc::new(ImageSource::new("mnist-5k", train, Some(held), options)?))
+        placed(cx, "mnist-5k", ImageSource::new("mnist-5k", train, Some(held), self.images))
     }
-}
-
-register! {
-    DataConfig, "mnist-5k" => Mnist5k,
-    summary: "5,000 training and 1,000 held-out MNIST digits of 28×28 pixels, embedded",
-    source: "MNIST (LeCun, Cortes, Burges 1998), CC BY-SA 3.0",
-    example: "labels = false",
-    params: [
-        DEQUANTISE,
-        ORDER,
-        LABELS,
-    ],
 }

@@ -2,16 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ebm_core::{Key, Param};
-use serde::{Deserialize, Serialize};
-
-/// The setting of an [`Order`], as plugins declare it.
-pub(crate) const ORDER: Param =
-    Param::choice("order", &["shuffle", "replacement"], "order of an epoch").default("\"shuffle\"");
+use ebm_core::{Key, Settings};
 
 /// Which sample stands at `position` of an epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
 pub enum Order {
     /// A new permutation each epoch.
     #[default]
@@ -25,7 +19,18 @@ type Permutation = (Key, u64, Arc<Vec<usize>>);
 
 /// Sample indices by batch, a function of (key, epoch, index). The permutation asked for last is kept:
 /// drawing it anew for every batch would cost more than reading the batch.
-pub(crate) struct Sequence {
+///
+/// ```
+/// use ebm_core::Key;
+/// use ebm_sources::{Order, kit::Sequence};
+///
+/// let sequence = Sequence::new(Order::Shuffle, 6);
+/// let mut epoch = sequence.at(0, 0, 6, Key::root(1));
+/// assert_eq!(sequence.at(0, 2, 2, Key::root(1)), epoch[2..4]);
+/// epoch.sort();
+/// assert_eq!(epoch, [0, 1, 2, 3, 4, 5]);
+/// ```
+pub struct Sequence {
     order: Order,
     len: usize,
     /// Sizes of the blocks in which samples are read, and how many samples may be at hand; none for all.

@@ -3,55 +3,45 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ebm_core::{BuildCx, DataConfig, DataSource, Error, Param, Result, register};
+use ebm_core::{BuildCx, DataConfig, DataSource, Result, Settings, plugin};
 use ebm_data::folder::{Channels, FolderOptions};
 use ebm_data::parquet::{ParquetImages, ParquetOptions, files};
-use serde::{Deserialize, Serialize};
 
-use crate::images::{DEQUANTISE, Images, LABELS, yes};
-use crate::order::{ORDER, Sequence};
-use crate::{ImageOptions, ImageSource, Order, data_error};
+use crate::images::Images;
+use crate::order::Sequence;
+use crate::{ImageOptions, ImageSource, Order, data_error, placed};
 
 /// Settings of `parquet`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Parquet {
-    /// A file, or a folder of files; those that begin with `test` or `validation` are held out.
+    /// A file, or a folder whose files that begin with test or validation are held out; relative to the configuration file.
     pub root: PathBuf,
     /// File or folder of held-out images instead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out: Option<PathBuf>,
     /// Column of pictures; absent: the only one there is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Column of classes; absent: `label`, if it is there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Column of classes; absent: label, if it is there.
     pub label: Option<String>,
-    /// `[height, width]` to which pictures are resized (bilinear); absent: all must have one size.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// [height, width] to which pictures are resized; absent: all must have one size.
+    #[setting(at_least = 1, at_most = 8192)]
     pub size: Option<[usize; 2]>,
     /// One channel instead of those of the first picture.
-    #[serde(default)]
+    #[setting(default = false)]
     pub grey: bool,
-    /// MiB of decoded training images to hold; of larger sets, as many row groups as fit.
-    #[serde(default = "memory")]
+    /// MiB of decoded training images to hold; of larger sets, as many row groups as fit are shuffled together.
+    #[setting(default = 2048, at_least = 1)]
     pub memory: usize,
-    /// Uniform dequantisation over 256 levels.
-    #[serde(default = "yes")]
-    pub dequantise: bool,
-    /// Order of an epoch.
-    #[serde(default)]
-    pub order: Order,
-    /// One-hot label as condition.
-    #[serde(default)]
-    pub labels: bool,
+    /// How images are drawn.
+    #[setting(flatten, default)]
+    pub images: ImageOptions,
 }
 
-fn memory() -> usize {
-    2048
-}
-
-#[typetag::serde(name = "parquet")]
+#[plugin(
+    "parquet",
+    summary = "pictures inside of Parquet files, as the Hugging Face hub keeps image sets; larger sets than memory by row groups",
+    source = "Apache Parquet format; Hugging Face `datasets`",
+    example = "root = \"data/mnist\""
+)]
 impl DataConfig for Parquet {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let channels = if self.grey { Channels::Grey } else { Channels::AsFirst };
@@ -59,7 +49,7 @@ impl DataConfig for Parquet {
         let options = ParquetOptions {
             image: self.image.clone(),
             label: self.label.clone(),
-            labels: self.labels,
+            labels: self.images.labels,
             classes: None,
             pictures,
         };
@@ -71,15 +61,13 @@ impl DataConfig for Parquet {
         }
         let train = open(&train)?;
         let held = if held.is_empty() { None } else { Some(open(&held)?) };
-        let image_options =
-            ImageOptions { dequantise: self.dequantise, order: self.order, labels: self.labels };
-        self.source(train, held, image_options, self.memory.saturating_mul(1 << 20))
+        Self::source(cx, train, held, self.images, self.memory.saturating_mul(1 << 20))
     }
 }
 
 impl Parquet {
     fn source(
-        &self,
+        cx: &BuildCx,
         train: ParquetImages,
         held: Option<ParquetImages>,
         options: ImageOptions,
@@ -92,29 +80,25 @@ impl Parquet {
         if window >= train.len() {
             let sequence = Sequence::new(options.order, train.len());
             let train = Box::new(train.read().map_err(data_error)?);
-            return Ok(Arc::new(ImageSource::over("parquet", train, held, options, sequence)?));
+            return placed(cx, "parquet", ImageSource::over("parquet", train, held, options, sequence));
         }
         let total = (train.len() * image).div_ceil(1 << 20);
         if options.order == Order::Replacement {
-            return Err(Error::config(
-                "parquet.order",
-                format!(
-                    "\"replacement\" needs all images in memory: set memory to {total} MiB, or order to \"shuffle\""
-                ),
-            ));
+            let message = format!(
+                "\"replacement\" needs all images in memory: set memory to {total} MiB, or order to \"shuffle\""
+            );
+            return Err(cx.refuse("order", message));
         }
         if let Some(largest) = train.groups().into_iter().max().filter(|n| *n > window) {
             let needs = (largest * image).div_ceil(1 << 20);
-            return Err(Error::config(
-                "parquet.memory",
-                format!(
-                    "is below the {needs} MiB of the largest row group ({largest} images): raise it, or write the files with smaller row groups"
-                ),
-            ));
+            let message = format!(
+                "is below the {needs} MiB of the largest row group ({largest} images): raise it, or write the files with smaller row groups"
+            );
+            return Err(cx.refuse("memory", message));
         }
         let sequence = Sequence::in_blocks(train.groups(), window);
         let train = Box::new(Groups::new(train, memory));
-        Ok(Arc::new(ImageSource::over("parquet", train, held, options, sequence)?))
+        placed(cx, "parquet", ImageSource::over("parquet", train, held, options, sequence))
     }
 }
 
@@ -188,25 +172,6 @@ impl Images for Groups {
     }
 }
 
-register! {
-    DataConfig, "parquet" => Parquet,
-    summary: "pictures inside of Parquet files, as the Hugging Face hub keeps image sets; larger sets than memory by row groups",
-    source: "Apache Parquet format; Hugging Face `datasets`",
-    example: "root = \"data/mnist\"",
-    params: [
-        Param::text("root", "a file, or a folder whose files that begin with test or validation are held out; relative to the configuration file"),
-        Param::text("held_out", "file or folder of held-out images instead").default("none"),
-        Param::text("image", "column of pictures; absent: the only one there is").default("none"),
-        Param::text("label", "column of classes; absent: label, if it is there").default("none"),
-        Param::ints("size", "[height, width] to which pictures are resized; absent: all must have one size").default("none").at_least(1.0),
-        Param::bool("grey", "one channel instead of those of the first picture").default("false"),
-        Param::int("memory", "MiB of decoded training images to hold; of larger sets, as many row groups as fit are shuffled together").default("2048").at_least(1.0),
-        DEQUANTISE,
-        ORDER,
-        LABELS,
-    ],
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -236,8 +201,14 @@ mod tests {
     fn source(root: &std::path::Path, memory: usize, order: Order) -> Result<Arc<dyn DataSource>> {
         let (train, held) = files(root).unwrap();
         let open = |f: &[PathBuf]| ParquetImages::open(f, &ParquetOptions::default()).unwrap();
-        let options = ImageOptions { dequantise: false, order, labels: true };
-        config(root).source(open(&train), Some(open(&held)), options, memory)
+        let cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)).with_path("data");
+        Parquet::source(
+            &cx,
+            open(&train),
+            Some(open(&held)),
+            ImageOptions { dequantise: false, order, labels: true },
+            memory,
+        )
     }
 
     fn epoch(source: &dyn DataSource, epoch: u64) -> Vec<i32> {
@@ -307,7 +278,7 @@ mod tests {
     fn what_does_not_fit_is_said_with_the_way_out() {
         let folder = folder();
         let text = source(folder.path(), 16, Order::Replacement).err().unwrap().to_string();
-        assert!(text.contains("parquet.order") && text.contains("set memory to 1 MiB"), "{text}");
+        assert!(text.contains("data.order") && text.contains("set memory to 1 MiB"), "{text}");
         let text = source(folder.path(), 7, Order::Shuffle).err().unwrap().to_string();
         assert!(text.contains("largest row group (4 images)"), "{text}");
     }

@@ -1,6 +1,6 @@
 //! Arrays of numbers as a data source.
 
-use candle_core::{Device, Tensor};
+use ebm_core::candle::{Device, Tensor};
 use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Result, Split};
 use ebm_data::ArraySet;
 

@@ -2,40 +2,30 @@
 
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, DataConfig, DataSource, Error, Key, Param, Result, register};
+use ebm_core::{BuildCx, DataConfig, DataSource, Key, Result, Settings, plugin};
 use ebm_data::ArraySet;
 use ebm_data::toy2d::Toy2d;
-use serde::{Deserialize, Serialize};
 
-use crate::order::ORDER;
-use crate::{Order, PointSource, data_error};
+use crate::{Order, PointSource, data_error, placed};
 
 /// Settings of `toy2d`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Settings)]
 pub struct Toy2dSet {
-    /// `moons`, `grid25`, `checker`, `rings` or `pinwheel`.
+    /// Which density.
+    #[setting(words = &["moons", "grid25", "checker", "rings", "pinwheel"])]
     pub name: String,
     /// Number of training points.
-    #[serde(default = "train")]
+    #[setting(default = 16_384, at_least = 1, at_most = 1e8)]
     pub train: usize,
     /// Number of held-out points.
-    #[serde(default = "held_out")]
+    #[setting(default = 4_096, at_least = 0, at_most = 1e8)]
     pub held_out: usize,
     /// Seed of the set itself, apart from the run's.
-    #[serde(default)]
+    #[setting(default = 0, at_least = 0)]
     pub seed: u64,
     /// Order of an epoch.
-    #[serde(default)]
+    #[setting(default = Order::Shuffle)]
     pub order: Order,
-}
-
-fn train() -> usize {
-    16_384
-}
-
-fn held_out() -> usize {
-    4_096
 }
 
 /// `n` points of `set`, each from its own counters.
@@ -53,29 +43,20 @@ fn points(set: Toy2d, n: usize, key: Key) -> Result<ArraySet> {
     ArraySet::new(data, vec![n, 2]).map_err(data_error)
 }
 
-#[typetag::serde(name = "toy2d")]
+#[plugin(
+    "toy2d",
+    summary = "points of the plane: moons, 25 Gaussians, checkerboard, rings or pinwheel",
+    source = "usual pictures of the field, scales fixed in ebm-data",
+    example = "name = \"moons\""
+)]
 impl DataConfig for Toy2dSet {
-    fn make(&self, _: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
-        let set = Toy2d::from_name(&self.name).map_err(|e| Error::config("data.name", e.to_string()))?;
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+        let set = Toy2d::from_name(&self.name).map_err(|e| cx.refuse("name", e.to_string()))?;
         let key = Key::root(self.seed).at("toy2d").at(self.name.as_str());
         let train = points(set, self.train, key.at("train"))?;
         let held = points(set, self.held_out, key.at("held-out"))?;
-        Ok(Arc::new(PointSource::new(&self.name, train, Some(held), self.order, 0.0)?))
+        placed(cx, &self.name, PointSource::new(&self.name, train, Some(held), self.order, 0.0))
     }
-}
-
-register! {
-    DataConfig, "toy2d" => Toy2dSet,
-    summary: "points of the plane: moons, 25 Gaussians, checkerboard, rings or pinwheel",
-    source: "usual pictures of the field, scales fixed in ebm-data",
-    example: "name = \"moons\"",
-    params: [
-        Param::choice("name", &["moons", "grid25", "checker", "rings", "pinwheel"], "which density"),
-        Param::int("train", "number of training points").default("16384").at_least(1.0),
-        Param::int("held_out", "number of held-out points").default("4096").at_least(0.0),
-        Param::int("seed", "seed of the set itself, apart from the run's").default("0").at_least(0.0),
-        ORDER,
-    ],
 }
 
 #[cfg(test)]
