@@ -1,4 +1,5 @@
-//! Checks of energies, transitions, objectives and components for the tests of plugins.
+//! Checks of energies, transitions, programs, objectives, buffers, data sources and components for the tests of
+//! plugins.
 //!
 //! ```
 //! use ebm_testkit::{check_energy, toy};
@@ -18,6 +19,9 @@ mod energy;
 mod failure;
 mod law;
 mod objective;
+mod replay;
+mod sampler;
+mod source;
 pub mod toy;
 mod transition;
 
@@ -27,4 +31,7 @@ pub use energy::{Checked, check_energy, check_energy_within};
 pub use failure::{Failure, Verdict};
 pub use law::{Moments, check_variance, moments, run};
 pub use objective::{Fulfilled, check_objective, fulfil_plainly};
+pub use replay::check_replay;
+pub use sampler::check_sampler;
+pub use source::check_source;
 pub use transition::check_transition;
