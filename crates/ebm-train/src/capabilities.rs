@@ -2,17 +2,21 @@
 
 use ebm_core::{Condition, Error, Exactness, Result, Sensitivity};
 
+use crate::misfits;
 use crate::plan::Plan;
 
+/// Remarks on what may not be meant.
+///
 /// # Errors
-/// The first pair of parts that do not fit, naming both.
-pub(crate) fn check(plan: &Plan) -> Result<()> {
+/// The first pair of parts that do not fit, naming both, or the first setting that does not go with others.
+pub(crate) fn check(plan: &Plan) -> Result<Vec<String>> {
     shape(plan)?;
     condition(plan)?;
     let chains = &plan.config.chains;
     crate::labels::check(chains.labels, plan.data.condition(), plan.config.replay.as_deref())?;
     objective(plan)?;
-    replay(plan)
+    replay(plan)?;
+    misfits::check(plan)
 }
 
 fn energy_name(plan: &Plan) -> String {
@@ -73,15 +77,25 @@ fn objective(plan: &Plan) -> Result<()> {
         let hint = "set data.labels = true and energy.conditional = true, or remove the label term";
         return Err(Error::capability(who(), what, lacking, hint));
     }
-    if needs.trail > 0 && plan.sampler.sensitivity() == Sensitivity::None {
+    if let Sensitivity::Unknown(part) = plan.sampler.sensitivity(needs.trail) {
         return Err(Error::capability(
             who(),
             match needs.trail {
                 usize::MAX => "how all steps depend on the parameters".to_string(),
                 n => format!("how the last {n} steps depend on the parameters"),
             },
-            format!("sampler `{}`", plan.sampler.name()),
-            "use a sampler of gradient steps such as `langevin`, or switch the KL term off",
+            format!("`{part}` of the sampler"),
+            match (1..needs.trail.min(plan.sampler.steps()))
+                .rev()
+                .find(|n| plan.sampler.sensitivity(*n).is_exact())
+            {
+                Some(n) => format!(
+                    "ask for {n} steps at most, which do not reach it, or use gradient steps such as `langevin`"
+                ),
+                None => {
+                    "use a sampler of gradient steps such as `langevin`, or switch the KL term off".into()
+                }
+            },
         ));
     }
     // The largest number asks for all steps, however many there are.

@@ -42,6 +42,7 @@ mod fulfil;
 pub mod generate;
 mod guard;
 mod labels;
+mod misfits;
 mod numbers;
 mod pass;
 mod plan;

@@ -120,7 +120,7 @@ impl Plan {
         let needs = objective.needs();
         let params = ParamSet::merge([("", energy.params()), (OBJECTIVE, &objective.params())])?;
         let layout = Layout::new(config.run.batch, config.run.shards, 0, 1)?;
-        let plan = Plan {
+        let mut plan = Plan {
             config,
             text,
             tree,
@@ -143,7 +143,8 @@ impl Plan {
             ranks: Arc::new(Alone),
             layout,
         };
-        capabilities::check(&plan)?;
+        let remarks = capabilities::check(&plan)?;
+        plan.notes.extend(remarks);
         Ok(plan)
     }
 

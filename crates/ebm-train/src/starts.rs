@@ -20,6 +20,12 @@ impl Starts {
         self.fresh.iter().chain(&self.drawn).any(|t| t.couples_chains())
     }
 
+    /// The boxes that transitions for drawn chains hold samples in, with their places in the configuration.
+    pub(crate) fn bounds(&self) -> Vec<(String, (f64, f64))> {
+        let all = self.drawn.iter().enumerate();
+        all.filter_map(|(i, t)| Some((format!("chains.transitions[{i}]"), t.bounds()?))).collect()
+    }
+
     /// Starts for samples of the context's shape, range and type.
     ///
     /// # Errors
