@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::dense::quantile;
 use crate::error::{EvalError, Result, at_least};
+use crate::quantile::quantile;
 use crate::splitmix::SplitMix;
 
 /// A figure with its percentile interval.

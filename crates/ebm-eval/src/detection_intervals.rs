@@ -6,10 +6,10 @@ use crate::auroc_interval::{FEWEST_SCORES, auroc_interval};
 use crate::bootstrap::Interval;
 use crate::chains::average_ranks;
 use crate::classification::two_sided;
-use crate::dense::quantile;
 use crate::detection::detection;
 use crate::error::{Result, at_least};
 use crate::fiducial::Fiducial;
+use crate::quantile::quantile;
 use crate::splitmix::SplitMix;
 
 /// Thresholds over which a drawn pair of distributions is integrated.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::autocorrelation::{centred, lagged};
 use crate::chains::{Chains, Split};
-use crate::dense::quantile;
+use crate::quantile::quantile;
 
 /// Effective sample size for the mean: split chains, combined autocorrelations cut by Geyer's initial positive and
 /// monotone sequences (Geyer 1992; Gelman et al. 2013, section 11.5; the algorithm of Stan and ArviZ).

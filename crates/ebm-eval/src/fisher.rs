@@ -32,6 +32,7 @@ pub fn fisher_exact((hits, n): (u64, u64), (other_hits, other_n): (u64, u64)) ->
 }
 
 /// One-sided p-value of at least `hits` of `n` against `other_hits` of `other_n`, all margins fixed.
+#[cfg(any(test, feature = "linear-algebra"))]
 pub(crate) fn fisher_upper((hits, n): (u64, u64), (other_hits, other_n): (u64, u64)) -> f64 {
     let all = hits + other_hits;
     let choose = |n: u64, k: u64| ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k);

@@ -8,6 +8,7 @@ pub(crate) fn uniforms(seed: u64, n: usize) -> Vec<f32> {
 }
 
 /// `n` images of `d` values around ten fixed patterns, image `i` around pattern `i % 10`: (1 - spread) p + spread u.
+#[cfg(feature = "linear-algebra")]
 pub(crate) fn images(seed: u64, n: usize, d: usize, spread: f32) -> Vec<f32> {
     let (u, p) = (uniforms(seed, n * d), uniforms(99, 10 * d));
     u.iter()
@@ -21,6 +22,7 @@ pub(crate) fn images(seed: u64, n: usize, d: usize, spread: f32) -> Vec<f32> {
 }
 
 /// Labels of [`images`].
+#[cfg(feature = "linear-algebra")]
 pub(crate) fn labels(n: usize) -> Vec<u32> {
     (0..n as u32).map(|i| i % 10).collect()
 }

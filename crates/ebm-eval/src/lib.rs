@@ -3,19 +3,16 @@
 //! Everything works on plain slices and closures, so that samples of any program can be measured:
 //!
 //! ```
-//! use ebm_eval::{Samples, image_quality};
+//! use ebm_eval::detection;
 //!
-//! // 8x8 images in [0, 1], row by row; here stripes, as "training", "held-out" and "model" images.
-//! let stripes = |shift: usize| -> Vec<f32> {
-//!     (0..40 * 64).map(|i| ((i * i + shift) % 7) as f32 / 7.0).collect()
-//! };
-//! let (train, held, drawn) = (stripes(0), stripes(1), stripes(2));
-//! let labels: Vec<u32> = (0..40).map(|i| i % 10).collect();
-//! let view = |v| Samples::new(v, 40, 64);
-//! let q = image_quality(view(&drawn)?, view(&train)?, Some(&labels), view(&held)?)?;
-//! assert!(q.near <= 1.0 && q.fd_pix >= 0.0);
+//! // −E of data, and of something else: how well does a threshold part them?
+//! let found = detection(&[-0.1, -0.4, -0.2, -0.3], &[-0.9, -0.35, -1.2])?;
+//! assert!((found.auroc - 11.0 / 12.0).abs() < 1e-12);
 //! # Ok::<(), ebm_eval::EvalError>(())
 //! ```
+//!
+//! Measures that go over all pairs of samples (Fréchet and kernel distance, neighbours, precision and recall, the classifier test, scores on
+//! the plane) stand behind the feature `linear-algebra`, which brings `faer`; the others need nothing but serde.
 //!
 //! Arithmetic is f64; nothing here draws random numbers except from a seed that the caller gives.
 
@@ -28,7 +25,9 @@ mod chain_advice;
 mod chains;
 mod class_score;
 mod classification;
+#[cfg(feature = "linear-algebra")]
 mod classifier_test;
+#[cfg(feature = "linear-algebra")]
 mod dense;
 mod detection;
 mod detection_intervals;
@@ -39,15 +38,21 @@ mod extended;
 mod features;
 mod fiducial;
 mod fisher;
+#[cfg(feature = "linear-algebra")]
 mod frechet;
 #[cfg(test)]
 mod goldens;
+#[cfg(feature = "linear-algebra")]
 mod image_quality;
+#[cfg(feature = "linear-algebra")]
 mod kernel_distance;
 mod log_mean;
 mod logistic;
+#[cfg(feature = "linear-algebra")]
 mod mmd;
+#[cfg(feature = "linear-algebra")]
 mod nearest;
+#[cfg(feature = "linear-algebra")]
 mod nearness;
 mod normal_quantile;
 mod perfect;
@@ -56,8 +61,11 @@ mod plane_distance;
 mod plane_grid;
 mod plane_integral;
 mod plane_peaks;
+#[cfg(feature = "linear-algebra")]
 mod plane_score;
+#[cfg(feature = "linear-algebra")]
 mod precision_recall;
+mod quantile;
 mod rhat;
 mod samples;
 #[cfg(test)]
@@ -67,6 +75,7 @@ mod stein;
 mod student;
 mod temperature;
 mod trend;
+#[cfg(feature = "linear-algebra")]
 mod two_sample;
 mod typical;
 mod wasserstein;
@@ -80,6 +89,7 @@ pub use chain_advice::{ChainAdvice, ChainFacts, LEAST_ESS, WORST_RHAT, chain_adv
 pub use chains::{Chains, FEWEST_DRAWS};
 pub use class_score::class_score;
 pub use classification::{CALIBRATION_BINS, Classification, classification, wilson};
+#[cfg(feature = "linear-algebra")]
 pub use classifier_test::{ClassifierTest, TestClassifier, classifier_test};
 pub use detection::{Detection, aupr, auroc, detection, fpr_at_tpr};
 pub use detection_intervals::{DetectionIntervals, FEW_SCORES, detection_intervals};
@@ -89,20 +99,28 @@ pub use ess::{ChainSummary, TAILS, ess_bulk, ess_mean, ess_quantile, ess_tail, m
 pub use extended::{Extended, serialize_extended, serialize_extended_pair};
 pub use features::{SIGNS, cell_means, pixels, signs};
 pub use fisher::fisher_exact;
+#[cfg(feature = "linear-algebra")]
 pub use frechet::{RIDGE, frechet};
+#[cfg(feature = "linear-algebra")]
 pub use image_quality::{ImageQuality, ReferenceRows, image_quality, reference_rows};
+#[cfg(feature = "linear-algebra")]
 pub use kernel_distance::{kernel_distance, kernel_distance_subsets};
 pub use log_mean::{LogMean, bits_per_dim, log_mean_exp, log_sum_exp};
 pub use logistic::Logistic;
+#[cfg(feature = "linear-algebra")]
 pub use mmd::{median_distance, mmd2, mmd2_estimate};
+#[cfg(feature = "linear-algebra")]
 pub use nearest::{Nearest, effective_classes, nearest};
+#[cfg(feature = "linear-algebra")]
 pub use nearness::{NEAR_QUANTILE, Nearness};
 pub use normal_quantile::normal_quantile;
 pub use perfect::{Fall, perfect};
 pub use plane_distance::{PlaneDistance, plane_distance};
 pub use plane_grid::PlaneGrid;
 pub use plane_integral::{PlaneIntegral, PlaneNode, PlaneRefusal, integrate_plane};
+#[cfg(feature = "linear-algebra")]
 pub use plane_score::{FINE, PlaneScore, PlaneSettings, plane_score};
+#[cfg(feature = "linear-algebra")]
 pub use precision_recall::{PrecisionRecall, precision_recall};
 pub use rhat::{rhat, rhat_rank};
 pub use samples::{Features, Samples};
@@ -110,6 +128,7 @@ pub use splitmix::{SplitMix, splitmix64};
 pub use stein::{SteinDiscrepancy, SteinKernel, WildBootstrap, stein_discrepancy};
 pub use temperature::{EnergyMatching, best_temperature};
 pub use trend::{RangeShares, Trend, growth, is_constant, range_shares, trend};
+#[cfg(feature = "linear-algebra")]
 pub use two_sample::Estimate;
 pub use typical::{TypicalInterval, typical_interval};
 pub use wasserstein::{sliced_wasserstein, wasserstein};

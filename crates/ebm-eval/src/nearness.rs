@@ -1,8 +1,8 @@
 //! How near samples are to training data, by the measure of held-out data, and how many classes those neighbours have.
 
-use crate::dense::quantile;
 use crate::error::{Result, same};
 use crate::nearest::{effective_classes, nearest};
+use crate::quantile::quantile;
 use crate::samples::Features;
 
 /// Share of the held-out images that are `near` by definition.

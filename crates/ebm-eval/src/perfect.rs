@@ -73,7 +73,7 @@ pub fn perfect(
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "linear-algebra"))]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

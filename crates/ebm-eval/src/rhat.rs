@@ -1,7 +1,7 @@
 //! R-hat: whether several chains tell the same story.
 
 use crate::chains::{Chains, Split};
-use crate::dense::quantile;
+use crate::quantile::quantile;
 
 /// Split R-hat, √((B/W + n - 1)/n) over the halves of all chains (Gelman et al. 2013, section 11.4); 1 for chains
 /// that agree, above about 1.01 for chains that do not. Sees only means.

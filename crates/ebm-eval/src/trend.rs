@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::classification::two_sided;
-use crate::dense::quantile;
 use crate::error::{Result, all_finite, at_least, same};
+use crate::quantile::quantile;
 
 /// Points that slopes are taken between at most; longer series are cut into this many blocks, each by its medians.
 const BLOCKS: usize = 50;
