@@ -107,11 +107,6 @@ fn bytes_for_values_that_have_no_range() {
 
 #[test]
 fn sizes_beyond_the_machine() {
-    let hidden = |widths: &str| format!("hidden = {widths}");
-    refused(
-        &[("hidden = [8]", &hidden("[30000, 30000, 30000, 30000, 30000, 30000]"))],
-        &["energy", "lower the widths"],
-    );
     let image = "transition = { kind = \"langevin\", step_size = 1.0, noise = 0.03, clamp = [0.0, 1.0] }";
     refused(
         &[

@@ -105,8 +105,8 @@ impl Values {
 
     /// Share of them outside of a box.
     fn outside(&self, (low, high): (f64, f64)) -> f64 {
-        let inside = self.0.iter().filter(|v| (low..=high).contains(&f64::from(**v))).count();
-        1.0 - inside as f64 / self.0.len().max(1) as f64
+        let outside = self.0.iter().filter(|v| !(low..=high).contains(&f64::from(**v))).count();
+        outside as f64 / self.0.len().max(1) as f64
     }
 
     fn range(&self) -> (f64, f64) {
