@@ -75,12 +75,14 @@ pub trait Entry:
 }
 
 impl Entry for f32 {
+    #[inline]
     fn sqrt(self) -> Self {
         f32::sqrt(self)
     }
 }
 
 impl Entry for f64 {
+    #[inline]
     fn sqrt(self) -> Self {
         f64::sqrt(self)
     }
