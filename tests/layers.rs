@@ -153,3 +153,54 @@ fn the_contract_is_little_more_than_candle_and_measures_need_no_tensors() {
         assert!(!brought.iter().any(|id| id.contains(&format!("{without}@"))), "{package} brings {without}");
     }
 }
+
+/// Rooms of the facade, lowest first: a room may use those before it.
+const ROOMS: [&str; 12] = [
+    "median",
+    "error",
+    "tensors",
+    "whole_file",
+    "config",
+    "inputs",
+    "run",
+    "model",
+    "measure",
+    "report",
+    "study",
+    "interop",
+];
+
+#[test]
+fn rooms_of_the_facade_use_lower_rooms_only_and_stay_small() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/ebm/src"));
+    let mut files = Vec::new();
+    sources(root, &mut files);
+    let mut found = Vec::new();
+    let mut folders = BTreeMap::<&Path, usize>::new();
+    for file in files.iter().filter(|f| !f.ends_with("lib.rs")) {
+        let inside = file.strip_prefix(root).unwrap();
+        let text = std::fs::read_to_string(file).unwrap();
+        *folders.entry(inside.parent().unwrap()).or_default() += 1;
+        if text.lines().count() > 500 {
+            found.push(format!("{}: {} lines, wanted at most 500", inside.display(), text.lines().count()));
+        }
+        let first = Path::new(inside.iter().next().unwrap()).file_stem().unwrap().to_str().unwrap();
+        let floor = |room: &str| ROOMS.iter().position(|r| *r == room);
+        let code = text
+            .lines()
+            .filter(|l| !l.trim_start().starts_with("//"))
+            .flat_map(|l| l.split("crate::").skip(1));
+        for used in
+            code.map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default())
+        {
+            // What is wrong with a configuration is a kind of error.
+            let allowed = used == first || floor(used) < floor(first) || (first, used) == ("error", "config");
+            if floor(used).is_none() || !allowed {
+                found.push(format!("{}: uses {used}, which is no lower room", inside.display()));
+            }
+        }
+    }
+    let full = folders.iter().filter(|(_, n)| **n > 20);
+    found.extend(full.map(|(folder, n)| format!("{}: {n} files, wanted at most 20", folder.display())));
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}

@@ -99,7 +99,7 @@ impl KnownDensity for Bent {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::check::{build, log_density, refusal};
+    use crate::check_tests::{build, log_density, refusal};
 
     #[test]
     fn the_density_is_the_product_by_hand() {

@@ -106,7 +106,7 @@ mod tests {
     use ebm_data::toy2d::Toy2d;
 
     use super::*;
-    use crate::check::{batch, build, build_as, lattice, log_densities, refusal};
+    use crate::check_tests::{batch, build, build_as, lattice, log_densities, refusal};
 
     #[test]
     fn inside_and_outside_of_squares_it_is_the_hard_board() {

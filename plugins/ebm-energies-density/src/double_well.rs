@@ -121,7 +121,7 @@ impl KnownDensity for Wells {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::check::{build, energy, refusal};
+    use crate::check_tests::{build, energy, refusal};
 
     #[test]
     fn integrals_have_their_closed_form() {

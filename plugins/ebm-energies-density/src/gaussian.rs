@@ -188,7 +188,7 @@ impl KnownDensity for Normal {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::check::{build, log_density};
+    use crate::check_tests::{build, log_density};
 
     #[test]
     fn covariance_and_precision_say_the_same() {
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_by_name() {
-        let text = |g: Gaussian| crate::check::refusal(&g, &[2]);
+        let text = |g: Gaussian| crate::check_tests::refusal(&g, &[2]);
         let g = Gaussian::default;
         assert!(text(Gaussian { sd: Some(0.0), ..g() }).contains("energy.sd: is 0"));
         assert!(text(Gaussian { mean: Some(vec![1.0; 3]), ..g() }).contains("mean: has 3 numbers"));

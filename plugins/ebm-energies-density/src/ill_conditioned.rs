@@ -43,7 +43,7 @@ impl EnergyConfig for IllConditionedGaussian {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::check::{build, energy, log_density};
+    use crate::check_tests::{build, energy, log_density};
 
     #[test]
     fn one_value_is_a_standard_normal() {

@@ -20,7 +20,7 @@
 
 mod banana;
 #[cfg(test)]
-mod check;
+mod check_tests;
 mod checkerboard;
 mod closed;
 mod dense;

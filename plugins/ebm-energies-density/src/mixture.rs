@@ -147,7 +147,7 @@ pub(crate) fn running(weights: impl Iterator<Item = f64>) -> Vec<f64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::check::{build, log_density, refusal};
+    use crate::check_tests::{build, log_density, refusal};
 
     fn pair() -> GaussianMixture {
         let at = |mean: f64, sd, weight| RoundGaussian { mean: vec![mean], sd, weight };

@@ -70,7 +70,7 @@ mod tests {
     use ebm_data::toy2d::Toy2d;
 
     use super::*;
-    use crate::check::{build, lattice, log_densities, refusal};
+    use crate::check_tests::{build, lattice, log_densities, refusal};
 
     #[test]
     fn the_rule_integrates_polynomials_and_a_known_function() {

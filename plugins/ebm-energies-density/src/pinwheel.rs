@@ -149,7 +149,7 @@ mod tests {
 
     use super::*;
     use crate::Stream;
-    use crate::check::{build, log_densities, refusal};
+    use crate::check_tests::{build, log_densities, refusal};
 
     /// Estimate of the divergence of the energy's density from the data set's, nats: the mean of
     /// `r − 1 − log r`, `r` their ratio, whose terms are all positive.

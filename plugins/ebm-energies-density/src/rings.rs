@@ -74,7 +74,7 @@ mod tests {
     use ebm_data::toy2d::Toy2d;
 
     use super::*;
-    use crate::check::{build, lattice, log_densities, refusal};
+    use crate::check_tests::{build, lattice, log_densities, refusal};
 
     #[test]
     fn the_sum_over_nodes_is_the_integral() {

@@ -79,7 +79,7 @@ impl KnownDensity for Cube {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::check::{build, log_density, refusal};
+    use crate::check_tests::{build, log_density, refusal};
 
     #[test]
     fn the_density_is_one_over_the_volume() {

@@ -89,7 +89,7 @@ impl ObserverConfig for CsvConfig {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::fake;
+    use crate::fake_tests as fake;
 
     #[test]
     fn the_table_has_one_header_and_every_step_once() {

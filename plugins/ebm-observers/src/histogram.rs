@@ -92,7 +92,7 @@ impl ObserverConfig for HistogramConfig {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::fake;
+    use crate::fake_tests as fake;
 
     #[test]
     fn a_resumed_run_writes_the_files_of_a_straight_run() {

@@ -85,7 +85,7 @@ impl ObserverConfig for JsonlConfig {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::fake;
+    use crate::fake_tests as fake;
 
     #[test]
     fn a_resumed_run_writes_the_file_of_a_straight_run() {

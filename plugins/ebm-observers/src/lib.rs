@@ -39,4 +39,4 @@ pub use sheet::{SheetConfig, What};
 pub use tensorboard::TensorboardConfig;
 
 #[cfg(test)]
-mod fake;
+mod fake_tests;

@@ -129,7 +129,7 @@ impl Bins {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::fake;
+    use crate::fake_tests as fake;
 
     #[test]
     fn values_fall_into_their_bins() {

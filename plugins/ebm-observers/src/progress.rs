@@ -144,7 +144,7 @@ impl ObserverConfig for ProgressConfig {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::fake;
+    use crate::fake_tests as fake;
 
     #[test]
     fn words_name_energies_and_terms() {

@@ -105,7 +105,7 @@ impl ObserverConfig for SheetConfig {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::fake;
+    use crate::fake_tests as fake;
 
     fn names(shape: &[usize], config: &str) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();

@@ -129,7 +129,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::events::tests::{read, values};
-    use crate::fake;
+    use crate::fake_tests as fake;
     use crate::protobuf::{Value, field};
 
     #[test]
