@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use ebm::inputs::Inputs;
+use ebm::measure::{SampleMeasureOptions, Subject, measure_samples};
 use ebm::{Error, Source};
 use ebm_plugins as _;
 
@@ -159,4 +161,19 @@ fn a_configuration_that_is_not_there_is_named() {
     let e = Source::file("/no/such.toml").unwrap_err();
     assert!(matches!(e, Error::Unread { .. }), "{e:?}");
     assert!(e.to_string().starts_with("/no/such.toml: cannot read the configuration: "), "{e}");
+}
+
+#[test]
+fn a_setting_of_a_call_is_named_as_its_field_and_not_as_a_flag() {
+    let digits = Inputs::open("digits").unwrap();
+    let refused =
+        |options: SampleMeasureOptions| measure_samples(&Subject::Set(&digits), &options).unwrap_err();
+    let e = refused(SampleMeasureOptions { count: 3, ..Default::default() });
+    assert!(matches!(e, Error::Invalid { setting: "count", .. }), "{e:?}");
+    assert_eq!(e.to_string(), "count 3: wanted at least 16");
+    let e = refused(SampleMeasureOptions::default());
+    assert_eq!(e.to_string(), "against: is missing; samples that are there need data to compare with");
+    let there = tempfile::NamedTempFile::new().unwrap();
+    let e = ebm::whole_file::free("out", there.path(), false).unwrap_err();
+    assert!(matches!(e, Error::Output { setting: "out", why: ebm::Blocked::File, .. }), "{e:?}");
 }
