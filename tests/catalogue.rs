@@ -92,7 +92,7 @@ fn contexts(folder: &Path) -> impl Iterator<Item = BuildCx> {
         BuildCx::new(shape, DType::F32, &Device::Cpu, Key::root(1))
             .with_condition(condition)
             .with_range(Some((0.0, 1.0)))
-            .with_base(&folder)
+            .with_places(&folder)
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ebm::config::{self, Override};
-use ebm::inputs::data_setting;
+use ebm::inputs::data_setting_from;
 use ebm::{Model, Source};
 use toml::Value;
 
@@ -26,6 +26,38 @@ impl DeviceArg {
     }
 }
 
+/// Changes to what a run says, for commands that open its model or read its data.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct RunChanges {
+    /// Change one setting, such as `generate.steps=60`; may be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    set: Vec<String>,
+    /// The data where they are now, or others: a linked kind, a folder of images, an .npy or an IDX file.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub data: Option<String>,
+    #[command(flatten)]
+    device: DeviceArg,
+}
+
+impl RunChanges {
+    /// The changes of settings; `--set` comes last.
+    pub fn list(&self) -> Result<Vec<Override>, Failure> {
+        let mut all = self.device.changes();
+        all.extend(set(&self.set)?);
+        Ok(all)
+    }
+
+    /// Opens the model that `target` names.
+    pub fn open(&self, target: &Path) -> Result<Model, Failure> {
+        Ok(Model::open_on(target, &self.list()?, self.data.as_deref())?)
+    }
+
+    /// Whether there are any.
+    pub fn any(&self) -> bool {
+        !self.set.is_empty() || self.data.is_some() || self.device.device.is_some()
+    }
+}
+
 /// A trained model, and where to compute.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ModelArgs {
@@ -34,13 +66,13 @@ pub(crate) struct ModelArgs {
     #[arg(value_name = "RUN|CONFIG.toml")]
     pub target: PathBuf,
     #[command(flatten)]
-    pub device: DeviceArg,
+    changes: RunChanges,
 }
 
 impl ModelArgs {
     /// Opens the model.
     pub fn open(&self) -> Result<Model, Failure> {
-        Ok(Model::open(&self.target, &self.device.changes())?)
+        self.changes.open(&self.target)
     }
 }
 
@@ -103,7 +135,7 @@ impl Changes {
             None => Source::quick_start(),
         };
         if let Some(what) = &self.data {
-            let value = data_setting(what)?;
+            let value = data_setting_from(source.places.first(), what)?;
             // Naming the kind that is there already keeps its settings.
             let kind = |v: &Value| v.get("kind").cloned();
             let same = source.document()?.get("data").is_some_and(|d| kind(d) == kind(&value));

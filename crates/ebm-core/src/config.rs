@@ -1,6 +1,7 @@
 //! Configuration twins: data that build live components. Each is a typetag trait, so that any
 //! linked crate can add kinds.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::plan::Products;
 use crate::settings::Check;
 use crate::{
     Accelerated, DataSource, EnergyFn, EnergySpec, Engine, EntropyEstimator, Error, Key, Objective, Observer,
-    Optimiser, ParamSet, Policy, ReplayBuffer, Result, Role, Sampler, Transition,
+    Optimiser, ParamSet, Places, Policy, ReplayBuffer, Result, Role, Sampler, Transition,
 };
 
 /// Initial values of a parameter.
@@ -42,7 +43,9 @@ pub struct BuildCx {
     device: Device,
     key: Key,
     products: Products,
-    base: PathBuf,
+    places: Places,
+    /// Paths that no place had.
+    missing: RefCell<Vec<PathBuf>>,
     engine: Option<Arc<dyn Engine>>,
     /// Whether an energy around this one will be offered to the engine as a whole: parts stay plain.
     inside: bool,
@@ -66,7 +69,8 @@ impl BuildCx {
             device: device.clone(),
             key,
             products: Products::Full,
-            base: PathBuf::from("."),
+            places: Places::new("."),
+            missing: RefCell::default(),
             engine: None,
             inside: false,
             parts: 0,
@@ -103,10 +107,10 @@ impl BuildCx {
         self
     }
 
-    /// The same, with relative paths counted from `base` (the folder of the configuration file).
+    /// The same, with relative paths looked for in these places: the folder of the configuration file, or several.
     #[must_use]
-    pub fn with_base(mut self, base: impl Into<PathBuf>) -> Self {
-        self.base = base.into();
+    pub fn with_places(mut self, places: impl Into<Places>) -> Self {
+        self.places = places.into();
         self
     }
 
@@ -241,9 +245,27 @@ impl BuildCx {
         &self.path
     }
 
-    /// A path in the configuration, made absolute from the configuration's folder.
+    /// A path in the configuration, in the first of the places that has it.
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.base.join(path)
+        let (path, found) = (path.as_ref(), self.places.find(path.as_ref()));
+        if !found.exists() {
+            self.missing.borrow_mut().push(path.to_path_buf());
+        }
+        found
+    }
+
+    /// What came of building a part. If a file of it was in none of several places, the error says where it was looked for.
+    ///
+    /// # Errors
+    /// That of `built`.
+    pub fn located<T>(&self, built: Result<T>) -> Result<T> {
+        let missing = self.missing.borrow();
+        let tried = missing.iter().map(|path| self.places.candidates(path)).find(|all| all.len() > 1);
+        let (Err(e @ (Error::Data { .. } | Error::DataFile(_))), Some(tried)) = (&built, tried) else {
+            return built;
+        };
+        let tried: Vec<String> = tried.iter().map(|p| p.display().to_string()).collect();
+        Err(Error::data_source(format!("{e}; looked for as {}", tried.join(", "))))
     }
 
     /// Remarks for `ebm check`, such as why a part runs on the graph.
@@ -429,7 +451,8 @@ impl BuildCx {
             dtype: self.dtype,
             device: self.device.clone(),
             key: self.key.at(name),
-            base: self.base.clone(),
+            places: self.places.clone(),
+            missing: RefCell::default(),
             engine: self.engine.clone(),
             inside: self.inside,
             parts: 0,

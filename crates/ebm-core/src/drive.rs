@@ -77,6 +77,10 @@ impl Sampler for Program {
         self.parts.iter().any(|t| t.couples_chains())
     }
 
+    fn needs_reference(&self) -> bool {
+        self.parts.iter().any(|t| t.needs_reference())
+    }
+
     fn steps(&self) -> usize {
         self.steps
     }

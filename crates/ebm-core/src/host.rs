@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
 use crate::Result;
 
@@ -45,4 +45,17 @@ pub fn numbers(t: &Tensor) -> Result<Vec<f64>> {
 pub fn singles(t: &Tensor) -> Result<Vec<f32>> {
     count();
     Ok(t.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
+}
+
+/// Runs `f32s` or `f64s` on the values of `t` if they lie in one piece on the CPU.
+pub fn on_slice<R>(t: &Tensor, f32s: impl FnOnce(&[f32]) -> R, f64s: impl FnOnce(&[f64]) -> R) -> Option<R> {
+    let (storage, layout) = t.storage_and_layout();
+    let (start, end) = layout.contiguous_offsets()?;
+    let result = match &*storage {
+        Storage::Cpu(CpuStorage::F32(v)) => f32s(&v[start..end]),
+        Storage::Cpu(CpuStorage::F64(v)) => f64s(&v[start..end]),
+        _ => return None,
+    };
+    count();
+    Some(result)
 }

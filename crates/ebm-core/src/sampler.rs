@@ -181,6 +181,13 @@ pub trait Sampler: Send + Sync {
         false
     }
 
+    /// Whether the program looks at the reference samples of the request: see [`Transition::needs_reference`].
+    ///
+    /// [`Transition::needs_reference`]: crate::Transition::needs_reference
+    fn needs_reference(&self) -> bool {
+        false
+    }
+
     /// Number of steps of the program.
     fn steps(&self) -> usize;
 

@@ -137,6 +137,12 @@ pub trait Transition: Send + Sync {
         false
     }
 
+    /// Whether the step looks at the reference samples of the request. A model keeps some for generation if its program does.
+    /// Transitions made of others pass on what those say.
+    fn needs_reference(&self) -> bool {
+        false
+    }
+
     /// Whether the step evaluates the energy; augmentation and noise do not.
     fn needs_energy(&self) -> bool {
         true

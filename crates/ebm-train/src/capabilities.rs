@@ -25,7 +25,7 @@ fn energy_name(plan: &Plan) -> String {
 }
 
 fn shape(plan: &Plan) -> Result<()> {
-    let (want, found) = (&plan.energy.spec().sample_shape, plan.data.sample_shape());
+    let (want, found) = (&plan.parts.energy.spec().sample_shape, plan.data.sample_shape());
     if want != found {
         return Err(Error::shape(
             energy_name(plan),
@@ -39,7 +39,7 @@ fn shape(plan: &Plan) -> Result<()> {
 
 fn condition(plan: &Plan) -> Result<()> {
     let given = plan.data.condition();
-    let (want, optional) = match plan.energy.spec().condition {
+    let (want, optional) = match plan.parts.energy.spec().condition {
         Condition::None => return Ok(()),
         Condition::Optional(n) => (n, true),
         Condition::Required(n) => (n, false),
@@ -58,7 +58,7 @@ fn condition(plan: &Plan) -> Result<()> {
 fn objective(plan: &Plan) -> Result<()> {
     let needs = &plan.needs;
     let who = || format!("objective `{}`", plan.objective.name());
-    if needs.exact && plan.energy.spec().exactness != Exactness::Exact {
+    if needs.exact && plan.parts.energy.spec().exactness != Exactness::Exact {
         return Err(Error::capability(
             who(),
             "exact second derivatives",
@@ -66,7 +66,7 @@ fn objective(plan: &Plan) -> Result<()> {
             "its tangent calls are central differences; write the energy with `Forward`, or use an objective without a KL or score term",
         ));
     }
-    if needs.labels && (plan.data.condition() < 2 || plan.energy.spec().condition == Condition::None) {
+    if needs.labels && (plan.data.condition() < 2 || plan.parts.energy.spec().condition == Condition::None) {
         let (lacking, what) = match plan.data.condition() {
             n if n < 2 => (
                 format!("data {} (its condition has length {n})", plan.data.name()),
@@ -77,7 +77,7 @@ fn objective(plan: &Plan) -> Result<()> {
         let hint = "set data.labels = true and energy.conditional = true, or remove the label term";
         return Err(Error::capability(who(), what, lacking, hint));
     }
-    if let Sensitivity::Unknown(part) = plan.sampler.sensitivity(needs.trail) {
+    if let Sensitivity::Unknown(part) = plan.parts.sampler.sensitivity(needs.trail) {
         return Err(Error::capability(
             who(),
             match needs.trail {
@@ -85,9 +85,9 @@ fn objective(plan: &Plan) -> Result<()> {
                 n => format!("how the last {n} steps depend on the parameters"),
             },
             format!("`{part}` of the sampler"),
-            match (1..needs.trail.min(plan.sampler.steps()))
+            match (1..needs.trail.min(plan.parts.sampler.steps()))
                 .rev()
-                .find(|n| plan.sampler.sensitivity(*n).is_exact())
+                .find(|n| plan.parts.sampler.sensitivity(*n).is_exact())
             {
                 Some(n) => format!(
                     "ask for {n} steps at most, which do not reach it, or use gradient steps such as `langevin`"
@@ -99,11 +99,11 @@ fn objective(plan: &Plan) -> Result<()> {
         ));
     }
     // The largest number asks for all steps, however many there are.
-    if needs.trail != usize::MAX && plan.sampler.steps() < needs.trail {
+    if needs.trail != usize::MAX && plan.parts.sampler.steps() < needs.trail {
         return Err(Error::capability(
             who(),
             format!("a trail of {} steps", needs.trail),
-            format!("sampler `{}` of {} steps", plan.sampler.name(), plan.sampler.steps()),
+            format!("sampler `{}` of {} steps", plan.parts.sampler.name(), plan.parts.sampler.steps()),
             "lower the trail or raise the number of steps",
         ));
     }

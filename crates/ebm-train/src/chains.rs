@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Key, ReplayBuffer, Result};
+use ebm_core::{Key, ReplayBuffer, ReplayConfig, Result};
+use ebm_model::Setup;
+use ebm_model::checkpoint::{entries_of, name_in};
+
+use crate::labels::Rows;
 
 /// The buffers of the shards that are on this rank.
 ///
@@ -16,22 +20,27 @@ pub struct Replay {
     pub(crate) of: usize,
 }
 
-/// Name of an entry of a shard in a checkpoint; a run of one shard has plain names.
-pub(crate) fn name_in(shard: usize, of: usize, name: &str) -> String {
-    if of == 1 { name.to_string() } else { format!("shard{shard}/{name}") }
-}
-
-/// The entries of a shard, under their own names.
-pub(crate) fn entries_of(
-    shard: usize,
-    of: usize,
-    all: &BTreeMap<String, Tensor>,
-) -> BTreeMap<String, Tensor> {
-    let prefix = name_in(shard, of, "");
-    all.iter().filter_map(|(k, v)| Some((k.strip_prefix(&prefix)?.to_string(), v.clone()))).collect()
-}
-
 impl Replay {
+    /// Empty buffers for these of `of` shards, whose rows are `rows`.
+    ///
+    /// # Errors
+    /// If one cannot be built.
+    pub(crate) fn empty(
+        config: &dyn ReplayConfig,
+        setup: &Setup<'_>,
+        rows: &Rows,
+        shards: impl Iterator<Item = usize>,
+        of: usize,
+    ) -> Result<Self> {
+        let key = setup.key().at("replay");
+        let build = |shard: usize| -> Result<(usize, Box<dyn ReplayBuffer>)> {
+            let key = if of == 1 { key } else { key.at("shard").at(shard) };
+            let mut cx = setup.context_of("replay", &rows.shape(), key).with_shards(of);
+            Ok((shard, config.build(&mut cx)?))
+        };
+        Ok(Replay { shards: shards.map(build).collect::<Result<_>>()?, of })
+    }
+
     pub(crate) fn shard(&self, shard: usize) -> Option<&dyn ReplayBuffer> {
         self.shards.iter().find(|(s, _)| *s == shard).map(|(_, b)| b.as_ref())
     }

@@ -1,109 +1,27 @@
-//! Checkpoints: folders that hold the whole state, with a digest of every file.
-//!
-//! `step-00001000/` has `state.safetensors` (`params.*`, `average.*`, `optimiser.*`, `sampler.*`, and for parameters of the
-//! objective itself `objective.params.*` and `objective.average.*`),
-//! `replay.safetensors`, `state.json` (numbers, digests, versions) and `config.toml`.
+//! Checkpoints as a training writes them and goes on from them: the whole state, with a digest of every file. What is in
+//! them stands in [`ebm_model::checkpoint`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ebm_core::candle::{Device, Tensor};
+use ebm_core::candle::Tensor;
 use ebm_core::{Error, OptimiserState, Result, agree, catalogue};
-use serde::{Deserialize, Serialize};
+use ebm_model::checkpoint::{
+    CONFIG, Depth, FORMAT, MANIFEST, Newest, OPTIMISER, REPLAY, STATE, base_of, entries_of, name_in, tensors,
+};
+pub use ebm_model::checkpoint::{Contents, Manifest, folder_of, list};
+use ebm_model::digest::{self, config_digest, sha256};
 
-use crate::chains::{entries_of, name_in};
 use crate::config::{RunConfig, tree_of};
-use crate::digest::{self, config_digest, sha256};
 use crate::disk::{Disk, Files, write_folder};
 use crate::fulfil::OBJECTIVE;
 use crate::plan::Plan;
 use crate::state::TrainState;
 
-/// Format number of checkpoints.
-pub const FORMAT: u32 = 1;
-
-const STATE: &str = "state.safetensors";
-const REPLAY: &str = "replay.safetensors";
-const MANIFEST: &str = "state.json";
-const CONFIG: &str = "config.toml";
-
-/// What `state.json` says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Manifest {
-    /// Format number of the checkpoint.
-    pub format: u32,
-    /// Updates so far.
-    pub step: u64,
-    /// Steps tried so far.
-    pub attempts: u64,
-    /// Epoch of the next data batch.
-    pub epoch: u64,
-    /// Index of the next data batch.
-    pub cursor: usize,
-    /// Updates of the optimiser.
-    pub optimiser_step: u64,
-    /// Factor of the learning rate set by policies.
-    pub rate_factor: f64,
-    /// Name and memory of each policy.
-    pub policies: Vec<(String, serde_json::Value)>,
-    /// Whether there is a moving average.
-    pub average: bool,
-    /// Shape of one sample.
-    pub sample_shape: Vec<usize>,
-    /// Length of the condition; 0 for none.
-    pub condition: usize,
-    /// Range of sample values, if bounded.
-    pub range: Option<(f64, f64)>,
-    /// Folder from which relative paths of the configuration count.
-    pub base: PathBuf,
-    /// Digest of the settings that a continuation must share.
-    pub config_digest: String,
-    /// Crates that brought plugins, with versions.
-    pub crates: BTreeMap<String, String>,
-    /// SHA-256 of each file.
-    pub files: BTreeMap<String, String>,
-}
-
-/// The manifest with its own digest, so that a changed number is noticed.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Sealed {
-    digest: String,
-    manifest: serde_json::Value,
-}
-
-/// A checkpoint that was read and found whole.
-pub struct Contents {
-    /// Where it lies.
-    pub path: PathBuf,
-    /// Its numbers.
-    pub manifest: Manifest,
-    /// Its configuration's text.
-    pub config: String,
-    /// Tensors of `state.safetensors`, on the CPU.
-    pub tensors: BTreeMap<String, Tensor>,
-    /// Tensors of the buffer, on the CPU.
-    pub replay: Option<BTreeMap<String, Tensor>>,
-}
-
-impl Contents {
-    /// Tensors under `prefix.`, without it.
-    pub fn part(&self, prefix: &str) -> BTreeMap<String, Tensor> {
-        let strip = |name: &str| name.strip_prefix(prefix)?.strip_prefix('.').map(str::to_string);
-        self.tensors.iter().filter_map(|(k, v)| Some((strip(k)?, v.clone()))).collect()
-    }
-}
-
 /// The crates that brought plugins, with versions.
 pub fn versions() -> BTreeMap<String, String> {
     catalogue::components().into_iter().map(|c| (c.origin.to_string(), c.version.to_string())).collect()
-}
-
-/// The folder of a checkpoint of `step` below `folder`.
-pub fn folder_of(folder: &Path, step: u64) -> PathBuf {
-    folder.join(format!("step-{step:08}"))
 }
 
 /// Writes the state as a checkpoint below `folder` and returns its path. With several ranks all of them call it; the
@@ -194,13 +112,19 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
     let mut add = |prefix: &str, part: &BTreeMap<String, Tensor>| {
         tensors.extend(part.iter().map(|(k, v)| (format!("{prefix}.{k}"), v.clone())));
     };
-    add("optimiser", &state.optimiser.tensors);
     add("sampler", &held.sampler);
+    let facts = &plan.facts;
+    let kept = [("conditions", &facts.conditions), ("reference", &facts.reference)];
+    add("facts", &kept.into_iter().filter_map(|(k, v)| Some((k.to_string(), v.clone()?))).collect());
+    let moments =
+        state.optimiser.tensors.iter().map(|(k, v)| (format!("optimiser.{k}"), v.clone())).collect();
 
-    let mut files = vec![(STATE, bytes(&tensors)?), (CONFIG, plan.text.clone().into_bytes())];
+    let config = plan.text.clone().into_bytes();
+    let mut files = vec![(STATE, bytes(&tensors)?), (OPTIMISER, bytes(&moments)?), (CONFIG, config)];
     if let Some(replay) = &held.replay {
         files.push((REPLAY, bytes(replay)?));
     }
+    let path = folder_of(folder, state.step);
     let manifest = Manifest {
         format: FORMAT,
         step: state.step,
@@ -211,19 +135,16 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
         rate_factor: state.rate_factor,
         policies: plan.policies.iter().map(|p| p.name()).zip(state.policies.iter().cloned()).collect(),
         average: state.average.is_some(),
-        sample_shape: plan.data.sample_shape().to_vec(),
-        condition: plan.data.condition(),
-        range: plan.data.range(),
-        base: std::path::absolute(&plan.base).unwrap_or_else(|_| plan.base.clone()),
+        sample_shape: facts.sample_shape.clone(),
+        condition: facts.condition,
+        range: facts.range,
+        levels: facts.levels,
+        base: base_of(&path, &plan.places),
         config_digest: config_digest(&plan.tree),
         crates: versions(),
         files: files.iter().map(|(name, b)| ((*name).to_string(), sha256(b))).collect(),
     };
-    let path = folder_of(folder, state.step);
-    let json = |e: serde_json::Error| Error::plugin("checkpoint", e);
-    let manifest = serde_json::to_value(&manifest).map_err(json)?;
-    let sealed = Sealed { digest: seal(&manifest), manifest };
-    files.push((MANIFEST, serde_json::to_vec_pretty(&sealed).map_err(json)?));
+    files.push((MANIFEST, manifest.sealed()?));
     write_folder(disk, &path, &files)?;
     Ok(path)
 }
@@ -231,13 +152,9 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
 /// Name of a tensor of the state: those of the energy stand alone under `part`, for who opens a run without its objective.
 fn stored(plan: &Plan, part: &str, name: &str) -> String {
     match name.strip_prefix(OBJECTIVE).and_then(|n| n.strip_prefix('.')) {
-        Some(own) if plan.energy.params().get(name).is_none() => format!("{OBJECTIVE}.{part}.{own}"),
+        Some(own) if plan.parts.energy.params().get(name).is_none() => format!("{OBJECTIVE}.{part}.{own}"),
         _ => format!("{part}.{name}"),
     }
-}
-
-fn seal(manifest: &serde_json::Value) -> String {
-    sha256(digest::sorted(manifest).to_string().as_bytes())
 }
 
 /// Tensors as the bytes of a safetensors file.
@@ -246,99 +163,12 @@ pub(crate) fn bytes(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
         .map_err(|e| Error::plugin("checkpoint", e))
 }
 
-/// The tensors of the bytes of a safetensors file, on the CPU.
-pub(crate) fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
-    Ok(ebm_core::candle::safetensors::load_buffer(bytes, &Device::Cpu)?.into_iter().collect())
-}
-
-/// Steps and folders of the checkpoints below `folder`, oldest first; empty if there are none.
-pub fn list(folder: &Path) -> Vec<(u64, PathBuf)> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut all: Vec<(u64, PathBuf)> = entries
-        .filter_map(|e| {
-            let path = e.ok()?.path();
-            let step = path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
-            path.is_dir().then_some((step, path))
-        })
-        .collect();
-    all.sort();
-    all
-}
-
-/// Reads a checkpoint and checks every file against its digest.
+/// Reads all of a checkpoint and checks every file against its digest.
 ///
 /// # Errors
 /// [`Error::Data`] with the file and what is wrong with it.
 pub fn read(path: &Path) -> Result<Contents> {
-    let manifest = manifest(path)?;
-    let mut whole: HashMap<&str, Vec<u8>> = HashMap::new();
-    for (name, want) in &manifest.files {
-        let file = path.join(name);
-        let found = fs::read(&file)
-            .map_err(|e| Error::data(&file, format!("cannot be read ({e}); the checkpoint is incomplete")))?;
-        let digest = sha256(&found);
-        if digest != *want {
-            return Err(Error::data(
-                &file,
-                format!(
-                    "is damaged: SHA-256 of its {} bytes is {}…, expected {}…",
-                    found.len(),
-                    &digest[..12],
-                    want.get(..12).unwrap_or(want)
-                ),
-            ));
-        }
-        whole.insert(name.as_str(), found);
-    }
-    let read = |name: &str| -> Result<Option<BTreeMap<String, Tensor>>> {
-        let Some(bytes) = whole.get(name) else { return Ok(None) };
-        let all = tensors(bytes)
-            .map_err(|e| Error::data(path.join(name), format!("is not a safetensors file: {e}")))?;
-        Ok(Some(all))
-    };
-    let missing = |name: &str| Error::data(path.join(name), "is not listed in state.json");
-    let config = whole.get(CONFIG).ok_or_else(|| missing(CONFIG))?;
-    let config =
-        String::from_utf8(config.clone()).map_err(|_| Error::data(path.join(CONFIG), "is not UTF-8 text"))?;
-    let state = read(STATE)?.ok_or_else(|| missing(STATE))?;
-    let replay = read(REPLAY)?;
-    Ok(Contents { path: path.to_path_buf(), manifest, config, tensors: state, replay })
-}
-
-/// Reads `state.json` alone.
-///
-/// # Errors
-/// [`Error::Data`] if it is missing, damaged, or of another format.
-pub fn manifest(path: &Path) -> Result<Manifest> {
-    let file = path.join(MANIFEST);
-    let text = fs::read(&file)
-        .map_err(|e| Error::data(&file, format!("cannot be read ({e}); the checkpoint is incomplete")))?;
-    let sealed: Sealed = serde_json::from_slice(&text)
-        .map_err(|e| Error::data(&file, format!("is damaged: not the expected JSON: {e}")))?;
-    if seal(&sealed.manifest) != sealed.digest {
-        return Err(Error::data(&file, "is damaged: its digest does not fit its contents"));
-    }
-    match sealed.manifest.get("format").and_then(serde_json::Value::as_u64) {
-        Some(f) if f == u64::from(FORMAT) => {}
-        f => {
-            let found = f.map_or("none".to_string(), |f| f.to_string());
-            return Err(Error::data(
-                &file,
-                format!(
-                    "has format {found}, but this version reads format {FORMAT}; use the version that wrote it"
-                ),
-            ));
-        }
-    }
-    serde_json::from_value(sealed.manifest).map_err(|e| Error::data(&file, format!("is damaged: {e}")))
-}
-
-/// The newest whole checkpoint below `folder`, and what is wrong with newer ones.
-pub struct Newest {
-    /// The checkpoint.
-    pub contents: Contents,
-    /// Newer checkpoints that are damaged, with the reason.
-    pub damaged: Vec<(PathBuf, String)>,
+    ebm_model::checkpoint::read(path, Depth::Whole)
 }
 
 /// Finds the newest whole checkpoint below `folder`.
@@ -346,18 +176,7 @@ pub struct Newest {
 /// # Errors
 /// If there is none; the message has the reason for each that was refused.
 pub fn newest(folder: &Path) -> Result<Newest> {
-    let mut damaged = Vec::new();
-    for (_, path) in list(folder).into_iter().rev() {
-        match read(&path) {
-            Ok(contents) => return Ok(Newest { contents, damaged }),
-            Err(e) => {
-                tracing::warn!(checkpoint = %path.display(), "refused: {e}");
-                damaged.push((path, e.to_string()));
-            }
-        }
-    }
-    let reasons: String = damaged.iter().map(|(_, why)| format!("; {why}")).collect();
-    Err(Error::data(folder, format!("holds no whole checkpoint{reasons}")))
+    ebm_model::checkpoint::newest(folder, Depth::Whole)
 }
 
 /// The state of a checkpoint, written into the plan's energy.

@@ -1,15 +1,13 @@
 //! The run configuration: one value holds everything a run depends on, and its text is what a run stores.
 
-use ebm_core::candle::DType;
-use ebm_core::plan::Products;
-use ebm_core::settings::Check;
 use ebm_core::{
     DataConfig, EnergyConfig, Error, ObjectiveConfig, ObserverConfig, OptimiserConfig, Param, PolicyConfig,
-    ReplayConfig, Result, SamplerConfig, Settings, TransitionConfig,
+    ReplayConfig, Result, SamplerConfig, Settings,
 };
-
-/// The format number this version reads and writes.
-pub const FORMAT: u32 = 1;
+pub use ebm_model::config::{
+    ChainsSection, EngineChoice, FORMAT, Fill, From, GenerateSection, Labels, Precision, RunSection,
+    Sections, Weights, tree_of,
+};
 
 /// The settings of the top level.
 pub const RUN_SECTIONS: &[Param] = RunConfig::PARAMS;
@@ -49,167 +47,6 @@ pub struct RunConfig {
     pub policies: Vec<Box<dyn PolicyConfig>>,
 }
 
-/// `[run]`.
-#[derive(Clone, Debug, PartialEq, Settings)]
-pub struct RunSection {
-    /// Name of the run and of its directory.
-    #[setting(default = "run")]
-    pub name: String,
-    /// Seed of all random numbers.
-    #[setting(default = 0)]
-    pub seed: u64,
-    /// Training updates.
-    #[setting(default = 1000, at_least = 1)]
-    pub steps: u64,
-    /// Samples, and chains, in a step.
-    #[setting(default = 64, at_least = 1, at_most = 1_000_000)]
-    pub batch: usize,
-    /// Parts of the batch with chains and buffer of their own; a divisor of the batch, shared by ranks.
-    ///
-    /// What a run computes depends on it, and not on the number of ranks that share the work.
-    #[setting(default = 1, at_least = 1, at_most = 1_000_000)]
-    pub shards: usize,
-    /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
-    #[setting(default = "auto")]
-    pub device: String,
-    /// Fused twins of the energy: where its plan allows, never, or always (an error where there is none).
-    #[setting(default = EngineChoice::Auto)]
-    pub engine: EngineChoice,
-    /// Number type of parameters and samples; tf32 and bf16 round products only.
-    #[setting(default = Precision::F32)]
-    pub dtype: Precision,
-    /// Steps between reports with gradient norms a term; 0 for never.
-    #[setting(default = 50)]
-    pub report_every: u64,
-}
-
-/// Whether fused engines are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
-pub enum EngineChoice {
-    /// Where the energy's plan allows it.
-    Auto,
-    /// Never.
-    Graph,
-    /// Always; an error where there is no twin.
-    Require,
-}
-
-/// Number type of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
-pub enum Precision {
-    /// Single.
-    F32,
-    /// Double.
-    F64,
-    /// Single, with products of a GPU rounded to 10 bits (TF32). On a processor the same as single.
-    Tf32,
-    /// Single, with the factors and results of convolutions rounded to bfloat16 and sums in single (mixed precision).
-    Bf16,
-}
-
-impl Precision {
-    /// How products of networks are rounded.
-    pub fn products(self) -> Products {
-        if self == Precision::Bf16 { Products::Bf16 } else { Products::Full }
-    }
-
-    /// The tensor library's word for it.
-    pub fn dtype(self) -> DType {
-        match self {
-            Precision::F32 | Precision::Tf32 | Precision::Bf16 => DType::F32,
-            Precision::F64 => DType::F64,
-        }
-    }
-}
-
-/// `[chains]`.
-#[derive(Debug, Settings)]
-pub struct ChainsSection {
-    /// Where chains of a step start: on chains of the buffer, on the data batch, or afresh.
-    #[setting(default = From::Replay)]
-    pub from: From,
-    /// Applied to zeros, makes fresh starts; absent: uniform over the range of the data, else over [0, 1).
-    pub start: Option<Box<dyn TransitionConfig>>,
-    /// Probability of replacing a chain from the buffer by a fresh start.
-    #[setting(default = 0.05, at_least = 0.0, at_most = 1.0)]
-    pub restart: f64,
-    /// Applied to chains from the buffer, before the sampler (augmentation).
-    #[setting(default)]
-    pub transitions: Vec<Box<dyn TransitionConfig>>,
-    /// What the buffer holds at the start of a run.
-    #[setting(default = Fill::None)]
-    pub fill: Fill,
-    /// Condition under which a chain from the buffer goes on: that of the data batch (published program), or its own.
-    #[setting(default = Labels::Data)]
-    pub labels: Labels,
-}
-
-/// Where chains of a step start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
-pub enum From {
-    /// On chains of the replay buffer (persistent contrastive divergence, Tieleman 2008).
-    Replay,
-    /// On the data batch (contrastive divergence, Hinton 2002).
-    Data,
-    /// Afresh.
-    Fresh,
-}
-
-/// What the buffer holds at the start of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
-pub enum Fill {
-    /// Nothing.
-    None,
-    /// Training samples.
-    Data,
-    /// Fresh starts.
-    Start,
-}
-
-/// Under which condition a chain from the buffer goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
-pub enum Labels {
-    /// That of the present data batch, row by row: a chain may change its label at every update (published program).
-    #[default]
-    Data,
-    /// The one it was begun under; a restart takes that of the data batch.
-    Kept,
-}
-
-/// `[generate]`.
-#[derive(Debug, Settings)]
-pub struct GenerateSection {
-    /// Steps of the run's sampler; ignored if `sampler` is given.
-    #[setting(default = 200, at_most = 10_000_000)]
-    pub steps: usize,
-    /// A program of its own, instead of `steps`.
-    pub sampler: Option<Box<dyn SamplerConfig>>,
-    /// Weights that samples are drawn from.
-    #[setting(default = Weights::Average)]
-    pub weights: Weights,
-    /// Samples of a sheet.
-    #[setting(default = 64, at_least = 1, at_most = 1_000_000)]
-    pub count: usize,
-}
-
-/// Which weights of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
-pub enum Weights {
-    /// The exponential moving average; the live weights where the optimiser keeps no average.
-    #[default]
-    Average,
-    /// Those of the last update.
-    Live,
-}
-
-/// The tree of a configuration's text, whatever plugins it names.
-///
-/// # Errors
-/// If the text is not TOML.
-pub fn tree_of(text: &str) -> Result<serde_json::Value> {
-    toml::from_str(text).map_err(|e| Error::config("configuration", e.to_string()))
-}
-
 impl RunConfig {
     /// Reads a configuration. The facade's reader gives better messages (line and suggestion); this
     /// one is for texts that a run has written itself.
@@ -244,13 +81,17 @@ impl RunConfig {
     /// # Errors
     /// Names the setting, the value and the range.
     pub fn check(&self) -> Result<()> {
-        if self.format != FORMAT {
-            let message = format!("is {}, but this version reads format {FORMAT}", self.format);
-            return Err(Error::config("format", message));
+        self.sections().check(self.format)
+    }
+
+    /// The sections that make a model.
+    pub fn sections(&self) -> Sections<'_> {
+        Sections {
+            run: &self.run,
+            energy: self.energy.as_ref(),
+            sampler: self.sampler.as_ref(),
+            chains: &self.chains,
+            generate: &self.generate,
         }
-        if self.run.name.trim().is_empty() {
-            return Err(Error::config("run.name", "is empty, wanted a word that names the run directory"));
-        }
-        Check::check(self).map_err(|e| e.under(""))
     }
 }

@@ -57,7 +57,7 @@ impl Plan {
         };
         let sections = ["data", "energy", "sampler", "replay", "objective", "optimiser"];
         let bytes = self.dtype.size_in_bytes() as u64;
-        let params = self.energy.params();
+        let params = self.parts.energy.params();
         let stored: usize = params.names().filter_map(|n| params.get(n)).map(|t| t.elem_count()).sum();
         let copies = 4 + u64::from(self.optimiser.average().is_some());
         Description {
@@ -67,8 +67,8 @@ impl Plan {
             samples: self.data.len(),
             batches: self.data.batches(self.config.run.batch),
             parameters: params.count(),
-            terms: self.energy.spec().terms.clone(),
-            engine: self.energy.engine(),
+            terms: self.parts.energy.spec().terms.clone(),
+            engine: self.parts.energy.engine(),
             notes: self.notes.clone(),
             memory: Memory {
                 weights: stored as u64 * bytes * copies,
@@ -79,7 +79,7 @@ impl Plan {
 
     /// Values held for data and samples in one pass, and their gradients.
     fn activations(&self) -> u64 {
-        let Some(plan) = self.energy.plan() else { return 0 };
+        let Some(plan) = self.parts.energy.plan() else { return 0 };
         let one: usize = plan.nodes.iter().map(|n| n.shape.iter().product::<usize>()).sum();
         (one * self.config.run.batch * 4) as u64
     }

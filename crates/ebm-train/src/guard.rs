@@ -3,34 +3,9 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Error, Result};
+use ebm_core::{Error, Result, finite};
 
-use crate::numbers::{first_bad, squares_of_each};
-
-/// Checks that every entry of `t` is finite.
-///
-/// # Errors
-/// [`Error::Numeric`] naming `what`, the step, and the first bad entry.
-pub(crate) fn finite(what: &str, t: &Tensor, step: u64) -> Result<()> {
-    match first_bad(t)? {
-        None => Ok(()),
-        Some((index, value)) => {
-            let place = place(index, t.dims());
-            let message = format!("entry {place} is {value}; lower the learning rate or the step size");
-            Err(Error::numeric(what, step, message))
-        }
-    }
-}
-
-/// A flat index as `[i, j, ...]`.
-fn place(mut flat: usize, dims: &[usize]) -> String {
-    let mut at = vec![0; dims.len()];
-    for (i, d) in dims.iter().enumerate().rev() {
-        at[i] = flat % d.max(&1);
-        flat /= d.max(&1);
-    }
-    format!("{at:?}")
-}
+use crate::numbers::squares_of_each;
 
 /// Checks all gradients and returns their common norm.
 ///

@@ -30,16 +30,16 @@
 //! Two laws hold and are tested. A step that fails leaves the state as it was. And 2n steps equal n
 //! steps, a checkpoint, a fresh plan that loads it, and n steps, bit for bit.
 
+mod buffered;
+mod build;
 mod capabilities;
 mod chains;
 pub mod checkpoint;
 pub mod config;
 mod describe;
-pub mod digest;
 mod disk;
-mod engine_watch;
+mod fill;
 mod fulfil;
-pub mod generate;
 mod guard;
 mod labels;
 mod misfits;
@@ -49,23 +49,22 @@ mod plan;
 pub mod run;
 mod shares;
 mod stages;
-mod starts;
 mod state;
 mod step;
 mod tally;
 mod together;
-pub mod trained;
 mod view;
 
+pub use buffered::buffered;
+pub use build::{facts, reference};
 pub use chains::Replay;
 pub use config::{Precision, RUN_SECTIONS, RunConfig, Weights};
 pub use describe::{Description, Memory};
+pub use ebm_model::digest;
+pub use ebm_model::{Generator, Starts};
 pub use fulfil::{Fulfilled, fulfil};
-pub use generate::Generator;
 pub use plan::Plan;
 pub use run::{Options, Outcome, Summary};
-pub use starts::Starts;
 pub use state::TrainState;
 pub use step::{step, step_reporting};
-pub use trained::Trained;
 pub use view::View;

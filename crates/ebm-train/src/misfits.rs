@@ -28,7 +28,7 @@ pub(crate) fn check(plan: &Plan) -> Result<Vec<String>> {
 const MOST_STEPS: (usize, u64) = (100_000_000, 1_000_000_000_000);
 
 fn steps(plan: &Plan) -> Result<()> {
-    for (path, n) in [("sampler", plan.sampler.steps()), ("generate", plan.generator.steps())] {
+    for (path, n) in [("sampler", plan.parts.sampler.steps()), ("generate", plan.parts.generator.steps())] {
         if n > MOST_STEPS.0 {
             let message =
                 format!("has {n} steps, must be at most {}: lower its steps or rounds", MOST_STEPS.0);
@@ -121,12 +121,12 @@ const STRAY: f64 = 0.02;
 /// The values of the data against the boxes that samples are held in and the range that bytes stand for.
 fn values(plan: &Plan, notes: &mut Vec<String>) -> Result<()> {
     let (stated, chains) = (plan.data.range(), &plan.config.chains);
-    let mut boxes = plan.starts.bounds();
+    let mut boxes = plan.parts.starts.bounds();
     if plan.needs.samples {
-        boxes.extend(plan.sampler.bounds().map(|b| ("sampler".to_string(), b)));
+        boxes.extend(plan.parts.sampler.bounds().map(|b| ("sampler".to_string(), b)));
     }
     if plan.config.generate.sampler.is_some() {
-        boxes.extend(plan.generator.bounds().map(|b| ("generate.sampler".to_string(), b)));
+        boxes.extend(plan.parts.generator.bounds().map(|b| ("generate.sampler".to_string(), b)));
     }
     let some = OnceCell::new();
     let seen = || -> Result<&Values> {
@@ -224,7 +224,7 @@ fn memory(plan: &Plan) -> Result<()> {
         ("generate.count", sample.saturating_mul(plan.config.generate.count as u64)),
     ];
     if needs.samples {
-        let steps = plan.sampler.steps() as u64;
+        let steps = plan.parts.sampler.steps() as u64;
         let rows = needs.trail_rows.map_or(run.batch, |rows| rows.min(run.batch)) as u64;
         let trail = (needs.trail as u64).min(steps).saturating_mul(rows).saturating_mul(2 * sample);
         parts.push(("objective", own(trail)));
@@ -293,7 +293,7 @@ fn without_effect(plan: &Plan, notes: &mut Vec<String>) {
         ),
     );
     note(
-        plan.data.condition() > 0 && plan.energy.spec().condition == Condition::None,
+        plan.data.condition() > 0 && plan.parts.energy.spec().condition == Condition::None,
         "data: gives labels as a condition, which the energy does not take".into(),
     );
     note(

@@ -3,47 +3,9 @@
 //! On the CPU, contiguous f32 and f64 tensors are read as slices; everything else goes through
 //! tensor operations with the same order of rounding in each element.
 
-use ebm_core::candle::{CpuStorage, DType, Storage, Tensor};
-use ebm_core::{Result, host, sum_of_squares};
-
-/// Runs `f32s` or `f64s` on the values of `t` if they lie in one piece on the CPU.
-fn on_slice<R>(t: &Tensor, f32s: impl FnOnce(&[f32]) -> R, f64s: impl FnOnce(&[f64]) -> R) -> Option<R> {
-    let (storage, layout) = t.storage_and_layout();
-    let (start, end) = layout.contiguous_offsets()?;
-    let result = match &*storage {
-        Storage::Cpu(CpuStorage::F32(v)) => f32s(&v[start..end]),
-        Storage::Cpu(CpuStorage::F64(v)) => f64s(&v[start..end]),
-        _ => return None,
-    };
-    host::count();
-    Some(result)
-}
-
-macro_rules! any_bad {
-    ($v:expr) => {
-        // A block at a time without early exit, so that the test is one vector operation.
-        $v.chunks(1024).any(|c| c.iter().fold(false, |bad, x| bad | !x.is_finite()))
-    };
-}
-
-/// The flat index and value of the first entry that is not finite.
-///
-/// # Errors
-/// If the tensor cannot be read.
-pub(crate) fn first_bad(t: &Tensor) -> Result<Option<(usize, f64)>> {
-    match on_slice(t, |v| any_bad!(v), |v| any_bad!(v)) {
-        Some(false) => return Ok(None),
-        Some(true) => {}
-        None => {
-            // A sum is finite only if all entries are; it may overflow without any, hence the scan below.
-            if matches!(t.dtype(), DType::F32 | DType::F64) && host::scalar(&t.sum_all()?)?.is_finite() {
-                return Ok(None);
-            }
-        }
-    }
-    let all = host::numbers(t)?;
-    Ok(all.iter().position(|v| !v.is_finite()).map(|i| (i, all[i])))
-}
+use ebm_core::candle::Tensor;
+use ebm_core::host::{self, on_slice};
+use ebm_core::{Result, sum_of_squares};
 
 macro_rules! squares {
     ($v:expr) => {{
@@ -115,18 +77,6 @@ mod tests {
 
     fn t(v: &[f64]) -> Tensor {
         Tensor::new(v, &Device::Cpu).unwrap()
-    }
-
-    #[test]
-    fn the_first_bad_entry_is_found() {
-        let mut v = vec![1.0; 3000];
-        assert_eq!(first_bad(&t(&v)).unwrap(), None);
-        v[2500] = f64::INFINITY;
-        v[2700] = f64::NAN;
-        assert_eq!(first_bad(&t(&v)).unwrap(), Some((2500, f64::INFINITY)));
-        // Not contiguous: through tensor operations.
-        let m = t(&v).reshape((2, 1500)).unwrap().t().unwrap();
-        assert_eq!(first_bad(&m).unwrap(), Some((2001, f64::INFINITY)));
     }
 
     #[test]

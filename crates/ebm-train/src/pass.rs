@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Batch, Blind, Demand, DrawRequest, Error, Key, Needs, Portion, Result, StepInput, TermName};
+use ebm_core::{
+    Batch, Blind, Demand, DrawRequest, Error, Key, Needs, Portion, Result, StepInput, TermName, finite,
+};
+use ebm_model::checkpoint::entries_of;
 
-use crate::chains::entries_of;
 use crate::config::From;
 use crate::fulfil::{OBJECTIVE, fulfil};
-use crate::guard;
 use crate::plan::Plan;
 use crate::shares::Share;
 use crate::stages::Stages;
@@ -46,14 +47,14 @@ impl Pass {
         stages: &mut Stages,
     ) -> Result<Self> {
         let number = state.step + 1;
-        let energy = plan.energy.as_ref();
+        let energy = plan.parts.energy.as_ref();
         let shard = plan.shard_at(state.epoch, state.cursor, share)?;
         let data = if share.is_whole() {
             shard.clone()
         } else {
             shard.narrow(share.rows.start, share.rows.len())?
         };
-        guard::finite("data batch", &data.x, number)?;
+        finite("data batch", &data.x, number)?;
         stages.done("data")?;
 
         let portion = Portion { first: share.rows.start, of: share.of };
@@ -64,7 +65,7 @@ impl Pass {
         let (mut drawn, mut slots, mut own) = (None, None, None);
         if needs.samples {
             if needs.own_chains {
-                own = plan.objective.chains(&plan.energy, &data, own_key)?;
+                own = plan.objective.chains(&plan.parts.energy, &data, own_key)?;
             }
             let (start, from) = match &own {
                 Some(own) => (own.from.clone(), None),
@@ -82,11 +83,11 @@ impl Pass {
                 None => request.with_trail(needs.trail, None),
             };
             let followed = own.as_ref().map_or(energy, |own| own.energy.as_ref());
-            let ends = plan.sampler.draw(followed, start, key.at("sampler"), &mut request)?;
+            let ends = plan.parts.sampler.draw(followed, start, key.at("sampler"), &mut request)?;
             if !share.is_whole() && !memory.is_empty() {
                 return Err(keeps(plan));
             }
-            guard::finite("samples", &ends.last.at.x, number)?;
+            finite("samples", &ends.last.at.x, number)?;
             drawn = Some(ends);
             stages.done("sampler")?;
         }
@@ -105,7 +106,7 @@ impl Pass {
         owned(plan, &done.grads)?;
         stages.done("gradients")?;
         for (rows, terms) in &done.terms {
-            guard::finite(&format!("energy of the {rows}"), terms, number)?;
+            finite(&format!("energy of the {rows}"), terms, number)?;
         }
         let tally = Tally::of(&done, drawn.as_ref(), &demands.values)?;
         let mut terms = BTreeMap::new();
@@ -143,7 +144,7 @@ fn keeps(plan: &Plan) -> Error {
     Error::capability(
         format!("{ranks} ranks that share a shard"),
         "chains that do not depend on each other",
-        format!("sampler `{}`, which adapts itself to all of them", plan.sampler.name()),
+        format!("sampler `{}`, which adapts itself to all of them", plan.parts.sampler.name()),
         format!("set run.shards to {ranks} or a multiple of it"),
     )
 }
@@ -156,9 +157,9 @@ fn starts(
     data: &Batch,
     key: Key,
 ) -> Result<(Batch, Option<Vec<u64>>)> {
-    let energy = plan.energy.as_ref();
+    let energy = plan.parts.energy.as_ref();
     let fresh = || -> Result<Batch> {
-        let x = plan.starts.fresh(energy, &data.chains, data.cond.as_ref(), key.at("fresh"))?;
+        let x = plan.parts.starts.fresh(energy, &data.chains, data.cond.as_ref(), key.at("fresh"))?;
         Ok(data.with_x(x))
     };
     let buffer = state.replay.as_ref().and_then(|r| r.shard(share.shard));
@@ -174,8 +175,8 @@ fn starts(
                     let own = own.map(|c| if share.is_whole() { Ok(c) } else { here(c) }).transpose()?;
                     let x = if share.is_whole() { x } else { here(x)? };
                     let at = data.with_x(x).with_cond(own.or_else(|| data.cond.clone()));
-                    let at = plan.starts.prepare(energy, plan.cast(at)?, key.at("transitions"))?;
-                    let at = plan.starts.restart(energy, at, data.cond.as_ref(), key.at("restart"))?;
+                    let at = plan.parts.starts.prepare(energy, plan.cast(at)?, key.at("transitions"))?;
+                    let at = plan.parts.starts.restart(energy, at, data.cond.as_ref(), key.at("restart"))?;
                     Ok((at, Some(slots)))
                 }
             }
@@ -194,7 +195,7 @@ fn bank(plan: &Plan, state: &TrainState, share: &Share, needs: &Needs, key: Key)
     }
     let Some((_, rows)) = buffer.draw(needs.bank, key.at("draw"))? else { return Ok(None) };
     let at = plan.cast(Batch::new(plan.rows().split(rows)?.0)?)?;
-    Ok(Some(plan.starts.prepare(plan.energy.as_ref(), at, key.at("transitions"))?.x))
+    Ok(Some(plan.parts.starts.prepare(plan.parts.energy.as_ref(), at, key.at("transitions"))?.x))
 }
 
 /// Gradient of each loss term alone; `whole` is that of all together.
@@ -206,7 +207,7 @@ fn term_gradients(plan: &Plan, demands: &[Demand], whole: &Grads) -> Result<BTre
         return Ok(BTreeMap::from([(only.clone(), whole.clone())]));
     }
     let alone = |label: &TermName| {
-        let part = fulfil(plan.energy.as_ref(), demands.iter().filter(|d| d.label == *label))?;
+        let part = fulfil(plan.parts.energy.as_ref(), demands.iter().filter(|d| d.label == *label))?;
         Ok((label.clone(), part.grads))
     };
     labels.into_iter().map(alone).collect()

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use ebm_core::{Action, Collective, Error, Event, Observer, Report, Result, RunPaths, agree};
+pub use ebm_model::checkpoint::checkpoints_of;
 use serde::Serialize;
 
-use crate::checkpoint::{self, Manifest};
+use crate::checkpoint;
 use crate::disk::{Files, write_file};
 use crate::plan::Plan;
 use crate::state::TrainState;
@@ -74,21 +75,6 @@ pub fn observers(plan: &Plan, directory: &Path) -> Result<Vec<Box<dyn Observer>>
     let paths = RunPaths::new(directory);
     let all = plan.config.observers.iter().enumerate();
     all.map(|(i, o)| o.build(&paths.clone().with_path(format!("observer[{i}]")))).collect()
-}
-
-/// The folder of a run's checkpoints.
-pub fn checkpoints_of(directory: &Path) -> PathBuf {
-    directory.join("checkpoints")
-}
-
-/// The numbers of the newest checkpoint of the run directory `path`, or of the checkpoint at `path`; its other files are not
-/// looked at.
-///
-/// # Errors
-/// If there is none, or its numbers cannot be read.
-pub fn manifest_of(path: &Path) -> Result<Manifest> {
-    let newest = checkpoint::list(&checkpoints_of(path)).pop();
-    checkpoint::manifest(newest.as_ref().map_or(path, |(_, newest)| newest.as_path()))
 }
 
 /// Writes what describes a run into its directory: `config.toml` (complete) and `versions.json`.
@@ -171,9 +157,13 @@ pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<
         detached: course.detached,
     };
     if let Some(directory) = options.directory {
-        write_json(&directory.join("summary.json"), &summary)?;
+        // A run that moves with its folder must not name where it was.
+        let checkpoint = summary.checkpoint.as_deref();
+        let checkpoint = checkpoint.map(|path| path.strip_prefix(directory).unwrap_or(path).to_path_buf());
+        let kept = Summary { checkpoint, ..summary.clone() };
+        write_json(&directory.join("summary.json"), &kept)?;
         if diverged {
-            write_json(&directory.join("diverged.json"), &summary)?;
+            write_json(&directory.join("diverged.json"), &kept)?;
         }
     }
     Ok(summary)

@@ -1,11 +1,15 @@
 //! The state of a run: everything the next step depends on besides the configuration.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{OptimiserState, ParamSet, Result};
+use ebm_core::{EnergyFn, Key, OptimiserState, ParamSet, Result};
+use ebm_model::Generator;
+use ebm_model::checkpoint::entries_of;
 
 use crate::chains::Replay;
+use crate::config::Weights;
 use crate::plan::Plan;
 
 /// Everything the next step depends on besides the plan. Random numbers are functions of the seed
@@ -70,6 +74,53 @@ impl TrainState {
         } else {
             (self.epoch + 1, 0)
         }
+    }
+
+    /// The energy that samples are drawn from: averaged weights, or the live ones if
+    /// `generate.weights` says so or there is no average. The plan's energies take the weights of this state.
+    ///
+    /// # Errors
+    /// If the weights cannot be written.
+    pub fn sampled_energy<'a>(&self, plan: &'a Plan) -> Result<&'a Arc<dyn EnergyFn>> {
+        let live = &plan.parts.energy;
+        let Some(average) =
+            self.average.as_ref().filter(|_| plan.config.generate.weights == Weights::Average)
+        else {
+            return Ok(live);
+        };
+        for name in live.params().names() {
+            // Buffers (power-iteration vectors) are those of the live energy; they have no average.
+            if let Some(value) = average.get(name).or_else(|| live.params().get(name)) {
+                plan.averaged.params().set(name, value)?;
+            }
+        }
+        Ok(&plan.averaged)
+    }
+
+    /// The generator of the run at this state: weights, program and piece size as configured.
+    ///
+    /// # Errors
+    /// If the averaged weights cannot be written.
+    pub fn generator<'a>(&self, plan: &'a Plan) -> Result<Generator<'a>> {
+        // Several shards have a memory each; they are all alike, and the first is on every rank that draws.
+        let first = plan.layout.mine.first().map_or(0, |s| s.shard);
+        Ok(Generator {
+            energy: self.sampled_energy(plan)?.as_ref(),
+            sampler: plan.parts.generator.as_ref(),
+            starts: &plan.parts.starts,
+            memory: entries_of(first, plan.layout.shards, &self.sampler),
+            reference: plan.facts.reference.clone(),
+            batch: plan.config.run.batch,
+        })
+    }
+
+    /// `n` chains of the buffers that are here `(n, ...)`; `None` without any, or while they give none.
+    ///
+    /// # Errors
+    /// If a buffer fails.
+    pub fn buffered(&self, plan: &Plan, n: usize, key: Key) -> Result<Option<Tensor>> {
+        let Some(replay) = &self.replay else { return Ok(None) };
+        replay.look(n, key)?.map(|rows| Ok(plan.rows().split(rows)?.0)).transpose()
     }
 
     /// Leaves the present batch out: the next step takes other data and other random numbers.

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Error, OptimiserState, ParamSet, Report, Result, Role, Update, Updated};
+use ebm_core::{Error, OptimiserState, ParamSet, Report, Result, Role, Update, Updated, first_bad};
+use ebm_model::checkpoint::name_in;
 
-use crate::chains::name_in;
 use crate::guard;
-use crate::numbers::first_bad;
 use crate::pass::Pass;
 use crate::plan::Plan;
 use crate::stages::Stages;
@@ -157,7 +156,7 @@ fn commit(plan: &Plan, state: &mut TrainState, proposal: Proposal) -> Result<()>
         // Buffers are refreshed under the new parameters, so those must be written first and kept to go back to.
         let before = state.params.snapshot()?;
         let written = write(&state.params, &proposal.params)
-            .and_then(|()| plan.energy.refreshed_buffers())
+            .and_then(|()| plan.parts.energy.refreshed_buffers())
             .and_then(|new| write(&state.params, &new))
             .and_then(|()| put(plan, state, proposal.ends));
         if let Err(e) = written {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ebm_core::candle::Tensor;
 use ebm_core::{Error, Result, Sums, tree};
+use ebm_model::digest::sha256;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::sha256;
 use crate::pass::{Grads, Pass};
 use crate::plan::Plan;
 use crate::shares::Share;
@@ -188,7 +188,7 @@ pub(crate) fn whole_shard(plan: &Plan, share: &Share, ends: &Tensor) -> Result<T
     let first = share.shard * plan.layout.sharers;
     let mut parts = Vec::new();
     for bytes in &all[first..first + plan.layout.sharers] {
-        parts.extend(crate::checkpoint::tensors(bytes)?.remove("x"));
+        parts.extend(ebm_model::checkpoint::tensors(bytes)?.remove("x"));
     }
     Ok(Tensor::cat(&parts, 0)?.to_device(ends.device())?)
 }

@@ -3,7 +3,6 @@
 use ebm_core::candle::Tensor;
 use ebm_core::{Batch, EnergyFn, Result, RunView, Split};
 
-use crate::generate::Generator;
 use crate::plan::Plan;
 use crate::state::TrainState;
 
@@ -22,18 +21,18 @@ impl<'a> View<'a> {
 
 impl RunView for View<'_> {
     fn energy(&self) -> &dyn EnergyFn {
-        self.plan.energy.as_ref()
+        self.plan.parts.energy.as_ref()
     }
 
     /// The key is that of generation, the same at every step, so that sheets of one run show the
     /// same chains under changing weights.
     fn samples(&self, n: usize) -> Result<Tensor> {
-        let cond = self.plan.batch_at(0, 0)?.cond;
-        Generator::of(self.plan, self.state)?.draw(n, cond.as_ref(), self.plan.key.at("generate"))
+        let generator = self.state.generator(self.plan)?;
+        generator.draw(n, self.plan.facts.conditions.as_ref(), self.plan.key.at("generate"))
     }
 
     fn buffered(&self, n: usize) -> Result<Option<Tensor>> {
-        self.plan.buffered(self.state, n, self.plan.key.at("buffered"))
+        self.state.buffered(self.plan, n, self.plan.key.at("buffered"))
     }
 
     fn data(&self, n: usize) -> Result<Option<Tensor>> {

@@ -15,5 +15,5 @@ fn the_checkpoint_energy_is_what_its_table_says() {
     let state = TrainState::new(&plan).unwrap();
     checkpoint::save(&plan, &state, &dir.path().join("runs/digits-0-1/checkpoints")).unwrap();
     std::env::set_current_dir(dir.path()).unwrap();
-    ebm_testkit::check_components("ebm-train").unwrap_or_else(|f| panic!("{f}"));
+    ebm_testkit::check_components("ebm-model").unwrap_or_else(|f| panic!("{f}"));
 }

@@ -8,6 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{bits, plan};
+use ebm_core::candle::Device;
+use ebm_model::{Model, Opening};
 use ebm_train::{TrainState, checkpoint, step};
 
 /// A folder with checkpoints of steps 1, 2 and 3.
@@ -51,7 +53,7 @@ fn a_whole_checkpoint_is_taken() {
 
 #[test]
 fn one_changed_bit_anywhere_is_found() {
-    for file in ["state.safetensors", "replay.safetensors", "config.toml"] {
+    for file in ["state.safetensors", "optimiser.safetensors", "replay.safetensors", "config.toml"] {
         for place in [0.0, 0.5, 0.999] {
             let why = refused(|path| {
                 change(&path.join(file), |b| {
@@ -81,7 +83,9 @@ fn truncated_and_missing_files_are_found() {
     assert!(why.contains("SHA-256"), "{why}");
     let why = refused(|path| change(&path.join("state.json"), |b| b.truncate(b.len() / 2)));
     assert!(why.contains("not the expected JSON"), "{why}");
-    for file in ["state.safetensors", "replay.safetensors", "config.toml", "state.json"] {
+    for file in
+        ["state.safetensors", "optimiser.safetensors", "replay.safetensors", "config.toml", "state.json"]
+    {
         let why = refused(|path| fs::remove_file(path.join(file)).unwrap());
         assert!(why.contains(file) && why.contains("incomplete"), "{why}");
     }
@@ -92,13 +96,13 @@ fn another_format_is_refused_by_number() {
     let why = refused(|path| {
         change(&path.join("state.json"), |b| {
             let mut v: serde_json::Value = serde_json::from_slice(b).unwrap();
-            v["manifest"]["format"] = 2.into();
+            v["manifest"]["format"] = 3.into();
             // Sealed anew, as a later version would.
             v["digest"] = ebm_train::digest::sha256(v["manifest"].to_string().as_bytes()).into();
             *b = v.to_string().into_bytes();
         });
     });
-    assert!(why.contains("format 2") && why.contains("reads format 1"), "{why}");
+    assert!(why.contains("format 3") && why.contains("reads formats 1 to 2"), "{why}");
 }
 
 #[test]
@@ -184,4 +188,37 @@ fn a_folder_that_cannot_be_written_is_named() {
     fs::write(&blocked, "in the way").unwrap();
     let text = checkpoint::save(&plan, &state, &blocked).unwrap_err().to_string();
     assert!(text.contains("file"), "{text}");
+}
+
+#[test]
+fn a_model_opens_without_the_buffer_and_the_moments() {
+    let (dir, paths) = three();
+    let run = dir.path();
+    fs::create_dir(run.join("checkpoints")).unwrap();
+    let moved = run.join("checkpoints/step-00000003");
+    fs::rename(&paths[2], &moved).unwrap();
+    let plan = plan(&[]);
+    let state = checkpoint::restore(&plan, &checkpoint::read(&moved).unwrap()).unwrap();
+    for file in ["replay.safetensors", "optimiser.safetensors"] {
+        fs::remove_file(moved.join(file)).unwrap();
+    }
+    assert!(checkpoint::read(&moved).is_err(), "a training cannot go on without them");
+    let model = Model::open(run, Opening::on(&Device::Cpu)).unwrap();
+    let draw = |g: ebm_train::Generator<'_>| {
+        let x = g.draw(5, None, plan.key().at("generate")).unwrap();
+        x.to_vec2::<f32>().unwrap()
+    };
+    assert_eq!(draw(model.generator()), draw(state.generator(&plan).unwrap()));
+    assert_eq!(model.step(), Some(3));
+}
+
+#[test]
+fn no_absolute_place_is_in_a_checkpoint() {
+    let (dir, paths) = three();
+    let absolute = dir.path().canonicalize().unwrap();
+    for file in fs::read_dir(&paths[2]).unwrap() {
+        let bytes = fs::read(file.unwrap().path()).unwrap();
+        let place = absolute.to_str().unwrap();
+        assert!(!bytes.windows(place.len()).any(|w| w == place.as_bytes()), "{place}");
+    }
 }

@@ -6,7 +6,8 @@ mod common;
 
 use common::{bits, plan};
 use ebm_core::candle::Device;
-use ebm_train::{TrainState, Trained, Weights, checkpoint, step};
+use ebm_model::{Model, Opening};
+use ebm_train::{TrainState, checkpoint, step};
 
 const NCE: (&str, &str) = ("objective", "kind = \"test-nce\"");
 
@@ -33,8 +34,8 @@ fn a_parameter_of_the_objective_is_trained_averaged_and_saved_beside_those_of_th
     let fresh = common::plan(&[NCE]);
     assert_eq!(bits(&checkpoint::restore(&fresh, &contents).unwrap()), after);
     // Who opens the run for its energy needs nothing of the objective.
-    let opened = Trained::load(&dir.path().join("run"), Weights::Average, None, &Device::Cpu, None).unwrap();
-    assert_eq!(opened.energy.params().names().collect::<Vec<_>>(), ["w"]);
+    let opened = Model::open(&dir.path().join("run"), Opening::on(&Device::Cpu)).unwrap();
+    assert_eq!(opened.energy().params().names().collect::<Vec<_>>(), ["w"]);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use common::{config, plan};
 use ebm_core::candle::{DType, Device};
 use ebm_core::{Accelerated, EnergyFn, Engine, Param, ParamKind, Result};
-use ebm_train::{Generator, Plan, RUN_SECTIONS, RunConfig, TrainState, Trained, Weights, checkpoint, step};
+use ebm_model::{Model, Opening};
+use ebm_train::{Generator, Plan, RUN_SECTIONS, RunConfig, TrainState, Weights, checkpoint, step};
 
 /// Sections to replace.
 type Parts<'a> = &'a [(&'a str, &'a str)];
@@ -168,7 +169,7 @@ fn generation_does_not_depend_on_the_piece() {
     let mut state = TrainState::new(&plan).unwrap();
     step(&plan, &mut state).unwrap();
     let draw = |batch: usize| {
-        let g = Generator { batch, ..Generator::of(&plan, &state).unwrap() };
+        let g = Generator { batch, ..state.generator(&plan).unwrap() };
         let x = g.draw(10, None, plan.key().at("generate")).unwrap();
         x.to_dtype(DType::F64).unwrap().to_vec2::<f64>().unwrap()
     };
@@ -179,7 +180,7 @@ fn generation_does_not_depend_on_the_piece() {
     }
     let untrained = common::plan(&[("generate", "steps = 5")]);
     let fresh = TrainState::new(&untrained).unwrap();
-    let other = Generator::of(&untrained, &fresh).unwrap().draw(10, None, plan.key().at("generate")).unwrap();
+    let other = fresh.generator(&untrained).unwrap().draw(10, None, plan.key().at("generate")).unwrap();
     assert_ne!(
         other.to_vec2::<f32>().unwrap()[0].iter().map(|v| f64::from(*v)).collect::<Vec<_>>(),
         large[0]
@@ -195,11 +196,14 @@ fn a_trained_energy_loads_without_its_data_and_is_a_part() {
     checkpoint::save(&first, &state, &dir.path().join("run/checkpoints")).unwrap();
     let w = |e: &dyn EnergyFn| e.params().get("w").unwrap().to_vec2::<f32>().unwrap();
     let run = dir.path().join("run");
-    let live = Trained::load(&run, Weights::Live, None, &Device::Cpu, None).unwrap();
-    assert_eq!(w(live.energy.as_ref()), w(first.energy().as_ref()));
-    let average = Trained::load(&run, Weights::Average, None, &Device::Cpu, None).unwrap();
-    assert_eq!(w(average.energy.as_ref()), state.average.as_ref().unwrap()["w"].to_vec2::<f32>().unwrap());
-    assert_eq!(average.generator(4).draw(6, None, first.key()).unwrap().dims(), [6, 3]);
+    let load = |weights| {
+        let opening = Opening { weights: Some(weights), ..Opening::on(&Device::Cpu) };
+        Model::open(&run, opening).unwrap()
+    };
+    assert_eq!(w(load(Weights::Live).energy().as_ref()), w(first.energy().as_ref()));
+    let average = load(Weights::Average);
+    assert_eq!(w(average.energy().as_ref()), state.average.as_ref().unwrap()["w"].to_vec2::<f32>().unwrap());
+    assert_eq!(average.generator().draw(6, None, first.key()).unwrap().dims(), [6, 3]);
 
     // As the energy of another run, by a path that counts from that run's folder.
     let with = |energy: &str, dim: usize| {

@@ -1,6 +1,5 @@
 //! Configurations as text: changes, checks with line numbers, and only then values.
 
-mod borrow;
 mod locate;
 pub(crate) mod overrides;
 mod path;

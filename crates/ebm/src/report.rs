@@ -21,6 +21,7 @@ use landscape::{Histograms, Surface};
 pub use series::Series;
 use sheets::{Picture, Sheets};
 
+use crate::config::overrides::Override;
 use crate::error::{Error, Result};
 use crate::model::open::Model;
 
@@ -34,11 +35,15 @@ pub struct ReportOptions {
     pub picture_bytes: u64,
     /// Load the model for histograms of energies and, in the plane, its surface.
     pub energies: bool,
+    /// Changes to the settings of the runs, for their models and data.
+    pub changes: Vec<Override>,
+    /// Data of the runs where they are now; see [`data_setting`](crate::inputs::data_setting).
+    pub data: Option<String>,
 }
 
 impl Default for ReportOptions {
     fn default() -> Self {
-        ReportOptions { picture_bytes: 4 << 20, energies: true }
+        ReportOptions { picture_bytes: 4 << 20, energies: true, changes: Vec::new(), data: None }
     }
 }
 
@@ -153,7 +158,7 @@ impl RunPage {
         let diverged = end.strip_prefix("diverged: ");
         let health = Health::of(&series, summary["skipped"].as_u64().unwrap_or(0), diverged);
         let (histograms, surface) = match options.energies {
-            true => energies(directory, &mut notes),
+            true => energies(directory, options, &mut notes),
             false => (Vec::new(), None),
         };
         let last = series.steps.last().copied().unwrap_or(0);
@@ -183,12 +188,17 @@ impl RunPage {
 }
 
 /// Histograms and surface; a model that cannot be loaded is a note on the page, not the end of it.
-fn energies(directory: &Path, notes: &mut Vec<String>) -> (Vec<Histograms>, Option<Surface>) {
-    let read = || -> Result<_> {
-        let model = Model::open(directory, &[])?;
-        Ok((landscape::histograms(&model)?, landscape::surface(&model)?))
+fn energies(
+    directory: &Path,
+    options: &ReportOptions,
+    notes: &mut Vec<String>,
+) -> (Vec<Histograms>, Option<Surface>) {
+    let read = |notes: &mut Vec<String>| -> Result<_> {
+        let model = Model::open_on(directory, &options.changes, options.data.as_deref())?;
+        let seen = landscape::Seen::of(&model, notes);
+        Ok((landscape::histograms(&model, &seen)?, landscape::surface(&model, &seen)?))
     };
-    match read() {
+    match read(notes) {
         Ok(found) => found,
         Err(e) => {
             notes.push(format!("Energies are not shown: {e}"));

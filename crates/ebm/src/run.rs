@@ -11,7 +11,6 @@
 
 mod bench;
 mod check;
-pub(crate) mod conditions;
 pub(crate) mod device;
 pub(crate) mod measures;
 pub(crate) mod open;

@@ -60,7 +60,7 @@ pub fn train(
     let source = source.with([data, format!("run.seed={seed}")])?.with(changes)?;
     let config = source.read()?;
     let cpu = ebm::run::open_device("cpu")?;
-    let plan = Plan::build(&config, &source.base, &cpu.device, cpu.engine())?;
+    let plan = Plan::build(&config, &source.places, &cpu.device, cpu.engine())?;
     let mut state = TrainState::new(&plan)?;
     let (wall, cpu) = (Instant::now(), cpu::seconds());
     let mut last = Report::default();
@@ -77,7 +77,7 @@ pub fn train(
     let step_size = state.sampler.iter().find(|(name, _)| name.ends_with("mala.step_size"));
     let step_size = step_size.and_then(|(_, t)| t.to_vec1::<f64>().ok()?.first().copied());
     Ok(Run {
-        energy: plan.sampled_energy(&state)?.clone(),
+        energy: state.sampled_energy(&plan)?.clone(),
         held_out: points(Split::HeldOut, "held-out")?,
         training: points(Split::Train, "training")?,
         plan,

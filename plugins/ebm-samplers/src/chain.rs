@@ -33,6 +33,10 @@ impl Sampler for Chain {
         self.transition.couples_chains()
     }
 
+    fn needs_reference(&self) -> bool {
+        self.transition.needs_reference()
+    }
+
     fn sensitivity(&self, trail: usize) -> Sensitivity {
         if trail.min(self.steps) == 0 { Sensitivity::Exact } else { self.transition.sensitivity() }
     }

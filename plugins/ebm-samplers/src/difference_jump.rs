@@ -169,6 +169,10 @@ impl Transition for DifferenceJump {
         self.pairs == Pairs::Chains
     }
 
+    fn needs_reference(&self) -> bool {
+        self.pairs == Pairs::Bank
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         match self.pairs {
             // Constants are added: dx′ = dx at fixed decisions.

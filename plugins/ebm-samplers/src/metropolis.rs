@@ -66,6 +66,10 @@ impl Transition for Metropolis {
         self.proposal.couples_chains()
     }
 
+    fn needs_reference(&self) -> bool {
+        self.proposal.needs_reference()
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         // Exact for proposals that do not look at the energy; others would need a link with both masks.
         match self.proposal.needs_energy() {

@@ -122,6 +122,10 @@ impl Sampler for ReplicaExchange {
         self.program.couples_chains() || self.tail.as_ref().is_some_and(|t| t.couples_chains())
     }
 
+    fn needs_reference(&self) -> bool {
+        self.program.needs_reference() || self.tail.as_ref().is_some_and(|t| t.needs_reference())
+    }
+
     fn sensitivity(&self, trail: usize) -> Sensitivity {
         let last = self.tail.as_ref().unwrap_or(&self.program);
         let alone = self.rounds + usize::from(self.tail.is_some()) <= 1;

@@ -119,6 +119,10 @@ impl Sampler for Rounds {
         self.block.couples_chains() || self.others().any(Transition::couples_chains)
     }
 
+    fn needs_reference(&self) -> bool {
+        self.block.needs_reference() || self.others().any(Transition::needs_reference)
+    }
+
     fn sensitivity(&self, trail: usize) -> Sensitivity {
         let finish = self.finish.as_deref().filter(|_| trail > 0).map(Transition::sensitivity);
         let left = trail.saturating_sub(usize::from(self.finish.is_some()));

@@ -82,6 +82,10 @@ impl Sampler for Tempering {
         self.program.couples_chains()
     }
 
+    fn needs_reference(&self) -> bool {
+        self.program.needs_reference()
+    }
+
     fn sensitivity(&self, trail: usize) -> Sensitivity {
         let cold = self.last.steps();
         let hot = trail.saturating_sub(cold).min(self.program.steps());

@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn images_are_resized_where_asked() {
         let folder = tempfile::tempdir().unwrap();
-        let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)).with_base(folder.path());
+        let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)).with_places(folder.path());
         std::fs::write(folder.path().join("x"), [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 9, 9])
             .unwrap();
         let config: IdxImages = toml::from_str("images = \"x\"\nsize = [4, 3]").unwrap();
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_missing_and_a_truncated_file_are_named() {
         let folder = tempfile::tempdir().unwrap();
-        let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)).with_base(folder.path());
+        let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)).with_places(folder.path());
         let config: IdxImages = toml::from_str("images = \"x\"").unwrap();
         let text = config.build(&mut cx).err().unwrap().to_string();
         assert!(text.contains("/x"), "{text}");

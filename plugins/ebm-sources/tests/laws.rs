@@ -11,7 +11,7 @@ use ebm_testkit::check_source;
 
 fn build(folder: &Path, text: &str) -> Result<Arc<dyn DataSource>> {
     let config: Box<dyn DataConfig> = toml::from_str(text).unwrap();
-    let cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)).with_base(folder);
+    let cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)).with_places(folder);
     config.build(&mut cx.with_path("data"))
 }
 

@@ -73,6 +73,10 @@ impl Transition for Anneal {
         self.inner.couples_chains()
     }
 
+    fn needs_reference(&self) -> bool {
+        self.inner.needs_reference()
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         self.inner.sensitivity()
     }

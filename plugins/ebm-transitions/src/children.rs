@@ -80,6 +80,10 @@ impl Children {
         self.0.iter().any(|c| c.couples_chains())
     }
 
+    pub(crate) fn needs_reference(&self) -> bool {
+        self.0.iter().any(|c| c.needs_reference())
+    }
+
     pub(crate) fn needs_energy(&self) -> bool {
         self.0.iter().any(|c| c.needs_energy())
     }

@@ -129,6 +129,10 @@ impl Transition for Mix {
         self.children.couples_chains()
     }
 
+    fn needs_reference(&self) -> bool {
+        self.children.needs_reference()
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         // Rows have links of different kinds, which one link cannot tell. Parts that do not look at
         // the energy do not depend on θ, so there is nothing to tell.

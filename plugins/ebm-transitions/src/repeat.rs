@@ -43,6 +43,10 @@ impl Transition for Repeat {
         self.inner.couples_chains()
     }
 
+    fn needs_reference(&self) -> bool {
+        self.inner.needs_reference()
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         self.inner.sensitivity()
     }

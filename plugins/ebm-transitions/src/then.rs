@@ -48,6 +48,10 @@ impl Transition for Then {
         self.0.couples_chains()
     }
 
+    fn needs_reference(&self) -> bool {
+        self.0.needs_reference()
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         self.0.sensitivity()
     }

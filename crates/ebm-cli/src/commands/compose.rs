@@ -1,6 +1,6 @@
 //! `ebm compose`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ebm::whole_file;
@@ -26,13 +26,13 @@ pub(crate) struct Compose {
 impl Compose {
     pub fn run(self, out: &mut Output) -> Outcome {
         let Some(file) = self.out else {
-            out.line(ebm::model::compose(&self.text, false)?)?;
+            out.line(ebm::model::compose(&self.text, Path::new("."))?)?;
             out.flush()?;
             return Ok(End::Done);
         };
         whole_file::free("out", &file, self.force.force)?;
-        let in_a_folder = file.parent().is_some_and(|f| !f.as_os_str().is_empty());
-        let toml = ebm::model::compose(&self.text, in_a_folder)?;
+        let folder = file.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let toml = ebm::model::compose(&self.text, folder)?;
         whole_file::replace(&file, toml.as_bytes())?;
         say(&format!("{}: `ebm sample {}` draws from it", file.display(), file.display()));
         Ok(End::Done)

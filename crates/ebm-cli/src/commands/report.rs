@@ -7,7 +7,7 @@ use ebm::Error;
 use ebm::report::{Report, ReportOptions};
 use ebm::whole_file::{free, replace};
 
-use crate::args::ForceArg;
+use crate::args::{ForceArg, RunChanges};
 use crate::outcome::{End, Outcome};
 use crate::output::Output;
 
@@ -30,6 +30,8 @@ pub(crate) struct ReportCommand {
     /// Most megabytes of pictures of one kind of a run; more are thinned evenly over the steps.
     #[arg(long, value_name = "MB", default_value_t = 4)]
     pictures: u64,
+    #[command(flatten)]
+    changes: RunChanges,
 }
 
 impl ReportCommand {
@@ -41,6 +43,8 @@ impl ReportCommand {
         let options = ReportOptions {
             picture_bytes: self.pictures.saturating_mul(1 << 20),
             energies: !self.no_energies,
+            changes: self.changes.list()?,
+            data: self.changes.data.clone(),
         };
         let report = Report::read(&self.runs, &options)?;
         let page = report.html()?;

@@ -6,7 +6,7 @@ use clap::Args;
 use ebm::run::TrainOptions;
 
 use super::train;
-use crate::args::DeviceArg;
+use crate::args::RunChanges;
 use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::{args, ranks, signals};
@@ -19,7 +19,7 @@ pub(crate) struct Resume {
     #[arg(long)]
     steps: Option<u64>,
     #[command(flatten)]
-    device: DeviceArg,
+    changes: RunChanges,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -28,10 +28,11 @@ pub(crate) struct Resume {
 impl Resume {
     pub fn run(self, out: &mut Output) -> Outcome {
         ranks::run(|ranks| {
-            let mut changes = self.device.changes();
+            let mut changes = self.changes.list()?;
             changes.extend(args::steps(self.steps)?);
-            let options =
-                TrainOptions { stop: Some(signals::stop()), ranks: Some(ranks), ..TrainOptions::default() };
+            let data = self.changes.data.clone();
+            let (stop, ranks) = (Some(signals::stop()), Some(ranks));
+            let options = TrainOptions { data, stop, ranks, ..TrainOptions::default() };
             train::tell(out, &ebm::run::resume(&self.run, &changes, &options)?, self.json)
         })
     }

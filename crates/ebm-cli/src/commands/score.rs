@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ebm::model::Model;
 use ebm::model::ScoreKind;
 use ebm::model::Threshold;
 use ebm::model::{ScoreOptions, ScoreRow};
 use serde_json::json;
 
-use crate::args::DeviceArg;
+use crate::args::RunChanges;
 use crate::filter;
 use crate::outcome::{End, Outcome};
 use crate::output::{Output, field};
@@ -36,19 +35,19 @@ pub(crate) struct Score {
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     #[command(flatten)]
-    device: DeviceArg,
+    changes: RunChanges,
 }
 
 impl Score {
     pub fn run(self, out: &mut Output) -> Outcome {
-        let model = Model::open(&self.run, &self.device.changes())?;
+        let model = self.changes.open(&self.run)?;
         let threshold = match &self.threshold {
             Some(which) => Some(Threshold::open(&model, &self.run, which.as_deref())?),
             None => None,
         };
         let sets = filter::sets(&self.inputs)?;
         let line = Line {
-            terms: model.plan().energy().spec().terms.clone(),
+            terms: model.energy().spec().terms.clone(),
             score: threshold.as_ref().map(|t| t.score.clone()),
             json: self.json,
         };

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use ebm_core::{Family, catalogue};
+use ebm_core::{Family, Param, Places, catalogue};
+use ebm_model::config::{MODEL_SECTIONS, ModelConfig};
 use ebm_train::RunConfig;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -13,6 +14,7 @@ use super::path::{Path, Side};
 use super::problem::{Place, Problem, Problems};
 use super::validate::{self, Finding};
 use crate::error::{Error, Result};
+use crate::inputs::named::data_setting_from;
 
 /// The configuration of the quick start: handwritten digits of 8×8 pixels, readable samples in minutes on two cores.
 pub const QUICK_START: &str = include_str!("quickstart.toml");
@@ -24,8 +26,8 @@ pub struct Source {
     pub name: String,
     /// TOML.
     pub text: String,
-    /// Relative paths in the configuration count from here.
-    pub base: PathBuf,
+    /// Where relative paths in the configuration are looked for.
+    pub places: Places,
     /// Changes from the command line, in order.
     pub overrides: Vec<Override>,
 }
@@ -38,7 +40,7 @@ impl Source {
 
     /// A text with a name for messages; relative paths count from the working directory.
     pub fn text(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Source { name: name.into(), text: text.into(), base: PathBuf::from("."), overrides: Vec::new() }
+        Source { name: name.into(), text: text.into(), places: Places::new("."), overrides: Vec::new() }
     }
 
     /// Reads a file; relative paths in it count from its folder.
@@ -53,7 +55,12 @@ impl Source {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
             _ => PathBuf::from("."),
         };
-        Ok(Source { name: path.display().to_string(), text, base, overrides: Vec::new() })
+        Ok(Source {
+            name: path.display().to_string(),
+            text,
+            places: Places::new(base),
+            overrides: Vec::new(),
+        })
     }
 
     /// The same with changes `path=value`, applied in order.
@@ -63,6 +70,26 @@ impl Source {
     pub fn with(mut self, changes: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
         for change in changes {
             self.overrides.push(Override::parse(change.as_ref()).map_err(Error::Change)?);
+        }
+        Ok(self)
+    }
+
+    /// The same with other data, named as in [`data_setting`](crate::inputs::data_setting). Where the section is of the same
+    /// kind its other settings stay: it is the same data at another place.
+    ///
+    /// # Errors
+    /// As [`data_setting`](crate::inputs::data_setting), or if the text is not TOML.
+    pub fn with_data(mut self, what: &str) -> Result<Self> {
+        let setting = data_setting_from(self.places.first(), what)?;
+        let (at, text) = (Path::default().key("data"), format!("data {what}"));
+        let document = self.document()?;
+        let kind = |section: &Value| section.get("kind").cloned();
+        match (document.get("data"), &setting) {
+            (Some(old), Value::Table(new)) if kind(old) == kind(&setting) => {
+                let places = new.iter().filter(|(name, _)| *name != "kind");
+                self.overrides.extend(places.map(|(k, v)| Override::new(at.key(k), v.clone(), &text)));
+            }
+            _ => self.overrides.push(Override::new(at, setting, text)),
         }
         Ok(self)
     }
@@ -87,6 +114,37 @@ impl Source {
         catalogue::check()?;
         let document = self.document()?;
         self.refuse(validate::validate(&document, ebm_train::RUN_SECTIONS))?;
+        self.values(Value::Table(document))
+    }
+
+    /// Checks a configuration of which only the model is wanted: whatever sections it has, and those that a model needs but for
+    /// the program, which a run that it names may lend.
+    ///
+    /// # Errors
+    /// All that is wrong at once, each with its line.
+    pub(crate) fn check_model(&self, document: &Table) -> Result<()> {
+        catalogue::check()?;
+        let optional = |p: &Param| {
+            if p.default.is_none() && !["format", "energy"].contains(&p.name) {
+                p.default("none")
+            } else {
+                *p
+            }
+        };
+        let sections: Vec<Param> = ebm_train::RUN_SECTIONS.iter().map(optional).collect();
+        self.refuse(validate::validate(document, &sections))
+    }
+
+    /// The sections of a model out of a document of this source. Sections of its training are passed over, so that their
+    /// kinds need not be linked.
+    ///
+    /// # Errors
+    /// All that is wrong at once, each with its line.
+    pub(crate) fn model_of(&self, document: &Table) -> Result<ModelConfig> {
+        catalogue::check()?;
+        let mut document = document.clone();
+        document.retain(|section, _| MODEL_SECTIONS.iter().any(|own| own.name == section));
+        self.refuse(validate::validate(&document, MODEL_SECTIONS))?;
         self.values(Value::Table(document))
     }
 

@@ -1,10 +1,10 @@
 //! Data by a name or a path.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device};
-use ebm_core::{BuildCx, Component, DataConfig, DataSource, Family, Key, catalogue};
+use ebm_core::{BuildCx, Component, DataConfig, DataSource, Family, Key, catalogue, way};
 use toml::{Table, Value};
 
 use crate::config::source::Source;
@@ -28,13 +28,12 @@ fn setting_of(setting: &'static str, what: &str) -> Result<Value> {
     if catalogue::find(Family::Data, what).is_some() {
         return Ok(table(&[("kind", what)]));
     }
-    let path = std::path::absolute(what).map_err(Error::io(what))?;
-    let full = path.display().to_string();
+    let path = Path::new(what);
     if path.is_dir() {
-        if let Some(files) = idx_files(&path) {
+        if let Some(files) = idx_files(path) {
             return Ok(files);
         }
-        return Ok(table(&[("kind", folder_kind(&path)), ("root", &full)]));
+        return Ok(table(&[("kind", folder_kind(path)), ("root", what)]));
     }
     if !path.exists() {
         let kind = unknown_kind(Family::Data, what);
@@ -43,9 +42,40 @@ fn setting_of(setting: &'static str, what: &str) -> Result<Value> {
         return Err(Error::invalid(setting, what, wanted));
     }
     match Path::new(what).extension().and_then(|e| e.to_str()) {
-        Some("npy" | "npz") => Ok(table(&[("kind", "npy"), ("path", &full)])),
-        Some("parquet") => Ok(table(&[("kind", "parquet"), ("root", &full)])),
-        _ => Ok(table(&[("kind", "idx"), ("images", &full)])),
+        Some("npy" | "npz") => Ok(table(&[("kind", "npy"), ("path", what)])),
+        Some("parquet") => Ok(table(&[("kind", "parquet"), ("root", what)])),
+        _ => Ok(table(&[("kind", "idx"), ("images", what)])),
+    }
+}
+
+/// The section of [`data_setting`] in a configuration whose paths count from `base`: see [`seen_from`].
+///
+/// # Errors
+/// As [`data_setting`].
+pub fn data_setting_from(base: &Path, what: &str) -> Result<Value> {
+    let mut setting = data_setting(what)?;
+    if let Value::Table(section) = &mut setting {
+        for (_, value) in section.iter_mut().filter(|(name, _)| *name != "kind") {
+            if let Some(path) = value.as_str().map(|path| seen_from(base, Path::new(path))) {
+                *value = path.display().to_string().into();
+            }
+        }
+    }
+    Ok(setting)
+}
+
+/// `path` as a file in `folder` writes it: as it is where it is absolute or the folder is the current one, and else the way
+/// there, so that both may move together.
+pub(crate) fn seen_from(folder: &Path, path: &Path) -> PathBuf {
+    let here = path.is_absolute() || !folder.is_dir() || way(folder, Path::new(".")) == Some(".".into());
+    let (Some(parent), Some(name), false) = (path.parent(), path.file_name(), here) else {
+        return path.into();
+    };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    match way(folder, parent) {
+        Some(way) if way == Path::new(".") => name.into(),
+        Some(way) => way.join(name),
+        None => path.into(),
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use ebm_exchange::{Exchange, Outgoing, exchanges};
-use ebm_train::{TrainState, Trained, Weights, checkpoint, run};
+use ebm_model::{Model, Opening};
+use ebm_train::{TrainState, Weights, checkpoint, run};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -216,21 +217,21 @@ pub fn export(run: &Path, file: &Path, weights: Weights) -> Result<Export> {
         return Err(Error::invalid("to", file.display(), "a file ending in .safetensors"));
     }
     whole_file::new("to", file)?;
-    let trained = Trained::load(run, weights, None, &Device::Cpu, None)?;
-    let tree = trained.config.tree()?;
+    let trained = Model::open(run, Opening { weights: Some(weights), ..Opening::on(&Device::Cpu) })?;
+    let tree = trained.config().tree()?;
     let energy = tree.get("energy").cloned().unwrap_or_default();
     let exchange = exchange(&energy)?;
-    let params = trained.energy.params().snapshot()?;
-    let outgoing =
-        Outgoing { energy: &energy, sample_shape: &trained.manifest.sample_shape, weights: &params };
+    let params = trained.energy().params().snapshot()?;
+    let outgoing = Outgoing { energy: &energy, sample_shape: trained.sample_shape(), weights: &params };
     let mut written = (exchange.write)(&outgoing)?;
-    if weights == Weights::Average && !trained.manifest.average {
+    if weights == Weights::Average && !trained.manifest().is_some_and(|m| m.average) {
         written.remarks.push("the run keeps no average: these are the live weights".into());
     }
+    let step = trained.step().unwrap_or(0);
     let facts = [
         ("format", "pt".to_string()),
         ("program", exchange.name.to_string()),
-        ("step", trained.manifest.step.to_string()),
+        ("step", step.to_string()),
         ("weights", if weights == Weights::Live { "live" } else { "average" }.to_string()),
     ];
     let facts = facts.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
@@ -242,7 +243,7 @@ pub fn export(run: &Path, file: &Path, weights: Weights) -> Result<Export> {
     Ok(Export {
         file: file.to_path_buf(),
         tensors: written.tensors.len(),
-        step: trained.manifest.step,
+        step,
         program: exchange.name.into(),
         remarks: written.remarks,
     })

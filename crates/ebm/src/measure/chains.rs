@@ -95,7 +95,7 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
         let wanted = format!("as many as make at least {FEWEST_DRAWS} draws, found {draws} draws");
         return Err(Error::invalid("steps", o.steps, wanted));
     }
-    let width: usize = model.plan().data().sample_shape().iter().product();
+    let width: usize = model.sample_shape().iter().product();
     let picked: Vec<usize> = equally_spaced(width, o.coordinates).collect();
     let numbers_kept = (picked.len() + 1).checked_mul(o.chains).and_then(|n| n.checked_mul(draws));
     let all_steps = o.warm_up.checked_add(draws * o.thin);
@@ -114,7 +114,7 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
         seen: 0,
         accepted: (0.0, 0),
     };
-    let energy = model.energy()?;
+    let energy = model.energy();
     let mut probe = |index: usize, step: &Stepped| -> ebm_core::Result<()> {
         let Some(after) = index.checked_sub(o.warm_up) else { return Ok(()) };
         if let Some(rate) = step.info.get("accepted") {
@@ -147,7 +147,7 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
     }
     let names = std::iter::once("energy".to_string()).chain(picked.iter().map(|i| format!("x[{i}]")));
     Ok(ChainMeasures {
-        of: model.plan().generator().with_steps(all_steps).name(),
+        of: model.sampler().with_steps(all_steps).name(),
         chains: o.chains,
         draws,
         warm_up: o.warm_up,

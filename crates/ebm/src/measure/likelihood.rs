@@ -6,15 +6,15 @@ use candle_core::DType;
 use ebm_core::energy::compose::Sum;
 use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Key, Split, TransitionConfig};
 use ebm_eval::{PlaneGrid, bits_per_dim};
+use ebm_model::Energies;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::measure::annealed::{AnnealOptions, AnnealedLogZ, annealed_log_z};
 use crate::measure::temperature;
-use crate::model::energies::Energies;
+use crate::model::energies::on_grid;
 use crate::model::open::Model;
-use crate::run::conditions::device_of;
 
 /// Held-out samples that are scored at most.
 const HELD_OUT: usize = 10_000;
@@ -63,10 +63,9 @@ pub struct Likelihood {
 /// # Errors
 /// If base or moves do not parse or do not fit, or annealing fails.
 pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likelihood> {
-    let plan = model.plan();
     let t = options.temperature;
     temperature::check(t)?;
-    let prior = model.shared_energy()?;
+    let prior = model.energy().clone();
     if !matches!(prior.spec().condition, ebm_core::Condition::None) {
         return Err(Error::unfit(
             "log Z",
@@ -74,9 +73,19 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
         ));
     }
     let energy: Arc<dyn EnergyFn> = Arc::new(Sum::scaled("energy", prior, 1.0 / t)?);
-    let shape = plan.data().sample_shape().to_vec();
-    let data = plan.data().stored(Split::Train, HELD_OUT)?.map(|l| l.x);
-    let (range, wide) = (plan.data().range(), spread(data.as_ref())?);
+    let (shape, range) = (model.sample_shape().to_vec(), model.facts().range);
+    let data = match model.data() {
+        Ok(data) => Some(data),
+        // A range or a base of one's own says as well how wide to begin.
+        Err(e) if range.is_some() || options.base.is_some() => {
+            tracing::warn!("no log-likelihood of held-out samples: {e}");
+            None
+        }
+        Err(e) => return Err(e),
+    };
+    let stored =
+        |split| data.map_or(Ok(None), |data| Ok::<_, Error>(data.stored(split, HELD_OUT)?.map(|l| l.x)));
+    let wide = spread(stored(Split::Train)?.as_ref())?;
     let hmc = "kind = \"hmc\", step_size = 0.05, leapfrogs = 10, target_acceptance = 0.65";
     let (base_text, moves_text) = match range {
         Some((low, high)) => {
@@ -87,18 +96,13 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
     };
     let base_text = options.base.as_deref().map_or(base_text, settings);
     let moves_text = options.moves.as_deref().map_or(moves_text, settings);
-    let dtype = plan.config().run.dtype.dtype();
-    let device = device_of(plan);
-    let cx = || BuildCx::new(&shape, dtype, &device, Key::root(0));
+    let cx = || BuildCx::new(&shape, model.dtype(), model.device(), Key::root(0));
     let base = parsed::<Box<dyn EnergyConfig>>("base", &base_text)?.build(&mut cx())?;
     let moves = parsed::<Box<dyn TransitionConfig>>("moves", &moves_text)?.build(&mut cx())?;
-    let key = options.seed.map_or(plan.key(), Key::root).at("log-z");
+    let key = options.seed.map_or(model.key(), Key::root).at("log-z");
     let log_z = annealed_log_z(&base, &energy, moves.as_ref(), None, &options.anneal, key)?;
-    let of = Energies::of(model, energy.as_ref())?;
-    let held = match plan.data().stored(Split::HeldOut, HELD_OUT)? {
-        Some(held) => of.at(&held.x)?,
-        None => Vec::new(),
-    };
+    let of = model.energies_of(energy.as_ref())?;
+    let held = stored(Split::HeldOut)?.map_or(Ok(Vec::new()), |held| of.at(&held))?;
     let held_out = held.len();
     let log_likelihood = (held_out > 0).then(|| {
         let mean = -held.iter().sum::<f64>() / held_out as f64;
@@ -111,8 +115,8 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
         base: base_text,
         moves: moves_text,
         temperature: t,
-        quadrature: match (&shape[..], range) {
-            ([2], None) => Some(log_z_by_quadrature(&of, 2.5 * wide.max(1.0))?),
+        quadrature: match (&shape[..], range, data) {
+            ([2], None, Some(_)) => Some(log_z_by_quadrature(of, 2.5 * wide.max(1.0))?),
             _ => None,
         },
         held_out,
@@ -154,7 +158,7 @@ fn spread(data: Option<&candle_core::Tensor>) -> Result<f64> {
 }
 
 /// By the midpoint rule over the square [-half, half]².
-fn log_z_by_quadrature(of: &Energies<'_>, half: f64) -> Result<f64> {
+fn log_z_by_quadrature(of: Energies<'_>, half: f64) -> Result<f64> {
     let grid = PlaneGrid::new(half, CELLS)?;
-    Ok(grid.log_z(&of.on(&grid)?, 1.0))
+    Ok(grid.log_z(&on_grid(of, &grid)?, 1.0))
 }

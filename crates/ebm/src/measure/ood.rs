@@ -137,23 +137,18 @@ pub fn ood(model: &Model, options: &OodOptions) -> Result<OodReport> {
     if !(options.level > 0.0 && options.level < 1.0) {
         return Err(Error::invalid("level", options.level, "a share in (0, 1)"));
     }
-    let kinds = ScoreKind::parse(&options.scores, model.energy()?.spec())?;
+    let kinds = ScoreKind::parse(&options.scores, model.energy().spec())?;
     let scorer = Scorer::new(model, &kinds)?;
     let inside = match &options.inside {
         Some(what) => Inputs::open(what)?,
-        None => Inputs::held_out(model.plan().data(), "inside")?,
+        None => Inputs::held_out(model.data()?, "inside")?,
     };
     // All names are looked up before anything is computed.
     let outside: Vec<Outside> = options.outside.iter().map(|o| Outside::open(o)).collect::<Result<_>>()?;
-    let work = Work {
-        scorer,
-        kinds: &kinds,
-        options,
-        rows: options.batch.unwrap_or(model.plan().config().run.batch),
-    };
+    let work = Work { scorer, kinds: &kinds, options, rows: options.batch.unwrap_or(model.batch()) };
     let typicality_from = match kinds.contains(&ScoreKind::Typicality) {
         true => {
-            let set = reference(model);
+            let set = reference(model)?;
             let mean = work.scorer.mean_energy(&set, work.rows, TYPICAL)?;
             Some((set.name().to_string(), mean))
         }
@@ -184,7 +179,7 @@ pub fn ood(model: &Model, options: &OodOptions) -> Result<OodReport> {
         }
     }
     Ok(OodReport {
-        step: model.step,
+        step: model.step(),
         inside: inside_scores,
         outside: sets,
         rows,
@@ -302,7 +297,7 @@ impl Work<'_> {
             }
             Ok(())
         })?;
-        if let Some((a, b)) = model.plan().data().range() {
+        if let Some((a, b)) = model.facts().range {
             (low, high) = (a as f32, b as f32);
         }
         Ok(Inside { shape: self.scorer.spec().sample_shape.clone(), range: (low, high), partners, numbers })

@@ -9,13 +9,14 @@ use ebm_data::png::Sheet;
 use ebm_eval::{
     Features, PlaneDistance, PlaneGrid, median_distance, mmd2, plane_distance, sliced_wasserstein,
 };
+use ebm_model::Energies;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::measure::likelihood::{parsed, settings};
 use crate::measure::temperature;
 use crate::model::compose;
-use crate::model::energies::Energies;
+use crate::model::energies::on_grid;
 use crate::model::open::Model;
 use crate::tensors::numbers;
 
@@ -79,7 +80,7 @@ pub struct PlaneSamples {
 pub fn compare_on_plane(model: &Model, options: &PlaneOptions) -> Result<PlaneComparison> {
     let t = options.temperature;
     temperature::check(t)?;
-    let shape = model.plan().data().sample_shape();
+    let shape = model.sample_shape();
     if shape != [2] {
         return Err(Error::unfit(
             "the model",
@@ -87,7 +88,7 @@ pub fn compare_on_plane(model: &Model, options: &PlaneOptions) -> Result<PlaneCo
         ));
     }
     let grid = PlaneGrid::new(options.half, options.cells)?;
-    let mut own = Energies::of(model, model.energy()?)?.on(&grid)?;
+    let mut own = on_grid(model.energies()?, &grid)?;
     own.iter_mut().for_each(|e| *e /= t);
     let other = other(model, options, &grid)?;
     let distance = plane_distance(&grid, &own, &other)?;
@@ -107,12 +108,12 @@ fn other(model: &Model, options: &PlaneOptions, grid: &PlaneGrid) -> Result<Vec<
     let is_line = compose::reads_as_line(path) && !options.against.contains('=');
     if path.exists() || is_line {
         let other = Model::open(path, &[])?;
-        let shape = other.plan().data().sample_shape();
+        let shape = other.sample_shape();
         if shape != [2] {
             let wanted = format!("points of the plane, [2], found samples of shape {shape:?}");
             return Err(Error::invalid("against", &options.against, wanted));
         }
-        return Energies::of(&other, other.energy()?)?.on(grid);
+        return on_grid(other.energies()?, grid);
     }
     if !options.against.contains('=') {
         let wanted =
@@ -122,7 +123,7 @@ fn other(model: &Model, options: &PlaneOptions, grid: &PlaneGrid) -> Result<Vec<
     let config = parsed::<Box<dyn EnergyConfig>>("against", &settings(&options.against))?;
     let mut cx = BuildCx::new(&[2], DType::F64, &Device::Cpu, Key::root(0));
     let energy: Arc<dyn EnergyFn> = config.build(&mut cx)?;
-    Energies::plain(energy.as_ref(), model.plan().config().run.batch, DType::F64, Device::Cpu).on(grid)
+    on_grid(Energies::of(energy.as_ref(), model.batch(), DType::F64, Device::Cpu), grid)
 }
 
 fn samples(
@@ -137,7 +138,7 @@ fn samples(
     }
     let x = model.sample(n, None, options.seed)?;
     let drawn = Features::new(numbers(&x)?, n, 2)?;
-    let key = options.seed.map_or(model.plan().key(), Key::root).at("exact-draws");
+    let key = options.seed.map_or(model.key(), Key::root).at("exact-draws");
     let exact = |which: u64| -> Result<Features> {
         let uniforms: Vec<f64> = (0..3 * n as u64).map(|i| key.at(which).uniform_at(i)).collect();
         Ok(grid.draws(other, &uniforms)?)

@@ -109,13 +109,13 @@ pub fn measure_samples(what: &Subject<'_>, options: &SampleMeasureOptions) -> Re
     }
     let against = match (&o.against, what) {
         (Some(name), _) => Inputs::open(name)?,
-        (None, Subject::Model(model)) => Inputs::held_out(model.plan().data(), "against")?,
+        (None, Subject::Model(model)) => Inputs::held_out(model.data()?, "against")?,
         (None, Subject::Set(_)) => {
             return Err(Error::missing(&["against"], "samples that are there need data to compare with"));
         }
     };
     let shape = match what {
-        Subject::Model(model) => model.plan().data().sample_shape().to_vec(),
+        Subject::Model(model) => model.sample_shape().to_vec(),
         Subject::Set(_) => against.shape()?,
     };
     let kinds = Kind::all(&o.features, &shape)?;

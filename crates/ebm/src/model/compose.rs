@@ -15,25 +15,26 @@ mod expression;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ebm_train::run;
+use ebm_model::checkpoint;
 use toml::{Table, Value};
 
 use crate::config::source::Source;
 use crate::error::{Error, Result};
+use crate::inputs::named::seen_from;
 use expression::{Condition, Expression, Part};
 
 /// The configuration of a composition, which everything that takes a configuration takes.
 ///
-/// Paths of runs stand in it as in `text`, or `absolute`, for a file in whatever folder.
+/// Paths of runs stand in it as a file in `folder` writes them; as in `text` if that is the current one.
 ///
 /// # Errors
 /// If the text is no composition, a run is not there, has no such condition, or shapes do not go together.
-pub fn compose(text: &str, absolute: bool) -> Result<String> {
+pub fn compose(text: &str, folder: &Path) -> Result<String> {
     let expression =
         Expression::parse(text).map_err(|why| Error::unfit(format!("composition `{text}`"), why))?;
     let mut runs = BTreeMap::new();
     open_all(&expression, &mut runs)?;
-    let mut composer = Composer { shape: Vec::new(), runs, absolute };
+    let mut composer = Composer { shape: Vec::new(), runs, folder };
     composer.shape = composer.largest(&expression);
     let mut document = Table::new();
     document.insert("format".into(), Value::Integer(1));
@@ -51,7 +52,7 @@ pub fn reads_as_line(target: &Path) -> bool {
 pub(crate) fn source(target: &Path) -> Option<Result<Source>> {
     let text = target.to_str().filter(|_| reads_as_line(target))?;
     let source = |toml| Source::text(format!("the composition `{text}`"), toml);
-    Some(compose(text, false).map(source))
+    Some(compose(text, Path::new(".")).map(source))
 }
 
 /// What a composition needs to know of a run.
@@ -74,7 +75,7 @@ fn open(path: &Path) -> Result<Run> {
             "is no run (no config.toml); wanted the directory of a run",
         ));
     }
-    let manifest = run::manifest_of(path)?;
+    let (_, manifest) = checkpoint::manifest_of(path)?;
     Ok(Run { shape: manifest.sample_shape, condition: manifest.condition })
 }
 
@@ -95,13 +96,13 @@ fn open_all(of: &Expression, runs: &mut BTreeMap<PathBuf, Run>) -> Result<()> {
 }
 
 /// Writes energies of samples of one shape.
-struct Composer {
+struct Composer<'a> {
     shape: Vec<usize>,
     runs: BTreeMap<PathBuf, Run>,
-    absolute: bool,
+    folder: &'a Path,
 }
 
-impl Composer {
+impl Composer<'_> {
     /// Shape of a sample: that of the run with the most values.
     fn largest(&self, of: &Expression) -> Vec<usize> {
         match of {
@@ -146,8 +147,7 @@ impl Composer {
         let Some(run) = self.runs.get(path) else {
             return Err(Error::unfit(path.display(), "is no run of this composition"));
         };
-        let whole = std::path::absolute(path).ok().filter(|_| self.absolute);
-        let at = whole.as_deref().unwrap_or(path);
+        let at = seen_from(self.folder, path);
         let mut energy = kind("checkpoint", [("path", at.display().to_string().into())]);
         if let Some(given) = given {
             energy.insert("condition".into(), given.vector(path, run.condition)?.into());

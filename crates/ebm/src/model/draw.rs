@@ -41,7 +41,7 @@ pub struct SampleOptions {
 /// If the ending is neither, samples cannot be drawn as a picture, the file is there already, or it cannot be written.
 pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
     let ending = options.out.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    let shape = model.plan().data().sample_shape();
+    let shape = model.sample_shape();
     match ending {
         "npy" => {}
         "png" if picture::can_draw(shape) => {}
@@ -72,7 +72,7 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
 
 /// Refuses what cannot be drawn or written, before sampling.
 fn check(model: &Model, options: &SampleOptions) -> Result<()> {
-    let shape = model.plan().data().sample_shape();
+    let shape = model.sample_shape();
     apart(&[
         ("out", Some(&options.out)),
         ("strip", options.strip.as_deref()),
@@ -112,11 +112,16 @@ fn write(model: &Model, options: &SampleOptions, film: Film, drawn: &Tensor) -> 
     Ok(())
 }
 
-/// Training points of the plane, which its pictures show behind the samples.
+/// Training points of the plane, which its pictures show behind the samples where they are at hand.
 fn background(model: &Model) -> Result<Option<Tensor>> {
-    let data = model.plan().data();
-    Ok(match data.sample_shape() {
-        [2] => data.stored(Split::Train, 4096)?.map(|l| l.x),
-        _ => None,
-    })
+    if model.sample_shape() != [2] {
+        return Ok(None);
+    }
+    match model.data() {
+        Ok(data) => Ok(data.stored(Split::Train, 4096)?.map(|l| l.x)),
+        Err(e) => {
+            tracing::info!("the picture is without training points: {e}");
+            Ok(None)
+        }
+    }
 }

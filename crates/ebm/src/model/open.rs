@@ -1,26 +1,39 @@
-//! A trained model, or a composition of trained models, that is sampled and asked for energies.
+//! Opening a model: a run directory, a configuration file, or a composition of runs.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use candle_core::Tensor;
-use ebm_core::{Blind, EnergyFn, Key, Probe, Sampler};
-use ebm_train::{Generator, Plan, TrainState, run};
+use ebm_core::{Blind, DataSource, EnergyFn, Key, Places, Probe, Sampler};
+use ebm_model::checkpoint::{self, Depth};
+use ebm_model::{Facts, Opening};
+use toml::{Table, Value};
 
 use crate::config::overrides::Override;
 use crate::config::source::Source;
 use crate::error::{Error, Result};
 use crate::model::compose;
-use crate::run::conditions::conditions;
-use crate::run::open::{build, source_of};
+use crate::run::open::{data_of, on_device, source_of};
 
-/// A model that can be sampled and asked for energies.
+/// A model that can be sampled and asked for energies, and knows where the data of its training are.
 pub struct Model {
-    plan: Plan,
-    state: TrainState,
-    /// Updates of the checkpoint; `None` for a configuration, whose weights are those it names or fresh ones.
-    pub step: Option<u64>,
+    model: ebm_model::Model,
+    /// Whose section `data` says what it was trained on.
+    trained_on: Source,
+    data: OnceLock<Arc<dyn DataSource>>,
 }
+
+impl Deref for Model {
+    type Target = ebm_model::Model;
+
+    fn deref(&self) -> &ebm_model::Model {
+        &self.model
+    }
+}
+
+/// Sections that a composition need not have: those of the first run that it names stand in for them.
+const LENT: [&str; 3] = ["sampler", "chains", "generate"];
 
 /// Most values drawn in one call: 8 GiB in f32.
 const MOST_ENTRIES: usize = 1 << 31;
@@ -32,59 +45,118 @@ impl Model {
     /// Opens a run directory at its newest whole checkpoint, a configuration file, or a composition of runs such as
     /// `runs/a and not 0.3 * runs/b` (see [`compose`](crate::model::compose())).
     ///
+    /// Training data are opened only where nothing else says what samples are: for a configuration that names no run, and for
+    /// a conditional run of a version that did not keep its conditions.
+    ///
     /// # Errors
     /// If it is neither, or the checkpoint does not fit.
     pub fn open(target: &Path, changes: &[Override]) -> Result<Self> {
+        Self::open_on(target, changes, None)
+    }
+
+    /// The same with other data than its training's, or the same at another place, for whatever reads them; named as in
+    /// [`data_setting`](crate::inputs::data_setting).
+    ///
+    /// # Errors
+    /// As [`Model::open`], or if there are no such data.
+    pub fn open_on(target: &Path, changes: &[Override], data: Option<&str>) -> Result<Self> {
         if target.is_dir() {
-            if !target.join("config.toml").is_file() {
-                return Err(Error::unfit(
-                    target.display(),
-                    "found no config.toml in it, wanted the directory of a run or a configuration file",
-                ));
-            }
-            let plan = build(&source_of(target, changes)?)?;
-            let (state, damaged) = run::resume(&plan, target)?;
-            for (path, why) in damaged {
-                tracing::warn!("passed over {}: {why}", path.display());
-            }
-            let step = Some(state.step);
-            return Ok(Model { plan, state, step });
+            return Self::of_run(target, changes, data);
         }
         let mut source = match compose::source(target) {
             Some(composition) => composition?,
             None => Source::file(target)?,
         };
         source.overrides = changes.to_vec();
-        let source = source.borrowing()?;
-        let plan = build(&source)?;
-        let state = TrainState::new(&plan).map_err(|e| source.place(e))?;
-        Ok(Model { plan, state, step: None })
+        Self::of_configuration(source, data)
     }
 
-    /// The live parts.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
+    fn of_run(run: &Path, changes: &[Override], data: Option<&str>) -> Result<Self> {
+        if !run.join("config.toml").is_file() {
+            return Err(Error::unfit(
+                run.display(),
+                "found no config.toml in it, wanted the directory of a run or a configuration file",
+            ));
+        }
+        let source = with_data(source_of(run, changes)?, data)?;
+        let config = source.model_of(&source.document()?)?;
+        let (device, engine) = on_device(&config.run)?;
+        let opening = Opening { config: Some(config), engine, ..Opening::on(&device) };
+        let model = ebm_model::Model::open(run, opening).map_err(|e| source.place(e))?;
+        for (path, why) in model.damaged() {
+            tracing::warn!("passed over {}: {why}", path.display());
+        }
+        Self::complete(model, source, OnceLock::new())
     }
 
-    /// The state.
-    pub fn state(&self) -> &TrainState {
-        &self.state
+    fn of_configuration(source: Source, data: Option<&str>) -> Result<Self> {
+        let mut document = source.document()?;
+        source.check_model(&document)?;
+        let own_data = document.contains_key("data");
+        let first = first_run(&document, &source.places);
+        let lender = first.as_ref().map(|run| source_of(run, &[])).transpose()?;
+        if let Some(lender) = &lender {
+            let lent = lender.document()?;
+            for section in LENT {
+                let (missing, theirs) = (!document.contains_key(section), lent.get(section));
+                theirs.filter(|_| missing).map(|value| document.insert(section.into(), value.clone()));
+            }
+        }
+        let config = source.model_of(&document)?;
+        let (device, engine) = on_device(&config.run)?;
+        let trained_on = with_data(lender.filter(|_| !own_data).unwrap_or_else(|| source.clone()), data)?;
+        let opened = OnceLock::new();
+        let facts = match &first {
+            Some(run) if !own_data => checkpoint::open(run, Depth::Model)?.contents.facts(),
+            _ => {
+                let data = data_of(&trained_on)?;
+                let key = Key::root(config.run.seed);
+                let facts = ebm_train::facts(data.as_ref(), config.run.batch, key)?;
+                _ = opened.set(data);
+                facts
+            }
+        };
+        let model = ebm_model::Model::fresh(config, facts, &source.places, &device, engine);
+        Self::complete(model.map_err(|e| source.place(e))?, trained_on, opened)
     }
 
-    /// The energy with the weights that samples are drawn from.
+    /// With what a checkpoint of an earlier version does not keep and its data have.
+    fn complete(
+        model: ebm_model::Model,
+        trained_on: Source,
+        data: OnceLock<Arc<dyn DataSource>>,
+    ) -> Result<Self> {
+        let mut model = Model { model, trained_on, data };
+        for note in model.notes() {
+            tracing::info!("{note}");
+        }
+        if model.model.lacks_facts() {
+            let known = model.data().and_then(|data| {
+                let (batch, key) = (model.batch(), model.key());
+                let facts = ebm_train::facts(data.as_ref(), batch, key)?;
+                let reference = ebm_train::reference(data.as_ref(), model.sampler(), batch, key)?;
+                Ok(Facts { reference, ..facts })
+            });
+            match known {
+                Ok(facts) => model.model.learn(facts)?,
+                Err(e) => {
+                    tracing::warn!("the training data, which an early checkpoint needs for generation: {e}")
+                }
+            }
+        }
+        Ok(model)
+    }
+
+    /// The data that it was trained on, opened when they are first asked for.
     ///
     /// # Errors
-    /// If the weights cannot be written.
-    pub fn energy(&self) -> Result<&dyn EnergyFn> {
-        Ok(self.plan.sampled_energy(&self.state)?.as_ref())
-    }
-
-    /// The same, to be a part of another energy.
-    ///
-    /// # Errors
-    /// As [`Model::energy`].
-    pub fn shared_energy(&self) -> Result<Arc<dyn EnergyFn>> {
-        Ok(self.plan.sampled_energy(&self.state)?.clone())
+    /// If its configuration names none, or they cannot be read.
+    pub fn data(&self) -> Result<&Arc<dyn DataSource>> {
+        if let Some(data) = self.data.get() {
+            return Ok(data);
+        }
+        let opened = data_of(&self.trained_on)?;
+        Ok(self.data.get_or_init(|| opened))
     }
 
     /// `n` samples `(n, ...)` from fresh starts; `steps` of the generation program, or as many as configured.
@@ -108,7 +180,7 @@ impl Model {
         energy: Option<&dyn EnergyFn>,
         probe: &mut dyn Probe,
     ) -> Result<Tensor> {
-        let entries = n.checked_mul(self.plan.energy().spec().sample_shape.iter().product::<usize>().max(1));
+        let entries = n.checked_mul(self.sample_shape().iter().product::<usize>().max(1));
         if entries.is_none_or(|e| e > MOST_ENTRIES) {
             return Err(Error::invalid(
                 "count",
@@ -119,15 +191,42 @@ impl Model {
         if let Some(k) = steps.filter(|k| *k > MOST_STEPS) {
             return Err(Error::invalid("steps", k, format!("at most {MOST_STEPS}")));
         }
-        let mut generator = Generator::of(&self.plan, &self.state)?;
-        let own: Option<Box<dyn Sampler>> = steps.map(|k| self.plan.generator().with_steps(k));
+        let mut generator = self.generator();
+        let own: Option<Box<dyn Sampler>> = steps.map(|k| self.sampler().with_steps(k));
         if let Some(own) = &own {
             generator.sampler = own.as_ref();
         }
         if let Some(energy) = energy {
             generator.energy = energy;
         }
-        let key = seed.map_or(self.plan.key(), Key::root).at("generate");
-        Ok(generator.draw_watched(n, conditions(&self.plan)?.as_ref(), key, probe)?)
+        let key = seed.map_or(self.key(), Key::root).at("generate");
+        Ok(generator.draw_watched(n, self.conditions()?, key, probe)?)
+    }
+}
+
+/// The same with other data, if any are named.
+fn with_data(source: Source, what: Option<&str>) -> Result<Source> {
+    match what {
+        Some(what) => source.with_data(what),
+        None => Ok(source),
+    }
+}
+
+/// The first run that the energy of a configuration names by `kind = "checkpoint"`, if it is there.
+fn first_run(document: &Table, places: &Places) -> Option<PathBuf> {
+    let path = first_path(document.get("energy")?)?;
+    Some(places.find(Path::new(path))).filter(|run| run.join("config.toml").is_file())
+}
+
+/// The path of the first trained energy, in the order of the text's tables.
+fn first_path(value: &Value) -> Option<&str> {
+    match value {
+        Value::Table(table) => {
+            let text = |name: &str| table.get(name).and_then(Value::as_str);
+            let own = text("path").filter(|_| text("kind") == Some("checkpoint"));
+            own.or_else(|| table.values().find_map(first_path))
+        }
+        Value::Array(list) => list.iter().find_map(first_path),
+        _ => None,
     }
 }

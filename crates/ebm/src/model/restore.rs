@@ -15,7 +15,6 @@ use ebm_draw::picture;
 
 use crate::error::{Error, Result};
 use crate::model::open::Model;
-use crate::run::conditions::device_of;
 
 /// What is given, and how to complete it.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +71,7 @@ impl Restoration {
 /// # Errors
 /// If a picture cannot be read or has another size, or sampling fails.
 pub fn restore(model: &Model, options: &RestoreOptions) -> Result<Restoration> {
-    let shape = model.plan().data().sample_shape().to_vec();
+    let shape = model.sample_shape().to_vec();
     let [c @ (1 | 3), h, w] = shape[..] else {
         return Err(Error::unfit("the model", format!("its samples of shape {shape:?} are no pictures")));
     };
@@ -110,15 +109,15 @@ pub fn restore(model: &Model, options: &RestoreOptions) -> Result<Restoration> {
             "everything is given and nothing is left to draw",
         ));
     }
-    let device = device_of(model.plan());
-    let dtype = model.plan().config().run.dtype.dtype();
-    let there = |t: &Tensor| t.to_dtype(dtype).and_then(|t| t.to_device(&device)).map_err(core);
+    let device = model.device();
+    let dtype = model.dtype();
+    let there = |t: &Tensor| t.to_dtype(dtype).and_then(|t| t.to_device(device)).map_err(core);
     let given = match options.grey {
         true => Given::grey(&there(&image)?, &there(&mask)?)?,
         false => Given::values(&there(&image)?, &there(&mask)?)?,
     };
     let given = Arc::new(given);
-    let prior: Arc<dyn EnergyFn> = model.shared_energy()?;
+    let prior: Arc<dyn EnergyFn> = model.energy().clone();
     let energy: Arc<dyn EnergyFn> = match options.noise {
         None => Arc::new(PullBack::new(given.clone(), prior)?),
         Some(sd) => {

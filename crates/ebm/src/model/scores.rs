@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::inputs::fit::Fit;
 use crate::inputs::set::{Inputs, Piece};
 use crate::model::open::Model;
-use crate::run::conditions::device_of;
 
 /// The names of scores.
 const SCORES: &str = "energy, grad-norm, typicality, or term.NAME";
@@ -127,13 +126,9 @@ pub(crate) struct Scorer<'m> {
 
 impl<'m> Scorer<'m> {
     pub fn new(model: &'m Model, kinds: &[ScoreKind]) -> Result<Self> {
-        let plan = model.plan();
-        Ok(Scorer {
-            energy: model.energy()?,
-            dtype: plan.config().run.dtype.dtype(),
-            device: device_of(plan),
-            slope: kinds.contains(&ScoreKind::GradNorm),
-        })
+        let (dtype, device) = (model.dtype(), model.device().clone());
+        let slope = kinds.contains(&ScoreKind::GradNorm);
+        Ok(Scorer { energy: model.energy().as_ref(), dtype, device, slope })
     }
 
     pub fn spec(&self) -> &EnergySpec {
@@ -200,6 +195,10 @@ impl<'m> Scorer<'m> {
 }
 
 /// The set whose mean energy typicality is measured from: the held-out part of a run's data, or its training part.
-pub(crate) fn reference(model: &Model) -> Inputs {
-    Inputs::held_out(model.plan().data(), "inside").unwrap_or_else(|_| Inputs::training(model.plan().data()))
+///
+/// # Errors
+/// If the data cannot be read.
+pub(crate) fn reference(model: &Model) -> Result<Inputs> {
+    let data = model.data()?;
+    Ok(Inputs::held_out(data, "inside").unwrap_or_else(|_| Inputs::training(data)))
 }

@@ -77,7 +77,7 @@ impl<'a> Work<'a> {
         Ok(Work {
             scorer: Scorer::new(model, &kinds)?,
             threshold,
-            rows: options.batch.unwrap_or(model.plan().config().run.batch).max(1),
+            rows: options.batch.unwrap_or(model.batch()).max(1),
             // A threshold holds for samples that are treated as those it was fitted on.
             fit: options.fit || threshold.is_some_and(|t| t.fit),
         })

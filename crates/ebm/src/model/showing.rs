@@ -131,7 +131,7 @@ impl Model {
     /// # Errors
     /// If the data cannot be read, or there are none as stored.
     pub fn copying(&self, samples: &Tensor) -> Result<(Copying, Tensor)> {
-        let data = self.plan().data();
+        let data = self.data()?;
         let Some(train) = data.stored(Split::Train, TRAINING)? else {
             return Err(Error::unfit(
                 data.name(),

@@ -69,10 +69,10 @@ pub struct ThresholdOptions {
 /// # Errors
 /// If `run` is no run, the samples cannot be read or are too few for the rate, or the file cannot be written.
 pub fn fit_threshold(model: &Model, run: &Path, options: &ThresholdOptions) -> Result<(Threshold, PathBuf)> {
-    let step = model.step.filter(|_| run.is_dir()).ok_or_else(|| {
+    let step = model.step().filter(|_| run.is_dir()).ok_or_else(|| {
         Error::unfit(run.display(), "a threshold is kept in the folder of a run, wanted one")
     })?;
-    let kinds = ScoreKind::parse(std::slice::from_ref(&options.score), model.energy()?.spec())?;
+    let kinds = ScoreKind::parse(std::slice::from_ref(&options.score), model.energy().spec())?;
     let [score] = &kinds[..] else {
         return Err(Error::invalid("score", &options.score, "one score"));
     };
@@ -82,11 +82,11 @@ pub fn fit_threshold(model: &Model, run: &Path, options: &ThresholdOptions) -> R
     let scorer = Scorer::new(model, &kinds)?;
     let set = match &options.inside {
         Some(what) => Inputs::open(what)?,
-        None => Inputs::held_out(model.plan().data(), "inside")?,
+        None => Inputs::held_out(model.data()?, "inside")?,
     };
-    let rows = options.batch.unwrap_or(model.plan().config().run.batch);
+    let rows = options.batch.unwrap_or(model.batch());
     let typical_energy = match score {
-        ScoreKind::Typicality => Some(scorer.mean_energy(&reference(model), rows, TYPICAL)?),
+        ScoreKind::Typicality => Some(scorer.mean_energy(&reference(model)?, rows, TYPICAL)?),
         _ => None,
     };
     let mut scores = Vec::new();
@@ -114,7 +114,7 @@ pub fn fit_threshold(model: &Model, run: &Path, options: &ThresholdOptions) -> R
         typical_energy,
         fit: options.fit,
         step,
-        config: model.plan().digest(),
+        config: model.digest().unwrap_or_default().to_string(),
     };
     let path = threshold.keep(run)?;
     Ok((threshold, path))
@@ -171,14 +171,14 @@ impl Threshold {
             let message = format!("{}: was fitted {why}", path.display());
             Error::NoThreshold { run: run.to_path_buf(), message }
         };
-        if model.step != Some(found.step) {
-            let has = model.step.map_or("none".into(), |s| s.to_string());
+        if model.step() != Some(found.step) {
+            let has = model.step().map_or("none".into(), |s| s.to_string());
             return Err(stale(format!("after {} updates, the model has {has}", found.step)));
         }
-        if model.plan().digest() != found.config {
+        if model.digest() != Some(found.config.as_str()) {
             return Err(stale("on a run with other settings or another seed".into()));
         }
-        ScoreKind::parse(&[found.score.to_string()], model.energy()?.spec())?;
+        ScoreKind::parse(&[found.score.to_string()], model.energy().spec())?;
         Ok(found)
     }
 

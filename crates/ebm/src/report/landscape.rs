@@ -6,7 +6,7 @@ use ebm_eval::PlaneGrid;
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::model::energies::Energies;
+use crate::model::energies::on_grid;
 use crate::model::open::Model;
 
 /// Samples of each set.
@@ -44,25 +44,52 @@ pub(super) struct Surface {
     pub chains: Vec<[f32; 2]>,
 }
 
+/// Samples whose energies are shown, `(n, ...)` each, as far as they are at hand.
+#[derive(Default)]
+pub(super) struct Seen {
+    training: Option<Tensor>,
+    held_out: Option<Tensor>,
+    chains: Option<Tensor>,
+}
+
+impl Seen {
+    /// The data of a run and the chains of its buffer; what cannot be read is a note.
+    pub fn of(model: &Model, notes: &mut Vec<String>) -> Self {
+        let stored =
+            |split| -> Result<Option<Tensor>> { Ok(model.data()?.stored(split, SAMPLES)?.map(|l| l.x)) };
+        let data = || -> Result<_> { Ok((stored(Split::Train)?, stored(Split::HeldOut)?)) };
+        let (training, held_out) = data().unwrap_or_else(|e| {
+            notes.push(format!("Energies of the data are not shown: {e}"));
+            (None, None)
+        });
+        let chains = model.path().map_or(Ok(None), |checkpoint| {
+            ebm_train::buffered(checkpoint, SAMPLES, Key::root(0).at("report-chains"))
+        });
+        let chains = chains.unwrap_or_else(|e| {
+            notes.push(format!("Chains of the buffer are not shown: {e}"));
+            None
+        });
+        Seen { training, held_out, chains }
+    }
+}
+
 /// Histograms of the energies of training data, held-out data and chains of the replay buffer; and, since noise lies
 /// far from them where training went well, of all these and noise in wider bins.
-pub(super) fn histograms(model: &Model) -> Result<Vec<Histograms>> {
-    let mut sets = Vec::new();
-    for (name, split) in [("training data", Split::Train), ("held-out data", Split::HeldOut)] {
-        if let Some(stored) = model.plan().data().stored(split, SAMPLES)? {
-            sets.push((name, stored.x));
-        }
-    }
-    if let Some(chains) = buffered(model)? {
-        sets.push(("replay buffer", chains));
-    }
-    if let (Some((low, high)), Some((_, x))) = (model.plan().data().range(), sets.first()) {
+pub(super) fn histograms(model: &Model, seen: &Seen) -> Result<Vec<Histograms>> {
+    let named = [
+        ("training data", &seen.training),
+        ("held-out data", &seen.held_out),
+        ("replay buffer", &seen.chains),
+    ];
+    let mut sets: Vec<(&str, Tensor)> =
+        named.into_iter().filter_map(|(name, x)| Some((name, x.clone()?))).collect();
+    if let (Some((low, high)), Some((_, x))) = (model.facts().range, sets.first()) {
         let key = Key::root(0).at("report-noise");
         let chains = Batch::new(x.clone())?.chains;
         let noise = key.uniform(&chains, &x.dims()[1..], DType::F32, &Device::Cpu)?;
         sets.push((NOISE, noise.affine(high - low, low).map_err(ebm_core::Error::from)?));
     }
-    let of = Energies::of(model, model.energy()?)?;
+    let of = model.energies()?;
     let mut energies = Vec::new();
     for (name, x) in &sets {
         energies.push((name.to_string(), of.at(x)?));
@@ -100,31 +127,25 @@ fn binned(title: &'static str, sets: Vec<(String, Vec<f64>)>) -> Histograms {
 }
 
 /// The surface of an energy of the plane; `None` for other samples.
-pub(super) fn surface(model: &Model) -> Result<Option<Surface>> {
-    if model.plan().data().sample_shape() != [2] {
+pub(super) fn surface(model: &Model, seen: &Seen) -> Result<Option<Surface>> {
+    if model.sample_shape() != [2] {
         return Ok(None);
     }
-    let points = |x: Option<Tensor>| -> Result<Vec<[f32; 2]>> {
+    let points = |x: &Option<Tensor>| -> Result<Vec<[f32; 2]>> {
         let Some(x) = x else { return Ok(Vec::new()) };
         let rows = x.to_dtype(DType::F32).and_then(|x| x.to_vec2::<f32>()).map_err(ebm_core::Error::from)?;
         Ok(rows.into_iter().map(|r| [r[0], r[1]]).collect())
     };
-    let data = points(model.plan().data().stored(Split::Train, SAMPLES)?.map(|l| l.x))?;
-    let chains = points(buffered(model)?)?;
-    let reach = data.iter().flatten().fold(0.0f32, |m, v| m.max(v.abs()));
+    let (data, chains) = (points(&seen.training)?, points(&seen.chains)?);
+    let reach = data
+        .iter()
+        .chain(if data.is_empty() { &chains[..] } else { &[] })
+        .flatten()
+        .fold(0.0f32, |m, v| m.max(v.abs()));
     let half = f64::from(if reach > 0.0 { 1.2 * reach } else { 4.0 });
     let grid = PlaneGrid::new(half, CELLS)?;
-    let energies = Energies::of(model, model.energy()?)?.on(&grid)?.into_iter().map(|e| e as f32).collect();
+    let energies = on_grid(model.energies()?, &grid)?.into_iter().map(|e| e as f32).collect();
     Ok(Some(Surface { half, cells: CELLS, energies, data, chains }))
-}
-
-fn buffered(model: &Model) -> Result<Option<Tensor>> {
-    let Some(replay) = &model.state().replay else { return Ok(None) };
-    let n = SAMPLES.min(replay.len());
-    if n == 0 {
-        return Ok(None);
-    }
-    Ok(model.plan().buffered(model.state(), n, Key::root(0).at("report-chains"))?)
 }
 
 #[cfg(test)]

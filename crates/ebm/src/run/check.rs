@@ -124,9 +124,8 @@ fn guess(plan: &Plan) -> Result<f64> {
     let batch = plan.config().run.batch;
     let rows = batch.min(2);
     let few = plan.data().batch(0, 0, rows, plan.key().at("data"))?;
-    let like = |t: &candle_core::Tensor| {
-        t.to_dtype(plan.config().run.dtype.dtype())?.to_device(&crate::run::conditions::device_of(plan))
-    };
+    let like =
+        |t: &candle_core::Tensor| t.to_dtype(plan.config().run.dtype.dtype())?.to_device(plan.device());
     let x = like(&few.x).map_err(ebm_core::Error::from)?;
     let cond = few.cond.as_ref().map(like).transpose().map_err(ebm_core::Error::from)?;
     let at = few.with_x(x).with_cond(cond);

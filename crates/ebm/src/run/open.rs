@@ -1,38 +1,58 @@
-//! Opening a run: its configuration, and all its parts on its device.
+//! Opening a run: its configuration, its parts on their device, its data.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use ebm_core::backend;
-use ebm_train::{Plan, checkpoint, run};
+use candle_core::{DType, Device};
+use ebm_core::{BuildCx, DataConfig, DataSource, Engine, Family, Key, backend};
+use ebm_model::checkpoint;
+use ebm_model::config::RunSection;
+use ebm_train::{Plan, Precision};
 
 use crate::config::overrides::Override;
 use crate::config::source::Source;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::run::device::open_device;
 
-/// The configuration of a run directory; relative paths count from where they did when it was trained.
+/// The configuration of a run directory. Files that it names are looked for where they lay from the run when it was trained,
+/// in the current folder, in the run directory and in the folder around it.
 pub(crate) fn source_of(directory: &Path, changes: &[Override]) -> Result<Source> {
     let mut source = Source::file(directory.join("config.toml"))?;
-    let folder = run::checkpoints_of(directory);
-    let manifests =
-        checkpoint::list(&folder).into_iter().rev().filter_map(|(_, p)| checkpoint::manifest(&p).ok());
-    if let Some(manifest) = manifests.take(1).next() {
-        source.base = manifest.base;
-    }
+    source.places = match checkpoint::manifest_of(directory) {
+        Ok((at, manifest)) => checkpoint::places(&at, &manifest),
+        Err(_) => source.places.then("."),
+    };
     source.overrides = changes.to_vec();
     Ok(source)
+}
+
+/// The device of a run, and the engine that offers fused twins on it.
+pub(crate) fn on_device(run: &RunSection) -> Result<(Device, Option<Arc<dyn Engine>>)> {
+    let opened = open_device(&run.device)?;
+    backend::all().iter().for_each(|b| b.round_products(run.dtype == Precision::Tf32));
+    let engine = opened.engine();
+    Ok((opened.device, engine))
 }
 
 /// Builds all parts of a configuration on its device.
 pub(crate) fn build(source: &Source) -> Result<Plan> {
     let config = source.read()?;
-    let opened = open_device(&config.run.device)?;
-    let rounded = config.run.dtype == ebm_train::Precision::Tf32;
-    backend::all().iter().for_each(|b| b.round_products(rounded));
-    let plan = Plan::build(&config, &source.base, &opened.device, opened.engine());
-    let plan = plan.map_err(|e| source.place(e))?;
+    let (device, engine) = on_device(&config.run)?;
+    let plan = Plan::build(&config, &source.places, &device, engine).map_err(|e| source.place(e))?;
     for note in plan.notes() {
         tracing::info!("{note}");
     }
     Ok(plan)
+}
+
+/// The data of a configuration alone.
+pub(crate) fn data_of(source: &Source) -> Result<Arc<dyn DataSource>> {
+    if !source.document()?.contains_key("data") {
+        return Err(Error::unfit(&source.name, "names no data, wanted a section [data]"));
+    }
+    let config: Box<dyn DataConfig> = source.read_part("data", Family::Data)?;
+    let cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0).at("data"));
+    let mut cx = cx.with_places(&source.places).with_path("data");
+    let built = config.build(&mut cx);
+    cx.located(built).map_err(|e| source.place(e))
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use ebm_core::backend::{self, Backend};
 use ebm_core::{Collective, Report, agree};
 use ebm_train::run::{self, Options};
-use ebm_train::{Generator, Outcome, Plan, Summary, TrainState};
+use ebm_train::{Outcome, Plan, Summary, TrainState};
 use serde::Serialize;
 
 use crate::config::overrides::Override;
@@ -26,6 +26,8 @@ pub struct TrainOptions<'a> {
     pub runs: Option<PathBuf>,
     /// When this becomes true, the step is finished, saved, and the run returns.
     pub stop: Option<&'a AtomicBool>,
+    /// In a continuation, the data at another place than where they were: see [`data_setting`](crate::inputs::data_setting).
+    pub data: Option<String>,
     /// No samples and measures at the end.
     pub bare: bool,
     /// The ranks that train together, of which this is one; alone without it. All ranks make the same call and read
@@ -72,14 +74,18 @@ pub fn train(source: &Source, options: &TrainOptions<'_>) -> Result<TrainReport>
 }
 
 /// Continues the run in `directory` from its newest whole checkpoint, on any number of ranks; `changes` are of
-/// `run.steps`, devices, observers and policies only.
+/// `run.steps`, devices, observers, policies and of where data lie only.
 ///
 /// # Errors
 /// If it is no run directory, has no whole checkpoint, or a change makes it another run; on any rank.
 pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>) -> Result<TrainReport> {
     let ranks = options.ranks();
     let held = held(ranks.as_ref(), || RunDirectory::open(directory))?;
-    let source = agree(ranks.as_ref(), source_of(directory, changes))?;
+    let source = source_of(directory, changes).and_then(|source| match &options.data {
+        Some(what) => source.with_data(what),
+        None => Ok(source),
+    });
+    let source = agree(ranks.as_ref(), source)?;
     let plan = together(build(&source), &ranks, &source)?;
     let (mut state, damaged) = run::resume(&plan, directory)?;
     for (path, why) in damaged {
@@ -180,9 +186,9 @@ fn finish(plan: &Plan, state: &TrainState, path: &Path, trained: &mut TrainRepor
     let plane = shape == [2];
     let shown = plan.config().generate.count * if plane { 16 } else { 1 };
     let measured = crate::run::measures::wanted(plan)?;
-    let cond = crate::run::conditions::conditions(plan)?;
-    let generator = Generator::of(plan, state)?;
-    let drawn = generator.draw(shown.max(measured), cond.as_ref(), plan.key().at("generate"))?;
+    let generator = state.generator(plan)?;
+    let drawn =
+        generator.draw(shown.max(measured), plan.facts().conditions.as_ref(), plan.key().at("generate"))?;
     let file = path.join("samples.png");
     let background = match plane {
         true => plan.data().stored(ebm_core::Split::Train, 4 * shown)?.map(|l| l.x),

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ebm::measure::{ChainMeasures, ChainOptions, measure_chain_file, measure_chains};
-use ebm::model::Model;
 
 use super::figures::Figures;
-use crate::args::{DeviceArg, SeedArg};
+use crate::args::{RunChanges, SeedArg};
 use crate::outcome::{Failure, Outcome};
 use crate::output::Output;
 
@@ -34,7 +33,7 @@ pub(crate) struct ChainsCommand {
     #[command(flatten)]
     seed: SeedArg,
     #[command(flatten)]
-    device: DeviceArg,
+    changes: RunChanges,
     #[command(flatten)]
     figures: Figures,
 }
@@ -46,7 +45,7 @@ impl ChainsCommand {
             self.only_of_runs()?;
             measure_chain_file(&self.target, self.coordinates)?
         } else {
-            let model = Model::open(&self.target, &self.device.changes())?;
+            let model = self.changes.open(&self.target)?;
             let usual = ChainOptions::default();
             let options = ChainOptions {
                 chains: self.chains.unwrap_or(usual.chains),
@@ -69,7 +68,7 @@ impl ChainsCommand {
             ("--warm-up", self.warm_up.is_some()),
             ("--thin", self.thin.is_some()),
             ("--seed", self.seed.seed.is_some()),
-            ("--device", self.device.device.is_some()),
+            ("--set, --data or --device", self.changes.any()),
         ];
         match given.iter().find(|(_, given)| *given) {
             None => Ok(()),

@@ -5,10 +5,10 @@ use std::path::Path;
 use clap::Args;
 use ebm::inputs::Inputs;
 use ebm::measure::{Figure, SampleMeasureOptions, SampleMeasures, Subject, measure_samples};
-use ebm::model::{Model, reads_as_line};
+use ebm::model::reads_as_line;
 
 use super::figures::Figures;
-use crate::args::DeviceArg;
+use crate::args::RunChanges;
 use crate::outcome::Outcome;
 use crate::output::Output;
 
@@ -47,7 +47,7 @@ pub(crate) struct SamplesCommand {
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
-    device: DeviceArg,
+    changes: RunChanges,
     #[command(flatten)]
     figures: Figures,
 }
@@ -72,7 +72,7 @@ impl SamplesCommand {
         };
         let found = match is_model {
             true => {
-                let model = Model::open(path, &self.device.changes())?;
+                let model = self.changes.open(path)?;
                 measure_samples(&Subject::Model(&model), &options)?
             }
             false => measure_samples(&Subject::Set(&Inputs::open(&self.target)?), &options)?,

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ebm::model::{Model, ThresholdOptions, fit_threshold};
+use ebm::model::{ThresholdOptions, fit_threshold};
 
-use crate::args::DeviceArg;
+use crate::args::RunChanges;
 use crate::outcome::{End, Outcome};
 use crate::output::Output;
 
@@ -32,7 +32,7 @@ pub(crate) struct Fit {
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     #[command(flatten)]
-    device: DeviceArg,
+    changes: RunChanges,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Fit {
 
 impl Fit {
     pub fn run(self, out: &mut Output) -> Outcome {
-        let model = Model::open(&self.run, &self.device.changes())?;
+        let model = self.changes.open(&self.run)?;
         let options = ThresholdOptions {
             inside: self.inside,
             fpr: self.fpr,

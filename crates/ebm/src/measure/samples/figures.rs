@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::features::{Kind, Tables, thinned};
 use crate::error::Result;
-use crate::model::energies::Energies;
+use crate::model::energies::{POINTS, at_points};
 use crate::model::open::Model;
 use crate::tensors::floats;
 
@@ -140,9 +140,9 @@ pub(super) fn on_plane(model: &Model, held: &[f32], temperature: f64, seed: u64)
     let farthest = held.iter().fold(0f32, |m, v| m.max(v.abs()));
     let half = f64::from(1.5 * farthest).max(1e-3);
     let settings = PlaneSettings { half, wide: 2.0 * half, cells: 400, ..Default::default() };
-    let of = Energies::of(model, model.energy()?)?;
+    let of = model.energies()?.at_least(POINTS);
     let energy = |points: &[f32]| -> Result<Vec<f32>> {
-        Ok(of.at_points(points)?.into_iter().map(|e| (e / temperature) as f32).collect())
+        Ok(at_points(&of, points)?.into_iter().map(|e| (e / temperature) as f32).collect())
     };
     let key = Key::root(seed).at("plane").word(0);
     Ok(plane_score(energy, Samples::new(held, held.len() / 2, 2)?, &settings, key)?)

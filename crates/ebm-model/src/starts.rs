@@ -16,12 +16,12 @@ pub struct Starts {
 
 impl Starts {
     /// Whether a transition lets chains depend on the others of their batch.
-    pub(crate) fn couples_chains(&self) -> bool {
+    pub fn couples_chains(&self) -> bool {
         self.fresh.iter().chain(&self.drawn).any(|t| t.couples_chains())
     }
 
     /// The boxes that transitions for drawn chains hold samples in, with their places in the configuration.
-    pub(crate) fn bounds(&self) -> Vec<(String, (f64, f64))> {
+    pub fn bounds(&self) -> Vec<(String, (f64, f64))> {
         let all = self.drawn.iter().enumerate();
         all.filter_map(|(i, t)| Some((format!("chains.transitions[{i}]"), t.bounds()?))).collect()
     }
@@ -30,7 +30,7 @@ impl Starts {
     ///
     /// # Errors
     /// If a transition cannot be built.
-    pub(crate) fn build(
+    pub fn build(
         cx: &mut BuildCx,
         fresh: Option<&dyn TransitionConfig>,
         drawn: &[Box<dyn TransitionConfig>],

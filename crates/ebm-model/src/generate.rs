@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{Batch, Blind, Chains, DrawRequest, EnergyFn, Error, Key, Probe, Result, Sampler};
+use ebm_core::{Batch, Blind, Chains, DrawRequest, EnergyFn, Error, Key, Probe, Result, Sampler, finite};
 
-use crate::chains::entries_of;
-use crate::plan::Plan;
 use crate::starts::Starts;
-use crate::state::TrainState;
 
 /// Draws samples of one energy. Chains are numbered through all pieces, so the result does not
 /// depend on the size of a piece.
@@ -21,30 +18,13 @@ pub struct Generator<'a> {
     pub starts: &'a Starts,
     /// What the sampler learnt in training (adapted step sizes).
     pub memory: BTreeMap<String, Tensor>,
-    /// Training samples `(M, ...)` for transitions that look at some.
+    /// Training samples `(m, ...)` for transitions that look at some.
     pub reference: Option<Tensor>,
     /// Largest number of rows at a time.
     pub batch: usize,
 }
 
-impl<'a> Generator<'a> {
-    /// The generator of a run at `state`: weights, program and piece size as configured.
-    ///
-    /// # Errors
-    /// If the averaged weights cannot be written.
-    pub fn of(plan: &'a Plan, state: &TrainState) -> Result<Self> {
-        // Several shards have one each; they are all alike, and the first is on every rank that draws.
-        let first = plan.layout.mine.first().map_or(0, |s| s.shard);
-        Ok(Generator {
-            energy: plan.sampled_energy(state)?.as_ref(),
-            sampler: plan.generator.as_ref(),
-            starts: &plan.starts,
-            memory: entries_of(first, plan.layout.shards, &state.sampler),
-            reference: Some(plan.batch_at(0, 0)?.x),
-            batch: plan.config.run.batch,
-        })
-    }
-
+impl Generator<'_> {
     /// `n` samples `(n, ...)` under the conditions `cond` (`(m, c)` used in turn, or none).
     ///
     /// # Errors
@@ -75,7 +55,7 @@ impl<'a> Generator<'a> {
             let mut memory = self.memory.clone();
             let mut request = DrawRequest::new(probe, &mut memory).with_reference(self.reference.as_ref());
             let drawn = self.sampler.draw(self.energy, at, key.at("sampler"), &mut request)?;
-            crate::guard::finite("generated samples", &drawn.last.at.x, 0)?;
+            finite("generated samples", &drawn.last.at.x, 0)?;
             pieces.push(drawn.last.at.x);
             first += rows;
         }

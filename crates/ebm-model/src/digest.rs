@@ -25,6 +25,9 @@ const SAFE: [&str; 10] = [
 /// Names of settings of the data that say where they lie, not what they are.
 const PLACES: [&str; 5] = ["root", "path", "folder", "directory", "cache"];
 
+/// More of them, which enter digests, as they did in the first checkpoints, but are no difference between two runs.
+const FILES: [&str; 5] = ["images", "label_file", "held_out", "held_out_images", "held_out_labels"];
+
 /// The part of a configuration's tree that a continuation must share.
 fn essential(tree: &Value) -> Value {
     let mut tree = tree.clone();
@@ -49,7 +52,7 @@ pub fn config_digest(tree: &Value) -> String {
 }
 
 /// The same tree with the keys of every table in order.
-pub(crate) fn sorted(v: &Value) -> Value {
+pub fn sorted(v: &Value) -> Value {
     match v {
         Value::Object(table) => {
             let mut all: Vec<(&String, &Value)> = table.iter().collect();
@@ -62,15 +65,40 @@ pub(crate) fn sorted(v: &Value) -> Value {
 }
 
 /// `path: old, now new` for each setting in which `now` differs from `old`.
-pub(crate) fn differences(old: &Value, now: &Value) -> Vec<String> {
+pub fn differences(old: &Value, now: &Value) -> Vec<String> {
     let mut out = Vec::new();
     walk("", old, now, &mut out);
     out
 }
 
 /// As [`differences`], of the settings that a continuation must share.
-pub(crate) fn essential_differences(old: &Value, now: &Value) -> Vec<String> {
-    differences(&essential(old), &essential(now))
+pub fn essential_differences(old: &Value, now: &Value) -> Vec<String> {
+    let without_files = |tree: &Value| {
+        let mut tree = essential(tree);
+        if let Some(Value::Object(data)) = tree.get_mut("data") {
+            data.retain(|name, value| !(FILES.contains(&name.as_str()) && value.is_string()));
+        }
+        tree
+    };
+    different(&without_files(old), &without_files(now))
+}
+
+/// As [`differences`], but for where the trained energies lie that a part is made of.
+pub fn different(old: &Value, now: &Value) -> Vec<String> {
+    differences(&without_runs(old), &without_runs(now))
+}
+
+/// The tree without the paths of energies of the kind `checkpoint`.
+fn without_runs(tree: &Value) -> Value {
+    match tree {
+        Value::Object(table) => {
+            let is_run = table.get("kind").is_some_and(|kind| kind == "checkpoint");
+            let kept = table.iter().filter(|(name, _)| !(is_run && *name == "path"));
+            Value::Object(kept.map(|(name, value)| (name.clone(), without_runs(value))).collect())
+        }
+        Value::Array(list) => Value::Array(list.iter().map(without_runs).collect()),
+        other => other.clone(),
+    }
 }
 
 fn walk(path: &str, old: &Value, now: &Value, out: &mut Vec<String>) {
@@ -110,5 +138,8 @@ mod tests {
         assert_ne!(config_digest(&a), config_digest(&c));
         assert_eq!(essential_differences(&a, &c), ["run.seed is 2, was 1"]);
         assert!(essential_differences(&a, &b).is_empty());
+        let moved = json!({"data": {"images": "/b/x"}, "energy": {"kind": "checkpoint", "path": "runs/b", "weights": "live"}});
+        let was = json!({"data": {"images": "/a/x"}, "energy": {"kind": "checkpoint", "path": "runs/a", "weights": "average"}});
+        assert_eq!(essential_differences(&was, &moved), ["energy.weights is \"live\", was \"average\""]);
     }
 }

@@ -1,0 +1,111 @@
+//! The live parts of a model, built in one place for training and for use.
+
+use std::sync::Arc;
+
+use ebm_core::candle::{DType, Device};
+use ebm_core::{BuildCx, EnergyFn, Engine, Key, Places, Result, Sampler};
+
+use crate::config::{EngineChoice, RunSection, Sections};
+use crate::engine_watch::EngineWatch;
+use crate::facts::Facts;
+use crate::starts::Starts;
+
+/// What all parts of a run are built for.
+#[derive(Clone)]
+pub struct Setup<'a> {
+    /// The samples.
+    pub facts: &'a Facts,
+    /// Seed, precision and engine of the run.
+    pub run: &'a RunSection,
+    /// Number type of parameters and samples.
+    pub dtype: DType,
+    /// Where tensors are.
+    pub device: &'a Device,
+    /// Where files are looked for.
+    pub places: &'a Places,
+}
+
+impl<'a> Setup<'a> {
+    /// In the run's own number type.
+    pub fn new(run: &'a RunSection, facts: &'a Facts, places: &'a Places, device: &'a Device) -> Self {
+        Setup { facts, run, dtype: run.dtype.dtype(), device, places }
+    }
+
+    /// The root of the run's random streams.
+    pub fn key(&self) -> Key {
+        Key::root(self.run.seed)
+    }
+
+    /// The context in which the part at the dotted path `part` of the configuration is built.
+    pub fn context(&self, part: &str) -> BuildCx {
+        self.context_of(part, &self.facts.sample_shape, self.key().at(part))
+    }
+
+    /// The same for a part that handles rows of another shape, with random numbers of its own.
+    pub fn context_of(&self, part: &str, shape: &[usize], key: Key) -> BuildCx {
+        BuildCx::new(shape, self.dtype, self.device, key)
+            .with_condition(self.facts.condition)
+            // They round f32 only.
+            .with_products(self.run.dtype.products())
+            .with_range(self.facts.range)
+            .with_places(self.places)
+            .with_path(part)
+    }
+}
+
+/// The live parts of a model.
+pub struct Parts {
+    /// The energy, with initial weights.
+    pub energy: Arc<dyn EnergyFn>,
+    /// The program of a training step.
+    pub sampler: Box<dyn Sampler>,
+    /// The program for generation.
+    pub generator: Box<dyn Sampler>,
+    /// Makes fresh starts.
+    pub starts: Starts,
+    /// Remarks of the parts.
+    pub notes: Vec<String>,
+}
+
+impl Parts {
+    /// Builds the parts; `engine` offers fused twins of the energy, and `run.engine` says whether they are used.
+    ///
+    /// # Errors
+    /// The error of a part that cannot be built.
+    pub fn build(
+        sections: &Sections<'_>,
+        setup: &Setup<'_>,
+        engine: Option<Arc<dyn Engine>>,
+    ) -> Result<Self> {
+        let (energy, mut notes) = Self::energy(sections, setup, engine)?;
+        let mut cx = setup.context("sampler");
+        let sampler = sections.sampler.build(&mut cx)?;
+        notes.extend_from_slice(cx.notes());
+        let generator = match &sections.generate.sampler {
+            Some(own) => own.build(&mut setup.context("generate.sampler"))?,
+            None => sampler.with_steps(sections.generate.steps),
+        };
+        let (mut cx, chains) = (setup.context("chains"), sections.chains);
+        let starts = Starts::build(&mut cx, chains.start.as_deref(), &chains.transitions, chains.restart)?;
+        notes.extend_from_slice(cx.notes());
+        Ok(Parts { energy, sampler, generator, starts, notes })
+    }
+
+    /// The energy alone, with the remarks of its parts. The same settings give the same initial weights.
+    ///
+    /// # Errors
+    /// If it cannot be built, or `run.engine = "require"` finds no twin.
+    pub fn energy(
+        sections: &Sections<'_>,
+        setup: &Setup<'_>,
+        engine: Option<Arc<dyn Engine>>,
+    ) -> Result<(Arc<dyn EnergyFn>, Vec<String>)> {
+        let watch = engine.filter(|_| setup.run.engine != EngineChoice::Graph).map(EngineWatch::new);
+        let mut cx = setup.context("energy").with_engine(watch.clone().map(|w| w as Arc<dyn Engine>));
+        let energy = cx.energy(sections.energy)?;
+        if setup.run.engine == EngineChoice::Require {
+            EngineWatch::require(watch.as_ref(), energy.as_ref())?;
+        }
+        Ok((energy, cx.notes().to_vec()))
+    }
+}
