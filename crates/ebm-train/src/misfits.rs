@@ -116,7 +116,7 @@ impl Values {
 }
 
 /// Share of the data's values that may lie outside of a box: stray points, not another scale.
-const STRAY: f64 = 0.02;
+const STRAY: f64 = 0.05;
 
 /// The values of the data against the boxes that samples are held in and the range that bytes stand for.
 fn values(plan: &Plan, notes: &mut Vec<String>) -> Result<()> {
