@@ -342,7 +342,10 @@ pub fn open(path: &Path, depth: Depth) -> Result<Newest> {
         return Ok(Newest { contents: read(path, depth)?, damaged: Vec::new() });
     }
     if !path.is_dir() {
-        return Err(Error::data(path, "is not a run directory; give the directory of a run, or one of its checkpoints"));
+        return Err(Error::data(
+            path,
+            "is not a run directory; give the directory of a run, or one of its checkpoints",
+        ));
     }
     newest(&checkpoints_of(path), depth)
 }

@@ -14,7 +14,6 @@ use super::path::{Path, Side};
 use super::problem::{Place, Problem, Problems};
 use super::validate::{self, Finding};
 use crate::error::{Error, Result};
-use crate::inputs::named::data_setting_from;
 
 /// The configuration of the quick start: handwritten digits of 8×8 pixels, readable samples in minutes on two cores.
 pub const QUICK_START: &str = include_str!("quickstart.toml");
@@ -70,26 +69,6 @@ impl Source {
     pub fn with(mut self, changes: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
         for change in changes {
             self.overrides.push(Override::parse(change.as_ref()).map_err(Error::Change)?);
-        }
-        Ok(self)
-    }
-
-    /// The same with other data, named as in [`data_setting`](crate::inputs::data_setting). Where the section is of the same
-    /// kind its other settings stay: it is the same data at another place.
-    ///
-    /// # Errors
-    /// As [`data_setting`](crate::inputs::data_setting), or if the text is not TOML.
-    pub fn with_data(mut self, what: &str) -> Result<Self> {
-        let setting = data_setting_from(self.places.first(), what)?;
-        let (at, text) = (Path::default().key("data"), format!("data {what}"));
-        let document = self.document()?;
-        let kind = |section: &Value| section.get("kind").cloned();
-        match (document.get("data"), &setting) {
-            (Some(old), Value::Table(new)) if kind(old) == kind(&setting) => {
-                let places = new.iter().filter(|(name, _)| *name != "kind");
-                self.overrides.extend(places.map(|(k, v)| Override::new(at.key(k), v.clone(), &text)));
-            }
-            _ => self.overrides.push(Override::new(at, setting, text)),
         }
         Ok(self)
     }

@@ -7,6 +7,8 @@ use ebm_core::candle::{DType, Device};
 use ebm_core::{BuildCx, Component, DataConfig, DataSource, Family, Key, catalogue, way};
 use toml::{Table, Value};
 
+use crate::config::Path as Place;
+use crate::config::overrides::Override;
 use crate::config::source::Source;
 use crate::config::validate::unknown_kind;
 use crate::error::{Error, Result};
@@ -62,6 +64,28 @@ pub fn data_setting_from(base: &Path, what: &str) -> Result<Value> {
         }
     }
     Ok(setting)
+}
+
+impl Source {
+    /// The same with other data, named as in [`data_setting`]. Where the section is of the same
+    /// kind its other settings stay: it is the same data at another place.
+    ///
+    /// # Errors
+    /// As [`data_setting`], or if the text is not TOML.
+    pub fn with_data(mut self, what: &str) -> Result<Self> {
+        let setting = data_setting_from(self.places.first(), what)?;
+        let (at, text) = (Place::default().key("data"), format!("data {what}"));
+        let document = self.document()?;
+        let kind = |section: &Value| section.get("kind").cloned();
+        match (document.get("data"), &setting) {
+            (Some(old), Value::Table(new)) if kind(old) == kind(&setting) => {
+                let places = new.iter().filter(|(name, _)| *name != "kind");
+                self.overrides.extend(places.map(|(k, v)| Override::new(at.key(k), v.clone(), &text)));
+            }
+            _ => self.overrides.push(Override::new(at, setting, text)),
+        }
+        Ok(self)
+    }
 }
 
 /// `path` as a file in `folder` writes it: as it is where it is absolute or the folder is the current one, and else the way
