@@ -31,7 +31,7 @@ format = 1
 run = { name = "catalogue", steps = 2, batch = 8, report_every = 1 }
 data = { kind = "digits" }
 energy = { kind = "mlp", hidden = [8] }
-sampler = { kind = "chain", steps = 2, transition = { kind = "langevin", step_size = 1.0, clamp = [0.0, 1.0] } }
+sampler = { kind = "chain", steps = 2, transition = { kind = "langevin", step_size = 1.0 } }
 chains = { fill = "start" }
 replay = { kind = "random-overwrite", capacity = 64 }
 objective = { kind = "contrastive", energy_l2 = 1.0 }

@@ -141,7 +141,8 @@ fn settings_that_nothing_reads() {
     ] {
         remarked(&[("[replay]", &chains(text))], &[part]);
     }
-    remarked(&[("every = 3", "every = 30")], &["policy[0].every: is 30", "never acts"]);
+    let checkpoint = |every: u64| format!("kind = \"checkpoint\"\nevery = {every}");
+    remarked(&[(&checkpoint(3), &checkpoint(30))], &["policy[0].every: is 30", "never acts"]);
     remarked(
         &[("kind = \"digits\"", "kind = \"digits\"\nlabels = true")],
         &["which the energy does not take"],
