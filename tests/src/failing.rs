@@ -1,37 +1,27 @@
 //! The `ebm` command with a policy that fails on one rank, for `scripts/check-ranks.sh`.
 
-use ebm::core::{Action, BuildCx, Error, Param, Policy, PolicyConfig, Report, Result, register, typetag};
 use ebm::ranks::Launch;
+use ebm_core::{Action, BuildCx, Error, Policy, PolicyConfig, Report, Result, Settings, plugin};
 use ebm_plugins as _;
-use serde::{Deserialize, Serialize};
 
-/// Settings of `failing`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Fails on one rank.
+#[derive(Clone, Debug, Settings)]
 struct Failing {
-    /// `error`, `panic` or `kill`.
+    /// What happens.
+    #[setting(words = &["error", "panic", "kill"])]
     how: String,
+    /// Where.
     rank: usize,
+    /// When.
+    #[setting(at_least = 1)]
     step: u64,
 }
 
-#[typetag::serde(name = "failing")]
+#[plugin("failing", source = "this project", example = "how = \"error\"\nrank = 1\nstep = 3")]
 impl PolicyConfig for Failing {
     fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Policy>> {
         Ok(Box::new(self.clone()))
     }
-}
-
-register! {
-    PolicyConfig, "failing" => Failing,
-    summary: "fails on one rank",
-    source: "this project",
-    example: "how = \"error\"\nrank = 1\nstep = 3",
-    params: [
-        Param::choice("how", &["error", "panic", "kill"], "what happens"),
-        Param::int("rank", "where").at_least(0.0),
-        Param::int("step", "when").at_least(1.0),
-    ],
 }
 
 impl Policy for Failing {

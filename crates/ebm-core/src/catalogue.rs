@@ -140,85 +140,6 @@ pub struct Param {
 }
 
 impl Param {
-    /// A setting of any kind.
-    pub const fn new(name: &'static str, kind: ParamKind, doc: &'static str) -> Self {
-        Param { name, kind, doc, default: None, low: None, high: None, unit: None }
-    }
-    /// A whole number.
-    pub const fn int(name: &'static str, doc: &'static str) -> Self {
-        Self::new(name, ParamKind::Int, doc)
-    }
-    /// A number.
-    pub const fn float(name: &'static str, doc: &'static str) -> Self {
-        Self::new(name, ParamKind::Float, doc)
-    }
-    /// `true` or `false`.
-    pub const fn bool(name: &'static str, doc: &'static str) -> Self {
-        Self::new(name, ParamKind::Bool, doc)
-    }
-    /// Text.
-    pub const fn text(name: &'static str, doc: &'static str) -> Self {
-        Self::new(name, ParamKind::Text, doc)
-    }
-    /// A list of whole numbers.
-    pub const fn ints(name: &'static str, doc: &'static str) -> Self {
-        Self::new(name, ParamKind::Ints, doc)
-    }
-    /// A list of numbers.
-    pub const fn floats(name: &'static str, doc: &'static str) -> Self {
-        Self::new(name, ParamKind::Floats, doc)
-    }
-    /// One of some words.
-    pub const fn choice(name: &'static str, words: &'static [&'static str], doc: &'static str) -> Self {
-        Self::new(name, ParamKind::Choice(words), doc)
-    }
-    /// A component of a family.
-    pub const fn part(name: &'static str, family: Family, doc: &'static str) -> Self {
-        Self::new(name, ParamKind::Part(family), doc)
-    }
-    /// A list of components of a family.
-    pub const fn parts(name: &'static str, family: Family, doc: &'static str) -> Self {
-        Self::new(name, ParamKind::Parts(family), doc)
-    }
-    /// A table; write its settings as `const { &[...] }`.
-    pub const fn table(name: &'static str, settings: &'static [Param], doc: &'static str) -> Self {
-        Self::new(name, ParamKind::Table(settings), doc)
-    }
-    /// A list of tables; write their settings as `const { &[...] }`.
-    pub const fn tables(name: &'static str, settings: &'static [Param], doc: &'static str) -> Self {
-        Self::new(name, ParamKind::Tables(settings), doc)
-    }
-    /// The same with a default, written as in TOML (`"none"` for an absent optional setting).
-    #[must_use]
-    pub const fn default(mut self, toml: &'static str) -> Self {
-        self.default = Some(toml);
-        self
-    }
-    /// The same with value ≥ `low`.
-    #[must_use]
-    pub const fn at_least(mut self, low: f64) -> Self {
-        self.low = Some((low, false));
-        self
-    }
-    /// The same with value > `low`.
-    #[must_use]
-    pub const fn above(mut self, low: f64) -> Self {
-        self.low = Some((low, true));
-        self
-    }
-    /// The same with value ≤ `high`.
-    #[must_use]
-    pub const fn at_most(mut self, high: f64) -> Self {
-        self.high = Some((high, false));
-        self
-    }
-    /// The same with value < `high`.
-    #[must_use]
-    pub const fn below(mut self, high: f64) -> Self {
-        self.high = Some((high, true));
-        self
-    }
-
     /// The range in words, such as `> 0` or `0 ..= 1`; empty if any value goes.
     pub fn range(&self) -> String {
         let low = self.low.map(|(v, open)| if open { format!("> {v}") } else { format!("≥ {v}") });
@@ -328,36 +249,6 @@ fn check_unique(all: &[&Component]) -> Result<()> {
     Ok(())
 }
 
-/// The long form of [`crate::plugin`], for a type whose settings are not derived.
-#[macro_export]
-macro_rules! register {
-    (
-        $config:ident, $kind:literal => $type:ty,
-        summary: $summary:expr,
-        source: $source:expr,
-        example: $example:expr,
-        params: [$($param:expr),* $(,)?] $(,)?
-    ) => {
-        const _: () = {
-            const fn configures<T: $config>() {}
-            configures::<$type>();
-        };
-        impl $crate::settings::Check for $type {}
-        $crate::inventory::submit! {
-            $crate::catalogue::Component {
-                family: <dyn $config as $crate::catalogue::InFamily>::FAMILY,
-                kind: $kind,
-                summary: $summary,
-                source: $source,
-                example: $example,
-                params: const { &[$($param),*] },
-                origin: env!("CARGO_PKG_NAME"),
-                version: env!("CARGO_PKG_VERSION"),
-            }
-        }
-    };
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -398,7 +289,15 @@ mod tests {
 
     #[test]
     fn ranges_read_as_they_check() {
-        let p = Param::float("x", "").above(0.0).at_most(1.0);
+        let p = Param {
+            name: "x",
+            kind: ParamKind::Float,
+            doc: "",
+            default: None,
+            low: Some((0.0, true)),
+            high: Some((1.0, false)),
+            unit: None,
+        };
         assert_eq!(p.range(), "> 0 and ≤ 1");
         assert!(!p.allows(0.0) && p.allows(1.0) && !p.allows(f64::NAN));
     }

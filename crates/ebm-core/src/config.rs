@@ -185,6 +185,18 @@ impl BuildCx {
         }
     }
 
+    /// The error of a constructor that was given what stands in the setting `key`: the same, at that place.
+    pub fn relocate(&self, key: &str, e: Error) -> Error {
+        match e {
+            Error::Config { path, message } => self.refuse(key, format!("{path}: {message}")),
+            Error::Shape { component, found, expected, hint } => {
+                let hint = format!("{hint} ({component})");
+                Error::Shape { component: joined(&self.path, key), found, expected, hint }
+            }
+            other => other,
+        }
+    }
+
     /// The fused engine for energies that are built here, if any.
     pub fn engine(&self) -> Option<&Arc<dyn Engine>> {
         self.engine.as_ref()

@@ -119,6 +119,11 @@ pub trait Settings: Check + Sized {
 }
 
 /// A type that a setting may have.
+#[diagnostic::on_unimplemented(
+    message = "a setting cannot be of type `{Self}`",
+    note = "it is a bool, a number, a text, a path, a component such as `Box<dyn EnergyConfig>`, a struct or an enum that \
+            derives `Settings`, a list of these, or an `Option`"
+)]
 pub trait Setting: Serialize + DeserializeOwned {
     /// What it is for the catalogue.
     const KIND: ParamKind;
@@ -404,7 +409,9 @@ pub const fn total(tables: &[&[Param]]) -> usize {
 /// The settings of all tables in their order.
 #[doc(hidden)]
 pub const fn joined<const N: usize>(tables: &[&[Param]]) -> [Param; N] {
-    let mut all = [Param::text("", ""); N];
+    const NONE: Param =
+        Param { name: "", kind: ParamKind::Bool, doc: "", default: None, low: None, high: None, unit: None };
+    let mut all = [NONE; N];
     let (mut next, mut i) = (0, 0);
     while i < tables.len() {
         let mut k = 0;

@@ -168,8 +168,18 @@ fn the_table_is_that_of_the_fields() {
     assert_eq!(All::SUMMARY, "All kinds of settings at once");
     let names: Vec<&str> = All::PARAMS.iter().map(|p| p.name).collect();
     assert_eq!(names[4..8], ["pair", "rate", "limit", "which"]);
-    let share = Param::float("share", "A number below one").default("0.5").at_least(0.0).below(1.0);
+    let share = Param {
+        name: "share",
+        kind: ParamKind::Float,
+        doc: "A number below one",
+        default: Some("0.5"),
+        low: Some((0.0, false)),
+        high: Some((1.0, true)),
+        unit: None,
+    };
     assert_eq!(named("share"), share);
+    // A type without negative numbers says so by itself.
+    assert_eq!(named("type").low, Some((0.0, false)));
     assert_eq!((named("rate").unit, named("rate").default), (Some("1/update"), Some("1e-3")));
     assert_eq!((named("limit").kind, named("limit").default), (ParamKind::Float, Some("none")));
     assert_eq!((named("pair").kind, named("pair").default), (ParamKind::Floats, Some("[0.0, 0.9]")));

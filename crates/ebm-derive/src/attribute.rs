@@ -91,3 +91,45 @@ pub fn has(attributes: &[Attribute], name: &str) -> bool {
 
 /// Arguments `word = value` of an attribute, after what stands before them.
 pub type Named = Punctuated<syn::MetaNameValue, Token![,]>;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use syn::{DeriveInput, parse_quote};
+
+    use super::*;
+
+    fn refused(input: &DeriveInput) -> String {
+        Setting::of(&input.attrs).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn a_word_that_no_setting_has_is_refused_with_those_it_has() {
+        let text = refused(&parse_quote!(
+            #[setting(default = 20, at_leest = 1)]
+            struct A;
+        ));
+        assert!(text.contains("`at_least`") && text.contains("`flatten`"), "{text}");
+    }
+
+    #[test]
+    fn an_end_of_a_range_is_given_once() {
+        let text = refused(&parse_quote!(
+            #[setting(at_least = 1, above = 0)]
+            struct A;
+        ));
+        assert!(text.contains("given twice"), "{text}");
+    }
+
+    #[test]
+    fn the_first_paragraph_is_the_help() {
+        let input: DeriveInput = parse_quote! {
+            /// Factor of the
+            /// gradient.
+            ///
+            /// For readers of the source.
+            struct A;
+        };
+        assert_eq!(summary(&input.attrs), "Factor of the gradient");
+    }
+}

@@ -3,24 +3,33 @@
 
 use ebm_core::catalogue::{Component, Family, find};
 use ebm_core::{
-    BuildCx, ChainState, EnergyFn, Key, Link, Param, Result, Sensitivity, Stepped, Transition,
-    TransitionConfig, register,
+    BuildCx, ChainState, EnergyFn, Key, Link, Param, ParamKind, Result, Sensitivity, Settings, Stepped,
+    Transition, TransitionConfig, plugin,
 };
 use ebm_testkit::{check_component, check_components};
-use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Adds a constant.
+#[derive(Clone, Debug, Settings)]
 struct Shift {
+    /// What is added.
     by: f64,
-    #[serde(default = "three")]
+    /// How often.
+    #[setting(default = 3, at_least = 1)]
     times: usize,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Largest sum.
     limit: Option<f64>,
+    /// Smallest and largest, in rising order.
+    ends: Option<[f64; 2]>,
+    /// More of it.
+    inner: Option<Inner>,
 }
 
-fn three() -> usize {
-    3
+/// A table.
+#[derive(Clone, Debug, Settings)]
+struct Inner {
+    /// Size of it.
+    #[setting(at_least = 1, at_most = 7)]
+    size: usize,
 }
 
 struct Live(f64);
@@ -37,28 +46,15 @@ impl Transition for Live {
     }
 }
 
-#[typetag::serde(name = "shift")]
+#[plugin("shift", source = "this test", example = "by = 1.0")]
 impl TransitionConfig for Shift {
-    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
+    fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
+        if self.ends.is_some_and(|[low, high]| low > high) {
+            return Err(cx.refuse("ends", "falls, must rise"));
+        }
         Ok(Box::new(Live(self.by * self.times as f64)))
     }
 }
-
-register! {
-    TransitionConfig, "shift" => Shift,
-    summary: "adds a constant",
-    source: "this test",
-    example: "by = 1.0",
-    params: [
-        Param::float("by", "what is added"),
-        Param::int("times", "how often").at_least(1.0).default("3"),
-        Param::float("limit", "largest sum").default("none"),
-    ],
-}
-
-const BY: Param = Param::float("by", "what is added");
-const TIMES: Param = Param::int("times", "how often").default("3");
-const LIMIT: Param = Param::float("limit", "largest sum").default("none");
 
 #[test]
 fn a_good_one_passes() {
@@ -74,23 +70,22 @@ fn each_broken_one_is_told_why() {
         let text = check_component(&c).unwrap_err().to_string();
         assert!(words.iter().all(|w| text.contains(w)), "{words:?}: {text}");
     };
-    let with = |params: &'static [Param]| Component { params, ..good };
-    says(with(const { &[BY, TIMES] }), &["limit"]);
-    says(with(const { &[BY, TIMES, LIMIT, Param::int("more", "unknown").default("1")] }), &["more"]);
-    says(
-        with(const { &[BY, Param::int("times", "how often").default("2"), LIMIT] }),
-        &["default of `times`"],
-    );
-    says(with(const { &[BY, Param::int("times", "how often"), LIMIT] }), &["example lacks `times`"]);
-    says(
-        with(const { &[Param::float("by", "what").default("1.0"), TIMES, LIMIT] }),
-        &["`by` cannot be left out"],
-    );
-    says(with(const { &[BY, TIMES, Param::text("limit", "sum").default("none")] }), &["a value for `limit`"]);
-    says(
-        with(const { &[BY, TIMES, Param::float("limit", "").default("none")] }),
-        &["`limit` is not explained"],
-    );
+    let without = |name: &str| {
+        let rest: Vec<Param> = Shift::PARAMS.iter().filter(|p| p.name != name).copied().collect();
+        Component { params: rest.leak(), ..good }
+    };
+    let with = |name: &str, change: fn(&mut Param)| {
+        let mut params = Shift::PARAMS.to_vec();
+        params.iter_mut().filter(|p| p.name == name).for_each(change);
+        Component { params: params.leak(), ..good }
+    };
+    says(without("limit"), &["limit"]);
+    says(with("limit", |p| p.name = "more"), &["more"]);
+    says(with("times", |p| p.default = Some("2")), &["default of `times`"]);
+    says(with("times", |p| p.default = None), &["example lacks `times`"]);
+    says(with("by", |p| p.default = Some("1.0")), &["`by` cannot be left out"]);
+    says(with("limit", |p| p.kind = ParamKind::Text), &["a value for `limit`"]);
+    says(with("limit", |p| p.doc = ""), &["`limit` is not explained"]);
     says(Component { example: "by = ", ..good }, &["not TOML"]);
     says(Component { example: "by = \"far\"", ..good }, &["does not parse"]);
     says(Component { summary: "", ..good }, &["summary"]);

@@ -23,6 +23,7 @@ impl EnergyConfig for ConditionedConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let shape = cx.sample_shape().to_vec();
         let inner = cx.part_under("given", "energy", &shape, self.condition.len(), &*self.energy)?;
-        Ok(Arc::new(Conditioned::new(inner, self.condition.clone())?))
+        let under = Conditioned::new(inner, self.condition.clone());
+        Ok(Arc::new(under.map_err(|e| cx.relocate("condition", e))?))
     }
 }

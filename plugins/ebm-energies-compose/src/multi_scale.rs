@@ -32,12 +32,12 @@ impl EnergyConfig for MultiScale {
             let energy = if levels == 0 {
                 cx.part(&p.name, &energy_of(i), &shape, &*p.energy)?
             } else {
-                let map = Separable::pyramid(&shape, levels)?;
+                let map = Separable::pyramid(&shape, levels).map_err(|e| cx.relocate("", e))?;
                 let inner = cx.part(&p.name, &energy_of(i), map.output_shape(), &*p.energy)?;
                 Arc::new(PullBack::new(Arc::new(map), inner)?)
             };
             parts.push(Part::new(&p.name, energy).weighted(p.weight));
         }
-        Ok(Arc::new(Sum::new(parts)?))
+        Ok(Arc::new(Sum::new(parts).map_err(|e| cx.relocate("parts", e))?))
     }
 }

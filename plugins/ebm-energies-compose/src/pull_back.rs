@@ -57,7 +57,7 @@ impl View {
             {
                 Ok(Separable::new(c, window(h, top, height), window(w, left, width)))
             }
-            (None, None, Some(levels)) => Separable::pyramid(cx.sample_shape(), levels),
+            (None, None, Some(levels)) => Separable::pyramid(cx.sample_shape(), levels).map_err(|e| cx.relocate("view.pool", e)),
             _ => Err(cx.refuse("view", format!(
                     "is {self:?}; give exactly one of resize = [h, w], crop = [top, left, h, w] inside {h}×{w}, pool = n"
                 ),
@@ -76,6 +76,6 @@ impl EnergyConfig for PullBackConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let map = self.view.map(cx)?;
         let inner = cx.part("inner", "energy", map.output_shape(), &*self.energy)?;
-        Ok(Arc::new(PullBack::new(Arc::new(map), inner)?))
+        Ok(Arc::new(PullBack::new(Arc::new(map), inner).map_err(|e| cx.relocate("view", e))?))
     }
 }

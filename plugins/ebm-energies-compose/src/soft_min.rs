@@ -39,7 +39,8 @@ impl EnergyConfig for SoftMinConfig {
         let parts = self.parts.iter().enumerate().map(|(i, p)| build_part(&p.part, i, cx));
         let parts = parts.collect::<Result<_>>()?;
         let log_z: Vec<f64> = self.parts.iter().map(|p| p.log_z).collect();
-        Ok(Arc::new(SoftMin::new(parts, self.sharpness)?.with_log_z(&log_z)?))
+        let all = SoftMin::new(parts, self.sharpness).and_then(|all| all.with_log_z(&log_z));
+        Ok(Arc::new(all.map_err(|e| cx.relocate("parts", e))?))
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) fn build_part(part: &PartConfig, i: usize, cx: &mut BuildCx) -> Resul
 impl EnergyConfig for SumConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let parts = self.parts.iter().enumerate().map(|(i, p)| build_part(p, i, cx));
-        Ok(Arc::new(Sum::new(parts.collect::<Result<_>>()?)?))
+        let parts = parts.collect::<Result<_>>()?;
+        Ok(Arc::new(Sum::new(parts).map_err(|e| cx.relocate("parts", e))?))
     }
 }

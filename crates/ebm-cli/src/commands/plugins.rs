@@ -127,7 +127,7 @@ fn param_json(p: &Param) -> Value {
         _ => Vec::new(),
     };
     json!({
-        "name": p.name, "wants": wanted(p), "meaning": p.doc, "default": p.default,
+        "name": p.name, "wants": wanted(p), "meaning": p.doc, "default": p.default, "unit": p.unit,
         "required": p.default.is_none(), "settings": inner,
     })
 }

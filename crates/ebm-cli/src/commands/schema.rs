@@ -51,7 +51,10 @@ fn setting(p: &Param) -> Value {
         ParamKind::Table(inner) => table(inner),
         ParamKind::Tables(inner) => json!({ "type": "array", "items": table(inner) }),
     };
-    schema["description"] = json!(p.doc);
+    schema["description"] = match p.unit {
+        Some(unit) => json!(format!("{} ({unit})", p.doc)),
+        None => json!(p.doc),
+    };
     let default = p.default.filter(|d| *d != "none");
     let read = default.and_then(|d| format!("v = {d}").parse::<toml::Table>().ok());
     if let Some(value) = read.and_then(|t| serde_json::to_value(&t["v"]).ok()) {

@@ -105,7 +105,7 @@ impl Source {
         catalogue::check()?;
         let optional = |p: &Param| {
             if p.default.is_none() && !["format", "energy"].contains(&p.name) {
-                p.default("none")
+                ebm_core::Param { default: Some("none"), ..*p }
             } else {
                 *p
             }

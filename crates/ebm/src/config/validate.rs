@@ -102,11 +102,11 @@ impl Findings {
         let kind = match table.get("kind") {
             Some(Value::String(kind)) => kind,
             Some(other) => {
-                let message = format!("found {}, wanted the name of a {}", describe(other), family.name());
+                let message = format!("found {}, wanted the name of {}", describe(other), family.one());
                 return self.add(&path.key("kind"), Side::Value, message);
             }
             None => {
-                let message = format!("missing, wanted the name of a {}: {}", family.name(), kinds(family));
+                let message = format!("missing, wanted the name of {}: {}", family.one(), kinds(family));
                 return self.add(&path.key("kind"), Side::Value, message);
             }
         };
@@ -179,7 +179,7 @@ fn kinds(family: Family) -> String {
 fn a_part(family: Family) -> String {
     let example = catalogue::components().into_iter().find(|c| c.family == family);
     let example = example.map_or(String::new(), |c| format!(", such as {{ kind = \"{}\", ... }}", c.kind));
-    format!("a table with the `kind` of a {}{example}", family.name())
+    format!("a table with the `kind` of {}{example}", family.one())
 }
 
 const fn element(kind: ParamKind) -> ParamKind {
@@ -200,9 +200,10 @@ fn number(value: &Value) -> Option<f64> {
 
 /// What a setting wants, in words.
 pub fn wanted(param: &Param) -> String {
-    let with_range = |what: &str| match param.range() {
-        range if range.is_empty() => what.to_string(),
-        range => format!("{what} {range}"),
+    let with_range = |what: &str| {
+        let range = Some(param.range()).filter(|r| !r.is_empty()).map_or(String::new(), |r| format!(" {r}"));
+        let unit = param.unit.map_or(String::new(), |unit| format!(" in {unit}"));
+        format!("{what}{range}{unit}")
     };
     match &param.kind {
         ParamKind::Bool => "true or false".into(),
