@@ -63,7 +63,8 @@ impl EnergyConfig for CheckpointEnergy {
             ));
         }
         if let Some(condition) = &self.condition {
-            energy = Arc::new(Conditioned::new(energy, condition.clone())?);
+            let under = Conditioned::new(energy, condition.clone());
+            energy = Arc::new(under.map_err(|e| cx.relocate("condition", e))?);
         }
         Ok(if self.trainable { energy } else { Arc::new(Frozen::new(energy)) })
     }

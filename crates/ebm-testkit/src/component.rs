@@ -6,11 +6,11 @@ use ebm_core::candle::{DType, Device};
 use ebm_core::catalogue::{Component, Family, Param, ParamKind, components};
 use ebm_core::{
     BuildCx, DataConfig, EnergyConfig, EntropyConfig, Key, ObjectiveConfig, ObserverConfig, OptimiserConfig,
-    PolicyConfig, ReplayConfig, SamplerConfig, TransitionConfig,
+    PolicyConfig, ReplayConfig, RunPaths, SamplerConfig, TransitionConfig,
 };
 use toml::{Table, Value};
 
-use crate::{Failure, Verdict};
+use crate::{Failure, Verdict, refusal};
 
 /// Checks every linked component that comes from the crate `origin` (use `env!("CARGO_PKG_NAME")`),
 /// which must have at least one.
@@ -32,7 +32,9 @@ pub fn check_components(origin: &str) -> Verdict {
 /// 2. the example parses, and survives writing and reading again;
 /// 3. the table of settings and the serde fields are the same set, and unknown ones are refused;
 /// 4. a setting without default is required; one with a default means it, to the value;
-/// 5. the example builds for some shape of samples (data sources and observers apart: they need files).
+/// 5. the example builds for some shape of samples (data sources and observers apart: they need files);
+/// 6. a number just outside of its range is refused by its whole path, in nested tables too, and whatever else is
+///    refused while it is built has a path that begins with that of the component.
 ///
 /// # Errors
 /// Names the first law that fails.
@@ -57,10 +59,12 @@ fn inner(c: &Component) -> Verdict {
     })?;
     fields(c, &example)?;
     defaults(c, &example)?;
-    if !matches!(c.family, Family::Data | Family::Observer) {
-        builds(read.build).map_err(|e| Failure::new(format!("the example builds for no shape: {e}")))?;
+    if matches!(c.family, Family::Data | Family::Observer) {
+        return refusal::check(c, &example, &|| context(&[2], 0));
     }
-    Ok(())
+    let (shape, condition) =
+        fitting(&read.build).map_err(|e| Failure::new(format!("the example builds for no shape: {e}")))?;
+    refusal::check(c, &example, &|| context(shape, condition))
 }
 
 fn example(c: &Component) -> Verdict<Table> {
@@ -126,7 +130,7 @@ fn defaults(c: &Component, example: &Table) -> Verdict {
 }
 
 /// Some value that the setting allows.
-fn sample(p: &Param) -> Option<Value> {
+pub(crate) fn sample(p: &Param) -> Option<Value> {
     let number = [1.0, 0.5, 2.0, 0.0, -1.0, 10.0].into_iter().find(|v| p.allows(*v)).unwrap_or(1.0);
     Some(match p.kind {
         ParamKind::Bool => Value::Boolean(true),
@@ -148,7 +152,7 @@ fn part(family: Family) -> Option<Value> {
     components().into_iter().filter(|c| c.family == family).find_map(|c| example(c).ok()).map(Value::Table)
 }
 
-fn table(settings: &[Param]) -> Option<Value> {
+pub(crate) fn table(settings: &[Param]) -> Option<Value> {
     let mut t = Table::new();
     for p in settings.iter().filter(|p| p.default.is_none()) {
         t.insert(p.name.into(), sample(p)?);
@@ -159,19 +163,20 @@ fn table(settings: &[Param]) -> Option<Value> {
 type Build = Box<dyn Fn(&mut BuildCx) -> ebm_core::Result<()>>;
 
 /// A configuration that was read: its TOML form and how to build it.
-struct Read {
+pub(crate) struct Read {
     written: Table,
-    build: Build,
+    pub(crate) build: Build,
 }
 
-fn builds(build: Build) -> Result<(), String> {
+/// The first shape of samples and length of the condition for which it builds.
+fn fitting(build: &Build) -> Result<(&'static [usize], usize), String> {
     let mut reasons = Vec::new();
-    for shape in [&[2][..], &[1, 8, 8], &[3, 16, 16], &[3, 32, 32], &[1, 28, 28], &[3, 64, 64]] {
+    let shapes: [&'static [usize]; 6] =
+        [&[2], &[1, 8, 8], &[3, 16, 16], &[3, 32, 32], &[1, 28, 28], &[3, 64, 64]];
+    for shape in shapes {
         for condition in [0, 2] {
-            let mut cx =
-                BuildCx::new(shape, DType::F32, &Device::Cpu, Key::root(1)).with_condition(condition);
-            match build(&mut cx) {
-                Ok(()) => return Ok(()),
+            match build(&mut context(shape, condition)) {
+                Ok(()) => return Ok((shape, condition)),
                 Err(e) => reasons.push(format!("{shape:?}: {e}")),
             }
         }
@@ -179,7 +184,11 @@ fn builds(build: Build) -> Result<(), String> {
     Err(reasons.join("\n"))
 }
 
-fn parse(family: Family, table: &Table) -> Result<Read, String> {
+fn context(shape: &[usize], condition: usize) -> BuildCx {
+    BuildCx::new(shape, DType::F32, &Device::Cpu, Key::root(1)).with_condition(condition)
+}
+
+pub(crate) fn parse(family: Family, table: &Table) -> Result<Read, String> {
     let value = Value::Table(table.clone());
     macro_rules! read {
         ($config:ident) => {{
@@ -202,7 +211,8 @@ fn parse(family: Family, table: &Table) -> Result<Read, String> {
             let config: Box<dyn ObserverConfig> =
                 value.try_into().map_err(|e: toml::de::Error| e.to_string())?;
             let written = Table::try_from(&config).map_err(|e| e.to_string())?;
-            Ok(Read { written, build: Box::new(|_| Ok(())) })
+            let paths = |cx: &BuildCx| RunPaths::new("no-such-run").with_path(cx.path());
+            Ok(Read { written, build: Box::new(move |cx| config.build(&paths(cx)).map(|_| ())) })
         }
     }
 }

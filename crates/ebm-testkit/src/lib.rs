@@ -19,6 +19,7 @@ mod energy;
 mod failure;
 mod law;
 mod objective;
+mod refusal;
 mod replay;
 mod sampler;
 mod source;

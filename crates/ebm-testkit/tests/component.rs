@@ -3,8 +3,8 @@
 
 use ebm_core::catalogue::{Component, Family, find};
 use ebm_core::{
-    BuildCx, ChainState, EnergyFn, Key, Link, Param, ParamKind, Result, Sensitivity, Settings, Stepped,
-    Transition, TransitionConfig, plugin,
+    BuildCx, ChainState, EnergyFn, Error, Key, Link, Param, ParamKind, Result, Sensitivity, Settings,
+    Stepped, Transition, TransitionConfig, plugin, typetag,
 };
 use ebm_testkit::{check_component, check_components};
 
@@ -56,6 +56,26 @@ impl TransitionConfig for Shift {
     }
 }
 
+/// Settings of the table `inner` with an end that nobody checks.
+const BELOW: &[Param] = &[Param { high: Some((5.0, false)), ..Inner::PARAMS[0] }];
+
+/// Refuses by its kind in place of its path.
+#[derive(Clone, Debug, Settings)]
+struct Stray {
+    /// What is added.
+    by: f64,
+}
+
+#[typetag::serde(name = "stray")]
+impl TransitionConfig for Stray {
+    fn make(&self, _: &mut BuildCx) -> Result<Box<dyn Transition>> {
+        match self.by < 0.0 {
+            true => Err(Error::config("stray.by", "is negative")),
+            false => Ok(Box::new(Live(self.by))),
+        }
+    }
+}
+
 #[test]
 fn a_good_one_passes() {
     check_components(env!("CARGO_PKG_NAME")).unwrap();
@@ -86,6 +106,12 @@ fn each_broken_one_is_told_why() {
     says(with("by", |p| p.default = Some("1.0")), &["`by` cannot be left out"]);
     says(with("limit", |p| p.kind = ParamKind::Text), &["a value for `limit`"]);
     says(with("limit", |p| p.doc = ""), &["`limit` is not explained"]);
+    says(with("by", |p| p.low = Some((0.0, false))), &["`by` is out of range, but is taken"]);
+    says(
+        with("inner", |p| p.kind = ParamKind::Table(BELOW)),
+        &["`inner.size` is out of range, but is taken"],
+    );
+    says(Component { kind: "stray", params: Stray::PARAMS, ..good }, &["`by`", "`stray.by`", "cx.refuse"]);
     says(Component { example: "by = ", ..good }, &["not TOML"]);
     says(Component { example: "by = \"far\"", ..good }, &["does not parse"]);
     says(Component { summary: "", ..good }, &["summary"]);
