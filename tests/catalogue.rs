@@ -43,6 +43,11 @@ fn base() -> Table {
     BASE.parse().unwrap()
 }
 
+/// A box that holds points of the plane as well as images.
+fn widen(config: &mut Table) {
+    config["sampler"]["transition"]["clamp"] = Value::Array(vec![Value::Float(-3.0), Value::Float(3.0)]);
+}
+
 /// The example as it stands in the catalogue, with its kind.
 fn example(c: &Component) -> Checked<Table> {
     let mut table: Table = c.example.parse().map_err(text)?;
@@ -226,8 +231,7 @@ fn files(folder: &Path) {
     }
     let mut plane = base();
     plane.insert("data".into(), Value::Table("kind = 'toy2d'\nname = 'moons'".parse().unwrap()));
-    // Points lie outside of the box that holds images.
-    plane["sampler"]["transition"]["clamp"] = Value::Array(vec![Value::Float(-3.0), Value::Float(3.0)]);
+    widen(&mut plane);
     trains(plane, folder, &folder.join("runs/digits-0-1")).unwrap();
 }
 
@@ -258,7 +262,10 @@ fn used(c: &Component, folder: &Path) -> Checked {
             with("objective", example(c)?);
         }
         Family::Replay => drop(with("replay", example(c)?)),
-        Family::Data => drop(with("data", example(c)?)),
+        Family::Data => {
+            with("data", example(c)?);
+            widen(&mut config);
+        }
         Family::Optimiser => drop(with("optimiser", example(c)?)),
         Family::Observer => {
             config.insert("observer".into(), Value::Array(vec![Value::Table(hurried(c)?)]));
