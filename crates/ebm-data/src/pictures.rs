@@ -10,6 +10,7 @@ pub mod png;
 pub mod resize;
 pub mod tar;
 pub mod tfrecord;
+mod tiff;
 pub mod zip;
 
 use std::path::{Path, PathBuf};

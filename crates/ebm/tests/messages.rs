@@ -101,7 +101,7 @@ fn an_unknown_kind_is_named_with_neighbours_linked_crates_and_the_line_that_link
 fn what_is_missing_is_named_at_the_table_it_misses_in() {
     assert_eq!(
         message("rate = 1e-3\n", ""),
-        "optimiser.rate: missing, wanted a number > 0 (Learning rate) (run.toml:16)\n  16 | [optimiser]\n     | ^^^^^^^^^^^"
+        "optimiser.rate: missing, wanted a number > 0 (learning rate) (run.toml:16)\n  16 | [optimiser]\n     | ^^^^^^^^^^^"
     );
     assert!(
         message("kind = \"chain\"\n", "")

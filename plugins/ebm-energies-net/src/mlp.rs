@@ -112,6 +112,6 @@ mod tests {
     fn nonsense_is_refused_by_name() {
         let text = |m: Mlp| m.build(&mut cx(&[2])).err().unwrap().to_string();
         assert!(text(Mlp { first_scale: 0.0, ..Mlp::default() }).contains("first_scale"));
-        assert!(text(Mlp { hidden: vec![0], ..Mlp::default() }).contains("layer1"));
+        assert!(text(Mlp { hidden: vec![0], ..Mlp::default() }).contains("hidden"));
     }
 }

@@ -170,6 +170,10 @@ fn decode(raw: &[u8], path: &Path) -> Result<((usize, usize), Decoded)> {
         let found = foreign.map_or(format!("unreadable ({e})"), |f| f.to_string());
         Origin(path).format(0, "the picture", found, "a sound picture")
     };
+    if super::tiff::states_more_than_it_holds(raw) {
+        let held = format!("what a file of {} bytes can hold", raw.len());
+        return Err(Origin(path).format(0, "a tag", "more values than bytes", held));
+    }
     let reader = ImageReader::new(Cursor::new(raw));
     let reader = reader.with_guessed_format().map_err(DataError::io(path, "read"))?;
     let mut decoder = reader.into_decoder().map_err(damaged)?;

@@ -46,7 +46,7 @@ impl Findings {
             }
         }
         for param in params.iter().filter(|p| p.default.is_none() && !table.contains_key(p.name)) {
-            let message = format!("missing, wanted {} ({})", wanted(param), param.doc);
+            let message = format!("missing, wanted {} ({})", wanted(param), inside(param.doc));
             self.add(&path.key(param.name), Side::Value, message);
         }
     }
@@ -195,6 +195,15 @@ fn number(value: &Value) -> Option<f64> {
         Value::Integer(v) => Some(*v as f64),
         Value::Float(v) => Some(*v),
         _ => None,
+    }
+}
+
+/// A sentence as it stands in the middle of another; names and symbols keep their letters.
+fn inside(doc: &str) -> String {
+    let mut letters = doc.chars();
+    match (letters.next(), letters.clone().next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => first.to_lowercase().chain(letters).collect(),
+        _ => doc.into(),
     }
 }
 
