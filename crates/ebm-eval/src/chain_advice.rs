@@ -24,6 +24,8 @@ pub struct ChainFacts<'a> {
     pub accepted: &'a [f64],
     /// Moves that diverged (their energy error was beyond any use), and moves made.
     pub divergences: Option<(usize, usize)>,
+    /// Mean step size at the first and at the last recorded step, if the moves have one that may adapt.
+    pub step_sizes: Option<(f64, f64)>,
     /// Diagnostics, one a scalar.
     pub summaries: &'a [ChainSummary],
 }
@@ -60,6 +62,13 @@ pub enum ChainAdvice {
         /// Of how many.
         of: usize,
     },
+    /// Step sizes moved while draws were recorded, which biases them.
+    Adapting {
+        /// Mean step size at the first recorded step.
+        from: f64,
+        /// At the last.
+        to: f64,
+    },
     /// Moves whose energy error was beyond any use: the chains avoid some region.
     Divergent {
         /// How many.
@@ -87,7 +96,7 @@ pub enum ChainAdvice {
 /// said to be so, and then nothing advises more draws: more of the same would not help.
 pub fn chain_advice(facts: &ChainFacts<'_>) -> Vec<ChainAdvice> {
     let mut found = Vec::new();
-    let &ChainFacts { chains, draws, accepted, divergences, summaries } = facts;
+    let &ChainFacts { chains, draws, accepted, divergences, step_sizes, summaries } = facts;
     if chains > draws {
         found.push(ChainAdvice::SwappedAxes { chains, draws });
     }
@@ -111,6 +120,9 @@ pub fn chain_advice(facts: &ChainFacts<'_>) -> Vec<ChainAdvice> {
     let all = mean >= 1.0 - STUCK && (apart || few);
     if all {
         found.push(ChainAdvice::AcceptingAll { accepted: mean });
+    }
+    if let Some((from, to)) = step_sizes.filter(|(from, to)| from != to) {
+        found.push(ChainAdvice::Adapting { from, to });
     }
     if let Some((diverged, of)) = divergences.filter(|d| d.0 > 0) {
         found.push(ChainAdvice::Divergent { diverged, of });
@@ -149,6 +161,10 @@ impl fmt::Display for ChainAdvice {
                 f,
                 "{scalars} of {of} scalars never change within a chain: they have no effective draws; more steps do not help"
             ),
+            ChainAdvice::Adapting { from, to } => write!(
+                f,
+                "step sizes went on adapting while draws were recorded, from {from:.4e} to {to:.4e}: that leaves a bias which no error here shows; measure with the adapted size fixed"
+            ),
             ChainAdvice::Divergent { diverged, of } => write!(
                 f,
                 "{diverged} of {of} moves diverged: the chains avoid some region and no figure is to be relied on; use a smaller step size"
@@ -178,7 +194,15 @@ mod tests {
 
     fn advice(summary: ChainSummary, chains: usize, draws: usize, accepted: &[f64]) -> Vec<ChainAdvice> {
         let summaries = &[summary];
-        chain_advice(&ChainFacts { chains, draws, accepted, divergences: Some((0, 9)), summaries })
+        let step_sizes = Some((0.1, 0.1));
+        chain_advice(&ChainFacts {
+            chains,
+            draws,
+            accepted,
+            divergences: Some((0, 9)),
+            step_sizes,
+            summaries,
+        })
     }
 
     #[test]
@@ -223,10 +247,12 @@ mod tests {
         let facts = ChainFacts {
             chains: 4,
             draws: 500,
+            step_sizes: Some((0.1, 0.2)),
             divergences: Some((3, 2000)),
             summaries,
             ..Default::default()
         };
-        assert_eq!(chain_advice(&facts), [ChainAdvice::Divergent { diverged: 3, of: 2000 }]);
+        let adapting = ChainAdvice::Adapting { from: 0.1, to: 0.2 };
+        assert_eq!(chain_advice(&facts), [adapting, ChainAdvice::Divergent { diverged: 3, of: 2000 }]);
     }
 }

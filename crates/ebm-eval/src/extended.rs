@@ -21,6 +21,14 @@ pub fn serialize_extended<S: Serializer>(value: &f64, serializer: S) -> Result<S
     Extended(*value).serialize(serializer)
 }
 
+/// For `#[serde(serialize_with)]` of a pair of numbers that may be missing.
+pub fn serialize_extended_option<S: Serializer>(
+    pair: &Option<(f64, f64)>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    pair.map(|(a, b)| (Extended(a), Extended(b))).serialize(serializer)
+}
+
 /// For `#[serde(serialize_with)]` of a pair of numbers, such as the ends of an interval.
 pub fn serialize_extended_pair<S: Serializer>(pair: &(f64, f64), serializer: S) -> Result<S::Ok, S::Error> {
     (Extended(pair.0), Extended(pair.1)).serialize(serializer)

@@ -58,6 +58,7 @@ mod normal_quantile;
 mod perfect;
 mod plane_cells;
 mod plane_distance;
+mod plane_fit;
 mod plane_grid;
 mod plane_integral;
 mod plane_peaks;
@@ -96,7 +97,7 @@ pub use detection_intervals::{DetectionIntervals, FEW_SCORES, detection_interval
 pub use energy_overlap::{EnergyGroup, energy_overlap};
 pub use error::{EvalError, Result};
 pub use ess::{ChainSummary, TAILS, ess_bulk, ess_mean, ess_quantile, ess_tail, mcse_mean, summarise};
-pub use extended::{Extended, serialize_extended, serialize_extended_pair};
+pub use extended::{Extended, serialize_extended, serialize_extended_option, serialize_extended_pair};
 pub use features::{SIGNS, cell_means, pixels, signs};
 pub use fisher::fisher_exact;
 #[cfg(feature = "linear-algebra")]
@@ -116,6 +117,7 @@ pub use nearness::{NEAR_QUANTILE, Nearness};
 pub use normal_quantile::normal_quantile;
 pub use perfect::{Fall, perfect};
 pub use plane_distance::{PlaneDistance, plane_distance};
+pub use plane_fit::plane_fit;
 pub use plane_grid::PlaneGrid;
 pub use plane_integral::{PlaneIntegral, PlaneNode, PlaneRefusal, integrate_plane};
 #[cfg(feature = "linear-algebra")]

@@ -15,8 +15,9 @@ pub enum Fall {
     Not,
 }
 
-/// Random splits that are averaged.
+/// Random splits that are averaged, and the columns from which one has to do: eigenvalues are dear.
 const SPLITS: u64 = 2;
+const DEAR: usize = 512;
 
 /// `distance` as `n` perfect samples would have it from all rows of `real`.
 ///
@@ -36,9 +37,10 @@ pub fn perfect(
 ) -> Result<f64> {
     at_least("real rows", real.n(), 16)?;
     at_least("samples", n, 1)?;
+    let splits = if real.d() >= DEAR { 1 } else { SPLITS };
     let mean = |parts: usize| -> Result<(f64, f64)> {
         let (mut sum, mut count, mut x) = (0.0, 0.0, 0.0);
-        for split in 0..SPLITS {
+        for split in 0..splits {
             let order = SplitMix::new(seed.wrapping_add(split)).permutation(real.n());
             let part = |k: usize| -> Result<Features> {
                 let rows = &order[k * real.n() / parts..(k + 1) * real.n() / parts];
