@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use ebm_eval::calibrated;
+use ebm_eval::{calibrated, typical_interval};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::inputs::set::Inputs;
 use crate::model::open::Model;
 use crate::model::scores::ScoreKind;
-use crate::model::scores::TYPICAL;
-use crate::model::scores::{Scored, Scorer, reference};
+use crate::model::scores::{Scored, Scorer};
 
 /// The folder of a run's thresholds; they are numbered from 1.
 const FOLDER: &str = "thresholds";
@@ -31,11 +30,11 @@ pub struct Threshold {
     pub set: String,
     /// Their number.
     pub count: usize,
-    /// Its place among their rising scores, from 1.
+    /// Its place among their rising scores, from 1; of typicality, that of a new score among theirs and its own.
     pub rank: usize,
     /// Share of them above it.
     pub above: f64,
-    /// Mean energy that typicality is measured from.
+    /// The middle of the typical energies, which typicality is the distance from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub typical_energy: Option<f64>,
     /// Whether images are resized and recoloured to fit the model.
@@ -64,7 +63,7 @@ pub struct ThresholdOptions {
 }
 
 /// Fits a threshold and keeps it in the folder of the run under the next free number; see [`ebm_eval::calibrated`] for
-/// what it promises.
+/// what it promises, and [`ebm_eval::typical_interval`] for typicality.
 ///
 /// # Errors
 /// If `run` is no run, the samples cannot be read or are too few for the rate, or the file cannot be written.
@@ -85,16 +84,22 @@ pub fn fit_threshold(model: &Model, run: &Path, options: &ThresholdOptions) -> R
         None => Inputs::held_out(model.data()?, "inside")?,
     };
     let rows = options.batch.unwrap_or(model.batch());
-    let typical_energy = match score {
-        ScoreKind::Typicality => Some(scorer.mean_energy(&reference(model)?, rows, TYPICAL)?),
-        _ => None,
-    };
+    let typicality = *score == ScoreKind::Typicality;
+    let fitted_on = if typicality { &ScoreKind::Energy } else { score };
     let mut scores = Vec::new();
     set.each(rows, options.count, &scorer.fit(options.fit), &mut |piece| {
-        scores.extend(scorer.column(score, &scorer.score(&piece)?, typical_energy));
+        scores.extend(scorer.column(fitted_on, &scorer.score(&piece)?, None));
         Ok(())
     })?;
-    let c = calibrated(&scores, options.fpr).map_err(|e| match e {
+    // Distance from the middle, longest distance that is inside, rank, share outside.
+    let fitted = match typicality {
+        true => typical_interval(&scores, options.fpr).map(|t| {
+            let middle = 0.5 * (t.low + t.high);
+            (Some(middle), (t.high - middle).max(middle - t.low), t.rank, t.above)
+        }),
+        false => calibrated(&scores, options.fpr).map(|c| (None, c.threshold, c.rank, c.above)),
+    };
+    let (typical_energy, threshold, rank, above) = fitted.map_err(|e| match e {
         ebm_eval::EvalError::TooFew { found, wanted, .. } => Error::invalid(
             "fpr",
             options.fpr,
@@ -105,12 +110,12 @@ pub fn fit_threshold(model: &Model, run: &Path, options: &ThresholdOptions) -> R
     let threshold = Threshold {
         format: 1,
         score: score.clone(),
-        threshold: c.threshold,
+        threshold,
         fpr: options.fpr,
         set: set.name().to_string(),
-        count: c.count,
-        rank: c.rank,
-        above: c.above,
+        count: scores.len(),
+        rank,
+        above,
         typical_energy,
         fit: options.fit,
         step,

@@ -54,6 +54,13 @@ impl Fit {
             out.json(&t)?;
             return Ok(End::Done);
         }
+        if let Some(middle) = t.typical_energy {
+            out.line(format!(
+                "typicality is |E - {middle}|; energies from {} to {} are typical",
+                middle - t.threshold,
+                middle + t.threshold
+            ))?;
+        }
         out.line(format!(
             "{} above {} is outside: of new inside samples at most {} % are taken for outside (rank {} of {} samples of \
              {}, of which {:.2} % lie above)",
