@@ -5,7 +5,10 @@ use std::path::Path;
 use candle_core::{DType, Device};
 use ebm_core::Stepped;
 use ebm_data::npy::{Npy, NpyValues};
-use ebm_eval::{Chains, FEWEST_DRAWS, ess_mean, summarise};
+use ebm_eval::{
+    ChainAdvice, ChainFacts, ChainSummary, Chains, FEWEST_DRAWS, chain_advice, ess_mean, serialize_extended,
+    summarise,
+};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -55,6 +58,8 @@ pub struct ChainMeasures {
     pub accepted: Option<f64>,
     /// A row for each scalar.
     pub rows: Vec<ChainRow>,
+    /// What is wrong with them.
+    pub advice: Vec<ChainAdvice>,
 }
 
 /// One scalar.
@@ -70,7 +75,8 @@ pub struct ChainRow {
     pub ess_bulk: f64,
     /// The smaller one of the 5 % and 95 % quantiles.
     pub ess_tail: f64,
-    /// Rank-normalised split R-hat.
+    /// Rank-normalised split R-hat; "inf" for chains that stand still at different places.
+    #[serde(serialize_with = "serialize_extended")]
     pub rhat: f64,
     /// Integrated autocorrelation time of the mean in draws: the number of all draws over their effective number.
     pub autocorrelation_time: f64,
@@ -112,15 +118,26 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
         draws,
         rows: vec![vec![f64::NAN; o.chains * draws]; picked.len() + 1],
         seen: 0,
-        accepted: (0.0, 0),
+        accepted: vec![(0.0, 0); o.chains],
+        step_sizes: None,
     };
     let energy = model.energy();
     let mut probe = |index: usize, step: &Stepped| -> ebm_core::Result<()> {
         let Some(after) = index.checked_sub(o.warm_up) else { return Ok(()) };
         if let Some(rate) = step.info.get("accepted") {
             let all = rate.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
-            record.accepted.0 += all.iter().sum::<f64>();
-            record.accepted.1 += all.len();
+            // One number a row, or one for all rows.
+            for (k, id) in step.state.at.chains.ids().iter().enumerate() {
+                if let (Some(rate), Some(sum)) =
+                    (all.get(k).or(all.last()), record.accepted.get_mut(*id as usize))
+                {
+                    *sum = (sum.0 + rate, sum.1 + 1);
+                }
+            }
+        }
+        if let Some(size) = step_size(step)? {
+            let from = record.step_sizes.map_or(size, |s| s.0);
+            record.step_sizes = Some((from, size));
         }
         // A draw is the state after the last of `thin` steps.
         if (after + 1) % o.thin != 0 {
@@ -146,14 +163,17 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
         ));
     }
     let names = std::iter::once("energy".to_string()).chain(picked.iter().map(|i| format!("x[{i}]")));
+    let accepted: Vec<f64> = record.accepted.iter().filter(|a| a.1 > 0).map(|a| a.0 / a.1 as f64).collect();
+    let (rows, advice) = rows(names, &record.rows, (o.chains, draws), &accepted, record.step_sizes)?;
     Ok(ChainMeasures {
         of: model.sampler().with_steps(all_steps).name(),
         chains: o.chains,
         draws,
         warm_up: o.warm_up,
         thin: o.thin,
-        accepted: (record.accepted.1 > 0).then(|| record.accepted.0 / record.accepted.1 as f64),
-        rows: rows(names, &record.rows, o.chains, draws)?,
+        accepted: (!accepted.is_empty()).then(|| accepted.iter().sum::<f64>() / accepted.len() as f64),
+        rows,
+        advice,
     })
 }
 
@@ -162,7 +182,19 @@ struct Record {
     /// `(chains, draws)` of each scalar.
     rows: Vec<Vec<f64>>,
     seen: usize,
-    accepted: (f64, usize),
+    /// Sum and number of the acceptances of each chain.
+    accepted: Vec<(f64, usize)>,
+    /// Mean step size at the first recorded step and at the last.
+    step_sizes: Option<(f64, f64)>,
+}
+
+/// Mean of the step sizes that a chain's state carries, which are those that may adapt.
+fn step_size(step: &Stepped) -> ebm_core::Result<Option<f64>> {
+    let mut all = Vec::new();
+    for (_, sizes) in step.state.aux.iter().filter(|(name, _)| name.ends_with("step_size")) {
+        all.extend(sizes.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?);
+    }
+    Ok((!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64))
 }
 
 impl Record {
@@ -178,8 +210,15 @@ impl Record {
     }
 }
 
-fn rows(names: impl Iterator<Item = String>, all: &[Vec<f64>], m: usize, n: usize) -> Result<Vec<ChainRow>> {
-    let mut rows = Vec::new();
+/// A row for each scalar of `m` chains of `n` draws, and what is wrong with them all.
+fn rows(
+    names: impl Iterator<Item = String>,
+    all: &[Vec<f64>],
+    (m, n): (usize, usize),
+    accepted: &[f64],
+    step_sizes: Option<(f64, f64)>,
+) -> Result<(Vec<ChainRow>, Vec<ChainAdvice>)> {
+    let (mut rows, mut summaries): (Vec<ChainRow>, Vec<ChainSummary>) = Default::default();
     for (name, values) in names.zip(all) {
         let chains = Chains::new(values, m, n)?;
         let s = summarise(chains);
@@ -192,8 +231,11 @@ fn rows(names: impl Iterator<Item = String>, all: &[Vec<f64>], m: usize, n: usiz
             rhat: s.rhat,
             autocorrelation_time: (m * n) as f64 / ess_mean(chains),
         });
+        summaries.push(s);
     }
-    Ok(rows)
+    let facts =
+        ChainFacts { chains: m, draws: n, accepted, divergences: None, step_sizes, summaries: &summaries };
+    Ok((rows, chain_advice(&facts)))
 }
 
 /// Measures chains that are there: an `.npy` array `(chains, draws)` or `(chains, draws, ...)`, of which at most
@@ -223,6 +265,10 @@ pub fn measure_chain_file(path: &Path, coordinates: usize) -> Result<ChainMeasur
     let all: Vec<Vec<f64>> =
         picked.iter().map(|i| (0..m * n).map(|at| values[at * width + i]).collect()).collect();
     let names = picked.iter().map(|i| if dims.len() == 2 { "x".to_string() } else { format!("x[{i}]") });
+    let (rows, advice) = rows(names, &all, (m, n), &[], None).map_err(|e| match e {
+        Error::Eval(e) => ebm_core::Error::data(path, e.to_string()).into(),
+        other => other,
+    })?;
     Ok(ChainMeasures {
         of: path.display().to_string(),
         chains: m,
@@ -230,9 +276,7 @@ pub fn measure_chain_file(path: &Path, coordinates: usize) -> Result<ChainMeasur
         warm_up: 0,
         thin: 1,
         accepted: None,
-        rows: rows(names, &all, m, n).map_err(|e| match e {
-            Error::Eval(e) => ebm_core::Error::data(path, e.to_string()).into(),
-            other => other,
-        })?,
+        rows,
+        advice,
     })
 }

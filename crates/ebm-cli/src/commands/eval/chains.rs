@@ -95,18 +95,27 @@ fn table(found: &ChainMeasures) -> String {
         "", "mean", "MCSE", "ESS bulk", "ESS tail", "R-hat", "time"
     );
     for r in &found.rows {
-        text += &format!(
-            "{:<wide$} {:>12.5} {:>10.5} {:>10.1} {:>10.1} {:>8.4} {:>10.2}\n",
-            r.name, r.mean, r.mcse, r.ess_bulk, r.ess_tail, r.rhat, r.autocorrelation_time
-        );
+        let cells = [
+            column(r.mean, 12, 5),
+            column(r.mcse, 10, 5),
+            column(r.ess_bulk, 10, 1),
+            column(r.ess_tail, 10, 1),
+            column(r.rhat, 8, 4),
+            column(r.autocorrelation_time, 10, 2),
+        ];
+        text += &format!("{:<wide$} {}\n", r.name, cells.join(" "));
     }
-    let worst = found.rows.iter().map(|r| r.rhat).fold(f64::NEG_INFINITY, f64::max);
-    let least = found.rows.iter().map(|r| r.ess_bulk.min(r.ess_tail)).fold(f64::INFINITY, f64::min);
-    if worst > 1.01 || least < 100.0 * found.chains as f64 {
-        text += "R-hat above 1.01, or fewer than 100 effective draws a chain: run longer before these are relied on\n";
+    for advice in &found.advice {
+        text += &format!("{advice}\n");
     }
     if found.rows.iter().any(|r| r.rhat.is_nan()) {
         text += "NaN: a scalar that does not move, which has no effective draws\n";
     }
     text
+}
+
+/// A number in a column of this width: with so many digits behind the point, or with an exponent where it is too long.
+fn column(v: f64, width: usize, digits: usize) -> String {
+    let plain = format!("{v:>width$.digits$}");
+    if plain.len() <= width { plain } else { format!("{v:>width$.2e}") }
 }
