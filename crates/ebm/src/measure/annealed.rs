@@ -52,7 +52,7 @@ pub struct AnnealedLogZ {
 /// Step sizes that adapt while the chains run make the weights only nearly unbiased.
 ///
 /// # Errors
-/// If `base` has no known density, fewer than two chains or no rungs are asked for, or energy or moves fail.
+/// If `base` has no known density, fewer than three chains or no rungs are asked for, or energy or moves fail.
 pub fn annealed_log_z(
     base: &Arc<dyn EnergyFn>,
     energy: &Arc<dyn EnergyFn>,
@@ -81,7 +81,7 @@ pub fn annealed_log_z(
     let log_p = numbers(&density.log_density(&start)?)?;
     let e = numbers(&base.energy(&start)?)?;
     let (Some(log_p), Some(e)) = (log_p.first(), e.first()) else {
-        return Err(Error::invalid("chains", 0, "at least 2"));
+        return Err(Error::invalid("chains", 0, "at least 3"));
     };
     let log_z_base = -(e + log_p);
     let mut accepted = Vec::new();

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use candle_core::DType;
 use ebm_core::energy::compose::Sum;
 use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Key, Split, TransitionConfig};
-use ebm_eval::{PlaneGrid, bits_per_dim};
+use ebm_eval::{
+    EvalError, LogZBracket, PlaneIntegral, bits_per_dim, integrate_plane, log_z_bracket,
+    serialize_extended_option,
+};
 use ebm_model::Energies;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,18 +16,20 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::measure::annealed::{AnnealOptions, AnnealedLogZ, annealed_log_z};
 use crate::measure::temperature;
-use crate::model::energies::on_grid;
+use crate::model::energies::{POINTS, at_points};
 use crate::model::open::Model;
 
 /// Held-out samples that are scored at most.
 const HELD_OUT: usize = 10_000;
-/// Cells a side of the quadrature in the plane.
-const CELLS: usize = 400;
+/// Share of the mass that the quadrature in the plane may leave outside of its square.
+pub(super) const OUTSIDE: f64 = 1e-3;
+/// Coordinates whose means the default base has one by one; of more their mean is taken.
+const MEANS: usize = 8;
 
 /// What to anneal from, and how.
 #[derive(Clone, Debug)]
 pub struct LikelihoodOptions {
-    /// An energy with a known density, as TOML; without it `uniform` over the range of the data, or a `gaussian` as wide as the data.
+    /// An energy with a known density, as TOML; without it `uniform` over the range of the data, or a `gaussian` around the mean of the data, as wide as they are.
     pub base: Option<String>,
     /// A transition, as TOML; without it `hmc`.
     pub moves: Option<String>,
@@ -47,13 +52,21 @@ pub struct Likelihood {
     pub temperature: f64,
     /// Both sides of log Z.
     pub log_z: AnnealedLogZ,
-    /// log Z by the midpoint rule over a square around the data, in the plane.
+    /// What both sides say together.
+    pub bracket: LogZBracket,
+    /// log Z by quadrature, in the plane; within 1e-3.
     pub quadrature: Option<f64>,
+    /// The rectangle and the cells of the quadrature.
+    pub plane: Option<PlaneIntegral>,
+    /// Why there is none in the plane.
+    pub no_quadrature: Option<String>,
     /// Number of held-out samples.
     pub held_out: usize,
-    /// Their mean log-likelihood with the upper and with the lower side of log Z, in this order.
+    /// Bounds of their mean log-likelihood by those of log Z, the lower first; the held-out samples are taken as they are.
+    #[serde(serialize_with = "serialize_extended_option")]
     pub log_likelihood: Option<(f64, f64)>,
-    /// The same in bits a value of 256 levels, for images; the greater first.
+    /// The same in bits a value of 256 levels, for images; the lower first.
+    #[serde(serialize_with = "serialize_extended_option")]
     pub bits_per_dim: Option<(f64, f64)>,
 }
 
@@ -85,14 +98,25 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
     };
     let stored =
         |split| data.map_or(Ok(None), |data| Ok::<_, Error>(data.stored(split, HELD_OUT)?.map(|l| l.x)));
-    let wide = spread(stored(Split::Train)?.as_ref())?;
+    let (means, spreads) = moments(stored(Split::Train)?.as_ref(), shape.iter().product())?;
     let hmc = "kind = \"hmc\", step_size = 0.05, leapfrogs = 10, target_acceptance = 0.65";
     let (base_text, moves_text) = match range {
         Some((low, high)) => {
             let range = format!("range = [{low:?}, {high:?}]");
             (format!("kind = \"uniform\", {range}"), format!("{hmc}, {range}"))
         }
-        None => (format!("kind = \"gaussian\", sd = {wide:?}"), hmc.to_string()),
+        None => {
+            let widest = spreads.iter().copied().fold(0.0, f64::max);
+            let (mean, sd) = match means.len() <= MEANS {
+                true => (means.clone(), widest),
+                false => {
+                    let one = means.iter().sum::<f64>() / means.len() as f64;
+                    let apart = means.iter().map(|m| (m - one).abs()).fold(0.0, f64::max);
+                    (vec![one], widest.hypot(apart))
+                }
+            };
+            (format!("kind = \"gaussian\", mean = {mean:?}, sd = {sd:?}"), hmc.to_string())
+        }
     };
     let base_text = options.base.as_deref().map_or(base_text, settings);
     let moves_text = options.moves.as_deref().map_or(moves_text, settings);
@@ -104,21 +128,31 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
     let of = model.energies_of(energy.as_ref())?;
     let held = stored(Split::HeldOut)?.map_or(Ok(Vec::new()), |held| of.at(&held))?;
     let held_out = held.len();
-    let log_likelihood = (held_out > 0).then(|| {
-        let mean = -held.iter().sum::<f64>() / held_out as f64;
-        (mean - log_z.reverse.log_z, mean - log_z.forward.log_z)
-    });
+    let bracket = log_z_bracket(&log_z.forward, &log_z.reverse);
+    let log_likelihood =
+        (held_out > 0).then(|| bracket.log_likelihood(held.iter().sum::<f64>() / held_out as f64));
     let values: usize = shape.iter().product();
     let images = matches!(shape[..], [1 | 3, _, _]) && range == Some((0.0, 1.0));
-    let bits = |(low, high): (f64, f64)| (bits_per_dim(low, values, 256), bits_per_dim(high, values, 256));
+    let bits = |(low, high): (f64, f64)| (bits_per_dim(high, values, 256), bits_per_dim(low, values, 256));
+    let (mut plane, mut no_quadrature) = (None, None);
+    if shape == [2] {
+        let sides = match range {
+            Some((low, high)) => ([0.5 * (low + high); 2], [0.25 * (high - low); 2]),
+            None => ([means[0], means[1]], [spreads[0], spreads[1]]),
+        };
+        match quadrature(of, sides, range)? {
+            Ok(found) => plane = Some(found),
+            Err(why) => no_quadrature = Some(why),
+        }
+    }
     Ok(Likelihood {
         base: base_text,
         moves: moves_text,
         temperature: t,
-        quadrature: match (&shape[..], range, data) {
-            ([2], None, Some(_)) => Some(log_z_by_quadrature(of, 2.5 * wide.max(1.0))?),
-            _ => None,
-        },
+        bracket,
+        quadrature: plane.as_ref().map(|p| p.log_z),
+        plane,
+        no_quadrature,
         held_out,
         bits_per_dim: log_likelihood.filter(|_| images).map(bits),
         log_likelihood,
@@ -146,19 +180,38 @@ pub(crate) fn parsed<B: DeserializeOwned>(setting: &'static str, settings: &str)
     })
 }
 
-/// The greatest standard deviation about 0 of a coordinate, or 1.
-fn spread(data: Option<&candle_core::Tensor>) -> Result<f64> {
-    let Some(x) = data else { return Ok(1.0) };
-    let widest = x
-        .to_dtype(DType::F64)
-        .and_then(|x| x.flatten_from(1)?.sqr()?.mean(0)?.max(0)?.to_scalar::<f64>())
-        .map_err(ebm_core::Error::from)?
-        .sqrt();
-    Ok(if widest > 0.0 && widest.is_finite() { widest } else { 1.0 })
+/// Mean and standard deviation of each coordinate; 0 and 1 without data or where they are of no use.
+fn moments(data: Option<&candle_core::Tensor>, width: usize) -> Result<(Vec<f64>, Vec<f64>)> {
+    let Some(x) = data else { return Ok((vec![0.0; width], vec![1.0; width])) };
+    let of = |x: &candle_core::Tensor| -> candle_core::Result<(Vec<f64>, Vec<f64>)> {
+        let x = x.to_dtype(DType::F64)?.flatten_from(1)?;
+        let mean = x.mean_keepdim(0)?;
+        let variance = x.broadcast_sub(&mean)?.sqr()?.mean(0)?;
+        Ok((mean.flatten_all()?.to_vec1()?, variance.to_vec1()?))
+    };
+    let (means, variances) = of(x).map_err(ebm_core::Error::from)?;
+    let usable = |v: f64| if v > 0.0 && v.is_finite() { v.sqrt() } else { 1.0 };
+    let means = means.into_iter().map(|m| if m.is_finite() { m } else { 0.0 }).collect();
+    Ok((means, variances.into_iter().map(usable).collect()))
 }
 
-/// By the midpoint rule over the square [-half, half]².
-fn log_z_by_quadrature(of: Energies<'_>, half: f64) -> Result<f64> {
-    let grid = PlaneGrid::new(half, CELLS)?;
-    Ok(grid.log_z(&on_grid(of, &grid)?, 1.0))
+/// The integral of exp(−E) over the plane, or over the square of a `range`; why not, if it has none that can be had.
+pub(super) fn quadrature(
+    of: Energies<'_>,
+    (centre, spread): ([f64; 2], [f64; 2]),
+    range: Option<(f64, f64)>,
+) -> Result<std::result::Result<PlaneIntegral, String>> {
+    let of = of.at_least(POINTS);
+    let outside = |v: f64| range.is_some_and(|(low, high)| v < low || v > high);
+    let log_density = |points: &[f64]| -> Result<Vec<f64>> {
+        let narrow: Vec<f32> = points.iter().map(|v| *v as f32).collect();
+        let walled = points.chunks_exact(2).map(|p| p.iter().any(|v| outside(*v)));
+        let log = |(e, wall): (f64, bool)| if wall { f64::NEG_INFINITY } else { -e };
+        Ok(at_points(&of, &narrow)?.into_iter().zip(walled).map(log).collect())
+    };
+    match integrate_plane(log_density, centre, spread, OUTSIDE) {
+        Ok(found) => Ok(Ok(found)),
+        Err(e @ EvalError::Energy(_)) => Err(e.into()),
+        Err(why) => Ok(Err(why.to_string())),
+    }
 }

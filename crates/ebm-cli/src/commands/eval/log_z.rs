@@ -1,7 +1,7 @@
 //! `ebm eval log-z`.
 
 use clap::Args;
-use ebm::eval::LogZ as Side;
+use ebm::eval::{FEW_CHAINS, LogZ as Side, PlaneIntegral};
 use ebm::measure::{AnnealOptions, Likelihood, LikelihoodOptions, likelihood};
 
 use crate::args::{ModelArgs, SeedArg};
@@ -13,7 +13,7 @@ pub(crate) struct LogZ {
     #[command(flatten)]
     model: ModelArgs,
     /// Where annealing begins: an energy with a known density, in TOML; without it `uniform` over the range of the
-    /// data, or a `gaussian` as wide as the data if they have none.
+    /// data, or a `gaussian` around their mean and as wide as they are if they have none.
     #[arg(long, value_name = "TOML")]
     base: Option<String>,
     /// The move at each rung, a transition in TOML that leaves exp(-E) as it is; without it `hmc` of ten steps, whose size
@@ -65,8 +65,13 @@ fn table(found: &Likelihood) -> String {
     let mut text = format!("base {}; moves {}; temperature {}\n", found.base, found.moves, found.temperature);
     text += &side("log Z, base to energy", &found.log_z.forward);
     text += &side("log Z, energy to base", &found.log_z.reverse);
-    if let Some(z) = found.quadrature {
-        text += &format!("{:<22} {z:>12.4}\n", "log Z by quadrature");
+    let (low, high) = found.bracket.bounds;
+    text += &format!("{:<22} {low:>12.4} to {high:.4}\n", "log Z lies in");
+    if let Some(p) = &found.plane {
+        text += &format!("{:<22} {:>12.4}  {}\n", "log Z by quadrature", p.log_z, over(p));
+    }
+    if let Some(why) = &found.no_quadrature {
+        text += &format!("log Z by quadrature: none; {why}\n");
     }
     if let Some(rate) = found.log_z.accepted {
         text += &format!("{:<22} {:>11.1}%\n", "accepted", 100.0 * rate);
@@ -75,12 +80,33 @@ fn table(found: &Likelihood) -> String {
         let name = "log-likelihood";
         text += &format!("{name:<22} {low:>12.4} to {high:.4} nats, {} held-out samples\n", found.held_out);
     }
-    if let Some((high, low)) = found.bits_per_dim {
-        text += &format!("{:<22} {high:>12.4} to {low:.4}\n", "bits a value");
+    if let Some((low, high)) = found.bits_per_dim {
+        text += &format!("{:<22} {low:>12.4} to {high:.4}\n", "bits a value");
     }
     let rest = found.log_z.reverse.log_z - found.log_z.forward.log_z;
+    if found.bracket.contradictory {
+        text += "the sides contradict each other: the chains do not mix, or the way back did not start on samples of the energy\n";
+    }
     if rest.abs() > 1.0 || found.log_z.forward.ess < 2.0 || found.log_z.reverse.ess < 2.0 {
         text += "the sides are far apart or rest on single chains: more rungs, or moves that are accepted more often\n";
+    } else if found.bracket.few {
+        text += &format!(
+            "fewer than {FEW_CHAINS} effective chains: the intervals rest on log weights being normal; more chains or rungs\n"
+        );
     }
     text
+}
+
+/// What a quadrature was taken over, in words.
+fn over(p: &PlaneIntegral) -> String {
+    let side = |a: usize| format!("[{:.3}, {:.3}]", p.centre[a] - p.half[a], p.centre[a] + p.half[a]);
+    format!(
+        "over {} x {}, {} cells from {:.2e}; outside {:.1e}, cells {:.1e} of the mass",
+        side(0),
+        side(1),
+        p.cells,
+        p.smallest[0].min(p.smallest[1]),
+        p.outside,
+        p.error
+    )
 }
