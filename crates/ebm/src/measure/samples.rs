@@ -3,7 +3,7 @@
 mod features;
 mod figures;
 
-use ebm_eval::PlaneScore;
+use ebm_eval::{PlaneIntegral, PlaneScore};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -43,8 +43,10 @@ pub struct SampleMeasureOptions {
     pub fit: bool,
     /// Steps of the generation program; as configured without it.
     pub steps: Option<usize>,
-    /// Pairs of subsets that the kernel distance is taken over.
+    /// Pairs of random subsets over which the kernel distance is taken as well; none if 0.
     pub subsets: usize,
+    /// Their rows; 1,000, or half of the smaller set, without it.
+    pub subset_size: Option<usize>,
     /// Temperature T of exp(−E/T) in the plane.
     pub temperature: f64,
     /// Seed of samples, subsets, halves and directions; of the samples that of the run without it.
@@ -60,7 +62,8 @@ impl Default for SampleMeasureOptions {
             against_count: 10_000,
             fit: false,
             steps: None,
-            subsets: 100,
+            subsets: 0,
+            subset_size: None,
             temperature: 1.0,
             seed: None,
         }
@@ -82,8 +85,30 @@ pub struct SampleMeasures {
     pub rows: Vec<MeasureRow>,
     /// Of the energy itself, in the plane; nats.
     pub plane: Option<PlaneScore>,
+    /// What its quadrature was taken over.
+    pub plane_cells: Option<PlaneIntegral>,
+    /// Why the energy has no quadrature in the plane.
+    pub no_plane: Option<String>,
     /// The seed of subsets, halves and directions.
     pub seed: u64,
+}
+
+impl SampleMeasures {
+    /// Measures of the samples that are of fewer rows than there are, by their rows of data and of samples.
+    pub fn fewer_rows(&self) -> Vec<(Vec<&str>, (usize, usize))> {
+        let mut found: Vec<(Vec<&str>, (usize, usize))> = Vec::new();
+        for row in &self.rows {
+            let (Some(rows), Some((name, _))) = (row.samples.rows, row.name.split_once('[')) else {
+                continue;
+            };
+            match found.iter_mut().find(|f| f.1 == rows) {
+                Some((names, _)) if !names.contains(&name) => names.push(name),
+                Some(_) => {}
+                None => found.push((vec![name], rows)),
+            }
+        }
+        found
+    }
 }
 
 /// Measures samples against data, with training samples and halves of the data to read the figures against.
@@ -95,8 +120,9 @@ pub struct SampleMeasures {
 pub fn measure_samples(what: &Subject<'_>, options: &SampleMeasureOptions) -> Result<SampleMeasures> {
     let o = options;
     let against_count = usize::try_from(o.against_count).unwrap_or(usize::MAX);
+    let subset = o.subset_size.unwrap_or(2);
     for (setting, found, least) in
-        [("count", o.count, LEAST), ("against_count", against_count, LEAST), ("subsets", o.subsets, 1)]
+        [("count", o.count, LEAST), ("against_count", against_count, LEAST), ("subset_size", subset, 2)]
     {
         if found < least {
             return Err(Error::invalid(setting, found, format!("at least {least}")));
@@ -149,11 +175,11 @@ pub fn measure_samples(what: &Subject<'_>, options: &SampleMeasureOptions) -> Re
     };
     let seed = o.seed.unwrap_or(0);
     let (first, second) = real.halves(seed)?;
-    let work = Work { kinds: &kinds, subsets: o.subsets, seed };
+    let work = Work { kinds: &kinds, subsets: o.subsets, subset_size: o.subset_size, seed };
     let columns = [
         Some(work.column(&real, &drawn)?),
         train.as_ref().map(|t| work.column(&real, t)).transpose()?,
-        Some(work.column(&first, &second)?),
+        Some(work.reference(&real, (&first, &second), drawn.n)?),
     ];
     let mut rows = Vec::new();
     for (i, (name, samples)) in columns[0].iter().flatten().enumerate() {
@@ -174,6 +200,8 @@ pub fn measure_samples(what: &Subject<'_>, options: &SampleMeasureOptions) -> Re
         (Subject::Model(model), [2]) => Some(on_plane(model, &real.pictures, o.temperature, seed)?),
         _ => None,
     };
+    let (plane, no_plane) = plane.map_or((None, None), |p| (p.as_ref().ok().cloned(), p.err()));
+    let (plane, plane_cells) = plane.unzip();
     let networks = kinds
         .iter()
         .filter_map(|k| if let Kind::Network(n) = k { Some(n) } else { None })
@@ -186,6 +214,8 @@ pub fn measure_samples(what: &Subject<'_>, options: &SampleMeasureOptions) -> Re
         networks,
         rows,
         plane,
+        plane_cells,
+        no_plane,
         seed,
     })
 }

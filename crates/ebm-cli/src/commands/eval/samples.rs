@@ -34,9 +34,12 @@ pub(crate) struct SamplesCommand {
     /// Steps of the generation program; as configured without it.
     #[arg(long)]
     steps: Option<usize>,
-    /// Pairs of subsets that the kernel distance is taken over.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    /// Pairs of random subsets over which the kernel distance is taken too, as other programs print it; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 0)]
     subsets: usize,
+    /// Rows of a subset; 1,000, or half of the smaller set, without it.
+    #[arg(long, value_name = "N")]
+    subset_size: Option<usize>,
     /// Temperature T of exp(-E/T), for the likelihood in the plane.
     #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f64,
@@ -67,6 +70,7 @@ impl SamplesCommand {
             fit: self.fit,
             steps: self.steps,
             subsets: self.subsets,
+            subset_size: self.subset_size,
             temperature: self.temperature,
             seed: self.seed,
         };
@@ -91,17 +95,22 @@ fn table(found: &SampleMeasures) -> String {
         text += &format!("training column: {n} samples of {name}; ");
     }
     text += &format!(
-        "halves: {} and {} samples of {}\n",
+        "halves: {} and {} samples of {}; Fréchet and Wasserstein distances carried to {} against all\n",
         found.against.1 / 2,
         found.against.1.div_ceil(2),
-        found.against.0
+        found.against.0,
+        found.samples.1
     );
+    for (names, (data, drawn)) in found.fewer_rows() {
+        text +=
+            &format!("{}: {drawn} of the samples against {data} of {}\n", names.join(", "), found.against.0);
+    }
     let wide = found.rows.iter().map(|r| r.name.chars().count()).max().unwrap_or(0).max(7);
     text += &format!("{:<wide$} {:>21} {:>21} {:>21}\n", "measure", "samples", "training", "halves");
     let show = |f: Option<Figure>| match f {
         None => "-".to_string(),
-        Some(Figure { value, sd: None }) => number(value),
-        Some(Figure { value, sd: Some(sd) }) => format!("{} ± {}", number(value), number(sd)),
+        Some(Figure { value, sd: None, .. }) => number(value),
+        Some(Figure { value, sd: Some(sd), .. }) => format!("{} ± {}", number(value), number(sd)),
     };
     for r in &found.rows {
         let cells = [Some(r.samples), r.training, r.halves].map(show);
@@ -118,6 +127,9 @@ fn table(found: &SampleMeasures) -> String {
         ] {
             text += &format!("{name:<wide$} {:>21}\n", number(value));
         }
+    }
+    if let Some(why) = &found.no_plane {
+        text += &format!("log Z by quadrature: none; {why}\n");
     }
     text
 }
