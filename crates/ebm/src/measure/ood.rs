@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ebm_core::Key;
-use ebm_eval::{DetectionIntervals, detection_intervals};
+use ebm_eval::{DetectionIntervals, FEWEST_SCORES, detection_intervals};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -32,11 +32,11 @@ pub struct OodOptions {
     pub fit: bool,
     /// Whether bytes are spread evenly over their level, as in training, instead of standing in its middle.
     pub dequantise: bool,
-    /// Resamples of the bootstrap.
+    /// Draws that the intervals are taken over.
     pub resamples: usize,
     /// Level of the intervals.
     pub level: f64,
-    /// Seed of rules, dequantisation and bootstrap.
+    /// Seed of rules, dequantisation and intervals.
     pub seed: u64,
 }
 
@@ -70,7 +70,7 @@ pub struct OodReport {
     pub rows: Vec<OodRow>,
     /// Where typicality is measured from: the set and its mean energy.
     pub typicality_from: Option<(String, f64)>,
-    /// Resamples of the bootstrap.
+    /// Draws that the intervals were taken over.
     pub resamples: usize,
     /// Level of the intervals.
     pub level: f64,
@@ -171,6 +171,15 @@ pub fn ood(model: &Model, options: &OodOptions) -> Result<OodReport> {
             Outside::Rule(rule) => work.set(name, &inside, known.as_ref().map(|k| (*rule, k)), mean)?,
             Outside::Set(set) => work.set(name, set, None, mean)?,
         });
+    }
+    for set in std::iter::once(&inside_scores).chain(&sets) {
+        if set.count < FEWEST_SCORES {
+            let message = format!(
+                "found {} samples, wanted at least {FEWEST_SCORES}: of fewer a figure says nothing",
+                set.count
+            );
+            return Err(Error::unfit(&set.name, message));
+        }
     }
     let mut rows = Vec::new();
     for set in &sets {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use ebm::eval::FEW_SCORES;
 use ebm::measure::{OodOptions, OodReport, ood};
 use ebm::{Error, whole_file};
 
@@ -39,13 +40,13 @@ pub(crate) struct Ood {
     /// Spread bytes over their level, as in training, instead of taking its middle.
     #[arg(long)]
     dequantise: bool,
-    /// Resamples of the bootstrap.
+    /// Draws of the distributions of both sets that the intervals are taken over.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     resamples: usize,
     /// Level of the intervals.
     #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
     level: f64,
-    /// Seed of rules, dequantisation and bootstrap.
+    /// Seed of rules, dequantisation and intervals.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Samples that are scored together; as in training without it.
@@ -136,6 +137,12 @@ fn table(found: &OodReport) -> String {
             text += &format!(" {:.3} [{:.3}, {:.3}]", i.value, i.low, i.high);
         }
         text.push('\n');
+    }
+    let fewest = found.outside.iter().map(|s| s.count).fold(found.inside.count, usize::min);
+    if fewest < FEW_SCORES {
+        text += &format!(
+            "a set of {fewest} samples: intervals of fewer than {FEW_SCORES} hold the true figure a few per cent more or less often than they say\n"
+        );
     }
     text
 }
