@@ -3,6 +3,7 @@
 //! The rules are rules of thumb with round thresholds, each said in the remark it makes; they look at the last tenth
 //! of the steps, so a run that has recovered is well.
 
+use ebm_eval::{growth, trend};
 use serde::Serialize;
 
 use crate::report::series::Series;
@@ -36,6 +37,14 @@ const LATE: f64 = 0.1;
 /// Steps with finite energies that a judgement needs.
 const FEWEST: usize = 20;
 
+/// Distance of the mean energies of data and samples, in deviations of a difference of one of each, at which the higher
+/// energy is that of the farther set with a probability of 0.95 and of 0.99 (normal energies).
+const APART: (f64, f64) = (1.645, 2.326);
+
+/// Growth of the energies from early to late that is told, and an energy that f32 can no longer resolve to a thousandth.
+const GROWN: f64 = 100.0;
+const HUGE: f64 = 1e5;
+
 impl Health {
     /// Of a run with these numbers that `ended` in such a way (`diverged` with its reason).
     pub fn of(series: &Series, skipped: u64, diverged: Option<&str>) -> Self {
@@ -44,6 +53,7 @@ impl Health {
             found.push((Level::Ill, format!("The run diverged: {why}.")));
         }
         found.extend(energies(series));
+        found.extend(scale(series));
         found.extend(gradient(series));
         found.extend(sampler(series));
         if skipped > 0 {
@@ -70,22 +80,66 @@ impl Health {
 fn energies(series: &Series) -> Option<(Level, String)> {
     let difference = series.late("energy.difference", LATE)?;
     let spread = |name| series.late(name, LATE).unwrap_or(0.0);
-    let sd = spread("energy.data.sd").max(spread("energy.samples.sd"));
-    if sd > 0.0 && difference < -3.0 * sd {
+    // Of a difference of one datum and one sample.
+    let sd = spread("energy.data.sd").hypot(spread("energy.samples.sd"));
+    let (watch, ill) = (APART.0 * sd, APART.1 * sd);
+    if sd > 0.0 && difference < -watch {
+        let (level, share) = if difference < -ill { (Level::Ill, 0.99) } else { (Level::Watch, 0.95) };
         return Some((
-            Level::Ill,
+            level,
             format!(
-                "The energies have parted: data lie {:.3} below samples, over 3 standard deviations ({sd:.3}); the chains no longer reach what the energy calls likely (more or longer sampler steps, the KL term, a lower learning rate).",
+                "The energies have parted: data lie {:.3} below samples, which have the higher energy in over {share} of all pairs; the chains no longer reach what the energy calls likely (more or longer sampler steps, the KL term, a lower learning rate).",
                 -difference
             ),
         ));
     }
-    (sd > 0.0 && difference > 3.0 * sd).then(|| {
+    (sd > 0.0 && difference > watch).then(|| {
         (
             Level::Watch,
-            format!("Samples have lower energies than data, by {difference:.3}, over 3 standard deviations ({sd:.3}): the sampler finds states that training has not raised yet."),
+            format!("Samples have lower energies than data, by {difference:.3}, in over 0.95 of all pairs: the sampler finds states that training has not raised yet."),
         )
     })
+}
+
+/// Energies that are all alike say nothing, and ones that grow without end leave the numbers they are stored in.
+fn scale(series: &Series) -> Vec<(Level, String)> {
+    let mut found = Vec::new();
+    if let (Some(0.0), Some(0.0)) =
+        (series.late("energy.data.sd", LATE), series.late("energy.samples.sd", LATE))
+    {
+        found.push((
+            Level::Ill,
+            "The energy is the same for all data and all samples: it says nothing (weights that are 0, dead units?).".to_string(),
+        ));
+    }
+    let Some(late) = series.late("energy.data", LATE).map(f64::abs) else { return found };
+    let spread = series.late("energy.data.sd", LATE).unwrap_or(0.0);
+    if spread > 0.0 && late > HUGE * spread.max(1.0) && late > HUGE {
+        // Steps of f32 are 1/16,777,216 of a number.
+        let level = if late / 16_777_216.0 > 1e-3 * spread { Level::Ill } else { Level::Watch };
+        found.push((
+            level,
+            format!("The energies of data are about {late:.1e}, with a spread of {spread:.1e}: single precision hardly tells them apart (an energy without bound; add a penalty on its size)."),
+        ));
+    }
+    let (steps, values): (Vec<f64>, Vec<f64>) =
+        series.points("energy.data").map(|(step, v)| (step as f64, v)).unzip();
+    if values.len() < FEWEST {
+        return found;
+    }
+    if let (Ok(times), Ok(slope)) = (growth(&values), trend(&steps, &values, 0.99))
+        && times > GROWN
+        && slope.is_certain()
+        && slope.change.abs() > 2.0 * slope.noise
+        && late > GROWN
+    {
+        let level = if late > 1e6 { Level::Ill } else { Level::Watch };
+        found.push((
+            level,
+            format!("The energies of data have grown {times:.0}-fold since early in the run, to {late:.1e}, and still grow."),
+        ));
+    }
+    found
 }
 
 /// A gradient that keeps growing ends in a blow-up.
@@ -168,6 +222,36 @@ mod tests {
         for word in ["gradient's norm", "accepted", "clamp", "2 batches"] {
             assert!(all.contains(word), "{word}: {all}");
         }
+    }
+
+    #[test]
+    fn overlap_is_judged_by_both_spreads() {
+        let level = |difference: fn(f64) -> f64| {
+            let sds: [Column; 2] = [("energy.data.sd", |_| 0.3), ("energy.samples.sd", |_| 0.4)];
+            Health::of(&series(&[("energy.difference", difference), sds[0], sds[1]]), 0, None).level
+        };
+        // A difference of one of each has the deviation 0.5.
+        assert_eq!(level(|_| -0.7), Level::Well);
+        assert_eq!(level(|_| -0.9), Level::Watch);
+        assert_eq!(level(|_| -1.3), Level::Ill);
+        assert_eq!(level(|_| 1.3), Level::Watch);
+    }
+
+    #[test]
+    fn constant_and_endless_energies_are_not_well() {
+        let zero: Column = ("energy.difference", |_| 0.0);
+        let flat: [Column; 3] = [zero, ("energy.data.sd", |_| 0.0), ("energy.samples.sd", |_| 0.0)];
+        let constant = Health::of(&series(&flat), 0, None);
+        assert!(constant.level == Level::Ill && constant.sentence.contains("same for all"), "{constant:?}");
+        let sds: [Column; 2] = [("energy.data.sd", |_| 1.0), ("energy.samples.sd", |_| 1.0)];
+        let huge = Health::of(&series(&[zero, sds[0], sds[1], ("energy.data", |_| -1e17)]), 0, None);
+        assert!(huge.level == Level::Ill && huge.sentence.contains("1.0e17"), "{huge:?}");
+        let grows =
+            Health::of(&series(&[zero, sds[0], sds[1], ("energy.data", |t| (0.1 * t).exp())]), 0, None);
+        assert!(grows.level == Level::Watch && grows.sentence.contains("-fold"), "{grows:?}");
+        let settles =
+            Health::of(&series(&[zero, sds[0], sds[1], ("energy.data", |t| 5.0 - 5.0 / t)]), 0, None);
+        assert_eq!(settles.level, Level::Well, "{settles:?}");
     }
 
     #[test]
