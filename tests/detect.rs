@@ -288,6 +288,9 @@ fn bad_sets_have_one_clear_error_and_leave_everything_as_it_was() {
     // Equal scores are no error: nothing is told apart.
     let ran = evaluate(&["--in", "flat.npy", "--out", "flat.npy", "--score", "energy"]).ok();
     assert!(ran.out.contains("0.500 ["), "{ran:?}");
+    // Of a handful nothing can be said.
+    npy(&s, "few.npy", &[0.5; 64 * 4], &[4, 1, 8, 8]);
+    evaluate(&["--out", "few.npy"]).fails(2, &["few.npy: found 4 samples, wanted at least 5"]);
     evaluate(&["--out", "digits", "--json", "mine.json", "--force", "-n", "20"]).ok();
     assert!(json(&s, "mine.json")["rows"].is_array());
 }
