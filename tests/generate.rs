@@ -115,3 +115,21 @@ fn a_bracket_on_log_z_holds_the_quadrature() {
     with("--temperature", "0", &["--temperature 0"]);
     with("--rungs", "0", &["--rungs 0"]);
 }
+
+#[test]
+fn an_energy_and_a_sampler_alone_are_sampled_and_measured() {
+    let sampler =
+        "[sampler]\nkind = \"chain\"\nsteps = 50\ntransition = { kind = \"mala\", step_size = 0.05 }\n";
+    // The moons are on the plane and nowhere else, so nobody need say it.
+    let s = Scratch::with(&format!("[energy]\nkind = \"moons\"\n{sampler}"));
+    let drawn = s.run(&["sample", "run.toml", "--n", "6", "--out", "x.npy"]).ok();
+    assert!(drawn.out.contains("[6, 2]"), "{}", drawn.out);
+    let measured = s.run(&["eval", "chains", "run.toml", "--chains", "2", "--steps", "40"]).ok();
+    assert!(measured.out.contains("x[1]"), "{}", measured.out);
+    // A bowl of any width: the file says which.
+    let s = Scratch::with(&format!("[energy]\nkind = \"double-well\"\n{sampler}"));
+    s.run(&["sample", "run.toml", "--n", "6", "--out", "x.npy"]).fails(2, &["generate.shape", "such as [2]"]);
+    let shape = "--set=generate.shape=[3]";
+    let drawn = s.run(&["sample", "run.toml", shape, "--n", "6", "--out", "x.npy"]).ok();
+    assert!(drawn.out.contains("[6, 3]"), "{}", drawn.out);
+}

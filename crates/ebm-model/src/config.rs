@@ -12,15 +12,15 @@ pub const FORMAT: u32 = 1;
 #[derive(Debug, Settings)]
 pub struct ModelConfig {
     /// Number of the configuration format.
-    #[setting(at_least = 1, at_most = 1)]
+    #[setting(default = 1, at_least = 1, at_most = 1)]
     pub format: u32,
     /// Name, seed, length, batch, device.
     #[setting(default)]
     pub run: RunSection,
     /// The energy.
     pub energy: Box<dyn EnergyConfig>,
-    /// The program that samples it.
-    pub sampler: Box<dyn SamplerConfig>,
+    /// The program that samples it; absent: only `generate.sampler` does.
+    pub sampler: Option<Box<dyn SamplerConfig>>,
     /// Where chains start.
     #[setting(default)]
     pub chains: ChainsSection,
@@ -61,7 +61,7 @@ impl ModelConfig {
         Sections {
             run: &self.run,
             energy: self.energy.as_ref(),
-            sampler: self.sampler.as_ref(),
+            sampler: self.sampler.as_deref(),
             chains: &self.chains,
             generate: &self.generate,
         }
@@ -76,7 +76,7 @@ pub struct Sections<'a> {
     /// The energy.
     pub energy: &'a dyn EnergyConfig,
     /// The program that samples it.
-    pub sampler: &'a dyn SamplerConfig,
+    pub sampler: Option<&'a dyn SamplerConfig>,
     /// Where chains start.
     pub chains: &'a ChainsSection,
     /// Sampling during and after training.
@@ -245,6 +245,9 @@ pub struct GenerateSection {
     /// Samples of a sheet.
     #[setting(default = 64, at_least = 1, at_most = 1_000_000)]
     pub count: usize,
+    /// Shape of one sample, in a file that names neither data nor a run; absent: the length that the energy takes.
+    #[setting(at_least = 1)]
+    pub shape: Option<Vec<usize>>,
 }
 
 /// Which weights of a run.

@@ -15,6 +15,7 @@
 //! # Ok::<(), ebm_core::Error>(())
 //! ```
 
+mod absent;
 pub mod checkpoint;
 pub mod config;
 pub mod digest;

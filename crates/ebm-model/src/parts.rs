@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ebm_core::candle::{DType, Device};
 use ebm_core::{BuildCx, EnergyFn, Engine, Key, Places, Result, Sampler};
 
+use crate::absent::Absent;
 use crate::config::{EngineChoice, RunSection, Sections};
 use crate::engine_watch::EngineWatch;
 use crate::facts::Facts;
@@ -61,6 +62,8 @@ pub struct Parts {
     pub sampler: Box<dyn Sampler>,
     /// The program for generation.
     pub generator: Box<dyn Sampler>,
+    /// Whether there is a program for generation: one that is absent refuses to draw.
+    pub draws: bool,
     /// Makes fresh starts.
     pub starts: Starts,
     /// Remarks of the parts.
@@ -79,8 +82,17 @@ impl Parts {
     ) -> Result<Self> {
         let (energy, mut notes) = Self::energy(sections, setup, engine)?;
         let mut cx = setup.context("sampler");
-        let sampler = sections.sampler.build(&mut cx)?;
+        let sampler = match sections.sampler {
+            Some(own) => own.build(&mut cx)?,
+            None => Box::new(Absent),
+        };
         notes.extend_from_slice(cx.notes());
+        let draws = sections.sampler.is_some() || sections.generate.sampler.is_some();
+        if !draws {
+            notes.push(
+                "generate: there is neither [sampler] nor generate.sampler, so nothing is drawn".into(),
+            );
+        }
         let generator = match &sections.generate.sampler {
             Some(own) => own.build(&mut setup.context("generate.sampler"))?,
             None => sampler.with_steps(sections.generate.steps),
@@ -88,7 +100,20 @@ impl Parts {
         let (mut cx, chains) = (setup.context("chains"), sections.chains);
         let starts = Starts::build(&mut cx, chains.start.as_deref(), &chains.transitions, chains.restart)?;
         notes.extend_from_slice(cx.notes());
-        Ok(Parts { energy, sampler, generator, starts, notes })
+        Ok(Parts { energy, sampler, generator, draws, starts, notes })
+    }
+
+    /// Parts that were given as values; generation takes `steps` steps of the sampler.
+    pub fn given(
+        energy: Arc<dyn EnergyFn>,
+        sampler: Option<Box<dyn Sampler>>,
+        steps: usize,
+        starts: Starts,
+    ) -> Self {
+        let draws = sampler.is_some();
+        let sampler = sampler.unwrap_or_else(|| Box::new(Absent));
+        let generator = sampler.with_steps(steps);
+        Parts { energy, sampler, generator, draws, starts, notes: Vec::new() }
     }
 
     /// The energy alone, with the remarks of its parts. The same settings give the same initial weights.

@@ -77,6 +77,14 @@ fn objective(plan: &Plan) -> Result<()> {
         let hint = "set data.labels = true and energy.conditional = true, or remove the label term";
         return Err(Error::capability(who(), what, lacking, hint));
     }
+    if needs.samples && plan.config.sampler.is_none() {
+        return Err(Error::capability(
+            who(),
+            "samples of the energy",
+            "this run, which has no sampler",
+            "add a [sampler] section",
+        ));
+    }
     if let Sensitivity::Unknown(part) = plan.parts.sampler.sensitivity(needs.trail) {
         return Err(Error::capability(
             who(),

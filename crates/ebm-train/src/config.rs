@@ -25,8 +25,8 @@ pub struct RunConfig {
     pub data: Box<dyn DataConfig>,
     /// The energy that is trained.
     pub energy: Box<dyn EnergyConfig>,
-    /// The program that samples it.
-    pub sampler: Box<dyn SamplerConfig>,
+    /// The program that samples it; objectives that need no samples do without.
+    pub sampler: Option<Box<dyn SamplerConfig>>,
     /// Where chains start in a training step.
     #[setting(default)]
     pub chains: ChainsSection,
@@ -89,7 +89,7 @@ impl RunConfig {
         Sections {
             run: &self.run,
             energy: self.energy.as_ref(),
-            sampler: self.sampler.as_ref(),
+            sampler: self.sampler.as_deref(),
             chains: &self.chains,
             generate: &self.generate,
         }

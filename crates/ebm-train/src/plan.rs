@@ -129,6 +129,11 @@ impl Plan {
         self.parts.generator.as_ref()
     }
 
+    /// Whether there is a program for generation.
+    pub fn draws(&self) -> bool {
+        self.parts.draws
+    }
+
     /// Makes fresh starts.
     pub fn starts(&self) -> &Starts {
         &self.parts.starts

@@ -75,3 +75,23 @@ fn chains_follow_the_energy_that_the_objective_names_from_where_it_says() {
     let away = step(&held, &mut state).unwrap().get("loss.cd").unwrap();
     assert!(away > 0.0 && away < 3.0, "{away}");
 }
+
+#[test]
+fn who_samples_nothing_needs_no_sampler_and_who_does_is_told() {
+    let bare = [("sampler", ""), ("replay", "")];
+    let plan = plan(&[NCE, bare[0], bare[1]]);
+    let mut state = TrainState::new(&plan).unwrap();
+    step(&plan, &mut state).unwrap();
+    assert!(plan.notes().iter().any(|n| n.contains("nothing is drawn")), "{:?}", plan.notes());
+    let text = state.generator(&plan).unwrap().draw(3, None, plan.key()).err().unwrap().to_string();
+    assert!(text.contains("generate.sampler"), "{text}");
+    let own = ("generate", "sampler = { kind = \"test-chain\", steps = 2 }");
+    let drawing = common::plan(&[NCE, bare[0], bare[1], own]);
+    let state = TrainState::new(&drawing).unwrap();
+    assert_eq!(state.generator(&drawing).unwrap().draw(3, None, drawing.key()).unwrap().dims(), [3, 3]);
+
+    let config = common::config(&[bare[0], ("chains", "from = \"data\""), bare[1]]);
+    let refused = ebm_train::Plan::build(&config, std::path::Path::new("."), &Device::Cpu, None);
+    let text = refused.err().unwrap().to_string();
+    assert!(text.contains("test-cd") && text.contains("add a [sampler] section"), "{text}");
+}

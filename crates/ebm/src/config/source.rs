@@ -104,7 +104,7 @@ impl Source {
     pub(crate) fn check_model(&self, document: &Table) -> Result<()> {
         catalogue::check()?;
         let optional = |p: &Param| {
-            if p.default.is_none() && !["format", "energy"].contains(&p.name) {
+            if p.default.is_none() && p.name != "energy" {
                 ebm_core::Param { default: Some("none"), ..*p }
             } else {
                 *p

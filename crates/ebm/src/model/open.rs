@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::Tensor;
 use ebm_core::{Blind, DataSource, EnergyFn, Key, Places, Probe, Sampler};
 use ebm_model::checkpoint::{self, Depth};
-use ebm_model::{Facts, Opening};
+use ebm_model::{Facts, ModelConfig, Opening, Setup};
 use toml::{Table, Value};
 
 use crate::config::overrides::Override;
@@ -29,6 +29,30 @@ impl Deref for Model {
 
     fn deref(&self) -> &ebm_model::Model {
         &self.model
+    }
+}
+
+/// Longest vectors that are tried on an energy of which nothing says the shape of its samples.
+const LONGEST: usize = 64;
+
+/// The shape of one sample where there are no data: what the file says, or the only length of a vector that the energy
+/// takes.
+fn shape_of(config: &ModelConfig, places: &Places) -> ebm_core::Result<Vec<usize>> {
+    if let Some(shape) = &config.generate.shape {
+        return Ok(shape.clone());
+    }
+    let fits = |length: &usize| {
+        let facts = Facts::of_shape(&[*length]);
+        let setup = Setup::new(&config.run, &facts, places, &candle_core::Device::Cpu);
+        setup.context("energy").energy(config.energy.as_ref()).is_ok()
+    };
+    let fitting: Vec<usize> = (1..=LONGEST).filter(fits).take(2).collect();
+    match fitting[..] {
+        [only] => Ok(vec![only]),
+        _ => Err(ebm_core::Error::config(
+            "generate.shape",
+            "is missing, and neither data nor the energy say it: give the shape of one sample, such as [2]",
+        )),
     }
 }
 
@@ -108,6 +132,10 @@ impl Model {
         let opened = OnceLock::new();
         let facts = match &first {
             Some(run) if !own_data => checkpoint::open(run, Depth::Model)?.contents.facts(),
+            None if !own_data && data.is_none() => {
+                let shape = shape_of(&config, &source.places).map_err(|e| source.place(e))?;
+                Facts::of_shape(&shape)
+            }
             _ => {
                 let data = data_of(&trained_on)?;
                 let key = Key::root(config.run.seed);

@@ -125,7 +125,8 @@ fn complete(plan: &Plan, state: &TrainState, path: &Path) -> bool {
     let summary = std::fs::read(path.join("summary.json")).ok();
     let said: Option<serde_json::Value> = summary.and_then(|text| serde_json::from_slice(&text).ok());
     let said = said.is_some_and(|s| s["outcome"] == "done" && s["step"] == state.step);
-    let drawn = !ebm_draw::picture::can_draw(plan.data().sample_shape()) || path.join("samples.png").exists();
+    let pictured = plan.draws() && ebm_draw::picture::can_draw(plan.data().sample_shape());
+    let drawn = !pictured || path.join("samples.png").exists();
     said && drawn && state.step == plan.config().run.steps
 }
 
@@ -178,6 +179,10 @@ fn drive(
 
 /// Draws samples from fresh starts, writes their picture, and measures them.
 fn finish(plan: &Plan, state: &TrainState, path: &Path, trained: &mut TrainReport) -> Result<()> {
+    if !plan.draws() {
+        tracing::info!("nothing says how the energy is sampled (generate.sampler), so no samples are drawn");
+        return Ok(());
+    }
     let shape = plan.data().sample_shape().to_vec();
     if !ebm_draw::picture::can_draw(&shape) {
         tracing::info!("samples of shape {shape:?} cannot be drawn as a picture");
