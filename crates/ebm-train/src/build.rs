@@ -1,16 +1,19 @@
 //! A plan from its configuration, its parts checked against each other.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use ebm_core::candle::{Device, Tensor};
-use ebm_core::{Alone, DataSource, Engine, Error, Key, ParamSet, Places, Result, Sampler};
-use ebm_model::{Facts, Parts, Setup, digest};
+use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::{Alone, DataSource, Engine, Error, Key, ParamSet, Places, Result, Sampler, SamplerConfig};
+use ebm_model::{Facts, Parts, Setup, Starts, digest};
 
 use crate::capabilities;
-use crate::config::{self, RunConfig, Weights};
+use crate::config::{self, ChainsSection, FORMAT, From, GenerateSection, Precision, RunConfig, Weights};
 use crate::fulfil::OBJECTIVE;
+use crate::given::Given;
 use crate::plan::Plan;
 use crate::shares::Layout;
+use crate::training::Training;
 
 impl Plan {
     /// Builds all parts of `config` and checks that they fit.
@@ -81,6 +84,77 @@ impl Plan {
             optimiser,
             policies,
             notes,
+            ranks: Arc::new(Alone),
+            layout,
+            config,
+        };
+        let remarks = capabilities::check(&plan)?;
+        plan.notes.extend(remarks);
+        Ok(plan)
+    }
+
+    /// The plan of parts that were given as values; its configuration has their names.
+    ///
+    /// # Errors
+    /// If a part is missing, or two do not fit.
+    pub(crate) fn given(training: Training) -> Result<Plan> {
+        let Training { energy, data, sampler, objective, optimiser, replay, mut run, .. } = training;
+        let missing = |what: &str| {
+            Error::config(
+                what,
+                format!("is missing; give the training one with `.{what}(..)` before it runs"),
+            )
+        };
+        let objective = objective.ok_or_else(|| missing("objective"))?;
+        let optimiser = optimiser.ok_or_else(|| missing("optimiser"))?;
+        let params = energy.params();
+        let first = params.names().next().and_then(|name| params.get(name));
+        let device = first.map_or(Device::Cpu, |t| t.device().clone());
+        run.dtype =
+            if first.is_some_and(|t| t.dtype() == DType::F64) { Precision::F64 } else { Precision::F32 };
+        let from = if replay.is_some() { From::Replay } else { From::Data };
+        let config = RunConfig {
+            format: FORMAT,
+            run,
+            data: Given::boxed(data.name()),
+            energy: Given::boxed(energy.engine()),
+            sampler: sampler.as_ref().map(|s| Given::boxed(s.name()) as Box<dyn SamplerConfig>),
+            chains: ChainsSection { from, ..ChainsSection::default() },
+            replay,
+            objective: Given::boxed(objective.name()),
+            optimiser: Given::boxed(optimiser.name()),
+            // There is one energy, whose live weights are those that are sampled.
+            generate: GenerateSection { weights: Weights::Live, ..GenerateSection::default() },
+            observers: Vec::new(),
+            policies: Vec::new(),
+        };
+        config.check()?;
+        let (places, (config, text, tree)) = (Places::from(Path::new(".")), owned(&config)?);
+        let (dtype, key) = (config.run.dtype.dtype(), Key::root(config.run.seed));
+        let facts = facts(data.as_ref(), config.run.batch, key)?.to(dtype, &device)?;
+        let setup = Setup::new(&config.run, &facts, &places, &device);
+        let starts = Starts::build(&mut setup.context("chains"), None, &[], config.chains.restart)?;
+        let parts = Parts::given(energy, sampler, config.generate.steps, starts);
+        let params = ParamSet::merge([("", parts.energy.params()), (OBJECTIVE, &objective.params())])?;
+        let reference = reference(data.as_ref(), parts.generator.as_ref(), config.run.batch, key)?;
+        let layout = Layout::new(config.run.batch, config.run.shards, 0, 1)?;
+        let mut plan = Plan {
+            text,
+            tree,
+            places,
+            key,
+            dtype,
+            device: device.clone(),
+            data,
+            facts: Facts { reference, ..facts.clone() }.to(dtype, &device)?,
+            averaged: parts.energy.clone(),
+            parts,
+            needs: objective.needs(),
+            objective,
+            params,
+            optimiser,
+            policies: Vec::new(),
+            notes: Vec::new(),
             ranks: Arc::new(Alone),
             layout,
             config,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::{
-    BuildCx, Optimiser, OptimiserConfig, OptimiserState, Result, Settings, Update, Updated, plugin,
+    BuildCx, Optimiser, OptimiserConfig, OptimiserState, Result, Schedule, Settings, Update, Updated, plugin,
 };
 
 use crate::common::{self, Common};
@@ -28,6 +28,28 @@ pub struct Adam {
     /// Decoupled weight decay, a rate of 1/update at learning rate 1.
     #[setting(default = 0.0, at_least = 0.0)]
     weight_decay: f64,
+}
+
+impl Adam {
+    /// At learning rate `rate`, with β of 0 and 0.9 as energy-based models want them; no clipping, no average, no decay.
+    pub fn new(rate: f64) -> Self {
+        let common = Common { rate, clip_norm: None, average: None, schedule: Schedule::default() };
+        Adam { common, betas: [0.0, 0.9], epsilon: 1e-8, weight_decay: 0.0 }
+    }
+
+    /// The same with these decays of the mean gradient and of the mean squared gradient.
+    #[must_use]
+    pub fn with_betas(mut self, first: f64, second: f64) -> Self {
+        self.betas = [first, second];
+        self
+    }
+
+    /// The same with a moving average of the parameters that decays so.
+    #[must_use]
+    pub fn averaging(mut self, decay: f64) -> Self {
+        self.common.average = Some(decay);
+        self
+    }
 }
 
 #[plugin(
