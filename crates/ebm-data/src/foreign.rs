@@ -39,7 +39,12 @@ const MAGICS: &[(usize, &[u8], &str, &str)] = &[
         "a MATLAB 7.3 .mat file",
         "save it as version 5 (`save -v6`) or its arrays as .npy",
     ),
-    (0, b"MATLAB 5.0 MAT-file", "a MATLAB .mat file", "the kind `mat` reads version 5, as SVHN has it"),
+    (
+        0,
+        b"MATLAB 5.0 MAT-file",
+        "a MATLAB .mat file",
+        "the kind `svhn` reads those of SVHN; save the arrays of others as .npy",
+    ),
     (0, b"\x93NUMPY", "a NumPy array (.npy)", "the kind `npy` reads it"),
     (0, b"PAR1", "a Parquet file", "the kind `parquet` reads it"),
     (0, b"ARROW1", "an Arrow IPC file", "write it as Parquet"),
@@ -121,7 +126,7 @@ pub fn of_folder(path: &Path) -> Option<Foreign> {
         return Some(Foreign { what: "the Python version (pickles) of CIFAR-10", advice });
     }
     if holds("data.mdb") {
-        let advice = "the kind `lmdb` reads pictures in it";
+        let advice = "the kind `image-folder` reads pictures in it";
         return Some(Foreign { what: "an LMDB database", advice });
     }
     if holds("dataset_info.json") && holds("state.json") {

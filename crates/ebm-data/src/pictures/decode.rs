@@ -15,7 +15,8 @@ const PIXELS_A_BYTE: u64 = 1 << 14;
 /// What colours the images of the set have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Channels {
-    /// As the first picture: grey or RGB; a picture of the other sort is an error.
+    /// As the first picture. Among coloured ones, grey pictures get three equal channels; a coloured one among grey ones is
+    /// an error, but where the whole set is read at once, which then has three channels.
     #[default]
     AsFirst,
     /// One channel; coloured pictures become luma (299 R + 587 G + 114 B) / 1000, as in PIL.
@@ -130,20 +131,28 @@ impl Gauge {
             );
             return Err(DataError::mismatch(what, text(size), expected));
         }
-        if self.options.channels == Channels::AsFirst && colour != *first_colour {
-            let sort = |c| if c { "coloured" } else { "grey" };
+        if self.options.channels == Channels::AsFirst && colour && !first_colour {
             let expected = format!(
-                "{} as {}, or set colour = true for three channels of all, grey = true for one",
-                sort(*first_colour),
+                "grey as {}, or set colour = true for three channels of all, grey = true for one",
                 first.display()
             );
             return Err(DataError::mismatch(
                 format!("{}: the picture", path.display()),
-                sort(colour),
+                "coloured",
                 expected,
             ));
         }
         Ok(self.values(size, picture))
+    }
+
+    /// The gauge of the same set in three channels, unless one channel is asked for.
+    pub fn in_colour(&self) -> Self {
+        let mut gauge = self.clone();
+        if gauge.options.channels == Channels::AsFirst {
+            gauge.options.channels = Channels::Rgb;
+            gauge.shape.0 = 3;
+        }
+        gauge
     }
 
     fn values(&self, size: (usize, usize), picture: Decoded) -> Vec<u8> {

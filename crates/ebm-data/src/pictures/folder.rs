@@ -38,14 +38,25 @@ pub fn read(root: impl AsRef<Path>, options: &FolderOptions) -> Result<ImageSet>
 /// As [`read`], but for what is wrong with later pictures.
 pub fn parts(root: impl AsRef<Path>, options: &FolderOptions) -> Result<Parts<Pictures>> {
     let root = root.as_ref();
+    let (names, layout, report) = arranged(root)?;
+    let places = names.iter().map(|n| Some(Place::File(root.join(n)))).collect();
+    Pictures::parts(places, layout, report, options)
+}
+
+/// The files of the training part of a folder, and what was left out.
+pub(super) fn training(root: &Path) -> Result<(Vec<PathBuf>, Report)> {
+    let (names, layout, report) = arranged(root)?;
+    Ok((layout.training.iter().map(|i| root.join(&names[*i])).collect(), report))
+}
+
+fn arranged(root: &Path) -> Result<(Vec<PathBuf>, layout::Layout, Report)> {
     let mut report = Report::default();
     let names = list(root, &mut report)?;
     if names.is_empty() {
         return Err(no_picture(root, &report));
     }
     let layout = layout::arrange(root, &names, &mut report)?;
-    let places = names.iter().map(|n| Some(Place::File(root.join(n)))).collect();
-    Pictures::parts(places, layout, report, options)
+    Ok((names, layout, report))
 }
 
 /// One picture, 256 levels.
@@ -232,8 +243,6 @@ mod tests {
         grey(at("0.png"), 2, 2, 0);
         assert!(message(read()).contains("0.png: the place of the picture"));
         fs::remove_file(at("0.png")).unwrap();
-        RgbImage::new(2, 2).save(at("a/2.png")).unwrap();
-        assert!(message(read()).contains("2.png: the picture: found coloured, expected grey as"));
         fs::write(at("a/1.png"), "text").unwrap();
         assert!(message(read()).contains("1.png: byte 0: the picture is unreadable"));
         assert!(message(super::read(at("none"), &FolderOptions::default())).contains("none: cannot list"));
@@ -260,14 +269,29 @@ mod tests {
     }
 
     #[test]
-    fn one_grey_picture_among_coloured_ones_takes_colour() {
+    fn grey_and_coloured_pictures_together_have_three_channels() {
         let root = tempfile::tempdir().unwrap();
-        RgbImage::from_pixel(2, 1, [9, 8, 7].into()).save(root.path().join("a.png")).unwrap();
-        grey(root.path().join("b.png"), 2, 1, 5);
-        let text = message(read(root.path(), &FolderOptions::default()));
-        assert!(text.contains("colour = true"), "{text}");
+        RgbImage::from_pixel(2, 1, [9, 8, 7].into()).save(root.path().join("b.png")).unwrap();
+        for grey_first in ["c.png", "a.png"] {
+            grey(root.path().join(grey_first), 2, 1, 5);
+            let set = read(root.path(), &FolderOptions::default()).unwrap();
+            assert_eq!(
+                (set.len(), set.shape(), set.bytes().contains(&7)),
+                (if grey_first == "c.png" { 2 } else { 3 }, (3, 1, 2), true)
+            );
+        }
+        // Read one by one, the first picture has to hold.
+        let pictures = Pictures::open(root.path(), &FolderOptions::default()).unwrap();
+        let text = pictures.image(1, &mut Vec::new()).unwrap_err().to_string();
+        assert!(
+            text.contains("b.png: the picture: found coloured, expected grey as")
+                && text.contains("colour = true"),
+            "{text}"
+        );
         let options = FolderOptions { channels: Channels::Rgb, ..Default::default() };
-        assert_eq!(read(root.path(), &options).unwrap().bytes()[6..], [5; 6]);
+        assert_eq!(read(root.path(), &options).unwrap().bytes()[..6], [5; 6]);
+        let options = FolderOptions { channels: Channels::Grey, ..Default::default() };
+        assert_eq!(read(root.path(), &options).unwrap().shape(), (1, 1, 2));
     }
 
     #[test]

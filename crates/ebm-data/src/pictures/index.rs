@@ -182,11 +182,31 @@ impl Pictures {
         Ok(())
     }
 
-    /// All pictures in memory, 256 levels, with their labels.
+    /// The same pictures in three channels, grey ones with three equal ones; unless one channel was asked for.
+    pub fn in_colour(&self) -> Self {
+        Pictures { gauge: self.gauge.in_colour(), ..self.clone() }
+    }
+
+    /// All pictures in memory, 256 levels, with their labels; in three channels if any of them is coloured and
+    /// [`Channels::AsFirst`](super::Channels::AsFirst) holds.
     ///
     /// # Errors
     /// As [`image`](Self::image).
     pub fn read(&self) -> Result<ImageSet> {
+        match self.read_as_they_are() {
+            Err(e) => {
+                let coloured = self.in_colour();
+                if coloured.shape().0 == self.shape().0 {
+                    Err(e)
+                } else {
+                    coloured.read_as_they_are().map_err(|_| e)
+                }
+            }
+            set => set,
+        }
+    }
+
+    fn read_as_they_are(&self) -> Result<ImageSet> {
         let mut bytes = Vec::new();
         for i in 0..self.len() {
             self.image(i, &mut bytes)?;

@@ -107,6 +107,15 @@ pub(super) fn read_pickles(files: &[PathBuf], key: &str, classes: u32) -> Result
     let (mut all, mut labels, mut shape) = (Vec::new(), Vec::new(), None);
     for path in files {
         let bytes = std::fs::read(path).map_err(DataError::io(path, "read"))?;
+        // Protocols from 2 on begin with this byte, text protocols with the mark of a dictionary.
+        if !matches!(bytes.first(), Some(0x80 | b'(' | b'}')) {
+            let foreign = crate::foreign::what_is(&bytes[..bytes.len().min(crate::foreign::HEAD)], path);
+            let found =
+                foreign.map_or(format!("{} bytes that are no Python pickle", bytes.len()), |f| f.to_string());
+            let expected =
+                "a file of the Python version, or the binary version (.bin): fetch one of them again";
+            return Err(DataError::mismatch(path.display().to_string(), found, expected));
+        }
         let pickle = Pickle::parse(&bytes, path)?;
         let get = |key: &str| {
             pickle.get(key).ok_or_else(|| {

@@ -59,7 +59,7 @@ impl Report {
         for l in &self.left_out {
             lines.push(format!("left out: {} {}, the first {}", l.count, l.what, l.first.display()));
         }
-        lines.extend(self.notes.iter().map(|n| format!("note: {n}")));
+        lines.extend(self.notes.iter().cloned());
         lines
     }
 }

@@ -15,7 +15,7 @@ use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::schema::types::SchemaDescriptor;
 
-pub use super::parquet_files::{files, parts};
+pub use super::parquet_files::{files, is_repository, parts};
 use super::parquet_labels::{Classes, Gathered};
 use super::parquet_pages;
 use crate::error::Origin;

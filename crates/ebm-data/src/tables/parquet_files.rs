@@ -12,6 +12,9 @@ use crate::{DataError, Result};
 /// Folders of a snapshot are a few levels deep.
 const DEEPEST: usize = 16;
 
+/// Folders of pictures have a million files; those of a repository few.
+const MOST_LOOKED_AT: usize = 10_000;
+
 /// The Parquet files of a set at `path`: the file itself, or those below a folder, at any depth.
 ///
 /// Splits are told by words in the names of files, or of folders, nearest first ([`of_path`](crate::split::of_path)).
@@ -72,6 +75,23 @@ pub fn parts(path: impl AsRef<Path>) -> Result<Parts<Vec<PathBuf>>> {
 pub fn files(path: impl AsRef<Path>) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     let parts = parts(path)?;
     Ok((parts.training, parts.held_out.unwrap_or_default()))
+}
+
+/// Whether there is a Parquet file in a folder or up to three folders below it.
+pub fn is_repository(folder: &Path) -> bool {
+    fn holds(folder: &Path, depth: usize) -> bool {
+        let entries: Vec<PathBuf> = fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .take(MOST_LOOKED_AT)
+            .map(|e| e.path())
+            .collect();
+        let hidden = |p: &PathBuf| p.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+        entries.iter().any(|p| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")))
+            || depth > 0 && entries.iter().any(|p| !hidden(p) && p.is_dir() && holds(p, depth - 1))
+    }
+    holds(folder, 3)
 }
 
 /// The folders of a file that are neither splits nor `data`.

@@ -66,17 +66,13 @@ impl<'o> Gathered<'o> {
         let found = find(&schema, path, column, fits, "classes: whole numbers, words or truth values");
         match found {
             Ok(_) => Ok(()),
-            Err(e) if self.wanted() => Err(e),
+            Err(e) if self.options.labels || self.options.label.is_some() => Err(e),
             // Nobody asked for it.
             Err(_) => {
                 self.column = None;
                 Ok(())
             }
         }
-    }
-
-    fn wanted(&self) -> bool {
-        self.options.labels || self.options.label.is_some()
     }
 
     /// Reads the labels of a row group.
@@ -89,7 +85,7 @@ impl<'o> Gathered<'o> {
     ) -> Result<()> {
         let Some(name) = self.column.clone() else { return Ok(()) };
         match self.read(reader, path, &name, (index, rows)) {
-            Err(e) if self.wanted() => Err(e),
+            Err(e) if self.options.labels => Err(e),
             Err(_) => {
                 self.column = None;
                 Ok(())
@@ -146,7 +142,7 @@ impl<'o> Gathered<'o> {
 
     /// The classes of all rows; words are numbered in their order.
     pub fn finish(self, path: &Path) -> Result<Classes> {
-        let wanted = self.wanted();
+        let wanted = self.options.labels;
         let Some(column) = self.column else { return Ok(Classes::default()) };
         let mut words: Vec<(String, i64)> = self.words.into_iter().collect();
         words.sort();
