@@ -86,6 +86,11 @@ pub trait DataSource: Send + Sync {
         None
     }
 
+    /// Names of the classes by their number; empty if they have none.
+    fn class_names(&self) -> &[String] {
+        &[]
+    }
+
     /// The source's name for messages.
     fn name(&self) -> String;
 }

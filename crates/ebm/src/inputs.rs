@@ -8,5 +8,5 @@ pub(crate) mod set;
 
 pub use fit::Fit;
 pub use lines::lines;
-pub use named::{data_setting, data_setting_from, open_data};
+pub use named::{data_setting, data_setting_from, open_data, open_data_noting};
 pub use set::{Inputs, Piece};

@@ -1,4 +1,4 @@
-//! `cifar10`: the binary version of CIFAR-10 (Krizhevsky 2009).
+//! `cifar10`: CIFAR-10 in its binary or its Python version (Krizhevsky 2009).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::{ImageOptions, ImageSource, data_error, placed};
 /// Settings of `cifar10`.
 #[derive(Clone, Debug, Settings)]
 pub struct Cifar10 {
-    /// Folder of the five data_batch files and test_batch.bin; relative to the configuration file.
+    /// Folder of the five data_batch files and test_batch, binary or pickled, or the folder above; relative to the configuration file.
     pub root: PathBuf,
     /// How images are drawn.
     #[setting(flatten, default)]
@@ -23,7 +23,7 @@ pub struct Cifar10 {
 
 #[plugin(
     "cifar10",
-    summary = "CIFAR-10 from its binary files: 50,000 training and 10,000 held-out images of 3×32×32",
+    summary = "CIFAR-10 from its binary files or its pickles: 50,000 training and 10,000 held-out images of 3×32×32",
     source = "Krizhevsky 2009",
     example = "root = \"data/cifar10\""
 )]

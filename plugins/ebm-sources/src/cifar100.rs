@@ -1,4 +1,4 @@
-//! `cifar100`: the binary version of CIFAR-100 (Krizhevsky 2009).
+//! `cifar100`: CIFAR-100 in its binary or its Python version (Krizhevsky 2009).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::{ImageOptions, ImageSource, data_error, placed};
 /// Settings of `cifar100`.
 #[derive(Clone, Debug, Settings)]
 pub struct Cifar100 {
-    /// Folder of train.bin and test.bin; relative to the configuration file.
+    /// Folder of train.bin and test.bin, or of the pickles train, test and meta, or the folder above; relative to the configuration file.
     pub root: PathBuf,
     /// How images are drawn.
     #[setting(flatten, default)]
@@ -33,7 +33,7 @@ pub enum Classes {
 
 #[plugin(
     "cifar100",
-    summary = "CIFAR-100 from its binary files: 50,000 training and 10,000 held-out images of 3×32×32",
+    summary = "CIFAR-100 from its binary files or its pickles: 50,000 training and 10,000 held-out images of 3×32×32",
     source = "Krizhevsky 2009",
     example = "root = \"data/cifar100\""
 )]

@@ -1,28 +1,34 @@
-//! `image-folder`: PNG and JPEG files; sub-folders are classes.
+//! `image-folder`: pictures of a folder or an archive; sub-folders are splits or classes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ebm_core::{BuildCx, DataConfig, DataSource, Result, Settings, plugin};
-use ebm_data::folder::{Channels, FolderOptions, Pictures, read};
+use ebm_data::folder::{Channels, FolderOptions, Pictures};
 use ebm_data::patches::patches;
+use ebm_data::{Parts, pictures};
 
 use crate::images::Images;
 use crate::order::Sequence;
-use crate::{ImageOptions, ImageSource, data_error, placed, some_are_left};
+use crate::{ImageOptions, ImageSource, data_error, placed, say, some_are_left};
 
 /// Settings of `image-folder`.
 #[derive(Clone, Debug, Settings)]
 pub struct ImageFolder {
-    /// The folder; relative to the configuration file.
+    /// The folder, or a zip or tar archive, TFRecord file or LMDB database of pictures; relative to the configuration file.
     pub root: PathBuf,
+    /// Folder or archive of held-out pictures; absent: the folders test and val, if there are such.
+    pub held_out: Option<PathBuf>,
     /// [height, width] to which images are resized; absent: all must have one size.
     #[setting(at_least = 1, at_most = 8192)]
     pub size: Option<[usize; 2]>,
     /// [height, width] of disjoint patches into which every picture is cut.
     #[setting(at_least = 1, at_most = 8192)]
     pub patch: Option<[usize; 2]>,
-    /// One channel instead of those of the first picture.
+    /// Three channels, of grey pictures equal ones, whatever the first picture has.
+    #[setting(default = false)]
+    pub colour: bool,
+    /// One channel, whatever the first picture has.
     #[setting(default = false)]
     pub grey: bool,
     /// Hold out every this many; 0 for none.
@@ -38,53 +44,78 @@ pub struct ImageFolder {
 
 #[plugin(
     "image-folder",
-    summary = "PNG and JPEG files of a folder; sub-folders are classes",
+    summary = "pictures of a folder (png, jpeg, webp, bmp, tiff, gif, ppm, npy), a zip or tar, TFRecord or LMDB; sub-folders are splits or classes",
     source = "this project",
     example = "root = \"pictures\"\nsize = [32, 32]"
 )]
 impl DataConfig for ImageFolder {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
-        let options = FolderOptions {
-            channels: if self.grey { Channels::Grey } else { Channels::AsFirst },
-            resize: self.size.map(|[h, w]| (h, w)),
-        };
+        let resize = self.size.map(|[h, w]| (h, w));
+        let options = FolderOptions { channels: channels(cx, self.colour, self.grey)?, resize };
         some_are_left(cx, self.held_out_every)?;
         let root = cx.resolve(&self.root);
-        let mut train = match self.patch {
-            Some(_) if self.size.is_some() || self.stream || self.options.labels => {
-                let message = "cannot be had with `size`, `stream` or `labels`: patches are cut from whole pictures in memory";
+        if let Some([h, w]) = self.patch {
+            if self.size.is_some() || self.stream || self.options.labels || self.held_out.is_some() {
+                let message = "cannot be had with `size`, `stream`, `labels` or `held_out`: patches are cut from whole pictures in memory";
                 return Err(cx.refuse("patch", message));
             }
-            Some([h, w]) => patches(root, (h, w), options.channels).map_err(data_error)?,
-            None if self.stream => {
-                return self.streamed(cx, Pictures::open(root, &options).map_err(data_error)?);
-            }
-            None => read(root, &options).map_err(data_error)?,
-        };
-        let mut held = None;
-        if self.held_out_every > 1 {
-            let (t, h) = train.split_every(self.held_out_every).map_err(data_error)?;
-            (train, held) = (t, Some(h));
+            let (all, report) = patches(root, (h, w), options.channels).map_err(data_error)?;
+            let (train, held) = match self.held_out_every {
+                0 => (all, None),
+                k => all.split_every(k).map(|(train, held)| (train, Some(held))).map_err(data_error)?,
+            };
+            say(cx, &report);
+            return placed(cx, "image-folder", ImageSource::new("image-folder", train, held, self.options));
         }
-        placed(cx, "image-folder", ImageSource::new("image-folder", train, held, self.options))
+        let mut parts = pictures::open(&root, &options).map_err(data_error)?;
+        if let Some(path) = &self.held_out {
+            let other = pictures::open(cx.resolve(path), &options).map_err(data_error)?;
+            parts.report.held_out = other.report.training;
+            parts.held_out = Some(other.training);
+        }
+        if self.held_out_every > 0 {
+            if parts.held_out.is_some() {
+                let message =
+                    "takes images out of training, but the set has a held-out part already: leave it out";
+                return Err(cx.refuse("held_out_every", message));
+            }
+            let (train, held) = parts.training.split_every(self.held_out_every).map_err(data_error)?;
+            (parts.training, parts.held_out) = (train, Some(held));
+        }
+        say(cx, &parts.report);
+        if self.stream { self.streamed(cx, parts) } else { self.held(cx, parts) }
+    }
+}
+
+/// What the two settings of colours say together.
+pub(crate) fn channels(cx: &BuildCx, colour: bool, grey: bool) -> Result<Channels> {
+    match (colour, grey) {
+        (true, true) => Err(cx.refuse("colour", "is true, and so is grey: leave one of them out")),
+        (true, false) => Ok(Channels::Rgb),
+        (false, true) => Ok(Channels::Grey),
+        (false, false) => Ok(Channels::AsFirst),
     }
 }
 
 impl ImageFolder {
-    fn streamed(&self, cx: &BuildCx, all: Pictures) -> Result<Arc<dyn DataSource>> {
-        let (train, held) = match self.held_out_every {
-            0 | 1 => (all, None),
-            k => {
-                let (train, held) = all.split_every(k).map_err(data_error)?;
-                (train, Some(Box::new(held) as Box<dyn Images>))
-            }
-        };
-        let sequence = Sequence::new(self.options.order, train.len().max(1));
-        placed(
-            cx,
-            "image-folder",
-            ImageSource::over("image-folder", Box::new(train), held, self.options, sequence),
-        )
+    /// All pictures in memory.
+    fn held(&self, cx: &BuildCx, parts: Parts<Pictures>) -> Result<Arc<dyn DataSource>> {
+        let Parts { training, held_out, .. } = parts;
+        let train = training.read().map_err(data_error)?;
+        let held = held_out.map(|h| match train.shape().0 {
+            3 => h.in_colour().read(),
+            _ => h.read(),
+        });
+        let held = held.transpose().map_err(data_error)?;
+        placed(cx, "image-folder", ImageSource::new("image-folder", train, held, self.options))
+    }
+
+    fn streamed(&self, cx: &BuildCx, parts: Parts<Pictures>) -> Result<Arc<dyn DataSource>> {
+        let sequence = Sequence::new(self.options.order, parts.training.len().max(1));
+        let held = parts.held_out.map(|h| Box::new(h) as Box<dyn Images>);
+        let source =
+            ImageSource::over("image-folder", Box::new(parts.training), held, self.options, sequence);
+        placed(cx, "image-folder", source)
     }
 }
 
@@ -99,7 +130,11 @@ impl Images for Pictures {
         self.labels()
     }
     fn classes(&self) -> usize {
-        self.class_names().len()
+        let numbered = self.labels().and_then(|l| l.iter().max()).map_or(0, |m| *m as usize + 1);
+        self.class_names().len().max(numbered)
+    }
+    fn class_names(&self) -> &[String] {
+        self.class_names()
     }
     fn read(&self, rows: &[usize]) -> Result<Vec<u8>> {
         let mut all = Vec::new();

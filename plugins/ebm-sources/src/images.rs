@@ -6,6 +6,7 @@ use ebm_data::ImageSet;
 
 use crate::Order;
 use crate::order::Sequence;
+use crate::points::batch_with_classes;
 
 /// What all image sources have in common, to stand among their settings by `#[setting(flatten)]`.
 #[derive(Clone, Copy, Debug, PartialEq, Settings)]
@@ -65,6 +66,10 @@ pub trait Images: Send + Sync {
     fn classes(&self) -> usize {
         self.labels().and_then(|l| l.iter().max()).map_or(0, |m| *m as usize + 1)
     }
+    /// Names of the classes by their number; empty if they have none.
+    fn class_names(&self) -> &[String] {
+        &[]
+    }
     /// The values `(n, C, H, W)` of these images, in row-major order.
     ///
     /// # Errors
@@ -87,6 +92,9 @@ impl Images for ImageSet {
     }
     fn classes(&self) -> usize {
         self.classes()
+    }
+    fn class_names(&self) -> &[String] {
+        self.class_names()
     }
     fn read(&self, rows: &[usize]) -> Result<Vec<u8>> {
         let mut all = Vec::with_capacity(rows.len() * self.sample_len());
@@ -199,11 +207,7 @@ impl DataSource for ImageSource {
         let batch = Batch::new(x)?.with_chains(Chains::range(start as u64, rows.len()));
         match self.train.labels() {
             Some(labels) if self.options.labels => {
-                let mut hot = vec![0f32; rows.len() * self.classes];
-                for (i, row) in rows.iter().enumerate() {
-                    hot[i * self.classes + labels[*row] as usize] = 1.0;
-                }
-                Ok(batch.with_cond(Some(Tensor::from_vec(hot, (rows.len(), self.classes), &Device::Cpu)?)))
+                batch_with_classes(batch, rows.iter().map(|row| labels[*row]), self.classes)
             }
             _ => Ok(batch),
         }
@@ -233,6 +237,10 @@ impl DataSource for ImageSource {
 
     fn range(&self) -> Option<(f64, f64)> {
         Some((0.0, 1.0))
+    }
+
+    fn class_names(&self) -> &[String] {
+        self.train.class_names()
     }
 
     fn levels(&self) -> Option<u32> {

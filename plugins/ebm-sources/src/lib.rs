@@ -1,4 +1,4 @@
-//! Data sources: embedded digits, IDX, `.npy`, CIFAR-10 and -100, Parquet, folders of images, 2-D sets.
+//! Data sources: embedded digits, published sets as downloaded, arrays, folders and archives of pictures, 2-D sets.
 //!
 //! ```
 //! use ebm_core::{BuildCx, DataConfig, Key, candle::{DType, Device}};
@@ -15,6 +15,7 @@ mod cifar100;
 mod digits;
 mod folder;
 mod idx;
+mod imagenet32;
 mod images;
 pub mod kit;
 mod mnist5k;
@@ -22,6 +23,7 @@ mod npy;
 mod order;
 mod parquet;
 mod points;
+mod svhn;
 mod toy2d;
 
 pub use cifar10::Cifar10;
@@ -29,12 +31,14 @@ pub use cifar100::{Cifar100, Classes};
 pub use digits::Digits;
 pub use folder::ImageFolder;
 pub use idx::IdxImages;
+pub use imagenet32::Imagenet32;
 pub use images::{ImageOptions, ImageSource};
 pub use mnist5k::Mnist5k;
-pub use npy::NpyArray;
+pub use npy::{Layout, NpyArray};
 pub use order::Order;
 pub use parquet::Parquet;
 pub use points::PointSource;
+pub use svhn::Svhn;
 pub use toy2d::Toy2dSet;
 
 use std::sync::Arc;
@@ -45,6 +49,11 @@ use ebm_data::DataError;
 /// The framework's error for a reader's error, which already names the file and the place.
 fn data_error(source: DataError) -> Error {
     Error::data_source(source)
+}
+
+/// Says what a reader reported, line by line.
+fn say(cx: &mut BuildCx, report: &ebm_data::Report) {
+    report.lines().into_iter().for_each(|line| cx.note(line));
 }
 
 /// A source that a kind made under the name `kind`, which stands for the place in the configuration in its refusals.

@@ -1,41 +1,55 @@
-//! `npy`: an array of samples in NumPy's format.
+//! `npy`: an array of samples in NumPy's format, with its classes and its held-out half.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ebm_core::{BuildCx, DataConfig, DataSource, Result, Settings, plugin};
+use ebm_data::npy::{Npy, NpyValues, channels_last};
+use ebm_data::npz::Npz;
+use ebm_data::split;
 
-use crate::{ImageOptions, ImageSource, Order, PointSource, data_error, placed};
+use crate::points::Labels;
+use crate::{ImageOptions, ImageSource, PointSource, data_error, placed, some_are_left};
 
 /// Settings of `npy`.
 #[derive(Clone, Debug, Settings)]
 pub struct NpyArray {
     /// File of training samples; relative to the configuration file.
     pub path: PathBuf,
-    /// Name of the array in an .npz archive.
+    /// Name of the array in an .npz archive; absent: the only one there is.
     pub array: Option<String>,
-    /// File of held-out samples.
+    /// File of held-out samples; absent, with held_out_array: the archive of the training samples.
     pub held_out: Option<PathBuf>,
-    /// Order of an epoch.
-    #[setting(default = Order::Shuffle)]
-    pub order: Order,
+    /// Name of the held-out array; absent: that of the training array.
+    pub held_out_array: Option<String>,
+    /// Without a held-out part: hold out every this many; 0 for none.
+    #[setting(default = 0, at_least = 0)]
+    pub held_out_every: usize,
+    /// File of the classes of training samples; absent, with label_array: the archive of the samples.
+    pub label_file: Option<PathBuf>,
+    /// Name of the array of classes in an .npz archive; absent: the only one there is.
+    pub label_array: Option<String>,
+    /// File of the classes of held-out samples; absent, with held_out_label_array: the archive of these samples.
+    pub held_out_label_file: Option<PathBuf>,
+    /// Name of the array of classes of held-out samples.
+    pub held_out_label_array: Option<String>,
+    /// Where the channels of pictures stand; absent: first, unless the shape looks like the other, which is refused.
+    pub layout: Option<Layout>,
     /// Deviation of Gaussian noise added to floats afresh at each draw.
     #[setting(default = 0.0, at_least = 0.0)]
     pub noise: f64,
+    /// How images are drawn.
+    #[setting(flatten, default)]
+    pub images: ImageOptions,
 }
 
-impl NpyArray {
-    fn read(&self, cx: &BuildCx, path: &PathBuf) -> Result<ebm_data::npy::Npy> {
-        let full = cx.resolve(path);
-        if full.extension().is_some_and(|e| e == "npz") {
-            let name = self.array.as_ref().ok_or_else(|| {
-                cx.refuse("array", "is missing; an .npz archive needs the name of the array")
-            })?;
-            let mut archive = ebm_data::npz::Npz::open(&full).map_err(data_error)?;
-            return archive.array(name).map_err(data_error);
-        }
-        ebm_data::npy::Npy::read(full).map_err(data_error)
-    }
+/// Where the channels of pictures stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
+pub enum Layout {
+    /// (N, C, H, W).
+    ChannelsFirst,
+    /// (N, H, W, C).
+    ChannelsLast,
 }
 
 #[plugin(
@@ -46,29 +60,187 @@ impl NpyArray {
 )]
 impl DataConfig for NpyArray {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
-        let archive = |p: &PathBuf| p.extension().is_some_and(|e| e == "npz");
-        if self.array.is_some() && !archive(&self.path) && !self.held_out.as_ref().is_some_and(archive) {
-            let message = "names an array of an .npz archive, but this is a plain .npy file: leave it out";
-            return Err(cx.refuse("array", message));
-        }
-        let train = self.read(cx, &self.path)?;
-        let held = self.held_out.as_ref().map(|p| self.read(cx, p)).transpose()?;
-        if matches!(train.values(), ebm_data::npy::NpyValues::U8(_)) {
-            if self.noise > 0.0 {
-                let message =
-                    "is added to floats, but these are bytes, which get noise within a level: set it to 0.0";
-                return Err(cx.refuse("noise", message));
+        some_are_left(cx, self.held_out_every)?;
+        let (path, held_path) = (cx.resolve(&self.path), self.held_out.as_ref().map(|p| cx.resolve(p)));
+        // One of the two files may be plain; the name is then that of the other's array.
+        let elsewhere = !is_archive(&path) && held_path.as_deref().is_some_and(is_archive);
+        let array = self.array.as_deref().filter(|_| !elsewhere);
+        let train = self.oriented(cx, read(cx, &path, array, "array")?)?;
+        let held = match (&held_path, &self.held_out_array) {
+            (None, None) => None,
+            (held_path, name) => {
+                let file = held_path.as_ref().unwrap_or(&path);
+                if is_archive(file)
+                    && *file == path
+                    && name.as_ref().or(self.array.as_ref()) == self.array.as_ref()
+                {
+                    let names =
+                        arrays(file).map_or(String::new(), |all| format!("; the archive holds {all}"));
+                    let message = format!("would be the training array itself: name the held-out one{names}");
+                    return Err(cx.refuse("held_out_array", message));
+                }
+                let name = name.as_deref().or(self.array.as_deref().filter(|_| is_archive(file)));
+                Some(self.oriented(cx, read(cx, file, name, "held_out_array")?)?)
             }
-            let options = ImageOptions { dequantise: true, order: self.order, labels: false };
-            let held = held.map(|h| h.into_images().map_err(data_error)).transpose()?;
-            return placed(
-                cx,
-                "npy",
-                ImageSource::new("npy", train.into_images().map_err(data_error)?, held, options),
-            );
+        };
+        if held.is_some() && self.held_out_every > 0 {
+            let message =
+                "takes samples out of training, but there is a held-out array already: leave one out";
+            return Err(cx.refuse("held_out_every", message));
         }
-        let held = held.map(|h| h.into_array().map_err(data_error)).transpose()?;
-        let train = train.into_array().map_err(data_error)?;
-        placed(cx, "npy", PointSource::new("npy", train, held, self.order, self.noise))
+        let labels = self.labels(cx, &path, held_path.as_deref())?;
+        match train.values() {
+            NpyValues::U8(_) | NpyValues::Bool(_) => self.pictures(cx, train, held, labels),
+            _ => self.numbers(cx, train, held, labels),
+        }
+    }
+}
+
+/// Classes of training and of held-out samples.
+type Pair = (Option<Vec<u32>>, Option<Vec<u32>>);
+
+impl NpyArray {
+    /// The array with channels first.
+    fn oriented(&self, cx: &BuildCx, array: Npy) -> Result<Npy> {
+        match (self.layout, array.dims()) {
+            (Some(Layout::ChannelsLast), _) => array.channels_first().map_err(data_error),
+            (None, dims) if channels_last(dims) => {
+                let message = format!(
+                    "is missing, and the shape {dims:?} looks like (N, H, W, C): set \"channels-last\", or \"channels-first\" if these are {} channels",
+                    dims[1]
+                );
+                Err(cx.refuse("layout", message))
+            }
+            _ => Ok(array),
+        }
+    }
+
+    fn labels(&self, cx: &BuildCx, train: &Path, held: Option<&Path>) -> Result<Pair> {
+        let one = |file: &Option<PathBuf>,
+                   name: &Option<String>,
+                   setting,
+                   beside: &Path|
+         -> Result<Option<Vec<u32>>> {
+            if file.is_none() && name.is_none() {
+                return Ok(None);
+            }
+            let file = file.as_ref().map_or_else(|| beside.to_path_buf(), |f| cx.resolve(f));
+            let labels = read(cx, &file, name.as_deref(), setting)?;
+            Ok(Some(labels.into_labels().map_err(data_error)?))
+        };
+        let held = held.unwrap_or(train);
+        Ok((
+            one(&self.label_file, &self.label_array, "label_array", train)?,
+            one(&self.held_out_label_file, &self.held_out_label_array, "held_out_label_array", held)?,
+        ))
+    }
+
+    /// Bytes as images; of two levels if there are no others.
+    fn pictures(
+        &self,
+        cx: &mut BuildCx,
+        train: Npy,
+        held: Option<Npy>,
+        labels: Pair,
+    ) -> Result<Arc<dyn DataSource>> {
+        if self.noise > 0.0 {
+            let message =
+                "is added to floats, but these are bytes, which get noise within a level: set it to 0.0";
+            return Err(cx.refuse("noise", message));
+        }
+        let levels = train.levels();
+        if levels == 2 && matches!(train.values(), NpyValues::U8(_)) {
+            cx.note("the bytes are only 0 and 1: black and white, images of 2 levels");
+        }
+        let labelled = |array: Npy, labels: Option<Vec<u32>>| {
+            let set = array.into_images_of(levels).map_err(data_error)?;
+            match labels {
+                Some(labels) => set.with_labels(labels, Vec::new()).map_err(data_error),
+                None => Ok(set),
+            }
+        };
+        let mut train = labelled(train, labels.0)?;
+        let mut held = held.map(|h| labelled(h, labels.1)).transpose()?;
+        if self.held_out_every > 0 {
+            let (t, h) = train.split_every(self.held_out_every).map_err(data_error)?;
+            (train, held) = (t, Some(h));
+        }
+        placed(cx, "npy", ImageSource::new("npy", train, held, self.images))
+    }
+
+    fn numbers(
+        &self,
+        cx: &BuildCx,
+        train: Npy,
+        held: Option<Npy>,
+        labels: Pair,
+    ) -> Result<Arc<dyn DataSource>> {
+        let mut labels = Labels { train: labels.0, held_out: labels.1, classes: 0 };
+        let mut held = held.map(|h| h.into_array().map_err(data_error)).transpose()?;
+        let mut train = train.into_array().map_err(data_error)?;
+        for (setting, labels, len) in [
+            ("label_array", &labels.train, Some(train.len())),
+            ("held_out_label_array", &labels.held_out, held.as_ref().map(|h| h.len())),
+        ] {
+            let counts = labels.as_ref().map(Vec::len);
+            if counts.is_some() && counts != len {
+                let message = format!(
+                    "holds {} classes, expected {} as there are samples",
+                    counts.unwrap_or(0),
+                    len.unwrap_or(0)
+                );
+                return Err(cx.refuse(setting, message));
+            }
+        }
+        if self.held_out_every > 0 {
+            let (rows, out) = split::every(train.len(), self.held_out_every).map_err(data_error)?;
+            let part = |rows: &[usize]| labels.train.as_ref().map(|l| rows.iter().map(|i| l[*i]).collect());
+            (labels.train, labels.held_out) = (part(&rows), part(&out));
+            held = Some(train.select(&out).map_err(data_error)?);
+            train = train.select(&rows).map_err(data_error)?;
+        }
+        if self.images.labels {
+            let most = labels.train.as_ref().and_then(|l| l.iter().max());
+            let Some(most) = most else {
+                return Err(cx.refuse(
+                    "labels",
+                    "asks for labels, but there are none: name label_array or label_file",
+                ));
+            };
+            labels.classes = *most as usize + 1;
+        }
+        let source = PointSource::new("npy", train, held, self.images.order, self.noise);
+        placed(cx, "npy", source.map(|s| s.with_labels(labels)))
+    }
+}
+
+fn is_archive(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"))
+}
+
+/// Names of the arrays of an archive, in words.
+fn arrays(path: &Path) -> Option<String> {
+    is_archive(path).then(|| Npz::open(path).map(|npz| npz.names().join(", ")).ok()).flatten()
+}
+
+/// An array of a file; `setting` names it in an archive.
+fn read(cx: &BuildCx, path: &Path, name: Option<&str>, setting: &str) -> Result<Npy> {
+    if !is_archive(path) {
+        if name.is_some() {
+            let message = "names an array of an .npz archive, but this is a plain .npy file: leave it out";
+            return Err(cx.refuse(setting, message));
+        }
+        return Npy::read(path).map_err(data_error);
+    }
+    let mut archive = Npz::open(path).map_err(data_error)?;
+    let names = archive.names();
+    match (name, &names[..]) {
+        (Some(name), _) => archive.array(name).map_err(data_error),
+        (None, [one]) => archive.array(one).map_err(data_error),
+        (None, _) => {
+            let message =
+                format!("is missing; {} holds the arrays {}: name one", path.display(), names.join(", "));
+            Err(cx.refuse(setting, message))
+        }
     }
 }

@@ -4,17 +4,18 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ebm_core::{BuildCx, DataConfig, DataSource, Result, Settings, plugin};
-use ebm_data::folder::{Channels, FolderOptions};
-use ebm_data::parquet::{ParquetImages, ParquetOptions, files};
+use ebm_data::folder::FolderOptions;
+use ebm_data::parquet::{ParquetImages, ParquetOptions, parts};
 
+use crate::folder::channels;
 use crate::images::Images;
 use crate::order::Sequence;
-use crate::{ImageOptions, ImageSource, Order, data_error, placed};
+use crate::{ImageOptions, ImageSource, Order, data_error, placed, say};
 
 /// Settings of `parquet`.
 #[derive(Clone, Debug, Settings)]
 pub struct Parquet {
-    /// A file, or a folder whose files that begin with test or validation are held out; relative to the configuration file.
+    /// A file, or a folder: files named as test, validation, val, dev or eval are held out; relative to the configuration file.
     pub root: PathBuf,
     /// File or folder of held-out images instead.
     pub held_out: Option<PathBuf>,
@@ -25,7 +26,10 @@ pub struct Parquet {
     /// [height, width] to which pictures are resized; absent: all must have one size.
     #[setting(at_least = 1, at_most = 8192)]
     pub size: Option<[usize; 2]>,
-    /// One channel instead of those of the first picture.
+    /// Three channels, of grey pictures equal ones, whatever the first picture has.
+    #[setting(default = false)]
+    pub colour: bool,
+    /// One channel, whatever the first picture has.
     #[setting(default = false)]
     pub grey: bool,
     /// MiB of decoded training images to hold; of larger sets, as many row groups as fit are shuffled together.
@@ -44,23 +48,28 @@ pub struct Parquet {
 )]
 impl DataConfig for Parquet {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
-        let channels = if self.grey { Channels::Grey } else { Channels::AsFirst };
-        let pictures = FolderOptions { channels, resize: self.size.map(|[h, w]| (h, w)) };
-        let options = ParquetOptions {
+        let resize = self.size.map(|[h, w]| (h, w));
+        let mut options = ParquetOptions {
             image: self.image.clone(),
             label: self.label.clone(),
             labels: self.images.labels,
             classes: None,
-            pictures,
+            pictures: FolderOptions { channels: channels(cx, self.colour, self.grey)?, resize },
         };
-        let open = |files: &[PathBuf]| ParquetImages::open(files, &options).map_err(data_error);
-        let (train, mut held) = files(cx.resolve(&self.root)).map_err(data_error)?;
+        let mut found = parts(cx.resolve(&self.root)).map_err(data_error)?;
         if let Some(path) = &self.held_out {
-            let (a, b) = files(cx.resolve(path)).map_err(data_error)?;
-            held = [a, b].concat();
+            let other = parts(cx.resolve(path)).map_err(data_error)?;
+            found.held_out = Some([other.training, other.held_out.unwrap_or_default()].concat());
         }
-        let train = open(&train)?;
-        let held = if held.is_empty() { None } else { Some(open(&held)?) };
+        let train = ParquetImages::open(&found.training, &options).map_err(data_error)?;
+        // Hidden labels of a test part stop nobody, and its classes are those of training.
+        options.labels = false;
+        options.classes = Some(train.class_names().to_vec()).filter(|names| !names.is_empty());
+        let held = found.held_out.map(|files| ParquetImages::open(&files, &options));
+        let held = held.transpose().map_err(data_error)?;
+        found.report.training = train.by_file();
+        found.report.held_out = held.as_ref().map(ParquetImages::by_file).unwrap_or_default();
+        say(cx, &found.report);
         Self::source(cx, train, held, self.images, self.memory.saturating_mul(1 << 20))
     }
 }
@@ -139,6 +148,13 @@ impl Images for Groups {
     fn labels(&self) -> Option<&[u32]> {
         self.images.labels()
     }
+    fn classes(&self) -> usize {
+        let numbered = self.labels().and_then(|l| l.iter().max()).map_or(0, |m| *m as usize + 1);
+        self.class_names().len().max(numbered)
+    }
+    fn class_names(&self) -> &[String] {
+        self.images.class_names()
+    }
 
     fn read(&self, rows: &[usize]) -> Result<Vec<u8>> {
         let len = image_len(&self.images);
@@ -199,7 +215,7 @@ mod tests {
 
     /// The source with this many bytes for images, which the settings count in MiB.
     fn source(root: &std::path::Path, memory: usize, order: Order) -> Result<Arc<dyn DataSource>> {
-        let (train, held) = files(root).unwrap();
+        let (train, held) = ebm_data::parquet::files(root).unwrap();
         let open = |f: &[PathBuf]| ParquetImages::open(f, &ParquetOptions::default()).unwrap();
         let cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)).with_path("data");
         Parquet::source(
@@ -265,7 +281,7 @@ mod tests {
     #[test]
     fn never_more_is_held_than_allowed() {
         let folder = folder();
-        let (train, _) = files(folder.path()).unwrap();
+        let (train, _) = ebm_data::parquet::files(folder.path()).unwrap();
         let groups = Groups::new(ParquetImages::open(&train, &ParquetOptions::default()).unwrap(), 16);
         for row in [0, 29, 5, 13, 0, 20, 21, 9] {
             let bytes = groups.read(&[row]).unwrap();

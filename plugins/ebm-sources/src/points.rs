@@ -14,6 +14,18 @@ pub struct PointSource {
     held_out: Option<ArraySet>,
     sequence: Sequence,
     noise: f64,
+    labels: Labels,
+}
+
+/// Classes of samples.
+#[derive(Default)]
+pub(crate) struct Labels {
+    /// Of every training sample.
+    pub train: Option<Vec<u32>>,
+    /// Of every held-out sample.
+    pub held_out: Option<Vec<u32>>,
+    /// Number of classes if they are conditions, else 0.
+    pub classes: usize,
 }
 
 impl PointSource {
@@ -35,7 +47,12 @@ impl PointSource {
             return Err(Error::shape(name, train.dims(), "(N, D, ...)", "put one sample a row"));
         }
         let sequence = Sequence::new(order, train.len());
-        Ok(PointSource { name: name.into(), train, held_out, sequence, noise })
+        Ok(PointSource { name: name.into(), train, held_out, sequence, noise, labels: Labels::default() })
+    }
+
+    /// The same source with classes of its samples, each as many as there are samples.
+    pub(crate) fn with_labels(self, labels: Labels) -> Self {
+        PointSource { labels, ..self }
     }
 }
 
@@ -46,6 +63,10 @@ impl DataSource for PointSource {
 
     fn sample_shape(&self) -> &[usize] {
         &self.train.dims()[1..]
+    }
+
+    fn condition(&self) -> usize {
+        self.labels.classes
     }
 
     fn batch(&self, epoch: u64, index: usize, size: usize, key: Key) -> Result<Batch> {
@@ -76,7 +97,11 @@ impl DataSource for PointSource {
         let mut shape = vec![rows.len()];
         shape.extend_from_slice(self.sample_shape());
         let batch = Batch::new(Tensor::from_vec(x, shape, &Device::Cpu)?)?;
-        Ok(batch.with_chains(Chains::range(start as u64, rows.len())))
+        let batch = batch.with_chains(Chains::range(start as u64, rows.len()));
+        let Some(labels) = self.labels.train.as_ref().filter(|_| self.labels.classes > 0) else {
+            return Ok(batch);
+        };
+        batch_with_classes(batch, rows.iter().map(|row| labels[*row]), self.labels.classes)
     }
 
     fn stored(&self, split: Split, limit: usize) -> Result<Option<Labelled>> {
@@ -91,12 +116,30 @@ impl DataSource for PointSource {
         let mut shape = vec![n];
         shape.extend_from_slice(self.sample_shape());
         let x = Tensor::from_vec(set.values()[..n * set.sample_len()].to_vec(), shape, &Device::Cpu)?;
-        Ok(Some(Labelled { x, labels: None }))
+        let labels = match split {
+            Split::Train => &self.labels.train,
+            Split::HeldOut => &self.labels.held_out,
+        };
+        Ok(Some(Labelled { x, labels: labels.as_ref().map(|l| l[..n].to_vec()) }))
     }
 
     fn name(&self) -> String {
         self.name.clone()
     }
+}
+
+/// A batch with these classes as one-hot conditions `(B, classes)`.
+pub(crate) fn batch_with_classes(
+    batch: Batch,
+    labels: impl Iterator<Item = u32>,
+    classes: usize,
+) -> Result<Batch> {
+    let rows = batch.x.dims().first().copied().unwrap_or(0);
+    let mut hot = vec![0f32; rows * classes];
+    for (i, label) in labels.enumerate() {
+        hot[i * classes + label as usize] = 1.0;
+    }
+    Ok(batch.with_cond(Some(Tensor::from_vec(hot, (rows, classes), &Device::Cpu)?)))
 }
 
 #[cfg(test)]

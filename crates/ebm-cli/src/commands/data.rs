@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use ebm::core::{Family, Key, Split, catalogue};
-use ebm::inputs::open_data;
+use ebm::inputs::{open_data, open_data_noting};
 use serde_json::json;
 
 use crate::outcome::{End, Failure, Outcome};
@@ -52,12 +52,12 @@ enum Action {
     },
     /// Read a set from its first sample to its last.
     Verify {
-        /// A linked kind, a folder of images, an .npy or an IDX file.
+        /// A linked kind, perhaps with settings (npy:path=a.npy,layout=channels-last), a folder or a file as of `--data`.
         what: String,
     },
     /// Draw training samples as a picture.
     Preview {
-        /// A linked kind, a folder of images, an .npy or an IDX file.
+        /// A linked kind, perhaps with settings (npy:path=a.npy,layout=channels-last), a folder or a file as of `--data`.
         what: String,
         /// Number of samples.
         #[arg(long = "n", short = 'n', default_value_t = 64)]
@@ -77,6 +77,13 @@ impl Data {
             Action::Get { name, dest } => get(out, &name, &dest, self.json)?,
             Action::Verify { what } => verify(out, &what, self.json)?,
             Action::Preview { what, count, out: file } => {
+                if file.extension().is_none_or(|e| !e.eq_ignore_ascii_case("png")) {
+                    let message = format!(
+                        "--out {}: previews are PNG files, wanted a name that ends in .png",
+                        file.display()
+                    );
+                    return Err(Failure::Usage(message));
+                }
                 let source = open_data(&what)?;
                 let batch =
                     source.batch(0, 0, count.clamp(1, source.len().max(1)), Key::root(0).at("data"))?;
@@ -169,7 +176,7 @@ fn fetch(out: &mut Output, name: &str) -> Result<(), Failure> {
 }
 
 fn verify(out: &mut Output, what: &str, json: bool) -> Result<(), Failure> {
-    let source = open_data(what)?;
+    let (source, notes) = open_data_noting(what)?;
     // Every training sample passes through the reader once, in batches as training sees them.
     let size = 256.min(source.len().max(1));
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
@@ -190,7 +197,7 @@ fn verify(out: &mut Output, what: &str, json: bool) -> Result<(), Failure> {
     if json {
         return out.json(&json!({
             "data": what, "training": source.len(), "held_out": held, "sample_shape": source.sample_shape(),
-            "smallest": low, "largest": high, "labels": labels,
+            "smallest": low, "largest": high, "labels": labels, "notes": notes,
         }));
     }
     out.line(format!(
@@ -198,5 +205,6 @@ fn verify(out: &mut Output, what: &str, json: bool) -> Result<(), Failure> {
         source.len(),
         source.sample_shape(),
         if labels { "with labels" } else { "without labels" }
-    ))
+    ))?;
+    notes.iter().try_for_each(|note| out.line(note))
 }

@@ -13,11 +13,12 @@ use crate::config::source::Source;
 use crate::config::validate::unknown_kind;
 use crate::error::{Error, Result};
 
-/// The `[data]` section for `what`: a linked kind with its default settings, a folder (of images, or of the files of
-/// MNIST, CIFAR-10, CIFAR-100 or Parquet) or a file (`.npy`, `.npz`, `.parquet`, IDX).
+/// The `[data]` section for `what`: a linked kind, with settings (`npy:path=a.npy,noise=0.1`) or without; a folder of
+/// pictures, of the files of MNIST or a set of its form, CIFAR-10, CIFAR-100, ImageNet-32, SVHN or Parquet; or a file:
+/// `.npy`, `.npz` (`set.npz:images` names an array), `.parquet`, `.mat` of SVHN, an archive of pictures, or IDX.
 ///
 /// # Errors
-/// If it is neither a kind nor a path that exists.
+/// If it is neither a kind nor a path that exists, or a setting is not one.
 pub fn data_setting(what: &str) -> Result<Value> {
     setting_of("data", what)
 }
@@ -27,28 +28,51 @@ fn setting_of(setting: &'static str, what: &str) -> Result<Value> {
     let table = |pairs: &[(&str, &str)]| {
         Value::Table(pairs.iter().map(|(k, v)| ((*k).to_string(), Value::from(*v))).collect::<Table>())
     };
-    if catalogue::find(Family::Data, what).is_some() {
-        return Ok(table(&[("kind", what)]));
+    if kind_of(what).is_some() {
+        return with_settings(what);
     }
     let path = Path::new(what);
     if path.is_dir() {
-        if let Some(files) = idx_files(path) {
-            return Ok(files);
-        }
-        return Ok(table(&[("kind", folder_kind(path)), ("root", what)]));
+        return match ebm_data::mnist::find(path)? {
+            Some(files) => Ok(idx(&files)),
+            None => Ok(table(&[("kind", folder_kind(path)), ("root", what)])),
+        };
     }
     if !path.exists() {
-        let kind = unknown_kind(Family::Data, what);
+        if let Some((file, array)) = what.rsplit_once(':')
+            && file.ends_with(".npz")
+            && Path::new(file).is_file()
+        {
+            return Ok(table(&[("kind", "npy"), ("path", file), ("array", array)]));
+        }
+        let kind = unknown_kind(Family::Data, what.split_once(':').map_or(what, |(kind, _)| kind));
         let wanted =
             format!("a file, a folder or a linked kind: no file or folder of this name is there, and {kind}");
         return Err(Error::invalid(setting, what, wanted));
     }
-    match Path::new(what).extension().and_then(|e| e.to_str()) {
-        Some("npy" | "npz") => Ok(table(&[("kind", "npy"), ("path", what)])),
-        Some("parquet") => Ok(table(&[("kind", "parquet"), ("root", what)])),
+    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    match ending.as_str() {
+        "npy" | "npz" => Ok(table(&[("kind", "npy"), ("path", what)])),
+        "parquet" => Ok(table(&[("kind", "parquet"), ("root", what)])),
+        "mat" => Ok(table(&[("kind", "svhn"), ("root", what)])),
+        _ if ebm_data::pictures::is_archive(path) => Ok(table(&[("kind", "image-folder"), ("root", what)])),
         _ => Ok(table(&[("kind", "idx"), ("images", what)])),
     }
 }
+
+/// The section of a kind with the settings behind its name; values are TOML, or text.
+fn with_settings(what: &str) -> Result<Value> {
+    let (kind, settings) = what.split_once(':').unwrap_or((what, ""));
+    let changes: Vec<String> = between_commas(settings).map(|setting| format!("data.{setting}")).collect();
+    let section: Table = [("kind".to_string(), Value::from(kind))].into_iter().collect();
+    let document: Table = [("data".to_string(), Value::Table(section))].into_iter().collect();
+    let mut document = Source::text(what, document.to_string()).with(changes)?.document()?;
+    document.remove("data").ok_or_else(|| Error::invalid("data", what, "settings of data"))
+}
+
+/// Settings that are places; with a `root`, the others count from there.
+const PLACES: [&str; 7] =
+    ["root", "path", "held_out", "images", "label_file", "held_out_images", "held_out_labels"];
 
 /// The section of [`data_setting`] in a configuration whose paths count from `base`: see [`seen_from`].
 ///
@@ -57,7 +81,9 @@ fn setting_of(setting: &'static str, what: &str) -> Result<Value> {
 pub fn data_setting_from(base: &Path, what: &str) -> Result<Value> {
     let mut setting = data_setting(what)?;
     if let Value::Table(section) = &mut setting {
-        for (_, value) in section.iter_mut().filter(|(name, _)| *name != "kind") {
+        let rooted = section.contains_key("root");
+        let place = |name: &str| PLACES.contains(&name) && (!rooted || ["root", "held_out"].contains(&name));
+        for (_, value) in section.iter_mut().filter(|(name, _)| place(name)) {
             if let Some(path) = value.as_str().map(|path| seen_from(base, Path::new(path))) {
                 *value = path.display().to_string().into();
             }
@@ -103,37 +129,33 @@ pub(crate) fn seen_from(folder: &Path, path: &Path) -> PathBuf {
     }
 }
 
-/// The setting for the files of MNIST in a folder, if they are there.
-fn idx_files(folder: &Path) -> Option<Value> {
+/// The setting for files in the format of MNIST.
+fn idx(files: &ebm_data::mnist::Files) -> Value {
     let mut all = Table::new();
     all.insert("kind".into(), "idx".into());
-    for (key, name) in [
-        ("images", "train-images-idx3-ubyte"),
-        ("label_file", "train-labels-idx1-ubyte"),
-        ("held_out_images", "t10k-images-idx3-ubyte"),
-        ("held_out_labels", "t10k-labels-idx1-ubyte"),
-    ] {
-        let found =
-            ["", ".gz"].map(|end| folder.join(format!("{name}{end}"))).into_iter().find(|p| p.is_file());
-        if let Some(path) = found {
+    let mut insert = |key: &str, path: Option<&Path>| {
+        if let Some(path) = path {
             all.insert(key.into(), path.display().to_string().into());
         }
-    }
-    all.contains_key("images").then_some(Value::Table(all))
+    };
+    insert("images", Some(&files.training.images));
+    insert("label_file", files.training.labels.as_deref());
+    let held = files.held_out.as_ref();
+    insert("held_out_images", held.map(|h| h.images.as_path()));
+    insert("held_out_labels", held.and_then(|h| h.labels.as_deref()));
+    Value::Table(all)
 }
 
 /// The kind of data that a folder holds, by the names of its files.
 fn folder_kind(path: &Path) -> &'static str {
-    let holds = |name: &str| path.join(name).is_file();
-    if holds("data_batch_1.bin") {
-        return "cifar10";
+    match () {
+        () if ebm_data::cifar::cifar10_folder(path).is_some() => "cifar10",
+        () if ebm_data::cifar::cifar100_folder(path).is_some() => "cifar100",
+        () if !ebm_data::imagenet32::files(path, ebm_data::cifar::Part::Train).is_empty() => "imagenet32",
+        () if path.join("train_32x32.mat").is_file() => "svhn",
+        () if ebm_data::parquet::is_repository(path) => "parquet",
+        () => "image-folder",
     }
-    if holds("train.bin") && holds("test.bin") {
-        return "cifar100";
-    }
-    let parquet = |e: std::fs::DirEntry| e.path().extension().is_some_and(|x| x == "parquet");
-    let mut entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    if entries.any(parquet) { "parquet" } else { "image-folder" }
 }
 
 /// Opens data by a name or a path.
@@ -141,37 +163,28 @@ fn folder_kind(path: &Path) -> &'static str {
 /// # Errors
 /// As [`data_setting`], or if the files cannot be read.
 pub fn open_data(what: &str) -> Result<Arc<dyn DataSource>> {
-    build(what, data_setting(what)?, &[])
+    open_as("data", what)
 }
 
-/// Opens what a setting names, also a kind with settings.
+/// As [`open_data`], with what its readers have to say: samples by file, what was left out, what is unusual.
 ///
 /// # Errors
-/// As [`open_data`] and [`open_kind`].
+/// As [`open_data`].
+pub fn open_data_noting(what: &str) -> Result<(Arc<dyn DataSource>, Vec<String>)> {
+    build(what, data_setting(what)?)
+}
+
+/// Opens what a setting names.
+///
+/// # Errors
+/// As [`open_data`].
 pub(crate) fn open_as(setting: &'static str, what: &str) -> Result<Arc<dyn DataSource>> {
-    match kind_of(what) {
-        Some(_) => open_kind(what),
-        None => build(what, setting_of(setting, what)?, &[]),
-    }
+    Ok(build(what, setting_of(setting, what)?)?.0)
 }
 
 /// The linked kind that `what` names, with settings behind it or without.
 pub(crate) fn kind_of(what: &str) -> Option<&'static Component> {
     catalogue::find(Family::Data, what.split_once(':').map_or(what, |(kind, _)| kind))
-}
-
-/// Opens a linked kind with settings of its own, such as `idx:images=a,held_out_images=b`; values are TOML, or text.
-///
-/// # Errors
-/// If there is no such kind, a setting is wrong, or its files cannot be read.
-pub(crate) fn open_kind(what: &str) -> Result<Arc<dyn DataSource>> {
-    let (kind, settings) = what.split_once(':').unwrap_or((what, ""));
-    let mut changes = Vec::new();
-    for setting in between_commas(settings) {
-        changes.push(format!("data.{setting}"));
-    }
-    let table: Table = [("kind".to_string(), Value::from(kind))].into_iter().collect();
-    build(what, Value::Table(table), &changes)
 }
 
 /// What stands between commas, but for those inside of brackets.
@@ -188,13 +201,15 @@ fn between_commas(text: &str) -> impl Iterator<Item = &str> {
     parts.map(str::trim).filter(|part| !part.is_empty())
 }
 
-fn build(what: &str, setting: Value, changes: &[String]) -> Result<Arc<dyn DataSource>> {
+fn build(what: &str, setting: Value) -> Result<(Arc<dyn DataSource>, Vec<String>)> {
     let mut document = Table::new();
     document.insert("data".into(), setting);
-    let source = Source::text(what, document.to_string()).with(changes)?;
+    let source = Source::text(what, document.to_string());
     let config: Box<dyn DataConfig> = source.read_part("data", Family::Data)?;
     let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0).at("data"));
-    config.build(&mut cx).map_err(|e| source.place(e))
+    let data = config.build(&mut cx).map_err(|e| source.place(e))?;
+    let notes = cx.notes().iter().map(|n| n.trim_start_matches([':', ' ']).to_string()).collect();
+    Ok((data, notes))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ebm_core::{DataSource, Family, Split};
 
-use super::named::{data_setting, kind_of, open_data, open_kind};
+use super::named::{data_setting, kind_of, open_data};
 use crate::config::validate::unknown_kind;
 use crate::error::{Error, Result};
 
@@ -72,7 +72,7 @@ impl Inputs {
     pub fn open(what: &str) -> Result<Self> {
         let name = what.to_string();
         if kind_of(what).is_some() {
-            return Ok(Inputs { name, from: source(open_kind(what)?)? });
+            return Ok(Inputs { name, from: source(open_data(what)?)? });
         }
         let path = PathBuf::from(what);
         if path.is_dir() {
@@ -105,9 +105,12 @@ impl Inputs {
                     }
                 }
             }
-            Some("png" | "jpg" | "jpeg") => From::Pictures(vec![path]),
+            Some("png" | "jpg" | "jpeg" | "webp" | "bmp" | "tif" | "tiff" | "gif" | "ppm" | "pgm") => {
+                From::Pictures(vec![path])
+            }
             Some("bin") => From::Cifar(vec![path]),
-            Some("parquet") => source(open_data(what)?)?,
+            Some("parquet" | "mat") => source(open_data(what)?)?,
+            _ if ebm_data::pictures::is_archive(&path) => source(open_data(what)?)?,
             _ => From::Idx(path),
         };
         Ok(Inputs { name, from })
