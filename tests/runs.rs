@@ -199,7 +199,7 @@ fn trained_energies_are_composed_without_training() {
 #[test]
 fn the_quick_start_takes_other_data() {
     let s = Scratch::with("");
-    let points: Vec<f32> = (0..400).map(|i| (i as f32 * 0.37).sin()).collect();
+    let points: Vec<f32> = (0..400).map(|i| (i as f32 * 0.37).sin().abs()).collect();
     ebm_data::npy::write(s.path("points.npy"), &points, &[200, 2]).unwrap();
     let short = ["--steps", "2", "--set", "generate.steps=2", "--out"];
     s.run(&[&["train", "--data", "points.npy"][..], &short, &["p"]].concat()).ok();
