@@ -13,7 +13,7 @@ use ebm_sources as _;
 fn build(text: &str) -> Result<(Arc<dyn DataSource>, String)> {
     let config: Box<dyn DataConfig> = toml::from_str(text).unwrap();
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/ebm-data/tests/data");
-    let cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)).with_base(base);
+    let cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)).with_places(base);
     let mut cx = cx.with_path("data");
     let source = config.build(&mut cx)?;
     Ok((source, cx.notes().join("\n")))
