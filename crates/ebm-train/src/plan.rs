@@ -71,7 +71,26 @@ impl Plan {
             }
         }
         self.ranks = ranks;
+        if let Some(longest) = self.longest_message()? {
+            self.ranks.bound(longest);
+        }
         Ok(self)
+    }
+
+    /// A bound of what a rank says at once: sums of gradients in either precision, or its part of the buffers, and room for
+    /// all that is small (numbers of reports, step sizes of chains, messages). None for buffers of any size.
+    fn longest_message(&self) -> Result<Option<u64>> {
+        const SMALL: usize = 64 << 20;
+        let entries = |params: &ParamSet| -> usize {
+            params.names().filter_map(|n| params.get(n)).map(Tensor::elem_count).sum()
+        };
+        let entries = entries(self.parts.energy.params()) + entries(&self.objective.params());
+        let buffers = match self.empty_replay()? {
+            None => Some(0),
+            Some(replay) => replay.full_bytes(),
+        };
+        let all = |buffers: usize| entries.saturating_mul(16).saturating_add(buffers.saturating_mul(2));
+        Ok(buffers.map(|buffers| all(buffers).saturating_add(SMALL) as u64))
     }
 
     /// The ranks that share the work; one if nothing else was said.
