@@ -71,7 +71,7 @@ fn a_pth_becomes_a_run_that_samples_scores_and_goes_on() {
         // A second time would overwrite the run.
         s.run(&made).fails(2, &["already holds a run"]);
         // Second moments are j + 1 + i/1024; the first ones are not read with β₁ = 0.
-        let saved = Golden::open(&s.path("r/checkpoints/step-00000010/state.safetensors"));
+        let saved = Golden::open(&s.path("r/checkpoints/step-00000010/optimiser.safetensors"));
         let data = &saved.tensors["optimiser.exp_avg_sq.conv1.weight"].2;
         assert_eq!(f32::from_le_bytes(data[4..8].try_into().unwrap()), 2.0 + 1.0 / 1024.0);
         assert!(!saved.tensors.keys().any(|k| k.starts_with("optimiser.exp_avg.")));

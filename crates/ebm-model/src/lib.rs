@@ -10,7 +10,7 @@
 //! use ebm_model::{Model, Opening};
 //!
 //! let model = Model::open(Path::new("runs/digits-0-1"), Opening::on(&Device::Cpu))?;
-//! let samples = model.generator()?.draw(16, model.conditions()?, model.key().at("generate"))?;
+//! let samples = model.generator().draw(16, model.conditions()?, model.key().at("generate"))?;
 //! println!("{:?}: {:?} nats", samples.dims(), model.energies()?.at(&samples)?);
 //! # Ok::<(), ebm_core::Error>(())
 //! ```

@@ -19,7 +19,7 @@ pub(crate) fn check(plan: &Plan) -> Result<Vec<String>> {
     steps(plan)?;
     buffer(plan, &mut notes)?;
     values(plan, &mut notes)?;
-    memory(plan)?;
+    memory(plan, &mut notes)?;
     without_effect(plan, &mut notes);
     Ok(notes)
 }
@@ -206,9 +206,13 @@ fn place(tree: &Value, at: &str, ends: (f64, f64)) -> String {
     format!("{at}{}", below.unwrap_or_default())
 }
 
-/// An estimate of the memory that the run takes, against that of the machine. Devices besides the processor say themselves
-/// when theirs is full.
-fn memory(plan: &Plan) -> Result<()> {
+/// Times the memory of this machine from which on no machine of its kind is meant.
+const ABSURD: u64 = 16;
+
+/// An estimate of the memory that the run takes, against that of the machine: a remark, since a configuration may be checked
+/// here and run elsewhere, and a refusal where no such machine is. Devices besides the processor say themselves when theirs
+/// is full.
+fn memory(plan: &Plan, notes: &mut Vec<String>) -> Result<()> {
     let Some(has) = machine::memory() else { return Ok(()) };
     let (run, needs) = (&plan.config.run, &plan.needs);
     let on_host = plan.device.is_cpu();
@@ -239,18 +243,20 @@ fn memory(plan: &Plan) -> Result<()> {
         parts.push(("replay.capacity", own((full as u64).min(come))));
     }
     let all = parts.iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
-    match parts.into_iter().max_by_key(|(_, bytes)| *bytes) {
-        Some((path, most)) if all > has => Err(Error::config(
-            path,
-            format!(
-                "takes about {} of the {} that the run would take, and the machine has {}: lower it",
-                machine::in_words(most),
-                machine::in_words(all),
-                machine::in_words(has)
-            ),
-        )),
-        _ => Ok(()),
+    let Some((path, most)) = parts.into_iter().max_by_key(|(_, bytes)| *bytes).filter(|_| all > has) else {
+        return Ok(());
+    };
+    let text = format!(
+        "takes about {} of the {} that the run would take, and the machine has {}: lower it",
+        machine::in_words(most),
+        machine::in_words(all),
+        machine::in_words(has)
+    );
+    if all > has.saturating_mul(ABSURD) {
+        return Err(Error::config(path, text));
     }
+    notes.push(format!("{path}: {text}, or run it elsewhere"));
+    Ok(())
 }
 
 /// Settings that nothing reads, given what other settings say.

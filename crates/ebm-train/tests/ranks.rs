@@ -402,7 +402,7 @@ fn what_cannot_be_spread_is_refused() {
     same_bytes(&jumps);
     // A buffer that shards cannot share.
     let text = refused(&config(16, "", &sections), 1);
-    assert!(text.contains("ring.capacity") && text.contains("run.shards"), "{text}");
+    assert!(text.contains("replay.capacity") && text.contains("run.shards"), "{text}");
     // An objective that takes the mean of what it sees.
     let own = common::config(&[]);
     let text = refused(&own, 2);
