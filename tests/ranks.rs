@@ -92,7 +92,7 @@ fn the_error_of_the_first_rank_reaches_all() {
         let options = TrainOptions { out: Some(s.path("")), ranks: Some(ranks), ..Default::default() };
         ebm::run::train(&source(&s), &options).unwrap_err().to_string()
     });
-    assert!(all[0].starts_with("--out") && all[1] == format!("rank 0 failed: {}", all[0]), "{all:?}");
+    assert!(all[0].starts_with("out ") && all[1] == format!("rank 0 failed: {}", all[0]), "{all:?}");
 }
 
 /// Starts `size` processes as torchrun does, with nothing but their variables.

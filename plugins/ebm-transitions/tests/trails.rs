@@ -33,8 +33,8 @@ fn built(config: &dyn TransitionConfig) -> Box<dyn Transition> {
     config.build(&mut cx).unwrap()
 }
 
-/// ∇_θ⟨u, x⟩ through three steps of Langevin and `augment` in turn agrees with differences.
-fn check(augment: Box<dyn Transition>) {
+/// ∇_θ⟨u, x⟩ through three steps of Langevin and `augment` in turn agrees with differences over `step` to `bound`.
+fn check(augment: Box<dyn Transition>, (step, bound): (f64, f64)) {
     let name = augment.name();
     let e = toy::mlp_on(&SHAPE, 3, 1, 2).unwrap();
     let chain = Chain::new(Box::new(Then::new(vec![Box::new(Langevin::new(0.1, 0.01)), augment])), 3);
@@ -55,28 +55,35 @@ fn check(augment: Box<dyn Transition>) {
         sum.accumulate(&got, 1.0).unwrap();
         got = sum.grads;
     }
-    // Augmentation works in f32: roundings of 1e-7 of 192 values over steps of 1e-2, and truncation of 3e-5 times third derivatives of order 10.
     let want =
-        theta_difference(&e, 5e-3, || Ok((draw(0).last.at.x * &u)?.sum_all()?.to_scalar::<f64>()?)).unwrap();
+        theta_difference(&e, step, || Ok((draw(0).last.at.x * &u)?.sum_all()?.to_scalar::<f64>()?)).unwrap();
     for (parameter, want) in &want {
         let gap = relative_gap(&got[parameter], want).unwrap();
-        assert!(gap < 5e-3, "{name}: {parameter} by {gap}");
+        assert!(gap < bound, "{name}: {parameter} by {gap}");
     }
 }
 
+/// Augmentation works in f32: roundings of 1e-7 of 192 values over steps of 1e-2, and truncation of 3e-5 times third
+/// derivatives of order 10.
+const SMOOTH: (f64, f64) = (5e-3, 5e-3);
+
+/// Maps in pieces have kinks, which a difference must not reach across: over a tenth of the step roundings are ten times as
+/// large.
+const PIECES: (f64, f64) = (5e-4, 5e-2);
+
 #[test]
 fn linear_maps_are_transposed() {
-    check(built(&FlipConfig { probability: 0.5, axis: Axis::Horizontal }));
-    check(built(&FlipConfig { probability: 1.0, axis: Axis::Vertical }));
-    check(built(&CropConfig { smallest_area: 0.3, aspect: 4.0 / 3.0 }));
-    check(built(&BlurConfig { kernel: 3, probability: 1.0 }));
-    check(Box::new(Augment::new(Quarter, (-1.0, 1.0))));
+    check(built(&FlipConfig { probability: 0.5, axis: Axis::Horizontal }), SMOOTH);
+    check(built(&FlipConfig { probability: 1.0, axis: Axis::Vertical }), SMOOTH);
+    check(built(&CropConfig { smallest_area: 0.3, aspect: 4.0 / 3.0 }), SMOOTH);
+    check(built(&BlurConfig { kernel: 3, probability: 1.0 }), SMOOTH);
+    check(Box::new(Augment::new(Quarter, (-1.0, 1.0))), SMOOTH);
 }
 
 #[test]
 fn pieces_of_linear_maps_are_transposed() {
-    check(built(&ColourConfig { strength: 0.3, probability: 1.0, grey: 0.3 }));
-    check(built(&SimclrConfig { smallest_area: 0.3, strength: 0.3, blur: 3, flip: true }));
+    check(built(&ColourConfig { strength: 0.3, probability: 1.0, grey: 0.3 }), PIECES);
+    check(built(&SimclrConfig { smallest_area: 0.3, strength: 0.3, blur: 3, flip: true }), PIECES);
 }
 
 /// Some rows of the batch alone are pulled back as in the batch.
