@@ -43,11 +43,6 @@ fn base() -> Table {
     BASE.parse().unwrap()
 }
 
-/// A box that holds points of the plane as well as images.
-fn widen(config: &mut Table) {
-    config["sampler"]["transition"]["clamp"] = Value::Array(vec![Value::Float(-3.0), Value::Float(3.0)]);
-}
-
 /// The example as it stands in the catalogue, with its kind.
 fn example(c: &Component) -> Checked<Table> {
     let mut table: Table = c.example.parse().map_err(text)?;
@@ -212,6 +207,13 @@ fn files(folder: &Path) {
     for name in ["train.parquet", "test.parquet"] {
         fs::copy(given.join(name), folder.join("data/mnist").join(name)).unwrap();
     }
+    // Pickles and MATLAB's format: files of the libraries that write them.
+    let given = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/ebm-data/tests/data");
+    for (name, set) in [("train_32x32.mat", "svhn"), ("imagenet32/train_data_batch_1", "imagenet32")] {
+        let (from, to) = (given.join(name), folder.join("data").join(set));
+        fs::create_dir_all(&to).unwrap();
+        fs::copy(&from, to.join(from.file_name().unwrap())).unwrap();
+    }
     // MNIST's format: a magic number with the type and the number of axes, the axes, the bytes.
     let idx = |axes: &[u32], data: Vec<u8>| -> Vec<u8> {
         let head = [vec![0, 0, 8, axes.len() as u8], axes.iter().flat_map(|a| a.to_be_bytes()).collect()];
@@ -231,7 +233,6 @@ fn files(folder: &Path) {
     }
     let mut plane = base();
     plane.insert("data".into(), Value::Table("kind = 'toy2d'\nname = 'moons'".parse().unwrap()));
-    widen(&mut plane);
     trains(plane, folder, &folder.join("runs/digits-0-1")).unwrap();
 }
 
@@ -262,10 +263,7 @@ fn used(c: &Component, folder: &Path) -> Checked {
             with("objective", example(c)?);
         }
         Family::Replay => drop(with("replay", example(c)?)),
-        Family::Data => {
-            with("data", example(c)?);
-            widen(&mut config);
-        }
+        Family::Data => drop(with("data", example(c)?)),
         Family::Optimiser => drop(with("optimiser", example(c)?)),
         Family::Observer => {
             config.insert("observer".into(), Value::Array(vec![Value::Table(hurried(c)?)]));
