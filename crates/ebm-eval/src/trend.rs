@@ -33,7 +33,7 @@ impl Trend {
 
 /// Theil–Sen slope of `values` over `at` (rising, such as steps), with Sen's interval at `level`.
 ///
-/// Blocks of more than [`BLOCKS`] points are taken by their medians first, so that noise that lasts for a few steps counts
+/// More than 50 points are taken by their medians first, so that noise that lasts for a few steps counts
 /// little; noise that lasts for blocks makes the interval too short, as for every such test.
 ///
 /// # Errors

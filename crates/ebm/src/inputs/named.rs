@@ -74,7 +74,7 @@ fn with_settings(what: &str) -> Result<Value> {
 const PLACES: [&str; 7] =
     ["root", "path", "held_out", "images", "label_file", "held_out_images", "held_out_labels"];
 
-/// The section of [`data_setting`] in a configuration whose paths count from `base`: see [`seen_from`].
+/// The section of [`data_setting`] in a configuration whose paths count from `base`: as a file in that folder writes them.
 ///
 /// # Errors
 /// As [`data_setting`].

@@ -32,7 +32,7 @@ pub enum Subject<'a> {
 pub struct SampleMeasureOptions {
     /// What with: a set as of `ebm eval ood`; the held-out part of a model's data without it.
     pub against: Option<String>,
-    /// `values`, `pixels`, `cells:N`, `signs`, or feature networks as of [`open_network`]; empty: `pixels` and `signs` of
+    /// `values`, `pixels`, `cells:N`, `signs`, or feature networks as of [`open_network`](crate::measure::open_network); empty: `pixels` and `signs` of
     /// images, `values` of others.
     pub features: Vec<String>,
     /// Samples: drawn, or used at most, at equal distances.
