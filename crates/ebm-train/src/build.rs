@@ -67,7 +67,7 @@ impl Plan {
         }
         let params = ParamSet::merge([("", parts.energy.params()), (OBJECTIVE, &objective.params())])?;
         let (needs, layout) = (objective.needs(), Layout::new(run.batch, run.shards, 0, 1)?);
-        let mut plan = Plan {
+        let plan = Plan {
             text,
             tree,
             places,
@@ -88,9 +88,14 @@ impl Plan {
             layout,
             config,
         };
-        let remarks = capabilities::check(&plan)?;
-        plan.notes.extend(remarks);
-        Ok(plan)
+        plan.checked()
+    }
+
+    /// The plan with what is remarked on parts that fit, or the first two that do not.
+    fn checked(mut self) -> Result<Plan> {
+        let remarks = capabilities::check(&self)?;
+        self.notes.extend(remarks);
+        Ok(self)
     }
 
     /// The plan of parts that were given as values; its configuration has their names.
@@ -138,7 +143,7 @@ impl Plan {
         let params = ParamSet::merge([("", parts.energy.params()), (OBJECTIVE, &objective.params())])?;
         let reference = reference(data.as_ref(), parts.generator.as_ref(), config.run.batch, key)?;
         let layout = Layout::new(config.run.batch, config.run.shards, 0, 1)?;
-        let mut plan = Plan {
+        let plan = Plan {
             text,
             tree,
             places,
@@ -159,9 +164,7 @@ impl Plan {
             layout,
             config,
         };
-        let remarks = capabilities::check(&plan)?;
-        plan.notes.extend(remarks);
-        Ok(plan)
+        plan.checked()
     }
 }
 

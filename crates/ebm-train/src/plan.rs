@@ -71,7 +71,10 @@ impl Plan {
             }
         }
         self.ranks = ranks;
-        if let Some(longest) = self.longest_message()? {
+        // A run alone hears nobody, and need not make buffers to know their size.
+        if self.ranks.size() > 1
+            && let Some(longest) = self.longest_message()?
+        {
             self.ranks.bound(longest);
         }
         Ok(self)
@@ -81,10 +84,8 @@ impl Plan {
     /// all that is small (numbers of reports, step sizes of chains, messages). None for buffers of any size.
     fn longest_message(&self) -> Result<Option<u64>> {
         const SMALL: usize = 64 << 20;
-        let entries = |params: &ParamSet| -> usize {
-            params.names().filter_map(|n| params.get(n)).map(Tensor::elem_count).sum()
-        };
-        let entries = entries(self.parts.energy.params()) + entries(&self.objective.params());
+        let params = &self.params;
+        let entries: usize = params.names().filter_map(|n| params.get(n)).map(Tensor::elem_count).sum();
         let buffers = match self.empty_replay()? {
             None => Some(0),
             Some(replay) => replay.full_bytes(),
