@@ -1,20 +1,26 @@
 //! Draws of several chains of one scalar, and what all diagnostics do to them first: split and rank.
 
+pub(crate) mod advice;
+pub(crate) mod ais;
+pub(crate) mod autocorrelation;
+pub(crate) mod ess;
+pub(crate) mod rhat;
+
 use crate::error::{EvalError, Result, all_finite, at_least};
-use crate::normal_quantile::normal_quantile;
+use crate::numeric::normal_quantile::normal_quantile;
 
 /// Fewest draws a chain: each half must hold four.
 pub const FEWEST_DRAWS: usize = 8;
 
 /// `m` chains of `n` draws of one scalar (an energy, a coordinate), chain by chain, borrowed.
 #[derive(Debug, Clone, Copy)]
-pub struct Chains<'a> {
+pub struct Traces<'a> {
     data: &'a [f64],
     m: usize,
     n: usize,
 }
 
-impl<'a> Chains<'a> {
+impl<'a> Traces<'a> {
     /// View of `data`, `(m, n)` row-major. Errs if the length is not `m n`, with no chain, fewer than
     /// [`FEWEST_DRAWS`] draws a chain, or on a value that is not finite.
     pub fn new(data: &'a [f64], m: usize, n: usize) -> Result<Self> {
@@ -102,7 +108,7 @@ mod tests {
     #[test]
     fn halves_leave_out_the_middle() {
         let data: Vec<f64> = (0..18).map(f64::from).collect();
-        let s = Chains::new(&data, 2, 9).unwrap().split(|v| -v);
+        let s = Traces::new(&data, 2, 9).unwrap().split(|v| -v);
         let halves: Vec<f64> = s.chains().map(|c| c[0]).collect();
         assert_eq!(halves, [0.0, -5.0, -9.0, -14.0]);
         assert_eq!(s.n, 4);
@@ -116,9 +122,9 @@ mod tests {
 
     #[test]
     fn shapes_are_checked() {
-        assert!(Chains::new(&[0.0; 16], 2, 9).is_err());
-        assert!(Chains::new(&[], 0, 8).is_err());
-        assert!(Chains::new(&[0.0; 14], 2, 7).is_err());
-        assert!(Chains::new(&[f64::NAN; 8], 1, 8).is_err());
+        assert!(Traces::new(&[0.0; 16], 2, 9).is_err());
+        assert!(Traces::new(&[], 0, 8).is_err());
+        assert!(Traces::new(&[0.0; 14], 2, 7).is_err());
+        assert!(Traces::new(&[f64::NAN; 8], 1, 8).is_err());
     }
 }

@@ -1,5 +1,12 @@
 //! How well a score tells two sets apart: AUROC, AUPR and the false-positive rate at 95 % recall.
 
+pub(crate) mod auroc_interval;
+pub(crate) mod calibrated;
+pub(crate) mod fiducial;
+pub(crate) mod intervals;
+pub(crate) mod overlap;
+pub(crate) mod typical;
+
 use serde::Serialize;
 
 use crate::chains::average_ranks;
@@ -106,7 +113,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::goldens::{assert_close, scores};
+    use crate::testing::goldens::{assert_close, scores};
 
     #[test]
     fn agrees_with_scikit_learn_with_and_without_ties() {

@@ -1,8 +1,8 @@
 //! Image features that need no trained network: pixels, cell means and fixed random signs.
 
 use crate::error::{EvalError, Result};
+use crate::numeric::splitmix::splitmix64;
 use crate::samples::{Features, Samples};
-use crate::splitmix::splitmix64;
 
 /// Number of projections of [`signs`].
 pub const SIGNS: usize = 64;
@@ -82,7 +82,7 @@ pub fn signs(x: Samples<'_>) -> Result<Features> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::goldens::{assert_close, uniforms};
+    use crate::testing::goldens::{assert_close, uniforms};
 
     #[test]
     fn widths_choose_the_features() {

@@ -17,7 +17,7 @@
 //! ```
 //! use ebm::core::candle::{DType, Device, Tensor};
 //! use ebm::core::{Autograd, Batch, Diff, Draws, EnergySpec, Forward, Keep, Key, ParamSet, Role, View};
-//! use ebm::eval::{Chains, ess_bulk, rhat};
+//! use ebm::eval::{Traces, ess_bulk, rhat};
 //! use ebm::train::Training;
 //! use {ebm_objectives::Contrast, ebm_optimisers::Adam, ebm_samplers::{Chain, Mala}};
 //!
@@ -40,7 +40,7 @@
 //! let start = Batch::new(Tensor::zeros((4, 2), DType::F32, &Device::Cpu)?)?;
 //! let draws = Draws::of(&chain(), trained.energy.as_ref(), start, Keep::from(500).after(100), Key::root(2))?;
 //! let x = draws.coordinate(0)?;
-//! let chains = Chains::new(&x, 4, 500)?;
+//! let chains = Traces::new(&x, 4, 500)?;
 //! println!("{:.0} effective draws, R-hat {:.3}", ess_bulk(chains), rhat(chains));
 //! # let variance = x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64;
 //! # assert!((variance - 0.25).abs() < 0.1, "{variance}");

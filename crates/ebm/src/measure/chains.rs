@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 use ebm_core::Stepped;
 use ebm_data::npy::{Npy, NpyValues};
 use ebm_eval::{
-    ChainAdvice, ChainFacts, ChainSummary, Chains, FEWEST_DRAWS, chain_advice, ess_mean, serialize_extended,
+    ChainAdvice, ChainFacts, ChainSummary, FEWEST_DRAWS, Traces, chain_advice, ess_mean, serialize_extended,
     summarise,
 };
 use serde::Serialize;
@@ -220,7 +220,7 @@ fn rows(
 ) -> Result<(Vec<ChainRow>, Vec<ChainAdvice>)> {
     let (mut rows, mut summaries): (Vec<ChainRow>, Vec<ChainSummary>) = Default::default();
     for (name, values) in names.zip(all) {
-        let chains = Chains::new(values, m, n)?;
+        let chains = Traces::new(values, m, n)?;
         let s = summarise(chains);
         rows.push(ChainRow {
             name,

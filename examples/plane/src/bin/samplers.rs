@@ -177,7 +177,7 @@ fn summarise(target: &str, e: &dyn EnergyFn, draws: &[Vec<f32>], width: usize) -
         let squares: Vec<f64> = x.iter().map(|v| v * v).collect();
         let mut of_x = f64::INFINITY;
         for (k, values) in [&x, &squares].into_iter().enumerate() {
-            let chains = eval::Chains::new(values, CHAINS, draws.len())?;
+            let chains = eval::Traces::new(values, CHAINS, draws.len())?;
             let n = eval::ess_mean(chains);
             if k == 0 {
                 of_x = n;

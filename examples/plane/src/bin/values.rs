@@ -4,7 +4,7 @@
 
 use ebm::core::candle::{DType, Device};
 use ebm::core::{BuildCx, DataConfig, Draws, EnergyConfig, Keep, Key};
-use ebm::eval::{Chains, ess_bulk, rhat};
+use ebm::eval::{Traces, ess_bulk, rhat};
 use ebm::train::Training;
 use ebm_energies_net::Mlp;
 use ebm_objectives::Contrast;
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let draws = Draws::of(&chain, energy, start, Keep::from(1000).after(500).every(5), Key::root(2))?;
     let energies = draws.numbers("energy")?;
     println!("draws  {:.3} nats", energies.iter().sum::<f64>() / energies.len() as f64);
-    let energies = Chains::new(&energies, 16, 1000)?;
+    let energies = Traces::new(&energies, 16, 1000)?;
     println!("energy: {:.0} effective draws of 16000, R-hat {:.3}", ess_bulk(energies), rhat(energies));
     Ok(())
 }

@@ -1,0 +1,12 @@
+//! Energies of the plane: quadrature, distance to a density, scores of a fit.
+
+pub(crate) mod cells;
+pub(crate) mod distance;
+pub(crate) mod fit;
+pub(crate) mod grid;
+pub(crate) mod integral;
+pub(crate) mod peaks;
+pub(crate) mod quadrature;
+#[cfg(feature = "linear-algebra")]
+pub(crate) mod score;
+pub(crate) mod temperature;
