@@ -146,7 +146,7 @@ impl ThetaGrad {
 /// # Errors
 /// If the tensor cannot be read.
 pub fn sum_of_squares(t: &Tensor) -> Result<f64> {
-    crate::host::scalar(&t.sqr()?.sum_all()?)
+    crate::devices::host::scalar(&t.sqr()?.sum_all()?)
 }
 
 /// Weights `(B, T)` as a function of the terms `(B, T)` of the same pass.
@@ -210,7 +210,7 @@ pub trait EnergyFn: Send + Sync {
 
     /// Runs a whole row program (steps that touch each row alone) if this energy can do so faster
     /// than one [`EnergyFn::slope`] a step. The result must equal the plain loop to rounding. Samplers ask through
-    /// [`operators::walk`](crate::operators::walk), which goes on to what the device offers.
+    /// [`operators::walk`](crate::devices::operators::walk), which goes on to what the device offers.
     ///
     /// # Errors
     /// If the batch does not fit the spec or an operation fails.

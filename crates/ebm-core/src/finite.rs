@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::host::{self, on_slice};
+use crate::devices::host::{self, on_slice};
 use crate::{Error, Result};
 
 /// Checks that every entry of `t` is finite.

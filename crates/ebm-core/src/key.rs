@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::operators::{Law, operators};
+use crate::devices::operators::{Law, operators};
 
 /// A named point in the tree of random streams.
 ///

@@ -26,51 +26,27 @@
 //! objectives *demand*, trainers fulfil; and *nothing outside the state*: random numbers are
 //! functions of a [`Key`], never drawn in sequence.
 
-pub mod backend;
 mod batch;
-pub mod catalogue;
-mod config;
-mod data;
+mod devices;
 mod diff;
-mod draws;
-mod drive;
 pub mod energy;
-mod engine;
-mod entropy;
 mod error;
 mod finite;
-pub mod host;
 mod key;
-mod link;
-pub mod machine;
-mod objective;
-pub mod operators;
-mod optimiser;
+mod kinds;
 mod params;
-mod places;
 pub mod plan;
-mod ranks;
-mod replay;
-mod report;
-mod row_step;
-mod sampler;
-pub mod settings;
-mod transition;
+mod sampling;
+mod training;
 
 // The derived code names this crate so, here as elsewhere.
 extern crate self as ebm_core;
 
 pub use batch::{Batch, flat_rows, per_row, row_mean, row_sum, within};
 pub use candle_core as candle;
-pub use catalogue::{Component, Family, Param, ParamKind};
-pub use config::{
-    BuildCx, DataConfig, EnergyConfig, EntropyConfig, Init, ObjectiveConfig, ObserverConfig, OptimiserConfig,
-    PolicyConfig, ReplayConfig, SamplerConfig, TransitionConfig,
-};
-pub use data::{DataSource, Labelled, Split};
+pub use devices::engine::{Accelerated, Engine};
+pub use devices::{backend, host, machine, operators};
 pub use diff::{Diff, Dual};
-pub use draws::{Draws, Keep};
-pub use drive::{Program, common_bounds, drive, one_step};
 pub use ebm_derive::Settings;
 /// Makes a type a kind of a family: stands at `impl EnergyConfig for Type` or that of another family, and puts the kind
 /// into the catalogue. The type derives [`Settings`]; the line that lists of plugins show is the first paragraph of its
@@ -112,23 +88,32 @@ pub use energy::{
     Condition, Density, EnergyFn, EnergySpec, Exactness, RowProgram, RowStep, Slope, ThetaGrad, Walked,
     WeightFn, sum_of_squares,
 };
-pub use engine::{Accelerated, Engine};
-pub use entropy::{EntropyEstimate, EntropyEstimator};
 pub use error::{Error, Result};
 pub use finite::{finite, first_bad};
 pub use inventory;
 pub use key::{Chains, Key, Label, normal_rows, normals, philox4x32};
-pub use link::{Link, Sensitivity, SlopeDemand, Trail, Transpose};
-pub use objective::{
+pub use kinds::build::{BuildCx, Init};
+pub use kinds::catalogue::{Component, Family, Param, ParamKind};
+pub use kinds::config::{
+    DataConfig, EnergyConfig, EntropyConfig, ObjectiveConfig, ObserverConfig, OptimiserConfig, PolicyConfig,
+    ReplayConfig, SamplerConfig, TransitionConfig,
+};
+pub use kinds::places::{Places, way};
+pub use kinds::settings::Settings;
+pub use kinds::{catalogue, settings};
+pub use params::{ParamSet, Role, View};
+pub use sampling::draws::{Draws, Keep};
+pub use sampling::drive::{Program, common_bounds, drive, one_step};
+pub use sampling::entropy::{EntropyEstimate, EntropyEstimator};
+pub use sampling::link::{Link, Sensitivity, SlopeDemand, Trail, Transpose};
+pub use sampling::replay::ReplayBuffer;
+pub use sampling::sampler::{Blind, DrawRequest, Drawn, Probe, Sampler};
+pub use sampling::transition::{Adjust, ChainState, StepInfo, Stepped, Transition};
+pub use training::data::{DataSource, Labelled, Split};
+pub use training::objective::{
     ChainStart, Demand, Demands, Needs, Objective, Portion, StepInput, TermName, ValueFn, What,
 };
-pub use optimiser::{Optimiser, OptimiserState, Schedule, Shape, Update, Updated};
-pub use params::{ParamSet, Role, View};
-pub use places::{Places, way};
-pub use ranks::{Alone, Collective, Sums, agree, tree};
-pub use replay::ReplayBuffer;
-pub use report::{Action, Event, Observer, Policy, Report, RunPaths, RunView};
-pub use sampler::{Blind, DrawRequest, Drawn, Probe, Sampler};
-pub use settings::Settings;
-pub use transition::{Adjust, ChainState, StepInfo, Stepped, Transition};
+pub use training::optimiser::{Optimiser, OptimiserState, Schedule, Shape, Update, Updated};
+pub use training::ranks::{Alone, Collective, Sums, agree, tree};
+pub use training::report::{Action, Event, Observer, Policy, Report, RunPaths, RunView};
 pub use typetag;

@@ -151,7 +151,7 @@ impl<F: Forward> EnergyFn for Autograd<F> {
 
     fn engine(&self) -> String {
         let device = self.params.names().find_map(|n| self.params.get(n)).map(Tensor::device);
-        match device.and_then(crate::operators::operators) {
+        match device.and_then(crate::devices::operators::operators) {
             Some(o) => format!("graph with {}", o.name),
             None => "graph".into(),
         }

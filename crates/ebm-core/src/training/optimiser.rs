@@ -136,7 +136,7 @@ pub struct Schedule {
     #[setting(default = 0.0, at_least = 0.0)]
     pub end: f64,
     /// Updates of linear warm-up from 0.
-    #[setting(default = 0)]
+    #[setting(default = 0, unit = "updates")]
     pub warmup: u64,
 }
 

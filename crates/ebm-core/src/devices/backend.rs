@@ -40,7 +40,7 @@ pub trait Backend: Send + Sync {
     /// The words that open its devices, such as `cuda`; one that ends in `:N` takes a number there.
     fn words(&self) -> &'static [&'static str];
 
-    /// Opens the device of this number, and [installs](crate::operators::install) its operators. The number is that of the word,
+    /// Opens the device of this number, and [installs](crate::devices::operators::install) its operators. The number is that of the word,
     /// else the place of this process on its host, 0 if nothing launched several.
     ///
     /// # Errors

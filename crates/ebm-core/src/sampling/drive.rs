@@ -108,7 +108,7 @@ pub fn common_bounds(all: impl IntoIterator<Item = Option<(f64, f64)>>) -> Optio
 /// hold the mean of every diagnostic.
 ///
 /// Where every step touches each row alone by one gradient step ([`Transition::row_step`]), nobody watches and at most the last
-/// link is asked for, the energy may run the program as a whole ([`operators::walk`](crate::operators::walk)); the result is that of the
+/// link is asked for, the energy may run the program as a whole ([`operators::walk`](crate::devices::operators::walk)); the result is that of the
 /// loop to rounding.
 ///
 /// # Errors
@@ -247,7 +247,7 @@ fn walk<'t>(
         let Some(step) = part(k)?.1.row_step(k, steps) else { return Ok(None) };
         program.steps.push(step);
     }
-    let Some(walked) = crate::operators::walk(e, from, &program, key)? else { return Ok(None) };
+    let Some(walked) = crate::devices::operators::walk(e, from, &program, key)? else { return Ok(None) };
     let last = steps - 1;
     let step = program.steps[last];
     let mut trail = Trail::default();

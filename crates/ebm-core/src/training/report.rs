@@ -179,6 +179,6 @@ impl RunPaths {
 
     /// The error of an observer that cannot take its setting `key`; see [`crate::BuildCx::refuse`].
     pub fn refuse(&self, key: &str, message: impl Into<String>) -> Error {
-        Error::config(crate::config::joined(&self.path, key), message)
+        Error::config(crate::kinds::build::joined(&self.path, key), message)
     }
 }

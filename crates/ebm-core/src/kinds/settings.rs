@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::catalogue::{InFamily, Param, ParamKind};
+use crate::kinds::catalogue::{InFamily, Param, ParamKind};
 use crate::{Error, Result};
 
 /// A setting that is out of its range: where, below the value that was checked, and why.
@@ -41,7 +41,7 @@ impl Misfit {
 
     /// As an error of the component at `path`.
     pub fn under(self, path: &str) -> Error {
-        Error::config(crate::config::joined(path, &self.at), self.message)
+        Error::config(crate::kinds::build::joined(path, &self.at), self.message)
     }
 }
 

@@ -1,0 +1,7 @@
+//! Where tensors live and who computes on them: backends, engines, operators.
+
+pub mod backend;
+pub(crate) mod engine;
+pub mod host;
+pub mod machine;
+pub mod operators;

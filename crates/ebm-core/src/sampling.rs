@@ -1,0 +1,10 @@
+//! How samples move: transitions, their links, the loop that drives them, samplers, draws, replay buffers.
+
+pub(crate) mod draws;
+pub(crate) mod drive;
+pub(crate) mod entropy;
+pub(crate) mod link;
+pub(crate) mod replay;
+pub(crate) mod row_step;
+pub(crate) mod sampler;
+pub(crate) mod transition;

@@ -1,0 +1,7 @@
+//! What a training run is made of beside energies and samplers: data, objectives, optimisers, ranks, reports.
+
+pub(crate) mod data;
+pub(crate) mod objective;
+pub(crate) mod optimiser;
+pub(crate) mod ranks;
+pub(crate) mod report;
