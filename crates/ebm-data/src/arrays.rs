@@ -6,5 +6,6 @@ pub mod mat;
 pub mod npy;
 pub(crate) mod npy_header;
 mod npy_rows;
+mod npy_values;
 pub mod npz;
 pub mod pickle;

@@ -8,7 +8,8 @@ use ::parquet::basic::Type;
 use ::parquet::column::reader::ColumnReader;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::parquet::{ParquetOptions, column_names, damaged, find, values};
+use super::parquet::{ParquetOptions, damaged, values};
+use super::parquet_columns::{column_names, find};
 use super::parquet_pages;
 use crate::error::Origin;
 use crate::{DataError, Result};
