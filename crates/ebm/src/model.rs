@@ -12,18 +12,18 @@
 pub(crate) mod compose;
 pub(crate) mod draw;
 pub(crate) mod energies;
+mod film;
 pub(crate) mod open;
 mod restore;
-pub(crate) mod scores;
-mod scoring;
-mod showing;
+mod score;
+pub(crate) mod scorer;
 pub(crate) mod threshold;
 
 pub use compose::{compose, reads_as_line};
 pub use draw::{SampleOptions, sample};
+pub use film::Copying;
 pub use open::Model;
 pub use restore::{Restoration, RestoreOptions, restore};
-pub use scores::ScoreKind;
-pub use scoring::{RowSink, ScoreOptions, ScoreRow, score, score_lines};
-pub use showing::Copying;
+pub use score::{RowSink, ScoreOptions, ScoreRow, score, score_lines};
+pub use scorer::ScoreKind;
 pub use threshold::{Threshold, ThresholdOptions, fit_threshold};

@@ -213,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_device_holds_the_same(case in crate::agreement::cases()) {
+        fn a_device_holds_the_same(case in crate::tests::cases()) {
             case.check(|store| {
                 let (order, key) = (if case.published { Order::Random } else { Order::Turns }, Key::root(5));
                 InPlace { store, capacity: case.capacity, order, key, round: 0, turn: 0, kept: Mutex::default() }

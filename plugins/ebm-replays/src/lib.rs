@@ -25,13 +25,13 @@
 //! published program's rounding as an option. They lie on the device of the run: on a GPU a draw gathers and a put
 //! scatters there, and only checkpoints take samples to the host.
 
-#[cfg(test)]
-mod agreement;
 mod in_place;
 pub mod kit;
 mod random_overwrite;
 mod reservoir;
 mod ring;
+#[cfg(test)]
+mod tests;
 
 pub use in_place::{InPlace, InPlaceConfig, Order};
 pub use kit::Storage;

@@ -53,7 +53,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_device_holds_the_same(case in crate::agreement::cases()) {
+        fn a_device_holds_the_same(case in crate::tests::cases()) {
             case.check(|store| Stored::new(store, case.capacity, RandomOverwrite))?;
         }
 

@@ -123,7 +123,7 @@ mod tests {
         }
 
         #[test]
-        fn a_device_holds_the_same(case in crate::agreement::cases()) {
+        fn a_device_holds_the_same(case in crate::tests::cases()) {
             let placement = || Reservoir { published: case.published, offered: 0, next: 0 };
             case.check(|store| Stored::new(store, case.capacity, placement()))?;
         }

@@ -132,7 +132,7 @@ mod tests {
         }
 
         #[test]
-        fn a_device_holds_the_same(case in crate::agreement::cases()) {
+        fn a_device_holds_the_same(case in crate::tests::cases()) {
             case.check(|store| Stored::new(store, case.capacity, Ring { published: case.published, next: 0 }))?;
         }
 

@@ -29,20 +29,18 @@
 //! ```
 
 mod anneal;
-#[cfg(test)]
-mod batches;
 mod blur;
 mod children;
 mod colour;
 mod crop;
 mod flip;
 mod gaussian_noise;
-#[cfg(test)]
-mod goldens;
 pub mod kit;
 mod mix;
 mod repeat;
 mod simclr;
+#[cfg(test)]
+mod tests;
 mod then;
 mod uniform_restart;
 mod with_probability;

@@ -7,8 +7,8 @@ use ebm_core::Split;
 use ebm_draw::picture;
 
 use crate::error::{Error, Result};
+use crate::model::film::{Film, animate, neighbours, strip};
 use crate::model::open::Model;
-use crate::model::showing::{Film, animate, neighbours, strip};
 use crate::tensors::floats;
 use crate::whole_file::{apart, free};
 

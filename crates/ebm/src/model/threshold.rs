@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::inputs::set::Inputs;
 use crate::model::open::Model;
-use crate::model::scores::ScoreKind;
-use crate::model::scores::{Scored, Scorer};
+use crate::model::scorer::ScoreKind;
+use crate::model::scorer::{Scored, Scorer};
 
 /// The folder of a run's thresholds; they are numbered from 1.
 const FOLDER: &str = "thresholds";

@@ -304,7 +304,7 @@ impl Store {
 #[derive(Clone, Debug, Settings)]
 pub struct StoreSettings {
     /// Number of chains held; at least the batch.
-    #[setting(at_least = 1)]
+    #[setting(at_least = 1, unit = "chains")]
     pub capacity: usize,
     /// How samples are kept.
     #[setting(default = Storage::Float)]

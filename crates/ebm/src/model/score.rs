@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::inputs::lines::lines;
 use crate::inputs::set::{Inputs, Piece};
 use crate::model::open::Model;
-use crate::model::scores::Scorer;
+use crate::model::scorer::Scorer;
 use crate::model::threshold::Threshold;
 
 /// Energy of one sample.

@@ -12,7 +12,7 @@ use crate::flip::{Axis, Flip};
 use crate::kit::augment::tests::{Image, dice};
 use crate::kit::look;
 
-const FILE: &[u8] = include_bytes!("../tests/golden/augment.npz");
+const FILE: &[u8] = include_bytes!("../../tests/golden/augment.npz");
 const SIDE: usize = 32;
 
 /// What our operation makes of `image`, and by how many levels of 255 a value and the mean value may be off.

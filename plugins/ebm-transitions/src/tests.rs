@@ -1,0 +1,4 @@
+//! Image operations: batches against single images, and pixels against torchvision.
+
+mod batches;
+mod goldens;
