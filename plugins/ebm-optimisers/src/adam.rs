@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::{
-    BuildCx, Optimiser, OptimiserConfig, OptimiserState, Result, Schedule, Settings, Update, Updated, plugin,
+    BuildCx, Optimiser, OptimiserConfig, OptimiserState, Result, Settings, Update, Updated, plugin,
 };
 
 use crate::common::{self, Common};
@@ -33,8 +33,7 @@ pub struct Adam {
 impl Adam {
     /// At learning rate `rate`, with β of 0 and 0.9 as energy-based models want them; no clipping, no average, no decay.
     pub fn new(rate: f64) -> Self {
-        let common = Common { rate, clip_norm: None, average: None, schedule: Schedule::default() };
-        Adam { common, betas: [0.0, 0.9], epsilon: 1e-8, weight_decay: 0.0 }
+        Adam { common: Common::at(rate), betas: [0.0, 0.9], epsilon: 1e-8, weight_decay: 0.0 }
     }
 
     /// The same with these decays of the mean gradient and of the mean squared gradient.

@@ -20,6 +20,13 @@ pub struct Common {
     pub schedule: Schedule,
 }
 
+impl Common {
+    /// A constant learning rate; no clipping, no average.
+    pub fn at(rate: f64) -> Self {
+        Common { rate, clip_norm: None, average: None, schedule: Schedule::default() }
+    }
+}
+
 /// The moment called `name`, zeros like `p` at first.
 pub(crate) fn moment(state: &OptimiserState, name: &str, p: &Tensor) -> Result<Tensor> {
     match state.tensors.get(name) {

@@ -24,6 +24,27 @@ pub struct Sgd {
     nesterov: bool,
 }
 
+impl Sgd {
+    /// At learning rate `rate`; no momentum, no clipping, no average.
+    pub fn new(rate: f64) -> Self {
+        Sgd { common: Common::at(rate), momentum: 0.0, nesterov: false }
+    }
+
+    /// The same with this share of the last step kept.
+    #[must_use]
+    pub fn with_momentum(mut self, momentum: f64) -> Self {
+        self.momentum = momentum;
+        self
+    }
+
+    /// The same with a moving average of the parameters that decays so.
+    #[must_use]
+    pub fn averaging(mut self, decay: f64) -> Self {
+        self.common.average = Some(decay);
+        self
+    }
+}
+
 #[plugin(
     "sgd",
     summary = "gradient descent with momentum",

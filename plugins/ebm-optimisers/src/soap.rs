@@ -33,7 +33,7 @@ pub struct Soap {
     #[setting(default = 0.95, at_least = 0.0, below = 1.0)]
     shampoo_beta: f64,
     /// Updates between refreshes of the basis.
-    #[setting(default = 10, at_least = 1)]
+    #[setting(default = 10, at_least = 1, unit = "updates")]
     refresh: u64,
     /// Longest side that gets a basis; a longer one keeps its axes.
     #[setting(default = 1024)]
@@ -47,6 +47,29 @@ pub struct Soap {
     /// Decoupled weight decay, a rate of 1/update at learning rate 1.
     #[setting(default = 0.0, at_least = 0.0)]
     weight_decay: f64,
+}
+
+impl Soap {
+    /// At learning rate `rate`, all else as its settings begin; no clipping, no average, no decay.
+    pub fn new(rate: f64) -> Self {
+        Soap {
+            common: Common::at(rate),
+            betas: [0.9, 0.99],
+            shampoo_beta: 0.95,
+            refresh: 10,
+            max_side: 1024,
+            min_side: 8,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        }
+    }
+
+    /// The same with a moving average of the parameters that decays so.
+    #[must_use]
+    pub fn averaging(mut self, decay: f64) -> Self {
+        self.common.average = Some(decay);
+        self
+    }
 }
 
 #[plugin(
