@@ -117,14 +117,14 @@ pub struct RunSection {
     #[setting(default = 1000, at_least = 1)]
     pub steps: u64,
     /// Samples, and chains, in a step.
-    #[setting(default = 64, at_least = 1, at_most = 1_000_000)]
+    #[setting(default = 64, at_least = 1, at_most = 1_000_000, unit = "samples")]
     pub batch: usize,
     /// Parts of the batch with chains and buffer of their own; a divisor of the batch, shared by ranks.
     ///
     /// What a run computes depends on it, and not on the number of ranks that share the work.
     #[setting(default = 1, at_least = 1, at_most = 1_000_000)]
     pub shards: usize,
-    /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
+    /// `auto`, `cpu`, or a device of another backend in this program, such as `cuda:1`.
     #[setting(default = "auto")]
     pub device: String,
     /// Fused twins of the energy: where its plan allows, never, or always (an error where there is none).
@@ -134,7 +134,7 @@ pub struct RunSection {
     #[setting(default = Precision::F32)]
     pub dtype: Precision,
     /// Steps between reports with gradient norms a term; 0 for never.
-    #[setting(default = 50)]
+    #[setting(default = 50, unit = "updates")]
     pub report_every: u64,
 }
 

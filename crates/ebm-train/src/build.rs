@@ -4,7 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{Alone, DataSource, Engine, Error, Key, ParamSet, Places, Result, Sampler, SamplerConfig};
+use ebm_core::{
+    Alone, DataSource, EnergyFn, Engine, Error, Key, Objective, Optimiser, ParamSet, Places, Policy, Result,
+    Sampler, SamplerConfig,
+};
 use ebm_model::{Facts, Parts, Setup, Starts, digest};
 
 use crate::capabilities;
@@ -49,7 +52,6 @@ impl Plan {
         notes.extend_from_slice(&parts.notes);
         // The same key gives the averaged energy the same initial values.
         let (averaged, _) = Parts::energy(&sections, &setup, engine)?;
-        let reference = reference(data.as_ref(), parts.generator.as_ref(), run.batch, key)?;
 
         let mut cx = setup.context("objective");
         let objective = config.objective.build(&mut cx)?;
@@ -65,27 +67,41 @@ impl Plan {
                 optimiser.name()
             ));
         }
-        let params = ParamSet::merge([("", parts.energy.params()), (OBJECTIVE, &objective.params())])?;
-        let (needs, layout) = (objective.needs(), Layout::new(run.batch, run.shards, 0, 1)?);
+        let device = device.clone();
+        let pieces = Pieces { device, data, parts, averaged, objective, optimiser, policies, notes };
+        Plan::assemble((config, text, tree), places, facts, pieces)
+    }
+
+    /// The plan of pieces that were made each for itself, checked against each other.
+    fn assemble(
+        (config, text, tree): (RunConfig, String, serde_json::Value),
+        places: Places,
+        facts: Facts,
+        pieces: Pieces,
+    ) -> Result<Plan> {
+        let Pieces { device, data, parts, averaged, objective, optimiser, policies, notes } = pieces;
+        let (run, key) = (&config.run, Key::root(config.run.seed));
+        let dtype = run.dtype.dtype();
+        let reference = reference(data.as_ref(), parts.generator.as_ref(), run.batch, key)?;
         let plan = Plan {
             text,
             tree,
             places,
             key,
             dtype,
-            device: device.clone(),
             data,
-            facts: Facts { reference, ..facts.clone() }.to(dtype, device)?,
+            facts: Facts { reference, ..facts }.to(dtype, &device)?,
+            params: ParamSet::merge([("", parts.energy.params()), (OBJECTIVE, &objective.params())])?,
+            needs: objective.needs(),
+            layout: Layout::new(run.batch, run.shards, 0, 1)?,
+            device,
             parts,
             averaged,
             objective,
-            params,
-            needs,
             optimiser,
             policies,
             notes,
             ranks: Arc::new(Alone),
-            layout,
             config,
         };
         plan.checked()
@@ -140,32 +156,22 @@ impl Plan {
         let setup = Setup::new(&config.run, &facts, &places, &device);
         let starts = Starts::build(&mut setup.context("chains"), None, &[], config.chains.restart)?;
         let parts = Parts::given(energy, sampler, config.generate.steps, starts);
-        let params = ParamSet::merge([("", parts.energy.params()), (OBJECTIVE, &objective.params())])?;
-        let reference = reference(data.as_ref(), parts.generator.as_ref(), config.run.batch, key)?;
-        let layout = Layout::new(config.run.batch, config.run.shards, 0, 1)?;
-        let plan = Plan {
-            text,
-            tree,
-            places,
-            key,
-            dtype,
-            device: device.clone(),
-            data,
-            facts: Facts { reference, ..facts.clone() }.to(dtype, &device)?,
-            averaged: parts.energy.clone(),
-            parts,
-            needs: objective.needs(),
-            objective,
-            params,
-            optimiser,
-            policies: Vec::new(),
-            notes: Vec::new(),
-            ranks: Arc::new(Alone),
-            layout,
-            config,
-        };
-        plan.checked()
+        let (averaged, policies, notes) = (parts.energy.clone(), Vec::new(), Vec::new());
+        let pieces = Pieces { device, data, parts, averaged, objective, optimiser, policies, notes };
+        Plan::assemble((config, text, tree), places, facts, pieces)
     }
+}
+
+/// What a plan is put together from.
+struct Pieces {
+    device: Device,
+    data: Arc<dyn DataSource>,
+    parts: Parts,
+    averaged: Arc<dyn EnergyFn>,
+    objective: Box<dyn Objective>,
+    optimiser: Box<dyn Optimiser>,
+    policies: Vec<Box<dyn Policy>>,
+    notes: Vec<String>,
 }
 
 /// What a model must know of these data; its conditions are those of the first batch.

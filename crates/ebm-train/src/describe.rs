@@ -1,6 +1,4 @@
-//! What a plan is made of, for `ebm check`.
-
-use std::fmt;
+//! What a plan is made of.
 
 use serde::Serialize;
 
@@ -31,8 +29,10 @@ pub struct Description {
     pub memory: Memory,
 }
 
-/// Estimated bytes of a run without its buffer, which knows its size only when full. Activations count twice the outputs of all layers of the plan (values
-/// and gradients) for data and samples together; 0 where the energy has no layer plan.
+/// Estimated bytes of a run without its buffer, which knows its size only when full.
+///
+/// Activations count twice the outputs of all layers of the plan (values and gradients) for data and samples together; 0
+/// where the energy has no layer plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
     /// Parameters, gradients, average and two moments.
@@ -82,22 +82,5 @@ impl Plan {
         let Some(plan) = self.parts.energy.plan() else { return 0 };
         let one: usize = plan.nodes.iter().map(|n| n.shape.iter().product::<usize>()).sum();
         (one * self.config.run.batch * 4) as u64
-    }
-}
-
-impl fmt::Display for Description {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (section, kind) in &self.parts {
-            writeln!(f, "{section:<12}{kind}")?;
-        }
-        writeln!(f, "{:<12}{:?}, condition {}", "sample", self.sample_shape, self.condition)?;
-        writeln!(f, "{:<12}{} in {} batches", "samples", self.samples, self.batches)?;
-        writeln!(f, "{:<12}{} ({})", "parameters", self.parameters, self.terms.join(", "))?;
-        writeln!(f, "{:<12}{}", "engine", self.engine)?;
-        let mib = |b: u64| b as f64 / (1 << 20) as f64;
-        let m = &self.memory;
-        write!(f, "{:<12}about {:.1} MiB: weights {:.1}, ", "memory", mib(m.total()), mib(m.weights))?;
-        writeln!(f, "activations {:.1}, and the buffer as it fills", mib(m.activations))?;
-        self.notes.iter().try_for_each(|n| writeln!(f, "{:<12}{n}", "note"))
     }
 }

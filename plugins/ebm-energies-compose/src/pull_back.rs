@@ -18,7 +18,7 @@ pub struct PullBackConfig {
 pub struct View {
     /// `[height, width]` after bilinear interpolation (pixel centres aligned, no anti-aliasing when
     /// enlarging, area-weighted triangle when shrinking).
-    #[setting(at_least = 1)]
+    #[setting(at_least = 1, unit = "pixels")]
     pub resize: Option<[usize; 2]>,
     /// `[top, left, height, width]` of a crop.
     pub crop: Option<[usize; 4]>,

@@ -12,7 +12,7 @@ use crate::{Closed, Drawer, KnownDensity, Stream};
 #[derive(Clone, Debug, Settings)]
 pub struct DoubleWell {
     /// Barrier of one coordinate, nats.
-    #[setting(default = 4.0, at_least = 0.001, at_most = 10_000)]
+    #[setting(default = 4.0, at_least = 0.001, at_most = 10_000, unit = "nats")]
     pub barrier: f64,
     /// Place `a` of the minima.
     #[setting(default = 1.0, above = 0.0)]

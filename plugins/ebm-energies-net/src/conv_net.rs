@@ -36,10 +36,10 @@ pub struct ConvLayer {
     #[setting(at_least = 1)]
     pub filters: usize,
     /// Side of the kernel; zero-padded by half of it.
-    #[setting(default = 3, at_least = 1)]
+    #[setting(default = 3, at_least = 1, unit = "pixels")]
     pub kernel: usize,
     /// Stride.
-    #[setting(default = 1, at_least = 1)]
+    #[setting(default = 1, at_least = 1, unit = "pixels")]
     pub stride: usize,
 }
 

@@ -33,7 +33,7 @@ pub struct FourierFeatures {
     #[setting(at_least = 1)]
     pub features: usize,
     /// Standard deviation of a frequency in cycles per unit of the sample.
-    #[setting(default = 1.0, above = 0.0)]
+    #[setting(default = 1.0, above = 0.0, unit = "cycles a unit")]
     pub scale: f64,
 }
 

@@ -26,10 +26,10 @@ pub struct EntropySettings {
     #[setting(default = 0)]
     pub rows: usize,
     /// Number of reference samples.
-    #[setting(default = 100, at_least = 1)]
+    #[setting(default = 100, at_least = 1, unit = "samples")]
     pub bank: usize,
     /// The term is off until the buffer holds more than this.
-    #[setting(default = 1000)]
+    #[setting(default = 1000, unit = "chains")]
     pub bank_above: usize,
     /// The estimator.
     pub estimator: Box<dyn EntropyConfig>,

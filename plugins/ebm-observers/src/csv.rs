@@ -10,7 +10,7 @@ use crate::lines::Lines;
 #[derive(Clone, Debug, Settings)]
 pub struct CsvConfig {
     /// Steps between lines; the last step is always written.
-    #[setting(default = 10, at_least = 1)]
+    #[setting(default = 10, at_least = 1, unit = "updates")]
     pub every: u64,
     /// File name below the run directory.
     #[setting(default = "metrics.csv")]

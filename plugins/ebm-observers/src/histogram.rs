@@ -14,10 +14,10 @@ use crate::spread::{self, Entry};
 #[derive(Clone, Debug, Settings)]
 pub struct HistogramConfig {
     /// Steps between histograms.
-    #[setting(default = 500, at_least = 1)]
+    #[setting(default = 500, at_least = 1, unit = "updates")]
     pub every: u64,
     /// Samples of a histogram.
-    #[setting(default = 256, at_least = 1)]
+    #[setting(default = 256, at_least = 1, unit = "samples")]
     pub rows: usize,
     /// Bins, equal in width, between the smallest and the largest value.
     #[setting(default = 40, at_least = 1)]

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[derive(Clone, Debug, Settings)]
 pub struct ProgressConfig {
     /// Seconds between plain lines.
-    #[setting(default = 10.0, above = 0.0)]
+    #[setting(default = 10.0, above = 0.0, unit = "seconds")]
     pub seconds: f64,
 }
 

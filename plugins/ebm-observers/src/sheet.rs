@@ -11,10 +11,10 @@ use ebm_draw::picture;
 #[derive(Clone, Debug, Settings)]
 pub struct SheetConfig {
     /// Steps between pictures.
-    #[setting(default = 1000, at_least = 1)]
+    #[setting(default = 1000, at_least = 1, unit = "updates")]
     pub every: u64,
     /// Samples of a picture; a scatter shows 16 times as many.
-    #[setting(default = 64, at_least = 1)]
+    #[setting(default = 64, at_least = 1, unit = "samples")]
     pub count: usize,
     /// What to draw.
     #[setting(default = What::Samples)]

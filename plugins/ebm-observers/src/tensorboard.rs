@@ -17,22 +17,22 @@ const BINS: usize = 64;
 #[derive(Clone, Debug, Settings)]
 pub struct TensorboardConfig {
     /// Steps between numbers; those of the last step are always written.
-    #[setting(default = 10, at_least = 1)]
+    #[setting(default = 10, at_least = 1, unit = "updates")]
     pub every: u64,
     /// Steps between histograms of energies, slopes and values; 0 for none.
-    #[setting(default = 500)]
+    #[setting(default = 500, unit = "updates")]
     pub histograms: u64,
     /// Samples of a histogram.
-    #[setting(default = 256, at_least = 1)]
+    #[setting(default = 256, at_least = 1, unit = "samples")]
     pub rows: usize,
     /// Which samples histograms look at; fresh ones cost a generation.
     #[setting(default = Of::Buffer)]
     pub of: Of,
     /// Steps between sheets of samples; 0 for none.
-    #[setting(default = 1000)]
+    #[setting(default = 1000, unit = "updates")]
     pub sheets: u64,
     /// Samples of a sheet; a scatter shows 16 times as many.
-    #[setting(default = 64, at_least = 1)]
+    #[setting(default = 64, at_least = 1, unit = "samples")]
     pub count: usize,
     /// What sheets show.
     #[setting(default = What::Samples)]

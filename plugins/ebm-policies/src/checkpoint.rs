@@ -7,13 +7,13 @@ use serde_json::Value;
 #[derive(Clone, Debug, Settings)]
 pub struct Checkpoint {
     /// Updates between checkpoints.
-    #[setting(at_least = 1)]
+    #[setting(at_least = 1, unit = "updates")]
     every: u64,
     /// Number of newest checkpoints to keep.
-    #[setting(default = 3, at_least = 1)]
+    #[setting(default = 3, at_least = 1, unit = "checkpoints")]
     keep: usize,
     /// Checkpoints whose step is a multiple of this are kept for good; 0: none.
-    #[setting(default = 0)]
+    #[setting(default = 0, unit = "updates")]
     keep_every: u64,
 }
 

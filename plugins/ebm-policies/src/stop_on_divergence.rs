@@ -16,7 +16,7 @@ pub struct StopOnDivergence {
     #[setting(above = 0.0)]
     max_grad: Option<f64>,
     /// Updates in a row above a bound before the run stops.
-    #[setting(default = 1, at_least = 1)]
+    #[setting(default = 1, at_least = 1, unit = "updates")]
     patience: u64,
 }
 

@@ -20,10 +20,10 @@ pub struct ImageFolder {
     /// Folder or archive of held-out pictures; absent: the folders test and val, if there are such.
     pub held_out: Option<PathBuf>,
     /// [height, width] to which images are resized; absent: all must have one size.
-    #[setting(at_least = 1, at_most = 8192)]
+    #[setting(at_least = 1, at_most = 8192, unit = "pixels")]
     pub size: Option<[usize; 2]>,
     /// [height, width] of disjoint patches into which every picture is cut.
-    #[setting(at_least = 1, at_most = 8192)]
+    #[setting(at_least = 1, at_most = 8192, unit = "pixels")]
     pub patch: Option<[usize; 2]>,
     /// Three channels, of grey pictures equal ones, whatever the first picture has.
     #[setting(default = false)]

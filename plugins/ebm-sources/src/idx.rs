@@ -22,7 +22,7 @@ pub struct IdxImages {
     /// File of their labels.
     pub held_out_labels: Option<PathBuf>,
     /// [height, width] to which images are resized; absent: as they are.
-    #[setting(at_least = 1, at_most = 8192)]
+    #[setting(at_least = 1, at_most = 8192, unit = "pixels")]
     pub size: Option<[usize; 2]>,
     /// Without a held-out file: hold out every this many; 0 for none.
     #[setting(default = 0, at_least = 0)]

@@ -24,7 +24,7 @@ pub struct Parquet {
     /// Column of classes; absent: label, if it is there.
     pub label: Option<String>,
     /// [height, width] to which pictures are resized; absent: all must have one size.
-    #[setting(at_least = 1, at_most = 8192)]
+    #[setting(at_least = 1, at_most = 8192, unit = "pixels")]
     pub size: Option<[usize; 2]>,
     /// Three channels, of grey pictures equal ones, whatever the first picture has.
     #[setting(default = false)]
@@ -33,7 +33,7 @@ pub struct Parquet {
     #[setting(default = false)]
     pub grey: bool,
     /// MiB of decoded training images to hold; of larger sets, as many row groups as fit are shuffled together.
-    #[setting(default = 2048, at_least = 1)]
+    #[setting(default = 2048, at_least = 1, unit = "MiB")]
     pub memory: usize,
     /// How images are drawn.
     #[setting(flatten, default)]

@@ -15,10 +15,10 @@ pub struct Toy2dSet {
     #[setting(words = &["moons", "grid25", "checker", "rings", "pinwheel"])]
     pub name: String,
     /// Number of training points.
-    #[setting(default = 16_384, at_least = 1, at_most = 1e8)]
+    #[setting(default = 16_384, at_least = 1, at_most = 1e8, unit = "points")]
     pub train: usize,
     /// Number of held-out points.
-    #[setting(default = 4_096, at_least = 0, at_most = 1e8)]
+    #[setting(default = 4_096, at_least = 0, at_most = 1e8, unit = "points")]
     pub held_out: usize,
     /// Seed of the set itself, apart from the run's.
     #[setting(default = 0, at_least = 0)]

@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::inputs::set::{Inputs, Piece};
 use crate::measure::rules::{Inside, PARTNERS, Rule};
 use crate::model::open::Model;
-use crate::model::scores::ScoreKind;
-use crate::model::scores::{Scorer, TYPICAL, reference};
+use crate::model::scorer::ScoreKind;
+use crate::model::scorer::{Scorer, TYPICAL, reference};
 
 mod picture;
 
