@@ -3,5 +3,6 @@
 pub(crate) mod build;
 pub mod catalogue;
 pub(crate) mod config;
+pub(crate) mod init;
 pub(crate) mod places;
 pub mod settings;

@@ -92,12 +92,13 @@ pub use error::{Error, Result};
 pub use finite::{finite, first_bad};
 pub use inventory;
 pub use key::{Chains, Key, Label, normal_rows, normals, philox4x32};
-pub use kinds::build::{BuildCx, Init};
+pub use kinds::build::BuildCx;
 pub use kinds::catalogue::{Component, Family, Param, ParamKind};
 pub use kinds::config::{
     DataConfig, EnergyConfig, EntropyConfig, ObjectiveConfig, ObserverConfig, OptimiserConfig, PolicyConfig,
     ReplayConfig, SamplerConfig, TransitionConfig,
 };
+pub use kinds::init::Init;
 pub use kinds::places::{Places, way};
 pub use kinds::settings::Settings;
 pub use kinds::{catalogue, settings};

@@ -53,7 +53,7 @@ impl Plan {
         // The same key gives the averaged energy the same initial values.
         let (averaged, _) = Parts::energy(&sections, &setup, engine)?;
 
-        let mut cx = setup.context("objective");
+        let mut cx = setup.context("objective").with_data(data.clone());
         let objective = config.objective.build(&mut cx)?;
         notes.extend_from_slice(cx.notes());
         let mut cx = setup.context("optimiser");

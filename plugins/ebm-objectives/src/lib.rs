@@ -1,5 +1,14 @@
-//! Training objectives, one file a term: contrast, squared energies, KL, entropy, labels; their sums, and contrastive
-//! divergence as one.
+//! Training objectives, one file a term.
+//!
+//! | kind | what | samples |
+//! |---|---|---|
+//! | `contrast`, `energy-l2`, `kl`, `entropy` | the terms of contrastive divergence | yes |
+//! | `contrastive` | their sum, as published | yes |
+//! | `label` | labels told from energies | no |
+//! | `denoising-score-matching`, `sliced-score-matching` | slopes against those of the data | no |
+//! | `noise-contrast`, `conditional-noise-contrast` | data told from noise | no |
+//! | `energy-discrepancy` | data against what is around them | no |
+//! | `sum` | several, with weights over time | as they need |
 //!
 //! ```
 //! use ebm_core::{BuildCx, Key, ObjectiveConfig, candle::{DType, Device}};
@@ -11,20 +20,33 @@
 //! # Ok::<(), ebm_core::Error>(())
 //! ```
 
+mod conditional_noise_contrast;
 mod contrast;
 mod contrastive;
+mod denoising;
+mod energy_discrepancy;
 mod energy_l2;
 mod entropy;
 mod kl;
 mod label;
+mod moments;
+mod noise_contrast;
 mod numbers;
+mod particles;
 mod reach;
+mod sliced;
 mod sum;
 
+pub use conditional_noise_contrast::ConditionalNoiseContrast;
 pub use contrast::Contrast;
 pub use contrastive::{Contrastive, EntropyTerm};
+pub use denoising::DenoisingScoreMatching;
+pub use energy_discrepancy::EnergyDiscrepancy;
 pub use energy_l2::EnergyL2;
 pub use entropy::{Entropy, EntropySettings};
 pub use kl::Kl;
 pub use label::LabelTerm;
+pub use moments::Moments;
+pub use noise_contrast::{NoiseContrast, NoiseContrastSettings};
+pub use sliced::SlicedScoreMatching;
 pub use sum::{Sum, SumSettings, Term, TermSettings};

@@ -1,6 +1,6 @@
 //! Means over the rows of a batch of which a part may be here, as the terms take them.
 
-use ebm_core::candle::Tensor;
+use ebm_core::candle::{D, Tensor};
 use ebm_core::{Error, Portion, Result, StepInput, host};
 
 /// The sum of all entries, read from the device.
@@ -11,6 +11,26 @@ pub(crate) fn sum(t: &Tensor) -> Result<f64> {
 /// The mean of all entries.
 pub(crate) fn mean(t: &Tensor) -> Result<f64> {
     Ok(sum(t)? / t.elem_count().max(1) as f64)
+}
+
+/// The energies `(B,)` of rows with these terms `(B, T)`.
+pub(crate) fn total(terms: &Tensor) -> Result<Tensor> {
+    Ok(terms.sum(D::Minus1)?)
+}
+
+/// One weight a row `(B,)` for each of the terms `(B, T)`.
+pub(crate) fn for_terms(rows: &Tensor, terms: &Tensor) -> Result<Tensor> {
+    Ok(rows.unsqueeze(1)?.broadcast_as(terms.dims())?.contiguous()?)
+}
+
+/// 1 / (1 + exp(−t)), for any t.
+pub(crate) fn sigmoid(t: &Tensor) -> Result<Tensor> {
+    Ok(t.affine(0.5, 0.0)?.tanh()?.affine(0.5, 0.5)?)
+}
+
+/// log(1 + exp(t)), for any t.
+pub(crate) fn softplus(t: &Tensor) -> Result<Tensor> {
+    Ok((t.relu()? + t.abs()?.neg()?.exp()?.affine(1.0, 1.0)?.log()?)?)
 }
 
 /// Entries of the whole batch of which `t` `(B, T)` are the terms of some rows.

@@ -1,5 +1,6 @@
 //! Every component keeps the promises of its catalogue entry.
 
+use ebm_energies_density as _;
 use ebm_entropies as _;
 use ebm_objectives as _;
 

@@ -10,23 +10,9 @@ use crate::devices::machine;
 use crate::energy::autograd::{Autograd, Forward};
 use crate::plan::Products;
 use crate::{
-    Accelerated, EnergyConfig, EnergyFn, EnergySpec, Engine, Error, Key, ParamSet, Places, Result, Role,
+    Accelerated, DataSource, EnergyConfig, EnergyFn, EnergySpec, Engine, Error, Init, Key, ParamSet, Places,
+    Result, Role,
 };
-
-/// Initial values of a parameter.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Init {
-    /// Normal with this standard deviation.
-    Normal(f64),
-    /// Uniform in ± this bound.
-    Uniform(f64),
-    /// Uniform in ±1/√fan_in: PyTorch's default for convolutions and linear layers, weights and biases.
-    FanIn(usize),
-    /// All the same.
-    Constant(f64),
-    /// A random unit vector (power iteration).
-    UnitVector,
-}
 
 /// Most entries of one parameter tensor: 4 GiB in f32, beyond any network that one device trains.
 const MOST_ENTRIES: usize = 1 << 30;
@@ -43,6 +29,8 @@ pub struct BuildCx {
     places: Places,
     /// Paths that no place had.
     missing: RefCell<Vec<PathBuf>>,
+    /// The data of a run, where they are open.
+    data: Option<Arc<dyn DataSource>>,
     engine: Option<Arc<dyn Engine>>,
     /// Whether an energy around this one will be offered to the engine as a whole: parts stay plain.
     inside: bool,
@@ -68,6 +56,7 @@ impl BuildCx {
             products: Products::Full,
             places: Places::new("."),
             missing: RefCell::default(),
+            data: None,
             engine: None,
             inside: false,
             parts: 0,
@@ -121,6 +110,18 @@ impl BuildCx {
     /// How many buffers share the chains of the run: each holds that part of the configured capacity.
     pub fn shards(&self) -> usize {
         self.shards
+    }
+
+    /// The same for a run on these data.
+    #[must_use]
+    pub fn with_data(mut self, data: Arc<dyn DataSource>) -> Self {
+        self.data = Some(data);
+        self
+    }
+
+    /// The data of the run, where an objective is built for one; nothing else may depend on them.
+    pub fn data(&self) -> Option<&Arc<dyn DataSource>> {
+        self.data.as_ref()
     }
 
     /// The same with a fused engine for every energy that is built.
@@ -363,21 +364,7 @@ impl BuildCx {
             ));
         }
         let key = self.key.at("init").at(name);
-        let mut data = vec![0f32; n];
-        match init {
-            Init::Normal(sd) => {
-                key.fill_normal(0, &mut data);
-                data.iter_mut().for_each(|v| *v *= sd as f32);
-            }
-            Init::Uniform(bound) => uniform(key, bound, &mut data),
-            Init::FanIn(fan) => uniform(key, 1.0 / (fan.max(1) as f64).sqrt(), &mut data),
-            Init::Constant(c) => data.fill(c as f32),
-            Init::UnitVector => {
-                key.fill_normal(0, &mut data);
-                let norm = data.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt().max(1e-12);
-                data.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
-            }
-        }
+        let data = init.values(n, key);
         self.value(name, &Tensor::from_vec(data, shape, &Device::Cpu)?, role)
     }
 
@@ -462,6 +449,7 @@ impl BuildCx {
             key: self.key.at(name),
             places: self.places.clone(),
             missing: RefCell::default(),
+            data: self.data.clone(),
             engine: self.engine.clone(),
             inside: self.inside,
             parts: 0,
@@ -484,9 +472,4 @@ pub(crate) fn joined(path: &str, key: &str) -> String {
         (path, "") => path.into(),
         (path, key) => format!("{path}.{key}"),
     }
-}
-
-fn uniform(key: Key, bound: f64, data: &mut [f32]) {
-    key.fill_uniform(0, data);
-    data.iter_mut().for_each(|v| *v = ((f64::from(*v) * 2.0 - 1.0) * bound) as f32);
 }

@@ -10,7 +10,7 @@ use ebm_core::{
     EnergySpec, Forward, Key, Objective, ObjectiveConfig, ParamSet, Result, Role, Sampler, SamplerConfig,
     StepInput, TermName, View,
 };
-use {ebm_entropies as _, ebm_objectives as _, ebm_samplers as _};
+use {ebm_energies_density as _, ebm_entropies as _, ebm_objectives as _, ebm_samplers as _};
 
 /// Two terms of a small network, so that the means over terms are exercised; three labels, or none.
 pub struct Net;
