@@ -6,6 +6,8 @@
 //! | `ula` | transition | Langevin with matched noise, no accept test |
 //! | `mala` | transition | Langevin with accept test, step size adapted |
 //! | `hmc` | transition | leapfrog trajectories with accept test, or the published forms |
+//! | `underdamped` | transition | Langevin with momenta and friction (BAOAB) |
+//! | `svgd` | transition | particles that follow the slope and keep apart |
 //! | `metropolis` | transition | an accept test around any proposal that knows its ratio |
 //! | `difference-jump` | transition | jumps by the difference of two other chains or samples |
 //! | `chain` | sampler | steps of one transition |
@@ -39,8 +41,10 @@ mod mala;
 mod metropolis;
 mod replica_exchange;
 mod rounds;
+mod svgd;
 mod tempering;
 mod ula;
+mod underdamped;
 
 pub use chain::{Chain, ChainConfig};
 pub use difference_jump::{DifferenceJump, DifferenceJumpConfig, Pairs};
@@ -51,5 +55,7 @@ pub use mala::{Mala, MalaConfig};
 pub use metropolis::{Metropolis, MetropolisConfig};
 pub use replica_exchange::{ReplicaExchange, ReplicaExchangeConfig};
 pub use rounds::{Rounds, RoundsConfig};
+pub use svgd::Svgd;
 pub use tempering::{Tempering, TemperingConfig};
 pub use ula::UlaConfig;
+pub use underdamped::Underdamped;
