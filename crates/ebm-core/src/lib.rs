@@ -111,6 +111,7 @@ pub use sampling::replay::ReplayBuffer;
 pub use sampling::sampler::{Blind, DrawRequest, Drawn, Probe, Sampler};
 pub use sampling::transition::{Adjust, ChainState, StepInfo, Stepped, Transition};
 pub use training::data::{DataSource, Labelled, Split};
+pub use training::health::{Cause, Finding, Level};
 pub use training::objective::{
     ChainStart, Demand, Demands, Needs, Objective, Portion, StepInput, TermName, ValueFn, What,
 };

@@ -1,6 +1,7 @@
-//! What a training run is made of beside energies and samplers: data, objectives, optimisers, ranks, reports.
+//! What a training run is made of beside energies and samplers: data, objectives, optimisers, ranks, reports, findings.
 
 pub(crate) mod data;
+pub(crate) mod health;
 pub(crate) mod objective;
 pub(crate) mod optimiser;
 pub(crate) mod ranks;

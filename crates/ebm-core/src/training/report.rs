@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, EnergyFn, Error, Result};
+use crate::{Batch, EnergyFn, Error, Finding, Result};
 
 /// Numbers of one training step, by name. Names are stable: `energy.data`, `energy.samples`
 /// (means), `energy.data.sd`, `energy.samples.sd`, `energy.difference`, `loss.<term>`,
 /// `grad.<term>` (norms), `grad` (norm before clipping), `sampler.grad_rms`, `sampler.accepted`,
-/// `sampler.saturated`, `rate`, `replay`, `seconds`.
+/// `sampler.saturated`, `rate`, `replay`, `seconds`; `energy.overlap` (probability that a sample has a higher energy than a
+/// datum), `samples.reach` (mean distance of the samples' values from the middle of the data's range, in halves of its
+/// width), `samples.moved` (mean distance from where the chains of the step started, in the same halves), `samples.beyond` (share of values farther out than 2 of these), `sampler.step_size` (mean of adapted ones),
+/// `update` (size of the update in sizes of the weights), `rolled_back` (times that the run went back, once it has).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Training step, from 1 after the first update.
@@ -137,6 +140,12 @@ pub enum Action {
     },
     /// Multiply the learning rate by this factor from now on.
     ScaleRate(f64),
+    /// Go back to the last healthy state, on new random numbers and with settings times factors, such as `optimiser.rate`
+    /// times 0.5. Only an answer to a [`Finding`].
+    RollBack {
+        /// Dotted paths below `sampler`, `objective` and `optimiser`, each with its factor.
+        factors: BTreeMap<String, f64>,
+    },
     /// End the run as diverged, with the reason.
     Stop(String),
     /// End the run early but in good order, with the reason.
@@ -150,6 +159,20 @@ pub trait Policy: Send + Sync {
     /// # Errors
     /// If the memory is not the policy's.
     fn decide(&self, memory: &mut serde_json::Value, report: &Report) -> Result<Vec<Action>>;
+
+    /// Actions where the run was found ill; without an answer of any policy the run ends.
+    ///
+    /// # Errors
+    /// As [`Policy::decide`].
+    fn answer(&self, memory: &mut serde_json::Value, finding: &Finding) -> Result<Vec<Action>> {
+        let _ = (memory, finding);
+        Ok(Vec::new())
+    }
+
+    /// Settings that [`Action::RollBack`] may ask to scale; they are looked up before the run.
+    fn scales(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// The policy's name for messages.
     fn name(&self) -> String;
