@@ -34,6 +34,8 @@ pub const CONFIG: &str = "config.toml";
 const TRAINING: [&str; 2] = ["optimiser.", "objective."];
 /// The folder of the checkpoints of a run directory.
 const FOLDER: &str = "checkpoints";
+/// The folder of its last healthy states, which are checkpoints too.
+pub const HEALTHY: &str = "healthy";
 
 /// What `state.json` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +57,9 @@ pub struct Manifest {
     pub rate_factor: f64,
     /// Name and memory of each policy.
     pub policies: Vec<(String, serde_json::Value)>,
+    /// What watches over the run has seen and done; nothing in checkpoints of programs before it.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub care: serde_json::Value,
     /// Whether there is a moving average.
     pub average: bool,
     /// Shape of one sample.
@@ -158,7 +163,9 @@ pub fn places(path: &Path, manifest: &Manifest) -> Places {
         if folder.is_dir() { way(Path::new("."), &folder).unwrap_or(folder) } else { folder }
     };
     let run = match path.parent() {
-        Some(folder) if folder.ends_with(FOLDER) => folder.parent().unwrap_or(folder),
+        Some(folder) if folder.ends_with(FOLDER) || folder.ends_with(HEALTHY) => {
+            folder.parent().unwrap_or(folder)
+        }
         _ => path,
     };
     let first = Places::new(here(path.join(&manifest.base))).then(".");

@@ -136,6 +136,9 @@ pub struct RunSection {
     /// Steps between reports with gradient norms a term; 0 for never.
     #[setting(default = 50, unit = "updates")]
     pub report_every: u64,
+    /// Stop a run that is beyond repair, or go back where a policy says so, and keep its last healthy state.
+    #[setting(default = true)]
+    pub guard: bool,
 }
 
 /// Whether fused engines are used.

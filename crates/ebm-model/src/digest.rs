@@ -9,7 +9,8 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Settings that may change between a run and its continuation: they do not enter what a step computes.
-const SAFE: [&str; 10] = [
+const SAFE: [&str; 11] = [
+    "/run/guard",
     "/run/name",
     "/run/steps",
     "/run/device",

@@ -17,6 +17,7 @@ use crate::given::Given;
 use crate::plan::Plan;
 use crate::shares::Layout;
 use crate::training::Training;
+use crate::{tuned, watched};
 
 impl Plan {
     /// Builds all parts of `config` and checks that they fit.
@@ -102,6 +103,7 @@ impl Plan {
             policies,
             notes,
             ranks: Arc::new(Alone),
+            watched: ebm_health::Facts::default(),
             config,
         };
         plan.checked()
@@ -111,6 +113,10 @@ impl Plan {
     fn checked(mut self) -> Result<Plan> {
         let remarks = capabilities::check(&self)?;
         self.notes.extend(remarks);
+        self.watched = watched::of(&self)?;
+        for (i, policy) in self.policies.iter().enumerate() {
+            tuned::check(&self, &format!("policy[{i}].scale"), &policy.scales())?;
+        }
         Ok(self)
     }
 

@@ -13,6 +13,7 @@ use ebm_model::checkpoint::{
 pub use ebm_model::checkpoint::{Contents, Manifest, folder_of, list};
 use ebm_model::digest::{self, config_digest, sha256};
 
+use crate::care::Care;
 use crate::config::{RunConfig, tree_of};
 use crate::disk::{Disk, Files, write_folder};
 use crate::fulfil::OBJECTIVE;
@@ -134,6 +135,7 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
         optimiser_step: state.optimiser.step,
         rate_factor: state.rate_factor,
         policies: plan.policies.iter().map(|p| p.name()).zip(state.policies.iter().cloned()).collect(),
+        care: state.care.saved()?,
         average: state.average.is_some(),
         sample_shape: facts.sample_shape.clone(),
         condition: facts.condition,
@@ -217,7 +219,8 @@ pub fn restore(plan: &Plan, contents: &Contents) -> Result<TrainState> {
         let own = own.into_iter().map(|(name, t)| (format!("{OBJECTIVE}.{name}"), t));
         here(contents.part(part).into_iter().chain(own).collect())
     };
-    let params = plan.params.clone();
+    let care = Care::restored(plan, &m.care)?;
+    let params = care.tuned.as_ref().map_or(&plan.params, |tuned| &tuned.params).clone();
     params.restore(&whole("params")?)?;
     let average = m.average.then(|| whole("average")).transpose()?;
     let mut replay = plan.empty_replay()?;
@@ -247,6 +250,7 @@ pub fn restore(plan: &Plan, contents: &Contents) -> Result<TrainState> {
         sampler: here(memories)?,
         policies: plan.policies.iter().enumerate().map(|(i, p)| remembered(i, &p.name())).collect(),
         rate_factor: m.rate_factor,
+        care,
     })
 }
 

@@ -266,6 +266,10 @@ fn without_effect(plan: &Plan, notes: &mut Vec<String>) {
     let (starts, banks) = (starts_in_buffer(plan), needs.bank > 0 && config.replay.is_some());
     let mut note = |idle: bool, text: String| notes.extend(idle.then_some(text));
     note(
+        plan.params.trainable().next().is_none(),
+        "energy: has no parameters that are trained, so the run changes no weight".into(),
+    );
+    note(
         config.replay.is_some() && !starts && !banks,
         "replay: is filled and never read, because chains do not start in it (chains.from) and no term draws from it".into(),
     );

@@ -3,6 +3,8 @@
 //! On the CPU, contiguous f32 and f64 tensors are read as slices; everything else goes through
 //! tensor operations with the same order of rounding in each element.
 
+use std::collections::BTreeMap;
+
 use ebm_core::candle::Tensor;
 use ebm_core::host::{self, on_slice};
 use ebm_core::{Result, sum_of_squares};
@@ -46,14 +48,31 @@ pub(crate) fn squares_of_each<'a>(all: impl Iterator<Item = &'a Tensor>) -> Resu
     host::numbers(&Tensor::stack(&sums, 0)?)
 }
 
-/// Number of entries, their mean, and the sum of squares about it, in f64.
+/// How many numbers, their mean, and the sum of squares about it.
+pub(crate) fn spread(v: &[f64]) -> (f64, f64, f64) {
+    let mean = v.iter().sum::<f64>() / v.len().max(1) as f64;
+    (v.len() as f64, mean, v.iter().map(|x| (x - mean).powi(2)).sum())
+}
+
+/// Norm of the change from `old` to `new`, each by name, over the norm of what `new` has in `old`; 0 where nothing changes,
+/// `None` where it changes from 0.
 ///
 /// # Errors
-/// If the tensor cannot be read.
-pub(crate) fn spread(t: &Tensor) -> Result<(f64, f64, f64)> {
-    let v = host::numbers(t)?;
-    let mean = v.iter().sum::<f64>() / v.len().max(1) as f64;
-    Ok((v.len() as f64, mean, v.iter().map(|x| (x - mean).powi(2)).sum()))
+/// If a tensor cannot be read.
+pub(crate) fn relative_change<'a>(
+    old: impl Fn(&str) -> Option<&'a Tensor>,
+    new: &'a BTreeMap<String, Tensor>,
+) -> Result<Option<f64>> {
+    let pairs: Vec<(&Tensor, &Tensor)> =
+        new.iter().filter_map(|(name, new)| Some((old(name)?, new))).collect();
+    let changes: Vec<Tensor> = pairs.iter().map(|(old, new)| Ok((*new - *old)?)).collect::<Result<_>>()?;
+    let change: f64 = squares_of_each(changes.iter())?.iter().sum();
+    let size: f64 = squares_of_each(pairs.iter().map(|(old, _)| *old))?.iter().sum();
+    Ok(match (change, size) {
+        (0.0, _) => Some(0.0),
+        (_, size) if size > 0.0 => Some((change / size).sqrt()),
+        _ => None,
+    })
 }
 
 /// Whether two tensors are the same values in the same memory.
@@ -85,7 +104,18 @@ mod tests {
         let want: f64 = a.iter().map(|x| x * x).sum();
         // Different order of 37 additions of numbers below 1.
         assert!((squares(&t(&a)).unwrap() - want).abs() < 1e-13);
-        assert_eq!(spread(&t(&[1.0, 2.0, 3.0, 6.0])).unwrap(), (4.0, 3.0, 14.0));
+        assert_eq!(spread(&[1.0, 2.0, 3.0, 6.0]), (4.0, 3.0, 14.0));
+    }
+
+    #[test]
+    fn a_change_is_told_in_sizes_of_what_changes() {
+        let old = BTreeMap::from([("a".to_string(), t(&[3.0, 0.0])), ("b".to_string(), t(&[4.0]))]);
+        let change = |new: BTreeMap<String, Tensor>| relative_change(|n| old.get(n), &new).unwrap();
+        let moved = BTreeMap::from([("a".to_string(), t(&[3.0, 0.3])), ("b".to_string(), t(&[4.4]))]);
+        // Changes of 0.3 and 0.4 at sizes of 3 and 4, each a handful of roundings.
+        assert!((change(moved).unwrap() - 0.1).abs() < 1e-15);
+        assert_eq!(change(old.clone()), Some(0.0));
+        assert_eq!(change(BTreeMap::new()), Some(0.0));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ebm_core::candle::Tensor;
 use ebm_core::{
     Batch, Blind, Demand, DrawRequest, Error, Key, Needs, Portion, Result, StepInput, TermName, finite,
+    first_bad,
 };
 use ebm_model::checkpoint::entries_of;
 
@@ -14,7 +15,7 @@ use crate::plan::Plan;
 use crate::shares::Share;
 use crate::stages::Stages;
 use crate::state::TrainState;
-use crate::tally::Tally;
+use crate::tally::{self, Tally};
 
 /// Gradients by parameter.
 pub(crate) type Grads = BTreeMap<String, Tensor>;
@@ -54,24 +55,28 @@ impl Pass {
         } else {
             shard.narrow(share.rows.start, share.rows.len())?
         };
-        finite("data batch", &data.x, number)?;
+        whole(plan, &data.x, number)?;
         stages.done("data")?;
 
         let portion = Portion { first: share.rows.start, of: share.of };
-        let needs = plan.objective.needs_at(state.step, plan.config.run.steps);
-        let key = plan.key.at("chains").at(state.attempts);
-        let own_key = plan.key_of(plan.key.at("objective").at(state.attempts), share.shard);
+        let with = state.trained_by(plan);
+        let needs = with.objective.needs_at(state.step, plan.config.run.steps);
+        let stream = state.stream(plan);
+        let key = stream.at("chains").at(state.attempts);
+        let own_key = plan.key_of(stream.at("objective").at(state.attempts), share.shard);
         let mut memory = entries_of(share.shard, plan.layout.shards, &state.sampler);
         let (mut drawn, mut slots, mut own) = (None, None, None);
+        let mut began = None;
         if needs.samples {
             if needs.own_chains {
-                own = plan.objective.chains(&plan.parts.energy, &data, own_key)?;
+                own = with.objective.chains(&plan.parts.energy, &data, own_key)?;
             }
             let (start, from) = match &own {
                 Some(own) => (own.from.clone(), None),
                 None => starts(plan, state, share, &data, key)?,
             };
             slots = from;
+            began = Some(start.x.clone());
             stages.done("starts")?;
             let mut probe = Blind;
             // Transitions that jump along differences of reference samples take those of the shard's batch.
@@ -83,7 +88,7 @@ impl Pass {
                 None => request.with_trail(needs.trail, None),
             };
             let followed = own.as_ref().map_or(energy, |own| own.energy.as_ref());
-            let ends = plan.parts.sampler.draw(followed, start, key.at("sampler"), &mut request)?;
+            let ends = with.sampler.draw(followed, start, key.at("sampler"), &mut request)?;
             if !share.is_whole() && !memory.is_empty() {
                 return Err(keeps(plan));
             }
@@ -100,7 +105,7 @@ impl Pass {
             input = input.with_held(replay.len());
         }
         let input = if share.is_whole() { input } else { input.with_portion(portion) };
-        let demands = plan.objective.demands(energy, &input, own_key)?;
+        let demands = with.objective.demands(energy, &input, own_key)?;
         stages.done("objective")?;
         let done = fulfil(energy, &demands.list)?;
         owned(plan, &done.grads)?;
@@ -108,7 +113,15 @@ impl Pass {
         for (rows, terms) in &done.terms {
             finite(&format!("energy of the {rows}"), terms, number)?;
         }
-        let tally = Tally::of(&done, drawn.as_ref(), &demands.values)?;
+        let chains = drawn.as_ref().zip(began.as_ref());
+        let rows = tally::Rows {
+            first: share.shard * share.of + share.rows.start,
+            here: share.rows.len(),
+            of: plan.layout.shards * share.of,
+        };
+        let range = plan.watched.middle_and_half();
+        let mut tally = Tally::of(&done, chains, &demands.values, range, rows)?;
+        tally.adapted(&memory)?;
         let mut terms = BTreeMap::new();
         if by_term {
             terms = term_gradients(plan, &demands.list, &done.grads)?;
@@ -117,6 +130,20 @@ impl Pass {
         let row = |d: ebm_core::Drawn| plan.rows().join(d.last.at.x, d.last.at.cond.as_ref());
         Ok(Pass { grads: done.grads, terms, tally, slots, ends: drawn.map(row).transpose()?, memory })
     }
+}
+
+/// Refuses data with numbers that are not finite, which no learning rate mends; `number` is that of the step, 0 before the
+/// first.
+pub(crate) fn whole(plan: &Plan, x: &Tensor, number: u64) -> Result<()> {
+    let Some((index, value)) = first_bad(x)? else { return Ok(()) };
+    let len = plan.data.sample_shape().iter().product::<usize>().max(1);
+    let when = if number > 0 { format!(" at step {number}") } else { String::new() };
+    let message = format!(
+        "sample {} of the batch{when} holds {value} at its value {} (both from 0), must be finite: mend the data or leave the sample out",
+        index / len,
+        index % len
+    );
+    Err(Error::data(plan.data.name(), message))
 }
 
 /// Refuses gradients in parameters that the objective did not declare, or of another shape.

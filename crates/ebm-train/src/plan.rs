@@ -37,6 +37,8 @@ pub struct Plan {
     pub(crate) notes: Vec<String>,
     pub(crate) ranks: Arc<dyn Collective>,
     pub(crate) layout: Layout,
+    /// What the run's numbers are read against.
+    pub(crate) watched: ebm_health::Facts,
 }
 
 impl Plan {

@@ -1,15 +1,21 @@
 //! The loop: steps, observers, policies, checkpoints, and the ways a run can end.
 
+mod mend;
+
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use ebm_core::{Action, Collective, Error, Event, Observer, Report, Result, RunPaths, agree};
+use ebm_core::{Action, Collective, Error, Event, Finding, Level, Observer, Report, Result, RunPaths, agree};
+use ebm_health::Health;
 pub use ebm_model::checkpoint::checkpoints_of;
 use serde::Serialize;
 
+use crate::care::Return;
 use crate::checkpoint;
 use crate::disk::{Files, write_file};
+use crate::healthy;
 use crate::plan::Plan;
 use crate::state::TrainState;
 use crate::step::step_or_stop;
@@ -24,11 +30,13 @@ pub const PATIENCE: u32 = 3;
 pub enum Outcome {
     /// All steps are done.
     Done,
+    /// All steps are done, or a policy ended it early, but it is ill: the finding.
+    Ill(String),
     /// A policy ended it early in good order.
     Finished(String),
     /// The stop flag was set, or the limit of this call reached.
     Interrupted,
-    /// A number was not finite again and again, or a policy stopped it.
+    /// It was beyond repair, or a policy stopped it: the finding.
     Diverged(String),
 }
 
@@ -48,8 +56,14 @@ pub struct Summary {
     pub skipped: u64,
     /// The last report.
     pub last: Report,
+    /// Whether it is well, with all that was found.
+    pub health: Health,
+    /// The times that it went back to a healthy state.
+    pub returns: Vec<Return>,
     /// The last checkpoint written.
     pub checkpoint: Option<PathBuf>,
+    /// The last state that has proved healthy.
+    pub healthy: Option<PathBuf>,
     /// Observers that failed and were detached, with their errors.
     pub detached: Vec<String>,
 }
@@ -63,6 +77,8 @@ pub struct Options<'a> {
     pub stop: Option<&'a AtomicBool>,
     /// Return after the update of this number, as if interrupted.
     pub until: Option<u64>,
+    /// Judge the run, but neither stop it for what was found nor keep healthy states, whatever `run.guard` says.
+    pub watch_only: bool,
     /// See what happens; those of the configuration come from [`observers`].
     pub observers: Vec<Box<dyn Observer>>,
 }
@@ -106,8 +122,8 @@ pub fn resume(plan: &Plan, directory: &Path) -> Result<(TrainState, Vec<(PathBuf
 
 /// Runs steps until the end of the run, a stop, or a policy's word.
 ///
-/// With a directory, a checkpoint is written at the end unless the run diverged (then
-/// `diverged.json` has the reason and the last report), and `summary.json` in any case.
+/// With a directory, a checkpoint is written at the end unless the run diverged (then the newest checkpoint is its last
+/// healthy state, and `diverged.json` has the reason and the last report), and `summary.json` in any case.
 ///
 /// With several ranks all of them call it, and the first alone is given a directory and observers.
 ///
@@ -120,6 +136,9 @@ pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<
     let (saves, reports) = wishes(ranks, options.directory, &options.observers)?;
     let mut course = Course {
         plan,
+        guarded: plan.config.run.guard && !options.watch_only,
+        keeps: saves && plan.config.run.guard && !options.watch_only,
+        warned: false,
         saves,
         reports,
         directory: options.directory,
@@ -133,8 +152,9 @@ pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<
     let first = state.step;
     let directory = options.directory.unwrap_or(Path::new(""));
     let (of, name) = (plan.config.run.steps, plan.config.run.name.as_str());
+    course.first_healthy(state)?;
     course.tell(&Event::Start { step: first, of, name, directory });
-    let outcome = course.steps(state, options.stop, options.until)?;
+    let outcome = course.course(state, options.stop, options.until)?;
     let diverged = matches!(outcome, Outcome::Diverged(_));
     if !diverged && course.checkpoint.as_ref().is_none_or(|(step, _)| *step != state.step) {
         course.save(state)?;
@@ -142,7 +162,7 @@ pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<
     let reason = match &outcome {
         Outcome::Done => "done",
         Outcome::Interrupted => "interrupted",
-        Outcome::Finished(why) | Outcome::Diverged(why) => why,
+        Outcome::Finished(why) | Outcome::Ill(why) | Outcome::Diverged(why) => why,
     };
     let last = course.last.clone();
     course.tell(&Event::Finish { report: &last, reason, view: &View::new(plan, state) });
@@ -153,14 +173,24 @@ pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<
         seconds: began.elapsed().as_secs_f64(),
         skipped: state.attempts - state.step,
         last,
+        health: state.health(plan),
+        returns: state.returns().to_vec(),
+        healthy: match (diverged, options.directory, state.care.healthy) {
+            (true, Some(_), Some(_)) => course.checkpoint.as_ref().map(|(_, path)| path.clone()),
+            (false, Some(d), Some(step)) => {
+                Some(healthy::at(&checkpoints_of(d), step)).filter(|p| p.is_dir())
+            }
+            _ => None,
+        },
         checkpoint: course.checkpoint.map(|(_, path)| path).filter(|_| options.directory.is_some()),
         detached: course.detached,
     };
     if let Some(directory) = options.directory {
         // A run that moves with its folder must not name where it was.
-        let checkpoint = summary.checkpoint.as_deref();
-        let checkpoint = checkpoint.map(|path| path.strip_prefix(directory).unwrap_or(path).to_path_buf());
-        let kept = Summary { checkpoint, ..summary.clone() };
+        let below = |path: &PathBuf| path.strip_prefix(directory).unwrap_or(path).to_path_buf();
+        let (checkpoint, healthy) =
+            (summary.checkpoint.as_ref().map(below), summary.healthy.as_ref().map(below));
+        let kept = Summary { checkpoint, healthy, ..summary.clone() };
         write_json(&directory.join("summary.json"), &kept)?;
         if diverged {
             write_json(&directory.join("diverged.json"), &kept)?;
@@ -183,9 +213,23 @@ fn wishes(
     serde_json::from_slice(&ranks.gather(&text)?[0]).map_err(|e| Error::plugin("ranks", e))
 }
 
+/// How the steps ended.
+enum Ended {
+    /// In good order, as far as policies and signals go.
+    Well(Outcome),
+    /// By something that is beyond repair, or a policy's bound.
+    Beyond(Finding),
+}
+
 /// A run on its way.
 struct Course<'a> {
     plan: &'a Plan,
+    /// Whether healthy states are kept, and the run is stopped where it is beyond repair.
+    guarded: bool,
+    /// Whether healthy states are kept.
+    keeps: bool,
+    /// Whether it was warned that the run looks ill.
+    warned: bool,
     /// Whether the run is saved, on whatever rank.
     saves: bool,
     /// How often observers, on whatever rank, want gradient norms a term.
@@ -199,12 +243,45 @@ struct Course<'a> {
 }
 
 impl Course<'_> {
-    fn steps(
+    /// Steps until an end that nothing mends.
+    fn course(
         &mut self,
         state: &mut TrainState,
         stop: Option<&AtomicBool>,
         until: Option<u64>,
     ) -> Result<Outcome> {
+        loop {
+            let (ended, finding) = match self.steps(state, stop, until)? {
+                Ended::Well(outcome) => (outcome, None),
+                Ended::Beyond(finding) => (Outcome::Diverged(finding.to_string()), Some(finding)),
+            };
+            // A run that did its steps is judged as a whole.
+            let finding = match (&ended, finding) {
+                (Outcome::Done | Outcome::Finished(_), None) => {
+                    let health = state.health(self.plan);
+                    health.worst().filter(|worst| worst.level == Level::Ill).cloned()
+                }
+                (_, finding) => finding,
+            };
+            let Some(finding) = finding else { return Ok(ended) };
+            if self.go_back(state, &finding)? {
+                continue;
+            }
+            if !matches!(ended, Outcome::Diverged(_)) {
+                return Ok(Outcome::Ill(finding.to_string()));
+            }
+            state.care.watch.end_by(finding);
+            self.leave_healthy(state)?;
+            return Ok(ended);
+        }
+    }
+
+    fn steps(
+        &mut self,
+        state: &mut TrainState,
+        stop: Option<&AtomicBool>,
+        until: Option<u64>,
+    ) -> Result<Ended> {
         let mut failures = 0;
         let mut stopping = false;
         while state.step < self.plan.config.run.steps {
@@ -212,32 +289,42 @@ impl Course<'_> {
             // One of several ranks may not stop before the others know: they hear of it in the step.
             stopping |= stopped && self.plan.ranks().size() == 1;
             if stopping || until.is_some_and(|u| state.step >= u) {
-                return Ok(Outcome::Interrupted);
+                return Ok(Ended::Well(Outcome::Interrupted));
             }
-            match step_or_stop(self.plan, state, self.expensive(state.step + 1), stopped) {
-                Ok((report, heard)) => {
+            let found = match step_or_stop(self.plan, state, self.expensive(state.step + 1), stopped) {
+                Ok((mut report, heard)) => {
                     failures = 0;
                     stopping = heard;
+                    if !state.care.returns.is_empty() {
+                        report.values.insert("rolled_back".into(), state.care.returns.len() as f64);
+                    }
+                    let found = state.care.watch.see(&self.plan.watched, &report);
                     self.last = report;
+                    found.filter(|_| self.guarded)
                 }
                 Err(e @ Error::Numeric { .. }) => {
                     failures += 1;
                     tracing::warn!("left a batch out: {e}");
-                    if failures > PATIENCE {
-                        return Ok(Outcome::Diverged(format!("{e} ({failures} batches in a row)")));
+                    let (watch, facts) = (&mut state.care.watch, &self.plan.watched);
+                    let found = watch.left_out(facts, &e.to_string(), failures, PATIENCE);
+                    if let Some(finding) = found.filter(|_| self.guarded || failures > PATIENCE) {
+                        return Ok(Ended::Beyond(finding));
                     }
                     state.skip(self.plan);
                     continue;
                 }
                 Err(e) => return Err(e),
-            }
+            };
             let report = self.last.clone();
             self.tell(&Event::Step { report: &report, view: &View::new(self.plan, state) });
-            if let Some(outcome) = self.policies(state)? {
-                return Ok(outcome);
+            if let Some(finding) = found {
+                return Ok(Ended::Beyond(finding));
+            }
+            if let Some(end) = self.policies(state)? {
+                return Ok(end);
             }
         }
-        Ok(Outcome::Done)
+        Ok(Ended::Well(Outcome::Done))
     }
 
     /// Whether the run or an observer wants gradient norms a term at this step.
@@ -247,7 +334,7 @@ impl Course<'_> {
     }
 
     /// Asks every policy and does what they say.
-    fn policies(&mut self, state: &mut TrainState) -> Result<Option<Outcome>> {
+    fn policies(&mut self, state: &mut TrainState) -> Result<Option<Ended>> {
         let mut seen = self.last.clone();
         if self.plan.ranks().size() > 1 {
             // Wall times differ from rank to rank, and decisions must not.
@@ -264,25 +351,51 @@ impl Course<'_> {
                 Action::Checkpoint => save = true,
                 Action::Keep { last, every } => self.keep = (last, every),
                 Action::ScaleRate(factor) => state.rate_factor *= factor,
-                Action::Stop(why) => end = Some(Outcome::Diverged(why)),
+                Action::Stop(why) => {
+                    end = Some(Ended::Beyond(state.care.watch.bound_left(&self.plan.watched, &why)));
+                }
                 // A divergence outweighs an end in good order.
-                Action::Finish(why) => end = end.or(Some(Outcome::Finished(why))),
+                Action::Finish(why) => end = end.or(Some(Ended::Well(Outcome::Finished(why)))),
                 other => tracing::warn!("an action of a policy is unknown to this version: {other:?}"),
             }
         }
-        // All actions of the step are in the state by now, so the checkpoint continues exactly.
-        if save && !matches!(end, Some(Outcome::Diverged(_))) {
+        if matches!(end, Some(Ended::Beyond(_))) {
+            return Ok(end);
+        }
+        // All actions of the step are in the state by now, so what is kept continues exactly.
+        if self.guarded && healthy::is_due(state.step) {
+            self.examine(state)?;
+        }
+        if save {
             self.save(state)?;
         }
         Ok(end)
     }
 
-    fn save(&mut self, state: &TrainState) -> Result<()> {
+    /// The folder of the checkpoints; of no use but on the rank that writes.
+    fn checkpoints(&self) -> PathBuf {
+        checkpoints_of(self.directory.unwrap_or(Path::new("")))
+    }
+
+    fn save(&mut self, state: &mut TrainState) -> Result<()> {
         if !self.saves {
             return Ok(());
         }
         let folder = checkpoints_of(self.directory.unwrap_or(Path::new("")));
-        let path = checkpoint::save(self.plan, state, &folder)?;
+        let path = match checkpoint::save(self.plan, state, &folder) {
+            Err(Error::Io { source, .. })
+                if source.kind() == ErrorKind::StorageFull
+                    && self.plan.ranks().size() == 1
+                    && healthy::make_room(state, &folder) =>
+            {
+                tracing::warn!(
+                    "the disk is full: healthy states make room for a checkpoint, and are kept no more"
+                );
+                self.keeps = false;
+                checkpoint::save(self.plan, state, &folder)?
+            }
+            saved => saved?,
+        };
         let pruned = self.directory.map_or(Ok(()), |_| checkpoint::prune(&folder, self.keep.0, self.keep.1));
         agree(self.plan.ranks(), pruned)?;
         self.checkpoint = Some((state.step, path.clone()));

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{EnergyFn, Key, OptimiserState, ParamSet, Result};
+use ebm_core::{EnergyFn, Key, Level, OptimiserState, ParamSet, Result};
+use ebm_health::Health;
 use ebm_model::Generator;
 use ebm_model::checkpoint::entries_of;
 
+use crate::care::{Care, Return};
 use crate::chains::Replay;
 use crate::config::Weights;
 use crate::plan::Plan;
+use crate::run::Outcome;
+use crate::tuned::Trained;
 
 /// Everything the next step depends on besides the plan. Random numbers are functions of the seed
 /// and of `attempts`, so there is no generator state.
@@ -38,6 +42,8 @@ pub struct TrainState {
     pub policies: Vec<serde_json::Value>,
     /// Factor of the learning rate set by policies.
     pub rate_factor: f64,
+    /// What watches over the run, and what it has done.
+    pub(crate) care: Care,
 }
 
 impl TrainState {
@@ -64,7 +70,47 @@ impl TrainState {
             sampler: BTreeMap::new(),
             policies: vec![serde_json::Value::Null; plan.policies.len()],
             rate_factor: 1.0,
+            care: Care::default(),
         })
+    }
+
+    /// The parts that train, with the factors that policies have put on settings.
+    pub(crate) fn trained_by<'a>(&'a self, plan: &'a Plan) -> Trained<'a> {
+        match &self.care.tuned {
+            Some(tuned) => tuned.parts(plan),
+            None => Trained {
+                sampler: plan.parts.sampler.as_ref(),
+                objective: plan.objective.as_ref(),
+                optimiser: plan.optimiser.as_ref(),
+            },
+        }
+    }
+
+    /// The root of the random streams of steps: another after each time that the run went back.
+    pub(crate) fn stream(&self, plan: &Plan) -> Key {
+        match self.care.returns.len() {
+            0 => plan.key,
+            times => plan.key.at("return").at(times),
+        }
+    }
+
+    /// The health of the run so far.
+    pub fn health(&self, plan: &Plan) -> Health {
+        self.care.watch.health(&plan.watched)
+    }
+
+    /// How the run ended if all its steps are done: ill where it was found so.
+    pub fn ended(&self, plan: &Plan) -> Outcome {
+        let health = self.health(plan);
+        match health.worst().filter(|worst| worst.level == Level::Ill) {
+            Some(worst) => Outcome::Ill(worst.to_string()),
+            None => Outcome::Done,
+        }
+    }
+
+    /// The times that the run went back to a healthy state, first to last.
+    pub fn returns(&self) -> &[Return] {
+        &self.care.returns
     }
 
     /// The place of the next data batch after this one.

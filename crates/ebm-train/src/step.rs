@@ -8,6 +8,7 @@ use ebm_core::{Error, OptimiserState, ParamSet, Report, Result, Role, Update, Up
 use ebm_model::checkpoint::name_in;
 
 use crate::guard;
+use crate::numbers::relative_change;
 use crate::pass::Pass;
 use crate::plan::Plan;
 use crate::stages::Stages;
@@ -32,6 +33,11 @@ struct Proposal {
     values: BTreeMap<String, f64>,
     stop: bool,
 }
+
+/// Norm of the gradient from which on moments of the optimiser are looked at in every step; squares of 1e19 overflow.
+const LARGE: f64 = 1e12;
+/// Steps between looks at moments otherwise.
+const NOW_AND_THEN: u64 = 64;
 
 /// Runs one training step; the report has gradient norms a term where `run.report_every` says so.
 ///
@@ -97,17 +103,29 @@ fn propose(
         }
         stages.done("norms")?;
     }
-    let rate = plan.optimiser.rate(state.step, plan.config.run.steps) * state.rate_factor;
+    let with = state.trained_by(plan);
+    let rate = with.optimiser.rate(state.step, plan.config.run.steps) * state.rate_factor;
     values.insert("rate".into(), rate);
-    let Updated { params, state: optimiser, average } = plan.optimiser.update(&Update {
+    let factor = guard::clip_factor(norm, with.optimiser.clip_norm());
+    let Updated { params, state: optimiser, average } = with.optimiser.update(&Update {
         params: &state.params,
         grads: &grads,
         state: &state.optimiser,
         rate,
-        factor: guard::clip_factor(norm, plan.optimiser.clip_norm()),
-        average: state.average.as_ref().zip(plan.optimiser.average()),
+        factor,
+        average: state.average.as_ref().zip(with.optimiser.average()),
     })?;
     check(plan, &state.params, &params, number)?;
+    // Where gradients are of a size whose moments may overflow, and now and then.
+    let looked_at = norm * factor > LARGE || number.is_multiple_of(NOW_AND_THEN);
+    for (name, moment) in optimiser.tensors.iter().filter(|_| looked_at) {
+        if let Some((index, v)) = first_bad(moment)? {
+            let message = format!("entry {index} would become {v}; lower the learning rate");
+            return Err(Error::numeric(format!("optimiser state {name}"), number, message));
+        }
+    }
+    let change = relative_change(|name| state.params.get(name), &params)?;
+    values.extend(change.map(|change| ("update".to_string(), change)));
     stages.done("optimiser")?;
     let (mut sampler, mut ends) = (BTreeMap::new(), Vec::new());
     for (share, pass) in plan.layout.mine.iter().zip(passes) {
@@ -178,10 +196,11 @@ fn write(params: &ParamSet, new: &BTreeMap<String, Tensor>) -> Result<()> {
 }
 
 fn put(plan: &Plan, state: &mut TrainState, ends: Vec<Ends>) -> Result<()> {
+    let stream = state.stream(plan);
     let Some(replay) = &mut state.replay else { return Ok(()) };
     for Ends { shard, slots, x } in ends {
         if let Some(buffer) = replay.shard_mut(shard) {
-            let key = plan.key_of(plan.key.at("put").at(state.attempts), shard);
+            let key = plan.key_of(stream.at("put").at(state.attempts), shard);
             buffer.put(slots.as_deref(), &x, key)?;
         }
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Drawn, Error, Result, TermName};
+use ebm_core::{Drawn, Error, Result, TermName, host, row_mean};
+use ebm_health::overlap;
 
 use crate::fulfil::Fulfilled;
 use crate::numbers::spread;
@@ -14,7 +15,12 @@ struct Spread(f64, f64, f64);
 
 impl Spread {
     fn of(t: &Tensor) -> Result<Self> {
-        spread(t).map(|(n, mean, squares)| Spread(n, mean, squares))
+        Ok(Self::of_numbers(&host::numbers(t)?))
+    }
+
+    fn of_numbers(v: &[f64]) -> Self {
+        let (n, mean, squares) = spread(v);
+        Spread(n, mean, squares)
     }
 
     fn sd(self) -> f64 {
@@ -32,38 +38,106 @@ impl Spread {
     }
 }
 
+/// Name of the overlap of the energies of data and samples.
+const OVERLAP: &str = "energy.overlap";
+
+/// Distance from the middle of the data's range, in halves of its width, beyond which there are no data.
+const BEYOND: f64 = 2.0;
+
 /// Parts of the loss, and spreads of energies and diagnostics.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Tally {
     losses: BTreeMap<String, f64>,
     spreads: BTreeMap<String, Spread>,
+    /// Energies of the data and of the samples of the whole batch, 0 in rows that are elsewhere; where an objective has both
+    /// for every row.
+    energies: Option<[Vec<f64>; 2]>,
+}
+
+/// Where the rows of a tally stand.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows {
+    /// Rows of the batch before them.
+    pub first: usize,
+    /// Rows here.
+    pub here: usize,
+    /// Rows of the whole batch.
+    pub of: usize,
 }
 
 impl Tally {
-    /// What the passes of a shard showed.
-    pub fn of(done: &Fulfilled, drawn: Option<&Drawn>, known: &BTreeMap<TermName, f64>) -> Result<Self> {
+    /// What the passes of some rows showed; `drawn` with where its chains started, `range` is the middle and the half width of
+    /// the data's values.
+    pub fn of(
+        done: &Fulfilled,
+        drawn: Option<(&Drawn, &Tensor)>,
+        known: &BTreeMap<TermName, f64>,
+        range: Option<(f64, f64)>,
+        rows: Rows,
+    ) -> Result<Self> {
         let mut tally = Tally::default();
-        for (rows, terms) in &done.terms {
-            tally.spreads.insert(format!("energy.{rows}"), Spread::of(&terms.sum(1)?)?);
+        let mut energies: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for (name, terms) in &done.terms {
+            let all = host::numbers(&terms.sum(1)?)?;
+            tally.spreads.insert(format!("energy.{name}"), Spread::of_numbers(&all));
+            energies.insert(name, all);
+        }
+        if let (Some(data), Some(samples)) = (energies.remove("data"), energies.remove("samples"))
+            && data.len() == rows.here
+            && samples.len() == rows.here
+        {
+            tally.energies = Some([data, samples].map(|own| {
+                let mut whole = vec![0.0; rows.of];
+                whole[rows.first..rows.first + rows.here].copy_from_slice(&own);
+                whole
+            }));
+        }
+        if let (Some((drawn, start)), Some((middle, half))) = (drawn, range) {
+            let x = &drawn.last.at.x;
+            let out = x.affine(1.0 / half, -middle / half)?.abs()?;
+            let beyond = out.gt(BEYOND)?.to_dtype(out.dtype())?;
+            let moved = ((x - start)? / half)?.abs()?;
+            // One read of all three.
+            let rows = Tensor::stack(&[row_mean(&out)?, row_mean(&beyond)?, row_mean(&moved)?], 0)?;
+            let all = host::numbers(&rows)?;
+            let names = ["samples.reach", "samples.beyond", "samples.moved"];
+            for (name, rows) in names.into_iter().zip(all.chunks_exact(x.dim(0)?)) {
+                tally.spreads.insert(name.into(), Spread::of_numbers(rows));
+            }
         }
         for (label, value) in known.iter().chain(&done.values) {
             *tally.losses.entry(format!("loss.{label}")).or_insert(0.0) += value;
         }
-        for (name, t) in drawn.iter().flat_map(|d| &d.info).filter(|(name, _)| **name != "energy") {
+        for (name, t) in drawn.iter().flat_map(|(d, _)| &d.info).filter(|(name, _)| **name != "energy") {
             tally.spreads.insert(format!("sampler.{name}"), Spread::of(t)?);
         }
         Ok(tally)
     }
 
+    /// Takes the step sizes that the sampler has adapted so far, if it keeps any.
+    pub fn adapted(&mut self, memory: &BTreeMap<String, Tensor>) -> Result<()> {
+        let mut all = Vec::new();
+        for (_, t) in memory.iter().filter(|(name, _)| name.ends_with("step_size")) {
+            all.extend(host::numbers(t)?);
+        }
+        if !all.is_empty() {
+            self.spreads.insert("sampler.step_size".into(), Spread::of_numbers(&all));
+        }
+        Ok(())
+    }
+
     /// All names, for a check that all ranks have the same.
     pub fn names(&self) -> String {
-        self.losses.keys().chain(self.spreads.keys()).map(|name| format!("{name};")).collect()
+        let both = self.energies.as_ref().map_or(String::new(), |e| format!("{OVERLAP} of {};", e[0].len()));
+        self.losses.keys().chain(self.spreads.keys()).map(|name| format!("{name};")).collect::<String>()
+            + &both
     }
 
     /// All numbers in a form that can be added.
     pub fn numbers(&self) -> Vec<f64> {
         let spreads = self.spreads.values().flat_map(|s| s.sums());
-        self.losses.values().copied().chain(spreads).collect()
+        let energies = self.energies.iter().flatten().flatten().copied();
+        self.losses.values().copied().chain(spreads).chain(energies).collect()
     }
 
     /// The tally of added numbers under the names of this one.
@@ -71,15 +145,19 @@ impl Tally {
     /// # Errors
     /// If there are other numbers than names.
     pub fn with_numbers(&self, numbers: &[f64]) -> Result<Self> {
-        if numbers.len() != self.losses.len() + 3 * self.spreads.len() {
+        let rows = self.energies.as_ref().map_or(0, |e| e[0].len());
+        if numbers.len() != self.losses.len() + 3 * self.spreads.len() + 2 * rows {
             return Err(Error::plugin("ranks", "ranks and shards report different quantities"));
         }
-        let (losses, spreads) = numbers.split_at(self.losses.len());
+        let (losses, rest) = numbers.split_at(self.losses.len());
+        let (spreads, energies) = rest.split_at(3 * self.spreads.len());
+        let (data, samples) = energies.split_at(rows);
         Ok(Tally {
             losses: self.losses.keys().cloned().zip(losses.iter().copied()).collect(),
             spreads: (self.spreads.keys().cloned())
                 .zip(spreads.chunks_exact(3).map(|c| Spread::from_sums([c[0], c[1], c[2]])))
                 .collect(),
+            energies: self.energies.as_ref().map(|_| [data.to_vec(), samples.to_vec()]),
         })
     }
 
@@ -100,6 +178,9 @@ impl Tally {
                     }
                 }
             }
+        }
+        if let Some(overlap) = self.energies.as_ref().and_then(|[data, samples]| overlap(samples, data)) {
+            values.insert(OVERLAP.into(), overlap);
         }
         if let (Some(data), Some(samples)) = (values.get("energy.data"), values.get("energy.samples")) {
             values.insert("energy.difference".into(), data - samples);

@@ -74,7 +74,7 @@ fn an_error_before_the_commit_leaves_the_state_unchanged() {
     let before = bits(&state);
     let e = step(&bad, &mut state).unwrap_err();
     assert!(matches!(e, Error::Numeric { .. }), "{e}");
-    assert!(e.to_string().contains("data batch at step 5: entry [0, 0] is NaN"), "{e}");
+    assert!(e.to_string().contains("energy of the data at step 5: entry [0, 0] is inf"), "{e}");
     assert_eq!(bits(&state), before);
     // Left out, the next batches are as bad until the epoch ends; then training goes on.
     (0..4).for_each(|_| state.skip(&bad));

@@ -32,9 +32,12 @@ pub struct TestData {
     dim: usize,
     #[serde(default)]
     labels: usize,
-    /// Step (batch index 0 of this epoch) whose batch is not a number.
+    /// Epoch whose values are so large that energies overflow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bad_epoch: Option<u64>,
+    /// Epoch whose third value of the third sample is not a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nan_epoch: Option<u64>,
 }
 
 impl ebm_core::settings::Check for TestData {}
@@ -42,7 +45,12 @@ impl ebm_core::settings::Check for TestData {}
 #[typetag::serde(name = "test-data")]
 impl DataConfig for TestData {
     fn make(&self, _: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
-        Ok(Arc::new(Points { shape: [self.dim], labels: self.labels, bad: self.bad_epoch }))
+        Ok(Arc::new(Points {
+            shape: [self.dim],
+            labels: self.labels,
+            bad: self.bad_epoch,
+            nan: self.nan_epoch,
+        }))
     }
 }
 
@@ -50,6 +58,7 @@ struct Points {
     shape: [usize; 1],
     labels: usize,
     bad: Option<u64>,
+    nan: Option<u64>,
 }
 
 impl DataSource for Points {
@@ -66,7 +75,15 @@ impl DataSource for Points {
         let order = key.at("order").at(epoch).permutation(37);
         let ids: Vec<u64> = order[index * size..(index + 1) * size].iter().map(|i| *i as u64).collect();
         let x = key.at("points").normal(&Chains::from_ids(ids), &self.shape, DType::F32, &Device::Cpu)?;
-        let x = if self.bad == Some(epoch) { (x * f64::NAN)? } else { x };
+        let x = if self.bad == Some(epoch) { (x * 1e30)? } else { x };
+        let x = match self.nan == Some(epoch) {
+            true => {
+                let mut values = x.flatten_all()?.to_vec1::<f32>()?;
+                values[2 * self.shape[0] + 2] = f32::NAN;
+                Tensor::from_vec(values, x.shape(), &Device::Cpu)?
+            }
+            false => x,
+        };
         let batch = Batch::new(x)?;
         if self.labels == 0 {
             return Ok(batch);
@@ -415,7 +432,12 @@ pub fn config(parts: &[(&str, &str)]) -> RunConfig {
 
 /// A plan of [`config`].
 pub fn plan(parts: &[(&str, &str)]) -> Plan {
-    Plan::build(&config(parts), Path::new("."), &Device::Cpu, None).unwrap()
+    plan_of(parts).unwrap()
+}
+
+/// The same where it may be refused.
+pub fn plan_of(parts: &[(&str, &str)]) -> Result<Plan> {
+    Plan::build(&config(parts), Path::new("."), &Device::Cpu, None)
 }
 
 /// All bits of a state, by name.
