@@ -1,4 +1,4 @@
-//! Policies: when a run saves, and when it stops.
+//! Policies: when a run saves, when it stops, and when it goes back.
 //!
 //! ```
 //! use ebm_core::candle::{DType, Device};
@@ -14,10 +14,12 @@
 //! ```
 
 mod checkpoint;
+mod roll_back;
 mod stop_after;
 mod stop_on_divergence;
 
 pub use checkpoint::Checkpoint;
+pub use roll_back::{RollBack, Scale};
 pub use stop_after::StopAfter;
 pub use stop_on_divergence::StopOnDivergence;
 
