@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, DataConfig, DataSource, Result, Settings, plugin};
+use ebm_core::{BuildCx, DataConfig, DataSource, Error, Result, Settings, plugin};
 use ebm_data::npy::{Npy, NpyValues, channels_last};
 use ebm_data::npz::Npz;
 use ebm_data::split;
 
-use crate::points::Labels;
+use crate::points::{Labels, finite};
 use crate::{ImageOptions, ImageSource, PointSource, data_error, placed, some_are_left};
 
 /// Settings of `npy`.
@@ -176,8 +176,14 @@ impl NpyArray {
         labels: Pair,
     ) -> Result<Arc<dyn DataSource>> {
         let mut labels = Labels { train: labels.0, held_out: labels.1, classes: 0 };
-        let mut held = held.map(|h| h.into_array().map_err(data_error)).transpose()?;
-        let mut train = train.into_array().map_err(data_error)?;
+        let numbers = |array: Npy, file: &Option<PathBuf>| {
+            let set = array.into_array().map_err(data_error)?;
+            let file = file.as_ref().unwrap_or(&self.path);
+            finite(&cx.resolve(file), &set)?;
+            Ok::<_, Error>(set)
+        };
+        let mut held = held.map(|h| numbers(h, &self.held_out)).transpose()?;
+        let mut train = numbers(train, &None)?;
         for (setting, labels, len) in [
             ("label_array", &labels.train, Some(train.len())),
             ("held_out_label_array", &labels.held_out, held.as_ref().map(|h| h.len())),

@@ -1,5 +1,7 @@
 //! Arrays of numbers as a data source.
 
+use std::path::Path;
+
 use ebm_core::candle::{Device, Tensor};
 use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Result, Split};
 use ebm_data::ArraySet;
@@ -32,7 +34,7 @@ impl PointSource {
     /// The source `name`; Gaussian noise of deviation `noise` is added afresh at each draw.
     ///
     /// # Errors
-    /// If there are no samples or samples are scalars.
+    /// If there are no samples, samples are scalars, or a value is not finite.
     pub fn new(
         name: &str,
         train: ArraySet,
@@ -46,6 +48,8 @@ impl PointSource {
         if train.dims().len() < 2 {
             return Err(Error::shape(name, train.dims(), "(N, D, ...)", "put one sample a row"));
         }
+        finite(Path::new(name), &train)?;
+        held_out.iter().try_for_each(|set| finite(Path::new(name), set))?;
         let sequence = Sequence::new(order, train.len());
         Ok(PointSource { name: name.into(), train, held_out, sequence, noise, labels: Labels::default() })
     }
@@ -54,6 +58,26 @@ impl PointSource {
     pub(crate) fn with_labels(self, labels: Labels) -> Self {
         PointSource { labels, ..self }
     }
+}
+
+/// Refuses values that are not finite, by sample: one of them would spoil every batch that holds it.
+///
+/// # Errors
+/// Names the first sample with one, and how many there are.
+pub(crate) fn finite(from: &Path, set: &ArraySet) -> Result<()> {
+    let len = set.sample_len().max(1);
+    let bad = |row: &&[f32]| row.iter().any(|v| !v.is_finite());
+    let mut rows = set.values().chunks(len).enumerate().filter(|(_, row)| bad(row));
+    let Some((row, values)) = rows.next() else { return Ok(()) };
+    let (at, value) = values.iter().enumerate().find(|(_, v)| !v.is_finite()).unwrap_or((0, &f32::NAN));
+    let more = match rows.count() {
+        0 => String::new(),
+        n => format!(", and {n} more samples hold such values"),
+    };
+    let message = format!(
+        "sample {row} holds {value} at its value {at} (both from 0){more}; values must be finite single-precision numbers: mend them or leave these samples out"
+    );
+    Err(Error::data(from, message))
 }
 
 impl DataSource for PointSource {
