@@ -39,9 +39,8 @@ pub(crate) fn run(command: impl FnOnce(Arc<dyn Collective>) -> Outcome) -> Outco
     let ended = catch_unwind(AssertUnwindSafe(|| command(ranks.clone())));
     let rank = ranks.rank();
     match ended {
-        Ok(Err(Failure::Error(Error::Diverged(why)))) => {
+        Ok(Err(diverged @ Failure::Error(Error::Diverged(_) | Error::Ill(_)))) => {
             // All ranks know it, and end together.
-            let diverged = Failure::Error(Error::Diverged(why));
             if rank == 0 {
                 say(&format!("error: {diverged}"));
             }

@@ -75,7 +75,7 @@ pub(crate) fn exit_code(e: &Error) -> u8 {
             Features::Description { .. } | Features::Weight { .. } | Features::Data(_) | Features::Io { .. },
         ) => 3,
         Error::Features(Features::Input { .. }) => USAGE,
-        Error::Diverged(_) => 4,
+        Error::Diverged(_) | Error::Ill(_) => 4,
         Error::Core(Core::Config { .. } | Core::Shape { .. } | Core::Capability { .. }) => USAGE,
         Error::Core(Core::Data { .. } | Core::DataFile(_)) => 3,
         Error::Core(Core::Numeric { .. }) => 4,

@@ -111,6 +111,9 @@ pub enum Error {
     /// The run left its bounds.
     #[error("diverged: {0}")]
     Diverged(String),
+    /// The run did its steps, and its model is of no use.
+    #[error("the run is ill: {0}")]
+    Ill(String),
     /// A file or folder could not be written or read.
     #[error("{}: {source}", path.display())]
     Io {

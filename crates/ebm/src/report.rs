@@ -155,8 +155,8 @@ impl RunPage {
         };
         let summary = json(&directory.join("summary.json"), &mut notes).unwrap_or(Value::Null);
         let end = end(&summary);
-        let diverged = end.strip_prefix("diverged: ");
-        let health = Health::of(&series, summary["skipped"].as_u64().unwrap_or(0), diverged);
+        let health = health::of(&series, &summary);
+        notes.extend(summary["returns"].as_array().into_iter().flatten().map(went_back));
         let (histograms, surface) = match options.energies {
             true => energies(directory, options, &mut notes),
             false => (Vec::new(), None),
@@ -185,6 +185,18 @@ impl RunPage {
             notes,
         })
     }
+}
+
+/// One time that the run went back to a healthy state, as a note.
+fn went_back(back: &Value) -> String {
+    format!(
+        "The run went back from step {} to step {}, on with the factors {}: {} (cause: {}).",
+        back["from"],
+        back["to"],
+        back["factors"],
+        back["finding"]["evidence"].as_str().unwrap_or_default(),
+        back["finding"]["cause"].as_str().unwrap_or_default()
+    )
 }
 
 /// Histograms and surface; a model that cannot be loaded is a note on the page, not the end of it.

@@ -50,8 +50,9 @@ pub(crate) fn tell(out: &mut Output, trained: &TrainReport, json: bool) -> Outco
         table(out, trained)
     };
     match &summary.outcome {
-        // A run that diverged says so even to a closed pipe.
+        // A run that went wrong says so even to a closed pipe.
         Ended::Diverged(why) => Err(Error::Diverged(why.clone()).into()),
+        Ended::Ill(why) => Err(Error::Ill(why.clone()).into()),
         Ended::Interrupted => Ok(End::Interrupted),
         Ended::Done | Ended::Finished(_) => told.map(|()| End::Done),
     }
@@ -66,11 +67,29 @@ fn table(out: &mut Output, trained: &TrainReport) -> Result<(), crate::outcome::
         Ended::Interrupted => {
             format!("interrupted; continue with `ebm resume {}`", trained.directory.display())
         }
-        Ended::Diverged(why) => format!("diverged: {why}"),
+        Ended::Ill(_) => "ill, after all its steps".to_string(),
+        Ended::Diverged(_) => "diverged".to_string(),
     };
     out.line(format!("run       {}", trained.directory.display()))?;
     out.line(format!("steps     {} ({:.1} s, {rate:.1}/s)", summary.step, summary.seconds))?;
     out.line(format!("ended     {ended}"))?;
+    out.line(format!("health    {}", summary.health.sentence))?;
+    for remark in &summary.health.remarks {
+        out.line(format!("          {remark}"))?;
+    }
+    for back in &summary.returns {
+        let factors: Vec<String> = back.factors.iter().map(|(name, f)| format!("{name} × {f}")).collect();
+        out.line(format!(
+            "went back from step {} to {}, on with {}: {}",
+            back.from,
+            back.to,
+            factors.join(", "),
+            back.finding.evidence
+        ))?;
+    }
+    if let (Ended::Diverged(_) | Ended::Ill(_), Some(left)) = (&summary.outcome, &summary.healthy) {
+        out.line(format!("left      {}, the last healthy state", left.display()))?;
+    }
     if summary.skipped > 0 {
         out.line(format!("skipped   {} batches with numbers that were not finite", summary.skipped))?;
     }

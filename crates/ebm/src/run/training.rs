@@ -105,13 +105,16 @@ pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>
             state.step
         );
         let summary = Summary {
-            outcome: Outcome::Done,
+            outcome: state.ended(&plan),
             step: state.step,
             steps_now: 0,
             seconds: 0.0,
             skipped: state.attempts - state.step,
             last: Report { step: state.step, of: state.step, ..Report::default() },
+            health: state.health(&plan),
+            returns: state.returns().to_vec(),
             checkpoint: None,
+            healthy: None,
             detached: Vec::new(),
         };
         return Ok(TrainReport { directory: held.path, summary, samples: None, measures: None });
@@ -124,7 +127,8 @@ pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>
 fn complete(plan: &Plan, state: &TrainState, path: &Path) -> bool {
     let summary = std::fs::read(path.join("summary.json")).ok();
     let said: Option<serde_json::Value> = summary.and_then(|text| serde_json::from_slice(&text).ok());
-    let said = said.is_some_and(|s| s["outcome"] == "done" && s["step"] == state.step);
+    let said =
+        said.is_some_and(|s| (s["outcome"] == "done" || s["outcome"] == "ill") && s["step"] == state.step);
     let pictured = plan.draws() && ebm_draw::picture::can_draw(plan.data().sample_shape());
     let drawn = !pictured || path.join("samples.png").exists();
     said && drawn && state.step == plan.config().run.steps
@@ -170,7 +174,7 @@ fn drive(
     let run_options = Options { directory, stop: options.stop, observers, ..Options::default() };
     let summary = run::run(plan, state, run_options)?;
     let mut trained = TrainReport { directory: path.to_path_buf(), summary, samples: None, measures: None };
-    let ended = matches!(trained.summary.outcome, Outcome::Done | Outcome::Finished(_));
+    let ended = matches!(trained.summary.outcome, Outcome::Done | Outcome::Ill(_) | Outcome::Finished(_));
     if ended && !options.bare && directory.is_some() {
         finish(plan, state, path, &mut trained)?;
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ebm_core::Level;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -37,6 +38,9 @@ pub struct Record {
     pub steps: u64,
     /// Batches left out because a number was not finite.
     pub skipped: u64,
+    /// Its health at its end; absent in results of programs before it was judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Level>,
     /// Measures of the chains in the replay buffer at the end: `near`, `classes`, `fd_pix`, `fd_sign`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measures: BTreeMap<String, f64>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use ebm_core::Level;
 use ebm_eval::fisher_exact;
 use serde::Serialize;
 
@@ -53,6 +54,8 @@ pub struct VariantSummary {
     pub runs: u64,
     /// Runs that blew up.
     pub blown_up: u64,
+    /// Runs that did their steps and were found ill at their end.
+    pub ill: u64,
     /// Runs that ended because their time was over.
     pub out_of_time: u64,
     /// Median number of steps until the blow-up, of the runs that blew up.
@@ -80,6 +83,7 @@ impl Summary {
                 name: variant.name.clone(),
                 runs: n,
                 blown_up,
+                ill: own.iter().filter(|r| r.is_ill()).count() as u64,
                 out_of_time: count(Ended::OutOfTime),
                 blow_up_step: median(blown.map(|r| r.record.steps as f64)),
                 p: variants.first().map(|v| fisher_exact((v.blown_up, v.runs), (blown_up, n))),
@@ -93,6 +97,11 @@ impl Summary {
 }
 
 impl RunSummary {
+    /// Whether it did not blow up and yet is ill.
+    fn is_ill(&self) -> bool {
+        self.record.ended != Ended::BlownUp && self.record.health == Some(Level::Ill)
+    }
+
     fn of(record: Record, series: Series) -> Self {
         let mut figures = BTreeMap::new();
         let mut put = |name: &str, value: Option<f64>| {

@@ -35,7 +35,11 @@ impl Summary {
             self.variants.iter().flat_map(|v| v.medians.keys().map(String::as_str)).collect();
         let columns: Vec<_> = COLUMNS.iter().filter(|(name, _)| seen.contains(name)).collect();
         let late = self.variants.iter().any(|v| v.out_of_time > 0);
+        let ill = self.variants.iter().any(|v| v.ill > 0);
         let mut head = vec!["variant", "runs", "blown up", "at step", "p"];
+        if ill {
+            head.push("ill at the end");
+        }
         if late {
             head.push("out of time");
         }
@@ -49,6 +53,9 @@ impl Summary {
                 v.blow_up_step.map_or("–".into(), |s| format!("{s:.0}")),
                 v.p.map_or("–".into(), short),
             ];
+            if ill {
+                cells.push(v.ill.to_string());
+            }
             if late {
                 cells.push(v.out_of_time.to_string());
             }
@@ -65,14 +72,16 @@ impl Summary {
     fn csv(&self) -> String {
         let names: BTreeSet<&String> =
             self.runs.iter().flat_map(|r| r.figures.keys().chain(r.record.measures.keys())).collect();
-        let mut text = "variant,seed,ended,steps,skipped".to_string();
+        let mut text = "variant,seed,ended,health,steps,skipped".to_string();
         names.iter().for_each(|n| text += &format!(",{n}"));
         text += ",reason\n";
         for r in &self.runs {
             let ended = serde_json::to_value(r.record.ended).ok();
             let ended = ended.as_ref().and_then(|v| v.as_str()).unwrap_or_default();
+            let health = r.record.health.and_then(|level| serde_json::to_value(level).ok());
+            let health = health.as_ref().and_then(|v| v.as_str()).unwrap_or_default();
             text += &format!(
-                "{},{},{ended},{},{}",
+                "{},{},{ended},{health},{},{}",
                 r.record.variant, r.record.seed, r.record.steps, r.record.skipped
             );
             for name in &names {

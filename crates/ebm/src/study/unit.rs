@@ -135,12 +135,15 @@ impl Unit {
             directory: Some(path),
             stop,
             observers: run::observers(&plan, path)?,
+            // A blow-up is what the study's own bound says, as in every other run of it.
+            watch_only: true,
             ..Options::default()
         };
         let summary = run::run(&plan, &mut state, options)?;
         let (ended, reason) = match summary.outcome {
             Outcome::Interrupted => return Ok(Work::Interrupted),
             Outcome::Done => (Ended::Survived, "all steps done".to_string()),
+            Outcome::Ill(why) => (Ended::Survived, format!("all steps done; {why}")),
             Outcome::Finished(why) => (Ended::OutOfTime, why),
             Outcome::Diverged(why) => (Ended::BlownUp, why),
         };
@@ -155,6 +158,7 @@ impl Unit {
             reason,
             steps: summary.step,
             skipped: summary.skipped,
+            health: Some(summary.health.level),
             measures,
         };
         self.write(RECORD, &record)?;
@@ -181,6 +185,7 @@ impl Unit {
         let options = Options {
             directory: Some(&self.directory),
             until: Some(step),
+            watch_only: true,
             observers: run::observers(&plan, &self.directory)?,
             ..Options::default()
         };
