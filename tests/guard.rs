@@ -81,7 +81,7 @@ fn a_value_that_is_no_number_is_refused_where_it_is_read_with_its_row() {
     let config = SMALL.replace("kind = \"digits\"", "kind = \"npy\"\npath = \"points.npy\"");
     fs::write(s.path("run.toml"), config.replace(", clamp = [0.0, 1.0]", "")).unwrap();
     for command in ["train", "check"] {
-        s.run(&[command, "run.toml"]).fails(3, &["points.npy: sample 10 holds NaN at its value 1"]);
+        s.run(&[command, "run.toml"]).fails(3, &["points.npy: sample 10 holds the value NaN (entry 1"]);
     }
     assert!(!s.path("runs").exists());
 }

@@ -57,8 +57,12 @@ impl Seen<'_> {
 
     fn finding(&self, level: Level, cause: Cause, evidence: String) -> Finding {
         // What training may still mend is not called ill before it has begun.
-        let early =
-            !self.ripe && self.step < FEWEST.1 && !matches!(cause, Cause::ConstantEnergy | Cause::Frozen);
+        self.after(FEWEST.1, level, cause, evidence)
+    }
+
+    /// A finding that is ill only in a run of so many steps.
+    fn after(&self, steps: u64, level: Level, cause: Cause, evidence: String) -> Finding {
+        let early = !self.ripe && self.step < steps;
         let level = if early { level.min(Level::Watch) } else { level };
         Finding { level, cause, step: self.step, evidence, help: help(cause).into() }
     }
@@ -214,11 +218,11 @@ fn constants(seen: &Seen<'_>) -> Option<Finding> {
     let zero = |name: &str| seen.late(name) == Some(0.0);
     if seen.facts.batch != Some(1) && zero("energy.data.sd") && zero("energy.samples.sd") {
         let evidence = "The energy is the same for all data and all samples: it says nothing".into();
-        return Some(seen.finding(Level::Ill, Cause::ConstantEnergy, evidence));
+        return Some(seen.after(FEWEST.0, Level::Ill, Cause::ConstantEnergy, evidence));
     }
     if zero("update") {
         let evidence = "No parameter changes any more".into();
-        return Some(seen.finding(Level::Ill, Cause::Frozen, evidence));
+        return Some(seen.after(FEWEST.0, Level::Ill, Cause::Frozen, evidence));
     }
     let (data, samples) = (seen.late("energy.data.sd")?, seen.late("energy.samples.sd")?);
     let level = if data < SPREAD.0 * samples { Level::Ill } else { Level::Watch };

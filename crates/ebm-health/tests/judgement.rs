@@ -104,6 +104,17 @@ fn what_never_changes_ends_a_run() {
 }
 
 #[test]
+fn a_few_steps_are_never_ill() {
+    let flat: [Column<'_>; 3] =
+        [("energy.data.sd", |_| 0.0), ("energy.samples.sd", |_| 0.0), ("update", |_| 0.0)];
+    let (end, found) = run(6, &Facts::default(), &flat);
+    assert!(end.is_none() && found.level == Level::Watch, "{found:?}");
+    let alike: [Column<'_>; 2] = [("energy.data.sd", |_| 0.0), ("energy.samples.sd", |_| 0.3)];
+    let level = |steps| run(steps, &Facts::default(), &alike).1.level;
+    assert_eq!((level(6), level(99), level(100)), (Level::Watch, Level::Watch, Level::Ill));
+}
+
+#[test]
 fn growth_without_end_is_told() {
     let found =
         health(&[("energy.difference", |_| 0.0), SD[0], SD[1], ("energy.data", |t| (0.05 * t).exp())]);

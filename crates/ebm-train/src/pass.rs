@@ -139,7 +139,7 @@ pub(crate) fn whole(plan: &Plan, x: &Tensor, number: u64) -> Result<()> {
     let len = plan.data.sample_shape().iter().product::<usize>().max(1);
     let when = if number > 0 { format!(" at step {number}") } else { String::new() };
     let message = format!(
-        "sample {} of the batch{when} holds {value} at its value {} (both from 0), must be finite: mend the data or leave the sample out",
+        "sample {} of the batch{when} holds the value {value} (entry {}, both from 0), must be finite: mend the data or leave the sample out",
         index / len,
         index % len
     );

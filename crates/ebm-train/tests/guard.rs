@@ -100,14 +100,14 @@ fn a_run_that_goes_back_ends_sound_and_tells_of_it() {
 #[test]
 fn a_run_that_goes_back_is_continued_to_the_same_bytes_from_anywhere() {
     // A term that is far too strong comes in at step 50, so the state of step 32, which has proved healthy at 48, is gone back to.
-    let late = || {
+    let late = |weight: f64| {
         let config = plan(80, 1e-3, BACK).config().to_toml().unwrap();
         let mut tree: toml::Table = toml::from_str(&config).unwrap();
         let part = |text: &str| toml::from_str::<toml::Table>(text).unwrap();
-        tree["objective"] = part(
-            "kind = \"sum\"\nterms = [{ objective = { kind = \"contrast\" } },\n\
-             { objective = { kind = \"energy-l2\" }, weight = 1e30, on = 50 }]",
-        )
+        tree["objective"] = part(&format!(
+            "kind = \"sum\"\nterms = [{{ objective = {{ kind = \"contrast\" }} }},\n\
+             {{ objective = {{ kind = \"energy-l2\" }}, weight = {weight:e}, on = 50 }}]"
+        ))
         .into();
         tree["optimiser"] = part("kind = \"sgd\"\nrate = 1e-3").into();
         tree["policy"][1]["scale"] =
@@ -116,18 +116,30 @@ fn a_run_that_goes_back_is_continued_to_the_same_bytes_from_anywhere() {
         Plan::build(&config, Path::new("."), &Device::Cpu, None).unwrap()
     };
     let whole = tempfile::tempdir().unwrap();
-    let a = late();
+    let a = late(1e30);
     let mut s = TrainState::new(&a).unwrap();
     let straight = go(&a, &mut s, whole.path(), None);
     assert!(straight.returns.len() == 1 && straight.outcome == Outcome::Done, "{straight:?}");
     let (trip, back) = (straight.returns[0].from, straight.returns[0].to);
     assert!(back == 32 && trip >= 50, "{straight:?}");
+    // Its random numbers from there are others than those of a run that had this weight from the start.
+    let never = tempfile::tempdir().unwrap();
+    let d = late(0.1);
+    let mut n = TrainState::new(&d).unwrap();
+    assert!(go(&d, &mut n, never.path(), None).returns.is_empty());
+    let chains = |state: &TrainState| -> Vec<f64> {
+        let held = bits(state).into_iter().filter(|(name, _)| name.starts_with("replay"));
+        held.flat_map(|(_, v)| v.into_iter().map(f64::from_bits)).collect()
+    };
+    let apart = chains(&s).iter().zip(chains(&n)).filter(|(a, b)| (**a - b).abs() > 0.01).count();
+    // Noise of 0.1 at each step; with the same numbers chains differ by roundings.
+    assert!(2 * apart > chains(&n).len(), "{apart}");
     for cut in [1, trip - 1, back + 1, 60] {
         let dir = tempfile::tempdir().unwrap();
-        let b = late();
+        let b = late(1e30);
         let mut t = TrainState::new(&b).unwrap();
         go(&b, &mut t, dir.path(), Some(cut));
-        let c = late();
+        let c = late(1e30);
         let mut u = resume(&c, dir.path()).unwrap().0;
         let summary = go(&c, &mut u, dir.path(), None);
         assert_eq!(bits(&s), bits(&u), "cut at {cut}");
@@ -164,9 +176,12 @@ fn data_that_are_not_numbers_end_the_run_with_the_sample() {
         common::plan_of(&[("data", &format!("kind = \"test-data\"\ndim = 3\nnan_epoch = {epoch}"))])
     };
     let text = bad(0).err().unwrap().to_string();
-    assert!(text.contains("test-data: sample 2 of the batch holds NaN at its value 2"), "{text}");
+    assert!(text.contains("test-data: sample 2 of the batch holds the value NaN (entry 2"), "{text}");
     let plan = bad(1).unwrap();
     let mut state = TrainState::new(&plan).unwrap();
     let e = run::run(&plan, &mut state, Options::default()).unwrap_err();
-    assert!(matches!(e, Error::Data { .. }) && e.to_string().contains("batch at step 5 holds NaN"), "{e}");
+    assert!(
+        matches!(e, Error::Data { .. }) && e.to_string().contains("batch at step 5 holds the value NaN"),
+        "{e}"
+    );
 }

@@ -74,8 +74,9 @@ pub(crate) fn finite(from: &Path, set: &ArraySet) -> Result<()> {
         0 => String::new(),
         n => format!(", and {n} more samples hold such values"),
     };
+    let what = if set.dims().len() == 4 { "image" } else { "sample" };
     let message = format!(
-        "sample {row} holds {value} at its value {at} (both from 0){more}; values must be finite single-precision numbers: mend them or leave these samples out"
+        "{what} {row} holds the value {value} (entry {at}, both from 0){more}; values must be finite single-precision numbers: mend them or leave these samples out"
     );
     Err(Error::data(from, message))
 }
