@@ -6,13 +6,28 @@
 //! along a constant direction `v` with them. One ordinary `backward` of that derivative's sum is
 //! the exact mixed second derivative (forward-over-reverse, Pearlmutter 1994).
 
-use candle_core::{D, Result as TensorResult, Tensor};
+use candle_core::{D, DType, Result as TensorResult, Tensor};
 
 use crate::Result;
 
 mod sigmoid;
+mod softmax;
+mod tails;
 
 use sigmoid::sigmoid;
+pub(crate) use softmax::from_top;
+use softmax::{log_sum_exp, log_sum_exp_tangent, softmax, softmax_tangent};
+use tails::{bell, log_beside_one, rest, sigmoid_slope};
+
+/// The derivative of `x·sigmoid(x)`: `s·(1 + x·(1 − s))`, with digits in the tails, and tracked.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn swish_slope(x: &Tensor) -> TensorResult<Tensor> {
+    let s = sigmoid(x)?;
+    let left = (x * rest(x, &s)?)?.affine(1.0, 1.0)?;
+    s * left
+}
 
 /// A value an author's forward pass works on: a [`Tensor`] or a [`Dual`].
 ///
@@ -122,14 +137,7 @@ pub trait Diff: Clone + Sized {
     /// If the tensor operation fails.
     fn swish(&self) -> Result<Self> {
         // Not candle's `silu`: its backward pass, `s·(1 − y) + y`, cancels for large `y` in f32.
-        self.pointwise(
-            |t| t * sigmoid(t)?,
-            |t| {
-                let s = sigmoid(t)?;
-                let one_minus = s.affine(-1.0, 1.0)?;
-                &s * &(t * one_minus)?.affine(1.0, 1.0)?
-            },
-        )
+        self.pointwise(|t| t * sigmoid(t)?, swish_slope)
     }
 
     /// `1/(1 + exp(−x))`.
@@ -138,8 +146,11 @@ pub trait Diff: Clone + Sized {
     /// If the tensor operation fails.
     fn sigmoid(&self) -> Result<Self> {
         self.pointwise(sigmoid, |t| {
+            if t.dtype() != DType::F64 {
+                return sigmoid_slope(t);
+            }
             let s = sigmoid(t)?;
-            &s * &s.affine(-1.0, 1.0)?
+            &s * rest(t, &s)?
         })
     }
 
@@ -148,7 +159,7 @@ pub trait Diff: Clone + Sized {
     /// # Errors
     /// If the tensor operation fails.
     fn tanh(&self) -> Result<Self> {
-        self.pointwise(|t| t.tanh(), |t| t.tanh()?.sqr()?.affine(-1.0, 1.0))
+        self.pointwise(tails::tanh, |t| bell(t, &tails::tanh(t)?))
     }
 
     /// `max(x, 0)`; derivative 0 at 0.
@@ -176,7 +187,7 @@ pub trait Diff: Clone + Sized {
     /// # Errors
     /// If the tensor operation fails.
     fn softplus(&self) -> Result<Self> {
-        self.pointwise(|t| t.relu()? + t.abs()?.neg()?.exp()?.affine(1.0, 1.0)?.log()?, sigmoid)
+        self.pointwise(|t| t.relu()? + log_beside_one(&t.abs()?.neg()?.exp()?)?, sigmoid)
     }
 
     /// `exp x`.
@@ -276,6 +287,15 @@ pub trait Diff: Clone + Sized {
     /// # Errors
     /// If the tensor operation fails.
     fn softmax_last(&self) -> Result<Self> {
+        // In f64 what cancels leaves ten digits and more, and runs go on to the same bytes.
+        if self.value().dtype() != DType::F64 {
+            let value = |parts: &[&Tensor]| Ok(Some(softmax(parts[0])?));
+            let along =
+                |_: &[&Tensor], moved: &[&Tensor], y: &Tensor| Ok(Some(softmax_tangent(y, moved[0])?));
+            if let Some(y) = Self::fused(&[self], value, along)? {
+                return Ok(y);
+            }
+        }
         // The maximum is a constant shift: softmax does not depend on it.
         let top = self.value().detach().max_keepdim(D::Minus1)?.neg()?;
         let e = self.shift(&top)?.exp()?;
@@ -287,6 +307,14 @@ pub trait Diff: Clone + Sized {
     /// # Errors
     /// If the tensor operation fails.
     fn log_sum_exp_last(&self) -> Result<Self> {
+        if self.value().dtype() != DType::F64 {
+            let value = |parts: &[&Tensor]| Ok(Some(log_sum_exp(parts[0])?));
+            let along =
+                |x: &[&Tensor], moved: &[&Tensor], _: &Tensor| Ok(Some(log_sum_exp_tangent(x[0], moved[0])?));
+            if let Some(y) = Self::fused(&[self], value, along)? {
+                return Ok(y);
+            }
+        }
         let top = self.value().detach().max_keepdim(D::Minus1)?;
         self.shift(&top.neg()?)?.exp()?.sum_last()?.log()?.shift(&top)
     }

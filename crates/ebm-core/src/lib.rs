@@ -37,6 +37,7 @@ mod kinds;
 mod params;
 pub mod plan;
 mod sampling;
+pub mod tie;
 mod training;
 
 // The derived code names this crate so, here as elsewhere.
@@ -46,7 +47,7 @@ pub use batch::{Batch, flat_rows, per_row, row_mean, row_sum, within};
 pub use candle_core as candle;
 pub use devices::engine::{Accelerated, Engine};
 pub use devices::{backend, host, machine, operators};
-pub use diff::{Diff, Dual};
+pub use diff::{Diff, Dual, swish_slope};
 pub use ebm_derive::Settings;
 /// Makes a type a kind of a family: stands at `impl EnergyConfig for Type` or that of another family, and puts the kind
 /// into the catalogue. The type derives [`Settings`]; the line that lists of plugins show is the first paragraph of its

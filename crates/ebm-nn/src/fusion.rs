@@ -5,11 +5,12 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 use ebm_core::operators::{NormAct, NormOps, Operators, TangentOps};
 use ebm_core::plan::{Activation, NetPlan, NodeId, Op};
+use ebm_core::tie::{Back, tie1, tie2, tie3};
 use ebm_core::{Diff, Result, View};
 
 use crate::check::missing;
 use crate::effective::Effective;
-use crate::layers::{self, Back, tie1, tie2, tie3};
+use crate::layers;
 
 /// `conv` without its bias, then bias, norm, label's gain and bias, function, sum with an earlier node; nodes that follow one
 /// another, each the only reader of the one before. There is no norm after a bias.

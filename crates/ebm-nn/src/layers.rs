@@ -9,7 +9,6 @@ mod norm;
 mod pool;
 mod spectral;
 mod standardise;
-mod tie;
 
 pub use activation::{activate, swish};
 pub use attention::self_attention;
@@ -22,7 +21,6 @@ pub use norm::group_norm;
 pub use pool::{pool2d, pool2d_by, pooling_matrix, pooling_tensor};
 pub use spectral::{power_iteration, spectral};
 pub use standardise::standardised;
-pub(crate) use tie::{Back, tie1, tie2, tie3};
 
 use candle_core::Tensor;
 use ebm_core::plan::WeightRule;

@@ -5,8 +5,10 @@ use candle_core::cpu_backend::unary_map;
 use candle_core::op::{Exp, Neg, Recip};
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, MetalStorage, Result, Shape, Tensor};
 
-/// `1/(1 + exp(−x))`. Far below zero exp overflows and the result is 0, as it should be; the gradient `y(1 − y)` comes from the result, so
-/// it is 0 there too and not ∞/∞, which tensor operations would give.
+use super::tails::rest_value;
+
+/// `1/(1 + exp(−x))`. Far below zero exp overflows and the result is 0, as it should be; the gradient `y(1 − y)` is 0 there too and not
+/// ∞/∞, which tensor operations would give.
 pub(super) fn sigmoid(x: &Tensor) -> Result<Tensor> {
     x.apply_op1(Sigmoid)
 }
@@ -43,8 +45,8 @@ impl CustomOp1 for Sigmoid {
         in_steps(x, layout)
     }
 
-    fn bwd(&self, _: &Tensor, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(g.mul(&y.ones_like()?.sub(y)?.mul(y)?)?))
+    fn bwd(&self, x: &Tensor, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(g.mul(&rest_value(x)?.mul(y)?)?))
     }
 }
 

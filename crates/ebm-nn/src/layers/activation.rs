@@ -1,10 +1,10 @@
 //! Pointwise functions of a plan.
 
-use candle_core::{Result as TensorResult, Tensor};
 use ebm_core::plan::Activation;
-use ebm_core::{Diff, Result};
+use ebm_core::tie::{Back, tie1};
+use ebm_core::{Diff, Result, swish_slope};
 
-use super::tie::{Back, tie1};
+use candle_core::Tensor;
 
 /// The function `rule` of every entry of `x`.
 ///
@@ -39,10 +39,4 @@ pub fn swish<V: Diff>(x: &V) -> Result<V> {
         },
         swish_slope,
     )
-}
-
-fn swish_slope(t: &Tensor) -> TensorResult<Tensor> {
-    let s = candle_nn::ops::sigmoid(t)?;
-    let rest = (t * s.affine(-1.0, 1.0)?)?.affine(1.0, 1.0)?;
-    s * rest
 }

@@ -7,9 +7,8 @@
 use candle_core::{DType, Result, Tensor};
 use ebm_core::operators::{Convolution, Pass, operators};
 use ebm_core::plan::Products;
+use ebm_core::tie::{Back, tie2};
 use ebm_core::{Diff, Result as CoreResult};
-
-use super::tie::{Back, tie2};
 
 /// Bytes of unfolded patches that the weight gradient may hold at a time.
 const PATCH_BYTES: usize = 64 << 20;

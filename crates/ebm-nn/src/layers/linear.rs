@@ -1,9 +1,8 @@
 //! Linear layers and fixed Fourier features on `(B, D)`.
 
 use candle_core::{Result, Tensor};
+use ebm_core::tie::{Back, tie2};
 use ebm_core::{Diff, Result as CoreResult};
-
-use super::tie::{Back, tie2};
 
 /// PyTorch's linear layer `x Wᵀ + b`: `x` `(B, in)`, `w` `(out, in)`, `b` `(out,)`.
 ///

@@ -7,9 +7,8 @@
 use candle_core::{Result, Tensor};
 use ebm_core::operators::operators;
 use ebm_core::plan::Pool;
+use ebm_core::tie::{Back, tie1};
 use ebm_core::{Diff, Result as CoreResult};
-
-use super::tie::{Back, tie1};
 
 /// The pooling rule of one side as a matrix `(n', n)`, row by row.
 ///

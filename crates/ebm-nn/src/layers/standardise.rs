@@ -2,6 +2,11 @@
 
 use candle_core::{Result, Tensor};
 
+use super::norm::centred;
+
+/// Floor of the variance: the root has no slope at 0. A filter of equal weights is 0, and so is the slope through its deviation.
+const FLOOR: f64 = 1e-30;
+
 /// `(w − mean)/(std + 1e−5)` for each output channel of `w` `(O, C, k, k)`: the unbiased
 /// deviation, the constant added outside the root. Gradients flow through mean and deviation.
 ///
@@ -14,8 +19,8 @@ pub fn standardised(w: &Tensor) -> Result<Tensor> {
         candle_core::bail!("weight standardisation: found {n} weight a channel, wanted two or more");
     }
     let flat = w.reshape((o, n))?;
-    let centred = flat.broadcast_sub(&flat.mean_keepdim(1)?)?;
+    let centred = centred(&flat)?;
     let variance = (centred.sqr()?.sum_keepdim(1)? / (n - 1) as f64)?;
-    let scale = (variance.sqrt()? + 1e-5)?.recip()?;
+    let scale = (variance.maximum(FLOOR)?.sqrt()? + 1e-5)?.recip()?;
     centred.broadcast_mul(&scale)?.reshape((o, c, k, k2))
 }

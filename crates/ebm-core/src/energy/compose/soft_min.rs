@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 
 use super::{Part, common_spec, describe, layers, merged_params, no_terms, prefixed, prefixed_buffers};
+use crate::diff::from_top;
 use crate::{Batch, EnergyFn, EnergySpec, Error, ParamSet, Result, Slope, ThetaGrad, WeightFn, per_row};
 
 /// `E = −(1/β) log Σ exp(−β (αₖEₖ + log Zₖ))`: disjunction, mixtures. One term.
@@ -84,6 +85,8 @@ impl SoftMin {
         let along =
             grads.iter().map(|g| Ok((g * v)?.flatten_from(1)?.sum(1)?)).collect::<Result<Vec<_>>>()?;
         let along = Tensor::stack(&along, 1)?;
+        // Where one part has all but all of the share its slope is the mean to the last digits; f64 has more of them, and keeps its bytes.
+        let along = if along.dtype() == DType::F64 { along } else { from_top(shares, &along)? };
         let mean = (&along * shares)?.sum_keepdim(1)?;
         Ok((mean.broadcast_sub(&along)? * shares)?.affine(self.sharpness, 0.0)?)
     }

@@ -13,7 +13,7 @@ use candle_core::{
 };
 
 /// Maps the gradient of the result to the gradient of one operand.
-pub(crate) type Back = Box<dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync>;
+pub type Back = Box<dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync>;
 
 enum Held {
     Cpu(CpuStorage),
@@ -146,7 +146,7 @@ impl CustomOp2 for Tie {
 
 /// `y`, which was computed from detached `x` and `w`, as a node of the graph. A rule is only made
 /// (and its captured tensors only kept) for an operand that the graph tracks.
-pub(crate) fn tie2(
+pub fn tie2(
     name: &'static str,
     x: &Tensor,
     w: &Tensor,
@@ -173,7 +173,7 @@ pub(crate) fn tie2(
 }
 
 /// `y`, which was computed from a detached `x`, as a node of the graph.
-pub(crate) fn tie1(name: &'static str, x: &Tensor, y: Tensor, back: impl FnOnce() -> Back) -> Result<Tensor> {
+pub fn tie1(name: &'static str, x: &Tensor, y: Tensor, back: impl FnOnce() -> Back) -> Result<Tensor> {
     if !x.track_op() {
         return Ok(y);
     }
@@ -188,7 +188,7 @@ pub(crate) fn tie1(name: &'static str, x: &Tensor, y: Tensor, back: impl FnOnce(
 }
 
 /// Maps the gradient of the result to those of three operands, the last if it is tracked.
-pub(crate) type Back3 = Box<dyn Fn(&Tensor) -> Result<(Tensor, Tensor, Option<Tensor>)> + Send + Sync>;
+pub type Back3 = Box<dyn Fn(&Tensor) -> Result<(Tensor, Tensor, Option<Tensor>)> + Send + Sync>;
 
 struct Tie3 {
     tie: Tie,
@@ -248,7 +248,7 @@ impl CustomOp3 for Tie3 {
 }
 
 /// `y`, which was computed from detached operands, as a node of the graph.
-pub(crate) fn tie3(name: &'static str, operands: [&Tensor; 3], y: Tensor, back: Back3) -> Result<Tensor> {
+pub fn tie3(name: &'static str, operands: [&Tensor; 3], y: Tensor, back: Back3) -> Result<Tensor> {
     let tracked = operands.map(Tensor::track_op);
     if tracked == [false; 3] {
         return Ok(y);
