@@ -86,6 +86,17 @@ impl Batch {
         })
     }
 
+    /// The rows of these numbers, in their order.
+    ///
+    /// # Errors
+    /// If a row is out of range.
+    pub fn rows(&self, index: &[u32]) -> Result<Self> {
+        let pick = |t: &Tensor| t.index_select(&Tensor::from_slice(index, index.len(), t.device())?, 0);
+        let x = pick(&self.x)?;
+        let ids = index.iter().map(|&row| self.chains.ids()[row as usize]).collect();
+        Ok(Batch { x, cond: self.cond.as_ref().map(pick).transpose()?, chains: Chains::from_ids(ids) })
+    }
+
     /// All rows of all batches, in order. Conditions must be present in all or in none.
     ///
     /// # Errors

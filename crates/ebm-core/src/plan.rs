@@ -5,6 +5,8 @@
 //! weights, only the names under which they stand in the energy's parameter set, so one plan
 //! serves every precision, device and checkpoint.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// How the factors and results of a network's convolutions are rounded. Their sums, all other layers, parameters and energies
@@ -63,6 +65,36 @@ impl NetPlan {
             terms: terms.collect(),
             products: self.products,
         }
+    }
+
+    /// Names of the biases that the slope in the sample does not contain, because nothing but linear maps and functions of two straight
+    /// pieces stands behind them: mixed derivatives have no entry for them.
+    pub fn shifts(&self) -> BTreeSet<&str> {
+        // Whether the value of a node enters the derivative of a later one.
+        let mut bends = vec![false; self.nodes.len()];
+        let (mut free, mut bound) = (BTreeSet::new(), BTreeSet::new());
+        for (id, node) in self.nodes.iter().enumerate().rev() {
+            let bias = match &node.op {
+                Op::Conv { bias, .. } | Op::Linear { bias, .. } | Op::Norm { bias, .. } => bias.as_deref(),
+                _ => None,
+            };
+            if let Some(bias) = bias {
+                if bends[id] {
+                    bound.insert(bias)
+                } else {
+                    free.insert(bias)
+                };
+            }
+            let bent = match &node.op {
+                Op::Norm { .. } | Op::Attention { .. } | Op::Fourier { .. } => true,
+                Op::Activate(f) => !matches!(f, Activation::Relu | Activation::LeakyRelu(_)),
+                _ => false,
+            };
+            for &from in &node.inputs {
+                bends[from] |= bent || bends[id];
+            }
+        }
+        &free - &bound
     }
 
     /// The networks side by side on the same samples, each under the prefix of its parameters, its
@@ -317,5 +349,39 @@ impl Op {
             | Op::SumAll => {}
         }
         op
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn biases_before_what_bends_are_no_shifts() {
+        let linear =
+            |name: &str| Op::Linear { weight: format!("{name}.weight"), bias: Some(format!("{name}.bias")) };
+        let ops = [
+            Op::Input,
+            linear("bent"),
+            Op::Activate(Activation::Tanh),
+            linear("pieces"),
+            Op::Activate(Activation::Relu),
+            linear("head"),
+            Op::Scale(2.0),
+        ];
+        let node = |(i, op): (usize, &Op)| Node {
+            name: format!("{i}"),
+            op: op.clone(),
+            inputs: (i > 0).then(|| i - 1).into_iter().collect(),
+            shape: vec![1],
+        };
+        let plan = NetPlan {
+            input: vec![1],
+            condition: 0,
+            nodes: ops.iter().enumerate().map(node).collect(),
+            terms: vec![PlanTerm { name: "e".into(), node: 6 }],
+            products: Products::Full,
+        };
+        assert_eq!(plan.shifts().into_iter().collect::<Vec<_>>(), ["head.bias", "pieces.bias"]);
     }
 }

@@ -14,7 +14,6 @@ mod net;
 mod pack;
 mod plain;
 mod plan;
-mod pointwise;
 mod program;
 #[cfg(test)]
 mod tests;

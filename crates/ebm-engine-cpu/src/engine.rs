@@ -8,6 +8,7 @@ use ebm_core::{Accelerated, Batch, Chains, EnergyFn, Engine, Error, Key, Result}
 
 use crate::conv::ConvEnergy;
 use crate::dense::DenseEnergy;
+use crate::range::InRange;
 use crate::simd::Isa;
 
 /// Offers fused twins of energies on the processor.
@@ -52,11 +53,11 @@ impl Engine for CpuEngine {
             return Ok(Accelerated::Graph(format!("this processor has no {}", isa.name())));
         }
         let dense = match DenseEnergy::new(energy.clone(), isa) {
-            Ok(twin) => return checked(energy, Arc::new(twin)),
+            Ok(twin) => return checked(energy, Arc::new(InRange::new(energy.clone(), Arc::new(twin)))),
             Err(e) => format!("the dense engine does not cover this plan: {e}"),
         };
         match ConvEnergy::new(energy.clone(), isa) {
-            Ok(twin) => checked(energy, Arc::new(twin)),
+            Ok(twin) => checked(energy, Arc::new(InRange::new(energy.clone(), Arc::new(twin)))),
             Err(e) => {
                 let conv = format!("the convolutional engine does not cover this plan: {e}");
                 // The reason of the path that fits the samples.

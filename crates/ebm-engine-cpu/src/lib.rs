@@ -30,12 +30,16 @@ mod counting;
 mod dense;
 mod engine;
 mod peak;
+mod pointwise;
 mod pool;
+mod range;
 #[cfg(test)]
 #[allow(dead_code)] // the example uses more of it
 #[path = "../examples/slope/resnet.rs"]
 mod resnet;
 mod simd;
+#[cfg(test)]
+mod testing;
 mod twin;
 mod unsupported;
 

@@ -100,11 +100,15 @@ pub trait Simd: Copy + 'static {
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `c − a·b`.
     unsafe fn fnma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// `x` held in `[lo, hi]`.
-    unsafe fn clamp(x: Self::V, lo: f32, hi: f32) -> Self::V;
+    /// `−|x|`.
+    unsafe fn minus_abs(x: Self::V) -> Self::V;
+    /// `x`, or `lo` where it is less; NaN stays NaN.
+    unsafe fn at_least(x: Self::V, lo: f32) -> Self::V;
     /// `a` where `x > 0`, else `b`.
     unsafe fn positive(x: Self::V, a: Self::V, b: Self::V) -> Self::V;
-    /// `(n, 2ⁿ)` with `n = round(x)`, for `|x| < 126`.
+    /// Whether `a > b` anywhere.
+    unsafe fn any_above(a: Self::V, b: Self::V) -> bool;
+    /// `(n, 2ⁿ)` with `n = round(x)`; the power is 0 at `n = −127` and of no use outside of `[−127, 127]`, the number from `2²²` on.
     unsafe fn round_pow2(x: Self::V) -> (Self::V, Self::V);
     /// `1/x` to about one unit in the last place.
     unsafe fn recip(x: Self::V) -> Self::V;
@@ -122,38 +126,31 @@ pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
 
-/// `eˣ`, clamped to about `[−83, 83]`; Cephes polynomial for `2^f`, relative error about 2e-7.
+/// Added to a number of less than `2²²` it leaves `round(x) + 127` in the last bits of the mantissa, from where a shift makes it
+/// an exponent.
+const ROUND: f32 = 12_582_912.0 + 127.0;
+
+/// `eˣ` and `eˣ − 1` for `x ≤ 0`, each with a relative error of about 2e-7; below −87 they are 0 and −1. NaN stays NaN.
 ///
 /// # Safety
 /// The processor has the instruction set `S`.
 #[inline(always)]
-pub unsafe fn exp<S: Simd>(x: S::V) -> S::V {
+pub unsafe fn decay<S: Simd>(x: S::V) -> (S::V, S::V) {
     // SAFETY: by the caller's promise.
     unsafe {
-        let t = S::clamp(S::mul(x, S::splat(std::f32::consts::LOG2_E)), -120.0, 120.0);
+        let t = S::at_least(S::mul(x, S::splat(std::f32::consts::LOG2_E)), -127.0);
         let (n, s) = S::round_pow2(t);
         let f = S::sub(t, n);
+        // Cephes: 2ᶠ − 1.
         let mut p = S::splat(1.535_336_2e-4);
         p = S::fma(p, f, S::splat(1.339_887_4e-3));
         p = S::fma(p, f, S::splat(9.618_437e-3));
         p = S::fma(p, f, S::splat(5.550_332_5e-2));
         p = S::fma(p, f, S::splat(2.402_264_8e-1));
         p = S::fma(p, f, S::splat(std::f32::consts::LN_2));
-        p = S::fma(p, f, S::splat(1.0));
-        S::mul(p, s)
-    }
-}
-
-/// `1/(1 + e⁻ᶻ)`.
-///
-/// # Safety
-/// The processor has the instruction set `S`.
-#[inline(always)]
-pub unsafe fn sigmoid<S: Simd>(z: S::V) -> S::V {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        let e = exp::<S>(S::sub(S::zero(), z));
-        S::recip(S::add(e, S::splat(1.0)))
+        let p = S::mul(p, f);
+        // 2ⁿ·(2ᶠ − 1) + (2ⁿ − 1): the second difference is exact.
+        (S::fma(p, s, s), S::fma(p, s, S::sub(s, S::splat(1.0))))
     }
 }
 

@@ -4,6 +4,9 @@
 //! `A' = A ⊙ (S' − m)` with `m = Σ A ⊙ S'` per row, `O' = A'V + AV'`. Adjoints of `(O, O')` follow
 //! from these by the product rule; the adjoint of the softmax's tangent also reaches `A`.
 //!
+//! A row less its mean under `A` does not change if all of the row is moved. Where `A` has nearly all its mass at one place the mean is
+//! the value there to the last digits, and what little differs would be lost; so rows are first taken from their value at that place.
+//!
 //! Plain loops, compiled again for each instruction set by the kernels' table; multiplications and additions are
 //! never fused, so all sets give the same bits.
 
@@ -132,10 +135,19 @@ pub(crate) fn forward(
 fn tangent(s: Size, x: Qkv<'_>, t: Qkv<'_>, a: &[f32], at: &mut [f32], bt: &mut [f32]) {
     nt(at, t.q, x.k, (s.q, s.p), bt, false);
     nt(at, x.q, t.k, (s.q, s.p), bt, true);
-    for (row, a) in at.chunks_exact_mut(s.p).zip(a.chunks_exact(s.p)) {
-        let m = dot(row, a);
-        row.iter_mut().zip(a).for_each(|(v, a)| *v = a * (*v - m));
+    softmax_adjoint(at, a, s.p);
+}
+
+/// Takes from every entry of a row that at the place where `a` is largest.
+#[inline(always)]
+fn from_top(row: &mut [f32], a: &[f32]) {
+    let (mut top, mut at) = (f32::NEG_INFINITY, 0.0);
+    for (&a, &v) in a.iter().zip(row.iter()) {
+        if a > top {
+            (top, at) = (a, v);
+        }
     }
+    row.iter_mut().for_each(|v| *v -= at);
 }
 
 /// Gradients of one image's operands; all are added to.
@@ -145,10 +157,11 @@ pub(crate) struct Grads<'a> {
     pub v: &'a mut [f32],
 }
 
-/// `S̄ = A ⊙ (Ā − Σ A ⊙ Ā)` in place.
+/// `S̄ = A ⊙ (Ā − Σ A ⊙ Ā)` in place; the tangent `A'` comes from `S'` in the same way.
 #[inline(always)]
 fn softmax_adjoint(s: &mut [f32], a: &[f32], p: usize) {
     for (row, a) in s.chunks_exact_mut(p).zip(a.chunks_exact(p)) {
+        from_top(row, a);
         let m = dot(row, a);
         row.iter_mut().zip(a).for_each(|(v, a)| *v = a * (*v - m));
     }
@@ -194,6 +207,9 @@ pub(crate) fn backward_two(
     let p = s.p;
     for i in 0..p {
         let rows = i * p..(i + 1) * p;
+        // What this changes in Ā is the same for all of a row, and its adjoint takes it out again.
+        from_top(&mut st[rows.clone()], &a[rows.clone()]);
+        from_top(&mut sbt[rows.clone()], &a[rows.clone()]);
         let (a, st, sbt) = (&a[rows.clone()], &st[rows.clone()], &sbt[rows.clone()]);
         let (m, w) = (dot(a, st), dot(sbt, a));
         for (j, v) in ab[rows].iter_mut().enumerate() {

@@ -1,6 +1,6 @@
 //! The fused twin of an energy that has a plan of convolutional layers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
@@ -25,6 +25,8 @@ const NAME: &str = "convolutional engine";
 pub struct ConvEnergy {
     graph: Arc<dyn EnergyFn>,
     plan: ConvPlan,
+    /// What has no mixed derivative: see [`NetPlan::shifts`].
+    shifts: BTreeSet<String>,
     isa: Isa,
     pool: Option<Arc<Pool>>,
     state: Mutex<State>,
@@ -64,7 +66,8 @@ impl ConvEnergy {
                 return refuse(format!("`{name}` is trainable, but the plan holds it constant"));
             }
         }
-        Ok(ConvEnergy { graph: energy, plan, isa, pool: None, state: Mutex::default() })
+        let shifts = net.shifts().into_iter().map(str::to_string).collect();
+        Ok(ConvEnergy { plan, shifts, isa, pool: None, state: Mutex::default(), graph: energy })
     }
 
     /// The same on a pool of its own.
@@ -199,8 +202,9 @@ impl EnergyFn for ConvEnergy {
         direction(NAME, at, v)?;
         let mut out = self.terms_vec(at);
         let v: Vec<f32> = v.flatten_all()?.to_vec1()?;
-        let grads =
+        let mut grads =
             self.with(at, |p, w, call| self.plan.grad_theta_slope(p, w, self.pool(), call, &v, &mut out))?;
+        grads.retain(|(name, _)| !self.shifts.contains(name));
         self.theta(grads, self.terms_tensor(at, out)?)
     }
 

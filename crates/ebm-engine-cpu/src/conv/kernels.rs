@@ -11,6 +11,7 @@
 pub(crate) mod affine;
 mod boxes;
 mod gemm;
+pub(crate) mod moments;
 mod table;
 mod wino;
 
@@ -234,10 +235,10 @@ impl Kernels {
         }
     }
 
-    /// Channel means and variances of `n` images.
+    /// Pivots, means and variances of the channels of `n` images.
     pub(crate) fn stats(&self, y: Src<'_>, n: usize, streams: usize, st: &mut [f32]) {
         let g = y.g;
-        assert!(st.len() >= n * g.cb * affine::stat::LEN * 16, "statistics too small");
+        assert!(st.len() >= n * g.cb * moments::stat::LEN * 16, "statistics too small");
         // SAFETY: extents checked here and in `read`.
         unsafe { (self.t.stats)(read(y, n, streams), g.cb, n, g.h, g.w, st.as_mut_ptr()) }
     }
@@ -245,16 +246,16 @@ impl Kernels {
     /// Channel sums of the tangents of `n` images.
     pub(crate) fn tangent_sums(&self, y: Src<'_>, n: usize, st: &mut [f32]) {
         let g = y.g;
-        assert!(st.len() >= n * g.cb * affine::stat::LEN * 16, "statistics too small");
+        assert!(st.len() >= n * g.cb * moments::stat::LEN * 16, "statistics too small");
         // SAFETY: extents checked here and in `read`.
         unsafe { (self.t.tangent_sums)(read(y, n, 2), g.cb, n, g.h, g.w, st.as_mut_ptr()) }
     }
 
-    /// `out = act(scale·y + shift) (+ res)`, on `streams` streams.
+    /// `out = act(scale·(y − pivot) + shift) (+ res)`, on `streams` streams.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn affine(
         &self,
-        act: (u8, f32),
+        (norm, act): (bool, (u8, f32)),
         y: Src<'_>,
         n: usize,
         streams: usize,
@@ -263,20 +264,20 @@ impl Kernels {
         out: &mut Dst<'_>,
     ) {
         let g = y.g;
-        assert!(st.len() >= n * g.cb * affine::stat::LEN * 16, "statistics too small");
+        assert!(st.len() >= n * g.cb * moments::stat::LEN * 16, "statistics too small");
         assert!(same(&g, &out.g) && res.as_ref().is_none_or(|r| same(&g, &r.g)), "shapes differ");
         let f = self.t.forward[usize::from(act.0)][streams - 1];
         let res = res.map(|r| read(r, n, streams));
         let out = write(out, n, streams);
         // SAFETY: extents checked here and in `read`, `write`.
-        unsafe { f(read(y, n, streams), g.cb, n, g.h, g.w, st.as_ptr(), act.1, res, out) }
+        unsafe { f(norm, read(y, n, streams), g.cb, n, g.h, g.w, st.as_ptr(), act.1, res, out) }
     }
 
     /// First pass of the adjoint of [`Kernels::affine`].
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn affine_sums(
         &self,
-        act: (u8, f32),
+        (norm, act): (bool, (u8, f32)),
         y: Src<'_>,
         grad: Src<'_>,
         n: usize,
@@ -286,14 +287,14 @@ impl Kernels {
         out: &mut Dst<'_>,
     ) {
         let g = y.g;
-        assert!(st.len() >= n * g.cb * affine::stat::LEN * 16, "statistics too small");
+        assert!(st.len() >= n * g.cb * moments::stat::LEN * 16, "statistics too small");
         assert!(sums.len() >= n * g.cb * affine::sum::LEN * 16, "sums too small");
         assert!(same(&g, &out.g) && same(&g, &grad.g), "shapes differ");
         let f = self.t.backward_sums[usize::from(act.0)][streams - 1];
         let out = write(out, n, streams);
         let (y, grad) = (read(y, n, streams), read(grad, n, streams));
         // SAFETY: extents checked here and in `read`, `write`.
-        unsafe { f(y, grad, g.cb, n, g.h, g.w, st.as_ptr(), act.1, sums.as_mut_ptr(), out) }
+        unsafe { f(norm, y, grad, g.cb, n, g.h, g.w, st.as_ptr(), act.1, sums.as_mut_ptr(), out) }
     }
 
     /// Second pass of the adjoint of [`Kernels::affine`], in place.
@@ -304,6 +305,15 @@ impl Kernels {
         let f = self.t.backward_apply[streams - 1];
         // SAFETY: extents checked here and in `read`, `write`.
         unsafe { f(read(y, n, streams), g.cb, n, g.h, g.w, coef.as_ptr(), out) }
+    }
+
+    /// Second pass of the adjoint of [`Kernels::affine`] without norm, in place.
+    pub(crate) fn affine_scale(&self, n: usize, streams: usize, coef: &[f32], out: &mut Dst<'_>) {
+        let g = out.g;
+        assert!(coef.len() >= n * g.cb * affine::coef::LEN * 16, "coefficients too small");
+        let out = write(out, n, streams);
+        // SAFETY: extents checked here and in `write`.
+        unsafe { (self.t.backward_scale)(g.cb, n, g.h, g.w, streams, coef.as_ptr(), out) }
     }
 
     /// `dst (+)= a·src` on `n` physical images.

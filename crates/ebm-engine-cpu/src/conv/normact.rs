@@ -5,11 +5,15 @@
 //! `b = γ·z̄'` the adjoints of one group are
 //! `ȳ' = r·(b − mean b − x̂·mean(b·x̂))` and, with `A = γ·z̄ − r·m₂·b − r·mean(b·x̂)·y'`,
 //! `ȳ = r·(A − mean A − x̂·(mean(A·x̂) + mean(b·x̂')))`. All means come from five channel sums.
+//!
+//! The kernels take `y` and `y'` from pivots of each channel; here, where there is one number a channel and not one a pixel, the
+//! distances of the pivots from the means are put right, in f64 where levels meet.
 
 use super::arena::{Buf, Dst, Geom, Src};
 use super::kernels::{
     Kernels,
-    affine::{coef, stat, sum},
+    affine::{coef, sum},
+    moments::stat,
 };
 use super::pack::Theta;
 use super::program::{Affine, Label};
@@ -120,7 +124,7 @@ impl Context<'_> {
                 self.combine_tangent(st, (g.h * g.w) as f32);
             }
         }
-        self.k.affine(self.step.act, y, n, self.streams, st, res, out);
+        self.k.affine((self.step.norm.is_some(), self.step.act), y, n, self.streams, st, res, out);
     }
 
     /// Channel statistics to group statistics and the pass's scale and shift.
@@ -136,19 +140,18 @@ impl Context<'_> {
         for gr in 0..groups {
             let channels = gr * size..(gr + 1) * size;
             if let Some(norm) = &self.step.norm {
-                let mut mean = 0.0;
+                let mean_of =
+                    |ch: usize| f64::from(st[at(ch, stat::PIVOT)]) + f64::from(st[at(ch, stat::OWN)]);
+                let mean = channels.clone().map(mean_of).sum::<f64>() / size as f64;
+                let var_of = |ch: usize| {
+                    let own = f64::from(st[at(ch, stat::RSTD)]);
+                    // Rounded below 0, or not a number, which stays.
+                    (if own < 0.0 { 0.0 } else { own }) + (mean_of(ch) - mean).powi(2)
+                };
+                let var = channels.clone().map(var_of).sum::<f64>() / size as f64;
+                let rstd = (1.0 / (var + f64::from(norm.epsilon)).sqrt()) as f32;
                 for ch in channels.clone() {
-                    mean += st[at(ch, stat::MEAN)];
-                }
-                mean /= size as f32;
-                let mut var = 0.0;
-                for ch in channels.clone() {
-                    let d = st[at(ch, stat::MEAN)] - mean;
-                    var += st[at(ch, stat::RSTD)].max(0.0) + d * d;
-                }
-                let rstd = 1.0 / (var / size as f32 + norm.epsilon).sqrt();
-                for ch in channels.clone() {
-                    st[at(ch, stat::MEAN)] = mean;
+                    st[at(ch, stat::OFFSET)] = (mean - f64::from(st[at(ch, stat::PIVOT)])) as f32;
                     st[at(ch, stat::RSTD)] = rstd;
                 }
             }
@@ -159,40 +162,42 @@ impl Context<'_> {
                 }
                 let scale = gain * st[at(ch, stat::RSTD)];
                 st[at(ch, stat::SCALE)] = scale;
-                st[at(ch, stat::SHIFT)] = shift - st[at(ch, stat::MEAN)] * scale;
+                st[at(ch, stat::SHIFT)] = shift - st[at(ch, stat::OFFSET)] * scale;
             }
         }
         // Padding channels: a pure activation passes zeros on, anything else ends in zero.
         for ch in self.c..pad {
-            st[at(ch, stat::MEAN)] = 0.0;
+            (0..stat::LEN).for_each(|f| st[at(ch, f)] = 0.0);
             st[at(ch, stat::RSTD)] = 1.0;
-            st[at(ch, stat::SCALE)] = 0.0;
-            st[at(ch, stat::SHIFT)] = 0.0;
-            st[at(ch, stat::M1)] = 0.0;
-            st[at(ch, stat::Q)] = 0.0;
         }
     }
 
     fn combine_tangent(&self, st: &mut [f32], pixels: f32) {
         let (groups, size) = groups(self.step, self.c);
         let at = |ch: usize, f: usize| (ch / 16) * stat::LEN * 16 + f * 16 + ch % 16;
-        let count = size as f32 * pixels;
+        let pixels = f64::from(pixels);
+        let count = size as f64 * pixels;
         for gr in 0..groups {
             let channels = gr * size..(gr + 1) * size;
-            let (mut m1, mut q) = (0.0, 0.0);
-            for ch in channels.clone() {
-                m1 += st[at(ch, stat::M1)];
-                q += st[at(ch, stat::Q)];
-            }
-            let r = self.field(st, gr * size, stat::RSTD);
+            let get = |ch: usize, f: usize| f64::from(st[at(ch, f)]);
+            let mean_of = |ch: usize| get(ch, stat::TURN) + get(ch, stat::BACK) / pixels;
+            let mean = channels.clone().map(mean_of).sum::<f64>() / size as f64;
+            // Σ (y − μ)(y' − mean y') from the sums about the pivots.
+            let together = |ch: usize| {
+                let (d, f) = (get(ch, stat::OFFSET), mean - get(ch, stat::TURN));
+                get(ch, stat::Q) - d * get(ch, stat::BACK) + f * pixels * (d - get(ch, stat::OWN))
+            };
+            let r = get(gr * size, stat::RSTD);
+            let q = r * r * channels.clone().map(together).sum::<f64>() / count;
             for ch in channels {
-                st[at(ch, stat::M1)] = m1 / count;
-                st[at(ch, stat::Q)] = r * r * q / count;
+                let turned = mean - f64::from(st[at(ch, stat::TURN)]);
+                st[at(ch, stat::TURNED)] = turned as f32;
+                st[at(ch, stat::BACK)] = (f64::from(st[at(ch, stat::OFFSET)]) * q - turned) as f32;
+                st[at(ch, stat::Q)] = q as f32;
             }
         }
         for ch in self.c..st.len() / stat::LEN {
-            st[at(ch, stat::M1)] = 0.0;
-            st[at(ch, stat::Q)] = 0.0;
+            [stat::TURN, stat::BACK, stat::Q].iter().for_each(|f| st[at(ch, *f)] = 0.0);
         }
     }
 
@@ -212,7 +217,8 @@ impl Context<'_> {
         let g = y.g;
         let per = g.cb * stat::LEN * 16;
         let st = &saved.stats[i0 * per..(i0 + n) * per];
-        self.k.affine_sums(self.step.act, y, grad, n, self.streams, st, &mut s.sums, out);
+        let norm = self.step.norm.is_some();
+        self.k.affine_sums((norm, self.step.act), y, grad, n, self.streams, st, &mut s.sums, out);
         let pad = g.cb * 16;
         let pixels = (g.h * g.w) as f32;
         for i in 0..n {
@@ -225,8 +231,10 @@ impl Context<'_> {
                 self.weights(st, sums, label, i0 + i, theta);
             }
         }
-        if self.step.norm.is_some() || saved.conditioned {
+        if norm {
             self.k.affine_apply(y, n, self.streams, &s.coef, out);
+        } else if saved.conditioned {
+            self.k.affine_scale(n, self.streams, &s.coef, out);
         }
     }
 
@@ -246,34 +254,43 @@ impl Context<'_> {
                 continue;
             }
             let count = size as f32 * pixels;
-            let (r, mean) = (self.field(st, first, stat::RSTD), self.field(st, first, stat::MEAN));
+            let r = self.field(st, first, stat::RSTD);
             // Means over the group of γ·(·): γ = scale/r.
-            let avg = |f: usize| {
-                channels.clone().map(|ch| self.field(st, ch, stat::SCALE) / r * sm(ch, f)).sum::<f32>()
-                    / count
+            let avg = |f: &dyn Fn(usize) -> f32| {
+                channels.clone().map(|ch| self.field(st, ch, stat::SCALE) / r * f(ch)).sum::<f32>() / count
             };
-            let (z0, z1) = (avg(sum::Z), r * avg(sum::ZY));
-            if !two {
-                for ch in channels.clone() {
-                    co[at(ch, coef::AY)] = -r * r * z1;
-                    co[at(ch, coef::A0)] = -r * z0 + r * r * z1 * mean;
-                }
-                continue;
-            }
-            let (b0, b1, b2) = (avg(sum::T), r * avg(sum::TY), r * avg(sum::TU));
-            let (m1, m2) = (self.field(st, first, stat::M1), self.field(st, first, stat::Q) / r);
-            let a0 = z0 - r * m2 * b0 - r * b1 * m1;
-            let a1 = z1 - r * m2 * b1 - r * b1 * m2;
+            let (z0, z1) = (avg(&|ch| sm(ch, sum::Z)), r * avg(&|ch| self.centred(st, sums, ch, sum::Z)));
+            let (b0, b1, b2) = if two {
+                let b1 = r * avg(&|ch| self.centred(st, sums, ch, sum::T));
+                (avg(&|ch| sm(ch, sum::T)), b1, r * avg(&|ch| sm(ch, sum::TU)))
+            } else {
+                (z0, z1, 0.0)
+            };
             for ch in channels.clone() {
-                let scale = self.field(st, ch, stat::SCALE);
-                co[at(ch, coef::AY)] = -r * r * b1;
-                co[at(ch, coef::A0)] = -r * b0 + r * r * b1 * mean;
-                co[at(ch, coef::BT)] = -r * m2 * scale;
-                co[at(ch, coef::BYT)] = -r * r * b1;
-                co[at(ch, coef::BY)] = -r * r * (a1 + b2);
-                co[at(ch, coef::B0)] = -r * a0 + r * r * (a1 + b2) * mean;
+                let offset = self.field(st, ch, stat::OFFSET);
+                co[at(ch, coef::PIVOT)] = self.field(st, ch, stat::PIVOT);
+                let ay = -r * r * b1;
+                co[at(ch, coef::AY)] = ay;
+                co[at(ch, coef::A0)] = -r * b0 - ay * offset;
+                if !two {
+                    continue;
+                }
+                let m2 = self.field(st, first, stat::Q) / r;
+                let (a0, a1) = (z0 - r * m2 * b0, z1 - r * m2 * b1 - r * b1 * m2);
+                let (byt, by) = (-r * r * b1, -r * r * (a1 + b2));
+                co[at(ch, coef::TURN)] = self.field(st, ch, stat::TURN);
+                co[at(ch, coef::BT)] = -r * m2 * self.field(st, ch, stat::SCALE);
+                co[at(ch, coef::BYT)] = byt;
+                co[at(ch, coef::BY)] = by;
+                co[at(ch, coef::B0)] = -r * a0 - by * offset - byt * self.field(st, ch, stat::TURNED);
             }
         }
+    }
+
+    /// `Σ z̄·(y − μ)` of a channel, of the sums that begin at `of` (`Z` or `T`).
+    fn centred(&self, st: &[f32], sums: &[f32], ch: usize, of: usize) -> f32 {
+        let sm = |f: usize| sums[(ch / 16) * sum::LEN * 16 + f * 16 + ch % 16];
+        sm(of + 1) - self.field(st, ch, stat::OFFSET) * sm(of)
     }
 
     fn weights(&self, st: &[f32], sums: &[f32], label: Option<&[f32]>, image: usize, theta: &mut Theta<'_>) {
@@ -281,7 +298,7 @@ impl Context<'_> {
         // Gradients of the effective gain and shift of a channel.
         let s1 = |ch: usize| {
             let tangent = if self.streams == 2 { sm(ch, sum::TU) } else { 0.0 };
-            self.field(st, ch, stat::RSTD) * (sm(ch, sum::ZY) + tangent)
+            self.field(st, ch, stat::RSTD) * (self.centred(st, sums, ch, sum::Z) + tangent)
         };
         let s0 = |ch: usize| sm(ch, sum::Z);
         let gain = |ch: usize| label.map_or(1.0, |l| l[ch]);

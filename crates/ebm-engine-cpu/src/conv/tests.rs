@@ -1,147 +1,20 @@
 //! The engine against the f64 reference, on nets of every kind, for every instruction set here.
 #![allow(clippy::unwrap_used)]
 
+mod build;
+mod random;
 mod reference;
 
-use ebm_core::plan::{Activation, NetPlan, Node, NodeId, Op, PlanTerm, Pool, Products, WeightRule};
-use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+use ebm_core::plan::{Activation, NetPlan, Op, Pool};
 
 use super::{Call, ConvPlan, Workspace};
 use crate::pool::Pool as Threads;
 use crate::resnet;
 use crate::simd::Isa;
-use reference::{Answer, Params, evaluate};
-
-/// A plan under construction, with shape inference.
-struct Build {
-    plan: NetPlan,
-}
-
-impl Build {
-    fn new(input: &[usize], condition: usize) -> Build {
-        let node = Node { name: "x".into(), op: Op::Input, inputs: vec![], shape: input.to_vec() };
-        Build {
-            plan: NetPlan {
-                input: input.to_vec(),
-                condition,
-                nodes: vec![node],
-                terms: vec![],
-                products: Products::Full,
-            },
-        }
-    }
-    fn shape(&self, id: NodeId) -> Vec<usize> {
-        self.plan.nodes[id].shape.clone()
-    }
-    fn add(&mut self, op: Op, inputs: &[NodeId], shape: &[usize]) -> NodeId {
-        let name = format!("n{}", self.plan.nodes.len());
-        self.plan.nodes.push(Node { name, op, inputs: inputs.to_vec(), shape: shape.to_vec() });
-        self.plan.nodes.len() - 1
-    }
-    fn name(&self, part: &str) -> String {
-        format!("n{}.{part}", self.plan.nodes.len())
-    }
-    #[allow(clippy::too_many_arguments)]
-    fn conv(
-        &mut self,
-        x: NodeId,
-        out: usize,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-        rule: u8,
-        bias: bool,
-    ) -> NodeId {
-        let s = self.shape(x);
-        let side = |n: usize| (n + 2 * padding - kernel) / stride + 1;
-        let rule = match rule {
-            0 => WeightRule::Plain,
-            1 => WeightRule::Standardised,
-            _ => WeightRule::Spectral { u: self.name("u"), v: self.name("v") },
-        };
-        let op = Op::Conv {
-            weight: self.name("weight"),
-            bias: bias.then(|| self.name("bias")),
-            kernel,
-            stride,
-            padding,
-            rule,
-        };
-        self.add(op, &[x], &[out, side(s[1]), side(s[2])])
-    }
-    fn conv3(&mut self, x: NodeId, out: usize, rule: u8) -> NodeId {
-        self.conv(x, out, 3, 1, 1, rule, true)
-    }
-    fn norm(&mut self, x: NodeId, groups: usize) -> NodeId {
-        let s = self.shape(x);
-        let op = Op::Norm {
-            groups,
-            epsilon: 1e-5,
-            weight: Some(self.name("weight")),
-            bias: Some(self.name("bias")),
-        };
-        self.add(op, &[x], &s)
-    }
-    fn label(&mut self, x: NodeId) -> NodeId {
-        let s = self.shape(x);
-        let op = Op::LabelAffine { weight: self.name("weight"), bias: self.name("bias") };
-        self.add(op, &[x], &s)
-    }
-    fn act(&mut self, x: NodeId, a: Activation) -> NodeId {
-        let s = self.shape(x);
-        self.add(Op::Activate(a), &[x], &s)
-    }
-    fn plus(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        let s = self.shape(a);
-        self.add(Op::Add, &[a, b], &s)
-    }
-    fn pool(&mut self, x: NodeId, p: Pool) -> NodeId {
-        let s = self.shape(x);
-        let side = |n: usize| match &p {
-            Pool::Average { size } => n / size,
-            _ => n.div_ceil(2),
-        };
-        let shape = [s[0], side(s[1]), side(s[2])];
-        self.add(Op::Pool(p), &[x], &shape)
-    }
-    fn linear(&mut self, x: NodeId, out: usize) -> NodeId {
-        let op = Op::Linear { weight: self.name("weight"), bias: Some(self.name("bias")) };
-        self.add(op, &[x], &[out])
-    }
-    fn mean(&mut self, x: NodeId) -> NodeId {
-        let c = self.shape(x)[0];
-        self.add(Op::SpatialMean, &[x], &[c])
-    }
-    fn term(&mut self, x: NodeId) {
-        let name = format!("t{}", self.plan.terms.len());
-        self.plan.terms.push(PlanTerm { name, node: x });
-    }
-    fn attention(&mut self, x: NodeId) -> NodeId {
-        let s = self.shape(x);
-        let prefix = self.name("attn");
-        self.add(Op::Attention { prefix }, &[x], &s)
-    }
-    /// The published residual block (spec 8.2).
-    fn block(&mut self, x: NodeId, groups: usize, label: bool, down: Option<usize>, rule: u8) -> NodeId {
-        let f = self.shape(x)[0];
-        let mut h = x;
-        for _ in 0..2 {
-            h = self.conv3(h, f, rule);
-            h = self.norm(h, groups);
-            if label {
-                h = self.label(h);
-            }
-            h = self.act(h, Activation::Swish);
-        }
-        let mut o = self.plus(h, x);
-        if let Some(out) = down {
-            o = self.conv3(o, out, 0);
-            o = self.pool(o, Pool::Average3);
-            o = self.act(o, Activation::Swish);
-        }
-        o
-    }
-}
+use build::Build;
+use reference::{Answer, Params, Rounding, evaluate};
 
 struct Rng(u64);
 impl Rng {
@@ -175,53 +48,73 @@ fn params(plan: &ConvPlan, seed: u64) -> Params {
     all
 }
 
-/// Relative L2 distance; of what is nearly zero by cancellation (1e-2, values being of order 1), the absolute one.
-fn off(a: &[f32], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let d: f64 = a.iter().zip(b).map(|(&x, &y)| (f64::from(x) - y).powi(2)).sum();
-    let n: f64 = b.iter().map(|y| y * y).sum();
-    d.sqrt() / n.sqrt().max(1e-2)
-}
-
 struct Case {
     plan: NetPlan,
     n: usize,
     cond: bool,
     seed: u64,
-    /// Bound on the relative errors.
-    tolerance: f64,
-    /// Whether an ill-conditioned net may be off by more; see [`wobble`].
-    conditioning: bool,
+    bound: Bound,
 }
 
-/// Largest relative change of the reference's answers if inputs and weights move by one f32 rounding:
-/// the error that no f32 program can avoid.
-fn wobble(case: &Case, theta: &Params, call: &Call<'_>, v: &[f32], exact: &[Answer]) -> f64 {
-    let mut rng = Rng(case.seed ^ 7);
-    let mut shake =
-        |v: &[f32]| -> Vec<f32> { v.iter().map(|a| a * (1.0 + 1.2e-7 * rng.uniform().signum())).collect() };
-    let theta: Params = theta.iter().map(|(k, v)| (k.clone(), shake(v))).collect();
-    let x = shake(call.x);
-    let (len, k) = (x.len() / case.n, case.plan.condition);
-    let mut worst = 0f64;
-    for (i, e) in exact.iter().enumerate() {
-        let at = i * len..(i + 1) * len;
-        let c = call.cond.map(|c| &c[i * k..(i + 1) * k]);
-        let a = evaluate(&case.plan, &theta, &x[at.clone()], &v[at], c, &vec![1.0; e.terms.len()]);
-        let mut see = |a: &[f64], e: &[f64]| {
-            let d: f64 = a.iter().zip(e).map(|(a, b)| (a - b).powi(2)).sum();
-            worst = worst.max(d.sqrt() / e.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-2));
-        };
-        see(&a.grad, &e.grad);
-        see(&a.hvp, &e.hvp);
-        let all = |m: &std::collections::BTreeMap<String, Vec<f64>>| {
-            m.values().flatten().copied().collect::<Vec<_>>()
-        };
-        see(&all(&a.theta), &all(&e.theta));
-        see(&all(&a.mixed), &all(&e.mixed));
-    }
-    worst
+/// How far the engine may be from the f64 reference, relatively.
+#[derive(Clone, Copy)]
+enum Bound {
+    /// By the design's bound, of published nets.
+    Fixed,
+    /// By several times the design's bound, or by a multiple of the error that the reference itself has when each of its operations
+    /// is rounded to f32: what is lost there the net does not have.
+    Rounded,
 }
+
+/// The design's bound for gradients against f64.
+const TOLERANCE: f64 = 3e-5;
+
+impl Bound {
+    /// The bound where rounding the reference costs `single`, of a whole answer or of one parameter.
+    fn of(self, single: f64, whole: bool) -> f64 {
+        match self {
+            Bound::Fixed if whole => TOLERANCE,
+            Bound::Fixed => 30.0 * TOLERANCE,
+            // Other roundings, in another order and of other algorithms, than the worst of a few draws.
+            Bound::Rounded => (5.0 * TOLERANCE).max(if whole { 30.0 } else { 100.0 } * single),
+        }
+    }
+}
+
+fn norm(v: impl Iterator<Item = f64>) -> f64 {
+    v.map(|v| v * v).sum::<f64>().sqrt()
+}
+
+/// An answer of the engine, exactly, and with every operation of the reference rounded.
+struct Compared {
+    what: String,
+    got: Vec<f32>,
+    exact: Vec<f64>,
+    /// One answer for each way of rounding.
+    rounded: Vec<Vec<f64>>,
+    /// What the error is measured by, at least.
+    floor: f64,
+    whole: bool,
+}
+
+impl Compared {
+    /// What is wrong, if anything.
+    fn verdict(&self, bound: Bound) -> Option<String> {
+        assert_eq!(self.got.len(), self.exact.len(), "{}", self.what);
+        let size = norm(self.exact.iter().copied()).max(self.floor).max(f64::MIN_POSITIVE);
+        let off = norm(self.got.iter().zip(&self.exact).map(|(&a, b)| f64::from(a) - b)) / size;
+        let off_by = |r: &Vec<f64>| norm(r.iter().zip(&self.exact).map(|(a, b)| a - b)) / size;
+        let single = self.rounded.iter().map(off_by).fold(0.0, f64::max);
+        let bound = bound.of(single, self.whole);
+        (off.is_nan() || off > bound).then(|| {
+            format!("{}: relative error {off:.1e} of {size:.1e}, rounded reference {single:.1e}", self.what)
+        })
+    }
+}
+
+/// A parameter's own derivative is measured by itself, but by no less than this share of all: what is nearly nothing beside
+/// the others consists of their roundings.
+const SHARE: f64 = 1e-3;
 
 fn check(case: &Case, isa: Isa) -> Result<(), String> {
     let plan = &case.plan;
@@ -233,67 +126,87 @@ fn check(case: &Case, isa: Isa) -> Result<(), String> {
     let (x, v, w) = (rng.vec(n * len, 1.0), rng.vec(n * len, 1.0), rng.vec(n * t, 1.0));
     let cond = case.cond.then(|| rng.vec(n * k, 1.0));
     let call = Call { x: &x, cond: cond.as_deref() };
-    let row = |i: usize, w: &[f32]| -> Answer {
-        let c = cond.as_ref().map(|c| &c[i * k..(i + 1) * k]);
-        evaluate(plan, &theta, &x[i * len..(i + 1) * len], &v[i * len..(i + 1) * len], c, w)
+    let rows = |rounding: Rounding, w: &[f32]| -> Vec<Answer> {
+        let row = |i: usize| {
+            let c = cond.as_ref().map(|c| &c[i * k..(i + 1) * k]);
+            let at = i * len..(i + 1) * len;
+            evaluate(plan, &theta, (&x[at.clone()], &v[at]), c, &w[i * t..(i + 1) * t], rounding)
+        };
+        (0..n).map(row).collect()
     };
-    let ones: Vec<Answer> = (0..n).map(|i| row(i, &vec![1.0; t])).collect();
-    let weighted: Vec<Answer> = (0..n).map(|i| row(i, &w[i * t..(i + 1) * t])).collect();
-    let cat = |f: fn(&Answer) -> &Vec<f64>| -> Vec<f64> { ones.iter().flat_map(|a| f(a).clone()).collect() };
+    let ones = vec![1.0; n * t];
+    let ways =
+        [Rounding::None, Rounding::Nearest, Rounding::Either(1), Rounding::Either(2), Rounding::Either(3)];
+    let ways = &ways[..if matches!(case.bound, Bound::Fixed) { 1 } else { ways.len() }];
+    let all = |w: &[f32]| ways.iter().map(|rounding| rows(*rounding, w)).collect::<Vec<_>>();
+    let (plain, weighted) = (all(&ones), all(&w));
     let pool = Threads::new(2);
     let mut ws = Workspace::default();
-    let tolerance = case.tolerance.max(if case.conditioning {
-        50.0 * wobble(case, &theta, &call, &v, &ones)
-    } else {
-        0.0
-    });
     let mut fails = Vec::new();
-    let mut see = |what: &str, got: &[f32], want: &[f64]| {
-        let e = off(got, want);
-        if e.is_nan() || e > tolerance {
-            let size = want.iter().map(|v| v * v).sum::<f64>().sqrt();
-            fails.push(format!("{what}: relative error {e:.1e} of {size:.1e}"));
-        }
+    let mut see = |what: &str, got: &[f32], of: fn(&Answer) -> &Vec<f64>| {
+        let cat = |all: &Vec<Answer>| -> Vec<f64> { all.iter().flat_map(|a| of(a).clone()).collect() };
+        let mut answers = plain.iter().map(cat);
+        let exact = answers.next().unwrap_or_default();
+        let (got, rounded) = (got.to_vec(), answers.collect());
+        let c = Compared { what: what.into(), got, exact, rounded, floor: 0.0, whole: true };
+        fails.extend(c.verdict(case.bound));
     };
     let (mut terms, mut grad, mut hvp) = (vec![0.0; n * t], vec![0.0; n * len], vec![0.0; n * len]);
+    let mut thetas = Vec::new();
     // Again with rubbish in all memory, so that a read of what no kernel wrote would show.
     for _ in 0..2 {
         ws.spoil();
         cpu.terms(&packed, &mut ws, &pool, call, &mut terms).unwrap();
-        see("terms", &terms, &cat(|a| &a.terms));
+        see("terms", &terms, |a| &a.terms);
         cpu.slope(&packed, &mut ws, &pool, call, &mut terms, &mut grad).unwrap();
-        see("slope terms", &terms, &cat(|a| &a.terms));
-        see("slope", &grad, &cat(|a| &a.grad));
+        see("slope terms", &terms, |a| &a.terms);
+        see("slope", &grad, |a| &a.grad);
         cpu.hvp(&packed, &mut ws, &pool, call, &v, &mut hvp).unwrap();
-        see("hvp", &hvp, &cat(|a| &a.hvp));
-        for (what, answers) in [("theta", &weighted), ("mixed", &ones)] {
-            let got = if what == "theta" {
-                cpu.grad_theta(&packed, &mut ws, &pool, call, &w, &mut terms)
-            } else {
-                cpu.grad_theta_slope(&packed, &mut ws, &pool, call, &v, &mut terms)
+        see("hvp", &hvp, |a| &a.hvp);
+        let got = cpu.grad_theta(&packed, &mut ws, &pool, call, &w, &mut terms).unwrap();
+        thetas.push(("theta", got, &weighted));
+        let got = cpu.grad_theta_slope(&packed, &mut ws, &pool, call, &v, &mut terms).unwrap();
+        thetas.push(("mixed", got, &plain));
+    }
+    for (what, got, answers) in thetas {
+        let of = |a: &Answer| if what == "theta" { a.theta.clone() } else { a.mixed.clone() };
+        let sums: Vec<_> = answers.iter().map(|all| summed(all.iter().map(of))).collect();
+        let (exact, rounded) = (&sums[0], &sums[1..]);
+        let pick = |m: &BTreeMap<String, Vec<f64>>| -> Vec<f64> {
+            got.iter().flat_map(|(name, _)| m[name].clone()).collect()
+        };
+        let all = Compared {
+            what: what.into(),
+            got: got.iter().flat_map(|(_, g)| g.clone()).collect(),
+            exact: pick(exact),
+            rounded: rounded.iter().map(pick).collect(),
+            floor: 0.0,
+            whole: true,
+        };
+        let floor = SHARE * norm(all.exact.iter().copied());
+        fails.extend(all.verdict(case.bound));
+        for (name, g) in &got {
+            let c = Compared {
+                what: format!("{what} {name}"),
+                got: g.clone(),
+                exact: exact[name].clone(),
+                rounded: rounded.iter().map(|sum| sum[name].clone()).collect(),
+                floor,
+                whole: false,
             };
-            let (mut all, mut want) = (Vec::new(), Vec::new());
-            for (name, g) in got.unwrap() {
-                let sum: Vec<f64> = (0..g.len())
-                    .map(|j| {
-                        answers
-                            .iter()
-                            .map(|a| if what == "theta" { a.theta[&name][j] } else { a.mixed[&name][j] })
-                            .sum()
-                    })
-                    .collect();
-                let size = sum.iter().map(|v| v * v).sum::<f64>().sqrt();
-                all.extend(g.iter().copied());
-                // Each parameter by itself too, unless its gradient is zero in exact arithmetic.
-                if size > 1e-4 && off(&g, &sum) > 30.0 * tolerance {
-                    see(&format!("{what} {name}"), &g, &sum);
-                }
-                want.extend(sum);
-            }
-            see(what, &all, &want);
+            fails.extend(c.verdict(case.bound));
         }
     }
     if fails.is_empty() { Ok(()) } else { Err(format!("{}: {}", isa.name(), fails.join("; "))) }
+}
+
+/// Sums of gradients by name.
+fn summed(all: impl Iterator<Item = BTreeMap<String, Vec<f64>>>) -> BTreeMap<String, Vec<f64>> {
+    let add = |mut a: BTreeMap<String, Vec<f64>>, b: BTreeMap<String, Vec<f64>>| {
+        a.iter_mut().for_each(|(name, v)| v.iter_mut().zip(&b[name]).for_each(|(a, b)| *a += b));
+        a
+    };
+    all.reduce(add).unwrap_or_default()
 }
 
 fn everywhere(case: &Case) {
@@ -301,9 +214,6 @@ fn everywhere(case: &Case) {
         check(case, isa).unwrap();
     }
 }
-
-/// The design's bound for gradients against f64.
-const TOLERANCE: f64 = 3e-5;
 
 #[test]
 fn residual_block_with_pooling_and_head() {
@@ -314,7 +224,7 @@ fn residual_block_with_pooling_and_head() {
     let m = b.mean(x);
     let e = b.linear(m, 1);
     b.term(e);
-    everywhere(&Case { plan: b.plan, n: 3, cond: false, seed: 1, tolerance: TOLERANCE, conditioning: false });
+    everywhere(&Case { plan: b.plan, n: 3, cond: false, seed: 1, bound: Bound::Fixed });
 }
 
 #[test]
@@ -332,14 +242,7 @@ fn group_norm_labels_attention_and_odd_sizes() {
     let e2 = b.act(e, Activation::Softplus);
     b.term(e2);
     for cond in [true, false] {
-        everywhere(&Case {
-            plan: b.plan.clone(),
-            n: 2,
-            cond,
-            seed: 5,
-            tolerance: TOLERANCE,
-            conditioning: false,
-        });
+        everywhere(&Case { plan: b.plan.clone(), n: 2, cond, seed: 5, bound: Bound::Fixed });
     }
 }
 
@@ -365,7 +268,7 @@ fn other_kernels_blur_flatten_and_several_scales() {
     let e = b.linear(h, 1);
     b.term(e);
     b.term(e);
-    everywhere(&Case { plan: b.plan, n: 3, cond: false, seed: 3, tolerance: TOLERANCE, conditioning: false });
+    everywhere(&Case { plan: b.plan, n: 3, cond: false, seed: 3, bound: Bound::Fixed });
 }
 
 #[test]
@@ -384,50 +287,11 @@ fn values_with_several_readers() {
     let m = b.mean(z);
     let e = b.linear(m, 1);
     b.term(e);
-    everywhere(&Case { plan: b.plan, n: 2, cond: false, seed: 8, tolerance: TOLERANCE, conditioning: false });
+    everywhere(&Case { plan: b.plan, n: 2, cond: false, seed: 8, bound: Bound::Fixed });
 }
 
 #[test]
 fn the_published_residual_net_within_the_bound() {
     let plan = resnet::resnet(&resnet::Options { filters: 8, side: 16, attention: true, condition: 0 });
-    everywhere(&Case { plan, n: 1, cond: false, seed: 11, tolerance: TOLERANCE, conditioning: false });
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
-    /// Random chains of layers on random shapes agree with the reference.
-    #[test]
-    fn random_nets(
-        c0 in 1usize..4, h in 4usize..11, w in 4usize..11, n in 1usize..4, seed in 0u64..1_000_000,
-        cond in any::<bool>(),
-        layers in proptest::collection::vec((0u8..8, 1usize..20, 0u8..3), 2..6),
-    ) {
-        let mut b = Build::new(&[c0, h, w], 3);
-        let mut x = b.conv3(0, 8, 0);
-        for (kind, width, rule) in layers {
-            let s = b.shape(x);
-            x = match kind {
-                0 => b.conv3(x, width, rule),
-                1 => { let groups = if s[0].is_multiple_of(4) { 4 } else { s[0] }; let y = b.norm(x, groups); b.act(y, Activation::Swish) }
-                2 => { let y = b.conv3(x, s[0], rule); let y = b.act(y, Activation::Swish); b.plus(y, x) }
-                3 if s[1] > 3 && s[2] > 3 => { let y = b.conv3(x, width, rule); let y = b.pool(y, Pool::Average3); b.act(y, Activation::Swish) }
-                4 if s[1] > 3 && s[2] > 3 => b.pool(x, Pool::Blur),
-                5 => { let y = b.label(x); b.act(y, Activation::Softplus) }
-                6 if s[0] >= 8 => b.attention(x),
-                7 if s[1] > 3 && s[2] > 3 => b.conv(x, width, 3, 2, 1, rule, true),
-                _ => b.act(x, Activation::Tanh),
-            };
-        }
-        let m = b.mean(x);
-        let e = b.linear(m, 1);
-        b.term(e);
-        let isas: Vec<Isa> = Isa::ALL.into_iter().filter(|i| i.available()).collect();
-        let isa = isas[seed as usize % isas.len()];
-        // Random nets are worse conditioned than published ones: 5 times the bound, and more where
-        // the answer itself hangs on the last bits.
-        let case = Case { plan: b.plan, n, cond, seed, tolerance: 5.0 * TOLERANCE, conditioning: true };
-        if let Err(e) = check(&case, isa) {
-            prop_assert!(false, "{e}");
-        }
-    }
+    everywhere(&Case { plan, n: 1, cond: false, seed: 11, bound: Bound::Fixed });
 }

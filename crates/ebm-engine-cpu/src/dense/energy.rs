@@ -1,6 +1,6 @@
 //! The fused twin of an energy that has a plan of fully connected layers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
@@ -24,6 +24,8 @@ const NAME: &str = "dense engine";
 pub struct DenseEnergy {
     graph: Arc<dyn EnergyFn>,
     plan: Arc<DensePlan>,
+    /// What has no mixed derivative: see [`NetPlan::shifts`].
+    shifts: BTreeSet<String>,
     /// Runners not in use. A call takes one and gives it back, so that calls at the same time, or
     /// from inside the weights of `grad_theta`, each have their own.
     idle: Mutex<Vec<State>>,
@@ -61,12 +63,13 @@ impl DenseEnergy {
                 return refuse(format!("parameter `{}` has {shapes}", s.name));
             }
         }
-        Ok(DenseEnergy { graph: energy, plan, idle: Mutex::new(Vec::new()) })
+        let shifts = net.shifts().into_iter().map(str::to_string).collect();
+        Ok(DenseEnergy { plan, shifts, idle: Mutex::new(Vec::new()), graph: energy })
     }
 
     /// Whether the engine can take this batch.
     fn covers(&self, at: &Batch) -> bool {
-        at.dtype() == DType::F32 && at.device().is_cpu()
+        at.dtype() == DType::F32 && at.device().is_cpu() && !at.is_empty()
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<State>> {
@@ -100,10 +103,10 @@ impl DenseEnergy {
     }
 
     /// Gradients by name; those of `absent` do not enter.
-    fn theta(&self, flat: &[f32], terms: Tensor, absent: &[usize]) -> Result<ThetaGrad> {
+    fn theta(&self, flat: &[f32], terms: Tensor, absent: &BTreeSet<String>) -> Result<ThetaGrad> {
         let mut grads = BTreeMap::new();
-        for (i, s) in self.plan.params().iter().enumerate() {
-            if self.params().role(&s.name) == Some(Role::Trainable) && !absent.contains(&i) {
+        for s in self.plan.params() {
+            if self.params().role(&s.name) == Some(Role::Trainable) && !absent.contains(&s.name) {
                 let part = flat[s.offset..s.offset + s.len()].to_vec();
                 grads.insert(s.name.clone(), Tensor::from_vec(part, s.shape.as_slice(), &Device::Cpu)?);
             }
@@ -179,7 +182,7 @@ impl EnergyFn for DenseEnergy {
             Some(t) => t,
             None => Tensor::from_vec(out, (b, t), &Device::Cpu)?,
         };
-        self.theta(&flat, terms, &[])
+        self.theta(&flat, terms, &BTreeSet::new())
     }
 
     fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
@@ -193,7 +196,7 @@ impl EnergyFn for DenseEnergy {
         self.with(|d| {
             with_floats(&at.x, |x| with_floats(v, |v| d.grad_theta_slope(x, v, &mut terms, &mut flat)))?
         })?;
-        self.theta(&flat, Tensor::from_vec(terms, (b, t), &Device::Cpu)?, &self.plan.graph.shifts)
+        self.theta(&flat, Tensor::from_vec(terms, (b, t), &Device::Cpu)?, &self.shifts)
     }
 
     fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor> {

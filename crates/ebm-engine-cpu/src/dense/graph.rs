@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use ebm_core::plan::{NetPlan, Node, Op};
 
 use super::kernels::NARROW;
-use super::pointwise::Act;
+use crate::pointwise::Act;
 use crate::unsupported::{Unsupported, refuse};
 
 /// Where a weight comes from.
@@ -105,9 +105,6 @@ pub(super) struct Graph {
     pub buffers: Vec<Slot>,
     /// The values that are terms.
     pub terms: Vec<usize>,
-    /// Trainable tensors that only shift the energy by a linear function of the sample or less, so
-    /// that the gradient in the sample does not contain them.
-    pub shifts: Vec<usize>,
     pub width: usize,
 }
 
@@ -174,28 +171,7 @@ impl Graph {
                 return refuse(format!("parameter `{}` is used twice", p.name));
             }
         }
-        g.shifts = g.shifts();
         Ok(g)
-    }
-
-    /// Biases after which no bent function follows.
-    fn shifts(&self) -> Vec<usize> {
-        let mut bent = vec![false; self.values.len()];
-        let mut out = Vec::new();
-        for (i, v) in self.values.iter().enumerate().rev() {
-            let here = bent[i];
-            match &v.kind {
-                Kind::Input => {}
-                Kind::Linear(s, l) => {
-                    bent[*s] |= here;
-                    out.extend(self.linears[*l].bias.filter(|_| !here));
-                }
-                Kind::Act(act, s) => bent[*s] |= here || !matches!(act, Act::Scale(_)),
-                Kind::Add(a, b) => [*a, *b].iter().for_each(|s| bent[*s] |= here),
-                Kind::Concat(parts) => parts.iter().for_each(|s| bent[*s] |= here),
-            }
-        }
-        out
     }
 
     fn push(&mut self, kind: Kind, places: Vec<usize>, blocks: usize, trained: bool) -> usize {

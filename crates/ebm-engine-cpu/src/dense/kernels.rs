@@ -10,7 +10,7 @@ mod outer;
 mod product;
 
 use super::plain::{Move, add_noise_k, move_k, rows_in_k, rows_out_k, square_sum_k};
-use super::pointwise::Act;
+use crate::pointwise::Act;
 use crate::simd::{Isa, Portable, Simd};
 use entries::{activate_k, combine_k};
 use outer::{column_sums_k, outer_k};

@@ -2,7 +2,7 @@
 
 use super::graph::{Graph, Kind, Source};
 use super::kernels::Mode;
-use super::pointwise::Act;
+use crate::pointwise::Act;
 
 /// A buffer of each stream: the values, and with a tangent its own buffer (else the same number).
 pub(super) type Pair = [usize; 2];

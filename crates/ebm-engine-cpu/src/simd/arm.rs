@@ -49,8 +49,16 @@ impl Simd for Neon {
         unsafe { vfmsq_f32(c, a, b) }
     }
     #[inline(always)]
-    unsafe fn clamp(x: float32x4_t, lo: f32, hi: f32) -> float32x4_t {
-        unsafe { vminq_f32(vmaxq_f32(x, vdupq_n_f32(lo)), vdupq_n_f32(hi)) }
+    unsafe fn minus_abs(x: float32x4_t) -> float32x4_t {
+        unsafe { vnegq_f32(vabsq_f32(x)) }
+    }
+    #[inline(always)]
+    unsafe fn at_least(x: float32x4_t, lo: f32) -> float32x4_t {
+        unsafe { vmaxq_f32(x, vdupq_n_f32(lo)) }
+    }
+    #[inline(always)]
+    unsafe fn any_above(a: float32x4_t, b: float32x4_t) -> bool {
+        unsafe { vmaxvq_u32(vcgtq_f32(a, b)) != 0 }
     }
     #[inline(always)]
     unsafe fn positive(x: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {

@@ -1,6 +1,6 @@
 //! Plain arrays, for every processor.
 
-use super::Simd;
+use super::{ROUND, Simd};
 
 /// Plain arrays; the compiler vectorises them as it can.
 #[derive(Clone, Copy, Debug)]
@@ -65,11 +65,23 @@ impl Simd for Portable {
         c
     }
     #[inline(always)]
-    unsafe fn clamp(mut x: [f32; 16], lo: f32, hi: f32) -> [f32; 16] {
+    unsafe fn minus_abs(mut x: [f32; 16]) -> [f32; 16] {
         for v in &mut x {
-            *v = v.max(lo).min(hi);
+            *v = -v.abs();
         }
         x
+    }
+    #[inline(always)]
+    unsafe fn at_least(mut x: [f32; 16], lo: f32) -> [f32; 16] {
+        for v in &mut x {
+            // Not `max`, which drops NaN.
+            *v = if *v < lo { lo } else { *v };
+        }
+        x
+    }
+    #[inline(always)]
+    unsafe fn any_above(a: [f32; 16], b: [f32; 16]) -> bool {
+        a.iter().zip(&b).any(|(a, b)| a > b)
     }
     #[inline(always)]
     unsafe fn positive(x: [f32; 16], mut a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
@@ -82,10 +94,9 @@ impl Simd for Portable {
     unsafe fn round_pow2(x: [f32; 16]) -> ([f32; 16], [f32; 16]) {
         let (mut n, mut p) = ([0.0; 16], [0.0; 16]);
         for i in 0..16 {
-            // 1.5·2²³ pushes the fraction out of the mantissa: round to nearest without a call.
-            const MAGIC: f32 = 12_582_912.0;
-            n[i] = (x[i] + MAGIC) - MAGIC;
-            p[i] = f32::from_bits(((n[i] as i32 + 127) << 23) as u32);
+            let shifted = x[i] + ROUND;
+            n[i] = shifted - ROUND;
+            p[i] = f32::from_bits(shifted.to_bits() << 23);
         }
         (n, p)
     }

@@ -1,6 +1,6 @@
 //! Vectors of AVX-512 and of AVX2.
 
-use super::Simd;
+use super::{ROUND, Simd};
 use std::arch::x86_64::*;
 
 /// AVX-512: one register is one pixel of a channel block.
@@ -52,8 +52,17 @@ impl Simd for Avx512 {
         unsafe { _mm512_fnmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    unsafe fn clamp(x: __m512, lo: f32, hi: f32) -> __m512 {
-        unsafe { _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(lo)), _mm512_set1_ps(hi)) }
+    unsafe fn minus_abs(x: __m512) -> __m512 {
+        unsafe { _mm512_or_ps(x, _mm512_set1_ps(-0.0)) }
+    }
+    #[inline(always)]
+    unsafe fn at_least(x: __m512, lo: f32) -> __m512 {
+        // The maximum is its second operand where either is NaN.
+        unsafe { _mm512_max_ps(_mm512_set1_ps(lo), x) }
+    }
+    #[inline(always)]
+    unsafe fn any_above(a: __m512, b: __m512) -> bool {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b) != 0 }
     }
     #[inline(always)]
     unsafe fn positive(x: __m512, a: __m512, b: __m512) -> __m512 {
@@ -62,8 +71,9 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn round_pow2(x: __m512) -> (__m512, __m512) {
         unsafe {
-            let n = _mm512_roundscale_ps::<0x08>(x);
-            (n, _mm512_scalef_ps(_mm512_set1_ps(1.0), n))
+            let shifted = _mm512_add_ps(x, _mm512_set1_ps(ROUND));
+            let power = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
+            (_mm512_sub_ps(shifted, _mm512_set1_ps(ROUND)), _mm512_castsi512_ps(power))
         }
     }
     #[inline(always)]
@@ -118,8 +128,17 @@ impl Simd for Avx2 {
         unsafe { _mm256_fnmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    unsafe fn clamp(x: __m256, lo: f32, hi: f32) -> __m256 {
-        unsafe { _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(lo)), _mm256_set1_ps(hi)) }
+    unsafe fn minus_abs(x: __m256) -> __m256 {
+        unsafe { _mm256_or_ps(x, _mm256_set1_ps(-0.0)) }
+    }
+    #[inline(always)]
+    unsafe fn at_least(x: __m256, lo: f32) -> __m256 {
+        // The maximum is its second operand where either is NaN.
+        unsafe { _mm256_max_ps(_mm256_set1_ps(lo), x) }
+    }
+    #[inline(always)]
+    unsafe fn any_above(a: __m256, b: __m256) -> bool {
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) != 0 }
     }
     #[inline(always)]
     unsafe fn positive(x: __m256, a: __m256, b: __m256) -> __m256 {
@@ -128,9 +147,9 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn round_pow2(x: __m256) -> (__m256, __m256) {
         unsafe {
-            let i = _mm256_cvtps_epi32(x);
-            let p = _mm256_slli_epi32::<23>(_mm256_add_epi32(i, _mm256_set1_epi32(127)));
-            (_mm256_cvtepi32_ps(i), _mm256_castsi256_ps(p))
+            let shifted = _mm256_add_ps(x, _mm256_set1_ps(ROUND));
+            let power = _mm256_slli_epi32::<23>(_mm256_castps_si256(shifted));
+            (_mm256_sub_ps(shifted, _mm256_set1_ps(ROUND)), _mm256_castsi256_ps(power))
         }
     }
     #[inline(always)]

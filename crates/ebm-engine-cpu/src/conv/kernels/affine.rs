@@ -1,29 +1,15 @@
 //! Per-channel scale and shift, activation and residual in one pass, both ways, with and without a
-//! tangent stream; and the channel sums that norms need.
+//! tangent stream.
 //!
-//! Per image and channel, with `x̂ = (y − mean)·rstd` and `z = scale·y + shift`, the tangent is
-//! `z' = scale·u` where `u = y' − m1 − (y − mean)·q`.
+//! Per image and channel `z = scale·(y − pivot) + shift`, and the tangent is `z' = scale·u` where
+//! `u = (y' − turn pivot) + back − (y − pivot)·q`. A pivot is a number of the map itself, so that maps at a level far above their
+//! contrast lose no digits; what lies between it and the mean of the norm's group stands in `shift` and `back`.
+//! Without norm there are no pivots and `u = y'`.
 
 use super::View;
-use crate::simd::{Simd, exp, log1p_unit, sigmoid};
-
-/// Fields of the statistics of one image and channel block, 16 floats each.
-pub(crate) mod stat {
-    /// Mean of the norm's group (0 without norm).
-    pub(crate) const MEAN: usize = 0;
-    /// `1/√(var + ε)` (1 without norm); the variance until the groups are combined.
-    pub(crate) const RSTD: usize = 1;
-    /// Factor of `y`.
-    pub(crate) const SCALE: usize = 2;
-    /// Constant.
-    pub(crate) const SHIFT: usize = 3;
-    /// Mean of the tangent; its sum until the groups are combined.
-    pub(crate) const M1: usize = 4;
-    /// `rstd·mean(x̂·y')`; `Σ (y − mean)·y'` until the groups are combined.
-    pub(crate) const Q: usize = 5;
-    /// Fields.
-    pub(crate) const LEN: usize = 6;
-}
+use super::moments::stat;
+use crate::pointwise::{Leaky, Pointwise, Sigmoid, Softplus, Square, Swish, Tanh};
+use crate::simd::Simd;
 
 /// Activation codes: const parameters of the kernels.
 pub(crate) mod code {
@@ -38,127 +24,92 @@ pub(crate) mod code {
 
 /// Value, first and second derivative; what the caller drops is not computed.
 #[inline(always)]
-unsafe fn act<S: Simd, const A: u8>(z: S::V, slope: f32) -> (S::V, S::V, S::V) {
+unsafe fn act<S: Simd, const A: u8>(z: S::V, slope: f32) -> [S::V; 3] {
     // SAFETY: pure vector arithmetic of the caller's instruction set.
     unsafe {
-        let (zero, one, two) = (S::zero(), S::splat(1.0), S::splat(2.0));
         match A {
-            code::SWISH => {
-                let s = sigmoid::<S>(z);
-                let t = S::sub(one, s);
-                let d = S::mul(s, S::fma(z, t, one));
-                // s·(1 − s)·(2 + z·(1 − 2s))
-                let dd = S::mul(S::mul(s, t), S::fma(z, S::sub(t, s), two));
-                (S::mul(z, s), d, dd)
-            }
-            code::LEAKY => {
-                let d = S::positive(z, one, S::splat(slope));
-                (S::mul(z, d), d, zero)
-            }
-            code::TANH => {
-                let q = S::mul(z, z);
-                // Near 0 the quotient cancels: an odd series to z¹¹ instead.
-                let mut p = S::splat(-1382.0 / 155_925.0);
-                for c in [62.0 / 2835.0, -17.0 / 315.0, 2.0 / 15.0, -1.0 / 3.0, 1.0] {
-                    p = S::fma(p, q, S::splat(c));
-                }
-                let e = exp::<S>(S::mul(z, S::splat(-2.0)));
-                let far = S::mul(S::sub(one, e), S::recip(S::add(one, e)));
-                let t = S::positive(S::sub(S::splat(0.1225), q), S::mul(z, p), far);
-                let d = S::fnma(t, t, one);
-                (t, d, S::mul(S::mul(t, S::splat(-2.0)), d))
-            }
-            code::SOFTPLUS => {
-                let s = sigmoid::<S>(z);
-                let neg = S::sub(zero, z);
-                let away = S::positive(z, neg, z);
-                let v = S::add(S::positive(z, z, zero), log1p_unit::<S>(exp::<S>(away)));
-                (v, s, S::mul(s, S::sub(one, s)))
-            }
-            code::SIGMOID => {
-                let s = sigmoid::<S>(z);
-                let t = S::sub(one, s);
-                let d = S::mul(s, t);
-                (s, d, S::mul(d, S::sub(t, s)))
-            }
-            code::SQUARE => (S::mul(z, z), S::mul(z, two), two),
-            _ => (z, one, zero),
+            code::SWISH => Swish.eval::<S>(z),
+            code::LEAKY => Leaky(slope).eval::<S>(z),
+            code::TANH => Tanh.eval::<S>(z),
+            code::SOFTPLUS => Softplus.eval::<S>(z),
+            code::SIGMOID => Sigmoid.eval::<S>(z),
+            code::SQUARE => Square.eval::<S>(z),
+            _ => [z, S::splat(1.0), S::zero()],
         }
     }
 }
 
-/// Mean and variance over space of each channel, into `MEAN` and `RSTD`.
-#[inline(always)]
-pub(super) unsafe fn stats<S: Simd>(y: View, cb: usize, n: usize, h: usize, w: usize, st: *mut f32) {
-    for i in 0..n {
-        for c in 0..cb {
-            for o in (0..16).step_by(S::L) {
-                // SAFETY: pixels inside the view, statistics for n·cb blocks.
-                unsafe {
-                    let inv = S::splat(1.0 / (h * w) as f32);
-                    let s = st.add((i * cb + c) * stat::LEN * 16 + o);
-                    // Shifted by the first pixel, so that the sum of squares does not cancel.
-                    let sh = S::load(y.at(c, i, 0, 0).add(o));
-                    let (mut a0, mut a1, mut q0, mut q1) = (S::zero(), S::zero(), S::zero(), S::zero());
-                    for r in 0..h {
-                        let p = y.at(c, i, r, 0).add(o);
-                        let mut x = 0;
-                        while x + 1 < w {
-                            let d0 = S::sub(S::load(p.add(x * 16)), sh);
-                            let d1 = S::sub(S::load(p.add(x * 16 + 16)), sh);
-                            a0 = S::add(a0, d0);
-                            a1 = S::add(a1, d1);
-                            q0 = S::fma(d0, d0, q0);
-                            q1 = S::fma(d1, d1, q1);
-                            x += 2;
-                        }
-                        if x < w {
-                            let d0 = S::sub(S::load(p.add(x * 16)), sh);
-                            a0 = S::add(a0, d0);
-                            q0 = S::fma(d0, d0, q0);
-                        }
-                    }
-                    let ms = S::mul(S::add(a0, a1), inv);
-                    let var = S::fnma(ms, ms, S::mul(S::add(q0, q1), inv));
-                    S::store(s.add(stat::MEAN * 16), S::add(ms, sh));
-                    S::store(s.add(stat::RSTD * 16), var);
-                }
+/// What a channel's statistics make of a pixel; `NORM`: whether there is a norm, `TWO`: whether there is a tangent.
+#[derive(Clone, Copy)]
+struct Channel<V> {
+    scale: V,
+    shift: V,
+    pivot: V,
+    turn: V,
+    back: V,
+    q: V,
+}
+
+impl<V: Copy> Channel<V> {
+    #[inline(always)]
+    unsafe fn load<S: Simd<V = V>>(s: *const f32) -> Self {
+        // SAFETY: the statistics of one block.
+        unsafe {
+            let field = |f: usize| S::load(s.add(f * 16));
+            Channel {
+                scale: field(stat::SCALE),
+                shift: field(stat::SHIFT),
+                pivot: field(stat::PIVOT),
+                turn: field(stat::TURN),
+                back: field(stat::BACK),
+                q: field(stat::Q),
             }
         }
     }
-}
 
-/// `Σ y'` and `Σ (y − mean)·y'` over space, into `M1` and `Q`.
-#[inline(always)]
-pub(super) unsafe fn tangent_sums<S: Simd>(y: View, cb: usize, n: usize, h: usize, w: usize, st: *mut f32) {
-    for i in 0..n {
-        for c in 0..cb {
-            for o in (0..16).step_by(S::L) {
-                // SAFETY: as in stats; the tangent stands ts floats after the value.
-                unsafe {
-                    let s = st.add((i * cb + c) * stat::LEN * 16 + o);
-                    let mean = S::load(s.add(stat::MEAN * 16));
-                    let (mut a, mut b) = (S::zero(), S::zero());
-                    for r in 0..h {
-                        let p = y.at(c, i, r, 0).add(o);
-                        for x in 0..w {
-                            let t = S::load(p.add(x * 16 + y.ts));
-                            a = S::add(a, t);
-                            b = S::fma(S::sub(S::load(p.add(x * 16)), mean), t, b);
-                        }
-                    }
-                    S::store(s.add(stat::M1 * 16), a);
-                    S::store(s.add(stat::Q * 16), b);
-                }
-            }
-        }
+    /// `y − pivot`.
+    #[inline(always)]
+    unsafe fn centred<S: Simd<V = V>, const NORM: bool>(&self, y: V) -> V {
+        // SAFETY: pure vector arithmetic of the caller's instruction set.
+        unsafe { if NORM { S::sub(y, self.pivot) } else { y } }
+    }
+
+    /// `u` of a pixel whose tangent is `t`.
+    #[inline(always)]
+    unsafe fn moved<S: Simd<V = V>, const NORM: bool>(&self, centred: V, t: V) -> V {
+        // SAFETY: as above. Without norm q is 0, but 0·∞ is not.
+        unsafe { if NORM { S::add(S::sub(t, self.turn), S::fnma(centred, self.q, self.back)) } else { t } }
     }
 }
 
-/// `out = act(scale·y + shift) (+ res)`, and with `TWO` the tangent beside it.
+/// `out = act(z) (+ res)`, and with `TWO` the tangent beside it.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn forward<S: Simd, const A: u8, const TWO: bool>(
+    norm: bool,
+    y: View,
+    cb: usize,
+    n: usize,
+    h: usize,
+    w: usize,
+    st: *const f32,
+    slope: f32,
+    res: Option<View>,
+    out: View,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        if norm {
+            forward_of::<S, A, TWO, true>(y, cb, n, h, w, st, slope, res, out);
+        } else {
+            forward_of::<S, A, TWO, false>(y, cb, n, h, w, st, slope, res, out);
+        }
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn forward_of<S: Simd, const A: u8, const TWO: bool, const NORM: bool>(
     y: View,
     cb: usize,
     n: usize,
@@ -174,14 +125,7 @@ pub(super) unsafe fn forward<S: Simd, const A: u8, const TWO: bool>(
             for o in (0..16).step_by(S::L) {
                 // SAFETY: pixels inside the views, statistics for n·cb blocks.
                 unsafe {
-                    let s = st.add((i * cb + c) * stat::LEN * 16 + o);
-                    let (sc, sh) = (S::load(s.add(stat::SCALE * 16)), S::load(s.add(stat::SHIFT * 16)));
-                    let mean = S::load(s.add(stat::MEAN * 16));
-                    let (m1, q) = if TWO {
-                        (S::load(s.add(stat::M1 * 16)), S::load(s.add(stat::Q * 16)))
-                    } else {
-                        (S::zero(), S::zero())
-                    };
+                    let ch = Channel::load::<S>(st.add((i * cb + c) * stat::LEN * 16 + o));
                     for r in 0..h {
                         let p = y.at(c, i, r, 0).add(o);
                         let d = out.at(c, i, r, 0).add(o);
@@ -191,16 +135,15 @@ pub(super) unsafe fn forward<S: Simd, const A: u8, const TWO: bool>(
                         };
                         let ets = res.as_ref().map_or(0, |v| v.ts);
                         for x in 0..w {
-                            let yv = S::load(p.add(x * 16));
-                            let (mut a, g, _) = act::<S, A>(S::fma(yv, sc, sh), slope);
+                            let yc = ch.centred::<S, NORM>(S::load(p.add(x * 16)));
+                            let [mut a, g, _] = act::<S, A>(S::fma(yc, ch.scale, ch.shift), slope);
                             if !e.is_null() {
                                 a = S::add(a, S::load(e.add(x * 16)));
                             }
                             S::store(d.add(x * 16), a);
                             if TWO {
-                                let u =
-                                    S::fnma(S::sub(yv, mean), q, S::sub(S::load(p.add(x * 16 + y.ts)), m1));
-                                let mut t = S::mul(g, S::mul(sc, u));
+                                let u = ch.moved::<S, NORM>(yc, S::load(p.add(x * 16 + y.ts)));
+                                let mut t = S::mul(g, S::mul(ch.scale, u));
                                 if !e.is_null() {
                                     t = S::add(t, S::load(e.add(x * 16 + ets)));
                                 }
@@ -218,11 +161,11 @@ pub(super) unsafe fn forward<S: Simd, const A: u8, const TWO: bool>(
 pub(crate) mod sum {
     /// `Σ z̄`.
     pub(crate) const Z: usize = 0;
-    /// `Σ z̄·(y − mean)`.
+    /// `Σ z̄·(y − pivot)`.
     pub(crate) const ZY: usize = 1;
     /// `Σ z̄'`.
     pub(crate) const T: usize = 2;
-    /// `Σ z̄'·(y − mean)`.
+    /// `Σ z̄'·(y − pivot)`.
     pub(crate) const TY: usize = 3;
     /// `Σ z̄'·u`.
     pub(crate) const TU: usize = 4;
@@ -235,6 +178,31 @@ pub(crate) mod sum {
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn backward_sums<S: Simd, const A: u8, const TWO: bool>(
+    norm: bool,
+    y: View,
+    g: View,
+    cb: usize,
+    n: usize,
+    h: usize,
+    w: usize,
+    st: *const f32,
+    slope: f32,
+    sums: *mut f32,
+    out: View,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        if norm {
+            sums_of::<S, A, TWO, true>(y, g, cb, n, h, w, st, slope, sums, out);
+        } else {
+            sums_of::<S, A, TWO, false>(y, g, cb, n, h, w, st, slope, sums, out);
+        }
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn sums_of<S: Simd, const A: u8, const TWO: bool, const NORM: bool>(
     y: View,
     g: View,
     cb: usize,
@@ -251,30 +219,22 @@ pub(super) unsafe fn backward_sums<S: Simd, const A: u8, const TWO: bool>(
             for o in (0..16).step_by(S::L) {
                 // SAFETY: pixels inside the views, statistics and sums for n·cb blocks.
                 unsafe {
-                    let s = st.add((i * cb + c) * stat::LEN * 16 + o);
+                    let ch = Channel::load::<S>(st.add((i * cb + c) * stat::LEN * 16 + o));
                     let f = sums.add((i * cb + c) * sum::LEN * 16 + o);
-                    let (sc, sh) = (S::load(s.add(stat::SCALE * 16)), S::load(s.add(stat::SHIFT * 16)));
-                    let mean = S::load(s.add(stat::MEAN * 16));
-                    let (m1, q) = if TWO {
-                        (S::load(s.add(stat::M1 * 16)), S::load(s.add(stat::Q * 16)))
-                    } else {
-                        (S::zero(), S::zero())
-                    };
                     let mut acc = [S::zero(); sum::LEN];
                     for r in 0..h {
                         let p = y.at(c, i, r, 0).add(o);
                         let gp = g.at(c, i, r, 0).add(o);
                         let d = out.at(c, i, r, 0).add(o);
                         for x in 0..w {
-                            let yv = S::load(p.add(x * 16));
-                            let yc = S::sub(yv, mean);
-                            let (_, a1, a2) = act::<S, A>(S::fma(yv, sc, sh), slope);
+                            let yc = ch.centred::<S, NORM>(S::load(p.add(x * 16)));
+                            let [_, a1, a2] = act::<S, A>(S::fma(yc, ch.scale, ch.shift), slope);
                             let gv = S::load(gp.add(x * 16));
                             let mut z = S::mul(gv, a1);
                             if TWO {
-                                let u = S::fnma(yc, q, S::sub(S::load(p.add(x * 16 + y.ts)), m1));
+                                let u = ch.moved::<S, NORM>(yc, S::load(p.add(x * 16 + y.ts)));
                                 let gt = S::load(gp.add(x * 16 + g.ts));
-                                z = S::fma(S::mul(a2, S::mul(sc, u)), gt, z);
+                                z = S::fma(S::mul(a2, S::mul(ch.scale, u)), gt, z);
                                 let t = S::mul(gt, a1);
                                 acc[sum::T] = S::add(acc[sum::T], t);
                                 acc[sum::TY] = S::fma(t, yc, acc[sum::TY]);
@@ -301,23 +261,27 @@ pub(super) unsafe fn backward_sums<S: Simd, const A: u8, const TWO: bool>(
 pub(crate) mod coef {
     /// Factor of the gradient at `z` (both streams).
     pub(crate) const K: usize = 0;
-    /// Factor of `y` in the tangent's adjoint (or the only one).
+    /// Factor of `y − pivot` in the tangent's adjoint (or the only one).
     pub(crate) const AY: usize = 1;
     /// Constant there.
     pub(crate) const A0: usize = 2;
     /// Factor of `z̄'` in the value's adjoint.
     pub(crate) const BT: usize = 3;
-    /// Factor of `y'` there.
+    /// Factor of `y' − turn` there.
     pub(crate) const BYT: usize = 4;
-    /// Factor of `y` there.
+    /// Factor of `y − pivot` there.
     pub(crate) const BY: usize = 5;
     /// Constant there.
     pub(crate) const B0: usize = 6;
+    /// The pivot of `y`.
+    pub(crate) const PIVOT: usize = 7;
+    /// That of `y'`.
+    pub(crate) const TURN: usize = 8;
     /// Fields.
-    pub(crate) const LEN: usize = 7;
+    pub(crate) const LEN: usize = 9;
 }
 
-/// Second pass, in place on `out`: single `k·z̄ + ay·y + a0`; two streams as the fields say.
+/// Second pass of a norm, in place on `out`: single `k·z̄ + ay·(y − pivot) + a0`; two streams as the fields say.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn backward_apply<S: Simd, const TWO: bool>(
@@ -335,24 +299,56 @@ pub(super) unsafe fn backward_apply<S: Simd, const TWO: bool>(
                 // SAFETY: pixels inside the views, coefficients for n·cb blocks.
                 unsafe {
                     let f = co.add((i * cb + c) * coef::LEN * 16 + o);
-                    let k = S::load(f.add(coef::K * 16));
-                    let (ay, a0) = (S::load(f.add(coef::AY * 16)), S::load(f.add(coef::A0 * 16)));
+                    let a = |j: usize| S::load(f.add(j * 16));
+                    let (k, ay, a0, pivot) = (a(coef::K), a(coef::AY), a(coef::A0), a(coef::PIVOT));
                     let b = |j: usize| if TWO { S::load(f.add(j * 16)) } else { S::zero() };
                     let (bt, byt, by, b0) = (b(coef::BT), b(coef::BYT), b(coef::BY), b(coef::B0));
+                    let turn = b(coef::TURN);
                     for r in 0..h {
                         let p = y.at(c, i, r, 0).add(o);
                         let d = out.at(c, i, r, 0).add(o);
                         for x in 0..w {
-                            let yv = S::load(p.add(x * 16));
+                            let yv = S::sub(S::load(p.add(x * 16)), pivot);
                             let z = S::load(d.add(x * 16));
                             if TWO {
                                 let t = S::load(d.add(x * 16 + out.ts));
-                                let yt = S::load(p.add(x * 16 + y.ts));
+                                let yt = S::sub(S::load(p.add(x * 16 + y.ts)), turn);
                                 let v = S::fma(by, yv, S::fma(byt, yt, S::fma(bt, t, b0)));
                                 S::store(d.add(x * 16), S::fma(k, z, v));
                                 S::store(d.add(x * 16 + out.ts), S::fma(k, t, S::fma(ay, yv, a0)));
                             } else {
                                 S::store(d.add(x * 16), S::fma(k, z, S::fma(ay, yv, a0)));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Second pass without norm, in place on `out`: each stream times the channel's factor.
+#[inline(always)]
+pub(super) unsafe fn backward_scale<S: Simd>(
+    cb: usize,
+    n: usize,
+    h: usize,
+    w: usize,
+    streams: usize,
+    co: *const f32,
+    out: View,
+) {
+    for i in 0..n {
+        for c in 0..cb {
+            for o in (0..16).step_by(S::L) {
+                for stream in 0..streams {
+                    for r in 0..h {
+                        // SAFETY: as in backward_apply.
+                        unsafe {
+                            let k = S::load(co.add(((i * cb + c) * coef::LEN + coef::K) * 16 + o));
+                            let d = out.at(c, i, r, 0).add(o + stream * out.ts);
+                            for x in 0..w {
+                                S::store(d.add(x * 16), S::mul(k, S::load(d.add(x * 16))));
                             }
                         }
                     }

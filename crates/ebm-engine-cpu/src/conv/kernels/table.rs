@@ -1,11 +1,11 @@
 //! The generic kernels instantiated inside functions that enable an instruction set.
 
-use super::{View, affine, boxes, gemm, wino};
+use super::{View, affine, boxes, gemm, moments, wino};
 use crate::conv::attention::{self, Grads, Qkv, Size};
 use crate::simd::Isa;
 
-type Forward = unsafe fn(View, usize, usize, usize, usize, *const f32, f32, Option<View>, View);
-type BackwardSums = unsafe fn(View, View, usize, usize, usize, usize, *const f32, f32, *mut f32, View);
+type Forward = unsafe fn(bool, View, usize, usize, usize, usize, *const f32, f32, Option<View>, View);
+type BackwardSums = unsafe fn(bool, View, View, usize, usize, usize, usize, *const f32, f32, *mut f32, View);
 type BackwardApply = unsafe fn(View, usize, usize, usize, usize, *const f32, View);
 
 /// Activation kinds; see [`affine::code`].
@@ -26,6 +26,7 @@ pub(super) struct Table {
     pub forward: [[Forward; 2]; KINDS],
     pub backward_sums: [[BackwardSums; 2]; KINDS],
     pub backward_apply: [BackwardApply; 2],
+    pub backward_scale: unsafe fn(usize, usize, usize, usize, usize, *const f32, View),
     pub scaled: unsafe fn(View, usize, usize, usize, usize, f32, bool, View),
     pub box_in: unsafe fn(View, usize, usize, usize, usize, usize, usize, *mut f32, usize, *mut f32),
     pub box_out: unsafe fn(View, usize, usize, usize, usize, usize, usize, *const f32, usize, *mut f32),
@@ -50,10 +51,10 @@ macro_rules! kind {
     ([$($attr:meta)?] $m:ident, $a:literal) => {
         mod $m {
             use super::*;
-            wrap!([$($attr)?] forward1 = affine::forward::<S, $a, false>(y: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, res: Option<View>, out: View));
-            wrap!([$($attr)?] forward2 = affine::forward::<S, $a, true>(y: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, res: Option<View>, out: View));
-            wrap!([$($attr)?] sums1 = affine::backward_sums::<S, $a, false>(y: View, g: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, s: *mut f32, out: View));
-            wrap!([$($attr)?] sums2 = affine::backward_sums::<S, $a, true>(y: View, g: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, s: *mut f32, out: View));
+            wrap!([$($attr)?] forward1 = affine::forward::<S, $a, false>(norm: bool, y: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, res: Option<View>, out: View));
+            wrap!([$($attr)?] forward2 = affine::forward::<S, $a, true>(norm: bool, y: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, res: Option<View>, out: View));
+            wrap!([$($attr)?] sums1 = affine::backward_sums::<S, $a, false>(norm: bool, y: View, g: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, s: *mut f32, out: View));
+            wrap!([$($attr)?] sums2 = affine::backward_sums::<S, $a, true>(norm: bool, y: View, g: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, s: *mut f32, out: View));
         }
     };
 }
@@ -86,10 +87,11 @@ macro_rules! table {
             wrap!([$($attr)?] wino_in = wino::wino_in::<S>(n: usize, x: View, cb: usize, h: usize, w: usize, t0: usize, t1: usize, v: *mut f32, ps: usize, vks: usize));
             wrap!([$($attr)?] wino_out = wino::wino_out::<S>(n: usize, m: *const f32, ps: usize, vks: usize, y: View, kb: usize, h: usize, w: usize, t0: usize, t1: usize, add: bool));
             wrap!([$($attr)?] wino_adj = wino::wino_adj::<S>(n: usize, y: View, kb: usize, h: usize, w: usize, t0: usize, t1: usize, d: *mut f32, ps: usize, vks: usize));
-            wrap!([$($attr)?] stats = affine::stats::<S>(y: View, cb: usize, n: usize, h: usize, w: usize, st: *mut f32));
-            wrap!([$($attr)?] tangent_sums = affine::tangent_sums::<S>(y: View, cb: usize, n: usize, h: usize, w: usize, st: *mut f32));
+            wrap!([$($attr)?] stats = moments::stats::<S>(y: View, cb: usize, n: usize, h: usize, w: usize, st: *mut f32));
+            wrap!([$($attr)?] tangent_sums = moments::tangent_sums::<S>(y: View, cb: usize, n: usize, h: usize, w: usize, st: *mut f32));
             wrap!([$($attr)?] apply1 = affine::backward_apply::<S, false>(y: View, cb: usize, n: usize, h: usize, w: usize, co: *const f32, out: View));
             wrap!([$($attr)?] apply2 = affine::backward_apply::<S, true>(y: View, cb: usize, n: usize, h: usize, w: usize, co: *const f32, out: View));
+            wrap!([$($attr)?] backward_scale = affine::backward_scale::<S>(cb: usize, n: usize, h: usize, w: usize, streams: usize, co: *const f32, out: View));
             wrap!([$($attr)?] scaled = affine::scaled::<S>(s: View, cb: usize, n: usize, h: usize, w: usize, a: f32, add: bool, d: View));
             wrap!([$($attr)?] box_in = boxes::box_in::<S>(x: View, cb: usize, i: usize, h: usize, w: usize, r0: usize, r1: usize, a: *mut f32, aks: usize, tmp: *mut f32));
             wrap!([$($attr)?] box_out = boxes::box_out::<S>(x: View, cb: usize, i: usize, h: usize, w: usize, r0: usize, r1: usize, a: *const f32, aks: usize, tmp: *mut f32));
@@ -113,6 +115,7 @@ macro_rules! table {
                     [k4::sums1, k4::sums2], [k5::sums1, k5::sums2], [k6::sums1, k6::sums2],
                 ],
                 backward_apply: [apply1, apply2],
+                backward_scale,
             };
         }
     };

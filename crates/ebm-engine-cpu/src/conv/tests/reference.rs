@@ -3,7 +3,7 @@
 //!
 //! Each scalar operation is one tape node. Values carry a tangent, so the reverse pass gives the
 //! gradient and, in the tangents, its derivative along `v`: the Hessian-vector product and the mixed
-//! second derivative, exactly.
+//! second derivative, exactly; or with every operation rounded to f32, for what a net leaves of f32's digits.
 
 use std::collections::BTreeMap;
 
@@ -34,15 +34,48 @@ struct Entry {
     parents: [(Id, D); 3],
 }
 
-#[derive(Default)]
+/// How the tape rounds each operation, forth and back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rounding {
+    /// Not beyond f64.
+    None,
+    /// To the nearest of f32.
+    Nearest,
+    /// To one of the two of f32 around it, by chance: how large an error is, and not how lucky.
+    Either(u64),
+}
+
+impl Rounding {
+    fn of(&mut self, d: D) -> D {
+        D { v: self.one(d.v), t: self.one(d.t) }
+    }
+
+    fn one(&mut self, v: f64) -> f64 {
+        let near = v as f32;
+        match self {
+            Rounding::None => v,
+            Rounding::Either(state) if f64::from(near) != v && near.is_finite() => {
+                *state =
+                    state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let other = if f64::from(near) > v { near.next_down() } else { near.next_up() };
+                f64::from(if *state >> 63 == 0 { near } else { other })
+            }
+            _ => f64::from(near),
+        }
+    }
+}
+
 struct Tape {
     e: Vec<Entry>,
+    rounding: Rounding,
 }
 
 const NONE: (Id, D) = (usize::MAX, D { v: 0.0, t: 0.0 });
 
 impl Tape {
     fn push(&mut self, value: D, parents: [(Id, D); 3]) -> Id {
+        let value = self.rounding.of(value);
+        let parents = parents.map(|(id, d)| (id, self.rounding.of(d)));
         self.e.push(Entry { value, parents });
         self.e.len() - 1
     }
@@ -116,7 +149,7 @@ impl Tape {
     }
 
     /// Gradients (with tangents) of every node.
-    fn reverse(&self, seeds: &[(Id, f64)]) -> Vec<D> {
+    fn reverse(&mut self, seeds: &[(Id, f64)]) -> Vec<D> {
         let mut g = vec![D::default(); self.e.len()];
         for &(id, w) in seeds {
             g[id].v += w;
@@ -128,7 +161,8 @@ impl Tape {
             }
             for &(p, w) in &self.e[i].parents {
                 if p != usize::MAX {
-                    g[p] = g[p].add(d.mul(w));
+                    let part = self.rounding.of(d.mul(w));
+                    g[p] = self.rounding.of(g[p].add(part));
                 }
             }
         }
@@ -162,12 +196,12 @@ struct Net<'a> {
 pub(crate) fn evaluate(
     plan: &NetPlan,
     params: &Params,
-    x: &[f32],
-    v: &[f32],
+    (x, v): (&[f32], &[f32]),
     cond: Option<&[f32]>,
     weights: &[f32],
+    rounding: Rounding,
 ) -> Answer {
-    let mut t = Tape::default();
+    let mut t = Tape { e: Vec::new(), rounding };
     let zero = t.leaf(0.0, 0.0);
     let mut net = Net { t, params: BTreeMap::new(), zero };
     for (name, p) in params {

@@ -1,7 +1,7 @@
 //! What happens to each entry: activations with their derivatives, sums of products.
 
 use super::product::{Mode, with_mode};
-use crate::dense::pointwise::{
+use crate::pointwise::{
     Act, Cosine, Leaky, Pointwise, Relu, Scale, Sigmoid, Sine, Softplus, Square, Swish, Tanh,
 };
 use crate::simd::Simd;

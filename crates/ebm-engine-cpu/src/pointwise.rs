@@ -1,12 +1,15 @@
-//! The pointwise functions of the dense engine: value, first and second derivative in one pass.
+//! The pointwise functions of both engines: value, first and second derivative in one pass.
+//!
+//! All that bends is made of `e = e^(−|z|)`, which is in `[0, 1]`: nothing overflows, `1 − sigmoid(z)` and `1 − tanh²(z)` are products
+//! and not differences, and NaN stays NaN.
 
 use ebm_core::plan::Activation;
 
-use crate::simd::{Simd, exp, log1p_unit};
+use crate::simd::{Simd, decay, log1p_unit};
 
 /// A pointwise function of a compiled plan.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Act {
+pub(crate) enum Act {
     Swish,
     Relu,
     Leaky(f32),
@@ -36,7 +39,7 @@ impl From<Activation> for Act {
 }
 
 /// A function that vectorises. What a caller does not use is not computed once inlined.
-pub(super) trait Pointwise: Copy {
+pub(crate) trait Pointwise: Copy {
     /// `[f, f′, f″]` at `z`.
     ///
     /// # Safety
@@ -48,7 +51,7 @@ macro_rules! pointwise {
     ($(#[$doc:meta])* $name:ident $(($c:ident: $t:ty))?, |$set:ident, $z:ident| $body:block) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
-        pub(super) struct $name $((pub $t))?;
+        pub(crate) struct $name $((pub $t))?;
         impl Pointwise for $name {
             #[inline(always)]
             unsafe fn eval<$set: Simd>(self, $z: $set::V) -> [$set::V; 3] {
@@ -63,7 +66,7 @@ macro_rules! pointwise {
 pointwise!(
     /// `z·s`, `s·(1 + z·q)`, `s·q·(2 + z·(q − s))` with `s = sigmoid(z)`, `q = 1 − s`.
     Swish, |S, z| {
-        let (s, q) = sigmoids::<S>(z);
+        let (_, s, q) = sigmoids::<S>(z);
         let second = S::mul(S::mul(s, q), S::fma(z, S::sub(q, s), S::splat(2.0)));
         [S::mul(z, s), S::mul(s, S::fma(z, q, S::splat(1.0))), second]
     }
@@ -83,30 +86,37 @@ pointwise!(
     }
 );
 pointwise!(
-    /// `−m/(2 + m)` with `m = e⁻²ᶻ − 1` formed without cancellation, so small arguments keep their
-    /// digits; the derivative `4(1 + m)/(2 + m)²` keeps those of the tails.
+    /// `±(1 − e)/(1 + e)` with `e = e^(−2|z|)` and `1 − e` formed without cancellation; its derivative is `4e/(1 + e)²`.
     Tanh, |S, z| {
-        let m = exp_minus_one::<S>(S::mul(z, S::splat(-2.0)));
-        let r = S::recip(S::add(m, S::splat(2.0)));
-        let a = S::sub(S::zero(), S::mul(m, r));
-        let d = S::mul(S::mul(S::fma(m, S::splat(4.0), S::splat(4.0)), r), r);
+        let away = S::minus_abs(z);
+        let (e, m) = decay::<S>(S::add(away, away));
+        let r = S::recip(S::add(e, S::splat(1.0)));
+        let a = S::mul(m, r);
+        let a = S::positive(z, S::sub(S::zero(), a), a);
+        let half = S::mul(S::add(e, e), r);
+        let d = S::mul(S::add(half, half), r);
         [a, d, S::mul(S::mul(S::splat(-2.0), a), d)]
     }
 );
 pointwise!(
     /// `max(z, 0) + ln(1 + e^(−|z|))`.
     Softplus, |S, z| {
-        let step = S::positive(z, S::splat(1.0), S::zero());
-        let minus_abs = S::mul(z, S::fma(step, S::splat(-2.0), S::splat(1.0)));
-        let (s, q) = sigmoids::<S>(z);
-        [S::fma(z, step, log1p_unit::<S>(exp::<S>(minus_abs))), s, S::mul(s, q)]
+        let (e, s, q) = sigmoids::<S>(z);
+        [S::add(S::positive(z, z, S::zero()), log1p_unit::<S>(e)), s, S::mul(s, q)]
     }
 );
-pointwise!(Sigmoid, |S, z| {
-    let (s, q) = sigmoids::<S>(z);
-    let d = S::mul(s, q);
-    [s, d, S::mul(d, S::sub(q, s))]
-});
+pointwise!(
+    /// Second derivative `s·q·(q − s)` with `q − s = −tanh(z/2)`, which keeps its digits near 0.
+    Sigmoid, |S, z| {
+        let (e, m) = decay::<S>(S::minus_abs(z));
+        let large = S::recip(S::add(e, S::splat(1.0)));
+        let small = S::mul(e, large);
+        let d = S::mul(small, large);
+        let half = S::mul(m, large);
+        let turn = S::positive(z, half, S::sub(S::zero(), half));
+        [S::positive(z, large, small), d, S::mul(d, turn)]
+    }
+);
 pointwise!(Square, |S, z| { [S::mul(z, z), S::add(z, z), S::splat(2.0)] });
 pointwise!(Scale(c: f32), |S, z| { [S::mul(z, S::splat(c)), S::splat(c), S::zero()] });
 pointwise!(Sine, |S, z| {
@@ -118,34 +128,15 @@ pointwise!(Cosine, |S, z| {
     [c, S::sub(S::zero(), s), S::sub(S::zero(), c)]
 });
 
-/// `sigmoid(z)` and `1 − sigmoid(z)`, the latter without cancellation, so that derivatives keep
-/// their digits in the tails.
+/// `e = e^(−|z|)`, `sigmoid(z)` and `1 − sigmoid(z)`: of the last two the larger is `1/(1 + e)`, the smaller `e/(1 + e)`.
 #[inline(always)]
-unsafe fn sigmoids<S: Simd>(z: S::V) -> (S::V, S::V) {
+unsafe fn sigmoids<S: Simd>(z: S::V) -> (S::V, S::V, S::V) {
     // SAFETY: by the caller's promise.
     unsafe {
-        let e = exp::<S>(S::sub(S::zero(), z));
-        let s = S::recip(S::add(e, S::splat(1.0)));
-        (s, S::mul(e, s))
-    }
-}
-
-/// `eˣ − 1`, relative error about 2e-7 everywhere; clamped like [`exp`].
-#[inline(always)]
-unsafe fn exp_minus_one<S: Simd>(x: S::V) -> S::V {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        let t = S::clamp(S::mul(x, S::splat(std::f32::consts::LOG2_E)), -120.0, 120.0);
-        let (n, s) = S::round_pow2(t);
-        let f = S::sub(t, n);
-        let mut p = S::splat(1.535_336_2e-4);
-        p = S::fma(p, f, S::splat(1.339_887_4e-3));
-        p = S::fma(p, f, S::splat(9.618_437e-3));
-        p = S::fma(p, f, S::splat(5.550_332_5e-2));
-        p = S::fma(p, f, S::splat(2.402_264_8e-1));
-        p = S::fma(p, f, S::splat(std::f32::consts::LN_2));
-        // 2ⁿ·(2ᶠ − 1) + (2ⁿ − 1): the second difference is exact.
-        S::fma(S::mul(p, f), s, S::sub(s, S::splat(1.0)))
+        let (e, _) = decay::<S>(S::minus_abs(z));
+        let large = S::recip(S::add(e, S::splat(1.0)));
+        let small = S::mul(e, large);
+        (e, S::positive(z, large, small), S::positive(z, small, large))
     }
 }
 
