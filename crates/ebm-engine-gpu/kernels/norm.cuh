@@ -2,6 +2,13 @@
 
 __device__ __forceinline__ float sigmoid(float z) { return 1.0f / (1.0f + expf(-z)); }
 
+// What they leave of 1, without a difference: 1 - sigmoid(z) and 1 - tanh(z)^2.
+__device__ __forceinline__ float rest(float z) { return 1.0f / (1.0f + expf(z)); }
+__device__ __forceinline__ float bell(float z) {
+    float e = expf(-2.0f * fabsf(z));
+    return 4.0f * e / ((1.0f + e) * (1.0f + e));
+}
+
 __device__ __forceinline__ float activate(int f, float slope, float z) {
     switch (f) {
         case 1: return z * sigmoid(z);
@@ -17,21 +24,12 @@ __device__ __forceinline__ float activate(int f, float slope, float z) {
 
 __device__ __forceinline__ float activate_slope(int f, float slope, float z) {
     switch (f) {
-        case 1: {
-            float s = sigmoid(z);
-            return s * (1.0f + z * (1.0f - s));
-        }
+        case 1: return sigmoid(z) * (1.0f + z * rest(z));
         case 2: return z > 0.0f ? 1.0f : 0.0f;
         case 3: return z > 0.0f ? 1.0f : slope;
-        case 4: {
-            float t = tanhf(z);
-            return 1.0f - t * t;
-        }
+        case 4: return bell(z);
         case 5: return sigmoid(z);
-        case 6: {
-            float s = sigmoid(z);
-            return s * (1.0f - s);
-        }
+        case 6: return sigmoid(z) * rest(z);
         case 7: return 2.0f * z;
         default: return 1.0f;
     }
@@ -41,6 +39,12 @@ __device__ __forceinline__ float activate_slope(int f, float slope, float z) {
 //
 // x (B, C, S) in groups of C/G channels; one block a group. z = gain2 * (gain * n(x) + shift) + shift2, y = f(z) + skip with n the group
 // norm where `norm`, else the identity. gain, shift (C), gain2, shift2 (B, C) and skip (B, C, S) may be null.
+//
+// Groups are taken from their first entry before anything is summed, and their means are kept as distances from it: at a level far above
+// their contrast the mean itself has no digits for what they differ by.
+
+// Entry i of the group that begins at x, less its mean, which lies `mean` above the first entry.
+__device__ __forceinline__ float centred(const float *x, u32 i, float mean) { return (x[i] - x[0]) - mean; }
 
 struct Affine {
     float gain, shift;
@@ -68,11 +72,11 @@ extern "C" __global__ void norm_act(
     float mean = 0.0f, scale = 1.0f;
     if (norm) {
         float sum = 0.0f;
-        for (u32 i = threadIdx.x; i < count; i += blockDim.x) sum += x[base + i];
+        for (u32 i = threadIdx.x; i < count; i += blockDim.x) sum += x[base + i] - x[base];
         mean = block_sum(sum, shared) / (float)count;
         sum = 0.0f;
         for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
-            float d = x[base + i] - mean;
+            float d = centred(x + base, i, mean);
             sum += d * d;
         }
         scale = 1.0f / sqrtf(block_sum(sum, shared) / (float)count + epsilon);
@@ -84,7 +88,8 @@ extern "C" __global__ void norm_act(
     for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
         u32 c = i / space;
         Affine a = affine_of(plane + c, group * per + c, gain, shift, gain2, shift2);
-        float v = activate(f, slope, a.gain * ((x[base + i] - mean) * scale) + a.shift);
+        float n = norm ? centred(x + base, i, mean) * scale : x[base + i];
+        float v = activate(f, slope, a.gain * n + a.shift);
         y[base + i] = skip ? v + skip[base + i] : v;
     }
 }
@@ -103,7 +108,7 @@ extern "C" __global__ void norm_act_back(
         for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
             u32 c = i / space;
             Affine a = affine_of(plane + c, group * per + c, gain, shift, gain2, shift2);
-            float n = (x[base + i] - mean) * scale;
+            float n = centred(x + base, i, mean) * scale;
             float g = a.gain * gy[base + i] * activate_slope(f, slope, a.gain * n + a.shift);
             first += g;
             second += g * n;
@@ -114,7 +119,7 @@ extern "C" __global__ void norm_act_back(
     for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
         u32 c = i / space;
         Affine a = affine_of(plane + c, group * per + c, gain, shift, gain2, shift2);
-        float n = (x[base + i] - mean) * scale;
+        float n = norm ? centred(x + base, i, mean) * scale : x[base + i];
         float g = a.gain * gy[base + i] * activate_slope(f, slope, a.gain * n + a.shift);
         gx[base + i] = norm ? scale * (g - first - n * second) : g;
     }
@@ -129,15 +134,17 @@ extern "C" __global__ void norm_act_affine(
     u64 plane = blockIdx.x, base = plane * space;
     u32 c = blockIdx.x % channels;
     float mean = 0.0f, scale = 1.0f;
+    u32 per = channels / groups;
+    u64 start = base - (u64)(c % per) * space; // of the group
     if (norm) {
-        u32 group = blockIdx.x / channels * groups + c / (channels / groups);
+        u32 group = blockIdx.x / channels * groups + c / per;
         mean = stats[2u * group];
         scale = stats[2u * group + 1u];
     }
     Affine a = affine_of(plane, c, gain, shift, gain2, shift2);
     float first = 0.0f, second = 0.0f;
     for (u32 i = threadIdx.x; i < space; i += blockDim.x) {
-        float n = (x[base + i] - mean) * scale;
+        float n = norm ? centred(x + start, (u32)(base - start) + i, mean) * scale : x[base + i];
         float g = gy[base + i] * activate_slope(f, slope, a.gain * n + a.shift);
         first += g;
         second += g * n;

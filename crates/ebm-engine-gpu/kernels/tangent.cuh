@@ -1,25 +1,19 @@
 // ---- derivatives along a direction
 //
 // dy = f'(z) gain dn where x moves along dx, dn = scale (dx - mean dx - n mean(n dx)): the derivative of norm_act. stats keeps mean, scale,
-// mean dx and mean(n dx) of each group.
+// mean dx and mean(n dx) of each group, the means as distances from the first entries.
 
 __device__ __forceinline__ float activate_bend(int f, float z) {
     switch (f) {
         case 1: {
-            float s = sigmoid(z);
-            return s * (1.0f - s) * (2.0f + z * (1.0f - 2.0f * s));
+            float s = sigmoid(z), q = rest(z);
+            return s * q * (2.0f + z * (q - s));
         }
-        case 4: {
-            float t = tanhf(z);
-            return -2.0f * t * (1.0f - t * t);
-        }
-        case 5: {
-            float s = sigmoid(z);
-            return s * (1.0f - s);
-        }
+        case 4: return -2.0f * tanhf(z) * bell(z);
+        case 5: return sigmoid(z) * rest(z);
         case 6: {
-            float s = sigmoid(z);
-            return s * (1.0f - s) * (1.0f - 2.0f * s);
+            float s = sigmoid(z), q = rest(z);
+            return s * q * (q - s);
         }
         case 7: return 2.0f;
         default: return 0.0f;
@@ -30,9 +24,12 @@ struct Moving {
     float mean, scale, along, turn;
 };
 
-// The derivative of the normalised value n.
-__device__ __forceinline__ float moved(Moving m, int norm, float n, float dx) {
-    return norm ? m.scale * (dx - m.along - n * m.turn) : dx;
+// The normalised value of entry i of the group that begins at x, and its derivative, of a value n and the tangents from dx on.
+__device__ __forceinline__ float still(Moving m, int norm, const float *x, u32 i) {
+    return norm ? centred(x, i, m.mean) * m.scale : x[i];
+}
+__device__ __forceinline__ float moved(Moving m, int norm, float n, const float *dx, u32 i) {
+    return norm ? m.scale * (centred(dx, i, m.along) - n * m.turn) : dx[i];
 }
 
 __device__ __forceinline__ Moving moving_of(int norm, const float *stats, u32 group) {
@@ -56,17 +53,17 @@ extern "C" __global__ void norm_act_tangent(
     if (norm) {
         float sum = 0.0f, along = 0.0f;
         for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
-            sum += x[base + i];
-            along += dx[base + i];
+            sum += x[base + i] - x[base];
+            along += dx[base + i] - dx[base];
         }
         m.mean = block_sum(sum, shared) / (float)count;
         m.along = block_sum(along, shared) / (float)count;
         sum = 0.0f;
         along = 0.0f;
         for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
-            float d = x[base + i] - m.mean;
+            float d = centred(x + base, i, m.mean);
             sum += d * d;
-            along += d * dx[base + i];
+            along += d * centred(dx + base, i, m.along);
         }
         m.scale = 1.0f / sqrtf(block_sum(sum, shared) / (float)count + epsilon);
         m.turn = m.scale * block_sum(along, shared) / (float)count;
@@ -80,8 +77,8 @@ extern "C" __global__ void norm_act_tangent(
     for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
         u32 c = i / space;
         Affine a = affine_of(plane + c, group * per + c, gain, shift, gain2, shift2);
-        float n = (x[base + i] - m.mean) * m.scale;
-        dy[base + i] = activate_slope(f, slope, a.gain * n + a.shift) * a.gain * moved(m, norm, n, dx[base + i]);
+        float n = still(m, norm, x + base, i);
+        dy[base + i] = activate_slope(f, slope, a.gain * n + a.shift) * a.gain * moved(m, norm, n, dx + base, i);
     }
 }
 
@@ -90,10 +87,11 @@ struct Pull {
     float n, dn, of_n, of_dn;
 };
 
-__device__ __forceinline__ Pull pull_of(Moving m, int norm, int f, float slope, Affine a, float x, float dx, float g) {
+__device__ __forceinline__ Pull pull_of(
+    Moving m, int norm, int f, float slope, Affine a, const float *x, const float *dx, u32 i, float g) {
     Pull p;
-    p.n = (x - m.mean) * m.scale;
-    p.dn = moved(m, norm, p.n, dx);
+    p.n = still(m, norm, x, i);
+    p.dn = moved(m, norm, p.n, dx, i);
     float z = a.gain * p.n + a.shift;
     p.of_n = a.gain * (g * activate_bend(f, z) * a.gain * p.dn);
     p.of_dn = a.gain * (g * activate_slope(f, slope, z));
@@ -114,7 +112,7 @@ extern "C" __global__ void norm_act_tangent_back(
         for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
             u32 c = i / space;
             Affine a = affine_of(plane + c, group * per + c, gain, shift, gain2, shift2);
-            Pull e = pull_of(m, norm, f, slope, a, x[base + i], dx[base + i], g[base + i]);
+            Pull e = pull_of(m, norm, f, slope, a, x + base, dx + base, i, g[base + i]);
             p += e.of_n;
             np += e.n * e.of_n;
             q += e.of_dn;
@@ -130,7 +128,7 @@ extern "C" __global__ void norm_act_tangent_back(
     for (u32 i = threadIdx.x; i < count; i += blockDim.x) {
         u32 c = i / space;
         Affine a = affine_of(plane + c, group * per + c, gain, shift, gain2, shift2);
-        Pull e = pull_of(m, norm, f, slope, a, x[base + i], dx[base + i], g[base + i]);
+        Pull e = pull_of(m, norm, f, slope, a, x + base, dx + base, i, g[base + i]);
         float pq = m.scale * (e.of_dn - q - e.n * nq), pp = m.scale * (e.of_n - p - e.n * np);
         gdx[base + i] = norm ? pq : e.of_dn;
         gx[base + i] = norm ? pp - m.scale * (qd * e.n + m.turn * pq + nq * e.dn) : e.of_n;
@@ -143,12 +141,13 @@ extern "C" __global__ void norm_act_tangent_affine(
     const float *gain2, const float *shift2, const float *stats, const float *dx, const float *g, float *out) {
     __shared__ float shared[256];
     u64 plane = blockIdx.x, base = plane * space;
-    u32 c = blockIdx.x % channels;
-    Moving m = moving_of(norm, stats, blockIdx.x / channels * groups + c / (channels / groups));
+    u32 c = blockIdx.x % channels, per = channels / groups, from = c % per * space;
+    u64 start = base - from; // of the group
+    Moving m = moving_of(norm, stats, blockIdx.x / channels * groups + c / per);
     Affine a = affine_of(plane, c, gain, shift, gain2, shift2);
     float first = 0.0f, second = 0.0f;
     for (u32 i = threadIdx.x; i < space; i += blockDim.x) {
-        float n = (x[base + i] - m.mean) * m.scale, dn = moved(m, norm, n, dx[base + i]), z = a.gain * n + a.shift;
+        float n = still(m, norm, x + start, from + i), dn = moved(m, norm, n, dx + start, from + i), z = a.gain * n + a.shift;
         float gz = g[base + i] * activate_bend(f, z) * a.gain * dn;
         first += gz;
         second += gz * n + g[base + i] * activate_slope(f, slope, z) * dn;

@@ -2,6 +2,7 @@
 //! a GPU. Without one the test says so and passes.
 #![allow(clippy::unwrap_used)]
 
+mod corners;
 mod host;
 mod network;
 mod training;
