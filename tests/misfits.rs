@@ -155,3 +155,24 @@ fn settings_that_nothing_reads() {
         &["generate.steps: has no effect"],
     );
 }
+
+#[test]
+fn a_term_through_the_sampler_that_can_never_have_a_gradient() {
+    let kl = format!("{PLAIN}\nkl = {{ trail = 0 }}");
+    let noise = "transition = { kind = \"gaussian-noise\", scale = 0.1, clamp = [0.0, 1.0] }";
+    let words =
+        ["objective `contrastive`", "depend on the parameters", "no step along the energy's gradient"];
+    refused(&[(LANGEVIN, noise), (PLAIN, &kl)], &words);
+    // Noise behind the last step is no hindrance: the trail reaches the step.
+    let entropy = entropy("bank = 10, bank_above = 20");
+    refused(&[(LANGEVIN, noise), (PLAIN, &entropy)], &["depend on the parameters"]);
+    let move_and_noise = "transition = { kind = \"then\", transitions = [{ kind = \"langevin\", step_size = 1.0, noise = 0.03, clamp = [0.0, 1.0] }, \
+        { kind = \"with-probability\", probability = 0.5, transition = { kind = \"gaussian-noise\", scale = 0.1, clamp = [0.0, 1.0] } }] }";
+    Scratch::with(&changed(&[(LANGEVIN, move_and_noise), (PLAIN, &kl)]))
+        .run(&["check", "run.toml", "--no-timing"])
+        .ok();
+    // A restart of all chains forgets where they were.
+    let forgets = "transition = { kind = \"then\", transitions = [{ kind = \"langevin\", step_size = 1.0, noise = 0.03, clamp = [0.0, 1.0] }, \
+        { kind = \"uniform-restart\" }] }";
+    refused(&[(LANGEVIN, forgets), (PLAIN, &kl)], &["forgets where chains were"]);
+}

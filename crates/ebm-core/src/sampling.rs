@@ -7,4 +7,5 @@ pub(crate) mod link;
 pub(crate) mod replay;
 pub(crate) mod row_step;
 pub(crate) mod sampler;
+pub(crate) mod sensitivity;
 pub(crate) mod transition;

@@ -13,6 +13,7 @@
 //!
 //! Checks return a [`Failure`] that names the law, the place and both numbers.
 
+mod cases;
 mod component;
 mod difference;
 mod energy;
@@ -26,6 +27,7 @@ mod source;
 pub mod toy;
 mod transition;
 
+pub use cases::cases;
 pub use component::{check_component, check_components};
 pub use difference::{relative_gap, theta_difference, x_difference};
 pub use energy::{Checked, check_energy, check_energy_within};

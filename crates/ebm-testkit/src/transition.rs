@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::{DType, Tensor};
-use ebm_core::{Batch, ChainState, Chains, EnergyFn, Key, Link, Result, Trail, Transition};
+use ebm_core::{Batch, ChainState, Chains, EnergyFn, Key, Link, Result, Sensitivity, Trail, Transition};
 
 use crate::difference::{relative_gap, relative_gap_all, theta_difference};
 use crate::{Failure, Verdict};
@@ -14,7 +14,10 @@ use crate::{Failure, Verdict};
 /// 2. the step index rises by one, chains and condition stay;
 /// 3. if `independent`, two halves of a batch give what the whole gives (noise goes by chain);
 /// 4. if the kernel says its link is exact, the gradient of ⟨u, x_K⟩ in θ through three steps agrees
-///    with central differences to 1e−6 (a step that cuts: its own dependence on θ, which is none).
+///    with central differences to 1e−6 (a step that cuts: its own dependence on θ, which is none). What the kernel carries from
+///    program to program, such as adapted step sizes, is held fixed in the differences, as it is in links;
+/// 5. if it says that the parameters do not enter, no link looks at the energy, and the end does not move with θ; if it says that it
+///    cuts, the end does not depend on the start either.
 ///
 /// # Errors
 /// Names the first law that fails.
@@ -50,10 +53,27 @@ pub fn check_transition(t: &dyn Transition, e: &dyn EnergyFn, at: &Batch, indepe
     if independent {
         halves(t, e, at, key)?;
     }
-    if t.sensitivity().is_exact() {
-        link(t, e, at, key)?;
+    match t.sensitivity() {
+        Sensitivity::Unknown(_) => Ok(()),
+        Sensitivity::Exact => link(t, e, at, key),
+        says => {
+            let looks = one.link.looks_at_energy();
+            Failure::unless(!looks, || {
+                format!("{name}: says that θ does not enter, but its link has a gradient")
+            })?;
+            link(t, e, at, key)?;
+            Failure::unless(says != Sensitivity::Cuts || forgets(t, e, at, key)?, || {
+                format!("{name}: says that it cuts, but its end depends on its start")
+            })
+        }
     }
-    Ok(())
+}
+
+/// Whether a step from another start ends at the same place.
+fn forgets(t: &dyn Transition, e: &dyn EnergyFn, at: &Batch, key: Key) -> Result<bool> {
+    let other = at.with_x(at.x.affine(1.0, 0.05)?);
+    let end = |at: &Batch| -> Result<Tensor> { Ok(steps(t, e, at, key, 1)?.0.at.x) };
+    Ok(relative_gap(&end(at)?, &end(&other)?)? == 0.0)
 }
 
 fn same_bits(a: &Tensor, b: &Tensor) -> Result<bool> {
@@ -70,15 +90,34 @@ fn steps(
     key: Key,
     n: usize,
 ) -> Result<(ChainState, Trail)> {
+    steps_holding(t, e, at, key, n, &mut Vec::new())
+}
+
+/// `n` steps. What the kernel carries is, before step `k`, what `held` has at `k`; `held` is filled where it ends.
+fn steps_holding(
+    t: &dyn Transition,
+    e: &dyn EnergyFn,
+    at: &Batch,
+    key: Key,
+    n: usize,
+    held: &mut Vec<BTreeMap<String, Tensor>>,
+) -> Result<(ChainState, Trail)> {
     let mut state = t.init(e, at.clone(), key.at("init"))?;
     state.of = n;
-    let mut trail = Trail::default();
+    let mut links = Vec::new();
     for k in 0..n {
+        match held.get(k) {
+            Some(known) => state.aux.extend(known.clone()),
+            None => {
+                let of = |name: String| Some((name.clone(), state.aux.get(&name)?.clone()));
+                held.push(t.carried().into_iter().filter_map(of).collect());
+            }
+        }
         let s = t.step(e, &state, key.at(k))?;
-        trail.push(s.link, n);
+        links.push(s.link);
         state = s.state;
     }
-    Ok((state, trail))
+    Ok((state, Trail::of(links)))
 }
 
 fn halves(t: &dyn Transition, e: &dyn EnergyFn, at: &Batch, key: Key) -> Verdict {
@@ -102,7 +141,8 @@ fn link(t: &dyn Transition, e: &dyn EnergyFn, at: &Batch, key: Key) -> Verdict {
     let cuts = matches!(first_link(t, e, at, key)?, Link::Cut);
     let n = if cuts { 1 } else { 3 };
     let u = Key::root(19).normal(&Chains::range(0, at.len()), at.sample_shape(), at.dtype(), at.device())?;
-    let trail = steps(t, e, at, key, n)?.1;
+    let mut held = Vec::new();
+    let trail = steps_holding(t, e, at, key, n, &mut held)?.1;
     let mut got: BTreeMap<String, Tensor> = BTreeMap::new();
     for d in trail.pull_back(e, &u)? {
         let mut sum = e.grad_theta_slope(&d.at, &d.v)?;
@@ -110,7 +150,7 @@ fn link(t: &dyn Transition, e: &dyn EnergyFn, at: &Batch, key: Key) -> Verdict {
         got = sum.grads;
     }
     let want = theta_difference(e, 1e-5, || {
-        let x = steps(t, e, at, key, n)?.0.at.x;
+        let x = steps_holding(t, e, at, key, n, &mut held)?.0.at.x;
         Ok((x * &u)?.sum_all()?.to_scalar::<f64>()?)
     })?;
     // A step that does not depend on θ: both sides vanish, but differences do so only to rounding.

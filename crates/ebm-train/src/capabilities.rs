@@ -85,7 +85,20 @@ fn objective(plan: &Plan) -> Result<()> {
             "add a [sampler] section",
         ));
     }
-    if let Sensitivity::Unknown(part) = plan.parts.sampler.sensitivity(needs.trail) {
+    let sensitivity = plan.parts.sampler.sensitivity(needs.trail);
+    if needs.trail > 0 && !sensitivity.enters() {
+        let what = match sensitivity {
+            Sensitivity::Cuts => "ends with a step that forgets where chains were",
+            _ => "has no step along the energy's gradient",
+        };
+        return Err(Error::capability(
+            who(),
+            "samples that depend on the parameters",
+            format!("sampler `{}`, which {what}", plan.parts.sampler.name()),
+            "without that its KL or entropy term never has a gradient: use steps such as `langevin`, or switch the term off",
+        ));
+    }
+    if let Sensitivity::Unknown(part) = sensitivity {
         return Err(Error::capability(
             who(),
             match needs.trail {

@@ -73,7 +73,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(ebm_testkit::cases(64)))]
 
         #[test]
         fn factor_and_inverse_multiply_back(entries in proptest::collection::vec(-1.0..1.0f64, 16)) {

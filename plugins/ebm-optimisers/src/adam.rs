@@ -156,7 +156,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(ProptestConfig::with_cases(ebm_testkit::cases(32)))]
         #[test]
         fn follows_algorithm_1(
             start in prop::collection::vec(-2.0f64..2.0, 3),

@@ -130,7 +130,7 @@ mod tests {
     use crate::common::testing::{one_param, values};
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(ProptestConfig::with_cases(ebm_testkit::cases(32)))]
         #[test]
         fn follows_the_formula(
             start in -2.0f64..2.0,

@@ -29,6 +29,8 @@ pub enum Pairs {
 ///
 /// Jumps alone reach only points that differences of the set can reach; mix them with local moves.
 ///
+/// Its link holds pairs and decisions fixed: with pairs from the bank `dx′ = dx`, with pairs from the batch it cannot tell.
+///
 /// Diagnostics: `energy` at the new state, `accepted` (mean over the jumps of a step).
 #[derive(Clone, Debug)]
 pub struct DifferenceJump {
@@ -176,7 +178,7 @@ impl Transition for DifferenceJump {
     fn sensitivity(&self) -> Sensitivity {
         match self.pairs {
             // Constants are added: dx′ = dx at fixed decisions.
-            Pairs::Bank => Sensitivity::Exact,
+            Pairs::Bank => Sensitivity::Passes,
             // A jump also moves with the other chains, which a link of rows cannot tell.
             Pairs::Chains => Sensitivity::Unknown(self.name()),
         }

@@ -10,7 +10,7 @@ use ebm_core::{
 ///
 /// The noise comes first and is small in Du, Li, Tenenbaum, Mordatch (2021), spec 3.1. With the
 /// noise last and `σ² = 2λ` this is the unadjusted Langevin algorithm ([`Langevin::unadjusted`]).
-/// The link to θ is exact: the noise is held fixed, the gradient, the clamp and the limit of moves are differentiated.
+/// The link to θ is exact: noise and step size are held fixed, the gradient, the clamp and the limit of moves are differentiated.
 ///
 /// Diagnostics: `energy` and `grad_square` at the point where the gradient was taken, and
 /// `saturated`, the share of coordinates on the clamp.
@@ -82,7 +82,7 @@ impl Transition for Langevin {
     }
 
     fn sensitivity(&self) -> Sensitivity {
-        Sensitivity::Exact
+        if self.step.step_size == 0.0 { Sensitivity::Passes } else { Sensitivity::Exact }
     }
 
     fn bounds(&self) -> Option<(f64, f64)> {

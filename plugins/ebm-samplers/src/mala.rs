@@ -15,8 +15,8 @@ use crate::kit::{AdaptSettings, Decision, Sizes, StepSize, outside};
 /// One slope a step: that of the end is cached for the next step. The step size may move towards
 /// a target acceptance (0.574 is optimal in many dimensions: Roberts, Rosenthal 1998); it is common to
 /// all chains, or each chain has its own ([`Mala::per_chain`]), and carried from program to program.
-/// The link to θ holds noise, accept decisions and adapted step sizes fixed and differentiates the gradient: rejected rows are
-/// active nowhere.
+/// The link to θ holds noise, accept decisions and step sizes fixed, also step sizes that adapt, although these depend on θ
+/// through the acceptance of earlier steps; it differentiates the gradient. Rejected rows are active nowhere.
 ///
 /// Diagnostics: `energy` and `grad_square` at the new state, `accepted`.
 #[derive(Clone, Debug)]

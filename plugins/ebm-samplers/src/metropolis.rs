@@ -2,7 +2,7 @@
 
 use ebm_core::{
     Adjust, BuildCx, ChainState, EnergyFn, Error, Key, Link, Result, Sensitivity, Settings, Stepped,
-    Transition, TransitionConfig, plugin,
+    Transition, TransitionConfig, host, plugin,
 };
 
 use crate::kit::Decision;
@@ -12,6 +12,8 @@ use crate::kit::Decision;
 ///
 /// The proposal must know its ratio ([`Transition::log_ratio`]). Two energies a step, one where
 /// the energy at the start is cached. Nothing that the proposal carries is rolled back.
+///
+/// Its link is that of the proposal for the rows that took it, with the decisions held fixed; for the others `dx′ = dx`.
 ///
 /// Diagnostics: those of the proposal, `energy` at the new state, `accepted`.
 pub struct Metropolis {
@@ -24,6 +26,20 @@ impl Metropolis {
     pub fn new(proposal: Box<dyn Transition>, temperature: f64) -> Self {
         Metropolis { proposal, temperature }
     }
+}
+
+/// The link of a proposal for the rows that took it, and that of staying for the others.
+fn taken_or_not(link: Link, decision: &Decision) -> Result<Link> {
+    let taken = host::numbers(&decision.accepted)?;
+    let rows = |accepted: bool| -> Vec<u32> {
+        (0u32..).zip(&taken).filter(|(_, t)| (**t != 0.0) == accepted).map(|(row, _)| row).collect()
+    };
+    let (moved, stayed) = (rows(true), rows(false));
+    if moved.is_empty() {
+        return Ok(Link::Identity);
+    }
+    let link = link.of_rows(&moved)?;
+    Ok(Link::Rows(vec![(moved, link), (stayed, Link::Identity)]))
 }
 
 impl Transition for Metropolis {
@@ -52,10 +68,10 @@ impl Transition for Metropolis {
         let mut next = proposed.state;
         next.at = next.at.with_x(x);
         next.cache = None;
-        // A proposal x + noise moves with x whether taken or not; all else is not told apart by rows.
+        // A proposal x + noise moves with x whether taken or not.
         let link = match proposed.link {
             Link::Identity => Link::Identity,
-            _ => Link::Cut,
+            other => taken_or_not(other, &decision)?,
         };
         let mut out = Stepped::new(next, link);
         out.info = proposed.info;
@@ -71,11 +87,8 @@ impl Transition for Metropolis {
     }
 
     fn sensitivity(&self) -> Sensitivity {
-        // Exact for proposals that do not look at the energy; others would need a link with both masks.
-        match self.proposal.needs_energy() {
-            true => Sensitivity::Unknown(self.name()),
-            false => self.proposal.sensitivity(),
-        }
+        // A chain that stays moves with where it was.
+        Sensitivity::either([self.proposal.sensitivity(), Sensitivity::Passes])
     }
 
     fn bounds(&self) -> Option<(f64, f64)> {

@@ -12,7 +12,7 @@ use crate::kit::Curves;
 /// `between` (augmentation, noise); then `refine` steps; then `finish` once (spec 10.1).
 ///
 /// The trail goes back through blocks and what stands between them; a transition between counts with
-/// the step that follows it. What transitions between and at the end learn (adapted step sizes) is kept apart from what the
+/// the step that follows it, and a last one without a gradient, such as noise or an augmentation, with the step before. What transitions between and at the end learn (adapted step sizes) is kept apart from what the
 /// blocks learn.
 pub struct Rounds {
     block: Chain,
@@ -69,11 +69,12 @@ impl Sampler for Rounds {
         let mut curves = Curves::default();
         let mut last: Option<Drawn> = None;
         let rows = request.trail_rows.unwrap_or(at.len());
-        let mut links: Vec<Link> = Vec::new();
+        let mut trail = Trail::default();
+        // Steps without a gradient do not count.
+        let counted = |steps: usize| if self.block.sensitivity(1) == Sensitivity::Passes { 0 } else { steps };
         for (r, steps) in blocks.iter().enumerate() {
             // What the steps after this block leave of the trail.
-            let after = blocks[r + 1..].iter().sum::<usize>() + usize::from(self.finish.is_some());
-            let trail = request.trail.saturating_sub(after).min(*steps);
+            let left = request.trail.saturating_sub(counted(blocks[r + 1..].iter().sum::<usize>()));
             let mut before = Vec::new();
             if r > 0 {
                 for (i, t) in self.between.iter().enumerate() {
@@ -87,14 +88,14 @@ impl Sampler for Rounds {
                 }
             }
             let key = key.at("round").at(r);
-            let mut drawn =
-                request.part(done, trail, |inner| self.block.with(*steps).draw(e, at, key, inner))?;
+            let mut drawn = request
+                .part(done, left.min(*steps), |inner| self.block.with(*steps).draw(e, at, key, inner))?;
             let mut mine = std::mem::take(&mut drawn.trail).into_links();
-            if trail == *steps && !mine.is_empty() {
-                before.push(mine.remove(0));
+            if left > 0 && left >= counted(*steps) {
+                before.extend((!mine.is_empty()).then(|| mine.remove(0)));
                 mine.insert(0, Link::Sequence(before));
             }
-            links.extend(mine);
+            mine.into_iter().for_each(|link| trail.push(link, request.trail));
             curves.add(&drawn);
             at = drawn.last.at.clone();
             done += steps;
@@ -106,11 +107,11 @@ impl Sampler for Rounds {
             let (at, key) = (drawn.last.at.clone(), key.at("finish"));
             let stepped = request.scoped("finish", |own| one_step(t.as_ref(), e, at, key, (0, 1), own))?;
             if request.trail > 0 {
-                links.push(stepped.link.narrow(rows)?);
+                trail.push(stepped.link.narrow(rows)?, request.trail);
             }
             drawn.last = stepped.state;
         }
-        drawn.trail = Trail::of(links);
+        drawn.trail = trail;
         drawn.curves = curves.joined()?;
         Ok(drawn)
     }
@@ -124,13 +125,18 @@ impl Sampler for Rounds {
     }
 
     fn sensitivity(&self, trail: usize) -> Sensitivity {
-        let finish = self.finish.as_deref().filter(|_| trail > 0).map(Transition::sensitivity);
-        let left = trail.saturating_sub(usize::from(self.finish.is_some()));
-        // What stands between counts with the first step of the block after it.
+        if trail == 0 {
+            return Sensitivity::Exact;
+        }
+        let finish = self.finish.as_deref().map(Transition::sensitivity);
+        let left = trail - usize::from(finish == Some(Sensitivity::Exact));
         let last = if self.refine > 0 { self.refine } else { self.block.steps() };
+        let block = (left > 0).then(|| self.block.sensitivity(left));
+        // What stands between counts with the first step of the block after it.
         let several = self.rounds + usize::from(self.refine > 0) > 1;
-        let between = self.between.iter().filter(|_| several && left >= last).map(|t| t.sensitivity());
-        Sensitivity::all(finish.into_iter().chain([self.block.sensitivity(left)]).chain(between))
+        let reached = several && left > 0 && (left >= last || block == Some(Sensitivity::Passes));
+        let between = self.between.iter().filter(|_| reached).map(|t| t.sensitivity());
+        Sensitivity::all(between.chain(block).chain(finish))
     }
 
     fn bounds(&self) -> Option<(f64, f64)> {
@@ -221,7 +227,7 @@ mod tests {
             Ok(Stepped::new(state.advance(state.at.x.affine(1.0, 1.0)?), ebm_core::Link::Identity))
         }
         fn sensitivity(&self) -> Sensitivity {
-            Sensitivity::Exact
+            Sensitivity::Passes
         }
         fn name(&self) -> String {
             "lift".into()
@@ -253,8 +259,9 @@ mod tests {
         // Refinement of two steps follows a third transition: (¾ + 1)/4.
         let refined = Rounds::new(half(), 3, 1, vec![Box::new(Lift)]).refined(2);
         assert_eq!(draw(&refined), (1.75 / 4.0, vec![0, 1, 2, 3, 4], 5));
+        // A last step without a gradient counts with the step before.
         let finished = Rounds::new(half(), 3, 1, vec![]).finished(Box::new(Lift));
-        assert_eq!(draw(&finished), (1.0, vec![0, 1, 2], 4));
+        assert_eq!(draw(&finished), (1.0, vec![0, 1, 2], 3));
     }
 
     /// The gradient of ⟨u, x⟩ in θ through all blocks against differences, and through the last four steps.
@@ -285,6 +292,22 @@ mod tests {
         for n in [0, 1, 2, 3, 4, 6] {
             assert_eq!(draw(n).trail.len(), n);
         }
+    }
+
+    /// ⟨u, x⟩ through a trail of one link reaches the last step with a gradient, whatever noise comes after it.
+    #[test]
+    fn a_trail_of_one_link_reaches_through_a_finish_without_a_gradient() {
+        let e = toy::mlp(2, 4, 1, 3).unwrap();
+        let r = Rounds::new(Box::new(Langevin::new(0.3, 0.1)), 1, 2, vec![]).finished(Box::new(Lift));
+        let start = || Batch::new(Tensor::ones((3, 2), DType::F64, &Device::Cpu).unwrap()).unwrap();
+        let (mut blind, mut memory) = (Blind, BTreeMap::new());
+        let mut request = DrawRequest::new(&mut blind, &mut memory).with_trail(1, None);
+        let drawn = r.draw(&e, start(), Key::root(1), &mut request).unwrap();
+        assert_eq!((drawn.trail.len(), drawn.trail.pull_back(&e, &start().x).unwrap().len()), (1, 1));
+        assert_eq!(r.sensitivity(1), Sensitivity::Exact);
+        // A chain that no gradient moves says so.
+        let blind = Rounds::new(Box::new(Lift), 2, 1, vec![]).finished(Box::new(Lift));
+        assert_eq!(blind.sensitivity(usize::MAX), Sensitivity::Passes);
     }
 
     #[test]

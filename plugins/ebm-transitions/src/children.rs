@@ -66,7 +66,7 @@ impl Children {
             .collect()
     }
 
-    /// Exact if every child is.
+    /// That of the children one after the other.
     pub(crate) fn sensitivity(&self) -> Sensitivity {
         Sensitivity::all(self.0.iter().map(|c| c.sensitivity()))
     }

@@ -7,6 +7,8 @@ use ebm_core::{
 };
 
 /// `x′ = x + σ·ε`, then clamped if asked. Without clamp it is symmetric, so `metropolis` may wrap it.
+///
+/// Its link holds the noise fixed; where the clamp holds a coordinate, nothing goes through.
 #[derive(Clone, Debug)]
 pub struct GaussianNoise {
     scale: f64,
@@ -34,7 +36,7 @@ impl Transition for GaussianNoise {
     }
 
     fn sensitivity(&self) -> Sensitivity {
-        Sensitivity::Exact
+        Sensitivity::Passes
     }
 
     fn bounds(&self) -> Option<(f64, f64)> {

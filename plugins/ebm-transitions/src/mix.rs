@@ -13,6 +13,8 @@ use crate::children::Children;
 ///
 /// What a transition keeps must not have one entry a chain, because it sees only the chains that
 /// drew it (adapted step sizes are fine). Diagnostics that not all parts have are left out.
+///
+/// Its link is that of each row's own transition, with the choice held fixed.
 pub struct Mix {
     children: Children,
     /// Sums of the probabilities up to each part; the last is 1.
@@ -55,14 +57,6 @@ impl Mix {
     }
 }
 
-/// Rows `index` of a batch.
-fn rows(at: &Batch, index: &[u32]) -> Result<Batch> {
-    let ids = index.iter().map(|i| at.chains.ids()[*i as usize]).collect();
-    let index = Tensor::from_slice(index, index.len(), at.device())?;
-    let cond = at.cond.as_ref().map(|c| c.index_select(&index, 0)).transpose()?;
-    Ok(at.with_x(at.x.index_select(&index, 0)?).with_cond(cond).with_chains(Chains::from_ids(ids)))
-}
-
 impl Transition for Mix {
     fn init(&self, e: &dyn EnergyFn, at: Batch, key: Key) -> Result<ChainState> {
         self.children.init(e, at, key)
@@ -72,7 +66,7 @@ impl Transition for Mix {
         let choices = self.choices(&state.at.chains, key.at("choice"));
         let mut order: Vec<u32> = Vec::with_capacity(choices.len());
         let mut aux = state.aux.clone();
-        let (mut xs, mut caches, mut infos) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut xs, mut caches, mut infos, mut links) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for i in 0..self.children.all().len() {
             let mine: Vec<u32> =
                 choices.iter().enumerate().filter(|(_, c)| **c == i).map(|(r, _)| r as u32).collect();
@@ -81,7 +75,7 @@ impl Transition for Mix {
             }
             let mut part = state.clone();
             part.aux = aux;
-            part.at = rows(&state.at, &mine)?;
+            part.at = state.at.rows(&mine)?;
             let index = Tensor::from_slice(&mine, mine.len(), state.at.device())?;
             part.cache = match &state.cache {
                 Some(s) => Some(Slope {
@@ -95,7 +89,8 @@ impl Transition for Mix {
             xs.push(out.state.at.x);
             caches.push(out.state.cache);
             infos.push(out.info);
-            order.extend(mine);
+            order.extend(&mine);
+            links.push((mine, out.link));
         }
         if order.is_empty() {
             return Ok(Stepped::new(state.advance(state.at.x.clone()), Link::Identity));
@@ -120,7 +115,8 @@ impl Transition for Mix {
                 info.insert(name, join(&all)?);
             }
         }
-        let mut out = Stepped::new(next, Link::Cut);
+        let same = links.iter().all(|(_, link)| matches!(link, Link::Identity));
+        let mut out = Stepped::new(next, if same { Link::Identity } else { Link::Rows(links) });
         out.info = info;
         Ok(out)
     }
@@ -134,12 +130,7 @@ impl Transition for Mix {
     }
 
     fn sensitivity(&self) -> Sensitivity {
-        // Rows have links of different kinds, which one link cannot tell. Parts that do not look at
-        // the energy do not depend on θ, so there is nothing to tell.
-        match self.children.needs_energy() {
-            true => Sensitivity::Unknown(self.name()),
-            false => self.children.sensitivity(),
-        }
+        Sensitivity::either(self.children.all().iter().map(|c| c.sensitivity()))
     }
 
     /// Where every part has a box, the smallest one around all of them.
@@ -236,7 +227,8 @@ mod tests {
         ])
         .unwrap();
         check_variance(&run(&mix, &e, 10_000, 50, Key::root(3)).unwrap().at.x, 0.5, 4.0).unwrap();
-        assert!(!mix.sensitivity().is_exact());
+        let Sensitivity::Unknown(part) = mix.sensitivity() else { panic!("hmc cannot tell") };
+        assert!(part.starts_with("hmc"), "{part}");
     }
 
     #[test]

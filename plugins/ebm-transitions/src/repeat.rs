@@ -5,7 +5,7 @@ use ebm_core::{
     Stepped, Transition, TransitionConfig, plugin,
 };
 
-/// `times` steps of one transition. It counts as one step; diagnostics are those of the last.
+/// `times` steps of one transition. It counts as one step, and its link is that of all of them; diagnostics are those of the last.
 pub struct Repeat {
     inner: Box<dyn Transition>,
     times: usize,

@@ -10,7 +10,7 @@ use crate::children::Children;
 /// The transitions in their order. If each leaves a law invariant, so does their sequence; it need
 /// not be reversible.
 ///
-/// It counts as one step: a trail of one link goes through all of them. Of diagnostics with one
+/// It counts as one step: a trail of one link goes through all of them, each with what its own link holds fixed. Of diagnostics with one
 /// name the later one stands.
 pub struct Then(Children);
 

@@ -46,7 +46,8 @@ impl Transition for UniformRestart {
     }
 
     fn sensitivity(&self) -> Sensitivity {
-        Sensitivity::Exact
+        // With probability 1 nothing of what was before is left.
+        if self.probability >= 1.0 { Sensitivity::Cuts } else { Sensitivity::Passes }
     }
 
     fn needs_energy(&self) -> bool {

@@ -18,7 +18,7 @@ impl Transition for Stay {
     }
 
     fn sensitivity(&self) -> Sensitivity {
-        Sensitivity::Exact
+        Sensitivity::Passes
     }
 
     fn needs_energy(&self) -> bool {
@@ -30,7 +30,8 @@ impl Transition for Stay {
     }
 }
 
-/// Settings of `with-probability`: a [`Mix`] of the transition and staying.
+/// Settings of `with-probability`: a [`Mix`] of the transition and staying. Its link is that of the transition for the chains that took
+/// it, with the draw held fixed; for the others `dx′ = dx`.
 #[derive(Debug, Settings)]
 pub struct WithProbabilityConfig {
     /// Probability that a chain takes it.

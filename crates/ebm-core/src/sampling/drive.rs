@@ -51,10 +51,9 @@ impl Program {
         Program { name: name.into(), steps, parts: parts.into(), pick: Arc::new(pick) }
     }
 
-    /// The transitions of the last `n` steps, each once.
-    fn last(&self, n: usize) -> impl Iterator<Item = &dyn Transition> {
-        let steps = self.steps.saturating_sub(n)..self.steps;
-        let picked: BTreeSet<usize> = steps.map(|k| (self.pick)(k, self.steps)).collect();
+    /// The transitions of the steps, each once.
+    fn used(&self) -> impl Iterator<Item = &dyn Transition> {
+        let picked: BTreeSet<usize> = (0..self.steps).map(|k| (self.pick)(k, self.steps)).collect();
         picked.into_iter().filter_map(|i| self.parts.get(i)).map(Box::as_ref)
     }
 }
@@ -66,11 +65,33 @@ impl Sampler for Program {
     }
 
     fn sensitivity(&self, trail: usize) -> Sensitivity {
-        Sensitivity::all(self.last(trail).map(Transition::sensitivity))
+        if trail.min(self.steps) == 0 {
+            return Sensitivity::Exact;
+        }
+        let known: Vec<Sensitivity> = self.parts.iter().map(|t| t.sensitivity()).collect();
+        let (mut left, mut found) = (trail, Sensitivity::Passes);
+        for k in (0..self.steps).rev() {
+            let i = (self.pick)(k, self.steps);
+            // Only steps with a gradient count.
+            match known.get(i) {
+                Some(end @ (Sensitivity::Unknown(_) | Sensitivity::Cuts)) => {
+                    return Sensitivity::all([end.clone(), found]);
+                }
+                Some(Sensitivity::Exact) => {
+                    found = Sensitivity::Exact;
+                    left -= 1;
+                }
+                _ => {}
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        found
     }
 
     fn bounds(&self) -> Option<(f64, f64)> {
-        common_bounds(self.last(self.steps).map(Transition::bounds))
+        common_bounds(self.used().map(Transition::bounds))
     }
 
     fn couples_chains(&self) -> bool {
@@ -246,6 +267,10 @@ fn walk<'t>(
     for k in 0..steps {
         let Some(step) = part(k)?.1.row_step(k, steps) else { return Ok(None) };
         program.steps.push(step);
+    }
+    // A trail goes to the last step with a gradient, and a walk keeps that of the last.
+    if request.trail > 0 && program.steps.last().is_some_and(|step| step.step_size == 0.0) {
+        return Ok(None);
     }
     let Some(walked) = crate::devices::operators::walk(e, from, &program, key)? else { return Ok(None) };
     let last = steps - 1;

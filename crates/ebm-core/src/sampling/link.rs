@@ -11,7 +11,12 @@ use crate::{Batch, EnergyFn, Result};
 ///
 /// A step moves a position `x` and, where it has one, a momentum `v`. Each simple link says what becomes of `dx` and
 /// `dv`; what it does not name stays. Underdamped steps are sequences of [`Link::Kick`], [`Link::Drift`] and
-/// [`Link::Damp`]. Random numbers, decisions and step sizes are held fixed.
+/// [`Link::Damp`].
+///
+/// A link is the derivative of the step as it happened. *Held fixed* are random numbers, decisions (which proposals were accepted, which
+/// transition a chain drew, which rows started again, where a clamp holds) and step sizes, adapted ones too, although decisions and
+/// adapted sizes depend on θ. *Differentiated* are the gradient of the energy, in θ and in the point where it was taken, and every
+/// map of positions: clamps and limits piece by piece, augmentation by the derivative of its change.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Link {
@@ -56,6 +61,9 @@ pub enum Link {
     Cut,
     /// Several links in the order in which they happened, as one step of a composed kernel.
     Sequence(Vec<Link>),
+    /// Links of some rows each, for kernels in which chains do different things: the numbers of the rows, rising, and the link of these
+    /// rows alone in that order. A row of no part is as with [`Link::Cut`].
+    Rows(Vec<(Vec<u32>, Link)>),
 }
 
 /// The transpose of a linear map of samples, each row by a map of its own.
@@ -110,7 +118,65 @@ impl Link {
             Link::Sequence(parts) => {
                 Link::Sequence(parts.into_iter().map(|part| part.narrow(rows)).collect::<Result<_>>()?)
             }
+            Link::Rows(parts) => {
+                let mut left = Vec::with_capacity(parts.len());
+                for (mut of, link) in parts {
+                    of.truncate(of.partition_point(|row| (*row as usize) < rows));
+                    if !of.is_empty() {
+                        let n = of.len();
+                        left.push((of, link.narrow(n)?));
+                    }
+                }
+                Link::Rows(left)
+            }
             other => other,
+        })
+    }
+
+    /// The link of the rows `index`, which rise, alone.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn of_rows(self, index: &[u32]) -> Result<Link> {
+        let pick = |t: Option<Tensor>| t.map(|t| rows_of(&t, index)).transpose();
+        Ok(match self {
+            Link::Descent { at, scale, pass, active } => {
+                Link::Descent { at: at.rows(index)?, scale, pass: pick(pass)?, active: pick(active)? }
+            }
+            Link::Kick { at, scale, active } => {
+                Link::Kick { at: at.rows(index)?, scale, active: pick(active)? }
+            }
+            Link::Drift { scale, active } => Link::Drift { scale, active: pick(active)? },
+            Link::Linear(map) => {
+                let index = index.to_vec();
+                Link::linear(move |u| {
+                    // The map knows its rows by their places: the others get nothing.
+                    let mine = &index[..u.dims()[0]];
+                    let all = mine.last().map_or(0, |last| *last as usize + 1);
+                    rows_of(&map.of(&spread(u, mine, all)?)?, mine)
+                })
+            }
+            Link::Sequence(parts) => {
+                Link::Sequence(parts.into_iter().map(|part| part.of_rows(index)).collect::<Result<_>>()?)
+            }
+            Link::Rows(parts) => {
+                let mut left = Vec::with_capacity(parts.len());
+                for (of, link) in parts {
+                    let mut mine = Vec::new();
+                    let mut within = Vec::new();
+                    for (to, row) in (0u32..).zip(index) {
+                        if let Ok(place) = of.binary_search(row) {
+                            mine.push(to);
+                            within.push(place as u32);
+                        }
+                    }
+                    if !mine.is_empty() {
+                        left.push((mine, link.of_rows(&within)?));
+                    }
+                }
+                Link::Rows(left)
+            }
+            Link::Identity | Link::Damp { .. } | Link::Cut => self,
         })
     }
 
@@ -125,22 +191,43 @@ impl Link {
             Link::Sequence(parts) => {
                 Link::Sequence(parts.into_iter().map(|part| part.scaled(factor)).collect())
             }
+            Link::Rows(parts) => {
+                Link::Rows(parts.into_iter().map(|(of, part)| (of, part.scaled(factor))).collect())
+            }
             other => other,
         }
     }
 
     /// Whether the parameters enter here.
-    fn looks_at_energy(&self) -> bool {
-        matches!(self, Link::Descent { .. } | Link::Kick { .. })
+    pub fn looks_at_energy(&self) -> bool {
+        match self {
+            Link::Descent { scale, .. } | Link::Kick { scale, .. } => *scale != 0.0,
+            Link::Sequence(parts) => parts.iter().any(Link::looks_at_energy),
+            Link::Rows(parts) => parts.iter().any(|(_, part)| part.looks_at_energy()),
+            _ => false,
+        }
     }
 
-    /// The simple links of a link, oldest first.
+    /// The links of a link in order, none of which is a sequence.
     fn flatten<'a>(&'a self, out: &mut Vec<&'a Link>) {
         match self {
             Link::Sequence(parts) => parts.iter().for_each(|part| part.flatten(out)),
-            simple => out.push(simple),
+            other => out.push(other),
         }
     }
+}
+
+/// Rows `index` of `t`.
+fn rows_of(t: &Tensor, index: &[u32]) -> Result<Tensor> {
+    Ok(t.index_select(&Tensor::from_slice(index, index.len(), t.device())?, 0)?)
+}
+
+/// `all` rows of which those of `index` are the rows of `t`, and the others 0.
+fn spread(t: &Tensor, index: &[u32], all: usize) -> Result<Tensor> {
+    let mut dims = t.dims().to_vec();
+    dims[0] = all;
+    let index = Tensor::from_slice(index, index.len(), t.device())?;
+    Ok(Tensor::zeros(dims, t.dtype(), t.device())?.index_add(&index, &t.contiguous()?, 0)?)
 }
 
 /// The last links of a program, oldest first.
@@ -183,8 +270,16 @@ impl Trail {
         self.0
     }
 
-    /// Appends a link and keeps the last `keep`.
+    /// Appends a link and keeps the last `keep` of those that look at the energy. One that does not, such as noise, an augmentation or a
+    /// step of size 0, counts with the one before it: behind a trail of `n` links there are `n` gradients.
     pub fn push(&mut self, link: Link, keep: usize) {
+        if !link.looks_at_energy() {
+            // Before the first link with a gradient there is nothing to tell.
+            if let Some(last) = self.0.pop() {
+                self.0.push(Link::Sequence(vec![last, link]));
+            }
+            return;
+        }
         self.0.push(link);
         if self.0.len() > keep {
             self.0.remove(0);
@@ -201,17 +296,39 @@ impl Trail {
     /// # Errors
     /// If the energy or the transpose of a link fails.
     pub fn pull_back(&self, e: &dyn EnergyFn, u: &Tensor) -> Result<Vec<SlopeDemand>> {
-        let rows = u.dims().first().copied().unwrap_or(0);
-        let mut links = Vec::new();
-        self.0.iter().for_each(|link| link.flatten(&mut links));
+        let mut pull = Pull { e, demands: Vec::new() };
+        let end = Cotangents { x: u.clone(), v: None };
+        pull.through(&self.0.iter().collect::<Vec<_>>(), end, false)?;
+        Ok(pull.demands)
+    }
+}
+
+/// Cotangents of the position, and of the momentum where something depends on it.
+struct Cotangents {
+    x: Tensor,
+    v: Option<Tensor>,
+}
+
+/// A pull back on its way.
+struct Pull<'a> {
+    e: &'a dyn EnergyFn,
+    demands: Vec<SlopeDemand>,
+}
+
+impl Pull<'_> {
+    /// From the cotangents behind `links` to those before them; `None` if nothing depends on what was before. They are only right if
+    /// `wanted`: whether the parameters enter still earlier.
+    fn through(&mut self, links: &[&Link], end: Cotangents, wanted: bool) -> Result<Option<Cotangents>> {
+        let mut simple = Vec::new();
+        links.iter().for_each(|link| link.flatten(&mut simple));
+        let rows = end.x.dims().first().copied().unwrap_or(0);
         // Before the first link that looks at the energy nothing depends on θ.
-        let first = links.iter().position(|link| link.looks_at_energy()).unwrap_or(links.len());
-        let mut demands = Vec::new();
-        // Cotangents of the position, and of the momentum, on which nothing depends at the end.
-        let (mut u, mut m) = (u.clone(), None::<Tensor>);
-        for (i, link) in links.iter().enumerate().skip(first).rev() {
+        let first = simple.iter().position(|link| link.looks_at_energy()).unwrap_or(simple.len());
+        let Cotangents { x: mut u, v: mut m } = end;
+        for (i, link) in simple.iter().enumerate().skip(if wanted { 0 } else { first }).rev() {
+            let earlier = wanted || i > first;
             let (at, v) = match link {
-                Link::Cut => break,
+                Link::Cut => return Ok(None),
                 // Sequences are flat by now.
                 Link::Identity | Link::Sequence(_) => continue,
                 Link::Linear(map) => {
@@ -230,22 +347,57 @@ impl Trail {
                     });
                     continue;
                 }
+                Link::Rows(parts) => {
+                    let all = self.by_rows(parts, &Cotangents { x: u, v: m }, earlier)?;
+                    (u, m) = (all.x, all.v);
+                    continue;
+                }
                 Link::Kick { at, scale, active } => {
                     let Some(m) = &m else { continue };
                     (at, masked(m.affine(-*scale, 0.0)?, active.as_ref(), rows)?)
                 }
                 Link::Descent { at, scale, pass, active } => {
                     u = masked(u, pass.as_ref(), rows)?;
+                    if *scale == 0.0 {
+                        continue;
+                    }
                     (at, masked(u.affine(-*scale, 0.0)?, active.as_ref(), rows)?)
                 }
             };
             let at = at.narrow(0, rows)?;
-            if i > first {
-                u = (u + e.hvp(&at, &v)?)?;
+            if earlier {
+                u = (u + self.e.hvp(&at, &v)?)?;
             }
-            demands.push(SlopeDemand { at, v });
+            self.demands.push(SlopeDemand { at, v });
         }
-        Ok(demands)
+        Ok(Some(Cotangents { x: u, v: m }))
+    }
+
+    /// Through parts of the rows side by side.
+    fn by_rows(&mut self, parts: &[(Vec<u32>, Link)], end: &Cotangents, wanted: bool) -> Result<Cotangents> {
+        let rows = end.x.dims().first().copied().unwrap_or(0);
+        let (mut u, mut m) = (end.x.zeros_like()?, None::<Tensor>);
+        for (of, link) in parts {
+            // The cotangents may be those of the first rows alone.
+            let of = &of[..of.partition_point(|row| (*row as usize) < rows)];
+            if of.is_empty() {
+                continue;
+            }
+            let mine = Cotangents {
+                x: rows_of(&end.x, of)?,
+                v: end.v.as_ref().map(|v| rows_of(v, of)).transpose()?,
+            };
+            let Some(before) = self.through(&[link], mine, wanted)? else { continue };
+            u = (u + spread(&before.x, of, rows)?)?;
+            if let Some(v) = before.v {
+                let v = spread(&v, of, rows)?;
+                m = Some(match m {
+                    Some(m) => (m + v)?,
+                    None => v,
+                });
+            }
+        }
+        Ok(Cotangents { x: u, v: m })
     }
 }
 
@@ -254,26 +406,5 @@ fn masked(u: Tensor, mask: Option<&Tensor>, rows: usize) -> Result<Tensor> {
     match mask {
         Some(mask) => Ok(u.broadcast_mul(&mask.narrow(0, 0, rows)?)?),
         None => Ok(u),
-    }
-}
-
-/// Whether the links of a part tell the truth about the dependence on θ.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sensitivity {
-    /// Every link is exact.
-    Exact,
-    /// The part of this name depends on θ in a way that its link does not tell; a KL term must refuse it.
-    Unknown(String),
-}
-
-impl Sensitivity {
-    /// That of parts together: exact if all are, else the first that is not.
-    pub fn all(parts: impl IntoIterator<Item = Sensitivity>) -> Self {
-        parts.into_iter().find(|part| !part.is_exact()).unwrap_or(Sensitivity::Exact)
-    }
-
-    /// Whether it is exact.
-    pub fn is_exact(&self) -> bool {
-        *self == Sensitivity::Exact
     }
 }

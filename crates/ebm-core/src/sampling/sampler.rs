@@ -42,7 +42,7 @@ impl<F: FnMut(usize, &Stepped) -> Result<()>> Probe for F {
 /// What a caller asks of a program besides its result.
 #[non_exhaustive]
 pub struct DrawRequest<'a> {
-    /// How many of the last links to keep for the KL term; `usize::MAX` for all.
+    /// How many of the last links that look at the energy to keep for the KL term; `usize::MAX` for all. See [`Trail::push`].
     pub trail: usize,
     /// Rows of the trail to keep; later rows are not differentiated. `None` keeps all.
     pub trail_rows: Option<usize>,
@@ -166,7 +166,8 @@ pub trait Sampler: Send + Sync {
     }
 
     /// Whether the last `trail` links of a draw are exact (`usize::MAX` for all), or which part that they reach cannot
-    /// tell how it depends on θ; asked before a run starts.
+    /// tell how it depends on θ, or that θ does not enter; asked before a run starts. Links that do not look at the energy do not
+    /// count: see [`Trail::push`].
     fn sensitivity(&self, trail: usize) -> Sensitivity;
 
     /// The box that holds every coordinate of the samples: see [`Transition::bounds`](crate::Transition::bounds).

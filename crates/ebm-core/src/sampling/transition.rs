@@ -118,11 +118,11 @@ pub trait Transition: Send + Sync {
     /// If the energy or an operation fails.
     fn step(&self, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped>;
 
-    /// Whether `Stepped::link` is exact; asked before a run starts, not during it. A kernel made of others passes on
-    /// which of them is not, by [`Sensitivity::all`].
+    /// Whether `Stepped::link` is exact, and whether θ enters; asked before a run starts, not during it. A kernel made of others joins
+    /// what they say, by [`Sensitivity::all`] if it does one after the other, by [`Sensitivity::either`] if each chain does one of them.
     ///
-    /// Exact means the derivative of the step as it happened: random numbers, accept decisions, and step sizes that
-    /// were adapted are held fixed; gradients of the energy, clamps and maps of the position are differentiated.
+    /// Exact means the derivative of the step as it happened: random numbers, decisions, and step sizes that
+    /// were adapted are held fixed; gradients of the energy, clamps and maps of the position are differentiated. See [`Link`].
     fn sensitivity(&self) -> Sensitivity;
 
     /// The box that holds every coordinate after a step, if there is one: a clamp, or a range outside of which

@@ -177,7 +177,7 @@ impl Transition for Augment {
     }
 
     fn sensitivity(&self) -> Sensitivity {
-        Sensitivity::Exact
+        Sensitivity::Passes
     }
 
     fn bounds(&self) -> Option<(f64, f64)> {

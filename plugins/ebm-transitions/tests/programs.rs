@@ -1,0 +1,222 @@
+//! Trails of whole programs, fixed ones and random ones: what is pulled back is the gradient of the end in the parameters, by central
+//! differences in f64, with the same random numbers.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::{
+    Batch, Blind, BuildCx, Chains, DrawRequest, Drawn, EnergyFn, Key, Link, Sampler, SamplerConfig,
+    Sensitivity, Transition, TransitionConfig,
+};
+use ebm_testkit::{check_transition, theta_difference, toy};
+use proptest::prelude::*;
+use {ebm_samplers as _, ebm_transitions as _};
+
+const WIDTH: usize = 3;
+
+fn context() -> BuildCx {
+    BuildCx::new(&[WIDTH], DType::F64, &Device::Cpu, Key::root(0)).with_range(Some((0.0, 1.0)))
+}
+
+fn sampler(text: &str) -> Box<dyn Sampler> {
+    let config: Box<dyn SamplerConfig> = toml::from_str(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+    config.build(&mut context()).unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+fn transition(text: &str) -> Box<dyn Transition> {
+    let config: Box<dyn TransitionConfig> = toml::from_str(text).unwrap();
+    config.build(&mut context()).unwrap()
+}
+
+/// Samples of which a third of the coordinates stands at 0, and a third at 1.
+fn start() -> Batch {
+    let x = Key::root(9).uniform(&Chains::range(0, 6), &[WIDTH], DType::F64, &Device::Cpu).unwrap();
+    Batch::new(x.affine(3.0, -1.0).unwrap().clamp(0.0, 1.0).unwrap()).unwrap()
+}
+
+fn draw(s: &dyn Sampler, e: &dyn EnergyFn, trail: usize, seed: u64) -> Drawn {
+    let (mut blind, mut memory) = (Blind, BTreeMap::new());
+    let mut request = DrawRequest::new(&mut blind, &mut memory).with_trail(trail, None);
+    s.draw(e, start(), Key::root(seed), &mut request).unwrap()
+}
+
+/// Largest deviation of the gradient of ⟨u, x_K⟩ through all links from differences, as a share of its largest entry, and that entry.
+/// Over 1e-7 a decision hardly ever turns; rounding leaves 1e-9 of numbers of order one.
+fn gap(s: &dyn Sampler, seed: u64) -> (f64, f64) {
+    let e = toy::mlp(WIDTH, 4, 1, seed).unwrap();
+    let u = Key::root(19).normal(&Chains::range(0, 6), &[WIDTH], DType::F64, &Device::Cpu).unwrap();
+    let mut got: BTreeMap<String, Tensor> = BTreeMap::new();
+    for d in draw(s, &e, usize::MAX, seed).trail.pull_back(&e, &u).unwrap() {
+        let mut sum = e.grad_theta_slope(&d.at, &d.v).unwrap();
+        sum.accumulate(&got, 1.0).unwrap();
+        got = sum.grads;
+    }
+    let end = || Ok((draw(s, &e, 0, seed).last.at.x * &u)?.sum_all()?.to_scalar::<f64>()?);
+    let (mut size, mut off) = (0f64, 0f64);
+    for (name, want) in theta_difference(&e, 1e-7, end).unwrap() {
+        let zero = want.zeros_like().unwrap();
+        let got = got.get(&name).unwrap_or(&zero);
+        let top =
+            |t: &Tensor| t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap();
+        size = size.max(top(&want)).max(top(got));
+        off = off.max(top(&(got - &want).unwrap()));
+    }
+    (off, size)
+}
+
+fn agrees(text: &str, seed: u64) {
+    let s = sampler(text);
+    if !s.sensitivity(usize::MAX).is_exact() {
+        return;
+    }
+    let (off, size) = gap(&*s, seed);
+    assert!(off <= 1e-6 * size + 1e-8, "{text}, seed {seed}: off by {off:.1e} of {size:.1e}");
+    // Who says that parameters do not enter has no gradient, and the other way round.
+    let trail = draw(&*s, &toy::mlp(WIDTH, 4, 1, seed).unwrap(), 1, seed).trail;
+    match s.sensitivity(usize::MAX) {
+        Sensitivity::Exact => assert!(trail.into_links().iter().any(Link::looks_at_energy), "{text}"),
+        _ => assert!(size < 1e-8, "{text}: {size:.1e}"),
+    }
+}
+
+const MOVE: &str = "{ kind = \"langevin\", step_size = 0.3, noise = 0.1, clamp = [0.0, 1.0] }";
+const NOISE: &str = "{ kind = \"gaussian-noise\", scale = 0.1 }";
+const HELD: &str = "{ kind = \"gaussian-noise\", scale = 0.1, clamp = [0.0, 1.0] }";
+
+fn chain(steps: usize, t: &str) -> String {
+    format!("kind = \"chain\"\nsteps = {steps}\ntransition = {t}")
+}
+
+fn then(parts: &[&str]) -> String {
+    format!("{{ kind = \"then\", transitions = [{}] }}", parts.join(", "))
+}
+
+#[test]
+fn programs_of_every_kind_pull_back_the_gradient_of_their_end() {
+    let sometimes =
+        |t: &str| format!("{{ kind = \"with-probability\", probability = 0.5, transition = {t} }}");
+    let mix = |a: &str, b: &str| format!("{{ kind = \"mix\", transitions = [{a}, {b}] }}");
+    let langevin = |more: &str| format!("{{ kind = \"langevin\", step_size = 0.3, noise = 0.1, {more} }}");
+    let mala = "{ kind = \"mala\", step_size = 0.4 }";
+    let anneal = |more: &str| format!("{{ kind = \"anneal\", transition = {MOVE}, {more} }}");
+    let tested = |t: &str| format!("{{ kind = \"metropolis\", proposal = {t} }}");
+    let late = "{ kind = \"langevin\", step_size = 0.3, noise = 0.5, noise_first = false }";
+    let rounds =
+        |more: &str| format!("kind = \"rounds\"\nrounds = 2\nsteps = 2\ntransition = {MOVE}\n{more}");
+    let all = [
+        chain(5, MOVE),
+        chain(5, &langevin("clamp = [0.0, 1.0], noise_first = false")),
+        chain(5, &langevin("move_limit = 0.1")),
+        chain(5, &anneal("step_size = [1.0, 0.2], noise = [1.0, 0.0]")),
+        chain(5, &anneal("step_size = [1.0, 0.2], noise = [1.0, 0.1], shape = \"geometric\"")),
+        chain(5, &anneal("step_size = [1.0, 0.0]")),
+        chain(3, &format!("{{ kind = \"repeat\", times = 3, transition = {MOVE} }}")),
+        chain(3, &then(&[MOVE, HELD])),
+        chain(3, &then(&[MOVE, "{ kind = \"uniform-restart\", probability = 0.3 }"])),
+        chain(3, &then(&[MOVE, &sometimes(NOISE)])),
+        chain(3, &then(&[MOVE, &sometimes(HELD)])),
+        chain(3, &then(&[MOVE, &mix(NOISE, HELD)])),
+        chain(3, &then(&[MOVE, &mix(NOISE, "{ kind = \"uniform-restart\", probability = 0.4 }")])),
+        chain(3, &then(&[&sometimes(&then(&[MOVE, &sometimes(NOISE)])), MOVE])),
+        chain(3, &mix(MOVE, mala)),
+        chain(3, &sometimes(MOVE)),
+        chain(3, &sometimes(&then(&[MOVE, mala]))),
+        chain(5, mala),
+        chain(5, "{ kind = \"mala\", step_size = 0.3, temperature = 0.4, range = [0.0, 1.0] }"),
+        chain(5, "{ kind = \"ula\", step_size = 0.1 }"),
+        chain(4, &then(&[MOVE, &tested("{ kind = \"gaussian-noise\", scale = 0.7 }")])),
+        chain(4, &tested(late)),
+        chain(3, NOISE),
+        chain(3, &then(&[MOVE, "{ kind = \"uniform-restart\", probability = 1.0 }"])),
+        format!("kind = \"tempering\"\ntemperatures = [4.0, 2.0, 1.0]\n[program]\n{}", chain(2, MOVE)),
+        rounds(&format!("between = [{HELD}]\nrefine = 2")),
+        rounds(&format!("finish = {HELD}")),
+        rounds(&format!("between = [{MOVE}, {NOISE}]\nfinish = {}", sometimes(mala))),
+    ];
+    for text in all {
+        for seed in [21, 22] {
+            agrees(&text, seed);
+        }
+    }
+}
+
+/// The rules of a transition, its step sizes held where they adapt.
+#[test]
+fn kernels_that_adapt_or_choose_keep_the_laws_of_a_transition() {
+    let adapting = "kind = \"mala\"\nstep_size = 0.3\ntarget_acceptance = 0.6\nadapt_rate = 0.5";
+    let choosing = format!(
+        "kind = \"then\"\ntransitions = [{MOVE}, {{ kind = \"with-probability\", probability = 0.5, transition = {NOISE} }}]"
+    );
+    let e = toy::mlp(WIDTH, 5, 2, 4).unwrap();
+    let x = Key::root(8).normal(&Chains::range(0, 6), &[WIDTH], DType::F64, &Device::Cpu).unwrap();
+    for (text, independent) in
+        [(adapting, false), (&format!("{adapting}\nper_chain = true"), true), (&choosing, true)]
+    {
+        check_transition(&*transition(text), &e, &Batch::new(x.clone()).unwrap(), independent).unwrap();
+    }
+}
+
+/// Behind a last noise, however it comes, a trail of one link has one gradient.
+#[test]
+fn a_trail_of_one_link_reaches_the_last_step_with_a_gradient() {
+    let e = toy::mlp(WIDTH, 4, 1, 4).unwrap();
+    let rounds = format!("kind = \"rounds\"\nrounds = 1\nsteps = 2\ntransition = {MOVE}\nfinish = ");
+    let chosen = format!("{{ kind = \"mix\", transitions = [{NOISE}, {HELD}] }}");
+    let to_zero = format!("{{ kind = \"anneal\", step_size = [1.0, 0.0], transition = {MOVE} }}");
+    for text in [format!("{rounds}{NOISE}"), format!("{rounds}{chosen}"), chain(3, &to_zero)] {
+        let s = sampler(&text);
+        let trail = draw(&*s, &e, 1, 3).trail;
+        assert_eq!((s.sensitivity(1), trail.len()), (Sensitivity::Exact, 1), "{text}");
+        assert_eq!(trail.pull_back(&e, &start().x).unwrap().len(), 1, "{text}");
+    }
+}
+
+/// A transition as settings, of at most `depth` transitions inside one another.
+fn transitions(depth: u32) -> BoxedStrategy<String> {
+    let clamp = prop_oneof![Just(String::new()), Just(", clamp = [0.0, 1.0]".to_string())];
+    let size = 0.05f64..0.5;
+    let leaf = prop_oneof![
+        3 => (size.clone(), clamp.clone(), any::<bool>()).prop_map(|(s, c, first)| format!(
+            "{{ kind = \"langevin\", step_size = {s}, noise = 0.1, noise_first = {first}{c} }}"
+        )),
+        1 => size.clone().prop_map(|s| format!("{{ kind = \"mala\", step_size = {s} }}")),
+        1 => (size.clone(), clamp).prop_map(|(s, c)| format!("{{ kind = \"gaussian-noise\", scale = {s}{c} }}")),
+        1 => (0.0f64..1.0).prop_map(|p| format!("{{ kind = \"uniform-restart\", probability = {p} }}")),
+        1 => size.clone().prop_map(|s| format!(
+            "{{ kind = \"metropolis\", proposal = {{ kind = \"langevin\", step_size = {s}, noise = 0.4, noise_first = false }} }}"
+        )),
+        1 => (0.0f64..1.0, 0.0f64..1.0).prop_map(|(a, b)| format!(
+            "{{ kind = \"anneal\", step_size = [{a}, {b}], transition = {MOVE} }}"
+        )),
+    ];
+    leaf.prop_recursive(depth, 8, 3, |inner| {
+        let some = prop::collection::vec(inner.clone(), 1..4);
+        prop_oneof![
+            some.clone().prop_map(|t| format!("{{ kind = \"then\", transitions = [{}] }}", t.join(", "))),
+            some.prop_map(|t| format!("{{ kind = \"mix\", transitions = [{}] }}", t.join(", "))),
+            (0.0f64..1.0, inner.clone()).prop_map(|(p, t)| format!(
+                "{{ kind = \"with-probability\", probability = {p}, transition = {t} }}"
+            )),
+            inner.prop_map(|t| format!("{{ kind = \"repeat\", times = 2, transition = {t} }}")),
+        ]
+    })
+    .boxed()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(ebm_testkit::cases(24)))]
+    #[test]
+    fn random_programs_pull_back_the_gradient_of_their_end(
+        t in transitions(3), between in transitions(1), finish in prop::option::of(transitions(1)),
+        rounds in 1usize..3, steps in 1usize..3, seed in 0u64..1000,
+    ) {
+        let finish = finish.map_or(String::new(), |t| format!("\nfinish = {t}"));
+        agrees(
+            &format!(
+                "kind = \"rounds\"\nrounds = {rounds}\nsteps = {steps}\ntransition = {t}\nbetween = [{between}]{finish}"
+            ),
+            seed,
+        );
+    }
+}
