@@ -104,7 +104,8 @@ fn read(name: &Path, bytes: &[u8]) {
 /// The same damages at each run, so that a change is to blame for what a change breaks; `PROPTEST_RNG_SEED` takes others. What is
 /// found is not written down: it is mended in the reader, and tested there.
 fn config() -> ProptestConfig {
-    let usual = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1500) };
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1500);
+    let usual = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) };
     match std::env::var_os("PROPTEST_RNG_SEED") {
         Some(_) => usual,
         None => ProptestConfig { rng_seed: RngSeed::Fixed(1), ..usual },

@@ -191,7 +191,9 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(12))]
+        #![proptest_config(ProptestConfig::with_cases(
+            std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(12)
+        ))]
         #[test]
         fn sums_have_the_same_bits_for_1_2_4_and_8_ranks(n in 0usize..40) {
             let alone = summed(1, n).remove(0);

@@ -14,7 +14,7 @@ use {ebm_energies_compose as _, ebm_energies_net as _, ebm_samplers as _};
 
 fn build(text: &str, shape: &[usize], condition: usize) -> Arc<dyn EnergyFn> {
     let config: Box<dyn EnergyConfig> = toml::from_str(text).unwrap_or_else(|e| panic!("{text}: {e}"));
-    let cx = BuildCx::new(shape, DType::F64, &Device::Cpu, Key::root(5)).with_condition(condition);
+    let mut cx = BuildCx::new(shape, DType::F64, &Device::Cpu, Key::root(5)).with_condition(condition);
     cx.energy(&*config).unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 

@@ -441,7 +441,9 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(400))]
+        #![proptest_config(ProptestConfig::with_cases(
+            std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(400)
+        ))]
         #[test]
         fn damage_anywhere_never_panics(at in 0.0f64..1.0, byte in any::<u8>()) {
             let mut bytes = file(&[good(0..3), good(3..5)]);

@@ -119,7 +119,9 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(16))]
+        #![proptest_config(ProptestConfig::with_cases(
+            std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(16)
+        ))]
         #[test]
         fn is_symmetric_and_zero_on_itself(s in 0u64..1000, t in 1000u64..2000, d in 1usize..6) {
             let (a, b) = (table(s * 1000, 12, d), table(t * 1000, 9, d));

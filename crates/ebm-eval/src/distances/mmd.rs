@@ -90,7 +90,9 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
+        #![proptest_config(ProptestConfig::with_cases(
+            std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(24)
+        ))]
         #[test]
         fn is_symmetric_and_far_sets_reach_the_sum_of_kernels(s in 0u64..500, n in 2usize..12, m in 2usize..12) {
             let (a, b) = (table(2 * s, n, 3), table(2 * s + 1, m, 3));
