@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::pass::whole;
 use crate::plan::Plan;
 
-/// Samples whose values are looked at.
+/// Samples whose values are looked at to know their range.
 const LOOKED_AT: usize = 256;
 
 /// Share of a clamp's width from its ends within which data count as lying there.
@@ -19,7 +19,9 @@ const NEAR: f64 = 0.01;
 /// If the first data cannot be read, or hold numbers that are not finite.
 pub(crate) fn of(plan: &Plan) -> Result<Facts> {
     let batch = plan.config.run.batch;
-    let batches = LOOKED_AT.div_ceil(batch).min(plan.data.batches(batch));
+    // Where the range is stated one batch tells enough, and sets that are read piece by piece are read no further.
+    let wanted = if plan.data.range().is_some() { 1 } else { LOOKED_AT.div_ceil(batch) };
+    let batches = wanted.min(plan.data.batches(batch));
     let mut values = Vec::new();
     for cursor in 0..batches {
         let x = plan.batch_at(0, cursor)?.x;

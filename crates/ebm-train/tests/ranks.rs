@@ -20,8 +20,8 @@ use ebm_train::run::{self, Options};
 use ebm_train::{Outcome, Plan, RunConfig, TrainState, checkpoint};
 use serde::{Deserialize, Serialize};
 use {
-    ebm_energies_net as _, ebm_entropies as _, ebm_objectives as _, ebm_replays as _, ebm_samplers as _,
-    ebm_sources as _,
+    ebm_energies_net as _, ebm_entropies as _, ebm_objectives as _, ebm_policies as _, ebm_replays as _,
+    ebm_samplers as _, ebm_sources as _,
 };
 
 const LANGEVIN: &str = "[sampler]\nkind = \"chain\"\nsteps = 3\n\
@@ -134,6 +134,18 @@ fn chains_in_place_with_adapted_steps() {
         transition = { kind = \"mala\", step_size = 0.01, target_acceptance = 0.6 }\n";
     let replay = "[replay]\nkind = \"in-place\"\ncapacity = 32\n";
     same_bytes(&format!("{sampler}{replay}{PLAIN}[chains]\nfill = \"start\"\n"));
+}
+
+#[test]
+fn a_run_that_goes_back_to_its_last_healthy_state() {
+    let back =
+        "[[policy]]\nkind = \"roll-back\"\nscale = [{ setting = \"optimiser.rate\", factor = 1e-9 }]\n";
+    let text = config(4, "", &format!("{LANGEVIN}{RING}{PLAIN}{back}")).to_toml().unwrap();
+    let absurd = RunConfig::from_toml(&text.replace("rate = 0.001", "rate = 1e6")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ended = trained(&absurd, 2, 7, folder.path()).remove(1).unwrap();
+    assert_eq!((ended.last.step, ended.last.get("rolled_back")), (7, Some(1.0)), "{:?}", ended.outcome);
+    same_bytes_of(&absurd);
 }
 
 #[test]
