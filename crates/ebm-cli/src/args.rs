@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ebm::config::{self, Override};
+use ebm::core::Given;
 use ebm::inputs::data_setting_from;
 use ebm::{Model, Source};
 use toml::Value;
@@ -35,6 +36,9 @@ pub(crate) struct RunChanges {
     /// The data where they are now, or others: a linked kind, a folder of images, an .npy or an IDX file.
     #[arg(long, value_name = "NAME|PATH")]
     pub data: Option<String>,
+    /// Draw and score under this condition: a class by its number or its name, or numbers such as [0, 1].
+    #[arg(long, value_name = "CLASS")]
+    given: Option<String>,
     #[command(flatten)]
     device: DeviceArg,
 }
@@ -43,6 +47,7 @@ impl RunChanges {
     /// The changes of settings; `--set` comes last.
     pub fn list(&self) -> Result<Vec<Override>, Failure> {
         let mut all = self.device.changes();
+        all.extend(self.given.as_deref().map(given).transpose()?);
         all.extend(set(&self.set)?);
         Ok(all)
     }
@@ -54,7 +59,8 @@ impl RunChanges {
 
     /// Whether there are any.
     pub fn any(&self) -> bool {
-        !self.set.is_empty() || self.data.is_some() || self.device.device.is_some()
+        let given = self.given.is_some() || self.data.is_some();
+        given || !self.set.is_empty() || self.device.device.is_some()
     }
 }
 
@@ -160,6 +166,14 @@ pub(crate) fn set(changes: &[String]) -> Result<Vec<Override>, Failure> {
         Ok(change)
     };
     changes.iter().map(change).collect()
+}
+
+/// The change that `--given` stands for.
+fn given(text: &str) -> Result<Override, Failure> {
+    let value =
+        Value::try_from(Given::from(text)).map_err(|e| Failure::Usage(format!("--given {text}: {e}")))?;
+    let path = config::Path::default().key("generate").key("given");
+    Ok(Override::new(path, value, format!("--given {text}")))
 }
 
 /// The change that `--steps` of training stands for.

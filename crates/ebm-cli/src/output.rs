@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, Stdout, Write as _};
 
+use ebm::core::class_list;
 use serde::Serialize;
 
 use crate::outcome::{End, Failure, Outcome};
@@ -63,6 +64,15 @@ fn failed(e: io::Error) -> Failure {
 /// A line on standard error.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// A condition of this length in words, with the names of the classes if they have any; `None` for none.
+pub(crate) fn classes(condition: usize, names: &[String]) -> Option<String> {
+    match (condition, names.is_empty()) {
+        (0, _) => None,
+        (n, true) => Some(format!("of length {n}")),
+        (n, false) => Some(format!("{n} classes: {}", class_list(names))),
+    }
 }
 
 /// A field of a CSV line (RFC 4180).

@@ -43,13 +43,13 @@ pub(crate) fn message(e: &Error) -> String {
             };
             format!("{} {}: {why}", flag(setting), path.display())
         }
+        Error::Core(Core::OtherData { .. }) => {
+            format!("{e}; name the data of its training by --data, or go on with these by --other-data")
+        }
         Error::NoThreshold { run, .. } => format!("{e}: ebm eval threshold {}", run.display()),
         Error::Shape { images: true, .. } => format!("{e} with --fit, which also converts their colours"),
         Error::Device { .. } => format!("{e}; use `--device cpu` or `--device auto`"),
         Error::Unread { what: "configuration", source, .. } => match source.kind() {
-            std::io::ErrorKind::NotFound => {
-                format!("{e}; `ebm train` without a file trains the built-in quick start")
-            }
             std::io::ErrorKind::IsADirectory => format!("{e}; a run directory is given to `ebm resume`"),
             _ => e.to_string(),
         },
@@ -77,7 +77,7 @@ pub(crate) fn exit_code(e: &Error) -> u8 {
         Error::Features(Features::Input { .. }) => USAGE,
         Error::Diverged(_) | Error::Ill(_) => 4,
         Error::Core(Core::Config { .. } | Core::Shape { .. } | Core::Capability { .. }) => USAGE,
-        Error::Core(Core::Data { .. } | Core::DataFile(_)) => 3,
+        Error::Core(Core::Data { .. } | Core::DataFile(_) | Core::OtherData { .. }) => 3,
         Error::Core(Core::Numeric { .. }) => 4,
         Error::Core(Core::Device { .. }) => 5,
         // The drivers have no other word for it than their message.

@@ -54,6 +54,14 @@ pub enum Error {
     /// A reader of data failed; its message names the file and the place.
     #[error("{0}")]
     DataFile(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A run is to go on with other data than it was trained on.
+    #[error("{place}: was trained on {difference}")]
+    OtherData {
+        /// The checkpoint.
+        place: String,
+        /// What it was trained on, and what there is now.
+        difference: String,
+    },
     /// A number that must be finite is not, or left its bounds.
     #[error("{what} at step {step}: {message}")]
     Numeric {

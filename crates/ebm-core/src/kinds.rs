@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub mod catalogue;
 pub(crate) mod config;
+pub(crate) mod given;
 pub(crate) mod init;
 pub(crate) mod places;
 pub mod settings;

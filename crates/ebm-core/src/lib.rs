@@ -99,6 +99,7 @@ pub use kinds::config::{
     DataConfig, EnergyConfig, EntropyConfig, ObjectiveConfig, ObserverConfig, OptimiserConfig, PolicyConfig,
     ReplayConfig, SamplerConfig, TransitionConfig,
 };
+pub use kinds::given::{Given, class_list};
 pub use kinds::init::Init;
 pub use kinds::places::{Places, way};
 pub use kinds::settings::Settings;

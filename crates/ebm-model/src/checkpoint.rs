@@ -37,6 +37,15 @@ const FOLDER: &str = "checkpoints";
 /// The folder of its last healthy states, which are checkpoints too.
 pub const HEALTHY: &str = "healthy";
 
+/// What tells a set of samples from another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Number of training samples.
+    pub samples: u64,
+    /// SHA-256 of rows that lie all over the set, conditions included.
+    pub rows: String,
+}
+
 /// What `state.json` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +75,12 @@ pub struct Manifest {
     pub sample_shape: Vec<usize>,
     /// Length of the condition; 0 for none.
     pub condition: usize,
+    /// Names of the classes by their number; empty if they have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
+    /// What tells the training data from others; of earlier versions none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Fingerprint>,
     /// Range of sample values, if bounded.
     pub range: Option<(f64, f64)>,
     /// Number of grey values of dequantised images.
@@ -142,6 +157,7 @@ impl Contents {
         Facts {
             sample_shape: m.sample_shape.clone(),
             condition: m.condition,
+            class_names: m.class_names.clone(),
             range: m.range,
             levels: m.levels,
             conditions: tensor("conditions"),
@@ -335,6 +351,11 @@ pub fn newest(folder: &Path, depth: Depth) -> Result<Newest> {
                 damaged.push((path, e.to_string()));
             }
         }
+    }
+    if damaged.is_empty() {
+        let message = "holds no whole checkpoint: the run ended before its first one; train it anew at another place, or remove this \
+                       run first";
+        return Err(Error::data(folder, message));
     }
     let reasons: String = damaged.iter().map(|(_, why)| format!("; {why}")).collect();
     Err(Error::data(folder, format!("holds no whole checkpoint{reasons}")))

@@ -3,7 +3,7 @@
 use ebm_core::candle::DType;
 use ebm_core::plan::Products;
 use ebm_core::settings::Check;
-use ebm_core::{EnergyConfig, Error, Param, Result, SamplerConfig, Settings, TransitionConfig};
+use ebm_core::{EnergyConfig, Error, Given, Param, Result, SamplerConfig, Settings, TransitionConfig};
 
 /// The format number this version reads and writes.
 pub const FORMAT: u32 = 1;
@@ -248,6 +248,8 @@ pub struct GenerateSection {
     /// Samples of a sheet.
     #[setting(default = 64, at_least = 1, at_most = 1_000_000)]
     pub count: usize,
+    /// Class or condition that samples are drawn and scored under; absent: the conditions of the first data batch in turn.
+    pub given: Option<Given>,
     /// Shape of one sample, in a file that names neither data nor a run; absent: the length that the energy takes.
     #[setting(at_least = 1)]
     pub shape: Option<Vec<usize>>,

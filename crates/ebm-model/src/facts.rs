@@ -1,7 +1,7 @@
 //! What a model must know of the samples it was trained on.
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{Condition, EnergyFn, Error, Result};
+use ebm_core::{Condition, EnergyFn, Error, Given, Result};
 
 /// What a model must know of the samples it was trained on. A checkpoint keeps it, so that nothing needs the data themselves
 /// but measures against them.
@@ -11,6 +11,8 @@ pub struct Facts {
     pub sample_shape: Vec<usize>,
     /// Length of the condition; 0 for none.
     pub condition: usize,
+    /// Names of the classes by their number; empty if they have none, and of a checkpoint that kept none.
+    pub class_names: Vec<String>,
     /// Range of sample values, if bounded.
     pub range: Option<(f64, f64)>,
     /// Number of grey values of dequantised images.
@@ -38,6 +40,19 @@ impl Facts {
         };
         (self.conditions, self.reference) = (there(self.conditions)?, there(self.reference)?);
         Ok(self)
+    }
+
+    /// The condition that `given` says for samples of `energy`; `None` if it says none.
+    ///
+    /// # Errors
+    /// If the energy takes no condition, or there is no such class.
+    pub fn given(&self, given: Option<&Given>, energy: &dyn EnergyFn) -> Result<Option<Vec<f64>>> {
+        let Some(given) = given else { return Ok(None) };
+        let refuse = |why: &str| Error::config("generate.given", format!("is {given}, but {why}"));
+        if energy.spec().condition == Condition::None {
+            return Err(refuse("the energy takes no condition"));
+        }
+        given.vector(self.condition, &self.class_names).map(Some).map_err(|why| refuse(&why))
     }
 
     /// The conditions for samples of `energy`, if it takes one.

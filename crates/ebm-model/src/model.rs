@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{EnergyFn, Engine, Error, Key, Places, Result, Sampler};
+use ebm_core::{Conditioned, EnergyFn, Engine, Error, Key, Places, Result, Sampler};
 
 use crate::checkpoint::{self, Contents, Depth, Manifest, Newest, entries_of};
 use crate::config::{ModelConfig, Weights};
@@ -101,7 +101,7 @@ impl Model {
         let memory = memory.into_iter().map(|(k, v)| Ok((k, v.to_device(opening.device)?)));
         let memory = memory.collect::<Result<_>>()?;
         let from = Some(Checkpoint { path: contents.path, manifest: contents.manifest, damaged });
-        Ok(Model { memory, from, ..model })
+        Model { memory, from, ..model }.under_given()
     }
 
     /// A model with initial weights, or those that its energy names, of samples that `facts` describe.
@@ -125,7 +125,16 @@ impl Model {
             let hint = "change the energy's shape, or name samples that have it";
             return Err(Error::shape("energy", found, expected, hint));
         }
-        Ok(model)
+        model.under_given()
+    }
+
+    /// The same with the energy under the one condition that `generate.given` says.
+    fn under_given(mut self) -> Result<Self> {
+        let energy = &self.parts.energy;
+        if let Some(condition) = self.facts.given(self.config.generate.given.as_ref(), energy.as_ref())? {
+            self.parts.energy = Arc::new(Conditioned::new(energy.clone(), condition)?);
+        }
+        Ok(self)
     }
 
     fn built(
@@ -181,6 +190,9 @@ impl Model {
         let more = more.to(self.dtype, &self.device)?;
         let own = &mut self.facts;
         own.levels = own.levels.or(more.levels);
+        if own.class_names.is_empty() {
+            own.class_names = more.class_names;
+        }
         own.conditions = own.conditions.take().or(more.conditions);
         own.reference = own.reference.take().or(more.reference);
         Ok(())

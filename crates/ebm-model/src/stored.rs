@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, Conditioned, EnergyConfig, EnergyFn, Error, Frozen, Result, Settings, plugin};
+use ebm_core::{
+    BuildCx, Conditioned, EnergyConfig, EnergyFn, Error, Frozen, Given, Result, Settings, plugin,
+};
 
 use crate::checkpoint::{self, Depth};
 use crate::config::{EngineChoice, ModelConfig, Weights};
@@ -17,8 +19,8 @@ pub struct CheckpointEnergy {
     /// Which weights.
     #[setting(default = Weights::Average)]
     weights: Weights,
-    /// A fixed condition; absent: that of the batch.
-    condition: Option<Vec<f64>>,
+    /// A fixed condition: a class by its number or its name, or the numbers; absent: that of the batch.
+    condition: Option<Given>,
     /// Whether training may change the weights.
     #[setting(default = false)]
     trainable: bool,
@@ -63,7 +65,11 @@ impl EnergyConfig for CheckpointEnergy {
             ));
         }
         if let Some(condition) = &self.condition {
-            let under = Conditioned::new(energy, condition.clone());
+            let facts = loaded.facts();
+            let vector = condition.vector(facts.condition, &facts.class_names);
+            let vector =
+                vector.map_err(|why| cx.refuse("condition", format!("is {condition}, but {why}")))?;
+            let under = Conditioned::new(energy, vector);
             energy = Arc::new(under.map_err(|e| cx.relocate("condition", e))?);
         }
         Ok(if self.trainable { energy } else { Arc::new(Frozen::new(energy)) })

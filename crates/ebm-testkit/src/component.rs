@@ -140,6 +140,7 @@ pub(crate) fn sample(p: &Param) -> Option<Value> {
         ParamKind::Ints => Value::Array(vec![Value::Integer(1), Value::Integer(2)]),
         ParamKind::Floats => Value::Array(vec![Value::Float(0.0), Value::Float(1.0)]),
         ParamKind::Texts => Value::Array(vec![Value::String("a".into())]),
+        ParamKind::Given => Value::Integer(1),
         ParamKind::Choice(words) => Value::String((*words.first()?).into()),
         ParamKind::Part(f) => part(f)?,
         ParamKind::Parts(f) => Value::Array(vec![part(f)?]),

@@ -122,6 +122,7 @@ fn odd(p: &Param, _: Option<&Value>) -> Vec<(&'static str, Value)> {
         ParamKind::Float => vec![Value::Float(0.0), Value::Float(-1.0), Value::Float(1e30)],
         ParamKind::Bool => vec![Value::Boolean(true), Value::Boolean(false)],
         ParamKind::Text => vec![Value::String("?".into())],
+        ParamKind::Given => vec![Value::Integer(0), Value::String("?".into()), Value::Array(Vec::new())],
         ParamKind::Choice(words) => words.iter().map(|w| Value::String((*w).into())).collect(),
         ParamKind::Part(_) | ParamKind::Table(_) => Vec::new(),
     };

@@ -1,7 +1,7 @@
 //! A plan from its configuration, its parts checked against each other.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
@@ -14,7 +14,7 @@ use crate::capabilities;
 use crate::config::{self, ChainsSection, FORMAT, From, GenerateSection, Precision, RunConfig, Weights};
 use crate::fulfil::OBJECTIVE;
 use crate::given::Given;
-use crate::plan::Plan;
+use crate::plan::{Plan, Purpose};
 use crate::shares::Layout;
 use crate::training::Training;
 use crate::{tuned, watched};
@@ -28,6 +28,20 @@ impl Plan {
     /// # Errors
     /// If a part cannot be built (the part's error), or two parts do not fit (naming both).
     pub fn build(
+        config: &RunConfig,
+        places: impl Into<Places>,
+        device: &Device,
+        engine: Option<Arc<dyn Engine>>,
+    ) -> Result<Plan> {
+        Self::build_for(Purpose::Begin, config, places, device, engine)
+    }
+
+    /// As [`Plan::build`], for the beginning or the continuation of a run.
+    ///
+    /// # Errors
+    /// As [`Plan::build`].
+    pub fn build_for(
+        purpose: Purpose,
         config: &RunConfig,
         places: impl Into<Places>,
         device: &Device,
@@ -69,7 +83,7 @@ impl Plan {
             ));
         }
         let device = device.clone();
-        let pieces = Pieces { device, data, parts, averaged, objective, optimiser, policies, notes };
+        let pieces = Pieces { purpose, device, data, parts, averaged, objective, optimiser, policies, notes };
         Plan::assemble((config, text, tree), places, facts, pieces)
     }
 
@@ -80,7 +94,7 @@ impl Plan {
         facts: Facts,
         pieces: Pieces,
     ) -> Result<Plan> {
-        let Pieces { device, data, parts, averaged, objective, optimiser, policies, notes } = pieces;
+        let Pieces { purpose, device, data, parts, averaged, objective, optimiser, policies, notes } = pieces;
         let (run, key) = (&config.run, Key::root(config.run.seed));
         let dtype = run.dtype.dtype();
         let reference = reference(data.as_ref(), parts.generator.as_ref(), run.batch, key)?;
@@ -104,6 +118,8 @@ impl Plan {
             notes,
             ranks: Arc::new(Alone),
             watched: ebm_health::Facts::default(),
+            purpose,
+            fingerprint: OnceLock::new(),
             config,
         };
         plan.checked()
@@ -111,6 +127,7 @@ impl Plan {
 
     /// The plan with what is remarked on parts that fit, or the first two that do not.
     fn checked(mut self) -> Result<Plan> {
+        self.conditions()?;
         let remarks = capabilities::check(&self)?;
         self.notes.extend(remarks);
         self.watched = watched::of(&self)?;
@@ -162,14 +179,16 @@ impl Plan {
         let setup = Setup::new(&config.run, &facts, &places, &device);
         let starts = Starts::build(&mut setup.context("chains"), None, &[], config.chains.restart)?;
         let parts = Parts::given(energy, sampler, config.generate.steps, starts);
-        let (averaged, policies, notes) = (parts.energy.clone(), Vec::new(), Vec::new());
-        let pieces = Pieces { device, data, parts, averaged, objective, optimiser, policies, notes };
+        let (purpose, averaged, policies, notes) =
+            (Purpose::Begin, parts.energy.clone(), Vec::new(), Vec::new());
+        let pieces = Pieces { purpose, device, data, parts, averaged, objective, optimiser, policies, notes };
         Plan::assemble((config, text, tree), places, facts, pieces)
     }
 }
 
 /// What a plan is put together from.
 struct Pieces {
+    purpose: Purpose,
     device: Device,
     data: Arc<dyn DataSource>,
     parts: Parts,
@@ -192,6 +211,7 @@ pub fn facts(data: &dyn DataSource, batch: usize, key: Key) -> Result<Facts> {
     Ok(Facts {
         sample_shape: data.sample_shape().to_vec(),
         condition: data.condition(),
+        class_names: data.class_names().to_vec(),
         range: data.range(),
         levels: data.levels(),
         conditions,

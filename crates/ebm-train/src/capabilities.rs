@@ -114,7 +114,7 @@ fn objective(plan: &Plan) -> Result<()> {
                     "ask for {n} steps at most, which do not reach it, or use gradient steps such as `langevin`"
                 ),
                 None => {
-                    "use a sampler of gradient steps such as `langevin`, or switch the KL term off".into()
+                    "use a sampler of gradient steps such as `langevin`, or leave out the terms that need it (KL, entropy)".into()
                 }
             },
         ));
@@ -132,7 +132,7 @@ fn objective(plan: &Plan) -> Result<()> {
         return Err(Error::capability(
             who(),
             format!("{} earlier samples for its entropy term", needs.bank),
-            "this run, which has no replay buffer",
+            "a run without a [replay] section",
             "add a [replay] section, or remove the entropy",
         ));
     }
@@ -145,7 +145,7 @@ fn replay(plan: &Plan) -> Result<()> {
         return Err(Error::capability(
             "chains.from = \"replay\"",
             "a replay buffer",
-            "this run, which has none",
+            "a run without a [replay] section",
             "add a [replay] section, or set chains.from to \"data\" or \"fresh\"",
         ));
     }

@@ -139,6 +139,8 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
         average: state.average.is_some(),
         sample_shape: facts.sample_shape.clone(),
         condition: facts.condition,
+        class_names: facts.class_names.clone(),
+        data: Some(plan.fingerprint()?.clone()),
         range: facts.range,
         levels: facts.levels,
         base: base_of(&path, &plan.places),
@@ -181,6 +183,22 @@ pub fn newest(folder: &Path) -> Result<Newest> {
     ebm_model::checkpoint::newest(folder, Depth::Whole)
 }
 
+/// Refuses data that are not those of the checkpoint, unless others are meant.
+fn same_data(plan: &Plan, contents: &Contents) -> Result<()> {
+    let Some(was) = contents.manifest.data.as_ref().filter(|_| !plan.purpose.takes_other_data()) else {
+        return Ok(());
+    };
+    let now = plan.fingerprint()?;
+    let name = plan.data.name();
+    let difference = match (was.samples, now.samples) {
+        (was, now) if was != now => format!("{was} training samples of {name}, and there are {now} now"),
+        _ if *was == *now => return Ok(()),
+        (n, _) => format!("{n} training samples of {name}, of which some have other values now"),
+    };
+    let place = contents.path.display().to_string();
+    Err(Error::OtherData { place, difference })
+}
+
 /// The state of a checkpoint, written into the plan's energy.
 ///
 /// # Errors
@@ -204,6 +222,7 @@ pub fn restore(plan: &Plan, contents: &Contents) -> Result<TrainState> {
             ));
         }
     }
+    same_data(plan, contents)?;
     let layout = &plan.layout;
     let own = |shard: usize| {
         let all = entries_of(shard, layout.shards, &contents.part("sampler"));

@@ -8,17 +8,23 @@ use ebm_core::{Condition, Error, Result, Split, host, machine};
 use serde_json::Value;
 
 use crate::config::{ChainsSection, Fill, From, GenerateSection, Labels};
-use crate::plan::Plan;
+use crate::plan::{Plan, Purpose};
 
 /// Remarks on settings that have no effect or may not be meant.
 ///
 /// # Errors
-/// The first setting that would spoil the run, with what to set.
+/// The first setting that would spoil the run, with what to set; of a run that goes on as it began only what no machine does.
 pub(crate) fn check(plan: &Plan) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     steps(plan)?;
-    buffer(plan, &mut notes)?;
-    values(plan, &mut notes)?;
+    for found in [buffer(plan, &mut notes), values(plan, &mut notes)] {
+        match found {
+            Err(Error::Config { path, message }) if plan.purpose != Purpose::Begin => {
+                notes.push(format!("{path}: {message}; the run goes on as it began"));
+            }
+            found => found?,
+        }
+    }
     memory(plan, &mut notes)?;
     without_effect(plan, &mut notes);
     Ok(notes)

@@ -1,17 +1,38 @@
 //! A run's live parts: those of its model, and what trains them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
     Batch, Collective, DataSource, EnergyFn, Error, Key, Needs, Objective, Optimiser, ParamSet, Places,
     Policy, Result, Sampler,
 };
-use ebm_model::{Facts, Parts, Starts};
+use ebm_model::checkpoint::Fingerprint;
+use ebm_model::{Facts, Parts, Starts, one_condition};
 
 use crate::config::{From, RunConfig};
+use crate::fingerprint::fingerprint;
 use crate::labels::Rows;
 use crate::shares::{Layout, Share};
+
+/// What a plan is made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// A run from its beginning: settings that would spoil it are refused.
+    #[default]
+    Begin,
+    /// The continuation of a run: settings that it was trained with are remarked upon.
+    Continue {
+        /// Whether it may go on with other data than it was trained on.
+        other_data: bool,
+    },
+}
+
+impl Purpose {
+    pub(crate) fn takes_other_data(self) -> bool {
+        self == Purpose::Continue { other_data: true }
+    }
+}
 
 /// Everything a run needs besides its state: the parts of its model, data, objective, optimiser, policies, and how the batch
 /// lies on its ranks. It holds the energy, so one plan serves one [`TrainState`](crate::TrainState) at a time.
@@ -39,6 +60,8 @@ pub struct Plan {
     pub(crate) layout: Layout,
     /// What the run's numbers are read against.
     pub(crate) watched: ebm_health::Facts,
+    pub(crate) purpose: Purpose,
+    pub(crate) fingerprint: OnceLock<Fingerprint>,
 }
 
 impl Plan {
@@ -129,6 +152,30 @@ impl Plan {
     /// What a model of this run knows of its samples.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// The conditions that samples are drawn under, in turn: what `generate.given` says, else those of the first data batch.
+    ///
+    /// # Errors
+    /// If there is no such class.
+    pub fn conditions(&self) -> Result<Option<Tensor>> {
+        let (given, energy) = (self.config.generate.given.as_ref(), self.parts.energy.as_ref());
+        match self.facts.given(given, energy)? {
+            Some(vector) => Ok(Some(one_condition(&vector, self.dtype, &self.device)?)),
+            None => Ok(self.facts.conditions.clone()),
+        }
+    }
+
+    /// What tells its data from others.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn fingerprint(&self) -> Result<&Fingerprint> {
+        if let Some(known) = self.fingerprint.get() {
+            return Ok(known);
+        }
+        let found = fingerprint(self.data.as_ref())?;
+        Ok(self.fingerprint.get_or_init(|| found))
     }
 
     /// Where files that the configuration names are looked for.

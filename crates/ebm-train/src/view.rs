@@ -28,7 +28,7 @@ impl RunView for View<'_> {
     /// same chains under changing weights.
     fn samples(&self, n: usize) -> Result<Tensor> {
         let generator = self.state.generator(self.plan)?;
-        generator.draw(n, self.plan.facts.conditions.as_ref(), self.plan.key.at("generate"))
+        generator.draw(n, self.plan.conditions()?.as_ref(), self.plan.key.at("generate"))
     }
 
     fn buffered(&self, n: usize) -> Result<Option<Tensor>> {

@@ -20,7 +20,7 @@ pub(crate) mod scorer;
 pub(crate) mod threshold;
 
 pub use compose::{compose, reads_as_line};
-pub use draw::{SampleOptions, sample};
+pub use draw::{SampleOptions, drawn_under, sample};
 pub use film::Copying;
 pub use open::Model;
 pub use restore::{Restoration, RestoreOptions, restore};

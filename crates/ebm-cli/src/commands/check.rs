@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::args::Changes;
 use crate::outcome::{End, Outcome};
-use crate::output::Output;
+use crate::output::{Output, classes};
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
@@ -47,9 +47,12 @@ impl Check {
             out.line(format!("{section:<13} {what}"))?;
         }
         out.line(format!(
-            "{:<13} {} samples of shape {:?}",
-            "data set", checked.samples, checked.sample_shape
+            "{:<13} {} samples of shape {:?}, {} held out",
+            "data set", checked.samples, checked.sample_shape, checked.held_out
         ))?;
+        if let Some(classes) = classes(checked.condition, &checked.class_names) {
+            out.line(format!("{:<13} {classes}", "condition"))?;
+        }
         out.line(format!("{:<13} {}", "parameters", checked.parameters))?;
         out.line(format!("{:<13} {}", "terms", checked.terms.join(", ")))?;
         out.line(format!("{:<13} {}", "engine", checked.engine))?;

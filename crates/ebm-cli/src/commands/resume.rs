@@ -20,6 +20,9 @@ pub(crate) struct Resume {
     steps: Option<u64>,
     #[command(flatten)]
     changes: RunChanges,
+    /// Go on though the data are not those of its training.
+    #[arg(long)]
+    other_data: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -32,7 +35,8 @@ impl Resume {
             changes.extend(args::steps(self.steps)?);
             let data = self.changes.data.clone();
             let (stop, ranks) = (Some(signals::stop()), Some(ranks));
-            let options = TrainOptions { data, stop, ranks, ..TrainOptions::default() };
+            let other_data = self.other_data;
+            let options = TrainOptions { data, other_data, stop, ranks, ..TrainOptions::default() };
             train::tell(out, &ebm::run::resume(&self.run, &changes, &options)?, self.json)
         })
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ebm::Error;
-use ebm::model::{SampleOptions, sample};
+use ebm::model::{SampleOptions, drawn_under, sample};
 
 use crate::args::{DrawArgs, ForceArg, ModelArgs};
 use crate::outcome::{End, Outcome};
@@ -20,9 +20,9 @@ pub(crate) struct Sample {
     count: usize,
     #[command(flatten)]
     draw: DrawArgs,
-    /// Where to: .png for a picture, .npy for the numbers.
-    #[arg(long, value_name = "FILE", default_value = "samples.png")]
-    out: PathBuf,
+    /// Where to: .png for a picture, .npy for the numbers; without it samples.png, or samples.npy of what is no picture.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
     /// The first chains over time, a row a chain.
     #[arg(long, value_name = "FILE.png")]
     strip: Option<PathBuf>,
@@ -42,11 +42,14 @@ impl Sample {
             return Err(Error::invalid("count", 0, "at least 1").into());
         }
         let model = self.model.open()?;
+        let name =
+            if ebm::draw::picture::can_draw(model.sample_shape()) { "samples.png" } else { "samples.npy" };
+        let file = self.out.unwrap_or_else(|| name.into());
         let options = SampleOptions {
             count: self.count,
             steps: self.draw.steps,
             seed: self.draw.seed.seed,
-            out: self.out.clone(),
+            out: file.clone(),
             overwrite: self.force.force,
             strip: self.strip,
             animation: self.animation,
@@ -54,7 +57,10 @@ impl Sample {
             progress: std::io::stderr().is_terminal().then_some(progress),
         };
         let drawn = sample(&model, &options)?;
-        out.line(format!("{} {:?}", self.out.display(), drawn.dims()))?;
+        out.line(format!("{} {:?}", file.display(), drawn.dims()))?;
+        if let Some(conditions) = drawn_under(&model, self.count)? {
+            out.line(format!("given {conditions}"))?;
+        }
         out.flush()?;
         Ok(End::Done)
     }

@@ -45,6 +45,9 @@ fn setting(p: &Param) -> Value {
         ParamKind::Ints => json!({ "type": "array", "items": number(p, "integer") }),
         ParamKind::Floats => json!({ "type": "array", "items": number(p, "number") }),
         ParamKind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        ParamKind::Given => {
+            json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string" }, { "type": "array", "items": { "type": "number" } }] })
+        }
         ParamKind::Choice(words) => json!({ "enum": words }),
         ParamKind::Part(family) => part(family),
         ParamKind::Parts(family) => json!({ "type": "array", "items": part(family) }),

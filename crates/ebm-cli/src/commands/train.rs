@@ -9,7 +9,7 @@ use ebm::run::{Measures, TrainOptions, TrainReport};
 use ebm::train::Outcome as Ended;
 
 use crate::args::Changes;
-use crate::outcome::{End, Outcome};
+use crate::outcome::{End, Failure, Outcome};
 use crate::output::Output;
 use crate::{ranks, signals};
 
@@ -30,12 +30,29 @@ pub(crate) struct Train {
 impl Train {
     pub fn run(self, out: &mut Output) -> Outcome {
         ranks::run(|ranks| {
-            let source = agree(ranks.as_ref(), self.changes.source(self.config.as_deref()))?;
+            let source = self.changes.source(self.config.as_deref()).map_err(or_the_quick_start);
+            let source = agree(ranks.as_ref(), source)?;
             let stop = Some(signals::stop());
             let ranks = Some(ranks);
             let options = TrainOptions { out: self.out, stop, ranks, ..TrainOptions::default() };
             tell(out, &ebm::run::train(&source, &options)?, self.json)
         })
+    }
+}
+
+/// A configuration that is not there, with the way that needs none.
+fn or_the_quick_start(e: Failure) -> Failure {
+    match e {
+        Failure::Error(Error::Unread { what: "configuration", path, source })
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            let message = format!(
+                "{}: cannot read the configuration: {source}; without one the built-in quick start is trained",
+                path.display()
+            );
+            Failure::Usage(message)
+        }
+        other => other,
     }
 }
 
@@ -58,7 +75,7 @@ pub(crate) fn tell(out: &mut Output, trained: &TrainReport, json: bool) -> Outco
     }
 }
 
-fn table(out: &mut Output, trained: &TrainReport) -> Result<(), crate::outcome::Failure> {
+fn table(out: &mut Output, trained: &TrainReport) -> Result<(), Failure> {
     let summary = &trained.summary;
     let rate = summary.steps_now as f64 / summary.seconds.max(1e-9);
     let ended = match &summary.outcome {

@@ -108,6 +108,8 @@ pub enum ParamKind {
     Floats,
     /// A list of texts.
     Texts,
+    /// A condition: a class by its number or its name, or a list of numbers.
+    Given,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A component of this family: a table with `kind`.

@@ -75,6 +75,15 @@ pub trait DataSource: Send + Sync {
     /// If a file cannot be read.
     fn stored(&self, split: Split, limit: usize) -> Result<Option<Labelled>>;
 
+    /// Number of held-out samples; 0 if there are none. A source that knows it without reading them overrides this.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    fn held_out(&self) -> Result<usize> {
+        let held = self.stored(Split::HeldOut, usize::MAX)?;
+        Ok(held.map_or(0, |held| held.x.dims().first().copied().unwrap_or(0)))
+    }
+
     /// Range of sample values if bounded, such as `(0, 1)` for images.
     fn range(&self) -> Option<(f64, f64)> {
         None

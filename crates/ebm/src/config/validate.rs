@@ -60,6 +60,9 @@ impl Findings {
                     self.add(path, Side::Value, wrong(value));
                 }
             }
+            (ParamKind::Given, Value::String(_)) => {}
+            (ParamKind::Given, Value::Integer(class)) if *class >= 0 => {}
+            (ParamKind::Given, Value::Array(list)) if list.iter().all(|v| number(v).is_some()) => {}
             (ParamKind::Choice(words), Value::String(word)) => {
                 if !words.contains(&word.as_str()) {
                     let near = nearest(closest(word, words.iter().copied()));
@@ -222,6 +225,7 @@ pub fn wanted(param: &Param) -> String {
         ParamKind::Ints => with_range("a list of whole numbers"),
         ParamKind::Floats => with_range("a list of numbers"),
         ParamKind::Texts => "a list of texts in quotes".into(),
+        ParamKind::Given => "a class by its number or its name in quotes, or a list of numbers".into(),
         ParamKind::Choice(words) => {
             let words: Vec<String> = words.iter().map(|w| format!("\"{w}\"")).collect();
             format!("one of {}", words.join(", "))

@@ -4,7 +4,7 @@
 //! any    = all ("or" all)*                       a mixture: soft-min of the energies
 //! all    = [not] part ("and" [not] part)*        a product: their sum; "not" subtracts
 //! part   = [NUMBER "*"] whole ["at" NUMBER]      weight, temperature
-//! whole  = RUN ["given" CLASS | "given" [c, ...]] | "(" any ")"
+//! whole  = RUN ["given" CLASS | "given" NAME | "given" [c, ...]] | "(" any ")"
 //! ```
 //!
 //! Runs that were trained at other sizes than the largest of them see the sample resized.
@@ -15,13 +15,14 @@ mod expression;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ebm_core::Given;
 use ebm_model::checkpoint;
 use toml::{Table, Value};
 
 use crate::config::source::Source;
 use crate::error::{Error, Result};
 use crate::inputs::named::seen_from;
-use expression::{Condition, Expression, Part};
+use expression::{Expression, Part};
 
 /// The configuration of a composition, which everything that takes a configuration takes.
 ///
@@ -59,6 +60,7 @@ pub(crate) fn source(target: &Path) -> Option<Result<Source>> {
 struct Run {
     shape: Vec<usize>,
     condition: usize,
+    class_names: Vec<String>,
 }
 
 fn open(path: &Path) -> Result<Run> {
@@ -76,7 +78,7 @@ fn open(path: &Path) -> Result<Run> {
         ));
     }
     let (_, manifest) = checkpoint::manifest_of(path)?;
-    Ok(Run { shape: manifest.sample_shape, condition: manifest.condition })
+    Ok(Run { shape: manifest.sample_shape, condition: manifest.condition, class_names: manifest.class_names })
 }
 
 fn kind(name: &str, settings: impl IntoIterator<Item = (&'static str, Value)>) -> Table {
@@ -143,14 +145,16 @@ impl Composer<'_> {
         Ok(Value::Array(first))
     }
 
-    fn trained(&self, path: &Path, given: Option<&Condition>) -> Result<Table> {
+    fn trained(&self, path: &Path, given: Option<&Given>) -> Result<Table> {
         let Some(run) = self.runs.get(path) else {
             return Err(Error::unfit(path.display(), "is no run of this composition"));
         };
         let at = seen_from(self.folder, path);
         let mut energy = kind("checkpoint", [("path", at.display().to_string().into())]);
         if let Some(given) = given {
-            energy.insert("condition".into(), given.vector(path, run.condition)?.into());
+            let vector = given.vector(run.condition, &run.class_names);
+            let refused = |why| Error::unfit(format!("{} given {given}", path.display()), why);
+            energy.insert("condition".into(), vector.map_err(refused)?.into());
         }
         if run.shape == self.shape {
             return Ok(energy);
@@ -172,20 +176,6 @@ fn differ(path: &Path, found: &[usize], wanted: &[usize]) -> Error {
         path.display(),
         format!("its samples are {found:?}, those of the largest run {wanted:?}; {why}"),
     )
-}
-
-impl Condition {
-    /// The condition vector of length `n`.
-    fn vector(&self, path: &Path, n: usize) -> Result<Vec<f64>> {
-        let refuse = |why: String| Err(Error::unfit(format!("{} given {self}", path.display()), why));
-        match self {
-            _ if n == 0 => refuse("the run has no condition".into()),
-            Condition::Class(c) if *c >= n => refuse(format!("wanted a class from 0 to {}", n - 1)),
-            Condition::Class(c) => Ok((0..n).map(|i| f64::from(u8::from(i == *c))).collect()),
-            Condition::Vector(v) if v.len() != n => refuse(format!("wanted {n} numbers")),
-            Condition::Vector(v) => Ok(v.clone()),
-        }
-    }
 }
 
 impl Part {

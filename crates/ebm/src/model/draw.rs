@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use candle_core::Tensor;
-use ebm_core::Split;
+use ebm_core::{Condition, Split};
 use ebm_draw::picture;
 
 use crate::error::{Error, Result};
@@ -68,6 +68,46 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
         picture::write(&options.out, &drawn, background(model)?.as_ref())?;
     }
     Ok(drawn)
+}
+
+/// The conditions that `count` samples are drawn under, in words: classes, each with its number of samples if there are
+/// several. `None` without a condition.
+///
+/// # Errors
+/// As [`Model::conditions`](ebm_model::Model::conditions).
+pub fn drawn_under(model: &Model, count: usize) -> Result<Option<String>> {
+    let (facts, given) = (model.facts(), model.config().generate.given.as_ref());
+    let length = facts.condition;
+    let values: Vec<f32> = match (given, model.conditions()?) {
+        _ if length == 0 => return Ok(None),
+        (Some(given), _) => match given.vector(length, &facts.class_names) {
+            Ok(vector) => vector.into_iter().map(|v| v as f32).collect(),
+            Err(_) => return Ok(None),
+        },
+        (None, Some(conditions)) if model.energy().spec().condition != Condition::None => floats(conditions)?,
+        _ => return Ok(None),
+    };
+    let rows: Vec<&[f32]> = values.chunks(length).collect();
+    // One-hot rows are classes; other conditions are only counted.
+    let class = |row: &[f32]| {
+        let place = row.iter().position(|v| *v == 1.0)?;
+        row.iter().enumerate().all(|(i, v)| i == place || *v == 0.0).then_some(place)
+    };
+    let Some(classes) = rows.iter().map(|row| class(row)).collect::<Option<Vec<usize>>>() else {
+        return Ok(Some(match rows[..] {
+            [one] => format!("{one:?}"),
+            _ => format!("{} conditions of the data in turn", rows.len().min(count)),
+        }));
+    };
+    let mut counts = vec![0usize; length];
+    (0..count).for_each(|i| counts[classes[i % classes.len()]] += 1);
+    let names = &facts.class_names;
+    let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
+    let drawn: Vec<usize> = (0..length).filter(|class| counts[*class] > 0).collect();
+    Ok(Some(match drawn[..] {
+        [one] => name(one),
+        _ => drawn.iter().map(|c| format!("{} ({})", name(*c), counts[*c])).collect::<Vec<_>>().join(", "),
+    }))
 }
 
 /// Refuses what cannot be drawn or written, before sampling.

@@ -23,6 +23,12 @@ pub struct CheckReport {
     pub sample_shape: Vec<usize>,
     /// Number of training samples.
     pub samples: usize,
+    /// Number of held-out samples.
+    pub held_out: usize,
+    /// Names of the classes of labelled data; empty if they have none.
+    pub class_names: Vec<String>,
+    /// Length of the condition; 0 for none.
+    pub condition: usize,
     /// Number of trainable parameters.
     pub parameters: usize,
     /// Names of the energy's terms.
@@ -77,6 +83,9 @@ pub fn check(source: &Source, timed: bool) -> Result<CheckReport> {
         parts: parts(&tree),
         sample_shape: plan.data().sample_shape().to_vec(),
         samples: plan.data().len(),
+        held_out: plan.data().held_out()?,
+        class_names: plan.facts().class_names.clone(),
+        condition: plan.facts().condition,
         parameters: plan.energy().params().count(),
         terms: plan.energy().spec().terms.clone(),
         engine: plan.energy().engine(),

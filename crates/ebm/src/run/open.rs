@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use ebm_core::{BuildCx, DataConfig, DataSource, Engine, Family, Key, backend};
 use ebm_model::checkpoint;
 use ebm_model::config::RunSection;
-use ebm_train::{Plan, Precision};
+use ebm_train::{Plan, Precision, Purpose};
 
 use crate::config::overrides::Override;
 use crate::config::source::Source;
@@ -34,11 +34,17 @@ pub(crate) fn on_device(run: &RunSection) -> Result<(Device, Option<Arc<dyn Engi
     Ok((opened.device, engine))
 }
 
-/// Builds all parts of a configuration on its device.
+/// Builds all parts of a configuration on its device, for a run from its beginning.
 pub(crate) fn build(source: &Source) -> Result<Plan> {
+    build_for(Purpose::Begin, source)
+}
+
+/// The same for the beginning or the continuation of a run.
+pub(crate) fn build_for(purpose: Purpose, source: &Source) -> Result<Plan> {
     let config = source.read()?;
     let (device, engine) = on_device(&config.run)?;
-    let plan = Plan::build(&config, &source.places, &device, engine).map_err(|e| source.place(e))?;
+    let plan = Plan::build_for(purpose, &config, &source.places, &device, engine);
+    let plan = plan.map_err(|e| source.place(e))?;
     for note in plan.notes() {
         tracing::info!("{note}");
     }

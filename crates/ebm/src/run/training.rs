@@ -7,14 +7,14 @@ use std::sync::atomic::AtomicBool;
 use ebm_core::backend::{self, Backend};
 use ebm_core::{Collective, Report, agree};
 use ebm_train::run::{self, Options};
-use ebm_train::{Outcome, Plan, Summary, TrainState};
+use ebm_train::{Outcome, Plan, Purpose, Summary, TrainState};
 use serde::Serialize;
 
 use crate::config::overrides::Override;
 use crate::config::source::Source;
 use crate::error::{Error, Result};
 use crate::run::measures::{Measures, measure};
-use crate::run::open::{build, source_of};
+use crate::run::open::{build, build_for, source_of};
 use crate::run::run_directory::RunDirectory;
 
 /// How to run.
@@ -28,6 +28,8 @@ pub struct TrainOptions<'a> {
     pub stop: Option<&'a AtomicBool>,
     /// In a continuation, the data at another place than where they were: see [`data_setting`](crate::inputs::data_setting).
     pub data: Option<String>,
+    /// In a continuation, whether the data may be others than those of its training.
+    pub other_data: bool,
     /// No samples and measures at the end.
     pub bare: bool,
     /// The ranks that train together, of which this is one; alone without it. All ranks make the same call and read
@@ -77,7 +79,8 @@ pub fn train(source: &Source, options: &TrainOptions<'_>) -> Result<TrainReport>
 /// `run.steps`, devices, observers, policies and of where data lie only.
 ///
 /// # Errors
-/// If it is no run directory, has no whole checkpoint, or a change makes it another run; on any rank.
+/// If it is no run directory, has no whole checkpoint, its data are not those of its training, or a change makes it another
+/// run; on any rank.
 pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>) -> Result<TrainReport> {
     let ranks = options.ranks();
     let held = held(ranks.as_ref(), || RunDirectory::open(directory))?;
@@ -86,7 +89,8 @@ pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>
         None => Ok(source),
     });
     let source = agree(ranks.as_ref(), source)?;
-    let plan = together(build(&source), &ranks, &source)?;
+    let purpose = Purpose::Continue { other_data: options.other_data };
+    let plan = together(build_for(purpose, &source), &ranks, &source)?;
     let (mut state, damaged) = run::resume(&plan, directory)?;
     for (path, why) in damaged {
         tracing::warn!("passed over {}: {why}", path.display());
@@ -197,7 +201,7 @@ fn finish(plan: &Plan, state: &TrainState, path: &Path, trained: &mut TrainRepor
     let measured = crate::run::measures::wanted(plan)?;
     let generator = state.generator(plan)?;
     let drawn =
-        generator.draw(shown.max(measured), plan.facts().conditions.as_ref(), plan.key().at("generate"))?;
+        generator.draw(shown.max(measured), plan.conditions()?.as_ref(), plan.key().at("generate"))?;
     let file = path.join("samples.png");
     let background = match plane {
         true => plan.data().stored(ebm_core::Split::Train, 4 * shown)?.map(|l| l.x),

@@ -1,12 +1,13 @@
 //! The line of a composition: words, and what they say.
 
-use std::fmt;
 use std::path::PathBuf;
+
+use ebm_core::Given;
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Expression {
-    Run { path: PathBuf, given: Option<Condition> },
+    Run { path: PathBuf, given: Option<Given> },
     All(Vec<Part>),
     Any(Vec<Part>),
 }
@@ -20,21 +21,8 @@ pub(super) struct Part {
     pub of: Expression,
 }
 
-/// What stands after `given`.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Condition {
-    Class(usize),
-    Vector(Vec<f64>),
-}
-
-impl fmt::Display for Condition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Condition::Class(c) => write!(f, "{c}"),
-            Condition::Vector(v) => write!(f, "{v:?}"),
-        }
-    }
-}
+/// Words that are no path and no class, unless they stand in quotes.
+const KEPT: [&str; 7] = ["and", "or", "not", "given", "at", ")", "*"];
 
 /// Parentheses within each other at most: a line is read by a call for each.
 const DEPTH: usize = 64;
@@ -185,9 +173,7 @@ impl Words {
                 self.depth -= 1;
                 if self.take(")") { Ok(inside) } else { Err(wanted(self.peek(), "`)`")) }
             }
-            Some(w)
-                if w.quoted || !["and", "or", "not", "given", "at", ")", "*"].contains(&w.text.as_str()) =>
-            {
+            Some(w) if w.quoted || !KEPT.contains(&w.text.as_str()) => {
                 let given = if self.take("given") { Some(self.condition()?) } else { None };
                 Ok(Expression::Run { path: w.text.into(), given })
             }
@@ -195,19 +181,21 @@ impl Words {
         }
     }
 
-    fn condition(&mut self) -> Result<Condition, String> {
+    fn condition(&mut self) -> Result<Given, String> {
         let word = self.next();
         let read = word.as_ref().and_then(|w| {
             let list = w.text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
             match list {
-                None => w.text.parse().ok().map(Condition::Class),
+                _ if w.quoted => Some(Given::Name(w.text.clone())),
+                None if KEPT.contains(&w.text.as_str()) || w.is("(") => None,
+                None => Some(Given::from(w.text.as_str())),
                 Some(list) => {
                     let numbers: Option<Vec<f64>> = list.split(',').map(|n| finite(n.trim())).collect();
-                    numbers.map(Condition::Vector)
+                    numbers.map(Given::Vector)
                 }
             }
         });
-        read.ok_or_else(|| wanted(word.as_ref(), "a class such as 3 or a vector such as [0, 1]"))
+        read.ok_or_else(|| wanted(word.as_ref(), "a class such as 3 or circle, or a vector such as [0, 1]"))
     }
 
     fn number(&mut self, what: &str) -> Result<f64, String> {
@@ -267,9 +255,16 @@ mod tests {
 
     #[test]
     fn paths_may_hold_spaces_and_words() {
-        let given = Some(Condition::Vector(vec![0.5, -1.0]));
-        let read = Expression::parse("\"my runs/and\" given [0.5, -1]").unwrap();
-        assert_eq!(read, Expression::Run { path: "my runs/and".into(), given });
+        for (text, given) in [
+            ("[0.5, -1]", Given::Vector(vec![0.5, -1.0])),
+            ("3", Given::Class(3)),
+            ("circle", Given::Name("circle".into())),
+            ("\"3\"", Given::Name("3".into())),
+            ("\"ice cream\"", Given::Name("ice cream".into())),
+        ] {
+            let read = Expression::parse(&format!("\"my runs/and\" given {text}")).unwrap();
+            assert_eq!(read, Expression::Run { path: "my runs/and".into(), given: Some(given) });
+        }
     }
 
     #[test]
@@ -279,7 +274,8 @@ mod tests {
             ("a b", "found `b`"),
             ("(a or b", "wanted `)`"),
             ("x * a", "a weight"),
-            ("a given z", "a class"),
+            ("a given and b", "a class"),
+            ("a given", "a class"),
             ("a at 0", "above 0"),
             ("a or not b", "or not"),
             ("\"a and b", "quote"),
