@@ -35,6 +35,18 @@ pub enum DataError {
         /// What would have been right, and what to do about it.
         expected: String,
     },
+    /// The file is of another format than the reader's.
+    #[error("{}: is {what}, expected {wanted}: {advice}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+        /// What the reader reads.
+        wanted: String,
+        /// What to do with it.
+        advice: &'static str,
+    },
     /// The file is sound but uses something that this reader refuses, with the reason.
     #[error("{}: byte {offset}: {found} is not supported: {reason}", path.display())]
     Unsupported {

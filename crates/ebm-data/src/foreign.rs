@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use crate::DataError;
+use crate::error::Origin;
+
 /// Bytes looked at: a tar header's magic stands at 257.
 pub(crate) const HEAD: usize = 512;
 
@@ -66,6 +69,15 @@ const MAGICS: &[(usize, &[u8], &str, &str)] = &[
     (0, b"\x89PNG\r\n\x1a\n", "a png picture", "put pictures into a folder and name the folder"),
     (0, b"\xff\xd8\xff", "a jpeg picture", "put pictures into a folder and name the folder"),
     (0, b"GIF8", "a gif picture", "put pictures into a folder and name the folder"),
+    (4, b"ftypheic", "a heic picture", "convert pictures to png"),
+    (4, b"ftypavif", "an avif picture", "convert pictures to png"),
+    (0, b"\xff\x0a", "a JPEG XL picture", "convert pictures to png"),
+    (128, b"DICM", "a DICOM picture", "convert pictures to png"),
+    (0, b"SIMPLE  =", "a FITS file", "save its arrays as .npy"),
+    (0, b"FEA1", "a Feather file", "write it as Parquet"),
+    (0, b"Obj\x01", "an Avro file", "write it as Parquet"),
+    (0, b"ORC", "an ORC file", "write it as Parquet"),
+    (0, b"<stata_dta>", "a Stata file", "write it as CSV"),
     (8, b"WEBP", "a webp picture", "put pictures into a folder and name the folder"),
     (0, b"%PDF", "a PDF document", "name the data themselves"),
     (0, b"SQLite format 3\x00", "an SQLite database", "export the data as .npy, CSV or Parquet"),
@@ -105,6 +117,17 @@ pub fn what_is(head: &[u8], path: &Path) -> Option<Foreign> {
         _ => return None,
     };
     Some(Foreign { what: by_ending.0, advice: by_ending.1 })
+}
+
+/// The error of a reader whose file begins otherwise: what the file is if that is known, else the bytes that stood there.
+pub(crate) fn refused(origin: Origin<'_>, magic: &[u8], item: &str, expected: &str) -> DataError {
+    match of_file(origin.0).or_else(|| what_is(magic, origin.0)) {
+        Some(foreign) => {
+            let (what, advice) = (foreign.what, foreign.advice);
+            DataError::Foreign { path: origin.0.to_path_buf(), what, wanted: item.into(), advice }
+        }
+        None => origin.format(0, format!("the magic number of {item}"), format!("{magic:02x?}"), expected),
+    }
 }
 
 /// What the file at `path` is, if it can be opened and is known.

@@ -55,6 +55,12 @@ pub fn open(path: impl AsRef<Path>, options: &FolderOptions) -> Result<Parts<Pic
     }
 }
 
+/// Whether [`open`] reads the folder at `path` as one of files that are pictures.
+pub fn is_plain_folder(path: &Path) -> bool {
+    let packed = lmdb::is_database(path) || !lmdb::databases(path).is_empty();
+    !packed && files(path, is_tar).is_empty() && files(path, is_tfrecord).is_empty()
+}
+
 /// Whether [`open`] reads the file at `path` by its ending.
 pub fn is_archive(path: &Path) -> bool {
     ends(path, "zip") || ends(path, "mdb") || is_tar(path) || is_tfrecord(path)

@@ -11,7 +11,7 @@ use crate::{ImageOptions, ImageSource, data_error, placed};
 /// Settings of `cifar10`.
 #[derive(Clone, Debug, Settings)]
 pub struct Cifar10 {
-    /// Folder of the five data_batch files and test_batch, binary or pickled, or the folder above; relative to the configuration file.
+    /// Folder of the five data_batch files and test_batch, binary or pickled, the folder above, or one such file; relative to the configuration file.
     pub root: PathBuf,
     /// How images are drawn.
     #[setting(flatten, default)]
@@ -35,7 +35,7 @@ impl DataConfig for Cifar10 {
             Some(classes) => read_cifar10(&root, part)?.of_classes(classes),
         };
         let train = read(Part::Train).map_err(data_error)?;
-        let held = read(Part::Test).map_err(data_error)?;
-        placed(cx, "cifar10", ImageSource::new("cifar10", train, Some(held), self.images))
+        let held = (!root.is_file()).then(|| read(Part::Test).map_err(data_error)).transpose()?;
+        placed(cx, "cifar10", ImageSource::new("cifar10", train, held, self.images))
     }
 }

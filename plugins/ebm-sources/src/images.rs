@@ -235,6 +235,10 @@ impl DataSource for ImageSource {
         }))
     }
 
+    fn held_out(&self) -> Result<usize> {
+        Ok(self.held_out.as_ref().map_or(0, |held| held.len()))
+    }
+
     fn range(&self) -> Option<(f64, f64)> {
         Some((0.0, 1.0))
     }

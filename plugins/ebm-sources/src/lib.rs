@@ -44,7 +44,7 @@ pub use toy2d::Toy2dSet;
 use std::sync::Arc;
 
 use ebm_core::{BuildCx, DataSource, Error, Result};
-use ebm_data::DataError;
+use ebm_data::{DataError, ImageSet};
 
 /// The framework's error for a reader's error, which already names the file and the place.
 fn data_error(source: DataError) -> Error {
@@ -67,6 +67,27 @@ fn placed<S: DataSource + 'static>(cx: &BuildCx, kind: &str, made: Result<S>) ->
         Err(other) => Err(other),
     }
 }
+
+/// The two parts of a set, every so many of its images held out where that is asked for and nothing else is.
+fn apart(
+    cx: &BuildCx,
+    train: ImageSet,
+    held: Option<ImageSet>,
+    every: usize,
+) -> Result<(ImageSet, Option<ImageSet>)> {
+    some_are_left(cx, every)?;
+    match (every, &held) {
+        (0, _) => Ok((train, held)),
+        (_, Some(_)) => Err(cx.refuse("held_out_every", TWICE)),
+        (k, None) => {
+            let (train, held) = train.split_every(k).map_err(data_error)?;
+            Ok((train, Some(held)))
+        }
+    }
+}
+
+/// Why `held_out_every` is refused beside a held-out part.
+const TWICE: &str = "takes images out of training, but the set has a held-out part already: leave it out";
 
 /// Refuses to hold out every image.
 fn some_are_left(cx: &BuildCx, held_out_every: usize) -> Result<()> {

@@ -1,10 +1,12 @@
 //! `npy`: an array of samples in NumPy's format, with its classes and its held-out half.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ebm_core::{BuildCx, DataConfig, DataSource, Error, Result, Settings, plugin};
-use ebm_data::npy::{Npy, NpyValues, channels_last};
+use ebm_data::npy::{Classes, Npy, NpyValues, channels_last};
 use ebm_data::npz::Npz;
 use ebm_data::split;
 
@@ -61,25 +63,27 @@ pub enum Layout {
 impl DataConfig for NpyArray {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         some_are_left(cx, self.held_out_every)?;
-        let (path, held_path) = (cx.resolve(&self.path), self.held_out.as_ref().map(|p| cx.resolve(p)));
+        let (path, own) = named(&self.path);
+        let array = self.array.as_deref().or(own);
+        let held_own = self.held_out.as_deref().and_then(|path| named(path).1);
+        let held_name = self.held_out_array.as_deref().or(held_own);
+        let held_path = self.held_out.as_deref().map(|path| cx.resolve(named(path).0));
+        let path = cx.resolve(path);
         // One of the two files may be plain; the name is then that of the other's array.
         let elsewhere = !is_archive(&path) && held_path.as_deref().is_some_and(is_archive);
-        let array = self.array.as_deref().filter(|_| !elsewhere);
-        let train = self.oriented(cx, read(cx, &path, array, "array")?)?;
-        let held = match (&held_path, &self.held_out_array) {
+        let own = array.filter(|_| !elsewhere);
+        let train = self.oriented(cx, read(cx, &path, own, "array")?)?;
+        let held = match (&held_path, held_name) {
             (None, None) => None,
             (held_path, name) => {
                 let file = held_path.as_ref().unwrap_or(&path);
-                if is_archive(file)
-                    && *file == path
-                    && name.as_ref().or(self.array.as_ref()) == self.array.as_ref()
-                {
+                if is_archive(file) && *file == path && name.or(array) == array {
                     let names =
                         arrays(file).map_or(String::new(), |all| format!("; the archive holds {all}"));
                     let message = format!("would be the training array itself: name the held-out one{names}");
                     return Err(cx.refuse("held_out_array", message));
                 }
-                let name = name.as_deref().or(self.array.as_deref().filter(|_| is_archive(file)));
+                let name = name.or(array.filter(|_| is_archive(file)));
                 Some(self.oriented(cx, read(cx, file, name, "held_out_array")?)?)
             }
         };
@@ -97,7 +101,7 @@ impl DataConfig for NpyArray {
 }
 
 /// Classes of training and of held-out samples.
-type Pair = (Option<Vec<u32>>, Option<Vec<u32>>);
+type Pair = (Option<Classes>, Option<Classes>);
 
 impl NpyArray {
     /// The array with channels first.
@@ -120,19 +124,26 @@ impl NpyArray {
                    name: &Option<String>,
                    setting,
                    beside: &Path|
-         -> Result<Option<Vec<u32>>> {
+         -> Result<Option<Classes>> {
             if file.is_none() && name.is_none() {
                 return Ok(None);
             }
             let file = file.as_ref().map_or_else(|| beside.to_path_buf(), |f| cx.resolve(f));
-            let labels = read(cx, &file, name.as_deref(), setting)?;
-            Ok(Some(labels.into_labels().map_err(data_error)?))
+            let found = match array_of(cx, &file, name.as_deref(), setting)? {
+                Some((mut archive, array)) => archive.classes(&array),
+                None => Classes::read(&file),
+            };
+            Ok(Some(found.map_err(data_error)?))
         };
-        let held = held.unwrap_or(train);
-        Ok((
-            one(&self.label_file, &self.label_array, "label_array", train)?,
-            one(&self.held_out_label_file, &self.held_out_label_array, "held_out_label_array", held)?,
-        ))
+        let beside = held.unwrap_or(train);
+        let labels = one(&self.label_file, &self.label_array, "label_array", train)?;
+        let held =
+            one(&self.held_out_label_file, &self.held_out_label_array, "held_out_label_array", beside)?;
+        let held = match &labels {
+            Some(labels) => held.map(|held| held.under(&labels.names)).transpose().map_err(data_error)?,
+            None => held,
+        };
+        Ok((labels, held))
     }
 
     /// Bytes as images; of two levels if there are no others.
@@ -152,10 +163,10 @@ impl NpyArray {
         if levels == 2 && matches!(train.values(), NpyValues::U8(_)) {
             cx.note("the bytes are only 0 and 1: black and white, images of 2 levels");
         }
-        let labelled = |array: Npy, labels: Option<Vec<u32>>| {
+        let labelled = |array: Npy, labels: Option<Classes>| {
             let set = array.into_images_of(levels).map_err(data_error)?;
             match labels {
-                Some(labels) => set.with_labels(labels, Vec::new()).map_err(data_error),
+                Some(classes) => set.with_labels(classes.labels, classes.names).map_err(data_error),
                 None => Ok(set),
             }
         };
@@ -175,7 +186,10 @@ impl NpyArray {
         held: Option<Npy>,
         labels: Pair,
     ) -> Result<Arc<dyn DataSource>> {
-        let mut labels = Labels { train: labels.0, held_out: labels.1, classes: 0 };
+        let names = labels.0.as_ref().map(|classes| classes.names.clone()).unwrap_or_default();
+        let numbers_of = |classes: Option<Classes>| classes.map(|classes| classes.labels);
+        let mut labels =
+            Labels { train: numbers_of(labels.0), held_out: numbers_of(labels.1), classes: 0, names };
         let numbers = |array: Npy, file: &Option<PathBuf>| {
             let set = array.into_array().map_err(data_error)?;
             let file = file.as_ref().unwrap_or(&self.path);
@@ -206,14 +220,14 @@ impl NpyArray {
             train = train.select(&rows).map_err(data_error)?;
         }
         if self.images.labels {
-            let most = labels.train.as_ref().and_then(|l| l.iter().max());
+            let most = labels.train.as_ref().and_then(|l| l.iter().max()).copied();
             let Some(most) = most else {
                 return Err(cx.refuse(
                     "labels",
                     "asks for labels, but there are none: name label_array or label_file",
                 ));
             };
-            labels.classes = *most as usize + 1;
+            labels.classes = labels.names.len().max(most as usize + 1);
         }
         let source = PointSource::new("npy", train, held, self.images.order, self.noise);
         placed(cx, "npy", source.map(|s| s.with_labels(labels)))
@@ -229,23 +243,50 @@ fn arrays(path: &Path) -> Option<String> {
     is_archive(path).then(|| Npz::open(path).map(|npz| npz.names().join(", ")).ok()).flatten()
 }
 
+/// A file, and the array that a name behind a colon picks of an archive: `set.npz:images`.
+fn named(path: &Path) -> (&Path, Option<&str>) {
+    let parted = path.to_str().and_then(|text| text.rsplit_once(':'));
+    match parted {
+        Some((file, array)) if is_archive(Path::new(file)) && !path.exists() => {
+            (Path::new(file), Some(array))
+        }
+        _ => (path, None),
+    }
+}
+
 /// An array of a file; `setting` names it in an archive.
 fn read(cx: &BuildCx, path: &Path, name: Option<&str>, setting: &str) -> Result<Npy> {
+    match array_of(cx, path, name, setting)? {
+        Some((mut archive, array)) => archive.array(&array).map_err(data_error),
+        None => Npy::read(path).map_err(data_error),
+    }
+}
+
+/// The archive at `path` with the name of an array in it: the one that is named, or the only one; `None` for a plain file.
+fn array_of(
+    cx: &BuildCx,
+    path: &Path,
+    name: Option<&str>,
+    setting: &str,
+) -> Result<Option<(Npz<BufReader<File>>, String)>> {
     if !is_archive(path) {
         if name.is_some() {
             let message = "names an array of an .npz archive, but this is a plain .npy file: leave it out";
             return Err(cx.refuse(setting, message));
         }
-        return Npy::read(path).map_err(data_error);
+        return Ok(None);
     }
-    let mut archive = Npz::open(path).map_err(data_error)?;
+    let archive = Npz::open(path).map_err(data_error)?;
     let names = archive.names();
     match (name, &names[..]) {
-        (Some(name), _) => archive.array(name).map_err(data_error),
-        (None, [one]) => archive.array(one).map_err(data_error),
+        (Some(name), _) => Ok(Some((archive, name.to_string()))),
+        (None, [one]) => Ok(Some((archive, one.clone()))),
         (None, _) => {
-            let message =
-                format!("is missing; {} holds the arrays {}: name one", path.display(), names.join(", "));
+            let shown = path.display();
+            let message = format!(
+                "is missing; {shown} holds the arrays {}: name one, or write {shown}:NAME for the file",
+                names.join(", ")
+            );
             Err(cx.refuse(setting, message))
         }
     }

@@ -10,7 +10,7 @@ use ebm_data::parquet::{ParquetImages, ParquetOptions, parts};
 use crate::folder::channels;
 use crate::images::Images;
 use crate::order::Sequence;
-use crate::{ImageOptions, ImageSource, Order, data_error, placed, say};
+use crate::{ImageOptions, ImageSource, Order, TWICE, apart, data_error, placed, say};
 
 /// Settings of `parquet`.
 #[derive(Clone, Debug, Settings)]
@@ -19,6 +19,9 @@ pub struct Parquet {
     pub root: PathBuf,
     /// File or folder of held-out images instead.
     pub held_out: Option<PathBuf>,
+    /// Without a held-out part: hold out every this many; 0 for none.
+    #[setting(default = 0, at_least = 0)]
+    pub held_out_every: usize,
     /// Column of pictures; absent: the only one there is.
     pub image: Option<String>,
     /// Column of classes; absent: label, if it is there.
@@ -70,7 +73,24 @@ impl DataConfig for Parquet {
         found.report.training = train.by_file();
         found.report.held_out = held.as_ref().map(ParquetImages::by_file).unwrap_or_default();
         say(cx, &found.report);
-        Self::source(cx, train, held, self.images, self.memory.saturating_mul(1 << 20))
+        let memory = self.memory.saturating_mul(1 << 20);
+        if self.held_out_every == 0 {
+            return Self::source(cx, train, held, self.images, memory);
+        }
+        let bytes = train.len().saturating_mul(image_len(&train));
+        if bytes > memory {
+            let message = format!(
+                "takes images out of a set in memory: set memory to {} MiB, or name held-out files as held_out",
+                bytes.div_ceil(1 << 20)
+            );
+            return Err(cx.refuse("held_out_every", message));
+        }
+        if held.is_some() {
+            return Err(cx.refuse("held_out_every", TWICE));
+        }
+        let train = train.read().map_err(data_error)?;
+        let (train, held) = apart(cx, train, None, self.held_out_every)?;
+        placed(cx, "parquet", ImageSource::new("parquet", train, held, self.images))
     }
 }
 

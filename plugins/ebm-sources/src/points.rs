@@ -28,6 +28,8 @@ pub(crate) struct Labels {
     pub held_out: Option<Vec<u32>>,
     /// Number of classes if they are conditions, else 0.
     pub classes: usize,
+    /// Names of the classes, if they have some.
+    pub names: Vec<String>,
 }
 
 impl PointSource {
@@ -146,6 +148,14 @@ impl DataSource for PointSource {
             Split::HeldOut => &self.labels.held_out,
         };
         Ok(Some(Labelled { x, labels: labels.as_ref().map(|l| l[..n].to_vec()) }))
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.labels.names
+    }
+
+    fn held_out(&self) -> Result<usize> {
+        Ok(self.held_out.as_ref().map_or(0, ArraySet::len))
     }
 
     fn name(&self) -> String {

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use ebm_core::{BuildCx, DataConfig, DataSource, Result, Settings, plugin};
 use ebm_data::svhn::read;
 
-use crate::{ImageOptions, ImageSource, data_error, placed};
+use crate::{ImageOptions, ImageSource, apart, data_error, placed};
 
 /// Settings of `svhn`.
 #[derive(Clone, Debug, Settings)]
 pub struct Svhn {
     /// Folder of train_32x32.mat and test_32x32.mat, or one such file; relative to the configuration file.
     pub root: PathBuf,
+    /// Without a held-out file: hold out every this many; 0 for none.
+    #[setting(default = 0, at_least = 0)]
+    pub held_out_every: usize,
     /// How images are drawn.
     #[setting(flatten, default)]
     pub images: ImageOptions,
@@ -33,6 +36,7 @@ impl DataConfig for Svhn {
         };
         let train = read(train).map_err(data_error)?;
         let held = held.filter(|path| path.exists()).map(read).transpose().map_err(data_error)?;
+        let (train, held) = apart(cx, train, held, self.held_out_every)?;
         placed(cx, "svhn", ImageSource::new("svhn", train, held, self.images))
     }
 }

@@ -63,6 +63,15 @@ fn every_published_form_has_its_samples_and_its_held_out_part() {
             "kind = 'npy'\npath = 'medmnist.npz'\narray = 'train_images'\nlabel_array = 'train_labels'\nheld_out_every = 3",
             (2, 1, vec![1, 6, 6], 0),
         ),
+        // The same by names behind colons, every so many held out of sets without a held-out part, and one file alone.
+        ("kind = 'npy'\npath = 'mnist.npz:x_train'\nheld_out = 'mnist.npz:x_test'", (4, 2, vec![1, 6, 6], 0)),
+        ("kind = 'svhn'\nroot = 'train_32x32.mat'\nheld_out_every = 2", (1, 1, vec![3, 32, 32], 0)),
+        (
+            "kind = 'parquet'\nroot = 'parquet/gzip.parquet'\nlabels = true\nheld_out_every = 4",
+            (3, 1, vec![3, 4, 5], 2),
+        ),
+        ("kind = 'cifar10'\nroot = 'cifar-10-batches-py/data_batch_2'", (1, 0, vec![3, 32, 32], 0)),
+        ("kind = 'image-folder'\nroot = 'encoded.tfrecord'\nlabels = true", (1, 0, vec![3, 4, 5], 8)),
         ("kind = 'npy'\npath = 'npy/last.npy'\nlayout = 'channels-last'", (3, 0, vec![3, 8, 9], 0)),
         ("kind = 'npy'\npath = 'npy/frame.npy'", (3, 0, vec![2], 0)),
     ] {
@@ -94,6 +103,11 @@ fn names_of_classes_and_counts_by_file_come_with_the_data() {
 #[test]
 fn what_is_unclear_is_refused_with_the_setting_to_set() {
     for (text, wanted) in [
+        (
+            "kind = 'npy'\npath = 'mnist.npz:x_train'\nheld_out = 'mnist.npz:x_train'",
+            "data.held_out_array: would be the training array",
+        ),
+        ("kind = 'svhn'\nroot = '.'\nheld_out_every = 2", "data.held_out_every: "),
         ("kind = 'npy'\npath = 'npy/last.npy'", "data.layout: "),
         ("kind = 'npy'\npath = 'mnist.npz'", "data.array: is missing"),
         (
@@ -109,4 +123,31 @@ fn what_is_unclear_is_refused_with_the_setting_to_set() {
         let told = refusal(text);
         assert!(told.contains(wanted), "{text}: {told}");
     }
+}
+
+#[test]
+fn words_are_classes_with_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, descr: &str, shape: &str, data: &[u8]| {
+        let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+        let len = (header.len() as u16).to_le_bytes();
+        let bytes = [b"\x93NUMPY\x01\x00", &len[..], header.as_bytes(), data].concat();
+        std::fs::write(dir.path().join(name), bytes).unwrap();
+    };
+    file("x.npy", "|u1", "(3, 1, 2)", &[1, 2, 3, 4, 5, 6]);
+    file("y.npy", "|S3", "(3,)", b"dogcatdog");
+    file("hx.npy", "|u1", "(1, 1, 2)", &[7, 8]);
+    file("hy.npy", "|S3", "(1,)", b"dog");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let text = format!(
+        "kind = 'npy'\npath = {:?}\nlabel_file = {:?}\nheld_out = {:?}\nheld_out_label_file = {:?}\nlabels = true",
+        at("x.npy"),
+        at("y.npy"),
+        at("hx.npy"),
+        at("hy.npy")
+    );
+    let (source, _) = build(&text).unwrap();
+    assert_eq!((source.class_names(), source.condition()), (&["cat".to_string(), "dog".into()][..], 2));
+    let labels = |split| source.stored(split, 9).unwrap().unwrap().labels.unwrap();
+    assert_eq!((labels(Split::Train), labels(Split::HeldOut)), (vec![1, 0, 1], vec![1]));
 }

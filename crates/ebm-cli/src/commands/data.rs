@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use ebm::core::{Family, Key, Split, catalogue};
+use ebm::core::{Family, Key, Split, catalogue, class_list};
 use ebm::inputs::{open_data, open_data_noting};
 use serde_json::json;
 
@@ -192,19 +192,24 @@ fn verify(out: &mut Output, what: &str, json: bool) -> Result<(), Failure> {
             (low, high) = (low.min(v), high.max(v));
         }
     }
-    let held = source.stored(Split::HeldOut, usize::MAX)?.map_or(0, |l| l.x.dims()[0]);
+    let held = source.held_out()?;
     let labels = source.stored(Split::Train, 1)?.is_some_and(|l| l.labels.is_some());
     if json {
         return out.json(&json!({
             "data": what, "training": source.len(), "held_out": held, "sample_shape": source.sample_shape(),
-            "smallest": low, "largest": high, "labels": labels, "notes": notes,
+            "smallest": low, "largest": high, "labels": labels, "class_names": source.class_names(),
+            "notes": notes,
         }));
     }
     out.line(format!(
         "{what}: {} training and {held} held-out samples of shape {:?}, values {low:.4} to {high:.4}, {}",
         source.len(),
         source.sample_shape(),
-        if labels { "with labels" } else { "without labels" }
+        match (labels, source.class_names()) {
+            (false, _) => "without labels".to_string(),
+            (true, []) => "with labels".to_string(),
+            (true, names) => format!("with labels of {} classes: {}", names.len(), class_list(names)),
+        }
     ))?;
     notes.iter().try_for_each(|note| out.line(note))
 }

@@ -171,10 +171,8 @@ impl Header {
         let origin = from.origin();
         let magic: [u8; 4] = from.header("the IDX magic number")?;
         let [0, 0, code, rank] = magic else {
-            let foreign =
-                crate::foreign::of_file(origin.0).or_else(|| crate::foreign::what_is(&magic, origin.0));
-            let found = foreign.map_or(format!("{magic:02x?}"), |f| format!("that of {f}"));
-            return Err(origin.format(0, "the IDX magic number", found, "two zero bytes, a type and a rank"));
+            let expected = "two zero bytes, a type and a rank";
+            return Err(crate::foreign::refused(origin, &magic, "an IDX file", expected));
         };
         let size = match code {
             0x08 | 0x09 => 1,
@@ -305,7 +303,7 @@ mod tests {
             message(&gz(&file(8, &[1], &[1, 2]))).contains("is more bytes, expected nothing after 1 bytes")
         );
         assert!(message(&gz(&file(8, &[3], &[1, 2]))).contains("is 2 bytes, expected 3 bytes"));
-        assert!(message(b"PK\x03\x04").contains("magic number is that of a zip archive"));
+        assert!(message(b"PK\x03\x04").contains("is a zip archive, expected an IDX file"));
         assert!(message(&file(0x07, &[1], &[0])).contains("the IDX type is 0x07"));
         assert!(message(&[0, 0, 8, 0]).contains("rank is 0"));
         assert!(message(&[0, 0, 8, 2, 0, 0]).contains("size 0 of 2 is 2 bytes, expected 4 bytes"));

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+pub use super::npy_classes::Classes;
 pub use super::npy_rows::NpyRows;
 pub use super::npy_values::NpyValues;
 pub(crate) use super::npy_values::decode;

@@ -9,7 +9,7 @@ use crate::unpack::Unpacked;
 /// The longest header taken: real ones have about 100 bytes, and the length field claims up to 4 GB.
 const LONGEST: u32 = 1 << 16;
 
-/// One number as it is stored: kind (`b`, `u`, `i`, `f`), bytes, byte order.
+/// One number as it is stored: kind (`b`, `u`, `i`, `f`; of texts `U`, `S`), bytes, byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub kind: u8,
@@ -55,14 +55,23 @@ impl Header {
     }
 }
 
-/// Reads magic number, version and dictionary; `from` then stands at the first value.
+/// Reads magic number, version and dictionary of an array of numbers; `from` then stands at the first value.
 pub(crate) fn read(from: &mut Unpacked<'_>) -> Result<Header> {
+    let header = read_any(from)?;
+    if !matches!(header.stored.kind, b'U' | b'S') {
+        return Ok(header);
+    }
+    let found = format!("an array of texts of {} bytes", header.stored.size);
+    let reason = "b1, u1 to u8, i1 to i8, f2, f4 and f8 are read; texts only as classes";
+    Err(from.origin().unsupported(from.offset(), found, reason))
+}
+
+/// The same of an array of numbers or of texts.
+pub(crate) fn read_any(from: &mut Unpacked<'_>) -> Result<Header> {
     let origin = from.origin();
     let magic: [u8; 6] = from.header("the npy magic number")?;
     if &magic != b"\x93NUMPY" {
-        let foreign = crate::foreign::of_file(origin.0).or_else(|| crate::foreign::what_is(&magic, origin.0));
-        let found = foreign.map_or(format!("{magic:02x?}"), |f| format!("that of {f}"));
-        return Err(origin.format(0, "the npy magic number", found, "93 then NUMPY"));
+        return Err(crate::foreign::refused(origin, &magic, "an npy file", "93 then NUMPY"));
     }
     let [major, minor]: [u8; 2] = from.header("the npy version")?;
     let len = match (major, minor) {
@@ -225,7 +234,16 @@ impl<'a> Scan<'a> {
             rest => (b'=', rest),
         };
         let name = std::str::from_utf8(kind).unwrap_or_default();
-        match Stored::of_name(name, order == b'>') {
+        let texts = match kind {
+            [kind @ (b'U' | b'S'), length @ ..] => {
+                let length = std::str::from_utf8(length).ok().and_then(|n| n.parse::<u64>().ok());
+                let width = if *kind == b'U' { 4 } else { 1 };
+                let size = length.and_then(|n| n.checked_mul(width)).filter(|n| *n > 0);
+                size.map(|size| Stored { kind: *kind, size, big_endian: order == b'>' })
+            }
+            _ => None,
+        };
+        match Stored::of_name(name, order == b'>').or(texts) {
             Some(stored) => Ok(stored),
             None if name.starts_with('O') => {
                 refuse("Python objects are pickled code, which is never run; save plain numbers")

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 
 use crate::error::Origin;
-use crate::npy::{Npy, NpyRows};
+use crate::npy::{Classes, Npy, NpyRows};
 use crate::unpack::Unpacked;
 use crate::{DataError, Result};
 
@@ -63,6 +63,14 @@ impl<R: Read + Seek> Npz<R> {
     /// packed otherwise than by deflate, or for a reason of [`Npy::read`].
     pub fn array(&mut self, name: &str) -> Result<Npy> {
         self.open_member(name, Npy::parse_from)
+    }
+
+    /// The classes in the array called `name`.
+    ///
+    /// # Errors
+    /// As [`array`](Self::array) and [`Classes::read`].
+    pub fn classes(&mut self, name: &str) -> Result<Classes> {
+        self.open_member(name, Classes::parse_from)
     }
 
     /// The array called `name`, a few samples at a time, for arrays that do not fit in memory: `read` gets the reader,

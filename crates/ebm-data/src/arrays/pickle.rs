@@ -7,6 +7,7 @@
 
 mod machine;
 mod numpy;
+mod text;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -15,19 +16,18 @@ use crate::error::Origin;
 use crate::npy::Npy;
 use crate::{DataError, Result};
 
-use machine::Machine;
+use machine::{Calls, Machine};
 
 /// Number of a node.
-type Id = usize;
+pub(super) type Id = usize;
 
 /// What a pickle can hold here.
 #[derive(Clone, Debug)]
-enum Node<'a> {
+pub(super) enum Node<'a> {
     None,
     Bool(bool),
     Int(i64),
-    /// No published set keeps a float outside of an array.
-    Float,
+    Float(f64),
     Bytes(Cow<'a, [u8]>),
     Text(Cow<'a, str>),
     List(Vec<Id>),
@@ -37,6 +37,15 @@ enum Node<'a> {
     Global(Cow<'a, str>, Cow<'a, str>),
     Dtype(numpy::Dtype),
     Array(numpy::Array),
+    /// A call that was not made, with the state and the entries that the result would be given.
+    Object {
+        callable: Id,
+        args: Id,
+        state: Option<Id>,
+        entries: Vec<(Id, Id)>,
+    },
+    /// Something that is kept elsewhere, by its name.
+    Persistent(Id),
 }
 
 /// A pickle that was read.
@@ -54,8 +63,32 @@ impl<'a> Pickle<'a> {
     /// made of.
     pub fn parse(bytes: &'a [u8], path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
-        let (nodes, root) = Machine::run(bytes, Origin(&path))?;
+        let (nodes, root, _) = Machine::run(bytes, Origin(&path), Calls::Refused)?;
         Ok(Pickle { nodes, root, path })
+    }
+
+    /// The same, with calls as notes of calls, and where the pickle ends.
+    pub(super) fn with_notes(bytes: &'a [u8], path: &Path) -> Result<(Self, usize)> {
+        let (nodes, root, end) = Machine::run(bytes, Origin(path), Calls::Kept)?;
+        Ok((Pickle { nodes, root, path: path.to_path_buf() }, end))
+    }
+
+    pub(super) fn node(&self, id: Id) -> &Node<'a> {
+        &self.nodes[id]
+    }
+
+    pub(super) fn nodes(&self) -> &[Node<'a>] {
+        &self.nodes
+    }
+
+    /// As it stands in messages.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The number of the outermost node.
+    pub(super) fn outermost(&self) -> Id {
+        self.root
     }
 
     /// The value under a key of the outermost dictionary, `None` if there is no such key or no dictionary.
@@ -80,7 +113,7 @@ impl<'a> Pickle<'a> {
     }
 
     /// Texts of Python 3 and byte strings of Python 2 alike.
-    fn text(&self, id: Id) -> Option<&str> {
+    pub(super) fn text(&self, id: Id) -> Option<&str> {
         match &self.nodes[id] {
             Node::Text(t) => Some(t),
             Node::Bytes(b) => std::str::from_utf8(b).ok(),
@@ -143,6 +176,11 @@ impl Value<'_, '_> {
         }
     }
 
+    /// Whether it is `False`.
+    pub(super) fn is_false(&self) -> bool {
+        matches!(self.pickle.nodes[self.id], Node::Bool(false))
+    }
+
     fn wrong(&self, expected: &str) -> DataError {
         Origin(&self.pickle.path).format(0, "a value of the pickle", self.kind(), expected)
     }
@@ -152,7 +190,7 @@ impl Value<'_, '_> {
             Node::None => "None",
             Node::Bool(_) => "a truth value",
             Node::Int(_) => "a whole number",
-            Node::Float => "a float",
+            Node::Float(_) => "a float",
             Node::Bytes(_) => "bytes",
             Node::Text(_) => "a text",
             Node::List(_) => "a list",
@@ -161,6 +199,8 @@ impl Value<'_, '_> {
             Node::Global(..) => "a name",
             Node::Dtype(_) => "a NumPy type",
             Node::Array(_) => "a NumPy array",
+            Node::Object { .. } => "an object",
+            Node::Persistent(_) => "a reference",
         }
     }
 }

@@ -36,10 +36,25 @@ pub struct FolderOptions {
 }
 
 /// Endings of pictures that the image library reads here, and of arrays that are pictures.
-pub(crate) const ENDINGS: [&str; 15] = [
-    "png", "jpg", "jpeg", "jpe", "jfif", "gif", "bmp", "dib", "ppm", "pgm", "pbm", "pnm", "webp", "tif",
-    "tiff",
+pub(crate) const ENDINGS: [&str; 16] = [
+    "png", "jpg", "jpeg", "jpe", "jfif", "gif", "bmp", "dib", "ppm", "pgm", "pbm", "pnm", "pam", "webp",
+    "tif", "tiff",
 ];
+
+/// Endings of pictures that are not read.
+const UNREAD: [&str; 20] = [
+    "heic", "heif", "avif", "jxl", "jp2", "j2k", "tga", "ico", "exr", "hdr", "psd", "svg", "pcx", "qoi",
+    "dng", "cr2", "nef", "arw", "dcm", "raw",
+];
+
+/// What a file is that is left out of a set of pictures.
+pub(crate) fn left_out(name: &Path) -> &'static str {
+    let ending = name.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    match UNREAD.contains(&ending.as_str()) || ENDINGS.contains(&ending.as_str()) {
+        true => "pictures in formats that are not read (convert them to png)",
+        false => "files that are no pictures",
+    }
+}
 
 /// Whether a name ends as a picture does, in letters of any case; those of features that are off are not pictures.
 pub(crate) fn is_picture(name: &Path) -> bool {

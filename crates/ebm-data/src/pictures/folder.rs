@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::decode::{Gauge, is_picture};
+use super::decode::{Gauge, is_picture, left_out};
 use super::index::Place;
 use super::layout;
 use crate::error::Origin;
@@ -70,6 +70,19 @@ pub fn read_picture(path: impl AsRef<Path>, options: &FolderOptions) -> Result<I
     ImageSet::new(bytes, gauge.shape, 256)
 }
 
+/// The files of the training part of a folder, and of its held-out part if it has one, in the order in which [`read`] takes
+/// them.
+///
+/// # Errors
+/// As [`parts`], but for what is wrong with the pictures.
+pub fn files(root: impl AsRef<Path>) -> Result<Parts<Vec<PathBuf>>> {
+    let root = root.as_ref();
+    let (names, layout, report) = arranged(root)?;
+    let of = |rows: &[usize]| -> Vec<PathBuf> { rows.iter().map(|i| root.join(&names[*i])).collect() };
+    let held_out = Some(of(&layout.held_out)).filter(|files| !files.is_empty());
+    Ok(Parts { training: of(&layout.training), held_out, report })
+}
+
 /// The pictures of a folder and of its sub-folders, in the order in which [`read`] takes them.
 ///
 /// # Errors
@@ -100,7 +113,7 @@ fn list(root: &Path, report: &mut Report) -> Result<Vec<PathBuf>> {
         Kind::Picture => pictures.push(name.to_path_buf()),
         Kind::Array => arrays.push(name.to_path_buf()),
         Kind::Hidden => report.leave("hidden files", &root.join(name)),
-        Kind::Other => report.leave("files that are no pictures", &root.join(name)),
+        Kind::Other => report.leave(left_out(name), &root.join(name)),
     })?;
     if pictures.is_empty() {
         return Ok(arrays);

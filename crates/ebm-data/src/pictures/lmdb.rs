@@ -35,15 +35,18 @@ const DEEPEST: usize = 64;
 /// If there is no database, it is of another version or damaged, or the first value is no picture.
 pub fn parts(paths: &[impl AsRef<Path>], options: &FolderOptions) -> Result<Parts<Pictures>> {
     let (mut places, mut layout, mut report) = (Vec::new(), Layout::default(), Report::default());
-    for path in paths {
+    for (path, part) in paths.iter().zip(split::of_files(paths)) {
         let path = path.as_ref();
+        if part == SplitName::Extra {
+            report.leave("databases of a further split", path);
+            continue;
+        }
         let file = if path.is_dir() { path.join("data.mdb") } else { path.to_path_buf() };
         let found = Tree::open(&file)?.places(&mut report)?;
         if found.is_empty() {
             return Err(Origin(&file).format(0, "the LMDB database", "empty", "at least one picture"));
         }
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let held = paths.len() > 1 && split::of_name(&name) == Some(SplitName::HeldOut);
+        let held = part == SplitName::HeldOut;
         let rows = places.len()..places.len() + found.len();
         if held {
             layout.held_out.extend(rows)

@@ -33,12 +33,13 @@ pub fn parts(files: &[impl AsRef<Path>], options: &FolderOptions) -> Result<Part
     let (mut places, mut training, mut held_out, mut labels) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut names = Vec::new();
-    for file in files {
+    for (file, part) in files.iter().zip(split::of_files(files)) {
         let file = file.as_ref();
-        let held = files.len() > 1 && {
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            split::of_name(&name) == Some(SplitName::HeldOut)
-        };
+        if part == SplitName::Extra {
+            report.leave("archives of a further split", file);
+            continue;
+        }
+        let held = part == SplitName::HeldOut;
         let before = places.len();
         for sample in samples(file, &mut report)? {
             if held {

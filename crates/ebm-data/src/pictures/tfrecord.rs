@@ -1,12 +1,17 @@
 //! TFRecord files of `tf.train.Example`, as CelebA-HQ and other sets of StyleGAN are distributed.
 //!
 //! Source: TensorFlow's `record_reader.cc` (length, masked CRC-32C, data, CRC) and `example.proto`. A record has its
-//! picture packed (`image/encoded`, `image`, …) or as bytes (`data`) with a `shape` of channels, rows and columns.
+//! class (`image/class/label`, `label`, …) and its picture, packed (`image/encoded`, `image`, …) or as bytes (`data`) with a `shape` of channels, rows and columns.
 
+mod class;
+
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
+
+use class::Class;
 
 use super::decode::FolderOptions;
 use super::index::{Packing, Pictures, Place};
@@ -19,33 +24,52 @@ use crate::{DataError, Result};
 /// Names of features that hold a picture, the likeliest first.
 const PICTURES: [&str; 6] = ["image/encoded", "image_raw", "image", "img", "data", "png"];
 
-/// The pictures of these files; of several, those whose names tell a held-out split are held out.
+/// The pictures of these files with their classes; of several, those whose names tell a held-out split are held out.
 ///
 /// # Errors
 /// If a file is no TFRecord file or is truncated, or the first record has no picture.
 pub fn parts(files: &[impl AsRef<Path>], options: &FolderOptions) -> Result<Parts<Pictures>> {
     let (mut places, mut layout, mut report) = (Vec::new(), Layout::default(), Report::default());
-    for file in files {
+    let mut texts = BTreeMap::new();
+    for (file, part) in files.iter().zip(split::of_files(files)) {
         let path = file.as_ref();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let held = files.len() > 1 && split::of_name(&name) == Some(SplitName::HeldOut);
+        if part == SplitName::Extra {
+            report.leave("files of a further split", path);
+            continue;
+        }
         let records = records(path)?;
         let rows = places.len()..places.len() + records.len();
-        if held {
-            layout.held_out.extend(rows)
-        } else {
-            layout.training.extend(rows)
+        let (into, counts) = match part {
+            SplitName::HeldOut => (&mut layout.held_out, &mut report.held_out),
+            _ => (&mut layout.training, &mut report.training),
+        };
+        into.extend(rows);
+        counts.push((path.to_path_buf(), records.len()));
+        for (place, class) in records {
+            let label = class.number.and_then(|n| u32::try_from(n).ok());
+            if let (Some(label), Some(text)) = (label, class.text) {
+                texts.entry(label).or_insert(text);
+            }
+            layout.labels.push(label);
+            places.push(Some(place));
         }
-        let part = if held { &mut report.held_out } else { &mut report.training };
-        part.push((path.to_path_buf(), records.len()));
-        places.extend(records.into_iter().map(Some));
     }
-    layout.labels = vec![None; places.len()];
+    if let Some(at) =
+        layout.labels.iter().position(Option::is_none).filter(|_| layout.labels.iter().any(Option::is_some))
+    {
+        report.notes.push(format!("the record of picture {at} has no class from 0 on, so none is taken"));
+        layout.labels = vec![None; places.len()];
+    }
+    // Names, where every class has one.
+    let classes = layout.labels.iter().flatten().max().map_or(0, |most| *most as usize + 1);
+    if classes > 0 && texts.len() == classes {
+        layout.classes = texts.into_values().collect();
+    }
     Pictures::parts(places, layout, report, options)
 }
 
-/// Places of the records of a file, of which only lengths are read.
-fn records(path: &Path) -> Result<Vec<Place>> {
+/// Places of the records of a file with their classes; pictures are passed over.
+fn records(path: &Path) -> Result<Vec<(Place, Class)>> {
     let mut file = File::open(path).map_err(DataError::io(path, "open"))?;
     let length = file.metadata().map_err(DataError::io(path, "open"))?.len();
     let shared = Arc::<Path>::from(path);
@@ -78,13 +102,10 @@ fn records(path: &Path) -> Result<Vec<Place>> {
             ));
         };
         let name = format!("record {}", places.len()).into();
-        places.push(Place::Range {
-            file: shared.clone(),
-            name,
-            at: at + 12,
-            len: len + 4,
-            packing: Packing::Example,
-        });
+        let class = class::of(&mut file, at + 12, len).map_err(DataError::io(path, "read"))?;
+        let packing = Packing::Example;
+        let place = Place::Range { file: shared.clone(), name, at: at + 12, len: len + 4, packing };
+        places.push((place, class));
         at = end;
     }
     if places.is_empty() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ::zip::{CompressionMethod, ZipArchive};
 
-use super::decode::{FolderOptions, is_picture};
+use super::decode::{FolderOptions, is_picture, left_out};
 use super::index::{Packing, Pictures, Place};
 use super::layout;
 use crate::error::Origin;
@@ -48,7 +48,7 @@ pub fn parts(path: impl AsRef<Path>, options: &FolderOptions) -> Result<Parts<Pi
             continue;
         }
         if !is_picture(&name) {
-            report.leave("files that are no pictures", &shown);
+            report.leave(left_out(&name), &shown);
             continue;
         }
         let (at, len) = (member.data_start().unwrap_or(u64::MAX), member.compressed_size());

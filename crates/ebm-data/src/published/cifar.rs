@@ -53,12 +53,19 @@ pub fn cifar100_folder(path: &Path) -> Option<PathBuf> {
 }
 
 /// CIFAR-10 `(3, 32, 32)` from the folder that holds `data_batch_1.bin` … `test_batch.bin`, or the files of these names
-/// without the ending, which are pickles; or from the folder above it.
+/// without the ending, which are pickles; or from the folder above it, or one such file, whatever the part.
 ///
 /// # Errors
 /// If a file is missing or damaged, holds other sizes, or has a label above 9.
 pub fn read_cifar10(folder: impl AsRef<Path>, part: Part) -> Result<ImageSet> {
     let given = folder.as_ref();
+    if given.is_file() {
+        return match given.extension() {
+            None => read_pickles(&[given.to_path_buf()], "labels", 10)?
+                .with_names(CIFAR10_CLASSES.map(String::from).to_vec()),
+            Some(_) => read_cifar10_files(&[given]),
+        };
+    }
     let folder = cifar10_folder(given).unwrap_or_else(|| given.to_path_buf());
     let names: Vec<String> = match part {
         Part::Train => (1..=5).map(|i| format!("data_batch_{i}")).collect(),
@@ -66,13 +73,14 @@ pub fn read_cifar10(folder: impl AsRef<Path>, part: Part) -> Result<ImageSet> {
     };
     if names.iter().any(|n| folder.join(n).is_file()) {
         let files: Vec<PathBuf> = names.iter().map(|n| folder.join(n)).collect();
+        let images = read_pickles(&files, "labels", 10)?;
         let meta = folder.join("batches.meta");
         let names = if meta.is_file() {
             class_names(&meta, "label_names", 10)?
         } else {
             CIFAR10_CLASSES.map(String::from).to_vec()
         };
-        return read_pickles(&files, "labels", 10)?.with_names(names);
+        return images.with_names(names);
     }
     let files: Vec<PathBuf> = names.iter().map(|n| folder.join(format!("{n}.bin"))).collect();
     read_cifar10_files(&files)
@@ -98,8 +106,8 @@ pub fn read_cifar100(folder: impl AsRef<Path>, part: Part, labels: Granularity) 
         Granularity::Coarse => ("coarse_labels", "coarse_label_names", 20),
         Granularity::Fine => ("fine_labels", "fine_label_names", 100),
     };
-    let names = class_names(&folder.join("meta"), names, classes)?;
-    read_pickles(&[file], key, classes as u32)?.with_names(names)
+    let images = read_pickles(&[file], key, classes as u32)?;
+    images.with_names(class_names(&folder.join("meta"), names, classes)?)
 }
 
 /// Images of pickled dictionaries with the rows `data` `(N, 3·side²)` and a list of labels under `key`.

@@ -1,5 +1,6 @@
 //! Splits into training and held-out parts that depend on nothing but the order of the data, and those that names tell.
 
+pub(crate) use super::split_names::of_files;
 pub use super::split_names::{SplitName, of_name, of_path};
 use crate::{DataError, Result};
 

@@ -17,23 +17,33 @@ pub enum SplitName {
     Extra,
 }
 
-const WORDS: [(&str, SplitName); 16] = [
+const WORDS: [(&str, SplitName); 26] = [
     ("train", SplitName::Train),
     ("training", SplitName::Train),
+    ("trainset", SplitName::Train),
+    ("trn", SplitName::Train),
     ("validation", SplitName::HeldOut),
     ("valid", SplitName::HeldOut),
     ("dev", SplitName::HeldOut),
+    ("devset", SplitName::HeldOut),
     ("val", SplitName::HeldOut),
+    ("valset", SplitName::HeldOut),
     ("test", SplitName::HeldOut),
     ("testing", SplitName::HeldOut),
+    ("tests", SplitName::HeldOut),
+    ("testset", SplitName::HeldOut),
+    ("tst", SplitName::HeldOut),
     ("eval", SplitName::HeldOut),
     ("evaluation", SplitName::HeldOut),
     ("heldout", SplitName::HeldOut),
+    ("holdout", SplitName::HeldOut),
     ("t10k", SplitName::HeldOut),
     ("extra", SplitName::Extra),
     ("unlabeled", SplitName::Extra),
     ("unlabelled", SplitName::Extra),
     ("unsupervised", SplitName::Extra),
+    ("unsup", SplitName::Extra),
+    ("unused", SplitName::Extra),
 ];
 
 /// The part that one name tells, `None` if it has no such word. Of several words the first counts, but a word of a
@@ -46,7 +56,7 @@ const WORDS: [(&str, SplitName); 16] = [
 /// assert_eq!(of_name("trainable.npy"), None);
 /// ```
 pub fn of_name(name: &str) -> Option<SplitName> {
-    let name = name.to_ascii_lowercase();
+    let name = apart(name);
     let mut found = None;
     // `t10k` has digits inside, which are delimiters of all other words.
     let words = name.split(|c: char| !c.is_alphabetic()).chain(name.split(|c: char| !c.is_alphanumeric()));
@@ -59,6 +69,38 @@ pub fn of_name(name: &str) -> Option<SplitName> {
         };
     }
     found
+}
+
+/// A name in small letters, `-` where a small letter stands before a capital (`TestImages`), and `held out` as one word.
+fn apart(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_uppercase() && out.ends_with(char::is_lowercase) && !out.is_empty() {
+            out.push('-');
+        }
+        // As it was written until the next one is seen.
+        out.push(c);
+    }
+    let mut out = out.to_lowercase();
+    for (two, one) in
+        [("held-out", "heldout"), ("held_out", "heldout"), ("hold-out", "holdout"), ("hold_out", "holdout")]
+    {
+        out = out.replace(two, one);
+    }
+    out
+}
+
+/// The part that each of several files is by its name; of one file, and where no name tells, the training part. Files without
+/// a word beside some named as training are a further part.
+pub(crate) fn of_files(files: &[impl AsRef<Path>]) -> Vec<SplitName> {
+    let told: Vec<Option<SplitName>> = files
+        .iter()
+        .map(|f| of_name(&f.as_ref().file_name().unwrap_or_default().to_string_lossy()))
+        .map(|part| part.filter(|_| files.len() > 1))
+        .collect();
+    let named = told.contains(&Some(SplitName::Train));
+    let rest = if named { SplitName::Extra } else { SplitName::Train };
+    told.into_iter().map(|part| part.unwrap_or(rest)).collect()
 }
 
 /// The part that a path below the root of a set tells: the file's name, else the folder nearest to it that has a word.
@@ -84,14 +126,25 @@ mod tests {
             "x.dev.1",
             "eval2",
             "t10k-images",
+            "TestImages",
+            "held_out.parquet",
+            "Hold-Out 2",
+            "testset",
         ] {
             assert_eq!(of_name(name), Some(SplitName::HeldOut), "{name}");
         }
-        for name in ["train-00000-of-00001.parquet", "training", "seg_train", "data_train2", "partial-train"]
-        {
+        for name in [
+            "train-00000-of-00001.parquet",
+            "training",
+            "seg_train",
+            "data_train2",
+            "partial-train",
+            "dataTrain",
+        ] {
             assert_eq!(of_name(name), Some(SplitName::Train), "{name}");
         }
-        for name in ["trainable", "latest", "contest.parquet", "cats", "0.png", "devil"] {
+        for name in ["trainable", "latest", "contest.parquet", "cats", "0.png", "devil", "protest", "Contest"]
+        {
             assert_eq!(of_name(name), None, "{name}");
         }
         assert_eq!(of_name("extra-00000-of-00002"), Some(SplitName::Extra));

@@ -15,7 +15,8 @@ use crate::error::{Error, Result};
 
 /// The `[data]` section for `what`: a linked kind, with settings (`npy:path=a.npy,noise=0.1`) or without; a folder of
 /// pictures, of the files of MNIST or a set of its form, CIFAR-10, CIFAR-100, ImageNet-32, SVHN or Parquet; or a file:
-/// `.npy`, `.npz` (`set.npz:images` names an array), `.parquet`, `.mat` of SVHN, an archive of pictures, or IDX.
+/// `.npy`, `.npz` (`set.npz:images` names an array), `.parquet`, `.mat` of SVHN, `.bin` of CIFAR-10, an archive of pictures,
+/// or IDX.
 ///
 /// # Errors
 /// If it is neither a kind nor a path that exists, or a setting is not one.
@@ -55,6 +56,7 @@ fn setting_of(setting: &'static str, what: &str) -> Result<Value> {
         "npy" | "npz" => Ok(table(&[("kind", "npy"), ("path", what)])),
         "parquet" => Ok(table(&[("kind", "parquet"), ("root", what)])),
         "mat" => Ok(table(&[("kind", "svhn"), ("root", what)])),
+        "bin" => Ok(table(&[("kind", "cifar10"), ("root", what)])),
         _ if ebm_data::pictures::is_archive(path) => Ok(table(&[("kind", "image-folder"), ("root", what)])),
         _ => Ok(table(&[("kind", "idx"), ("images", what)])),
     }
@@ -206,9 +208,10 @@ fn build(what: &str, setting: Value) -> Result<(Arc<dyn DataSource>, Vec<String>
     document.insert("data".into(), setting);
     let source = Source::text(what, document.to_string());
     let config: Box<dyn DataConfig> = source.read_part("data", Family::Data)?;
-    let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0).at("data"));
+    let cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0).at("data"));
+    let mut cx = cx.with_path("data");
     let data = config.build(&mut cx).map_err(|e| source.place(e))?;
-    let notes = cx.notes().iter().map(|n| n.trim_start_matches([':', ' ']).to_string()).collect();
+    let notes = cx.notes().iter().map(|n| n.strip_prefix("data: ").unwrap_or(n).to_string()).collect();
     Ok((data, notes))
 }
 

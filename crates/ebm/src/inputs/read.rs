@@ -83,10 +83,14 @@ impl Inputs {
                 let stored = source.stored(*split, usize::MAX)?;
                 gather.stored(stored, Path::new(&self.name), source.levels())?;
             }
-            From::Npy(path) => gather.npy(NpyRows::open(path)?, path)?,
+            From::Npy(path) => {
+                let levels = levels_of(NpyRows::open(path)?)?;
+                gather.npy(NpyRows::open(path)?, path, levels)?;
+            }
             From::Npz(path, array) => {
                 let place = path.join(array);
-                ebm_data::npz::Npz::open(path)?.rows(array, |rows| gather.npy(rows, &place))?;
+                let levels = ebm_data::npz::Npz::open(path)?.rows(array, levels_of)?;
+                ebm_data::npz::Npz::open(path)?.rows(array, |rows| gather.npy(rows, &place, levels))?;
             }
             From::Idx(path) => gather.idx(path)?,
             From::Cifar(files) => gather.cifar(files)?,
@@ -119,11 +123,14 @@ impl Gather<'_, '_> {
         self.pick = Pick { count: self.most.unwrap_or(of), of };
     }
 
-    fn npy(&mut self, mut rows: NpyRows<'_>, path: &Path) -> Result<()> {
+    fn npy(&mut self, mut rows: NpyRows<'_>, path: &Path, levels: u32) -> Result<()> {
         let dims = rows.sample_dims().to_vec();
         self.rows_of(path, &dims, rows.left(), |n| {
             Ok(match rows.next(n)? {
-                NpyValues::U8(bytes) => (bytes.into_iter().map(level).collect(), Some(256)),
+                NpyValues::U8(bytes) | NpyValues::Bool(bytes) => {
+                    let middle = |b: u8| (f32::from(b) + 0.5) / levels as f32;
+                    (bytes.into_iter().map(middle).collect(), Some(levels))
+                }
                 other => (other.into_f32(), None),
             })
         })
@@ -261,6 +268,23 @@ impl Gather<'_, '_> {
         self.any = true;
         (self.sink)(std::mem::replace(&mut self.kept, none))
     }
+}
+
+/// Number of levels of bytes as images, as training sees them: 2 if there are only 0 and 1, else 256.
+fn levels_of(mut rows: NpyRows<'_>) -> Result<u32> {
+    const AT_A_TIME: usize = 256;
+    let mut most = 0;
+    while rows.left() > 0 {
+        match rows.next(AT_A_TIME)? {
+            NpyValues::Bool(_) => return Ok(2),
+            NpyValues::U8(bytes) => most = bytes.into_iter().max().unwrap_or(0).max(most),
+            _ => return Ok(256),
+        }
+        if most > 1 {
+            return Ok(256);
+        }
+    }
+    Ok(if most == 1 { 2 } else { 256 })
 }
 
 /// A picture in the colours that the model wants.

@@ -65,18 +65,24 @@ impl Inputs {
     /// IDX file, plain or gzipped. Folders of MNIST's four files, of CIFAR-100 and of Parquet files, and a Parquet file, are
     /// read as `--data` of `ebm train` reads them.
     ///
-    /// Of a kind and of a published set it is the held-out part, if there is one. Bytes are levels of 256.
+    /// Of a kind, a published set and a folder in splits it is the held-out part, if there is one; `WHAT:training` and
+    /// `WHAT:held-out` say which. Bytes are levels of 256, those that are all 0 or 1 of 2.
     ///
     /// # Errors
     /// If it is neither a kind nor there, or there is nothing in it.
     pub fn open(what: &str) -> Result<Self> {
         let name = what.to_string();
-        if kind_of(what).is_some() {
-            return Ok(Inputs { name, from: source(open_data(what)?)? });
-        }
+        let (what, split) = match what.rsplit_once(':') {
+            Some((what, "training")) => (what, Some(Split::Train)),
+            Some((what, "held-out")) => (what, Some(Split::HeldOut)),
+            _ => (what, None),
+        };
         let path = PathBuf::from(what);
+        if kind_of(what).is_some() || (split.is_some() && !path.is_dir() && path.exists()) {
+            return Ok(Inputs { name, from: source(open_data(what)?, split, what)? });
+        }
         if path.is_dir() {
-            return Ok(Inputs { name, from: folder(&path)? });
+            return Ok(Inputs { name, from: folder(&path, split)? });
         }
         if !path.exists() {
             if let Some((file, array)) = what.rsplit_once(':')
@@ -109,8 +115,8 @@ impl Inputs {
                 From::Pictures(vec![path])
             }
             Some("bin") => From::Cifar(vec![path]),
-            Some("parquet" | "mat") => source(open_data(what)?)?,
-            _ if ebm_data::pictures::is_archive(&path) => source(open_data(what)?)?,
+            Some("parquet" | "mat") => source(open_data(what)?, None, what)?,
+            _ if ebm_data::pictures::is_archive(&path) => source(open_data(what)?, None, what)?,
             _ => From::Idx(path),
         };
         Ok(Inputs { name, from })
@@ -163,31 +169,46 @@ impl Inputs {
     }
 }
 
-/// The held-out part of a source, or all of one that has none.
-fn source(source: Arc<dyn DataSource>) -> Result<From> {
+/// The part of a source that is asked for; else the held-out part, or all of one that has none.
+fn source(source: Arc<dyn DataSource>, split: Option<Split>, what: &str) -> Result<From> {
     let held = source.stored(Split::HeldOut, 1)?.is_some();
-    Ok(From::Source(source, if held { Split::HeldOut } else { Split::Train }))
+    match split {
+        Some(Split::HeldOut) if !held => Err(no_held_out(what)),
+        Some(split) => Ok(From::Source(source, split)),
+        None => Ok(From::Source(source, if held { Split::HeldOut } else { Split::Train })),
+    }
 }
 
-/// What a folder holds: files of CIFAR-10, or pictures.
-fn folder(path: &Path) -> Result<From> {
+fn no_held_out(what: &str) -> Error {
+    ebm_core::Error::data(what, "has no held-out part, which `held-out` behind its name asks for").into()
+}
+
+/// What a folder holds: files of CIFAR-10, or pictures; of a set in splits the part that is asked for, else the held-out one.
+fn folder(path: &Path, split: Option<Split>) -> Result<From> {
     let test = path.join("test_batch.bin");
-    if test.is_file() {
+    if test.is_file() && split != Some(Split::Train) {
         return Ok(From::Cifar(vec![test]));
     }
     let train: Vec<PathBuf> =
         (1..=5).map(|i| path.join(format!("data_batch_{i}.bin"))).filter(|p| p.is_file()).collect();
-    if !train.is_empty() {
+    if !train.is_empty() && split != Some(Split::HeldOut) {
         return Ok(From::Cifar(train));
     }
     let whole = path.display().to_string();
     // Other published sets: a folder of MNIST's files, CIFAR-100, Parquet.
     if data_setting(&whole)?.get("kind").and_then(|k| k.as_str()) != Some("image-folder") {
-        return source(open_data(&whole)?);
+        return source(open_data(&whole)?, split, &whole);
     }
-    let files = ebm_data::folder::pictures(path)?;
-    if files.is_empty() {
-        return Err(ebm_core::Error::data(path, "found no picture in it, wanted .png or .jpg files").into());
+    if !ebm_data::pictures::is_plain_folder(path) {
+        return source(open_data(&whole)?, split, &whole);
     }
-    Ok(From::Pictures(files))
+    let parts = ebm_data::folder::files(path)?;
+    for line in parts.report.lines() {
+        tracing::info!("{whole}: {line}");
+    }
+    match (split, parts.held_out) {
+        (Some(Split::HeldOut), None) => Err(no_held_out(&whole)),
+        (None | Some(Split::HeldOut), Some(held)) => Ok(From::Pictures(held)),
+        _ => Ok(From::Pictures(parts.training)),
+    }
 }

@@ -1,8 +1,9 @@
-//! The stack machine of pickles, without its power to call.
+//! The stack machine of pickles, without its power to call: what is called is refused, or kept as a note of the call.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::text::unescape;
 use super::{Id, Node, numpy};
 use crate::error::Origin;
 use crate::{DataError, Result};
@@ -11,6 +12,15 @@ use crate::{DataError, Result};
 const MOST_NODES: usize = 1 << 22;
 /// Most opcodes: what is put on the stack again takes eight bytes each time.
 const MOST_OPCODES: usize = 1 << 25;
+
+/// What becomes of calls that build no array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Calls {
+    /// The pickle is refused.
+    Refused,
+    /// They are kept as [`Node::Object`], and what the objects would be stays unknown.
+    Kept,
+}
 
 /// Runs the opcodes of one pickle.
 pub(super) struct Machine<'a, 'o> {
@@ -24,11 +34,12 @@ pub(super) struct Machine<'a, 'o> {
     /// Height of the stack at each mark.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
+    calls: Calls,
 }
 
 impl<'a, 'o> Machine<'a, 'o> {
-    /// All nodes, and the outermost.
-    pub fn run(bytes: &'a [u8], origin: Origin<'o>) -> Result<(Vec<Node<'a>>, Id)> {
+    /// All nodes, the outermost, and where the pickle ends.
+    pub fn run(bytes: &'a [u8], origin: Origin<'o>, calls: Calls) -> Result<(Vec<Node<'a>>, Id, usize)> {
         let mut machine = Machine {
             bytes,
             at: 0,
@@ -38,13 +49,14 @@ impl<'a, 'o> Machine<'a, 'o> {
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
+            calls,
         };
         for _ in 0..MOST_OPCODES {
             machine.op_at = machine.at;
             let [op] = machine.fixed()?;
             if op == b'.' {
                 let root = machine.pop()?;
-                return Ok((machine.nodes, root));
+                return Ok((machine.nodes, root, machine.at));
             }
             machine.step(op)?;
             if machine.nodes.len() > MOST_NODES {
@@ -107,8 +119,8 @@ impl<'a, 'o> Machine<'a, 'o> {
                 self.long(u64::from(n))?;
             }
             b'G' => {
-                self.fixed::<8>()?;
-                self.push(Node::Float);
+                let value = f64::from_be_bytes(self.fixed()?);
+                self.push(Node::Float(value));
             }
             b'I' | b'L' | b'F' => self.number_in_text(op)?,
             b'S' => self.quoted()?,
@@ -230,16 +242,45 @@ impl<'a, 'o> Machine<'a, 'o> {
             }
             b'R' => {
                 let (args, callable) = (self.pop()?, self.pop()?);
-                let made = numpy::call(&self.nodes, callable, args);
-                let made = made.ok_or_else(|| self.refuse(callable))?;
-                self.push(made);
+                match numpy::call(&self.nodes, callable, args) {
+                    Some(made) => self.push(made),
+                    None => self.object(callable, args)?,
+                }
             }
             b'b' => {
                 let state = self.pop()?;
                 let object = self.top()?;
-                let built = numpy::build(&self.nodes, object, state);
-                self.nodes[object] =
-                    built.ok_or_else(|| self.wrong("an unknown state", "that of a NumPy array"))?;
+                match (numpy::build(&self.nodes, object, state), self.calls, &mut self.nodes[object]) {
+                    (Some(built), _, _) => self.nodes[object] = built,
+                    (None, Calls::Refused, _) => {
+                        return Err(self.wrong("an unknown state", "that of a NumPy array"));
+                    }
+                    (None, Calls::Kept, Node::Object { state: known, .. }) => *known = Some(state),
+                    // Attributes of a dictionary, which are none of its entries.
+                    (None, Calls::Kept, _) => {}
+                }
+            }
+            0x81 if self.calls == Calls::Kept => {
+                let (args, callable) = (self.pop()?, self.pop()?);
+                self.object(callable, args)?;
+            }
+            0x92 if self.calls == Calls::Kept => {
+                let (_, args, callable) = (self.pop()?, self.pop()?, self.pop()?);
+                self.object(callable, args)?;
+            }
+            b'Q' if self.calls == Calls::Kept => {
+                let id = self.pop()?;
+                self.push(Node::Persistent(id));
+            }
+            // Sets are lists here.
+            0x8f if self.calls == Calls::Kept => self.push(Node::List(Vec::new())),
+            0x90 if self.calls == Calls::Kept => {
+                let items = self.above_mark()?;
+                self.extend(items)?;
+            }
+            0x91 if self.calls == Calls::Kept => {
+                let items = self.above_mark()?;
+                self.push(Node::List(items));
             }
             // Objects of classes, sets, persistent and out-of-band values: nothing that an array needs.
             0x81 | 0x92 | b'o' | b'i' | 0x82..=0x84 | b'P' | b'Q' | 0x8f..=0x91 | 0x97 | 0x98 => {
@@ -261,6 +302,22 @@ impl<'a, 'o> Machine<'a, 'o> {
     fn push(&mut self, node: Node<'a>) {
         self.stack.push(self.nodes.len());
         self.nodes.push(node);
+    }
+
+    /// A call that builds no array.
+    fn object(&mut self, callable: Id, args: Id) -> Result<()> {
+        if self.calls == Calls::Refused {
+            return Err(self.refuse(callable));
+        }
+        let dictionary = ["OrderedDict", "defaultdict", "Counter"];
+        let object = match &self.nodes[callable] {
+            Node::Global(module, name) if module == "collections" && dictionary.contains(&&**name) => {
+                Node::Dict(Vec::new())
+            }
+            _ => Node::Object { callable, args, state: None, entries: Vec::new() },
+        };
+        self.push(object);
+        Ok(())
     }
 
     fn top(&self) -> Result<Id> {
@@ -293,6 +350,8 @@ impl<'a, 'o> Machine<'a, 'o> {
         let top = self.top()?;
         match &mut self.nodes[top] {
             Node::List(items) => items.extend(new),
+            // A list of a class of its own: nothing that is read.
+            Node::Object { .. } => {}
             _ => return Err(self.wrong("something else", "a list to append to")),
         }
         Ok(())
@@ -301,7 +360,7 @@ impl<'a, 'o> Machine<'a, 'o> {
     fn set(&mut self, new: Vec<(Id, Id)>) -> Result<()> {
         let top = self.top()?;
         match &mut self.nodes[top] {
-            Node::Dict(entries) => entries.extend(new),
+            Node::Dict(entries) | Node::Object { entries, .. } => entries.extend(new),
             _ => return Err(self.wrong("something else", "a dictionary to fill")),
         }
         Ok(())
@@ -358,14 +417,22 @@ impl<'a, 'o> Machine<'a, 'o> {
 
     fn text(&mut self, len: u64) -> Result<()> {
         let bytes = self.take(len)?;
-        let text = std::str::from_utf8(bytes).map_err(|_| self.wrong("a text that is not UTF-8", "UTF-8"))?;
-        self.push(Node::Text(Cow::Borrowed(text)));
+        let text = match (std::str::from_utf8(bytes), self.calls) {
+            (Ok(text), _) => Cow::Borrowed(text),
+            (Err(_), Calls::Kept) => String::from_utf8_lossy(bytes),
+            (Err(_), Calls::Refused) => return Err(self.wrong("a text that is not UTF-8", "UTF-8")),
+        };
+        self.push(Node::Text(text));
         Ok(())
     }
 
     /// A whole number of `len` bytes, little-endian in two's complement; only what fits 64 bits is data.
     fn long(&mut self, len: u64) -> Result<()> {
         let bytes = self.take(len)?;
+        if bytes.len() > 8 && self.calls == Calls::Kept {
+            self.push(Node::None);
+            return Ok(());
+        }
         if bytes.len() > 8 {
             return Err(self.wrong(format!("a number of {len} bytes"), "at most 8"));
         }
@@ -382,7 +449,7 @@ impl<'a, 'o> Machine<'a, 'o> {
         let node = match (op, text) {
             (b'I', "00") => Some(Node::Bool(false)),
             (b'I', "01") => Some(Node::Bool(true)),
-            (b'F', _) => text.parse::<f64>().ok().map(|_| Node::Float),
+            (b'F', _) => text.parse().ok().map(Node::Float),
             _ => text.trim_end_matches('L').parse().ok().map(Node::Int),
         };
         let node = node.ok_or_else(|| self.wrong("a text that is no number", "a number"))?;
@@ -428,40 +495,4 @@ impl<'a, 'o> Machine<'a, 'o> {
                       plain numbers are read; save others as .npy or .npz";
         self.origin.unsupported(self.op_at as u64, found, reason)
     }
-}
-
-/// Characters of a text with Python's escapes: of `\u` and `\U` only (`unicode`), or of a quoted byte string.
-fn unescape(text: &[u8], unicode: bool) -> Vec<char> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        let [kind, after @ ..] = tail else {
-            out.push(char::from(*first));
-            continue;
-        };
-        if *first != b'\\' {
-            out.push(char::from(*first));
-            continue;
-        }
-        let digits = match (kind, unicode) {
-            (b'u', true) => 4,
-            (b'U', true) => 8,
-            (b'x', false) => 2,
-            _ => 0,
-        };
-        let number = after.get(..digits).and_then(|d| std::str::from_utf8(d).ok());
-        let coded = number.and_then(|d| u32::from_str_radix(d, 16).ok()).and_then(char::from_u32);
-        if let (Some(c), true) = (coded, digits > 0) {
-            out.push(c);
-            rest = &after[digits..];
-        } else if unicode {
-            out.push('\\');
-        } else {
-            let known = [(b'n', '\n'), (b't', '\t'), (b'r', '\r')].into_iter().find(|(k, _)| k == kind);
-            out.push(known.map_or(char::from(*kind), |(_, c)| c));
-            rest = after;
-        }
-    }
-    out
 }

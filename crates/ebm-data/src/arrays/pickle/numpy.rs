@@ -11,11 +11,11 @@ use crate::npy_header::{Header, Stored};
 
 /// A type such as `u1`; `None` for what holds no plain numbers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Dtype(pub Option<Stored>);
+pub(crate) struct Dtype(pub Option<Stored>);
 
 /// An array whose bytes are another node.
 #[derive(Clone, Debug)]
-pub(super) struct Array {
+pub(crate) struct Array {
     dims: Vec<u64>,
     dtype: Dtype,
     fortran: bool,
@@ -127,5 +127,8 @@ fn scalar<'a>(nodes: &[Node<'a>], dtype: Id, data: Id) -> Option<Node<'a>> {
         return None;
     }
     let values = crate::npy::decode(bytes.to_vec(), *stored);
-    Some(values.whole(0).map_or(Node::Float, Node::Int))
+    Some(match values.whole(0) {
+        Some(whole) => Node::Int(whole),
+        None => Node::Float(values.into_f32().first().map_or(f64::NAN, |v| f64::from(*v))),
+    })
 }
