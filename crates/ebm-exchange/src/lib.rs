@@ -3,6 +3,9 @@
 //! A crate that knows another program registers a [`Comparison`] (`ebm parity`) or an [`Exchange`]
 //! (`ebm convert`) with `inventory::submit!`; nothing else needs to name that crate.
 
+mod moments;
+pub mod weights;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +13,9 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 use ebm_core::{Engine, OptimiserState, ParamSet, Result};
 use serde::Serialize;
+
+pub use moments::{Moments, OptimiserFile};
+pub use weights::{WeightFile, read_tensors};
 
 /// Checks this framework against files of another program's inputs and results.
 pub struct Comparison {
@@ -89,8 +95,8 @@ pub struct Exchange {
     pub about: &'static str,
     /// Whether the energy of this configuration is one of the program's.
     pub fits: fn(&serde_json::Value) -> bool,
-    /// Reads a checkpoint for an energy with these parameters; nothing is written to them.
-    pub read: fn(&Path, &ParamSet) -> Result<Incoming>,
+    /// Reads a checkpoint, or what is under a key of it, for an energy with these parameters; nothing is written to them.
+    pub read: fn(&Path, Option<&str>, &ParamSet) -> Result<Incoming>,
     /// The program's own state for such an energy.
     pub write: fn(&Outgoing<'_>) -> Result<Written>,
     /// The crate that brings it.

@@ -31,17 +31,12 @@ mod effective;
 mod forward;
 mod fusion;
 pub mod layers;
-mod legacy_torch;
-mod moments;
 mod plan_net;
 mod shape;
 mod slope;
-mod weights;
 
 pub use builder::{Conv, NetBuilder, Weight};
 pub use check::{check_params, plan_tensors, validate};
 pub use cost::Cost;
-pub use moments::{Moments, OptimiserFile, read_optimiser};
 pub use plan_net::PlanNet;
 pub use shape::PlanTensor;
-pub use weights::read_tensors;

@@ -4,4 +4,4 @@ mod compare;
 mod convert;
 
 pub use compare::compare;
-pub use convert::{Export, Import, Remark, export, import};
+pub use convert::{Export, Import, ImportOptions, Remark, export, import, keys};

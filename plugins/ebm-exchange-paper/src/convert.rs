@@ -1,24 +1,16 @@
 //! Checkpoints of the published program, both ways: `ebm convert` finds this through the catalogue.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{Error, OptimiserState, ParamSet, Result, inventory};
 use ebm_energies_paper::layout::{Layout, Network, Scale, Stage, layout};
 use ebm_energies_paper::names::{PARTS, StateOptions, published_of, published_state};
-use ebm_exchange::{Exchange, Incoming, Outgoing, Written};
-use ebm_nn::{read_optimiser, read_tensors};
+use ebm_exchange::{Exchange, Incoming, Outgoing, WeightFile, Written};
 use serde_json::Value;
 
-use crate::checkpoint::{average_of, fit};
-
-/// Dictionary of the live weights in a published checkpoint, and of their moving average.
-const LIVE: &str = "model_state_dict_0";
-const AVERAGE: &str = "ema_model_state_dict_0";
-/// That of the optimiser.
-const OPTIMISER: &str = "optimizer_state_dict";
+use crate::checkpoint::{average_of, fit, published};
 
 inventory::submit! {
     Exchange {
@@ -130,34 +122,28 @@ fn blur(channels: usize) -> Result<Tensor> {
     Ok(Tensor::from_vec(one, (1, 1, 3, 3), &Device::Cpu)?.repeat((channels, 1, 1, 1))?)
 }
 
-/// Whether the file at `path` is PyTorch's, zipped or not.
-fn is_torch(path: &Path) -> Result<bool> {
-    let mut start = [0u8; 2];
-    let mut file =
-        std::fs::File::open(path).map_err(|e| Error::data(path, format!("cannot be read: {e}")))?;
-    let got = file.read(&mut start).map_err(|e| Error::data(path, format!("cannot be read: {e}")))?;
-    Ok(got == 2 && (&start == b"PK" || start == [0x80, 2]))
-}
-
-fn read(path: &Path, params: &ParamSet) -> Result<Incoming> {
-    let mut remarks = Vec::new();
-    let (live, average) = if is_torch(path)? {
-        match read_tensors(path, Some(LIVE)) {
-            Ok(live) => (live, read_tensors(path, Some(AVERAGE)).ok()),
-            // A state dictionary that was saved alone.
-            Err(e) => (read_tensors(path, None).map_err(|_| e)?, None),
+fn read(path: &Path, key: Option<&str>, params: &ParamSet) -> Result<Incoming> {
+    let mut file = WeightFile::open(path)?;
+    let chosen = file.find(&published(params), key)?;
+    let mut remarks = chosen.remarks;
+    let (live, ignored) = fit(&mut file, &chosen.live, params)?;
+    let average = match &chosen.average {
+        // What is there and cannot be read is never replaced by the live weights.
+        Some(prefix) => {
+            let (tensors, _) = fit(&mut file, prefix, params).map_err(|e| {
+                let way = format!("take the live weights alone by the key `{}`", chosen.live);
+                Error::data(path, format!("the average under `{prefix}` cannot be taken: {e}; {way}"))
+            })?;
+            Some(average_of(params, tensors))
         }
-    } else {
-        (read_tensors(path, None)?, None)
-    };
-    let (live, ignored) = fit(path, params, live)?;
-    let average = match average {
-        Some(tensors) => Some(average_of(params, fit(path, params, tensors)?.0)),
         None => {
             remarks.push("the file holds one set of weights: live weights and average begin equal".into());
             None
         }
     };
+    for (what, tensors) in [("weights", Some(&live)), ("average", average.as_ref())] {
+        remarks.extend(tensors.map(|t| endless(what, t)).transpose()?.flatten());
+    }
     if !ignored.is_empty() {
         let some: Vec<&str> = ignored.iter().take(3).map(String::as_str).collect();
         remarks.push(format!(
@@ -167,14 +153,12 @@ fn read(path: &Path, params: &ParamSet) -> Result<Incoming> {
             if ignored.len() > some.len() { ", …" } else { "" }
         ));
     }
-    let optimiser = match is_torch(path)?.then(|| moments(path, params)) {
-        Some(Ok(state)) => Some(("adam".to_string(), state)),
-        Some(Err(why)) => {
-            remarks.push(format!("the optimiser begins afresh, for the file's state cannot be used: {why}"));
-            None
-        }
-        None => {
-            remarks.push("the file has no moments of the optimiser: it begins afresh".into());
+    let optimiser = match moments(&mut file, &chosen.live, path, params) {
+        Ok(state) => Some(("adam".to_string(), state)),
+        Err(why) => {
+            remarks.push(format!(
+                "the optimiser begins afresh, for the file has no state that can be used: {why}"
+            ));
             None
         }
     };
@@ -182,24 +166,41 @@ fn read(path: &Path, params: &ParamSet) -> Result<Incoming> {
     Ok(Incoming { live, average, optimiser, step, remarks })
 }
 
+/// What there is to say of numbers that are not finite.
+fn endless(what: &str, tensors: &BTreeMap<String, Tensor>) -> Result<Option<String>> {
+    let mut bad = Vec::new();
+    for (name, tensor) in tensors {
+        let values = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+        let count = values.iter().filter(|v| !v.is_finite()).count();
+        if count > 0 {
+            bad.push((name, count, values.len()));
+        }
+    }
+    Ok(bad.first().map(|(name, count, of)| {
+        let more = if bad.len() > 1 { format!(", and of {} more", bad.len() - 1) } else { String::new() };
+        format!("of the {what}, {count} of {of} numbers of `{name}`{more} are not finite: no sample can be drawn from them")
+    }))
+}
+
 /// Adam's moments out of a published checkpoint. PyTorch numbers the parameters; the model's dictionary has them in the
 /// same order, with buffers among them.
-fn moments(path: &Path, params: &ParamSet) -> Result<OptimiserState> {
-    let file = read_optimiser(path, LIVE, OPTIMISER)?;
-    let buffer = |n: &&String| ["weight_u", "weight_v", ".filt"].iter().any(|end| n.ends_with(end));
-    let names: Vec<&String> = file.names.iter().filter(|n| !buffer(n)).collect();
-    if names.len() != file.moments.len() {
-        let message = format!("it counts {} parameters, the model has {}", file.moments.len(), names.len());
+fn moments(file: &mut WeightFile, live: &str, path: &Path, params: &ParamSet) -> Result<OptimiserState> {
+    let optimiser = file.optimiser()?;
+    let buffer = |n: &String| ["weight_u", "weight_v", ".filt"].iter().any(|end| n.ends_with(end));
+    let names: Vec<String> = file.below(live).into_iter().filter(|n| !buffer(n)).collect();
+    if names.len() != optimiser.moments.len() {
+        let found = optimiser.moments.len();
+        let message = format!("it counts {found} parameters, the model has {}", names.len());
         return Err(Error::data(path, message));
     }
     let here: BTreeMap<String, &str> = params.trainable().map(|n| (published_of(n), n)).collect();
     let mut state = OptimiserState::default();
-    for (name, moments) in names.into_iter().zip(file.moments) {
-        let (Some(local), Some(moments)) = (here.get(name), moments) else { continue };
+    for (name, moments) in names.into_iter().zip(optimiser.moments) {
+        let (Some(local), Some(moments)) = (here.get(&name), moments) else { continue };
         state.step = state.step.max(moments.step.unwrap_or(0));
         for (kind, value) in moments.tensors {
             // Without momentum the first moment is the last gradient, which nobody reads.
-            let unread = kind == "exp_avg" && file.betas.is_some_and(|b| b.0 == 0.0);
+            let unread = kind == "exp_avg" && optimiser.betas.is_some_and(|b| b.0 == 0.0);
             if unread || !["exp_avg", "exp_avg_sq"].contains(&kind.as_str()) {
                 continue;
             }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use ebm::interop::{Remark, export, import};
+use ebm::interop::{ImportOptions, Remark, export, import, keys};
 use ebm::train::Weights;
 
 use crate::args::Changes;
@@ -21,6 +21,10 @@ pub(crate) struct Convert {
     /// The new run directory; `runs/<name>-<seed>-<n>` without it.
     #[arg(long, value_name = "DIR", requires = "config")]
     out: Option<PathBuf>,
+    /// The key of the file under which the weights are, such as ema_model_state_dict_0; without it it is found by the names
+    /// of the tensors.
+    #[arg(long, value_name = "KEY", requires = "config")]
+    key: Option<String>,
     /// After how many updates the checkpoint was written; without it the number at the end of its name.
     #[arg(long, value_name = "N", requires = "config")]
     step: Option<u64>,
@@ -50,8 +54,9 @@ impl Convert {
         let remarks: Vec<String> = match (&self.config, &self.to) {
             (Some(config), _) => {
                 let source = self.changes.source(Some(config))?;
-                let taken =
-                    import(&self.from, &source, self.step, self.out.as_deref(), &PathBuf::from("runs"))?;
+                let (key, to) = (self.key.clone(), self.out.clone());
+                let options = ImportOptions { key, step: self.step, out: to, runs: None };
+                let taken = import(&self.from, &source, &options)?;
                 if self.json {
                     out.json(&taken)?;
                     return Ok(End::Done);
@@ -85,11 +90,11 @@ impl Convert {
                 given.remarks
             }
             (None, None) => {
-                return Err(Failure::Usage(
-"wanted --config CONFIG.toml (a checkpoint becomes a run) or --to FILE.safetensors (a run becomes a \
-                     checkpoint)"
-.into(),
-));
+                let holds = keys(&self.from)
+                    .map_or(String::new(), |keys| format!("; {} holds {keys}", self.from.display()));
+                let wanted = "wanted --config CONFIG.toml (a checkpoint becomes a run) or --to FILE.safetensors (a run \
+                              becomes a checkpoint)";
+                return Err(Failure::Usage(format!("{wanted}{holds}")));
             }
         };
         for remark in remarks {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use ebm_exchange::{Exchange, Outgoing, exchanges};
+use ebm_exchange::{Exchange, Outgoing, WeightFile, exchanges};
 use ebm_model::{Model, Opening};
 use ebm_train::{TrainState, Weights, checkpoint, run};
 use serde::Serialize;
@@ -106,25 +106,42 @@ fn exchange(energy: &Value) -> Result<&'static Exchange> {
     })
 }
 
-/// Makes the run directory of `source`, its weights those of the foreign checkpoint `file`, as if it had done `step`
-/// updates (without it: as many as the file says, or none).
+/// What is taken of a foreign checkpoint, and what becomes of it.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// The key under which the weights are, which are then taken alone; without it live weights and their average, where
+    /// one place of the file has them.
+    pub key: Option<String>,
+    /// Updates that the weights have behind them; without it as many as the file says, or none.
+    pub step: Option<u64>,
+    /// The run directory; without it `<runs>/<name>-<seed>-<n>`.
+    pub out: Option<PathBuf>,
+    /// Folder of numbered run directories; `runs` without it.
+    pub runs: Option<PathBuf>,
+}
+
+/// The keys of a weight file with the number of tensors below each, in words.
+///
+/// # Errors
+/// If it is no weight file, or is damaged.
+pub fn keys(file: &Path) -> Result<String> {
+    Ok(WeightFile::open(file)?.keys())
+}
+
+/// Makes the run directory of `source`, its weights those of the foreign checkpoint `file`.
 ///
 /// # Errors
 /// If the configuration is wrong, the checkpoint does not fit it, or the directory exists; then nothing is written.
-pub fn import(
-    file: &Path,
-    source: &Source,
-    step: Option<u64>,
-    out: Option<&Path>,
-    runs: &Path,
-) -> Result<Import> {
+pub fn import(file: &Path, source: &Source, options: &ImportOptions) -> Result<Import> {
+    let (step, out) = (options.step, options.out.as_deref());
     if let Some(out) = out {
         RunDirectory::check_free(out)?;
     }
     let plan = build(source)?;
     let energy = plan.config().tree()?.get("energy").cloned().unwrap_or_default();
     let exchange = exchange(&energy)?;
-    let incoming = (exchange.read)(file, plan.energy().params()).map_err(|e| about(file, e))?;
+    let incoming = (exchange.read)(file, options.key.as_deref(), plan.energy().params());
+    let incoming = incoming.map_err(|e| about(file, e))?;
     let mut remarks: Vec<Remark> = incoming.remarks.into_iter().map(Remark::Other).collect();
     let mut state = TrainState::new(&plan).map_err(|e| source.place(e))?;
     let like = |name: &str, t: &Tensor| -> ebm_core::Result<Tensor> {
@@ -180,7 +197,8 @@ pub fn import(
         remarks.push(Remark::Complete { steps: plan.config().run.steps, step: state.step });
     }
     let run_section = &plan.config().run;
-    let directory = RunDirectory::create(out, runs, &run_section.name, run_section.seed)?;
+    let runs = options.runs.clone().unwrap_or_else(|| PathBuf::from("runs"));
+    let directory = RunDirectory::create(out, &runs, &run_section.name, run_section.seed)?;
     run::prepare(&plan, directory.path())?;
     checkpoint::save(&plan, &state, &run::checkpoints_of(directory.path()))?;
     Ok(Import {

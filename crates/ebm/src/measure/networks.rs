@@ -38,7 +38,7 @@ pub fn open_network(what: &str, device: &Device) -> Result<Network> {
         std::fs::read(&weights).map_err(|source| FeatureError::Io { path: weights.clone(), source })?;
     let digest = ebm_features::sha256(&bytes);
     drop(bytes);
-    let tensors = ebm_nn::read_tensors(&weights, None)?;
+    let tensors = ebm_exchange::read_tensors(&weights, None)?;
     Ok(Network::new(description, tensors, Some(digest), device)?)
 }
 
