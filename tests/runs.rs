@@ -203,6 +203,8 @@ fn the_quick_start_takes_other_data() {
     ebm_data::npy::write(s.path("points.npy"), &points, &[200, 2]).unwrap();
     let short = ["--steps", "2", "--set", "generate.steps=2", "--out"];
     s.run(&[&["train", "--data", "points.npy"][..], &short, &["p"]].concat()).ok();
+    // Named for its data, not for the digits of the quick start.
+    assert!(fs::read_to_string(s.path("p/config.toml")).unwrap().contains("name = \"points\""));
     assert!(s.path("p/samples.png").is_file());
     s.run(&["data", "preview", "digits", "--out", "sheet.png"]).ok();
     s.run(&["data", "verify", "points.npy"]).ok();

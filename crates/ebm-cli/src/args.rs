@@ -148,6 +148,9 @@ impl Changes {
             if !same || value.as_table().is_some_and(|t| t.len() > 1) {
                 let path = config::Path::default().key("data");
                 source.overrides.push(Override::new(path, value, format!("--data {what}")));
+                if let Some(name) = file.is_none().then(|| word_of(what)).flatten() {
+                    source.overrides.push(Override::new(run("name"), name, format!("--data {what}")));
+                }
             }
         }
         source.overrides.extend(steps(self.steps)?);
@@ -156,6 +159,12 @@ impl Changes {
         source.overrides.extend(set(&self.set)?);
         Ok(source)
     }
+}
+
+/// What data are called: their kind, or the name of the file or folder without its ending.
+fn word_of(what: &str) -> Option<String> {
+    let path = what.split_once(':').map_or(what, |(kind, _)| kind);
+    Path::new(path).file_stem().and_then(|name| name.to_str()).map(String::from)
 }
 
 /// The changes that `--set` names.
