@@ -267,7 +267,7 @@ fn bad_sets_have_one_clear_error_and_leave_everything_as_it_was() {
         ("nan.npy", &["nan.npy", "sample 1", "NaN"]),
         ("empty.npy", &["empty.npy", "holds no sample"]),
         ("points.npy", &["points.npy", "[2]", "[1, 8, 8]"]),
-        ("nothing", &["nothing", "no picture"]),
+        ("nothing", &["nothing", "without pictures"]),
         ("cut", &["cut", "bytes"]),
         ("text", &["text", "IDX magic"]),
     ] {

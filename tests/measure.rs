@@ -475,7 +475,7 @@ fn networks_that_are_not_whole_are_refused() {
     fs::write(s.path("net/network.toml"), good).unwrap();
     let weights = fs::read(s.path("net/weights.safetensors")).unwrap();
     fs::write(s.path("net/weights.safetensors"), &weights[..1000]).unwrap();
-    classify().fails(3, &["weights.safetensors", "neither PyTorch weights nor safetensors"]);
+    classify().fails(3, &["weights.safetensors", "nor sound safetensors"]);
     fs::remove_file(s.path("net/weights.safetensors")).unwrap();
     classify().fails(3, &["weights.safetensors"]);
     fs::remove_file(s.path("net/network.toml")).unwrap();
