@@ -1,7 +1,7 @@
 //! How far a term acts through the sampler: over how many steps, on how many samples.
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Batch, Demands, Drawn, EnergyFn, Error, Needs, Result, StepInput, TermName};
+use ebm_core::{Batch, Demands, Drawn, EnergyFn, Needs, Result, StepInput, TermName};
 
 /// The last `trail` steps (0: all) of the first `rows` samples (0: all).
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +42,7 @@ impl Reach {
     /// sampler. Others may have asked for a longer trail.
     ///
     /// # Errors
-    /// If the energy fails, or the parameters do not enter the trail, so that there is no gradient.
+    /// If the energy fails.
     pub fn pull_back(
         self,
         e: &dyn EnergyFn,
@@ -52,17 +52,10 @@ impl Reach {
         label: &TermName,
         demands: &mut Demands,
     ) -> Result<()> {
-        let all = drawn.trail.last(self.links()).pull_back(input.chains.unwrap_or(e), u)?;
-        if all.is_empty() {
-            // Samplers of this program say so before the run; one of another crate may not know.
-            return Err(Error::capability(
-                format!("objective `{label}`"),
-                "samples that depend on the parameters",
-                "the sampler, whose trail has no step along the energy's gradient",
-                "use steps such as `langevin`, or remove the term",
-            ));
+        // There may be none by chance, where no chain drew a step with a gradient.
+        for d in drawn.trail.last(self.links()).pull_back(input.chains.unwrap_or(e), u)? {
+            demands.slope(label.clone(), d.at, d.v, 0.0);
         }
-        all.into_iter().for_each(|d| demands.slope(label.clone(), d.at, d.v, 0.0));
         Ok(())
     }
 }
