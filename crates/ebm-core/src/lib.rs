@@ -108,6 +108,7 @@ pub use params::{ParamSet, Role, View};
 pub use sampling::draws::{Draws, Keep};
 pub use sampling::drive::{Program, common_bounds, drive, one_step};
 pub use sampling::entropy::{EntropyEstimate, EntropyEstimator};
+pub use sampling::learning::Learning;
 pub use sampling::link::{Link, SlopeDemand, Trail, Transpose};
 pub use sampling::replay::ReplayBuffer;
 pub use sampling::sampler::{Blind, DrawRequest, Drawn, Probe, Sampler};

@@ -3,6 +3,7 @@
 pub(crate) mod draws;
 pub(crate) mod drive;
 pub(crate) mod entropy;
+pub(crate) mod learning;
 pub(crate) mod link;
 pub(crate) mod replay;
 pub(crate) mod row_step;

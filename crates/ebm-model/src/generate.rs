@@ -22,6 +22,9 @@ pub struct Generator<'a> {
     pub reference: Option<Tensor>,
     /// Largest number of rows at a time.
     pub batch: usize,
+    /// How many of the first steps adapt step sizes, which are fixed from then on: samples of a kernel that goes on adapting
+    /// are not of the energy's law. Without a number they go on, as in the programs that wrote checkpoints of format 1.
+    pub warm_up: Option<usize>,
 }
 
 impl Generator<'_> {
@@ -54,6 +57,7 @@ impl Generator<'_> {
             let at = Batch::new(x)?.with_chains(chains).with_cond(cond);
             let mut memory = self.memory.clone();
             let mut request = DrawRequest::new(probe, &mut memory).with_reference(self.reference.as_ref());
+            request.warm_up = self.warm_up;
             let drawn = self.sampler.draw(self.energy, at, key.at("sampler"), &mut request)?;
             finite("generated samples", &drawn.last.at.x, 0)?;
             pieces.push(drawn.last.at.x);

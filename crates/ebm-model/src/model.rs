@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{Conditioned, EnergyFn, Engine, Error, Key, Places, Result, Sampler};
+use ebm_core::{Condition, Conditioned, EnergyFn, Engine, Error, Key, Places, Result, Sampler};
 
 use crate::checkpoint::{self, Contents, Depth, Manifest, Newest, entries_of};
 use crate::config::{ModelConfig, Weights};
@@ -262,6 +262,7 @@ impl Model {
             memory: self.memory.clone(),
             reference: self.facts.reference.clone(),
             batch: self.batch(),
+            warm_up: self.manifest().is_none_or(|m| m.format > 1).then(|| self.sampler().steps() / 2),
         }
     }
 
@@ -287,7 +288,10 @@ impl Model {
     /// As [`Model::conditions`].
     pub fn energies_of<'a>(&self, energy: &'a dyn EnergyFn) -> Result<Energies<'a>> {
         let plain = Energies::of(energy, self.batch(), self.dtype, self.device.clone());
-        Ok(plain.under(self.facts.conditions_for(energy)?))
+        Ok(match energy.spec().condition {
+            Condition::None => plain,
+            _ => plain.under(self.facts.conditions_for(energy)?),
+        })
     }
 }
 

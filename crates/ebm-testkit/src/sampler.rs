@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
-    Batch, Blind, ChainState, Chains, DrawRequest, Drawn, EnergyFn, Key, Link, Probe, Result, Sampler,
-    Sensitivity, Stepped, Transition,
+    Batch, Blind, ChainState, Chains, DrawRequest, Drawn, EnergyFn, Key, Learning, Link, Probe, Result,
+    Sampler, Sensitivity, Stepped, Transition,
 };
 
 use crate::difference::{relative_gap, relative_gap_all, theta_difference};
@@ -19,6 +19,8 @@ struct Seen {
     steps: Vec<(usize, usize)>,
     /// Steps without the reference samples.
     without: usize,
+    /// What each step might learn.
+    learning: Vec<Learning>,
 }
 
 /// `x′ = x − 0.1∇E(x) + 0.05ε`, which counts its steps in what it carries.
@@ -35,6 +37,7 @@ impl Transition for Spy {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.steps.push((state.step, state.of));
         seen.without += usize::from(state.reference.is_none());
+        seen.learning.push(state.learning);
         let at = &state.at;
         let eps = key.normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
         let slope = state.slope(e)?;
@@ -82,7 +85,8 @@ type Build<'a> = &'a dyn Fn(Box<dyn Transition>) -> Result<Box<dyn Sampler>>;
 ///
 /// 1. the same key gives the same bits, and watching changes nothing but rounding; chains and condition stay;
 /// 2. a probe sees each step once and in order, as many as the program says; so for other numbers of steps;
-/// 3. each step knows its place in the program, and sees the reference samples of the request;
+/// 3. each step knows its place in the program, sees the reference samples of the request, and what it may learn: all of it
+///    in a warm-up longer than the program, nothing without one, on and on where the request names none;
 /// 4. what a transition carries is there again in the next draw, none of it lost and none made up;
 /// 5. if chains are independent, two halves of a batch give what the whole gives;
 /// 6. the trail has as many links and rows as were asked for, and through all steps its gradient of ⟨u, x⟩ in θ agrees with
@@ -175,8 +179,28 @@ impl Check<'_> {
             })?;
             let seen = clear();
             self.unless(seen.without == 0, || "transitions do not see the reference samples".into())?;
+            self.learning(s.as_ref(), &clear)?;
             let lost = seen.steps.iter().find(|(k, of)| k >= of);
             self.unless(lost.is_none(), || format!("a step has place and length {lost:?} in its program"))?;
+        }
+        Ok(())
+    }
+
+    fn learning(&self, s: &dyn Sampler, clear: &dyn Fn() -> Seen) -> Verdict {
+        let cases =
+            [(None, Learning::Follow), (Some(0), Learning::Done), (Some(2 * s.steps()), Learning::WarmUp)];
+        for (warm_up, wanted) in cases {
+            let (mut blind, mut memory) = (Blind, Memory::new());
+            let mut request = DrawRequest::new(&mut blind, &mut memory).with_reference(Some(&self.at.x));
+            request.warm_up = warm_up;
+            s.draw(self.e, self.at.clone(), Key::root(17), &mut request)?;
+            let wrong = clear().learning.into_iter().find(|found| *found != wanted);
+            self.unless(wrong.is_none(), || {
+                format!(
+                    "of {} steps with a warm-up of {warm_up:?} one was told {wrong:?}, not {wanted:?}",
+                    s.steps()
+                )
+            })?;
         }
         Ok(())
     }

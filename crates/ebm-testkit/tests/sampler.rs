@@ -43,6 +43,9 @@ impl Sampler for Broken {
             } else {
                 key
             };
+            if self.wrong != "learning" {
+                state.learning = request.learning(k);
+            }
             let stepped = self.transition.step(e, &state, key.at(k))?;
             if self.wrong != "probe" || k > 0 {
                 request.probe.on_step(k, &stepped)?;
@@ -97,6 +100,7 @@ fn each_broken_program_is_told_why() {
         ("chains", "chains changed"),
         ("reference", "reference samples"),
         ("place", "place and length"),
+        ("learning", "one was told"),
         ("memory", "are left of what a transition carries"),
         ("probe", "a probe of 3 steps saw"),
         ("probe moves", "only looks changes samples"),

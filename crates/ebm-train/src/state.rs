@@ -157,6 +157,7 @@ impl TrainState {
             memory: entries_of(first, plan.layout.shards, &self.sampler),
             reference: plan.facts.reference.clone(),
             batch: plan.config.run.batch,
+            warm_up: Some(plan.parts.generator.steps() / 2),
         })
     }
 

@@ -6,7 +6,7 @@ use ebm_core::{
 };
 
 use crate::hmc_published::{Form, PublishedHmc};
-use crate::kit::{AdaptSettings, Decision, StepSize, outside, rows};
+use crate::kit::{AdaptSettings, Decision, StepSize, diagnosed, outside, rows};
 
 /// `L` leapfrog steps of size ε of `H = E(x)/T + |v|²/2` from a fresh `v ~ N(0, I)`, taken with
 /// probability `min(1, exp(−ΔH))` (Duane, Kennedy, Pendleton, Roweth 1987; Neal 2011). Leaves
@@ -20,7 +20,7 @@ use crate::kit::{AdaptSettings, Decision, StepSize, outside, rows};
 /// The result depends on θ through the whole trajectory, which one link cannot tell: a KL term
 /// refuses this kernel.
 ///
-/// Diagnostics: `energy` and `grad_square` at the new state, `accepted`.
+/// Diagnostics: `energy` and `grad_square` at the new state, `accepted`; in measures also `divergent` and `at_limit`.
 #[derive(Clone, Debug)]
 pub struct Hmc {
     step: StepSize,
@@ -97,7 +97,7 @@ impl Transition for Hmc {
         let chance = decision.chance.clone();
         let mut stepped = decision.step(state, &here, (&x, &there), Link::Cut)?;
         self.step.adapt(&mut stepped.state, &adapted, &chance)?;
-        Ok(stepped)
+        diagnosed(stepped, state, (&self.step, &adapted), &log_ratio, &there.energy)
     }
 
     fn sensitivity(&self) -> Sensitivity {

@@ -9,9 +9,10 @@
 
 mod accept;
 mod adapt;
+mod dual_averaging;
 pub(crate) mod ladder;
 pub mod rows;
 
-pub use accept::{Decision, outside};
+pub use accept::{Decision, diagnosed, outside};
 pub use adapt::{AdaptSettings, Adaptation, Sizes, StepSize};
 pub use ladder::{Cooled, Curves, LadderSettings, end_energy, on_rung, temperatures};

@@ -7,7 +7,7 @@ use ebm_core::{
 };
 
 use crate::kit::rows::{self, End};
-use crate::kit::{AdaptSettings, Decision, Sizes, StepSize, outside};
+use crate::kit::{AdaptSettings, Decision, Sizes, StepSize, diagnosed, outside};
 
 /// `x′ = x − h∇E(x) + √(2hT)·ε`, taken with probability `min(1, exp(−ΔE/T)·q(x|x′)/q(x′|x))`
 /// (Besag 1994; Roberts, Tweedie 1996). Leaves `exp(−E/T)` invariant for every step size.
@@ -18,7 +18,7 @@ use crate::kit::{AdaptSettings, Decision, Sizes, StepSize, outside};
 /// The link to θ holds noise, accept decisions and step sizes fixed, also step sizes that adapt, although these depend on θ
 /// through the acceptance of earlier steps; it differentiates the gradient. Rejected rows are active nowhere.
 ///
-/// Diagnostics: `energy` and `grad_square` at the new state, `accepted`.
+/// Diagnostics: `energy` and `grad_square` at the new state, `accepted`; in measures also `divergent` and `at_limit`.
 #[derive(Clone, Debug)]
 pub struct Mala {
     step: StepSize,
@@ -122,7 +122,7 @@ impl Transition for Mala {
         let chance = decision.chance.clone();
         let mut stepped = decision.step(state, &here, (&proposal, &there), link)?;
         self.step.adapt(&mut stepped.state, &adapted, &chance)?;
-        Ok(stepped)
+        diagnosed(stepped, state, (&self.step, &adapted), &log_ratio, &there.energy)
     }
 
     fn sensitivity(&self) -> Sensitivity {

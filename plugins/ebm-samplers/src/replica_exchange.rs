@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    Batch, Blind, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Key, Result, Sampler, SamplerConfig,
+    Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Key, Result, Sampler, SamplerConfig,
     Sensitivity, Settings, StepInfo, Trail, plugin,
 };
 
@@ -90,9 +90,7 @@ impl Sampler for ReplicaExchange {
                     let trail = if last { request.trail.min(program.steps()) } else { 0 };
                     request.part(done, trail, |inner| ladder::on_rung(*program, rung, e, at, key, inner))?
                 } else {
-                    let (mut blind, reference) = (Blind, request.reference);
-                    let inner = DrawRequest::new(&mut blind, &mut *request.memory);
-                    ladder::on_rung(*program, rung, e, at, key, &mut inner.with_reference(reference))?
+                    request.unseen(done, |inner| ladder::on_rung(*program, rung, e, at, key, inner))?
                 };
                 replicas[r] = drawn.last.at.clone();
                 if round + 1 < programs.len() {

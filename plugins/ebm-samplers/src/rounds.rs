@@ -81,8 +81,10 @@ impl Sampler for Rounds {
                     let key = key.at("between").at(r).at(i);
                     // Annealed transitions see how far the program has come.
                     let place = (r, blocks.len());
-                    let stepped = request
-                        .scoped(&format!("between{i}"), |own| one_step(t.as_ref(), e, at, key, place, own))?;
+                    let stepped = request.part(done, 0, |inner| {
+                        let scope = format!("between{i}");
+                        inner.scoped(&scope, |own| one_step(t.as_ref(), e, at, key, place, own))
+                    })?;
                     at = stepped.state.at;
                     before.push(stepped.link.narrow(rows)?);
                 }
@@ -105,7 +107,9 @@ impl Sampler for Rounds {
             .unwrap_or_else(|| Drawn::new(ChainState::new(at), Trail::default(), ebm_core::StepInfo::new()));
         if let Some(t) = &self.finish {
             let (at, key) = (drawn.last.at.clone(), key.at("finish"));
-            let stepped = request.scoped("finish", |own| one_step(t.as_ref(), e, at, key, (0, 1), own))?;
+            let stepped = request.part(done, 0, |inner| {
+                inner.scoped("finish", |own| one_step(t.as_ref(), e, at, key, (0, 1), own))
+            })?;
             if request.trail > 0 {
                 trail.push(stepped.link.narrow(rows)?, request.trail);
             }

@@ -56,7 +56,10 @@ impl Sampler for Tempering {
             let program = self.on(r);
             let trail = request.trail.saturating_sub(self.steps() - done - program.steps());
             let key = key.at("rung").at(r);
+            // Each rung has step sizes of its own, and so its share of the warm-up.
+            let warm_up = request.warm_up.map(|n| n.saturating_mul(program.steps()) / self.steps().max(1));
             drawn = request.part(done, trail.min(program.steps()), |inner| {
+                inner.warm_up = warm_up;
                 ladder::on_rung(program, (r, *temperature), e, at, key, inner)
             })?;
             at = drawn.last.at.clone();

@@ -62,7 +62,8 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// Runs `sampler` as chains from `start` `(chains, ...)` on `e` and keeps what `keep` says.
+    /// Runs `sampler` as chains from `start` `(chains, ...)` on `e` and keeps what `keep` says. Step sizes adapt in the
+    /// burn-in and are fixed from then on, so that the draws kept have the law that they are to have.
     ///
     /// A program whose steps change on the way (annealed step sizes) is no chain: what its draws say of a stationary law
     /// holds only for the part in which they do not.
@@ -101,7 +102,8 @@ impl Draws {
             Ok(())
         };
         let mut memory = BTreeMap::new();
-        program.draw(e, start, key, &mut DrawRequest::new(&mut probe, &mut memory))?;
+        let mut request = DrawRequest::new(&mut probe, &mut memory).with_warm_up(keep.burn_in);
+        program.draw(e, start, key, &mut request)?;
         if xs.len() != keep.count {
             return Err(Error::capability(
                 "draws of chains",

@@ -167,7 +167,7 @@ pub fn drive(
     for k in 0..steps {
         let (i, t) = part(k)?;
         (state.step, state.of) = (k, steps);
-        state.reference = request.reference.cloned();
+        (state.reference, state.learning) = (request.reference.cloned(), request.learning(k));
         state.aux = std::mem::take(&mut kept[i]);
         let stepped = t.step(e, &state, key.at(k))?;
         request.probe.on_step(k, &stepped)?;
@@ -217,7 +217,7 @@ fn begin(
             state.aux.insert(name, known.clone());
         }
     }
-    state.reference = request.reference.cloned();
+    (state.reference, state.learning) = (request.reference.cloned(), request.learning(0));
     Ok(state)
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use crate::{Batch, ChainState, Draws, EnergyFn, Key, Result, Sensitivity, StepInfo, Stepped, Trail};
+use crate::{
+    Batch, ChainState, Draws, EnergyFn, Key, Learning, Result, Sensitivity, StepInfo, Stepped, Trail,
+};
 
 /// Watches a program step by step. Closures `FnMut(usize, &Stepped) -> Result<()>` are probes.
 pub trait Probe {
@@ -53,12 +55,15 @@ pub struct DrawRequest<'a> {
     /// Constant samples `(M, ...)` of the chains' shape, such as training data, for transitions that look at some
     /// (`difference-jump`); they find them in [`ChainState::reference`].
     pub reference: Option<&'a Tensor>,
+    /// How many of the first steps adapt step sizes, which are fixed from then on; steps find it in
+    /// [`ChainState::learning`]. `None` goes on adapting, as training does.
+    pub warm_up: Option<usize>,
 }
 
 impl<'a> DrawRequest<'a> {
     /// A request for the last state only.
     pub fn new(probe: &'a mut dyn Probe, memory: &'a mut BTreeMap<String, Tensor>) -> Self {
-        DrawRequest { trail: 0, trail_rows: None, probe, memory, reference: None }
+        DrawRequest { trail: 0, trail_rows: None, probe, memory, reference: None, warm_up: None }
     }
 
     /// The same, keeping the last `n` links of the first `rows` rows.
@@ -76,8 +81,20 @@ impl<'a> DrawRequest<'a> {
         self
     }
 
-    /// Runs a part of a program under the request for it: the probe counts the part's steps from `first` on, and the part
-    /// keeps its last `trail` links.
+    /// What step `index` of the program may learn.
+    pub fn learning(&self, index: usize) -> Learning {
+        Learning::at(index, self.warm_up)
+    }
+
+    /// The same with `steps` steps in which step sizes adapt, before they are fixed.
+    #[must_use]
+    pub fn with_warm_up(mut self, steps: usize) -> Self {
+        self.warm_up = Some(steps);
+        self
+    }
+
+    /// Runs a part of a program under the request for it: the probe counts the part's steps from `first` on, the part
+    /// keeps its last `trail` links, and its warm-up is what is left of the program's.
     pub fn part<T>(&mut self, first: usize, trail: usize, run: impl FnOnce(&mut DrawRequest<'_>) -> T) -> T {
         let mut probe = Shifted { inner: &mut *self.probe, by: first };
         run(&mut DrawRequest {
@@ -86,6 +103,20 @@ impl<'a> DrawRequest<'a> {
             probe: &mut probe,
             memory: &mut *self.memory,
             reference: self.reference,
+            warm_up: self.warm_up.map(|n| n.saturating_sub(first)),
+        })
+    }
+
+    /// Runs a part from step `first` on that is not of the chains themselves (replicas at other temperatures): as
+    /// [`DrawRequest::part`] of which no links are kept and that no probe sees.
+    pub fn unseen<T>(&mut self, first: usize, run: impl FnOnce(&mut DrawRequest<'_>) -> T) -> T {
+        run(&mut DrawRequest {
+            trail: 0,
+            trail_rows: None,
+            probe: &mut Blind,
+            memory: &mut *self.memory,
+            reference: self.reference,
+            warm_up: self.warm_up.map(|n| n.saturating_sub(first)),
         })
     }
 
@@ -100,6 +131,7 @@ impl<'a> DrawRequest<'a> {
             probe: &mut *self.probe,
             memory: &mut memory,
             reference: self.reference,
+            warm_up: self.warm_up,
         });
         self.memory.extend(memory.into_iter().map(|(name, t)| (format!("{scope}{name}"), t)));
         out
@@ -157,7 +189,7 @@ pub trait Sampler: Send + Sync {
     fn draw(&self, e: &dyn EnergyFn, from: Batch, key: Key, request: &mut DrawRequest<'_>) -> Result<Drawn>;
 
     /// `n` draws of each chain: the states after the first `n` steps from `start` `(chains, ...)`, with their statistics.
-    /// [`Draws::of`] leaves out a burn-in, or all but one draw in several.
+    /// [`Draws::of`] leaves out a burn-in, in which step sizes adapt, or all but one draw in several.
     ///
     /// # Errors
     /// As [`Draws::of`].

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use crate::{Batch, EnergyFn, Key, Link, Result, RowStep, Sensitivity, Slope};
+use crate::{Batch, EnergyFn, Key, Learning, Link, Result, RowStep, Sensitivity, Slope};
 
 /// Diagnostics of one step: named tensors `(B,)` still on the device. Usual names are `energy`,
-/// `grad_square` (mean square of the gradient's entries), `accepted` (0 or 1) and `saturated`
-/// (share of coordinates on the clamp).
+/// `grad_square` (mean square of the gradient's entries), `accepted` (0 or 1), `saturated`
+/// (share of coordinates on the clamp) and, where chains are measured and not trained on, `divergent` and `at_limit` (0 or 1:
+/// the move's error was beyond any that its test can mend; its step size is the smallest or largest allowed).
 pub type StepInfo = BTreeMap<&'static str, Tensor>;
 
 /// Everything a chain carries from one step to the next; serialisable as named tensors.
@@ -28,12 +29,15 @@ pub struct ChainState {
     /// Constant samples `(M, ...)` that the caller lends for the whole program, such as training data
     /// ([`DrawRequest::reference`](crate::DrawRequest::reference)).
     pub reference: Option<Tensor>,
+    /// What the next step may learn; whoever runs the program says so ([`DrawRequest::warm_up`](crate::DrawRequest::warm_up)).
+    pub learning: Learning,
 }
 
 impl ChainState {
     /// A state at `at` with nothing cached, at the first of one step.
     pub fn new(at: Batch) -> Self {
-        ChainState { at, step: 0, of: 1, cache: None, aux: BTreeMap::new(), reference: None }
+        let (cache, aux, reference) = (None, BTreeMap::new(), None);
+        ChainState { at, step: 0, of: 1, cache, aux, reference, learning: Learning::default() }
     }
 
     /// The next state of the same program: position `x`, step index raised, cache dropped, all else kept.
@@ -46,6 +50,7 @@ impl ChainState {
             cache: None,
             aux: self.aux.clone(),
             reference: self.reference.clone(),
+            learning: self.learning,
         }
     }
 

@@ -1,9 +1,11 @@
 //! The Metropolis decision and the masks that follow from it.
 
-use ebm_core::candle::Tensor;
-use ebm_core::{ChainState, Chains, Key, Link, Result, Slope, Stepped, flat_rows, per_row, row_mean, within};
+use ebm_core::candle::{Device, Tensor};
+use ebm_core::{
+    ChainState, Chains, Key, Learning, Link, Result, Slope, Stepped, flat_rows, per_row, row_mean, within,
+};
 
-use super::rows;
+use super::{Sizes, StepSize, rows};
 
 /// Which proposals are taken, one decision a row.
 ///
@@ -105,6 +107,44 @@ impl Decision {
     }
 }
 
+/// A move whose error of the Hamiltonian, or of the log ratio, is larger has diverged (Betancourt 2017; Stan's number).
+const DIVERGENT: f64 = 1000.0;
+
+/// 1 where a move left what its step size can follow: `log_ratio` `(B,)` below −1000 or no number, or the energy at the
+/// proposal not finite; else 0. A proposal that only left its box (a ratio of −∞ at a finite energy) is merely rejected.
+fn divergent(log_ratio: &Tensor, energy: &Tensor) -> Result<Tensor> {
+    // Comparisons with NaN are false.
+    let sane = (log_ratio.ge(-DIVERGENT)? * log_ratio.lt(f64::INFINITY)?)?;
+    let outside = (log_ratio.eq(f64::NEG_INFINITY)? * energy.abs()?.lt(f64::INFINITY)?)?;
+    Ok((sane + outside)?.eq(0.0)?.to_dtype(log_ratio.dtype())?)
+}
+
+/// `stepped` with what measures of chains look at besides: `divergent` and, where step sizes adapt, `step_size` and `at_limit`. It came from `from` by moves along the
+/// gradient of step sizes `sizes`, with this log ratio `(B,)` and energy `(B,)` at the proposal. In training it is as it was.
+///
+/// # Errors
+/// If an operation fails.
+pub fn diagnosed(
+    stepped: Stepped,
+    from: &ChainState,
+    (step, sizes): (&StepSize, &Sizes),
+    log_ratio: &Tensor,
+    energy: &Tensor,
+) -> Result<Stepped> {
+    if from.learning == Learning::Follow {
+        return Ok(stepped);
+    }
+    let stepped = stepped.with("divergent", divergent(log_ratio, energy)?);
+    Ok(match step.at_limit(from, sizes)? {
+        Some(at_limit) => {
+            let n = from.at.len();
+            let all: Vec<f64> = (0..n).map(|row| sizes.at(row)).collect();
+            stepped.with("at_limit", at_limit).with("step_size", Tensor::from_vec(all, n, &Device::Cpu)?)
+        }
+        None => stepped,
+    })
+}
+
 /// `−∞` where a coordinate of the row leaves `range`, else 0, `(B,)`: added to a log ratio it
 /// restricts the target to the box. None without a range.
 ///
@@ -116,4 +156,19 @@ pub fn outside(x: &Tensor, range: Option<(f64, f64)>) -> Result<Option<Tensor>> 
     let zero = inside.zeros_like()?;
     let barrier = (&zero - f64::INFINITY)?;
     Ok(Some(inside.gt(0.5)?.where_cond(&zero, &barrier)?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_move_diverges_by_its_error_and_not_by_leaving_its_box() {
+        let (inf, nan) = (f64::INFINITY, f64::NAN);
+        let ratio = Tensor::new(&[-999.0f64, -1001.0, nan, -inf, -inf, inf, 5.0], &Device::Cpu).unwrap();
+        let energy = Tensor::new(&[1.0, 1.0, nan, 1.0, inf, -inf, 1.0], &Device::Cpu).unwrap();
+        let found = divergent(&ratio, &energy).unwrap().to_vec1::<f64>().unwrap();
+        assert_eq!(found, [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0]);
+    }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{BuildCx, ChainState, Error, Result, Settings, host, per_row};
+use ebm_core::{BuildCx, ChainState, Error, Learning, Result, Settings, host, per_row};
+
+use super::dual_averaging::{DualAveraging, WIDTH};
 
 /// The rule `log h ← log h + rate·(acceptance − target)` after each step (Andrieu, Thoms 2008,
 /// algorithm 4, with a constant gain so that it follows an energy in training).
@@ -12,14 +14,14 @@ use ebm_core::{BuildCx, ChainState, Error, Result, Settings, host, per_row};
 /// depends on how chains are batched. With a step size for each chain it is the chain's own, and
 /// nothing depends on the batch.
 ///
-/// A constant gain leaves a bias of the order of `rate` in the target; for measures go on with
-/// `rate = 0`, which keeps the step sizes as they are: each chain then has a fixed kernel, which
+/// A constant gain leaves a bias of the order of `rate` in the target. Where chains are measured, step sizes are therefore found in a
+/// warm-up by dual averaging (Hoffman, Gelman 2014) and kept from then on ([`Learning`]): each chain then has a fixed kernel, which
 /// leaves the target invariant whatever its step size is.
 #[derive(Clone, Copy, Debug)]
 pub struct Adaptation {
     /// Acceptance in (0, 1) towards which step sizes move.
     pub target: f64,
-    /// Gain, in log step size a step; 0 keeps step sizes as they are.
+    /// Gain in training, in log step size a step; 0 keeps step sizes as they are, in a warm-up too.
     pub rate: f64,
     /// Smallest and largest step size.
     pub limits: (f64, f64),
@@ -30,7 +32,8 @@ pub struct Adaptation {
 /// Step sizes of single chains are a table in the state, sorted by chain: `name` holds the step sizes
 /// `(N,)` in f64, `name.chains` the chains `(N,)` in i64 (the bits of their u64). Rows find theirs by
 /// [`ebm_core::Batch::chains`], so a batch may be a part of the chains, in any order; chains that are
-/// not in the batch keep theirs, and new ones begin at the configured step size.
+/// not in the batch keep theirs, and new ones begin at the configured step size. A warm-up keeps what it averages as
+/// `name.warm_up` `(N, 4)`, a row for each step size.
 ///
 /// ```
 /// use ebm_core::{Batch, ChainState, candle::{DType, Device, Tensor}};
@@ -42,7 +45,7 @@ pub struct Adaptation {
 /// assert_eq!(sizes, Sizes::Common(0.1));
 /// step.adapt(&mut state, &sizes, &Tensor::ones(4, DType::F64, &Device::Cpu)?)?; // all were accepted
 /// assert!(matches!(step.of(&state)?, Sizes::Common(h) if h > 0.1));
-/// assert_eq!(step.carried(), ["mine.step_size"]); // what `Transition::carried` returns
+/// assert_eq!(step.carried()[0], "mine.step_size"); // what `Transition::carried` returns
 /// # Ok::<(), ebm_core::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -63,7 +66,9 @@ pub struct AdaptSettings {
     /// Acceptance towards which the step size moves.
     #[setting(above = 0.0, below = 1.0)]
     pub target_acceptance: Option<f64>,
-    /// Gain of the adaptation, in log step size a step; 0 keeps what was learnt.
+    /// Gain of the adaptation in training, in log step size a step; 0 keeps what was learnt.
+    ///
+    /// Where chains are measured or samples are drawn, step sizes adapt in a warm-up only, by dual averaging.
     #[setting(default = 0.1, at_least = 0.0)]
     pub adapt_rate: f64,
     /// Each chain adapts a step size of its own, by its identity.
@@ -149,22 +154,40 @@ impl StepSize {
         StepSize { initial, adaptation, per_chain: false, name }
     }
 
-    /// The step sizes in use.
+    /// The step sizes in use: those that move, or, once nothing is learnt any more, those that a warm-up found.
     ///
     /// # Errors
     /// If what is stored in the state is damaged.
     pub fn of(&self, state: &ChainState) -> Result<Sizes> {
+        let found = match (self.adaptation, state.learning) {
+            (Some(_), Learning::Done) => self.warm_ups(state)?,
+            _ => Vec::new(),
+        };
+        let averaged = found.iter().map(DualAveraging::averaged);
+        match found.last() {
+            None => self.stored_sizes(state),
+            Some(_) if self.per_chain => {
+                self.rows(state, &self.table(state)?.into_keys().zip(averaged).collect())
+            }
+            Some(only) => Ok(Sizes::Common(only.averaged())),
+        }
+    }
+
+    /// Those that stand in the state, as the last step moved them.
+    fn stored_sizes(&self, state: &ChainState) -> Result<Sizes> {
         match (self.adaptation, self.per_chain) {
             (None, _) => Ok(Sizes::Common(self.initial)),
             (_, false) => Ok(Sizes::Common(self.common(state)?)),
-            (_, true) => {
-                let table = self.table(state)?;
-                // Where there is no table, a common step size may have been learnt before.
-                let start = if table.is_empty() { self.common(state)? } else { self.initial };
-                let of = |id: &u64| table.get(id).copied().unwrap_or(start);
-                Ok(Sizes::Rows(state.at.chains.ids().iter().map(of).collect()))
-            }
+            (_, true) => self.rows(state, &self.table(state)?),
         }
+    }
+
+    /// Those of the rows of the batch, from a table by chain.
+    fn rows(&self, state: &ChainState, table: &BTreeMap<u64, f64>) -> Result<Sizes> {
+        // Where there is no table, a common step size may have been learnt before.
+        let start = if table.is_empty() { self.common(state)? } else { self.initial };
+        let of = |id: &u64| table.get(id).copied().unwrap_or(start);
+        Ok(Sizes::Rows(state.at.chains.ids().iter().map(of).collect()))
     }
 
     /// The common one: the geometric mean of what is stored.
@@ -188,6 +211,19 @@ impl StepSize {
         format!("{}.chains", self.name)
     }
 
+    fn warm_up_key(&self) -> String {
+        format!("{}.warm_up", self.name)
+    }
+
+    /// What a warm-up keeps for each step size that is stored; empty if there was none, or it was of other step sizes.
+    fn warm_ups(&self, state: &ChainState) -> Result<Vec<DualAveraging>> {
+        let Some(t) = state.aux.get(&self.warm_up_key()) else { return Ok(Vec::new()) };
+        let all = host::numbers(t)?;
+        let all: Vec<_> = all.chunks(WIDTH).filter_map(DualAveraging::from_numbers).collect();
+        let wanted = if self.per_chain { self.table(state)?.len() } else { 1 };
+        Ok(if all.len() == wanted { all } else { Vec::new() })
+    }
+
     /// Step sizes by chain.
     fn table(&self, state: &ChainState) -> Result<BTreeMap<u64, f64>> {
         let Some(ids) = state.aux.get(&self.key()) else { return Ok(BTreeMap::new()) };
@@ -209,266 +245,95 @@ impl StepSize {
         Ok(ids.into_iter().map(|id| id as u64).zip(sizes).collect())
     }
 
-    /// Moves the step sizes in `state` from `sizes` after a step of acceptance `chance` `(B,)`.
+    /// Moves the step sizes in `state` from `sizes` after a step of acceptance `chance` `(B,)`, as the state may learn.
     ///
     /// # Errors
     /// If what is stored in the state is damaged.
     pub fn adapt(&self, state: &mut ChainState, sizes: &Sizes, chance: &Tensor) -> Result<()> {
-        let Some(a) = self.adaptation.filter(|a| a.rate > 0.0) else { return Ok(()) };
-        let moved = |h: f64, p: f64| (h * (a.rate * (p - a.target)).exp()).clamp(a.limits.0, a.limits.1);
+        let Some(a) = self.moving().filter(|_| state.learning != Learning::Done) else { return Ok(()) };
         let chance = chance.to_dtype(DType::F64)?;
+        let mut warm_ups = match state.learning {
+            Learning::WarmUp => Some(self.warm_ups(state)?),
+            _ => None,
+        };
+        // The next step size after `h` and a step of acceptance `p`; in a warm-up it moves what is kept of it, too.
+        let moved = |h: f64, p: f64, warm_up: Option<&mut DualAveraging>| match warm_up {
+            Some(averaging) => averaging.update(a.target - p, a.limits),
+            None => (h * (a.rate * (p - a.target)).exp()).clamp(a.limits.0, a.limits.1),
+        };
         match sizes {
             Sizes::Common(h) => {
                 let mean = host::scalar(&chance.mean_all()?)?;
-                state.aux.insert(self.name.into(), Tensor::new(&[moved(*h, mean)], &Device::Cpu)?);
+                if let Some(all) = warm_ups.as_mut().filter(|all| all.is_empty()) {
+                    all.push(DualAveraging::new(*h));
+                }
+                let new = moved(*h, mean, warm_ups.as_mut().and_then(|all| all.last_mut()));
+                state.aux.insert(self.name.into(), Tensor::new(&[new], &Device::Cpu)?);
             }
             Sizes::Rows(all) => {
-                let mut table = self.table(state)?;
+                let known = self.table(state)?;
+                let mut averages: BTreeMap<u64, DualAveraging> =
+                    known.keys().copied().zip(warm_ups.iter().flatten().copied()).collect();
+                let mut table = known;
                 let ids = state.at.chains.ids().iter();
                 for ((id, h), p) in ids.zip(all).zip(host::numbers(&chance)?) {
-                    table.insert(*id, moved(*h, p));
+                    let own = averages.entry(*id).or_insert_with(|| DualAveraging::new(*h));
+                    table.insert(*id, moved(*h, p, warm_ups.is_some().then_some(own)));
                 }
+                warm_ups = warm_ups.map(|_| {
+                    let of = |(id, h): (&u64, &f64)| {
+                        averages.get(id).copied().unwrap_or_else(|| DualAveraging::new(*h))
+                    };
+                    table.iter().map(of).collect()
+                });
                 let (ids, sizes): (Vec<i64>, Vec<f64>) = table.iter().map(|(id, h)| (*id as i64, *h)).unzip();
                 let n = ids.len();
                 state.aux.insert(self.key(), Tensor::from_vec(ids, n, &Device::Cpu)?);
                 state.aux.insert(self.name.into(), Tensor::from_vec(sizes, n, &Device::Cpu)?);
             }
         }
+        match warm_ups {
+            Some(all) => {
+                let numbers: Vec<f64> = all.iter().flat_map(|a| a.numbers()).collect();
+                let numbers = Tensor::from_vec(numbers, (all.len(), WIDTH), &Device::Cpu)?;
+                state.aux.insert(self.warm_up_key(), numbers);
+            }
+            None => _ = state.aux.remove(&self.warm_up_key()),
+        }
         Ok(())
+    }
+
+    /// How it moves, if it does.
+    fn moving(&self) -> Option<Adaptation> {
+        self.adaptation.filter(|a| a.rate > 0.0)
+    }
+
+    /// 1 for each chain of `state` whose size in `sizes` is held by a limit, else 0, `(B,)`; none if step sizes do not move.
+    ///
+    /// # Errors
+    /// If what is stored in the state is damaged.
+    pub fn at_limit(&self, state: &ChainState, sizes: &Sizes) -> Result<Option<Tensor>> {
+        let Some(a) = self.moving() else { return Ok(None) };
+        let last = self.stored_sizes(state)?;
+        let held = |row: usize| {
+            let limit = if last.at(row) <= a.limits.0 * (1.0 + 1e-9) { a.limits.0 } else { a.limits.1 };
+            // An average remembers where the warm-up began, so it is only near the limit that stopped the last iterates.
+            let stopped = limit == a.limits.0 || last.at(row) >= a.limits.1 * (1.0 - 1e-9);
+            f64::from(u8::from(stopped && (sizes.at(row) / limit).ln().abs() < std::f64::consts::LN_2))
+        };
+        let n = state.at.len();
+        Ok(Some(Tensor::from_vec((0..n).map(held).collect::<Vec<f64>>(), n, &Device::Cpu)?))
     }
 
     /// Names that outlive a program.
     pub fn carried(&self) -> Vec<String> {
         match (self.adaptation, self.per_chain) {
             (None, _) => Vec::new(),
-            (_, false) => vec![self.name.into()],
-            (_, true) => vec![self.name.into(), self.key()],
+            (_, false) => vec![self.name.into(), self.warm_up_key()],
+            (_, true) => vec![self.name.into(), self.key(), self.warm_up_key()],
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use ebm_core::{
-        Batch, Blind, Chains, DrawRequest, EnergyFn, Key, Opaque, ParamSet, Sampler, Sensitivity, Stepped,
-        Transition,
-    };
-    use ebm_testkit::{check_transition, check_variance, relative_gap, run, toy};
-
-    use super::*;
-    use crate::{Chain, Hmc, Mala};
-
-    /// E = c|x|²/2 with the condition c of each chain: Gaussians of very different widths in one batch.
-    fn scales() -> impl EnergyFn {
-        Opaque::new("scales", &[2], ParamSet::default(), |_, x, cond| {
-            let energy = x.sqr()?.sum_keepdim(1)?.affine(0.5, 0.0)?;
-            Ok(match cond {
-                Some(stiffness) => (energy * stiffness)?,
-                None => energy,
-            })
-        })
-    }
-
-    /// Chains `ids`; the stiffness of chain `i` is 10⁴ if `i` is odd, else 1. All start at the origin.
-    fn batch(ids: &[u64]) -> Batch {
-        let n = ids.len();
-        let c: Vec<f64> = ids.iter().map(|i| if i % 2 == 1 { 1e4 } else { 1.0 }).collect();
-        Batch::new(Tensor::zeros((n, 2), DType::F64, &Device::Cpu).unwrap())
-            .unwrap()
-            .with_cond(Some(Tensor::from_vec(c, (n, 1), &Device::Cpu).unwrap()))
-            .with_chains(Chains::from_ids(ids.to_vec()))
-    }
-
-    fn kernels(target: f64, rate: f64) -> [Box<dyn Transition>; 2] {
-        let mala = Mala::new(0.01).adapting(target, rate).per_chain();
-        // Without jitter a step size of 0.7 would turn a bowl of curvature 2 by half a circle: x goes to −x and back.
-        [Box::new(mala), Box::new(Hmc::new(0.05, 3).jittered(0.2).adapting(target, rate).per_chain())]
-    }
-
-    type Memory = BTreeMap<String, Tensor>;
-
-    fn draw(t: Box<dyn Transition>, at: Batch, steps: usize, key: u64, memory: &mut Memory) -> Batch {
-        let mut blind = Blind;
-        let mut request = DrawRequest::new(&mut blind, memory);
-        Chain::new(t, steps).draw(&scales(), at, Key::root(key), &mut request).unwrap().last.at
-    }
-
-    fn bits(memory: &Memory) -> Vec<(String, Vec<u64>)> {
-        let read = |t: &Tensor| match t.dtype() {
-            DType::I64 => t.to_vec1::<i64>().unwrap().into_iter().map(|v| v as u64).collect(),
-            _ => t.to_vec1::<f64>().unwrap().into_iter().map(f64::to_bits).collect(),
-        };
-        memory.iter().map(|(k, t)| (k.clone(), read(t))).collect()
-    }
-
-    /// Step sizes a factor 10⁴ (MALA) or 100 (HMC) apart, each at the acceptance asked for.
-    #[test]
-    fn every_chain_finds_its_own_acceptance() {
-        let ids: Vec<u64> = (0..12).map(|i| i + (1 << 40)).collect();
-        for (kind, (t, ratio)) in kernels(0.65, 0.1).into_iter().zip([1e4, 1e2]).enumerate() {
-            let e = scales();
-            let mut state = ChainState::new(batch(&ids));
-            let (warm, n) = (300usize, 500);
-            let mut taken = vec![0.0; ids.len()];
-            for k in 0..warm + n {
-                let out = t.step(&e, &state, Key::root(3).at(k)).unwrap();
-                if k >= warm {
-                    let now = out.info["accepted"].to_vec1::<f64>().unwrap();
-                    taken.iter_mut().zip(now).for_each(|(sum, a)| *sum += a / n as f64);
-                }
-                state = out.state;
-            }
-            // Four standard errors of 500 decisions; the mean chance itself is at the target to 1/(0.1·500) times
-            // the change of log h, which fluctuates by a few tenths.
-            let off = 4.0 * (0.65f64 * 0.35 / n as f64).sqrt() + 0.01;
-            assert!(taken.iter().all(|a| (a - 0.65).abs() < off), "{kind}: {taken:?}");
-            let step =
-                StepSize { per_chain: true, ..StepSize::configured(NAMES[kind], 1.0, Some(0.5), 0.1, None) };
-            let Sizes::Rows(h) = step.of(&state).unwrap() else { panic!("one a row") };
-            let mean = |odd: usize| {
-                let of: Vec<f64> = h.iter().skip(odd).step_by(2).map(|h| h.ln()).collect();
-                of.iter().sum::<f64>() / of.len() as f64
-            };
-            let found = (mean(0) - mean(1)).exp();
-            // Six chains each, log h of each fluctuating by about √rate/2.
-            assert!((found / ratio).ln().abs() < 0.6, "{kind}: {found} wants {ratio}");
-        }
-    }
-
-    const NAMES: [&str; 2] = ["mala.step_size", "hmc.step_size"];
-
-    /// One batch, two parts, and another order of rows: the same chains, the same table, to the bit.
-    #[test]
-    fn chains_keep_their_step_size_in_any_batch() {
-        for kind in 0..2 {
-            let go = |parts: &[&[u64]]| {
-                let mut memory = Memory::new();
-                let mut ends = BTreeMap::new();
-                for part in parts {
-                    for round in 0..2 {
-                        let [a, b] = kernels(0.6, 0.3);
-                        let t = if kind == 0 { a } else { b };
-                        let at = draw(t, batch(part), 5, round, &mut memory);
-                        let rows = at.x.to_vec2::<f64>().unwrap();
-                        ends.extend(at.chains.ids().iter().copied().zip(rows));
-                    }
-                }
-                (ends, bits(&memory))
-            };
-            let whole = go(&[&[7, 8, 9, 10]]);
-            assert_eq!(whole.1.len(), 2);
-            assert_eq!(whole, go(&[&[10, 7], &[9, 8]]));
-            assert_eq!(whole, go(&[&[9, 7, 10, 8]]));
-        }
-    }
-
-    #[test]
-    fn going_on_from_stored_bytes_is_going_on() {
-        let path = std::env::temp_dir().join(format!("ebm-step-sizes-{}.safetensors", std::process::id()));
-        for kind in 0..2 {
-            let pick = || kernels(0.6, 0.3).into_iter().nth(kind).unwrap();
-            let mut memory = Memory::new();
-            let at = draw(pick(), batch(&[3, 4, u64::MAX]), 6, 1, &mut memory);
-            let all = memory.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-            ebm_core::candle::safetensors::save(&all, &path).unwrap();
-            let read = ebm_core::candle::safetensors::load(&path, &Device::Cpu).unwrap();
-            let mut again: Memory = read.into_iter().collect();
-            assert_eq!(bits(&memory), bits(&again));
-            let a = draw(pick(), at.clone(), 6, 2, &mut memory);
-            let b = draw(pick(), at, 6, 2, &mut again);
-            assert_eq!(relative_gap(&a.x, &b.x).unwrap(), 0.0);
-            assert_eq!(bits(&memory), bits(&again));
-            // A chain that was away still has its own; a new one begins at the start.
-            let before = bits(&memory);
-            draw(pick(), batch(&[4, 5]), 1, 3, &mut memory);
-            let table = |all: &[(String, Vec<u64>)]| -> BTreeMap<u64, u64> {
-                all[1].1.iter().copied().zip(all[0].1.iter().copied()).collect()
-            };
-            let (before, after) = (table(&before), table(&bits(&memory)));
-            assert_eq!((before[&3], before[&u64::MAX]), (after[&3], after[&u64::MAX]));
-            assert_ne!(before[&4], after[&4]);
-            assert!(after.contains_key(&5) && after.len() == 4);
-        }
-        std::fs::remove_file(path).unwrap();
-    }
-
-    /// A kernel whose chains come with step sizes that were learnt before.
-    struct Learnt(Box<dyn Transition>, &'static str, fn(u64) -> f64);
-
-    impl Transition for Learnt {
-        fn init(&self, e: &dyn EnergyFn, at: Batch, key: Key) -> Result<ChainState> {
-            let mut state = self.0.init(e, at, key)?;
-            let ids = state.at.chains.ids();
-            let sizes: Vec<f64> = ids.iter().map(|id| self.2(*id)).collect();
-            let ids: Vec<i64> = ids.iter().map(|id| *id as i64).collect();
-            state.aux.insert(format!("{}.chains", self.1), Tensor::new(ids, &Device::Cpu)?);
-            state.aux.insert(self.1.into(), Tensor::new(sizes, &Device::Cpu)?);
-            Ok(state)
-        }
-        fn step(&self, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
-            self.0.step(e, state, key)
-        }
-        fn sensitivity(&self) -> Sensitivity {
-            self.0.sensitivity()
-        }
-        fn name(&self) -> String {
-            self.0.name()
-        }
-    }
-
-    fn learnt(kind: usize, sizes: fn(u64) -> f64) -> Learnt {
-        Learnt(kernels(0.6, 0.0).into_iter().nth(kind).unwrap(), NAMES[kind], sizes)
-    }
-
-    /// Frozen step sizes of 0.1 to 0.9 (without the test MALA's variance would be up to ten times too wide): all chains
-    /// have the one target.
-    #[test]
-    fn frozen_step_sizes_keep_the_target() {
-        let e = toy::bowl(1, 2.0).unwrap();
-        for (kind, name) in NAMES.into_iter().enumerate() {
-            let t = learnt(kind, |id| 0.1 + 0.2 * (id % 5) as f64);
-            let end = run(&t, &e, 8_000, 80, Key::root(7)).unwrap();
-            check_variance(&end.at.x, 0.5, 4.0).unwrap();
-            // Chains of one step size alone too: errors that cancel over chains would show here.
-            for first in 0..5 {
-                let of: Vec<u32> = (first..8_000).step_by(5).collect();
-                let x = end.at.x.index_select(&Tensor::new(of, &Device::Cpu).unwrap(), 0).unwrap();
-                check_variance(&x, 0.5, 4.0).unwrap();
-            }
-            let sizes = end.aux[name].to_vec1::<f64>().unwrap();
-            assert_eq!(sizes[..3], [0.1, 0.1 + 0.2, 0.1 + 0.2 * 2.0], "nothing moved");
-        }
-    }
-
-    #[test]
-    fn the_laws_of_a_transition_hold_row_by_row() {
-        let e = toy::mlp(3, 5, 2, 4).unwrap();
-        let x = Key::root(8).normal(&Chains::range(0, 7), &[3], DType::F64, &Device::Cpu).unwrap();
-        let at = Batch::new(x).unwrap();
-        for kind in 0..2 {
-            // Some rows are rejected, each has its own step size, and the link knows both.
-            check_transition(&learnt(kind, |id| 0.2 + 0.2 * id as f64), &e, &at, true).unwrap();
-        }
-        // A moving step size of each chain, unlike a common one, lets halves of a batch run alone.
-        check_transition(&*kernels(0.6, 0.3)[1], &e, &at, true).unwrap();
-    }
-
-    #[test]
-    fn a_common_step_size_is_where_chains_begin() {
-        let step = |per_chain| StepSize { per_chain, ..StepSize::configured("h", 1.0, Some(0.5), 0.1, None) };
-        let mut state = ChainState::new(batch(&[1, 2]));
-        state.aux.insert("h".into(), Tensor::new(&[0.25f64], &Device::Cpu).unwrap());
-        assert_eq!(step(true).of(&state).unwrap(), Sizes::Rows(vec![0.25; 2]));
-        let sizes = Sizes::Rows(vec![0.25, 4.0]);
-        let half = Tensor::new(&[0.5f64, 0.5], &Device::Cpu).unwrap();
-        step(true).adapt(&mut state, &sizes, &half).unwrap();
-        assert_eq!(step(true).of(&state).unwrap(), sizes);
-        assert_eq!(step(false).of(&state).unwrap(), Sizes::Common(1.0), "the geometric mean");
-        step(false).adapt(&mut state, &Sizes::Common(1.0), &half).unwrap();
-        assert_eq!(step(true).of(&state).unwrap(), Sizes::Rows(vec![1.0; 2]));
-        state.aux.insert("h".into(), Tensor::new(&[1.0f64; 3], &Device::Cpu).unwrap());
-        let text = step(true).of(&state).unwrap_err().to_string();
-        assert!(text.contains("2 chains") && text.contains("3 step sizes"), "{text}");
-    }
-}
+mod tests;
