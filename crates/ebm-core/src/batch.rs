@@ -134,7 +134,7 @@ pub fn per_row(per_row: &Tensor, like: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If an operation fails.
 pub fn row_sum(t: &Tensor) -> Result<Tensor> {
-    Ok(flat_rows(t)?.sum(1)?)
+    Ok(wide(&flat_rows(t)?, |t| t.sum(1))?)
 }
 
 /// Mean over the coordinates of each row, `(B,)`.
@@ -142,7 +142,19 @@ pub fn row_sum(t: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If an operation fails.
 pub fn row_mean(t: &Tensor) -> Result<Tensor> {
-    Ok(flat_rows(t)?.mean(1)?)
+    Ok(wide(&flat_rows(t)?, |t| t.mean(1))?)
+}
+
+/// A sum or mean `f` of `t`, of half-precision numbers in single precision: their sums stand still where a part is a few hundred
+/// times the next number (in bf16 a thousand ones add up to 256).
+pub(crate) fn wide(
+    t: &Tensor,
+    f: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
+) -> candle_core::Result<Tensor> {
+    match t.dtype() {
+        DType::BF16 | DType::F16 => f(&t.to_dtype(DType::F32)?)?.to_dtype(t.dtype()),
+        _ => f(t),
+    }
 }
 
 /// The rows of `t` `(B, ...)` as vectors: `(B, D)`, for no rows too.
@@ -160,4 +172,25 @@ pub fn flat_rows(t: &Tensor) -> Result<Tensor> {
 /// If an operation fails.
 pub fn within(t: &Tensor, low: f64, high: f64) -> Result<Tensor> {
     Ok((t.ge(low)? * t.le(high)?)?.to_dtype(t.dtype())?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{Diff, sum_of_squares};
+
+    #[test]
+    fn sums_of_half_precision_do_not_stand_still() {
+        for dtype in [DType::BF16, DType::F16] {
+            let ones = Tensor::ones((2, 4000), dtype, &Device::Cpu).unwrap();
+            let single =
+                |t: Tensor| t.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(single(row_sum(&ones).unwrap()), [4000.0; 2]);
+            assert_eq!(single(row_mean(&ones).unwrap()), [1.0; 2]);
+            assert_eq!(single(ones.sum_last().unwrap()), [4000.0; 2]);
+            assert_eq!(single(ones.mean_last().unwrap()), [1.0; 2]);
+            assert_eq!(sum_of_squares(&ones).unwrap(), 8000.0);
+        }
+    }
 }

@@ -9,6 +9,7 @@
 use candle_core::{D, DType, Result as TensorResult, Tensor};
 
 use crate::Result;
+use crate::batch::wide;
 
 mod sigmoid;
 mod softmax;
@@ -271,7 +272,7 @@ pub trait Diff: Clone + Sized {
     /// # Errors
     /// If the tensor operation fails.
     fn sum_last(&self) -> Result<Self> {
-        self.linear(|t| t.sum_keepdim(D::Minus1))
+        self.linear(|t| wide(t, |t| t.sum_keepdim(D::Minus1)))
     }
 
     /// Mean over the last axis, which stays with length 1.
@@ -279,7 +280,7 @@ pub trait Diff: Clone + Sized {
     /// # Errors
     /// If the tensor operation fails.
     fn mean_last(&self) -> Result<Self> {
-        self.linear(|t| t.mean_keepdim(D::Minus1))
+        self.linear(|t| wide(t, |t| t.mean_keepdim(D::Minus1)))
     }
 
     /// Softmax over the last axis.
@@ -316,6 +317,8 @@ pub trait Diff: Clone + Sized {
             }
         }
         let top = self.value().detach().max_keepdim(D::Minus1)?;
+        // Where all are −∞, or one is +∞, the difference to the top would be no number.
+        let top = top.abs()?.lt(f64::INFINITY)?.where_cond(&top, &top.zeros_like()?)?;
         self.shift(&top.neg()?)?.exp()?.sum_last()?.log()?.shift(&top)
     }
 }

@@ -12,6 +12,7 @@ pub mod compose;
 pub mod given;
 pub mod opaque;
 pub mod pull_back;
+mod severed;
 
 /// What a batch must look like, and what the energy returns.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +36,16 @@ pub enum Condition {
     Optional(usize),
     /// Must have a vector of this length.
     Required(usize),
+}
+
+impl Condition {
+    /// Length of the vector that it takes, if it takes one.
+    pub fn length(self) -> Option<usize> {
+        match self {
+            Condition::None => None,
+            Condition::Optional(n) | Condition::Required(n) => Some(n),
+        }
+    }
 }
 
 /// How the tangent calls (`grad_theta_slope`, `hvp`) are computed.
@@ -141,12 +152,13 @@ impl ThetaGrad {
     }
 }
 
-/// Sum of squares of a tensor in f64 (accumulated in the tensor's dtype by blocks of candle's reduction).
+/// Sum of squares of a tensor in f64 (accumulated in the tensor's dtype by blocks of candle's reduction, of half precision in
+/// single).
 ///
 /// # Errors
 /// If the tensor cannot be read.
 pub fn sum_of_squares(t: &Tensor) -> Result<f64> {
-    crate::devices::host::scalar(&t.sqr()?.sum_all()?)
+    crate::devices::host::scalar(&crate::batch::wide(t, |t| t.sqr()?.sum_all())?)
 }
 
 /// Weights `(B, T)` as a function of the terms `(B, T)` of the same pass.

@@ -7,6 +7,8 @@ mod label;
 mod linear;
 mod norm;
 mod pool;
+mod rows;
+mod sequence;
 mod spectral;
 mod standardise;
 
@@ -19,6 +21,8 @@ pub(crate) use label::label_gain;
 pub use linear::{fourier, linear};
 pub use norm::group_norm;
 pub use pool::{pool2d, pool2d_by, pooling_matrix, pooling_tensor};
+pub use rows::{atan2, gather_last, layer_norm, max_last, rms_norm, scatter_add_last, sort_last};
+pub use sequence::{conv1d, max_pool2d};
 pub use spectral::{power_iteration, spectral};
 pub use standardise::standardised;
 

@@ -67,17 +67,17 @@ pub fn relative_gap(a: &Tensor, b: &Tensor) -> Result<f64> {
         return Ok(0.0);
     }
     let (a, b) = (a.to_dtype(DType::F64)?, b.to_dtype(DType::F64)?);
-    let top = |t: &Tensor| -> Result<f64> { Ok(t.abs()?.flatten_all()?.max(0)?.to_scalar::<f64>()?) };
-    let gap = top(&(&a - &b)?)?;
-    let scale = top(&a)?.max(top(&b)?);
-    // NaN must not pass as a small gap.
-    Ok(if gap.is_nan() || scale.is_nan() {
-        f64::INFINITY
-    } else if scale > 0.0 {
-        gap / scale
-    } else {
-        0.0
-    })
+    let gap = largest(&(&a - &b)?)?;
+    let scale = largest(&a)?.max(largest(&b)?);
+    // An infinite gap over an infinite scale is no small one.
+    let relative = if scale > 0.0 { gap / scale } else { 0.0 };
+    Ok(if relative.is_nan() { f64::INFINITY } else { relative })
+}
+
+/// The largest absolute entry, in f64; infinite if one is NaN, which candle's `max` passes over unless it comes first.
+pub(crate) fn largest(t: &Tensor) -> Result<f64> {
+    let all = t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+    Ok(all.iter().fold(0.0, |top: f64, v| if v.is_nan() { f64::INFINITY } else { top.max(v.abs()) }))
 }
 
 /// The same over all gradients by name; a missing one counts as zero.
@@ -87,22 +87,18 @@ pub(crate) fn relative_gap_all(
 ) -> Result<(f64, String)> {
     let mut scale = 0f64;
     let mut worst = (0f64, String::new());
-    let top = |t: &Tensor| -> Result<f64> {
-        let m = t.to_dtype(DType::F64)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f64>()?;
-        Ok(if m.is_nan() { f64::INFINITY } else { m })
-    };
     let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
     names.sort_unstable();
     names.dedup();
     for name in names {
         let (x, y) = (a.get(name), b.get(name));
         let gap = match (x, y) {
-            (Some(x), Some(y)) => top(&(x.to_dtype(DType::F64)? - y.to_dtype(DType::F64)?)?)?,
-            (Some(t), None) | (None, Some(t)) => top(t)?,
+            (Some(x), Some(y)) => largest(&(x.to_dtype(DType::F64)? - y.to_dtype(DType::F64)?)?)?,
+            (Some(t), None) | (None, Some(t)) => largest(t)?,
             (None, None) => 0.0,
         };
         for t in [x, y].into_iter().flatten() {
-            scale = scale.max(top(t)?);
+            scale = scale.max(largest(t)?);
         }
         if gap > worst.0 {
             worst = (gap, name.clone());
@@ -110,4 +106,28 @@ pub(crate) fn relative_gap_all(
     }
     let relative = if scale > 0.0 { worst.0 / scale } else { 0.0 };
     Ok((if relative.is_nan() { f64::INFINITY } else { relative }, worst.1))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_core::candle::Device;
+
+    use super::*;
+
+    /// Wherever it stands: a library's largest entry passes over a NaN that is not the first.
+    #[test]
+    fn a_gap_with_a_number_that_is_none_is_infinite() {
+        let whole = Tensor::new(&[1.0f64, 2.0, 3.0], &Device::Cpu).unwrap();
+        for at in 0..3 {
+            let mut broken = [1.0, 2.0, 3.0];
+            broken[at] = f64::NAN;
+            let broken = Tensor::new(&broken, &Device::Cpu).unwrap();
+            assert_eq!(relative_gap(&whole, &broken).unwrap(), f64::INFINITY);
+            assert_eq!(relative_gap(&broken, &broken).unwrap(), f64::INFINITY);
+            let one = |t: &Tensor| BTreeMap::from([("w".to_string(), t.clone())]);
+            assert_eq!(relative_gap_all(&one(&whole), &one(&broken)).unwrap().0, f64::INFINITY);
+        }
+        assert_eq!(relative_gap(&whole, &whole).unwrap(), 0.0);
+    }
 }

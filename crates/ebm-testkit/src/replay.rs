@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{Chains, Key, ReplayBuffer, Result};
 
-use crate::difference::relative_gap;
+use crate::difference::{largest, relative_gap};
 use crate::{Failure, Verdict};
 
 /// Checks the buffers that `build` makes for samples of `shape` with values in [0, 1], through some puts and draws of
@@ -83,8 +83,8 @@ fn samples(shape: &[usize], key: Key) -> Result<Tensor> {
 
 /// The largest difference of `y` `(1, ...)` from the row of `x` that is nearest to it.
 fn nearest(x: &Tensor, y: &Tensor) -> Result<f64> {
-    let gaps = x.broadcast_sub(y)?.abs()?.flatten_from(1)?.max(1)?;
-    Ok(f64::from(gaps.min(0)?.to_scalar::<f32>()?))
+    let gaps = x.broadcast_sub(y)?.flatten_from(1)?;
+    (0..x.dims()[0]).try_fold(f64::INFINITY, |least, row| Ok(largest(&gaps.get(row)?)?.min(least)))
 }
 
 fn goes_on(

@@ -1,5 +1,5 @@
 //! Energies over energies: sum, soft-min, negate, temperature, multi-scale, pull-back, frozen,
-//! conditioned. Each is an energy again, closed under the five calls, and nests freely.
+//! conditioned, marginal. Each is an energy again, closed under the five calls, and nests freely.
 //!
 //! ```
 //! use ebm_core::EnergyConfig;
@@ -16,6 +16,7 @@
 
 mod conditioned;
 mod frozen;
+mod marginal;
 mod multi_scale;
 mod pull_back;
 mod scaled;
@@ -24,6 +25,7 @@ mod sum;
 
 pub use conditioned::ConditionedConfig;
 pub use frozen::FrozenConfig;
+pub use marginal::MarginalConfig;
 pub use multi_scale::MultiScale;
 pub use pull_back::{PullBackConfig, View};
 pub use scaled::{Negate, Temperature};

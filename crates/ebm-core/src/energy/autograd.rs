@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Tensor, Var};
 
+use super::severed::Severed;
 use crate::plan::NetPlan;
 use crate::{Batch, Diff, Dual, EnergyFn, EnergySpec, ParamSet, Result, Slope, ThetaGrad, View, WeightFn};
 
@@ -44,12 +45,13 @@ pub struct Autograd<F> {
     spec: EnergySpec,
     params: ParamSet,
     plan: Option<NetPlan>,
+    severed: Severed,
 }
 
 impl<F: Forward> Autograd<F> {
     /// The energy `net` over `params`; `name` stands in its error messages.
     pub fn new(name: impl Into<String>, net: F, spec: EnergySpec, params: ParamSet) -> Self {
-        Autograd { net, name: name.into(), spec, params, plan: None }
+        Autograd { net, name: name.into(), spec, params, plan: None, severed: Severed::default() }
     }
 
     /// The same energy with a layer plan for fused engines.
@@ -92,8 +94,8 @@ impl<F: Forward> Autograd<F> {
     }
 }
 
-/// The gradient of `x` in `store`, zero if `x` does not enter.
-pub(crate) fn input_grad(store: &mut GradStore, x: &Var) -> Result<Tensor> {
+/// The gradient of `x` in `store`, zero if `x` does not enter: the curvature of a function that is linear in it.
+fn input_grad(store: &mut GradStore, x: &Var) -> Result<Tensor> {
     match store.remove(x) {
         Some(g) => Ok(g),
         None => Ok(x.as_tensor().zeros_like()?),
@@ -121,7 +123,9 @@ impl<F: Forward> EnergyFn for Autograd<F> {
         }
         let x = Var::from_tensor(&at.x)?;
         let energy = self.forward(self.params.frozen(), x.as_tensor(), at)?.sum(D::Minus1)?;
-        let grad = input_grad(&mut energy.sum_all()?.backward()?, &x)?;
+        let terms = |p: &View, x: &Tensor| self.forward(p, x, at);
+        let mut store = energy.sum_all()?.backward()?;
+        let grad = self.severed.of_input(&self.name, &mut store, &x, at, self.params.frozen(), &terms)?;
         Ok(Slope { energy: energy.detach(), grad })
     }
 
@@ -129,7 +133,9 @@ impl<F: Forward> EnergyFn for Autograd<F> {
         let terms = self.forward(self.params.live(), &at.x.detach(), at)?;
         let weights = w(&terms.detach())?;
         let store = (&terms * weights.detach())?.sum_all()?.backward()?;
-        Ok(self.collect(terms.detach(), &store))
+        let again = |p: &View, x: &Tensor| self.forward(p, x, at);
+        let grads = self.severed.of_params(&self.name, &store, &self.params, &at.x.detach(), &again)?;
+        Ok(ThetaGrad { terms: terms.detach(), grads })
     }
 
     fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {

@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Tensor, Var};
 
-use super::autograd::input_grad;
+use super::severed::Severed;
 use crate::{
     Batch, EnergyFn, EnergySpec, Error, Exactness, ParamSet, Result, Slope, ThetaGrad, View, WeightFn,
     per_row,
@@ -27,6 +27,7 @@ pub struct Opaque {
     spec: EnergySpec,
     params: ParamSet,
     f: Box<Closure>,
+    severed: Severed,
 }
 
 impl Opaque {
@@ -39,7 +40,7 @@ impl Opaque {
     ) -> Self {
         let mut spec = EnergySpec::new(sample_shape, &["energy"]);
         spec.exactness = Exactness::CentralDifferences;
-        Opaque { name: name.into(), spec, params, f: Box::new(f) }
+        Opaque { name: name.into(), spec, params, f: Box::new(f), severed: Severed::default() }
     }
 
     fn forward(&self, p: &View, x: &Tensor, at: &Batch) -> Result<Tensor> {
@@ -79,19 +80,17 @@ impl EnergyFn for Opaque {
     fn slope(&self, at: &Batch) -> Result<Slope> {
         let x = Var::from_tensor(&at.x)?;
         let energy = self.forward(self.params.frozen(), x.as_tensor(), at)?.sum(D::Minus1)?;
-        let grad = input_grad(&mut energy.sum_all()?.backward()?, &x)?;
+        let terms = |p: &View, x: &Tensor| self.forward(p, x, at);
+        let mut store = energy.sum_all()?.backward()?;
+        let grad = self.severed.of_input(&self.name, &mut store, &x, at, self.params.frozen(), &terms)?;
         Ok(Slope { energy: energy.detach(), grad })
     }
 
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
         let terms = self.forward(self.params.live(), &at.x.detach(), at)?;
         let store = (&terms * w(&terms.detach())?.detach())?.sum_all()?.backward()?;
-        let mut grads = std::collections::BTreeMap::new();
-        for name in self.params.trainable() {
-            if let Some(g) = self.params.var(name).and_then(|v| store.get(v)) {
-                grads.insert(name.to_string(), g.clone());
-            }
-        }
+        let again = |p: &View, x: &Tensor| self.forward(p, x, at);
+        let grads = self.severed.of_params(&self.name, &store, &self.params, &at.x.detach(), &again)?;
         Ok(ThetaGrad { terms: terms.detach(), grads })
     }
 

@@ -1,16 +1,23 @@
-//! The mixture of energies.
+//! The mixture of energies, of several or of one under each of its conditions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{D, DType, Tensor};
 
-use super::{Part, common_spec, describe, layers, merged_params, no_terms, prefixed, prefixed_buffers};
+use super::{
+    Conditioned, Part, common_spec, describe, layers, merged_params, no_terms, prefixed, prefixed_buffers,
+};
 use crate::diff::from_top;
 use crate::{Batch, EnergyFn, EnergySpec, Error, ParamSet, Result, Slope, ThetaGrad, WeightFn, per_row};
 
 /// `E = −(1/β) log Σ exp(−β (αₖEₖ + log Zₖ))`: disjunction, mixtures. One term.
+///
+/// Energies may be infinite: a part of energy +∞ has no share in the mixture, nor has its slope.
 pub struct SoftMin {
     parts: Vec<Part>,
+    /// Whether all parts are one energy, whose parameters are those of the mixture.
+    one: bool,
     /// `log Zₖ`.
     log_z: Vec<f64>,
     sharpness: f64,
@@ -31,7 +38,36 @@ impl SoftMin {
             ));
         }
         let spec = common_spec("soft-min", &parts, vec!["soft-min".into()])?;
-        Ok(SoftMin { spec, params: merged_params(&parts)?, log_z: vec![0.0; parts.len()], parts, sharpness })
+        let (params, log_z) = (merged_params(&parts)?, vec![0.0; parts.len()]);
+        Ok(SoftMin { spec, params, log_z, parts, one: false, sharpness })
+    }
+
+    /// `E(x) = −log Σ_y exp(−E(x, y))` over the classes `y`, conditions that are one-hot: the energy of the marginal density of `x`
+    /// where `inner` is one of pairs (Grathwohl et al. 2020, equation 4). Its parameters are those of `inner`.
+    ///
+    /// # Errors
+    /// If `inner` takes no condition.
+    pub fn marginal(inner: Arc<dyn EnergyFn>) -> Result<Self> {
+        let Some(classes) = inner.spec().condition.length() else {
+            return Err(Error::config(
+                "marginal.energy",
+                "takes no condition, so there is nothing to sum over: take it as it is",
+            ));
+        };
+        let of = |class: usize| {
+            let one_hot = (0..classes).map(|k| f64::from(u8::from(k == class))).collect();
+            let energy = Conditioned::new(inner.clone(), one_hot)?;
+            Ok(Part::new(format!("class{class}"), Arc::new(energy)))
+        };
+        let parts: Vec<Part> = (0..classes).map(of).collect::<Result<_>>()?;
+        let spec = common_spec("marginal", &parts, vec!["marginal".into()])?;
+        let (params, log_z) = (inner.params().clone(), vec![0.0; classes]);
+        Ok(SoftMin { spec, params, log_z, parts, one: true, sharpness: 1.0 })
+    }
+
+    /// Gradients of part `part` under the names of the mixture's parameters.
+    fn own(&self, part: &Part, grads: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+        if self.one { grads } else { prefixed(&part.name, grads) }
     }
 
     /// Adds `log Zₖ` to each weighted part, in nats: with the log normalising constants of the parts (and β = 1) each has the same
@@ -53,7 +89,9 @@ impl SoftMin {
     fn shares(&self, energies: &Tensor) -> Result<(Tensor, Tensor)> {
         let n = energies.affine(-self.sharpness, 0.0)?;
         let top = n.max_keepdim(D::Minus1)?;
-        let e = n.broadcast_sub(&top)?.exp()?;
+        // 1 at the top, where the difference of two infinities is no number.
+        let at_top = n.broadcast_eq(&top)?;
+        let e = at_top.where_cond(&n.ones_like()?, &n.broadcast_sub(&top)?.exp()?)?;
         let sum = e.sum_keepdim(D::Minus1)?;
         let low = (sum.log()? + top)?.affine(-1.0 / self.sharpness, 0.0)?;
         Ok((e.broadcast_div(&sum)?, low.squeeze(1)?))
@@ -69,7 +107,8 @@ impl SoftMin {
         Ok(Tensor::stack(&all, 1)?)
     }
 
-    fn slopes(&self, at: &Batch) -> Result<(Tensor, Vec<Tensor>)> {
+    /// Shares `(B, n)`, the soft minimum `(B,)` and the slopes of the parts, which are 0 where a part has no share.
+    fn slopes(&self, at: &Batch) -> Result<(Tensor, Tensor, Vec<Tensor>)> {
         let mut energies = Vec::new();
         let mut grads = Vec::new();
         for (p, z) in self.parts.iter().zip(&self.log_z) {
@@ -77,7 +116,10 @@ impl SoftMin {
             energies.push(s.energy.affine(p.weight, *z)?);
             grads.push(s.grad.affine(p.weight, 0.0)?);
         }
-        Ok((Tensor::stack(&energies, 1)?, grads))
+        let (shares, low) = self.shares(&Tensor::stack(&energies, 1)?)?;
+        let present = |(k, g): (usize, &Tensor)| present(g, &shares.get_on_dim(1, k)?);
+        let grads = grads.iter().enumerate().map(present).collect::<Result<_>>()?;
+        Ok((shares, low, grads))
     }
 
     /// Coefficients of the share's own derivative along `v`: `β wₖ (s̄ − sₖ)`, `(B, n)`.
@@ -90,6 +132,12 @@ impl SoftMin {
         let mean = (&along * shares)?.sum_keepdim(1)?;
         Ok((mean.broadcast_sub(&along)? * shares)?.affine(self.sharpness, 0.0)?)
     }
+}
+
+/// `g` `(B, ...)` where the share `(B,)` is not 0, else 0: what has no share need not be a number.
+fn present(g: &Tensor, share: &Tensor) -> Result<Tensor> {
+    let none = per_row(&share.eq(0.0)?, g)?.broadcast_as(g.shape())?;
+    Ok(none.where_cond(&g.zeros_like()?, g)?)
 }
 
 /// Weights `(B,)` as a column for every term of a part, `(B, T)`.
@@ -112,8 +160,7 @@ impl EnergyFn for SoftMin {
     }
 
     fn slope(&self, at: &Batch) -> Result<Slope> {
-        let (energies, grads) = self.slopes(at)?;
-        let (shares, low) = self.shares(&energies)?;
+        let (shares, low, grads) = self.slopes(at)?;
         let mut grad = at.x.zeros_like()?;
         for (k, g) in grads.iter().enumerate() {
             grad = (grad + g.broadcast_mul(&per_row(&shares.get_on_dim(1, k)?, g)?)?)?;
@@ -125,53 +172,111 @@ impl EnergyFn for SoftMin {
         let (shares, low) = self.shares(&self.energies(at)?)?;
         let terms = low.unsqueeze(1)?;
         let outer = w(&terms)?.squeeze(1)?;
-        let mut grads = BTreeMap::new();
+        let mut all = ThetaGrad { terms, grads: BTreeMap::new() };
         for (k, p) in self.parts.iter().enumerate().filter(|(_, p)| !p.energy.params().is_empty()) {
             let inner = (&outer * shares.get_on_dim(1, k)?)?.affine(p.weight, 0.0)?;
             let inner = for_all_terms(&inner, p)?;
-            grads.extend(prefixed(&p.name, p.energy.grad_theta(at, &|_| Ok(inner.clone()))?.grads));
+            let found = p.energy.grad_theta(at, &|_| Ok(inner.clone()))?;
+            all.accumulate(&self.own(p, found.grads), 1.0)?;
         }
-        Ok(ThetaGrad { terms, grads })
+        Ok(all)
     }
 
     fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
-        let (energies, grads) = self.slopes(at)?;
-        let (shares, _) = self.shares(&energies)?;
+        let (shares, _, grads) = self.slopes(at)?;
         let coefficients = self.share_slopes(&shares, &grads, v)?;
         let mut all = ThetaGrad { terms: no_terms(at)?, grads: BTreeMap::new() };
         for (k, p) in self.parts.iter().enumerate().filter(|(_, p)| !p.energy.params().is_empty()) {
             let share = shares.get_on_dim(1, k)?.affine(p.weight, 0.0)?;
             let direct = p.energy.grad_theta_slope(at, &v.broadcast_mul(&per_row(&share, v)?)?)?;
-            all.accumulate(&prefixed(&p.name, direct.grads), 1.0)?;
+            all.accumulate(&self.own(p, direct.grads), 1.0)?;
             let w = for_all_terms(&coefficients.get_on_dim(1, k)?.affine(p.weight, 0.0)?, p)?;
             let through = p.energy.grad_theta(at, &|_| Ok(w.clone()))?;
-            all.accumulate(&prefixed(&p.name, through.grads), 1.0)?;
+            all.accumulate(&self.own(p, through.grads), 1.0)?;
         }
         Ok(all)
     }
 
     fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor> {
-        let (energies, grads) = self.slopes(at)?;
-        let (shares, _) = self.shares(&energies)?;
+        let (shares, _, grads) = self.slopes(at)?;
         let coefficients = self.share_slopes(&shares, &grads, v)?;
         let mut sum = at.x.zeros_like()?;
         for (k, p) in self.parts.iter().enumerate() {
             let share = per_row(&shares.get_on_dim(1, k)?.affine(p.weight, 0.0)?, v)?;
             let c = per_row(&coefficients.get_on_dim(1, k)?, v)?;
-            sum = ((sum + p.energy.hvp(at, v)?.broadcast_mul(&share)?)? + grads[k].broadcast_mul(&c)?)?;
+            let curved = present(&p.energy.hvp(at, v)?, &shares.get_on_dim(1, k)?)?;
+            sum = ((sum + curved.broadcast_mul(&share)?)? + grads[k].broadcast_mul(&c)?)?;
         }
         Ok(sum)
     }
 
     fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {
-        prefixed_buffers(&self.parts)
+        match (self.one, self.parts.first()) {
+            (true, Some(first)) => first.energy.refreshed_buffers(),
+            _ => prefixed_buffers(&self.parts),
+        }
     }
 
     fn engine(&self) -> String {
-        describe("soft-min", &self.parts)
+        match (self.one, self.parts.first()) {
+            (true, Some(first)) => format!("marginal over {} of {}", self.parts.len(), first.energy.engine()),
+            _ => describe("soft-min", &self.parts),
+        }
     }
 
     fn layers(&self, batch: usize) -> String {
-        layers(&self.parts, batch)
+        layers(if self.one { &self.parts[..1] } else { &self.parts }, batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use candle_core::Device;
+
+    use super::*;
+    use crate::{Diff, Opaque};
+
+    /// `E = c·x²` at one coordinate, with c from a list: infinite ones make energies infinite and slopes no numbers at 0.
+    fn part(c: f64) -> Part {
+        let e = Opaque::new("bowl", &[1], ParamSet::default(), move |_, x, _| Ok(x.sqr()?.affine(c, 0.0)?));
+        Part::new(format!("{c}"), Arc::new(e))
+    }
+
+    fn at(x: f64) -> Batch {
+        Batch::new(Tensor::new(&[[x]], &Device::Cpu).unwrap()).unwrap()
+    }
+
+    fn mixture(c: &[f64], x: f64) -> (f64, f64, f64) {
+        let mix = SoftMin::new(c.iter().copied().map(part).collect(), 1.0).unwrap();
+        let one = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap()[0];
+        let slope = mix.slope(&at(x)).unwrap();
+        let v = Tensor::ones((1, 1), slope.grad.dtype(), &Device::Cpu).unwrap();
+        (one(slope.energy), one(slope.grad), one(mix.hvp(&at(x), &v).unwrap()))
+    }
+
+    #[test]
+    fn log_sum_exp_holds_at_infinities() {
+        let inf = f64::INFINITY;
+        for dtype in [DType::F32, DType::F64] {
+            for (row, wanted) in [([-inf, -inf], -inf), ([inf, 0.0], inf), ([-inf, 3.0], 3.0)] {
+                let row = Tensor::new(&[row], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+                let found = row.log_sum_exp_last().unwrap().to_dtype(DType::F64).unwrap();
+                assert_eq!(found.to_vec2::<f64>().unwrap(), [[wanted]], "{row}");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_at_infinity_have_no_share_or_all_of_it() {
+        let inf = f64::INFINITY;
+        let (alone, beside) = (mixture(&[2.0], 1.0), mixture(&[inf, 2.0, inf], 1.0));
+        // The curvature of an opaque energy is by differences, whose rounding is of the order of 1e-10.
+        let near = |a: (f64, f64, f64)| (a.0, a.1) == (2.0, 4.0) && (a.2 - 4.0).abs() < 1e-8;
+        assert!(near(alone) && near(beside), "{alone:?} {beside:?}");
+        assert_eq!(mixture(&[inf, inf], 1.0).0, inf);
+        assert_eq!(mixture(&[2.0, -inf, -inf], 1.0).0, -inf);
+        let nan = mixture(&[2.0, f64::NAN], 1.0).0;
+        assert!(nan.is_nan(), "{nan}");
     }
 }
