@@ -46,6 +46,29 @@ fn a_run_leaves_a_complete_directory() {
     assert!(s.path("runs/small-0-2").is_dir());
 }
 
+/// A rate that has decayed to its end does not jump back up because the run goes on.
+#[test]
+fn a_longer_run_says_what_becomes_of_its_schedules() {
+    let rate = "rate = 1e-3\nschedule = { shape = \"linear\", end = 0.1 }";
+    let s = Scratch::with(&SMALL.replace("rate = 1e-3", rate));
+    assert!(fs::read_to_string(s.path("run.toml")).unwrap().contains("schedule"));
+    s.run(&["train", "run.toml", "--out", "r"]).ok();
+    let refused = s.run(&["resume", "r", "--steps", "12"]);
+    assert!(refused.code != Some(0), "{refused:?}");
+    assert!(
+        refused.err.contains("run.schedule_steps to 6") && refused.err.contains("learning rate"),
+        "{refused:?}"
+    );
+    s.run(&["resume", "r", "--steps", "12", "--set", "run.schedule_steps=6"]).ok();
+    let rates: Vec<f64> = fs::read_to_string(s.path("r/metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["values"]["rate"].as_f64().unwrap())
+        .collect();
+    assert!(rates.windows(2).all(|w| w[1] <= w[0]) && rates.len() == 12, "{rates:?}");
+    assert!((rates[11] - 1e-4).abs() < 1e-12, "{rates:?}");
+}
+
 #[test]
 fn a_continued_run_equals_a_straight_one_to_the_bit() {
     let s = Scratch::with(SMALL);

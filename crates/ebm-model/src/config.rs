@@ -110,12 +110,15 @@ pub struct RunSection {
     /// Name of the run and of its directory.
     #[setting(default = "run")]
     pub name: String,
-    /// Seed of all random numbers.
-    #[setting(default = 0)]
+    /// Seed of all random numbers; files of settings hold no integer from 2^63 on.
+    #[setting(default = 0, at_most = 9.223372036854774e18)]
     pub seed: u64,
     /// Training updates.
     #[setting(default = 1000, at_least = 1)]
     pub steps: u64,
+    /// Updates that schedules of rates and weights go over, after which they stay at their end; `steps` without it.
+    #[setting(at_least = 1)]
+    pub schedule_steps: Option<u64>,
     /// Samples, and chains, in a step.
     #[setting(default = 64, at_least = 1, at_most = 1_000_000, unit = "samples")]
     pub batch: usize,
@@ -139,6 +142,13 @@ pub struct RunSection {
     /// Stop a run that is beyond repair, or go back where a policy says so, and keep its last healthy state.
     #[setting(default = true)]
     pub guard: bool,
+}
+
+impl RunSection {
+    /// Updates that schedules go over.
+    pub fn schedule(&self) -> u64 {
+        self.schedule_steps.unwrap_or(self.steps)
+    }
 }
 
 /// Whether fused engines are used.

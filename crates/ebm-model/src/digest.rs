@@ -9,10 +9,11 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Settings that may change between a run and its continuation: they do not enter what a step computes.
-const SAFE: [&str; 11] = [
+const SAFE: [&str; 12] = [
     "/run/guard",
     "/run/name",
     "/run/steps",
+    "/run/schedule_steps",
     "/run/device",
     "/run/engine",
     "/run/report_every",

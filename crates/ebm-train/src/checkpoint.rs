@@ -223,6 +223,7 @@ pub fn restore(plan: &Plan, contents: &Contents) -> Result<TrainState> {
         }
     }
     same_data(plan, contents)?;
+    keeps_schedules(plan, contents)?;
     let layout = &plan.layout;
     let own = |shard: usize| {
         let all = entries_of(shard, layout.shards, &contents.part("sampler"));
@@ -271,6 +272,39 @@ pub fn restore(plan: &Plan, contents: &Contents) -> Result<TrainState> {
         rate_factor: m.rate_factor,
         care,
     })
+}
+
+/// Refuses another length of a run whose schedules go over it: in the middle of the run, rates or weights would jump.
+///
+/// # Errors
+/// Says from what to what, and which setting decides.
+fn keeps_schedules(plan: &Plan, contents: &Contents) -> Result<()> {
+    let (step, new) = (contents.manifest.step, plan.config.run.schedule());
+    let run = &tree_of(&contents.config)?["run"];
+    let Some(old) = run["schedule_steps"].as_u64().or(run["steps"].as_u64()).filter(|old| *old != new) else {
+        return Ok(());
+    };
+    let choose = format!(
+        "set run.schedule_steps to {old} to keep schedules as they were (beyond it they stay at their end), or to {new} to stretch them"
+    );
+    let (was, is) = (plan.optimiser.rate(step, old), plan.optimiser.rate(step, new));
+    // Who names a length for schedules has decided.
+    if plan.config.run.schedule_steps.is_some() {
+        return Ok(());
+    }
+    let what = match was == is {
+        false => format!(
+            "the learning rate follows the length of the run and would jump from {was:.4e} to {is:.4e}"
+        ),
+        true if plan.objective.scheduled() => {
+            "weights of the objective follow the length of the run and would jump".into()
+        }
+        true => return Ok(()),
+    };
+    Err(Error::config(
+        "run.steps",
+        format!("is {new}, and the run was planned for {old}: at step {step} {what}; {choose}"),
+    ))
 }
 
 /// Removes all but the newest `last` checkpoints and those whose step is a multiple of `every` (0: none).

@@ -60,7 +60,7 @@ impl Pass {
 
         let portion = Portion { first: share.rows.start, of: share.of };
         let with = state.trained_by(plan);
-        let needs = with.objective.needs_at(state.step, plan.config.run.steps);
+        let needs = with.objective.needs_at(state.step, plan.config.run.schedule());
         let stream = state.stream(plan);
         let key = stream.at("chains").at(state.attempts);
         let own_key = plan.key_of(stream.at("objective").at(state.attempts), share.shard);
@@ -99,7 +99,7 @@ impl Pass {
         let bank = bank(plan, state, share, &needs, plan.key_of(key.at("bank"), share.shard))?;
         stages.done("bank")?;
         let mut input = StepInput::new(&data, drawn.as_ref(), bank.as_ref(), state.step)
-            .with_length(plan.config.run.steps)
+            .with_length(plan.config.run.schedule())
             .with_chains(own.as_ref().map(|own| own.energy.as_ref()));
         if let Some(replay) = &state.replay {
             input = input.with_held(replay.len());

@@ -104,7 +104,7 @@ fn propose(
         stages.done("norms")?;
     }
     let with = state.trained_by(plan);
-    let rate = with.optimiser.rate(state.step, plan.config.run.steps) * state.rate_factor;
+    let rate = with.optimiser.rate(state.step, plan.config.run.schedule()) * state.rate_factor;
     values.insert("rate".into(), rate);
     let factor = guard::clip_factor(norm, with.optimiser.clip_norm());
     let Updated { params, state: optimiser, average } = with.optimiser.update(&Update {

@@ -96,6 +96,13 @@ impl Training {
         self
     }
 
+    /// Number of updates that schedules of rates and weights go over; that of the run without it.
+    #[must_use]
+    pub fn schedule_steps(mut self, steps: u64) -> Self {
+        self.run.schedule_steps = Some(steps);
+        self
+    }
+
     /// Samples, and chains, in a step.
     #[must_use]
     pub fn batch(mut self, batch: usize) -> Self {

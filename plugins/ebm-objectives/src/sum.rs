@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ebm_core::{
     Batch, BuildCx, ChainStart, Demands, EnergyFn, Error, Key, Needs, Objective, ObjectiveConfig, ParamSet,
-    Result, Schedule, Settings, StepInput, TermName, What, plugin,
+    Result, Schedule, Settings, Shape, StepInput, TermName, What, plugin,
 };
 
 /// `Σ weight · schedule(step) · term`: gradients and values add up, and each term keeps its own name in the report.
@@ -151,6 +151,11 @@ impl Objective for Sum {
     fn needs_at(&self, step: u64, of: u64) -> Needs {
         let on = self.terms.iter().filter(|t| t.factor(step, of) != 0.0);
         Self::joined(on.map(|t| t.objective.needs_at(step, of)))
+    }
+
+    fn scheduled(&self) -> bool {
+        let follows = |t: &Term| t.schedule.shape != Shape::Constant && t.off.is_none();
+        self.terms.iter().any(|t| follows(t) || t.objective.scheduled())
     }
 
     fn terms(&self) -> Vec<TermName> {

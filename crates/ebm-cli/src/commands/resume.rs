@@ -15,7 +15,8 @@ use crate::{args, ranks, signals};
 pub(crate) struct Resume {
     /// The run directory.
     run: PathBuf,
-    /// Number of training updates of the whole run; the configured number without it.
+    /// Number of training updates of the whole run; the configured number without it. Where schedules follow the length,
+    /// `--set run.schedule_steps=N` says what becomes of them.
     #[arg(long)]
     steps: Option<u64>,
     #[command(flatten)]

@@ -115,6 +115,12 @@ pub trait Objective: Send + Sync {
         self.needs()
     }
 
+    /// Whether what it demands depends on the length of the run (weights on a schedule): then a continuation of another
+    /// length must say what becomes of it.
+    fn scheduled(&self) -> bool {
+        false
+    }
+
     /// Names of the loss terms that demands and values belong to; by default its own name.
     fn terms(&self) -> Vec<TermName> {
         vec![self.name().into()]
