@@ -7,7 +7,8 @@
 //! name = "clipping"
 //! base = "../digits/plain.toml"       # relative to this file
 //! seeds = [0, 1, 2]
-//! set = ["run.batch=32"]              # in every run, as `--set` of `ebm train`
+//! set = ["run.batch=32"]              # in every run, as `--set` of `ebm train`; or a table, { run.batch = 32 }
+//! columns = ["sampler.accepted"]      # numbers of reports that the table shows besides its own
 //!
 //! [limits]
 //! steps = 500
@@ -20,12 +21,19 @@
 //! name = "free"
 //! set = ["optimiser.clip_norm=1e9"]
 //! unset = ["objective.energy_l2"]
+//!
+//! [[product]]                         # every variant with each of these values; several make all combinations
+//! set = "sampler.steps"
+//! values = [20, 40]
 //! ```
+//!
+//! A change that the study itself overwrites (`run.steps`, `run.seed`, observers, policies) is refused.
 //!
 //! Every run has its own directory below the study's. Finished runs are skipped, one that was interrupted goes
 //! on from its newest checkpoint and ends with the numbers of one that was not, and several processes may work
 //! on one study: each takes runs that no other holds. A run that blows up is a result.
 
+mod changes;
 mod file;
 mod record;
 mod summary;
@@ -39,6 +47,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
+pub use changes::Axis;
 pub use file::{Limits, Study, Variant};
 pub use record::{Ended, Record};
 pub use summary::{Summary, VariantSummary};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
+use super::changes::{Axis, changes, heeded, product};
 use crate::config::overrides::Override;
 use crate::config::source::Source;
 use crate::error::{Error, Result};
@@ -21,8 +22,8 @@ pub struct Study {
     pub base: PathBuf,
     /// Seeds of every variant.
     pub seeds: Vec<u64>,
-    /// Changes of every run, each as `--set` of `ebm train` takes it.
-    #[serde(default)]
+    /// Changes of every run, each as `--set` of `ebm train` takes it; or a table of settings.
+    #[serde(default, deserialize_with = "changes")]
     pub set: Vec<String>,
     /// Settings that are taken out of every run.
     #[serde(default)]
@@ -30,8 +31,14 @@ pub struct Study {
     /// When a run ends.
     pub limits: Limits,
     /// What is compared; the first is the one that the others are tested against.
-    #[serde(rename = "variant")]
+    #[serde(rename = "variant", default)]
     pub variants: Vec<Variant>,
+    /// Settings of which every variant is run with each combination of values; then they are among the variants.
+    #[serde(default, skip_serializing)]
+    pub product: Vec<Axis>,
+    /// Numbers of reports that the table shows too, such as `sampler.accepted` or `loss.cd`: medians over a run's last tenth.
+    #[serde(default)]
+    pub columns: Vec<String>,
     /// Folder from which `base` counts.
     #[serde(skip)]
     folder: PathBuf,
@@ -66,8 +73,8 @@ fn ten() -> u64 {
 pub struct Variant {
     /// Its name.
     pub name: String,
-    /// Changes, made after those of the study.
-    #[serde(default)]
+    /// Changes, made after those of the study; or a table of settings.
+    #[serde(default, deserialize_with = "changes")]
     pub set: Vec<String>,
     /// Settings that are taken out.
     #[serde(default)]
@@ -101,13 +108,19 @@ impl Study {
         study.checked(name)
     }
 
-    fn checked(self, file: &str) -> Result<Self> {
+    fn checked(mut self, file: &str) -> Result<Self> {
         let wrong = |what: String| Err(Error::unfit(file, what));
+        match product(std::mem::take(&mut self.variants), &self.product) {
+            Ok(all) => self.variants = all,
+            Err(why) => return wrong(why),
+        }
         if self.format != 1 {
             return wrong(format!("format is {}, wanted 1", self.format));
         }
         if self.seeds.is_empty() || self.variants.is_empty() {
-            return wrong("has no seeds or no [[variant]], wanted at least one of each".into());
+            return wrong(
+                "has no seeds, or neither [[variant]] nor [[product]]; wanted at least one of each".into(),
+            );
         }
         if self.limits.steps == 0 || self.limits.report_every == 0 {
             return wrong("limits.steps or limits.report_every is 0, wanted at least 1".into());
@@ -144,6 +157,7 @@ impl Study {
             source = source.with(set)?;
         }
         source.overrides.extend_from_slice(changes);
+        heeded(source.overrides.iter()).map_err(Error::Change)?;
         let stop = |seconds: f64| format!(", {{ kind = \"stop-after\", seconds = {seconds:?} }}");
         source.with([
             format!("run.name=\"{}\"", variant.name),

@@ -1,6 +1,6 @@
 //! The figures of a study: of every run, and of every variant against the first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use ebm_core::Level;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::file::Study;
 use super::record::{Ended, Record};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::median::median;
 use crate::report::series::Series;
 
@@ -25,6 +25,8 @@ pub struct Summary {
     pub steps: u64,
     /// Bound of |mean energy|.
     pub max_energy: f64,
+    /// Numbers of reports that the table shows besides its own.
+    pub columns: Vec<String>,
     /// In the order of the study file.
     pub variants: Vec<VariantSummary>,
     /// Every finished run, variants in order.
@@ -50,6 +52,8 @@ pub struct RunSummary {
 pub struct VariantSummary {
     /// Its name.
     pub name: String,
+    /// What it changes, beyond what every run does.
+    pub settings: Vec<String>,
     /// Finished runs.
     pub runs: u64,
     /// Runs that blew up.
@@ -74,13 +78,19 @@ impl Summary {
         for variant in &study.variants {
             let mut own = Vec::new();
             for (record, directory) in records.iter().filter(|(r, _)| r.variant == variant.name) {
-                own.push(RunSummary::of(record.clone(), Series::read(directory)?));
+                own.push(RunSummary::of(record.clone(), Series::read(directory)?, &study.columns));
             }
             let count = |e: Ended| own.iter().filter(|r| r.record.ended == e).count() as u64;
             let (n, blown_up) = (own.len() as u64, count(Ended::BlownUp));
             let blown = own.iter().filter(|r| r.record.ended == Ended::BlownUp);
             variants.push(VariantSummary {
                 name: variant.name.clone(),
+                settings: variant
+                    .set
+                    .iter()
+                    .cloned()
+                    .chain(variant.unset.iter().map(|u| format!("without {u}")))
+                    .collect(),
                 runs: n,
                 blown_up,
                 ill: own.iter().filter(|r| r.is_ill()).count() as u64,
@@ -91,8 +101,15 @@ impl Summary {
             });
             runs.extend(own);
         }
-        let (name, limits) = (study.name.clone(), &study.limits);
-        Ok(Summary { name, steps: limits.steps, max_energy: limits.max_energy, variants, runs })
+        for column in study.columns.iter().filter(|_| !runs.is_empty()) {
+            if !runs.iter().any(|run| run.has(column)) {
+                let known: BTreeSet<&String> = runs.iter().flat_map(|r| r.series.values.keys()).collect();
+                let known: Vec<&str> = known.into_iter().map(String::as_str).collect();
+                return Err(Error::invalid("columns", column, format!("one of {}", known.join(", "))));
+            }
+        }
+        let (name, limits, columns) = (study.name.clone(), &study.limits, study.columns.clone());
+        Ok(Summary { name, steps: limits.steps, max_energy: limits.max_energy, columns, variants, runs })
     }
 }
 
@@ -102,7 +119,12 @@ impl RunSummary {
         self.record.ended != Ended::BlownUp && self.record.health == Some(Level::Ill)
     }
 
-    fn of(record: Record, series: Series) -> Self {
+    /// Whether it has this number, among its own or its measures.
+    fn has(&self, name: &str) -> bool {
+        self.figures.contains_key(name) || self.record.measures.contains_key(name)
+    }
+
+    fn of(record: Record, series: Series, columns: &[String]) -> Self {
         let mut figures = BTreeMap::new();
         let mut put = |name: &str, value: Option<f64>| {
             figures.extend(value.map(|v| (name.to_string(), v)));
@@ -112,6 +134,9 @@ impl RunSummary {
             let from = all.len() - (all.len() / 10).max(LAST).min(all.len());
             median(all[from..].iter().copied())
         };
+        for name in columns {
+            put(name, last(name));
+        }
         put("difference", last("energy.difference"));
         put("energy", last("energy.samples"));
         for name in series.values.keys().filter(|n| n.starts_with("grad.")) {

@@ -33,7 +33,10 @@ impl Summary {
     pub fn markdown(&self) -> String {
         let seen: BTreeSet<&str> =
             self.variants.iter().flat_map(|v| v.medians.keys().map(String::as_str)).collect();
-        let columns: Vec<_> = COLUMNS.iter().filter(|(name, _)| seen.contains(name)).collect();
+        let own = COLUMNS.iter().filter(|(name, _)| seen.contains(name)).copied();
+        let asked = self.columns.iter().map(|name| (name.as_str(), name.as_str()));
+        let asked = asked.filter(|(name, _)| !COLUMNS.iter().any(|(own, _)| own == name));
+        let columns: Vec<(&str, &str)> = own.chain(asked).collect();
         let late = self.variants.iter().any(|v| v.out_of_time > 0);
         let ill = self.variants.iter().any(|v| v.ill > 0);
         let mut head = vec!["variant", "runs", "blown up", "at step", "p"];
@@ -95,6 +98,13 @@ impl Summary {
 
     /// Writes `report.md`, `runs.csv`, `report.json` and the pictures into `directory`.
     pub(super) fn write(&self, directory: &Path) -> Result<Vec<PathBuf>> {
+        let settings: String = self
+            .variants
+            .iter()
+            .filter(|v| !v.settings.is_empty())
+            .map(|v| format!("- {}: `{}`\n", v.name, v.settings.join("`, `")))
+            .collect();
+        let settings = if settings.is_empty() { settings } else { format!("\n{settings}") };
         let heading = format!(
             "# Study {}\n\n{} steps a run; |mean energy| above {} or numbers that are not finite count as a blow-up. \
              Medians over the runs of medians over a run's last tenth (energies) or all its reports; p: Fisher's \
@@ -104,7 +114,7 @@ impl Summary {
         let json = serde_json::to_string_pretty(self).map_err(|e| ebm_core::Error::plugin("study", e))?;
         let mut files = Vec::new();
         for (name, text) in [
-            ("report.md", heading + &self.markdown()),
+            ("report.md", heading + &self.markdown() + &settings),
             ("runs.csv", self.csv()),
             ("report.json", json + "\n"),
         ] {
