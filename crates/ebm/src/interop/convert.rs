@@ -226,6 +226,19 @@ fn about(file: &Path, e: ebm_core::Error) -> Error {
     }
 }
 
+/// The same safetensors file with the keys of its header in order. The library writes facts in the order of a hash map, which
+/// differs from run to run, and with it the file's digest. None if it is no such file.
+fn in_order(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (length, rest) = bytes.split_at_checked(8)?;
+    let length = usize::try_from(u64::from_le_bytes(length.try_into().ok()?)).ok()?;
+    let (header, data) = rest.split_at_checked(length)?;
+    let header = ebm_train::digest::sorted(&serde_json::from_slice(header).ok()?);
+    let mut text = header.to_string().into_bytes();
+    // As the library does, so that tensors are aligned.
+    text.resize(text.len().next_multiple_of(8), b' ');
+    Some([&(text.len() as u64).to_le_bytes()[..], &text, data].concat())
+}
+
 /// Writes the weights of a run under another program's names into the safetensors file `file`.
 ///
 /// # Errors
@@ -255,6 +268,8 @@ pub fn export(run: &Path, file: &Path, weights: Weights) -> Result<Export> {
     let facts = facts.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
     let bytes = safetensors::serialize(written.tensors.iter().map(|(k, v)| (k.as_str(), v)), Some(facts))
         .map_err(|e| ebm_core::Error::plugin("convert", e))?;
+    let bytes =
+        in_order(&bytes).ok_or_else(|| Error::unfit(file.display(), "was not written as safetensors"))?;
     // Only a file that is not there is made: `exists` above was the friendly answer, this is the safe one.
     let mut made = std::fs::File::create_new(file).map_err(Error::io(file))?;
     std::io::Write::write_all(&mut made, &bytes).map_err(Error::io(file))?;
@@ -265,4 +280,29 @@ pub fn export(run: &Path, file: &Path, weights: Weights) -> Result<Export> {
         program: exchange.name.into(),
         remarks: written.remarks,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn a_file_has_the_same_bytes_each_time() {
+        let tensors = ["b", "a"].map(|n| (n, Tensor::new(&[1f32, 2.0], &Device::Cpu).unwrap()));
+        let write = || {
+            let facts = (0..20).map(|i| (format!("fact{i}"), i.to_string())).collect();
+            let named = tensors.iter().map(|(n, t)| (*n, t));
+            in_order(&safetensors::serialize(named, Some(facts)).unwrap()).unwrap()
+        };
+        let bytes = write();
+        assert!((0..4).all(|_| write() == bytes));
+        let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(read.tensor("a").unwrap().shape(), [2]);
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        assert_eq!(header.metadata().as_ref().unwrap()["fact7"], "7");
+        assert!(in_order(&bytes[..4]).is_none());
+    }
 }
