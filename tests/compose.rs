@@ -26,6 +26,40 @@ fn conditional() -> String {
         .replace("[replay]", "[chains]\nlabels = \"kept\"\n[replay]")
 }
 
+/// Samples with and without labels, sets with other classes or none: one energy, that of the marginal.
+#[test]
+fn a_conditional_run_scores_classifies_and_is_scored() {
+    let s = Scratch::with(SMALL);
+    fs::write(s.path("given.toml"), conditional()).unwrap();
+    s.run(&["train", "given.toml", "--out", "g"]).ok();
+    let energies = |target: &str| -> Vec<f64> {
+        let rows = s.run(&["score", target, "digits"]).ok();
+        assert_eq!(rows.err.contains("marginal"), target == "g", "{rows:?}");
+        rows.out.lines().skip(1).map(|l| l.split(',').nth(2).unwrap().parse().unwrap()).collect()
+    };
+    let marginal = energies("g");
+    let mut sum = vec![0.0; marginal.len()];
+    for class in 0..10 {
+        let of_class = energies(&format!("g given {class}"));
+        sum.iter_mut().zip(of_class).for_each(|(s, e)| *s += (-e).exp());
+    }
+    // Energies are single precision, printed in full.
+    assert!(marginal.iter().zip(&sum).all(|(e, s)| (e + s.ln()).abs() < 1e-5 * (1.0 + e.abs())));
+    let ood = s.run(&["eval", "ood", "g", "--out", "rule:uniform", "-n", "50", "--resamples", "10"]).ok();
+    assert!(ood.out.contains("rule:uniform") && ood.err.contains("marginal"), "{ood:?}");
+    let text = s.run(&["eval", "classes", "g", "--json", "c.json"]).ok().out;
+    let found: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(s.path("c.json")).unwrap()).unwrap();
+    assert!(text.contains("log loss") && found["count"] == 360 && found["classes"] == 10, "{text}");
+    let right: u64 = found["by_class"].as_array().unwrap().iter().map(|c| c[2].as_u64().unwrap()).sum();
+    let accuracy = found["accuracy"]["value"].as_f64().unwrap();
+    assert!((accuracy - right as f64 / 360.0).abs() < 1e-12, "{found}");
+    let plain = s.run(&["eval", "classes", "g given 3"]);
+    assert!(plain.code != Some(0) && plain.err.contains("takes no condition"), "{plain:?}");
+    s.run(&["eval", "stein", "g", "-n", "20", "--resamples", "20"]).ok();
+    s.run(&["eval", "two-sample", "g", "-n", "40"]).ok();
+}
+
 #[test]
 fn a_line_is_the_composition_of_energies_it_says() {
     let s = Scratch::with(SMALL);

@@ -117,17 +117,67 @@ fn chains_that_stand_still_are_told_so_and_numbers_fit_their_columns() {
     let text = s.run(&["eval", "chains", "huge.npy"]).ok().out;
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[1].chars().count(), lines[2].chars().count(), "{text}");
-    // Step sizes that go on adapting bias the draws.
-    let adapting = plane("sd = 1.0").replace("leapfrogs = 5", "leapfrogs = 5, target_acceptance = 0.8");
-    fs::write(s.path("run.toml"), adapting).unwrap();
-    npy(&s, "data.npy", &normals(400, 0.0, 1.0, 5), &[200, 2]);
-    let text = s.run(&["eval", "chains", "run.toml", "--steps", "40", "--warm-up", "5"]).ok().out;
-    assert!(text.contains("step sizes went on adapting"), "{text}");
     // A step of sixty deviations is never accepted.
     fs::write(s.path("run.toml"), plane("sd = 1.0").replace("step_size = 0.3", "step_size = 100.0")).unwrap();
     npy(&s, "data.npy", &normals(400, 0.0, 1.0, 5), &[200, 2]);
     let text = s.run(&["eval", "chains", "run.toml", "--steps", "40", "--warm-up", "5"]).ok().out;
     assert!(text.contains("4 of 4 chains accept nothing") && !text.contains("run longer"), "{text}");
+}
+
+/// Step sizes that went on adapting at this gain left the mean energy, which is 1, off by 5 % with R-hat 1.001.
+#[test]
+fn step_sizes_adapt_in_the_warm_up_and_not_while_draws_are_recorded() {
+    let moving =
+        "kind = \"mala\", step_size = 0.5, target_acceptance = 0.65, per_chain = true, adapt_rate = 1.0";
+    let s =
+        Scratch::with(&plane("sd = 1.0").replace("kind = \"hmc\", step_size = 0.3, leapfrogs = 5", moving));
+    npy(&s, "data.npy", &normals(400, 0.0, 1.0, 5), &[200, 2]);
+    let chains = ["eval", "chains", "run.toml", "--steps", "4000", "--warm-up", "500", "--json", "c.json"];
+    let text = s.run(&chains).ok().out;
+    let found: Value = serde_json::from_str(&fs::read_to_string(s.path("c.json")).unwrap()).unwrap();
+    let (mean, mcse) = (&found["rows"][0]["mean"], &found["rows"][0]["mcse"]);
+    let off = (mean.as_f64().unwrap() - 1.0).abs() / mcse.as_f64().unwrap();
+    assert!(off < 4.0, "{text}");
+    assert!(
+        text.contains("after the warm-up, fixed since") && text.contains("divergent 0 of 16000 moves"),
+        "{text}"
+    );
+    assert!(!text.contains("went on adapting"), "{text}");
+    let sizes = &found["step_sizes"];
+    assert!(sizes["least"].as_f64().unwrap() < sizes["greatest"].as_f64().unwrap(), "{sizes}");
+    // A size that cannot reach the acceptance is said to be at its limit.
+    let config = fs::read_to_string(s.path("run.toml")).unwrap();
+    fs::write(s.path("run.toml"), config.replace("step_size = 0.5", "step_size = 1e-6")).unwrap();
+    let text = s.run(&["eval", "chains", "run.toml", "--steps", "100", "--warm-up", "100"]).ok().out;
+    assert!(text.contains("at its limit") && !text.contains("run longer"), "{text}");
+    // A trajectory of steps beyond the stable size has an energy error without bound.
+    let wild = plane("sd = 1.0").replace("step_size = 0.3, leapfrogs = 5", "step_size = 3.0, leapfrogs = 20");
+    fs::write(s.path("run.toml"), wild).unwrap();
+    let text = s.run(&["eval", "chains", "run.toml", "--steps", "40", "--warm-up", "5"]).ok().out;
+    assert!(text.contains("of 160 moves diverged"), "{text}");
+    let sampled = s.run(&["sample", "run.toml", "-n", "20", "--out", "x.npy"]).ok();
+    assert!(sampled.err.contains("moves diverged"), "{sampled:?}");
+}
+
+#[test]
+fn densities_of_the_plane_are_compared_wherever_they_are() {
+    let s = Scratch::with(&plane("mean = [30.0, 30.0]\nsd = 1.0"));
+    npy(&s, "data.npy", &normals(400, 30.0, 1.0, 5), &[200, 2]);
+    let other = "{ kind = \"gaussian\", mean = [30.8, 30.0], sd = 1.0 }";
+    let compare = |more: &[&str]| {
+        let base = ["eval", "plane", "run.toml", "--against", other];
+        let text = s.run(&[&base[..], more].concat()).ok().out;
+        let json = s.run(&[&base[..], more, &["--json"]].concat()).ok().out;
+        (serde_json::from_str::<Value>(&json).unwrap(), text)
+    };
+    let (found, text) = compare(&[]);
+    // KL of shifted unit normals is half the square of the shift.
+    assert!((found["kl"].as_f64().unwrap() - 0.32).abs() < 3e-3, "{text}");
+    assert!(found["over"]["outside"].as_f64().unwrap() < 1e-3 && text.contains("cells from"), "{found}");
+    // A square that holds neither says so.
+    let (found, text) = compare(&["--half", "4", "--cells", "50"]);
+    assert!(found["over"]["outside"]["Ok"].as_f64().unwrap() > 0.999, "{found}");
+    assert!(text.contains("outside 100.00 % of the mass"), "{text}");
 }
 
 #[test]

@@ -77,6 +77,7 @@ pub use numeric::logistic::Logistic;
 pub use numeric::normal_quantile::normal_quantile;
 pub use numeric::splitmix::{SplitMix, splitmix64};
 pub use numeric::trend::{RangeShares, Trend, growth, is_constant, range_shares, trend};
+pub use plane::between::{PlanePair, plane_between};
 pub use plane::distance::{PlaneDistance, plane_distance};
 pub use plane::fit::plane_fit;
 pub use plane::grid::PlaneGrid;

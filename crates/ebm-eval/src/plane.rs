@@ -1,5 +1,6 @@
 //! Energies of the plane: quadrature, distance to a density, scores of a fit.
 
+pub(crate) mod between;
 pub(crate) mod cells;
 pub(crate) mod distance;
 pub(crate) mod fit;

@@ -6,12 +6,15 @@ use crate::outcome::Outcome;
 use crate::output::Output;
 
 mod chains;
+mod classes;
 mod figures;
 mod log_z;
 mod ood;
 mod plane;
 mod samples;
+mod stein;
 mod threshold;
+mod two_sample;
 
 #[derive(Debug, Args)]
 pub(crate) struct Eval {
@@ -34,6 +37,12 @@ enum Action {
     Samples(samples::SamplesCommand),
     /// Measure how chains mix: effective sample sizes, split R-hat, autocorrelation times, acceptance.
     Chains(chains::ChainsCommand),
+    /// Classify labelled samples by a conditional energy: accuracy, log loss, calibration.
+    Classes(classes::ClassesCommand),
+    /// Test samples against the energy itself, without its constant: kernel Stein discrepancy.
+    Stein(stein::SteinCommand),
+    /// Test whether two sets of samples can be told apart by a classifier.
+    TwoSample(two_sample::TwoSampleCommand),
 }
 
 impl Eval {
@@ -45,6 +54,9 @@ impl Eval {
             Action::Plane(plane) => plane.run(out),
             Action::Samples(samples) => samples.run(out),
             Action::Chains(chains) => chains.run(out),
+            Action::Classes(classes) => classes.run(out),
+            Action::Stein(stein) => stein.run(out),
+            Action::TwoSample(test) => test.run(out),
         }
     }
 }

@@ -47,7 +47,7 @@ impl Score {
         };
         let sets = filter::sets(&self.inputs)?;
         let line = Line {
-            terms: model.energy().spec().terms.clone(),
+            terms: ebm::model::score_terms(&model)?,
             score: threshold.as_ref().map(|t| t.score.clone()),
             json: self.json,
         };

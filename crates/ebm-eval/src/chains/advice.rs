@@ -26,6 +26,8 @@ pub struct ChainFacts<'a> {
     pub divergences: Option<(usize, usize)>,
     /// Mean step size at the first and at the last recorded step, if the moves have one that may adapt.
     pub step_sizes: Option<(f64, f64)>,
+    /// Chains whose step size is the smallest or largest allowed, of how many, and their mean step size, if step sizes adapt.
+    pub at_limit: Option<(usize, usize, f64)>,
     /// Diagnostics, one a scalar.
     pub summaries: &'a [ChainSummary],
 }
@@ -54,6 +56,15 @@ pub enum ChainAdvice {
     AcceptingAll {
         /// Mean acceptance.
         accepted: f64,
+    },
+    /// Adapted step sizes stand at the smallest or the largest that is allowed: the acceptance asked for is not reached.
+    AtLimit {
+        /// Chains of which it does.
+        chains: usize,
+        /// Of how many.
+        of: usize,
+        /// Their mean step size.
+        step_size: f64,
     },
     /// Scalars that never change, within any chain.
     Frozen {
@@ -96,7 +107,7 @@ pub enum ChainAdvice {
 /// said to be so, and then nothing advises more draws: more of the same would not help.
 pub fn chain_advice(facts: &ChainFacts<'_>) -> Vec<ChainAdvice> {
     let mut found = Vec::new();
-    let &ChainFacts { chains, draws, accepted, divergences, step_sizes, summaries } = facts;
+    let &ChainFacts { chains, draws, accepted, divergences, step_sizes, at_limit, summaries } = facts;
     if chains > draws {
         found.push(ChainAdvice::SwappedAxes { chains, draws });
     }
@@ -121,13 +132,17 @@ pub fn chain_advice(facts: &ChainFacts<'_>) -> Vec<ChainAdvice> {
     if all {
         found.push(ChainAdvice::AcceptingAll { accepted: mean });
     }
+    let at_limit = at_limit.filter(|l| l.0 > 0);
+    if let Some((chains, of, step_size)) = at_limit {
+        found.push(ChainAdvice::AtLimit { chains, of, step_size });
+    }
     if let Some((from, to)) = step_sizes.filter(|(from, to)| from != to) {
         found.push(ChainAdvice::Adapting { from, to });
     }
     if let Some((diverged, of)) = divergences.filter(|d| d.0 > 0) {
         found.push(ChainAdvice::Divergent { diverged, of });
     }
-    if stuck == 0 && frozen == 0 && !all {
+    if stuck == 0 && frozen == 0 && !all && at_limit.is_none() {
         if apart {
             found.push(ChainAdvice::NotMixed { rhat });
         }
@@ -156,6 +171,10 @@ impl fmt::Display for ChainAdvice {
                 f,
                 "{:.1} % of the moves are accepted and the chains do not mix: use a larger step size; more steps help little",
                 100.0 * accepted
+            ),
+            ChainAdvice::AtLimit { chains, of, step_size } => write!(
+                f,
+                "the step size of {chains} of {of} chains is at its limit ({step_size:.3e}) and their acceptance not what was asked for: begin at another step size, or set wider step limits; more steps do not help"
             ),
             ChainAdvice::Frozen { scalars, of } => write!(
                 f,
@@ -201,6 +220,7 @@ mod tests {
             accepted,
             divergences: Some((0, 9)),
             step_sizes,
+            at_limit: Some((0, 4, 0.1)),
             summaries,
         })
     }
@@ -252,6 +272,9 @@ mod tests {
             summaries,
             ..Default::default()
         };
+        let at_limit = ChainFacts { chains: 4, draws: 500, at_limit: Some((3, 4, 1e-3)), summaries, ..facts };
+        let told: Vec<String> = chain_advice(&at_limit).iter().map(ToString::to_string).collect();
+        assert!(told[0].starts_with("the step size of 3 of 4 chains is at its limit"), "{told:?}");
         let adapting = ChainAdvice::Adapting { from: 0.1, to: 0.2 };
         assert_eq!(chain_advice(&facts), [adapting, ChainAdvice::Divergent { diverged: 3, of: 2000 }]);
     }

@@ -71,6 +71,8 @@ pub struct PlaneIntegral {
 /// A point of the quadrature.
 #[derive(Debug, Clone, Copy)]
 pub struct PlaneNode {
+    /// The point.
+    pub at: [f64; 2],
     /// Corner of the part of the plane that it stands for.
     pub corner: [f64; 2],
     /// Its sides.

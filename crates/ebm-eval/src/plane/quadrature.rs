@@ -151,13 +151,14 @@ where
         let mut nodes = Vec::with_capacity(9 * order.len());
         for cell in &order {
             let starts = [0.0, WEIGHTS[0], WEIGHTS[0] + WEIGHTS[1]];
-            let corner = cell.corner();
+            let (corner, points) = (cell.corner(), cell.nodes());
             for (k, log_density) in cells.leaves[cell].at.into_iter().enumerate() {
                 let part = [k / 3, k % 3];
                 let place =
                     |a: usize| self.centre[a] + self.spread[a] * (corner[a] + cell.side() * starts[part[a]]);
                 let side = |a: usize| self.spread[a] * cell.side() * WEIGHTS[part[a]];
                 nodes.push(PlaneNode {
+                    at: [0, 1].map(|a| self.centre[a] + self.spread[a] * points[k][a]),
                     corner: [place(0), place(1)],
                     sides: [side(0), side(1)],
                     log_density,

@@ -155,6 +155,14 @@ impl Inputs {
         }
     }
 
+    /// The source of a linked kind or a published set, and the part of it that this is.
+    pub(crate) fn stored_part(&self) -> Option<(&Arc<dyn DataSource>, Split)> {
+        match &self.from {
+            From::Source(source, split) => Some((source, *split)),
+            _ => None,
+        }
+    }
+
     /// The training part of a source of which this is the held-out part.
     pub(crate) fn training_part(&self) -> Option<Self> {
         match &self.from {

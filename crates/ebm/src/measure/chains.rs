@@ -12,7 +12,8 @@ use ebm_eval::{
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::model::open::Model;
+use crate::model::moves::{MoveWatch, StepSizes};
+use crate::model::open::{Model, Sampling};
 use crate::tensors::equally_spaced;
 
 /// Numbers that are recorded at most: 1 GiB.
@@ -25,7 +26,7 @@ pub struct ChainOptions {
     pub chains: usize,
     /// Steps that are recorded.
     pub steps: usize,
-    /// Steps before.
+    /// Steps before, in which step sizes adapt; they are fixed from then on.
     pub warm_up: usize,
     /// Every how manieth step is recorded.
     pub thin: usize,
@@ -56,6 +57,10 @@ pub struct ChainMeasures {
     pub thin: usize,
     /// Share of the moves that were accepted, over all steps after the warm-up, if the program says so.
     pub accepted: Option<f64>,
+    /// Moves after the warm-up that diverged, of how many, if the program says so.
+    pub divergences: Option<(usize, usize)>,
+    /// The step sizes that the warm-up found and all draws were made with, if they adapt.
+    pub step_sizes: Option<StepSizes>,
     /// A row for each scalar.
     pub rows: Vec<ChainRow>,
     /// What is wrong with them.
@@ -114,31 +119,11 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
             ),
         ));
     };
-    let mut record = Record {
-        draws,
-        rows: vec![vec![f64::NAN; o.chains * draws]; picked.len() + 1],
-        seen: 0,
-        accepted: vec![(0.0, 0); o.chains],
-        step_sizes: None,
-    };
+    let mut record =
+        Record { draws, rows: vec![vec![f64::NAN; o.chains * draws]; picked.len() + 1], seen: 0 };
     let energy = model.energy();
-    let mut probe = |index: usize, step: &Stepped| -> ebm_core::Result<()> {
+    let mut recorder = |index: usize, step: &Stepped| -> ebm_core::Result<()> {
         let Some(after) = index.checked_sub(o.warm_up) else { return Ok(()) };
-        if let Some(rate) = step.info.get("accepted") {
-            let all = rate.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
-            // One number a row, or one for all rows.
-            for (k, id) in step.state.at.chains.ids().iter().enumerate() {
-                if let (Some(rate), Some(sum)) =
-                    (all.get(k).or(all.last()), record.accepted.get_mut(*id as usize))
-                {
-                    *sum = (sum.0 + rate, sum.1 + 1);
-                }
-            }
-        }
-        if let Some(size) = step_size(step)? {
-            let from = record.step_sizes.map_or(size, |s| s.0);
-            record.step_sizes = Some((from, size));
-        }
         // A draw is the state after the last of `thin` steps.
         if (after + 1) % o.thin != 0 {
             return Ok(());
@@ -151,7 +136,12 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
         }
         Ok(())
     };
-    model.sample_watched(o.chains, Some(all_steps), o.seed, None, &mut probe)?;
+    let mut watch = MoveWatch::beside(&mut recorder);
+    let sampling =
+        Sampling { steps: Some(all_steps), warm_up: Some(o.warm_up), seed: o.seed, ..Sampling::default() };
+    model.sample_watched(o.chains, sampling, &mut watch)?;
+    let (accepted, divergences, step_sizes) = (watch.accepted(), watch.divergences(), watch.step_sizes());
+    let carried = watch.carried();
     if record.seen != o.chains * draws {
         return Err(Error::unfit(
             "the generation program",
@@ -163,8 +153,14 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
         ));
     }
     let names = std::iter::once("energy".to_string()).chain(picked.iter().map(|i| format!("x[{i}]")));
-    let accepted: Vec<f64> = record.accepted.iter().filter(|a| a.1 > 0).map(|a| a.0 / a.1 as f64).collect();
-    let (rows, advice) = rows(names, &record.rows, (o.chains, draws), &accepted, record.step_sizes)?;
+    let facts = ChainFacts {
+        accepted: &accepted,
+        divergences,
+        step_sizes: carried,
+        at_limit: step_sizes.map(|s| (s.at_limit, s.chains, s.mean)),
+        ..ChainFacts::default()
+    };
+    let (rows, advice) = rows(names, &record.rows, (o.chains, draws), facts)?;
     Ok(ChainMeasures {
         of: model.sampler().with_steps(all_steps).name(),
         chains: o.chains,
@@ -172,6 +168,8 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
         warm_up: o.warm_up,
         thin: o.thin,
         accepted: (!accepted.is_empty()).then(|| accepted.iter().sum::<f64>() / accepted.len() as f64),
+        divergences,
+        step_sizes,
         rows,
         advice,
     })
@@ -182,19 +180,6 @@ struct Record {
     /// `(chains, draws)` of each scalar.
     rows: Vec<Vec<f64>>,
     seen: usize,
-    /// Sum and number of the acceptances of each chain.
-    accepted: Vec<(f64, usize)>,
-    /// Mean step size at the first recorded step and at the last.
-    step_sizes: Option<(f64, f64)>,
-}
-
-/// Mean of the step sizes that a chain's state carries, which are those that may adapt.
-fn step_size(step: &Stepped) -> ebm_core::Result<Option<f64>> {
-    let mut all = Vec::new();
-    for (_, sizes) in step.state.aux.iter().filter(|(name, _)| name.ends_with("step_size")) {
-        all.extend(sizes.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?);
-    }
-    Ok((!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64))
 }
 
 impl Record {
@@ -210,13 +195,12 @@ impl Record {
     }
 }
 
-/// A row for each scalar of `m` chains of `n` draws, and what is wrong with them all.
+/// A row for each scalar of `m` chains of `n` draws, and what is wrong with them all, by these and the `known` facts.
 fn rows(
     names: impl Iterator<Item = String>,
     all: &[Vec<f64>],
     (m, n): (usize, usize),
-    accepted: &[f64],
-    step_sizes: Option<(f64, f64)>,
+    known: ChainFacts<'_>,
 ) -> Result<(Vec<ChainRow>, Vec<ChainAdvice>)> {
     let (mut rows, mut summaries): (Vec<ChainRow>, Vec<ChainSummary>) = Default::default();
     for (name, values) in names.zip(all) {
@@ -233,9 +217,8 @@ fn rows(
         });
         summaries.push(s);
     }
-    let facts =
-        ChainFacts { chains: m, draws: n, accepted, divergences: None, step_sizes, summaries: &summaries };
-    Ok((rows, chain_advice(&facts)))
+    let advice = chain_advice(&ChainFacts { chains: m, draws: n, summaries: &summaries, ..known });
+    Ok((rows, advice))
 }
 
 /// Measures chains that are there: an `.npy` array `(chains, draws)` or `(chains, draws, ...)`, of which at most
@@ -265,7 +248,7 @@ pub fn measure_chain_file(path: &Path, coordinates: usize) -> Result<ChainMeasur
     let all: Vec<Vec<f64>> =
         picked.iter().map(|i| (0..m * n).map(|at| values[at * width + i]).collect()).collect();
     let names = picked.iter().map(|i| if dims.len() == 2 { "x".to_string() } else { format!("x[{i}]") });
-    let (rows, advice) = rows(names, &all, (m, n), &[], None).map_err(|e| match e {
+    let (rows, advice) = rows(names, &all, (m, n), ChainFacts::default()).map_err(|e| match e {
         Error::Eval(e) => ebm_core::Error::data(path, e.to_string()).into(),
         other => other,
     })?;
@@ -276,6 +259,8 @@ pub fn measure_chain_file(path: &Path, coordinates: usize) -> Result<ChainMeasur
         warm_up: 0,
         thin: 1,
         accepted: None,
+        divergences: None,
+        step_sizes: None,
         rows,
         advice,
     })

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::measure::annealed::{AnnealOptions, AnnealedLogZ, annealed_log_z};
 use crate::measure::temperature;
-use crate::model::energies::{POINTS, at_points};
+use crate::model::energies::{POINTS, at_points, tell, without_condition};
 use crate::model::open::Model;
 
 /// Held-out samples that are scored at most.
@@ -70,7 +70,7 @@ pub struct Likelihood {
     pub bits_per_dim: Option<(f64, f64)>,
 }
 
-/// Brackets log Z of `model`'s energy (divided by the temperature) and the log-likelihood of its held-out data. The way back
+/// Brackets log Z of `model`'s energy (the marginal one where it takes a class; divided by the temperature) and the log-likelihood of its held-out data. The way back
 /// starts on the ends of the way there.
 ///
 /// # Errors
@@ -78,13 +78,8 @@ pub struct Likelihood {
 pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likelihood> {
     let t = options.temperature;
     temperature::check(t)?;
-    let prior = model.energy().clone();
-    if !matches!(prior.spec().condition, ebm_core::Condition::None) {
-        return Err(Error::unfit(
-            "log Z",
-            "the energy takes a condition, which makes a constant for each; fix it with the energy `conditioned`",
-        ));
-    }
+    let prior = without_condition(model)?;
+    tell(model);
     let energy: Arc<dyn EnergyFn> = Arc::new(Sum::scaled("energy", prior, 1.0 / t)?);
     let (shape, range) = (model.sample_shape().to_vec(), model.facts().range);
     let data = match model.data() {
@@ -181,7 +176,7 @@ pub(crate) fn parsed<B: DeserializeOwned>(setting: &'static str, settings: &str)
 }
 
 /// Mean and standard deviation of each coordinate; 0 and 1 without data or where they are of no use.
-fn moments(data: Option<&candle_core::Tensor>, width: usize) -> Result<(Vec<f64>, Vec<f64>)> {
+pub(super) fn moments(data: Option<&candle_core::Tensor>, width: usize) -> Result<(Vec<f64>, Vec<f64>)> {
     let Some(x) = data else { return Ok((vec![0.0; width], vec![1.0; width])) };
     let of = |x: &candle_core::Tensor| -> candle_core::Result<(Vec<f64>, Vec<f64>)> {
         let x = x.to_dtype(DType::F64)?.flatten_from(1)?;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::inputs::set::{Inputs, Piece};
 use crate::measure::rules::{Inside, PARTNERS, Rule};
+use crate::model::energies::without_condition;
 use crate::model::open::Model;
 use crate::model::scorer::ScoreKind;
 use crate::model::scorer::{Scorer, TYPICAL, reference};
@@ -137,7 +138,7 @@ pub fn ood(model: &Model, options: &OodOptions) -> Result<OodReport> {
     if !(options.level > 0.0 && options.level < 1.0) {
         return Err(Error::invalid("level", options.level, "a share in (0, 1)"));
     }
-    let kinds = ScoreKind::parse(&options.scores, model.energy().spec())?;
+    let kinds = ScoreKind::parse(&options.scores, without_condition(model)?.spec())?;
     let scorer = Scorer::new(model, &kinds)?;
     let inside = match &options.inside {
         Some(what) => Inputs::open(what)?,
@@ -216,7 +217,7 @@ impl Outside {
 }
 
 struct Work<'a> {
-    scorer: Scorer<'a>,
+    scorer: Scorer,
     kinds: &'a [ScoreKind],
     options: &'a OodOptions,
     rows: usize,

@@ -4,19 +4,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
-use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Key};
+use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Key, Split};
 use ebm_data::png::Sheet;
 use ebm_eval::{
-    Features, PlaneDistance, PlaneGrid, median_distance, mmd2, plane_distance, sliced_wasserstein,
+    EvalError, Features, PlaneDistance, PlaneGrid, PlaneIntegral, integrate_plane, median_distance, mmd2,
+    plane_between, plane_distance, sliced_wasserstein,
 };
 use ebm_model::Energies;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::measure::likelihood::{parsed, settings};
+use crate::measure::likelihood::{OUTSIDE, moments, parsed, settings};
 use crate::measure::temperature;
 use crate::model::compose;
-use crate::model::energies::on_grid;
+use crate::model::energies::{POINTS, at_points, tell, without_condition};
 use crate::model::open::Model;
 use crate::tensors::numbers;
 
@@ -30,9 +31,10 @@ const MEDIAN_ROWS: usize = 1000;
 pub struct PlaneOptions {
     /// The other density: a run, a configuration, or an energy as TOML.
     pub against: String,
-    /// The square is [-half, half]².
-    pub half: f64,
-    /// Cells a side.
+    /// Both densities are restricted to the square [-half, half]²; without it each is taken over a square that holds
+    /// all but a thousandth of its mass.
+    pub half: Option<f64>,
+    /// Cells a side of that square, and of the picture.
     pub cells: usize,
     /// Temperature T of the first density, exp(−E/T).
     pub temperature: f64,
@@ -54,8 +56,29 @@ pub struct PlaneComparison {
     /// By quadrature.
     #[serde(flatten)]
     pub distance: PlaneDistance,
+    /// What the first density was integrated over, and the share of its mass outside.
+    pub over: Over,
+    /// The same of the other.
+    pub over_other: Over,
     /// Of the first one's samples.
     pub samples: Option<PlaneSamples>,
+}
+
+/// What a density was integrated over.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Over {
+    /// A square that was found for it.
+    Found(PlaneIntegral),
+    /// The square that was asked for.
+    Asked {
+        /// Half its side, around 0.
+        half: f64,
+        /// Cells a side.
+        cells: usize,
+        /// Share of the mass outside of it; none if the whole mass cannot be had, with the reason.
+        outside: std::result::Result<f64, String>,
+    },
 }
 
 /// Samples of the first density against exact draws of the other.
@@ -73,10 +96,14 @@ pub struct PlaneSamples {
     pub sliced_wasserstein_exact: f64,
 }
 
-/// Compares the density exp(−E/T) of `model` on a square of the plane with another one.
+/// Log densities of points of the plane.
+type LogDensity<'a> = dyn FnMut(&[f64]) -> Result<Vec<f64>> + 'a;
+
+/// Compares the density exp(−E/T) of `model` (the marginal one where its energy takes a class) on the plane with another one.
 ///
 /// # Errors
-/// If samples are no points of the plane, the other energy cannot be had, or a number is not finite.
+/// If samples are no points of the plane, the other energy cannot be had, a number is not finite, or, where no square is
+/// named, one of the densities has no integral.
 pub fn compare_on_plane(model: &Model, options: &PlaneOptions) -> Result<PlaneComparison> {
     let t = options.temperature;
     temperature::check(t)?;
@@ -87,61 +114,192 @@ pub fn compare_on_plane(model: &Model, options: &PlaneOptions) -> Result<PlaneCo
             format!("found samples of shape {shape:?}, wanted points of the plane, [2]"),
         ));
     }
-    let grid = PlaneGrid::new(options.half, options.cells)?;
-    let mut own = on_grid(model.energies()?, &grid)?;
-    own.iter_mut().for_each(|e| *e /= t);
-    let other = other(model, options, &grid)?;
-    let distance = plane_distance(&grid, &own, &other)?;
+    let other = Other::open(model, options)?;
+    let (own, theirs) = (without_condition(model)?, other.energy()?);
+    tell(model);
+    let own = model.energies_of(own.as_ref())?.at_least(POINTS);
+    let theirs = other.energies(model, theirs.as_ref())?.at_least(POINTS);
+    let mut p = |points: &[f64]| log_density(&own, points, t);
+    let mut q = |points: &[f64]| log_density(&theirs, points, 1.0);
+    let start = start(model)?;
+    let mut compared = match options.half {
+        None => found(&mut p, &mut q, start, options)?,
+        Some(half) => asked(&mut p, &mut q, start, options, half)?,
+    };
     if let Some(path) = &options.picture {
-        draw(path, &grid, [&own, &other])?;
+        let grid = PlaneGrid::new(compared.half, options.cells)?;
+        let on_grid = |f: &mut LogDensity<'_>| -> Result<Vec<f64>> {
+            let energy = |points: &[f32]| -> Result<Vec<f32>> {
+                let wide: Vec<f64> = points.iter().map(|v| f64::from(*v)).collect();
+                Ok(f(&wide)?.into_iter().map(|l| -l as f32).collect())
+            };
+            Ok(grid.energies(energy)?)
+        };
+        let (a, b) = (on_grid(&mut p)?, on_grid(&mut q)?);
+        draw(path, &grid, [&a, &b])?;
     }
     let samples = match options.count {
         0 => None,
-        n => Some(samples(model, options, n, &grid, &other)?),
+        n => Some(samples(model, options, n, &mut compared.draws)?),
     };
-    Ok(PlaneComparison { against: options.against.clone(), temperature: t, distance, samples })
+    let Compared { distance, over: [over, over_other], .. } = compared;
+    Ok(PlaneComparison {
+        against: options.against.clone(),
+        temperature: t,
+        distance,
+        over,
+        over_other,
+        samples,
+    })
 }
 
-/// Energies of the other density on the grid.
-fn other(model: &Model, options: &PlaneOptions, grid: &PlaneGrid) -> Result<Vec<f64>> {
-    let path = Path::new(&options.against);
-    let is_line = compose::reads_as_line(path) && !options.against.contains('=');
-    if path.exists() || is_line {
-        let other = Model::open(path, &[])?;
-        let shape = other.sample_shape();
-        if shape != [2] {
-            let wanted = format!("points of the plane, [2], found samples of shape {shape:?}");
+/// Draws of a density from uniform numbers, three a draw.
+type Draws = dyn FnMut(&[f64]) -> Result<Features>;
+
+/// Both densities as they were integrated.
+struct Compared {
+    distance: PlaneDistance,
+    over: [Over; 2],
+    /// Half the side of a square around 0 that holds what there is to see of both.
+    half: f64,
+    /// Exact draws of the second from uniform numbers, three a draw.
+    draws: Box<Draws>,
+}
+
+/// By quadrature over squares that are found.
+fn found(
+    p: &mut LogDensity<'_>,
+    q: &mut LogDensity<'_>,
+    start: ([f64; 2], [f64; 2]),
+    options: &PlaneOptions,
+) -> Result<Compared> {
+    let pair = plane_between(p, q, start, OUTSIDE).map_err(|e| match e {
+        EvalError::Plane(why) => Error::unfit(
+            format!("this density or that of {}", options.against),
+            format!("{why}; name a square (half) to which both are restricted"),
+        ),
+        other => other.into(),
+    })?;
+    let half = [&pair.first, &pair.second].map(reach).into_iter().fold(0.0, f64::max);
+    let second = pair.second.clone();
+    Ok(Compared {
+        distance: pair.distance,
+        over: [Over::Found(pair.first), Over::Found(pair.second)],
+        half,
+        draws: Box::new(move |uniforms| Ok(second.draws(uniforms)?)),
+    })
+}
+
+/// By the midpoint rule over the square that was asked for, with the share of the mass that it leaves out.
+fn asked(
+    p: &mut LogDensity<'_>,
+    q: &mut LogDensity<'_>,
+    start: ([f64; 2], [f64; 2]),
+    options: &PlaneOptions,
+    half: f64,
+) -> Result<Compared> {
+    let cells = options.cells;
+    let grid = PlaneGrid::new(half, cells)?;
+    let side = |f: &mut LogDensity<'_>| -> Result<(Vec<f64>, Over)> {
+        let energy = |points: &[f32]| -> Result<Vec<f32>> {
+            let wide: Vec<f64> = points.iter().map(|v| f64::from(*v)).collect();
+            Ok(f(&wide)?.into_iter().map(|l| -l as f32).collect())
+        };
+        let energies = grid.energies(energy)?;
+        let inside = grid.log_z(&energies, 1.0);
+        let outside = match integrate_plane(f, start.0, start.1, OUTSIDE) {
+            // Both integrals are within a thousandth.
+            Ok(whole) => Ok((1.0 - (inside - whole.log_z).exp()).max(0.0)),
+            Err(EvalError::Plane(why)) => Err(why.to_string()),
+            Err(other) => return Err(other.into()),
+        };
+        Ok((energies, Over::Asked { half, cells, outside }))
+    };
+    let ((own, over), (theirs, over_other)) = (side(p)?, side(q)?);
+    Ok(Compared {
+        distance: plane_distance(&grid, &own, &theirs)?,
+        over: [over, over_other],
+        half,
+        draws: Box::new(move |uniforms| Ok(grid.draws(&theirs, uniforms)?)),
+    })
+}
+
+/// How far from 0 a density is more than a millionth of its highest.
+fn reach(of: &PlaneIntegral) -> f64 {
+    let top = of.nodes.iter().map(|n| n.log_density).fold(f64::NEG_INFINITY, f64::max);
+    let seen = of.nodes.iter().filter(|n| n.log_density > top - 14.0);
+    seen.flat_map(|n| n.at).fold(0.0, |far, v| v.abs().max(far))
+}
+
+fn log_density(of: &Energies<'_>, points: &[f64], temperature: f64) -> Result<Vec<f64>> {
+    let narrow: Vec<f32> = points.iter().map(|v| *v as f32).collect();
+    Ok(at_points(of, &narrow)?.into_iter().map(|e| -e / temperature).collect())
+}
+
+/// Where quadrature begins: mean and spread of the data, if there are any.
+fn start(model: &Model) -> Result<([f64; 2], [f64; 2])> {
+    let data = match model.data() {
+        Ok(data) => data.stored(Split::Train, MEDIAN_ROWS)?.map(|l| l.x),
+        Err(_) => None,
+    };
+    let (means, spreads) = moments(data.as_ref(), 2)?;
+    Ok(([means[0], means[1]], [spreads[0], spreads[1]]))
+}
+
+/// The other density.
+enum Other {
+    Model(Box<Model>),
+    Energy(Arc<dyn EnergyFn>),
+}
+
+impl Other {
+    fn open(model: &Model, options: &PlaneOptions) -> Result<Self> {
+        let path = Path::new(&options.against);
+        let is_line = compose::reads_as_line(path) && !options.against.contains('=');
+        if path.exists() || is_line {
+            let other = Model::open(path, &[])?;
+            let shape = other.sample_shape();
+            if shape != model.sample_shape() {
+                let wanted = format!("points of the plane, [2], found samples of shape {shape:?}");
+                return Err(Error::invalid("against", &options.against, wanted));
+            }
+            return Ok(Other::Model(Box::new(other)));
+        }
+        if !options.against.contains('=') {
+            let wanted =
+                "a run or a configuration that is there, or an energy in TOML such as { kind = \"rings\" }";
             return Err(Error::invalid("against", &options.against, wanted));
         }
-        return on_grid(other.energies()?, grid);
+        let config = parsed::<Box<dyn EnergyConfig>>("against", &settings(&options.against))?;
+        let mut cx = BuildCx::new(&[2], DType::F64, &Device::Cpu, Key::root(0));
+        Ok(Other::Energy(config.build(&mut cx)?))
     }
-    if !options.against.contains('=') {
-        let wanted =
-            "a run or a configuration that is there, or an energy in TOML such as { kind = \"rings\" }";
-        return Err(Error::invalid("against", &options.against, wanted));
+
+    fn energy(&self) -> Result<Arc<dyn EnergyFn>> {
+        match self {
+            Other::Model(other) => without_condition(other),
+            Other::Energy(energy) => Ok(energy.clone()),
+        }
     }
-    let config = parsed::<Box<dyn EnergyConfig>>("against", &settings(&options.against))?;
-    let mut cx = BuildCx::new(&[2], DType::F64, &Device::Cpu, Key::root(0));
-    let energy: Arc<dyn EnergyFn> = config.build(&mut cx)?;
-    on_grid(Energies::of(energy.as_ref(), model.batch(), DType::F64, Device::Cpu), grid)
+
+    fn energies<'a>(&'a self, model: &Model, energy: &'a dyn EnergyFn) -> Result<Energies<'a>> {
+        match self {
+            Other::Model(other) => Ok(other.energies_of(energy)?),
+            Other::Energy(_) => Ok(Energies::of(energy, model.batch(), DType::F64, Device::Cpu)),
+        }
+    }
 }
 
-fn samples(
-    model: &Model,
-    options: &PlaneOptions,
-    n: usize,
-    grid: &PlaneGrid,
-    other: &[f64],
-) -> Result<PlaneSamples> {
+fn samples(model: &Model, options: &PlaneOptions, n: usize, draws: &mut Draws) -> Result<PlaneSamples> {
     if n < 2 {
         return Err(Error::invalid("count", n, "0, or at least 2"));
     }
     let x = model.sample(n, None, options.seed)?;
     let drawn = Features::new(numbers(&x)?, n, 2)?;
     let key = options.seed.map_or(model.key(), Key::root).at("exact-draws");
-    let exact = |which: u64| -> Result<Features> {
+    let mut exact = |which: u64| -> Result<Features> {
         let uniforms: Vec<f64> = (0..3 * n as u64).map(|i| key.at(which).uniform_at(i)).collect();
-        Ok(grid.draws(other, &uniforms)?)
+        draws(&uniforms)
     };
     let (first, second) = (exact(0)?, exact(1)?);
     let few = n.min(MEDIAN_ROWS);

@@ -57,7 +57,9 @@ pub fn match_temperature(
     for round in 0..rounds {
         let scaled = Sum::scaled("energy", energy.clone(), matching.beta())?;
         let mut probe = Blind;
-        let mut request = DrawRequest::new(&mut probe, &mut memory);
+        // Step sizes adapt in the first half of the rounds; a kernel that goes on would shift the mean energy.
+        let warm_up = if 2 * round < rounds { sampler.steps() } else { 0 };
+        let mut request = DrawRequest::new(&mut probe, &mut memory).with_warm_up(warm_up);
         at = sampler.draw(&scaled, at, key.at("temperature").at(round), &mut request)?.last.at;
         gap = matching.update(&energies(&at)?)?;
     }

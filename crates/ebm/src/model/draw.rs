@@ -8,7 +8,8 @@ use ebm_draw::picture;
 
 use crate::error::{Error, Result};
 use crate::model::film::{Film, animate, neighbours, strip};
-use crate::model::open::Model;
+use crate::model::moves::MoveWatch;
+use crate::model::open::{Model, Sampling};
 use crate::tensors::floats;
 use crate::whole_file::{apart, free};
 
@@ -60,7 +61,10 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
     free("out", &options.out, options.overwrite)?;
     check(model, options)?;
     let mut film = Film::new(options.strip.is_some() || options.animation.is_some(), options.progress);
-    let drawn = model.sample_watched(options.count, options.steps, options.seed, None, &mut film)?;
+    let mut watch = MoveWatch::beside(&mut film);
+    let sampling = Sampling { steps: options.steps, seed: options.seed, ..Sampling::default() };
+    let drawn = model.sample_watched(options.count, sampling, &mut watch)?;
+    watch.tell();
     write(model, options, film, &drawn)?;
     if ending == "npy" {
         ebm_data::npy::write(&options.out, &floats(&drawn)?, drawn.dims())?;

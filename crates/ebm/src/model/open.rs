@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::Tensor;
 use ebm_core::{Blind, DataSource, EnergyFn, Key, Places, Probe, Sampler};
 use ebm_model::checkpoint::{self, Depth};
-use ebm_model::{Facts, ModelConfig, Opening, Setup};
+use ebm_model::{Facts, Generator, ModelConfig, Opening, Setup};
 use toml::{Table, Value};
 
 use crate::config::overrides::Override;
@@ -30,6 +30,19 @@ impl Deref for Model {
     fn deref(&self) -> &ebm_model::Model {
         &self.model
     }
+}
+
+/// How samples are drawn, where not as the model says.
+#[derive(Clone, Copy, Default)]
+pub struct Sampling<'a> {
+    /// Steps of the generation program; as many as configured without it.
+    pub steps: Option<usize>,
+    /// How many of them, the first ones, adapt step sizes, which are fixed from then on; half of them without it.
+    pub warm_up: Option<usize>,
+    /// Seed; that of the run without it.
+    pub seed: Option<u64>,
+    /// An energy in place of the model's own: a restriction or a composition of it with samples of the same shape.
+    pub energy: Option<&'a dyn EnergyFn>,
 }
 
 /// Longest vectors that are tried on an energy of which nothing says the shape of its samples.
@@ -192,20 +205,17 @@ impl Model {
     /// # Errors
     /// If sampling fails or a sample is not finite.
     pub fn sample(&self, n: usize, steps: Option<usize>, seed: Option<u64>) -> Result<Tensor> {
-        self.sample_watched(n, steps, seed, None, &mut Blind)
+        self.sample_watched(n, Sampling { steps, seed, ..Sampling::default() }, &mut Blind)
     }
 
-    /// As [`Model::sample`], of `energy` in place of the model's own (a restriction or a composition of it with samples of the same shape);
-    /// `probe` sees every step of every piece of at most `run.batch` chains.
+    /// As [`Model::sample`], in another way; `probe` sees every step of every piece of at most `run.batch` chains.
     ///
     /// # Errors
     /// As [`Model::sample`], and if the probe fails.
     pub fn sample_watched(
         &self,
         n: usize,
-        steps: Option<usize>,
-        seed: Option<u64>,
-        energy: Option<&dyn EnergyFn>,
+        Sampling { steps, warm_up, seed, energy }: Sampling<'_>,
         probe: &mut dyn Probe,
     ) -> Result<Tensor> {
         let entries = n.checked_mul(self.sample_shape().iter().product::<usize>().max(1));
@@ -219,7 +229,10 @@ impl Model {
         if let Some(k) = steps.filter(|k| *k > MOST_STEPS) {
             return Err(Error::invalid("steps", k, format!("at most {MOST_STEPS}")));
         }
-        let mut generator = self.generator();
+        let usual = self.generator();
+        // Half of the program, if it is another one than the model's, too.
+        let half = usual.warm_up.map(|n| steps.map_or(n, |k| k / 2));
+        let mut generator = Generator { warm_up: warm_up.or(half), ..usual };
         let own: Option<Box<dyn Sampler>> = steps.map(|k| self.sampler().with_steps(k));
         if let Some(own) = &own {
             generator.sampler = own.as_ref();

@@ -14,7 +14,7 @@ use ebm_data::folder::{Channels, FolderOptions, read_picture};
 use ebm_draw::picture;
 
 use crate::error::{Error, Result};
-use crate::model::open::Model;
+use crate::model::open::{Model, Sampling};
 
 /// What is given, and how to complete it.
 #[derive(Clone, Debug, Default)]
@@ -136,13 +136,13 @@ pub fn restore(model: &Model, options: &RestoreOptions) -> Result<Restoration> {
             Arc::new(Sum::new(vec![Part::new("prior", prior), Part::new("hint", Arc::new(tie))])?)
         }
     };
-    let drawn = model.sample_watched(
-        options.count,
-        options.steps,
-        options.seed,
-        Some(energy.as_ref()),
-        &mut Blind,
-    )?;
+    let sampling = Sampling {
+        steps: options.steps,
+        seed: options.seed,
+        energy: Some(energy.as_ref()),
+        ..Sampling::default()
+    };
+    let drawn = model.sample_watched(options.count, sampling, &mut Blind)?;
     let samples = match options.noise {
         None => given.apply(&drawn)?.clamp(0.0, 1.0).map_err(core)?,
         Some(_) => drawn,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::error::Result;
 use crate::inputs::lines::lines;
 use crate::inputs::set::{Inputs, Piece};
+use crate::model::energies::without_condition;
 use crate::model::open::Model;
 use crate::model::scorer::Scorer;
 use crate::model::threshold::Threshold;
@@ -36,6 +37,14 @@ pub struct ScoreOptions {
     pub threshold: Option<Threshold>,
 }
 
+/// The names of the terms that rows of scores have: those of the model's energy, or of the marginal one where it takes a class.
+///
+/// # Errors
+/// If the energy takes a condition that is no class.
+pub fn score_terms(model: &Model) -> Result<Vec<String>> {
+    Ok(without_condition(model)?.spec().terms.clone())
+}
+
 /// Takes the rows of a piece.
 pub type RowSink<'a> = dyn FnMut(&[ScoreRow]) -> Result<()> + 'a;
 
@@ -64,14 +73,14 @@ pub fn score_lines(
 }
 
 struct Work<'a> {
-    scorer: Scorer<'a>,
+    scorer: Scorer,
     threshold: Option<&'a Threshold>,
     rows: usize,
     fit: bool,
 }
 
 impl<'a> Work<'a> {
-    fn new(model: &'a Model, options: &'a ScoreOptions) -> Result<Self> {
+    fn new(model: &Model, options: &'a ScoreOptions) -> Result<Self> {
         let threshold = options.threshold.as_ref();
         let kinds: Vec<_> = threshold.iter().map(|t| t.score.clone()).collect();
         Ok(Work {

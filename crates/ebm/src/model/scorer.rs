@@ -1,6 +1,7 @@
 //! Scores of single samples from an energy: high for what is unlike the training data.
 
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use ebm_core::{Batch, EnergyFn, EnergySpec};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::inputs::fit::Fit;
 use crate::inputs::set::{Inputs, Piece};
+use crate::model::energies::{tell, without_condition};
 use crate::model::open::Model;
 
 /// The names of scores.
@@ -117,18 +119,20 @@ pub(crate) struct Scored {
 }
 
 /// Computes scores with the weights that samples are drawn from.
-pub(crate) struct Scorer<'m> {
-    energy: &'m dyn EnergyFn,
+pub(crate) struct Scorer {
+    energy: Arc<dyn EnergyFn>,
     dtype: DType,
     device: Device,
     slope: bool,
 }
 
-impl<'m> Scorer<'m> {
-    pub fn new(model: &'m Model, kinds: &[ScoreKind]) -> Result<Self> {
+impl Scorer {
+    /// Scores by the energy of samples without a condition ([`without_condition`]).
+    pub fn new(model: &Model, kinds: &[ScoreKind]) -> Result<Self> {
         let (dtype, device) = (model.dtype(), model.device().clone());
         let slope = kinds.contains(&ScoreKind::GradNorm);
-        Ok(Scorer { energy: model.energy().as_ref(), dtype, device, slope })
+        tell(model);
+        Ok(Scorer { energy: without_condition(model)?, dtype, device, slope })
     }
 
     pub fn spec(&self) -> &EnergySpec {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::inputs::set::Inputs;
+use crate::model::energies::without_condition;
 use crate::model::open::Model;
 use crate::model::scorer::ScoreKind;
 use crate::model::scorer::{Scored, Scorer};
@@ -71,7 +72,7 @@ pub fn fit_threshold(model: &Model, run: &Path, options: &ThresholdOptions) -> R
     let step = model.step().filter(|_| run.is_dir()).ok_or_else(|| {
         Error::unfit(run.display(), "a threshold is kept in the folder of a run, wanted one")
     })?;
-    let kinds = ScoreKind::parse(std::slice::from_ref(&options.score), model.energy().spec())?;
+    let kinds = ScoreKind::parse(std::slice::from_ref(&options.score), without_condition(model)?.spec())?;
     let [score] = &kinds[..] else {
         return Err(Error::invalid("score", &options.score, "one score"));
     };
@@ -183,12 +184,12 @@ impl Threshold {
         if model.digest() != Some(found.config.as_str()) {
             return Err(stale("on a run with other settings or another seed".into()));
         }
-        ScoreKind::parse(&[found.score.to_string()], model.energy().spec())?;
+        ScoreKind::parse(&[found.score.to_string()], without_condition(model)?.spec())?;
         Ok(found)
     }
 
     /// The score of each sample, and whether it is inside.
-    pub(crate) fn judge(&self, scorer: &Scorer<'_>, scored: &Scored) -> Vec<(f64, bool)> {
+    pub(crate) fn judge(&self, scorer: &Scorer, scored: &Scored) -> Vec<(f64, bool)> {
         let column = scorer.column(&self.score, scored, self.typical_energy);
         column.into_iter().map(|s| (s, s <= self.threshold)).collect()
     }

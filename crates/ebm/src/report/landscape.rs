@@ -6,7 +6,7 @@ use ebm_eval::PlaneGrid;
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::model::energies::on_grid;
+use crate::model::energies::{on_grid, without_condition};
 use crate::model::open::Model;
 
 /// Samples of each set.
@@ -89,7 +89,8 @@ pub(super) fn histograms(model: &Model, seen: &Seen) -> Result<Vec<Histograms>> 
         let noise = key.uniform(&chains, &x.dims()[1..], DType::F32, &Device::Cpu)?;
         sets.push((NOISE, noise.affine(high - low, low).map_err(ebm_core::Error::from)?));
     }
-    let of = model.energies()?;
+    let own = without_condition(model)?;
+    let of = model.energies_of(own.as_ref())?;
     let mut energies = Vec::new();
     for (name, x) in &sets {
         energies.push((name.to_string(), of.at(x)?));
@@ -144,7 +145,8 @@ pub(super) fn surface(model: &Model, seen: &Seen) -> Result<Option<Surface>> {
         .fold(0.0f32, |m, v| m.max(v.abs()));
     let half = f64::from(if reach > 0.0 { 1.2 * reach } else { 4.0 });
     let grid = PlaneGrid::new(half, CELLS)?;
-    let energies = on_grid(model.energies()?, &grid)?.into_iter().map(|e| e as f32).collect();
+    let own = without_condition(model)?;
+    let energies = on_grid(model.energies_of(own.as_ref())?, &grid)?.into_iter().map(|e| e as f32).collect();
     Ok(Some(Surface { half, cells: CELLS, energies, data, chains }))
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct ChainsCommand {
     /// Steps that are recorded; 1000 without it.
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// Steps before; 500 without it.
+    /// Steps before, in which step sizes adapt; 500 without it.
     #[arg(long, value_name = "N")]
     warm_up: Option<usize>,
     /// Record one step in N; 1 without it.
@@ -89,6 +89,12 @@ fn table(found: &ChainMeasures) -> String {
     if let Some(a) = found.accepted {
         text += &format!("accepted {:.1} %\n", 100.0 * a);
     }
+    if let Some((diverged, of)) = found.divergences {
+        text += &format!("divergent {diverged} of {of} moves\n");
+    }
+    if let Some(sizes) = found.step_sizes {
+        text += &format!("{sizes}\n");
+    }
     let wide = found.rows.iter().map(|r| r.name.len()).max().unwrap_or(0).max(6);
     text += &format!(
         "{:<wide$} {:>12} {:>10} {:>10} {:>10} {:>8} {:>10}\n",
@@ -105,6 +111,7 @@ fn table(found: &ChainMeasures) -> String {
         ];
         text += &format!("{:<wide$} {}\n", r.name, cells.join(" "));
     }
+    text += "ESS tail: the smaller of the 5 % and 95 % quantiles (ArviZ 1.3: of 11 % and 89 %)\n";
     for advice in &found.advice {
         text += &format!("{advice}\n");
     }

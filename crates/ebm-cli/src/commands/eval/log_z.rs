@@ -1,7 +1,7 @@
 //! `ebm eval log-z`.
 
 use clap::Args;
-use ebm::eval::{FEW_CHAINS, LogZ as Side, PlaneIntegral};
+use ebm::eval::{ChainAdvice, FEW_CHAINS, LogZ as Side, PlaneIntegral};
 use ebm::measure::{AnnealOptions, Likelihood, LikelihoodOptions, likelihood};
 
 use crate::args::{ModelArgs, SeedArg};
@@ -76,6 +76,16 @@ fn table(found: &Likelihood) -> String {
     if let Some(rate) = found.log_z.accepted {
         text += &format!("{:<22} {:>11.1}%\n", "accepted", 100.0 * rate);
     }
+    if let Some((base, energy)) = found.log_z.step_sizes {
+        let (name, h) = ("step size", base.mean);
+        text += &format!(
+            "{name:<22} {h:>12.4e} at the base to {:.4e} at the energy, found by other chains\n",
+            energy.mean
+        );
+    }
+    if let Some((diverged, of)) = found.log_z.divergences {
+        text += &format!("{:<22} {diverged:>12} of {of} moves\n", "divergent");
+    }
     if let Some((low, high)) = found.log_likelihood {
         let name = "log-likelihood";
         text += &format!("{name:<22} {low:>12.4} to {high:.4} nats, {} held-out samples\n", found.held_out);
@@ -84,6 +94,9 @@ fn table(found: &Likelihood) -> String {
         text += &format!("{:<22} {low:>12.4} to {high:.4}\n", "bits a value");
     }
     let rest = found.log_z.reverse.log_z - found.log_z.forward.log_z;
+    if let Some((diverged, of)) = found.log_z.divergences.filter(|d| d.0 > 0) {
+        text += &format!("{}\n", ChainAdvice::Divergent { diverged, of });
+    }
     if found.bracket.contradictory {
         text += "the sides contradict each other: the chains do not mix, or the way back did not start on samples of the energy\n";
     }
@@ -98,7 +111,7 @@ fn table(found: &Likelihood) -> String {
 }
 
 /// What a quadrature was taken over, in words.
-fn over(p: &PlaneIntegral) -> String {
+pub(super) fn over(p: &PlaneIntegral) -> String {
     let side = |a: usize| format!("[{:.3}, {:.3}]", p.centre[a] - p.half[a], p.centre[a] + p.half[a]);
     format!(
         "over {} x {}, {} cells from {:.2e}; outside {:.1e}, cells {:.1e} of the mass",

@@ -138,6 +138,7 @@ fn table(found: &OodReport) -> String {
         }
         text.push('\n');
     }
+    text += "AUPR is average precision, FPR that of the outside samples where 95 % of the inside ones pass; OpenOOD from 1.5 on and pytorch-ood take outside samples for the positives, so their FPR and AUPR-by-trapezoids are other numbers\n";
     let fewest = found.outside.iter().map(|s| s.count).fold(found.inside.count, usize::min);
     if fewest < FEW_SCORES {
         text += &format!(

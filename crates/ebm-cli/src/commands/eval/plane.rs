@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ebm::measure::{PlaneComparison, PlaneOptions, compare_on_plane};
+use ebm::measure::{Over, PlaneComparison, PlaneOptions, compare_on_plane};
 use ebm::{Error, whole_file};
 
+use super::log_z;
 use crate::args::{ForceArg, ModelArgs, SeedArg};
 use crate::outcome::Outcome;
 use crate::output::Output;
@@ -17,10 +18,11 @@ pub(crate) struct Plane {
     /// The other density: a run, a configuration, or an energy in TOML such as '{ kind = "rings" }'.
     #[arg(long, value_name = "RUN|CONFIG.toml|TOML")]
     against: String,
-    /// Half the side of the square around 0.
-    #[arg(long, default_value_t = 4.0)]
-    half: f64,
-    /// Cells a side.
+    /// Half the side of a square around 0 to which both densities are restricted; without it squares are found that
+    /// hold all but a thousandth of the mass.
+    #[arg(long)]
+    half: Option<f64>,
+    /// Cells a side of that square, and of the picture.
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=4000))]
     cells: u64,
     /// Temperature T of the first density, exp(-E/T).
@@ -64,10 +66,27 @@ impl Plane {
     }
 }
 
+/// What a density was integrated over, in words.
+fn over(of: &Over) -> String {
+    match of {
+        Over::Found(p) => log_z::over(p),
+        Over::Asked { half, cells, outside: Ok(share) } => format!(
+            "over [-{half}, {half}]², {cells} x {cells} cells; outside {:.2} % of the mass, which is left out",
+            100.0 * share
+        ),
+        Over::Asked { half, cells, outside: Err(why) } => {
+            format!("over [-{half}, {half}]², {cells} x {cells} cells; outside an unknown share: {why}")
+        }
+    }
+}
+
 /// The figures as lines.
 fn table(found: &PlaneComparison) -> String {
     let d = &found.distance;
     let mut text = format!("against {}; temperature {}\n", found.against, found.temperature);
+    for (name, of) in [("this density", &found.over), ("the other", &found.over_other)] {
+        text += &format!("{name:<22} {}\n", over(of));
+    }
     for (name, value) in [
         ("log Z", d.log_z.0),
         ("log Z of the other", d.log_z.1),

@@ -116,6 +116,12 @@ fn table(found: &SampleMeasures) -> String {
         let cells = [Some(r.samples), r.training, r.halves].map(show);
         text += &format!("{:<wide$} {:>21} {:>21} {:>21}\n", r.name, cells[0], cells[1], cells[2]);
     }
+    if found.rows.iter().any(|r| r.name.starts_with("ClassScore")) {
+        text += "ClassScore: one part a 500 samples, in order, ± the spread of the parts (torchmetrics: 10 parts, shuffled, n - 1)\n";
+    }
+    if found.rows.iter().any(|r| r.name.starts_with("KernelSubsets")) {
+        text += "KernelSubsets: mean over random subsets, ± their spread, as torchmetrics prints it; Kernel is of all rows, ± its error\n";
+    }
     if let Some(p) = &found.plane {
         for (name, value) in [
             ("log Z by quadrature", p.log_z),

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::features::{Kind, Tables, thinned};
 use crate::error::Result;
 use crate::measure::likelihood::OUTSIDE;
-use crate::model::energies::{POINTS, at_points};
+use crate::model::energies::{POINTS, at_points, without_condition};
 use crate::model::open::Model;
 use crate::tensors::floats;
 
@@ -199,7 +199,8 @@ pub(super) fn on_plane(
     temperature: f64,
     seed: u64,
 ) -> Result<std::result::Result<(PlaneScore, PlaneIntegral), String>> {
-    let of = model.energies()?.at_least(POINTS);
+    let own = without_condition(model)?;
+    let of = model.energies_of(own.as_ref())?.at_least(POINTS);
     let energy = |points: &[f64]| -> Result<Vec<f64>> {
         let narrow: Vec<f32> = points.iter().map(|v| *v as f32).collect();
         Ok(at_points(&of, &narrow)?.into_iter().map(|e| e / temperature).collect())

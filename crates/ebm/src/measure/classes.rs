@@ -1,0 +1,151 @@
+//! A conditional energy as a classifier: p(y | x) from the energies of a sample under each class.
+
+use candle_core::{DType, Device};
+use ebm_core::Conditioned;
+use ebm_eval::{CALIBRATION_BINS, Classification, Features, classification};
+use ebm_model::Energies;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::inputs::set::Inputs;
+use crate::measure::temperature;
+use crate::model::energies::one_hot;
+use crate::model::open::Model;
+
+/// What is classified.
+#[derive(Clone, Debug)]
+pub struct ClassOptions {
+    /// Labelled samples; the held-out part of the run's data without it.
+    pub inside: Option<String>,
+    /// Samples used at most, the first ones; all without it.
+    pub count: Option<usize>,
+    /// Temperature of the classes: p(y | x) = softmax(−E(x, y)/T); that of the label term that the run was trained with.
+    pub temperature: f64,
+}
+
+impl Default for ClassOptions {
+    fn default() -> Self {
+        ClassOptions { inside: None, count: None, temperature: 1.0 }
+    }
+}
+
+/// How right and how well calibrated `softmax(−E(x, y)/T)` is.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClassReport {
+    /// The samples.
+    pub set: String,
+    /// Updates of the checkpoint; none for a configuration.
+    pub step: Option<u64>,
+    /// Number of classes.
+    pub classes: usize,
+    /// Their temperature.
+    pub temperature: f64,
+    /// Accuracy and calibration.
+    #[serde(flatten)]
+    pub figures: Classification,
+    /// Of each class: its name or number, its samples, and how many of them were taken for it.
+    pub by_class: Vec<(String, usize, usize)>,
+}
+
+/// Classifies labelled samples by the energies under each class, `p(y | x) ∝ exp(−E(x, y))` (Grathwohl et al. 2020, equation 2).
+///
+/// The energy must have been trained to tell classes (objective `label`) for its probabilities to mean something: an energy of
+/// `x` under each class alone may have any constant for each.
+///
+/// # Errors
+/// If the energy takes no class, the samples have no labels or labels that are no class, or do not fit.
+pub fn classify_by_energy(model: &Model, options: &ClassOptions) -> Result<ClassReport> {
+    temperature::check(options.temperature)?;
+    let Some(classes) = model.energy().spec().condition.length() else {
+        return Err(Error::unfit(
+            "the model",
+            "its energy takes no condition, wanted a conditional one, such as a `conv-net` with conditional = true",
+        ));
+    };
+    if let Some(conditions) = &model.facts().conditions
+        && !one_hot(conditions)?
+    {
+        return Err(Error::unfit("the model", "its conditions are no classes (one-hot vectors)"));
+    }
+    let set = match &options.inside {
+        Some(what) => Inputs::open(what)?,
+        None => Inputs::held_out(model.data()?, "inside")?,
+    };
+    let (x, labels, names) = labelled(&set, options.count.unwrap_or(usize::MAX))?;
+    if x.dims()[1..] != *model.sample_shape() {
+        let message =
+            format!("found samples of shape {:?}, wanted {:?}", &x.dims()[1..], model.sample_shape());
+        return Err(Error::unfit(set.name(), message));
+    }
+    let mut columns = Vec::with_capacity(classes);
+    for class in 0..classes {
+        let one_hot = (0..classes).map(|k| f64::from(u8::from(k == class))).collect();
+        let energy = Conditioned::new(model.energy().clone(), one_hot)?;
+        let of = Energies::of(&energy, model.batch(), model.dtype(), model.device().clone());
+        columns.push(of.at(&x)?);
+    }
+    let rows: Vec<f64> = (0..labels.len())
+        .flat_map(|i| softmax(columns.iter().map(|c| -c[i] / options.temperature)))
+        .collect();
+    let probabilities = Features::new(rows, labels.len(), classes)?;
+    let figures = classification(&probabilities, &labels, CALIBRATION_BINS)?;
+    Ok(ClassReport {
+        set: set.name().to_string(),
+        step: model.step(),
+        classes,
+        temperature: options.temperature,
+        figures,
+        by_class: by_class(&probabilities, &labels, &names),
+    })
+}
+
+/// Samples `(n, ...)`, their labels, and the names of classes.
+fn labelled(set: &Inputs, most: usize) -> Result<(candle_core::Tensor, Vec<u32>, Vec<String>)> {
+    let without = || {
+        let message = "has no labels, wanted labelled samples: a linked kind, with labels = true where that is a setting";
+        Error::unfit(set.name(), message)
+    };
+    let (source, split) = set.stored_part().ok_or_else(without)?;
+    let stored = source.stored(split, most)?.ok_or_else(without)?;
+    let labels = stored.labels.ok_or_else(without)?;
+    let x = stored.x.to_dtype(DType::F32).and_then(|x| x.to_device(&Device::Cpu));
+    Ok((x.map_err(ebm_core::Error::from)?, labels, source.class_names().to_vec()))
+}
+
+/// Samples of each class, and how many of them the most likely class is right of.
+fn by_class(probabilities: &Features, labels: &[u32], names: &[String]) -> Vec<(String, usize, usize)> {
+    let name = |k: usize| names.get(k).cloned().unwrap_or_else(|| k.to_string());
+    let mut all: Vec<(String, usize, usize)> = (0..probabilities.d()).map(|k| (name(k), 0, 0)).collect();
+    for (i, label) in labels.iter().enumerate() {
+        let row = probabilities.row(i);
+        let top = (0..row.len()).fold(0, |best, k| if row[k] > row[best] { k } else { best });
+        let own = &mut all[*label as usize];
+        own.1 += 1;
+        own.2 += usize::from(top == *label as usize);
+    }
+    all
+}
+
+/// Probabilities from logits.
+fn softmax(logits: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
+    let top = logits.clone().fold(f64::NEG_INFINITY, f64::max);
+    let all: Vec<f64> = logits.map(|l| (l - top).exp()).collect();
+    let sum: f64 = all.iter().sum();
+    all.into_iter().map(|p| p / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn classes_are_counted_by_their_most_likely_one() {
+        let rows = [vec![0.0, 2.0], vec![1.0, 0.0], vec![3.0, 0.0]];
+        let data: Vec<f64> = rows.iter().flat_map(|r| softmax(r.iter().copied())).collect();
+        assert!((data[1] - 1.0 / (1.0 + (-2f64).exp())).abs() < 1e-15);
+        let p = Features::new(data, 3, 2).unwrap();
+        let counted = by_class(&p, &[1, 1, 0], &["cat".into()]);
+        assert_eq!(counted, [("cat".into(), 1, 1), ("1".into(), 2, 1)]);
+    }
+}
