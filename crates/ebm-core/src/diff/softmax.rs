@@ -34,7 +34,8 @@ pub(super) fn softmax(x: &Tensor) -> Result<Tensor> {
 /// Softmax of rows, and the logarithms of their sums of exponentials, without gradients.
 fn shares(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let top = x.max_keepdim(D::Minus1)?;
-    let e = x.broadcast_sub(&top)?.exp()?;
+    // 1 at the top, where the difference of two infinities is no number.
+    let e = x.broadcast_eq(&top)?.where_cond(&x.ones_like()?, &x.broadcast_sub(&top)?.exp()?)?;
     let sum = e.sum_keepdim(D::Minus1)?;
     Ok((e.broadcast_mul(&sum.recip()?)?, (sum.log()? + top)?))
 }
