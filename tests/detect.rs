@@ -269,7 +269,7 @@ fn bad_sets_have_one_clear_error_and_leave_everything_as_it_was() {
         ("points.npy", &["points.npy", "[2]", "[1, 8, 8]"]),
         ("nothing", &["nothing", "without pictures"]),
         ("cut", &["cut", "bytes"]),
-        ("text", &["text", "IDX magic"]),
+        ("text", &["text", "magic number of an IDX file"]),
     ] {
         evaluate(&["--out", set, "--json", "new.json", "--picture", "new.png"]).fails(3, parts);
         evaluate(&["--in", set, "--out", "digits"]).fails(3, parts);
