@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{D, Tensor};
 
 use crate::plan::NetPlan;
-use crate::{Batch, Error, Key, ParamSet, Result};
+use crate::{Batch, Error, Key, ParamSet, Result, Stop};
 
 pub mod autograd;
 pub mod compose;
@@ -302,10 +302,19 @@ pub struct RowStep {
 }
 
 /// A sequence of row steps.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RowProgram {
     /// The steps in order.
     pub steps: Vec<RowStep>,
+    /// Whoever runs all steps at once looks here before each, and leaves its loop when it is set.
+    pub stop: Stop,
+}
+
+impl RowProgram {
+    /// A program that nobody wishes to stop.
+    pub fn new(steps: Vec<RowStep>) -> Self {
+        RowProgram { steps, stop: Stop::default() }
+    }
 }
 
 /// Result of [`EnergyFn::walk`].

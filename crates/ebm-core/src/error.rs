@@ -106,6 +106,9 @@ pub enum Error {
         /// Its error.
         message: String,
     },
+    /// Somebody wished to stop, and the work was left in the middle: see [`Stop`](crate::Stop).
+    #[error("stopped before its end")]
+    Stopped,
     /// A plugin's own error.
     #[error("{component}: {source}")]
     Plugin {

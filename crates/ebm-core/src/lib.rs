@@ -113,6 +113,7 @@ pub use sampling::link::{Link, SlopeDemand, Trail, Transpose};
 pub use sampling::replay::ReplayBuffer;
 pub use sampling::sampler::{Blind, DrawRequest, Drawn, Probe, Sampler};
 pub use sampling::sensitivity::Sensitivity;
+pub use sampling::stop::{Stop, Stoppable};
 pub use sampling::transition::{Adjust, ChainState, StepInfo, Stepped, Transition};
 pub use training::data::{DataSource, Labelled, Split};
 pub use training::health::{Cause, Finding, Level};
@@ -121,5 +122,5 @@ pub use training::objective::{
 };
 pub use training::optimiser::{Optimiser, OptimiserState, Schedule, Shape, Update, Updated};
 pub use training::ranks::{Alone, Collective, Sums, agree, tree};
-pub use training::report::{Action, Event, Observer, Policy, Report, RunPaths, RunView};
+pub use training::report::{Action, Event, Look, Observer, Policy, Report, RunPaths, RunView};
 pub use typetag;

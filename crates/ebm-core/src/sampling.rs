@@ -9,4 +9,5 @@ pub(crate) mod replay;
 pub(crate) mod row_step;
 pub(crate) mod sampler;
 pub(crate) mod sensitivity;
+pub(crate) mod stop;
 pub(crate) mod transition;

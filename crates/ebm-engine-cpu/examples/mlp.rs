@@ -53,7 +53,7 @@ fn report(isa: Isa, input: usize, hidden: usize, batch: usize) -> Result<()> {
     let second = best(300, || energy.grad_theta_slope(&at, &v).map(drop))?;
     let step = RowStep { step_size: 1e-3, noise: 0.01, noise_first: true, clamp: None, move_limit: None };
     let walk = |step: RowStep| {
-        let program = RowProgram { steps: vec![step; STEPS] };
+        let program = RowProgram::new(vec![step; STEPS]);
         best(60, || energy.walk(&at, &program, Key::root(4)).map(drop))
     };
     let (noisy, plain) = (walk(step)?, walk(RowStep { noise: 0.0, ..step })?);

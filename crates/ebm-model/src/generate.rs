@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{Batch, Blind, Chains, DrawRequest, EnergyFn, Error, Key, Probe, Result, Sampler, finite};
+use ebm_core::{
+    Batch, Blind, Chains, DrawRequest, EnergyFn, Error, Key, Probe, Result, Sampler, Stop, Stoppable, finite,
+};
 
 use crate::starts::Starts;
 
@@ -25,9 +27,17 @@ pub struct Generator<'a> {
     /// How many of the first steps adapt step sizes, which are fixed from then on: samples of a kernel that goes on adapting
     /// are not of the energy's law. Without a number they go on, as in the programs that wrote checkpoints of format 1.
     pub warm_up: Option<usize>,
+    /// Gives the samples up when it is set.
+    pub stop: Stop,
 }
 
 impl Generator<'_> {
+    /// The same, which gives its samples up once somebody wishes to stop.
+    #[must_use]
+    pub fn stopped_by(self, stop: &Stop) -> Self {
+        Generator { stop: stop.clone(), ..self }
+    }
+
     /// `n` samples `(n, ...)` under the conditions `cond` (`(m, c)` used in turn, or none).
     ///
     /// # Errors
@@ -47,18 +57,19 @@ impl Generator<'_> {
         key: Key,
         probe: &mut dyn Probe,
     ) -> Result<Tensor> {
+        let energy = Stoppable::new(self.energy, &self.stop);
         let mut pieces = Vec::new();
         let mut first = 0;
         while first < n {
             let rows = (n - first).min(self.batch.max(1));
             let chains = Chains::range(first as u64, rows);
             let cond = cond.map(|c| rows_in_turn(c, first, rows)).transpose()?;
-            let x = self.starts.fresh(self.energy, &chains, cond.as_ref(), key.at("start"))?;
+            let x = self.starts.fresh(&energy, &chains, cond.as_ref(), key.at("start"))?;
             let at = Batch::new(x)?.with_chains(chains).with_cond(cond);
             let mut memory = self.memory.clone();
             let mut request = DrawRequest::new(probe, &mut memory).with_reference(self.reference.as_ref());
             request.warm_up = self.warm_up;
-            let drawn = self.sampler.draw(self.energy, at, key.at("sampler"), &mut request)?;
+            let drawn = self.sampler.draw(&energy, at, key.at("sampler"), &mut request)?;
             finite("generated samples", &drawn.last.at.x, 0)?;
             pieces.push(drawn.last.at.x);
             first += rows;

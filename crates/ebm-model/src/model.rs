@@ -256,6 +256,7 @@ impl Model {
     /// A generator of samples with its own program.
     pub fn generator(&self) -> Generator<'_> {
         Generator {
+            stop: ebm_core::Stop::default(),
             energy: self.parts.energy.as_ref(),
             sampler: self.parts.generator.as_ref(),
             starts: &self.parts.starts,

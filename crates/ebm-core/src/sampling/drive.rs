@@ -263,7 +263,7 @@ fn walk<'t>(
     if request.trail > 1 || request.probe.wants_steps() || steps == 0 {
         return Ok(None);
     }
-    let mut program = RowProgram { steps: Vec::new() };
+    let mut program = RowProgram::default();
     for k in 0..steps {
         let Some(step) = part(k)?.1.row_step(k, steps) else { return Ok(None) };
         program.steps.push(step);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,12 @@ pub enum Event<'a> {
         /// The run.
         view: &'a dyn RunView,
     },
+    /// A checkpoint is about to be written. What an observer has told of up to this step must be on the medium when it
+    /// returns: a run that is continued from the checkpoint does not tell it again.
+    Saving {
+        /// Training step.
+        step: u64,
+    },
     /// A checkpoint was written.
     Checkpoint {
         /// Training step.
@@ -121,8 +128,37 @@ pub trait Observer: Send {
         0
     }
 
+    /// When it looks at chains of the replay buffer, for samples of this shape. Buffers of a run on several ranks are
+    /// brought together for the looks that are announced here; an unannounced one sees the buffers of its own rank alone.
+    fn looks(&self, sample_shape: &[usize]) -> Vec<Look> {
+        let _ = sample_shape;
+        Vec::new()
+    }
+
+    /// What a user should know of the files that it found when the run began, each told once: an end that a checkpoint does
+    /// not account for, lines that cannot be read.
+    fn remarks(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The observer's name for messages.
     fn name(&self) -> String;
+}
+
+/// A look at the replay buffer after every so manyth step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// Steps between looks; 0 for none.
+    pub every: u64,
+    /// Number of chains.
+    pub rows: usize,
+}
+
+impl Look {
+    /// Whether there is one after this step.
+    pub fn is_due(&self, step: u64) -> bool {
+        self.every > 0 && step.is_multiple_of(self.every)
+    }
 }
 
 /// What a policy may ask of the trainer.
@@ -178,6 +214,19 @@ pub trait Policy: Send + Sync {
     fn name(&self) -> String;
 }
 
+/// Files and folders that a run has for itself, and the folder of pictures that observers share; none is one observer's.
+const OF_THE_RUN: [&str; 9] = [
+    "config.toml",
+    "versions.json",
+    "summary.json",
+    "diverged.json",
+    "samples.png",
+    "measures.json",
+    "checkpoints",
+    "healthy",
+    "sheets",
+];
+
 /// Where an observer may write, and where it stands in the configuration.
 #[derive(Clone, Debug)]
 pub struct RunPaths {
@@ -185,15 +234,17 @@ pub struct RunPaths {
     pub directory: PathBuf,
     /// Dotted path of the observer that is being built, for messages.
     pub path: String,
+    /// Names that observers took, in small letters, with the paths of those observers.
+    taken: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl RunPaths {
     /// A run below `directory`.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        RunPaths { directory: directory.into(), path: "observer".into() }
+        RunPaths { directory: directory.into(), path: "observer".into(), taken: Arc::default() }
     }
 
-    /// The same for the observer at `path`, such as `observer[1]`.
+    /// The same for the observer at `path`, such as `observer[1]`; what the others took is known to it.
     #[must_use]
     pub fn with_path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
@@ -203,5 +254,75 @@ impl RunPaths {
     /// The error of an observer that cannot take its setting `key`; see [`crate::BuildCx::refuse`].
     pub fn refuse(&self, key: &str, message: impl Into<String>) -> Error {
         Error::config(crate::kinds::build::joined(&self.path, key), message)
+    }
+
+    /// The place of a file or folder of this observer in the run directory; `key` is the setting that names it, empty if
+    /// none does. Nobody else writes there.
+    ///
+    /// # Errors
+    /// If the name is no plain one, is one of the run's own or of a hidden or unfinished file, or another observer has it.
+    pub fn claim(&self, key: &str, name: &str) -> Result<PathBuf> {
+        let plain = Path::new(name).file_name().is_some_and(|own| own == name);
+        if !plain || name.starts_with('.') || name.contains(['/', '\\', ':']) || name.ends_with(".partial") {
+            let message = format!(
+                "is {name:?}, must be a plain name in the run directory, such as \"metrics.csv\": no folder, no dot \
+                 at its beginning, no `.partial` at its end"
+            );
+            return Err(self.refuse(key, message));
+        }
+        // Some file systems do not tell large letters from small ones.
+        let small = name.to_lowercase();
+        if OF_THE_RUN.contains(&small.as_str()) {
+            return Err(
+                self.refuse(key, format!("is {name:?}, which the run itself writes; choose another name"))
+            );
+        }
+        self.take(key, name, small)
+    }
+
+    /// The folder of pictures `sheets`, in which this observer writes those that are called `<what>-<step>.png`.
+    ///
+    /// # Errors
+    /// If another observer writes such.
+    pub fn claim_sheets(&self, what: &str) -> Result<PathBuf> {
+        self.take("what", what, format!("sheets/{what}"))?;
+        Ok(self.directory.join("sheets"))
+    }
+
+    fn take(&self, key: &str, name: &str, entry: String) -> Result<PathBuf> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(other) = taken.get(&entry).filter(|other| **other != self.path) {
+            let message = match key {
+                "" => format!("writes {name:?}, and so does {other}; a run has one of them"),
+                _ => format!("is {name:?}, which {other} writes; choose another"),
+            };
+            return Err(self.refuse(key, message));
+        }
+        taken.insert(entry, self.path.clone());
+        Ok(self.directory.join(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn observers_write_under_plain_names_that_nobody_else_has() {
+        let paths = RunPaths::new("run");
+        let (first, second) = (paths.clone().with_path("observer[0]"), paths.with_path("observer[1]"));
+        assert_eq!(first.claim("file", "metrics.csv").unwrap(), Path::new("run/metrics.csv"));
+        // Built twice, as a check does before the run.
+        first.claim("file", "metrics.csv").unwrap();
+        let text = second.claim("file", "Metrics.CSV").unwrap_err().to_string();
+        assert!(text.starts_with("observer[1].file: ") && text.contains("observer[0]"), "{text}");
+        for wrong in ["", ".", "..", "../a", "/a", "a/b", "a/", "./a", "a\\b", ".lock", "x.partial", "c:x"] {
+            let text = second.claim("file", wrong).unwrap_err().to_string();
+            assert!(text.contains("plain name"), "{wrong}: {text}");
+        }
+        for own in ["config.toml", "Summary.json", "checkpoints"] {
+            assert!(second.claim("file", own).unwrap_err().to_string().contains("the run itself"), "{own}");
+        }
     }
 }

@@ -27,7 +27,7 @@ fn slopes_and_walks_allocate_nothing_in_steady_state() {
     let mut work = Workspace::default();
     let call = Call { x: &x, cond: Some(&cond) };
     let step = RowStep { step_size: 0.1, noise: 0.1, noise_first: true, clamp: None, move_limit: None };
-    let program = RowProgram { steps: vec![step; 3] };
+    let program = RowProgram::new(vec![step; 3]);
     let (mut start, mut hat, chains) = (x.clone(), x.clone(), [0, 1, 2, 3, 4]);
     let (mut energy, mut square) = (vec![0.0; b * 3], vec![0.0; b * 3]);
     let mut counts = Vec::new();

@@ -233,6 +233,7 @@ impl EnergyFn for ConvEnergy {
                 self.plan.walk(p, w, self.pool(), call.cond, program, key, chains, out)
             })
         })?;
+        program.stop.check()?;
         Ok(Some(walked))
     }
 

@@ -132,7 +132,7 @@ fn a_walk_has_the_bits_of_its_steps_on_any_number_of_threads() {
         move_limit: Some(0.02),
     };
     let last = RowStep { noise: 0.02, noise_first: false, move_limit: None, ..first };
-    let program = RowProgram { steps: vec![first, first, last] };
+    let program = RowProgram::new(vec![first, first, last]);
     for threads in [1, 2, 3] {
         let twin =
             ConvEnergy::new(graph.clone(), Isa::detect()).unwrap().on_pool(Arc::new(Pool::new(threads)));

@@ -13,6 +13,8 @@ use crate::unsupported::Unsupported;
 impl ConvPlan {
     /// Runs `program` from `out.x`; step `k` of chain `b` uses the normals of `key.at(k)` and `chains[b]`.
     ///
+    /// Leaves off when the program is stopped; what is in `out` is then of no use.
+    ///
     /// The operations of a step and their order are those of [`ebm_core::RowStep`], each rounded on its
     /// own, so the result has the bits of the plain loop over [`ConvPlan::slope`].
     ///
@@ -78,7 +80,7 @@ impl ConvPlan {
         let Worker { scratch, store, arenas, noise, .. } = w;
         let (noise, terms) = noise.split_at_mut(chunk * len);
         let (noise, terms) = (&mut noise[..chains.len() * len], &mut terms[..chains.len() * t]);
-        for (i, step) in program.steps.iter().enumerate() {
+        for (i, step) in program.steps.iter().enumerate().take_while(|_| !program.stop.is_set()) {
             if step.noise != 0.0 {
                 kernels.normals(key.at(i).words(), chains, len, noise);
                 if step.noise_first {

@@ -45,7 +45,7 @@ fn no_call_allocates_in_steady_state() {
     let (mut y, mut hat, mut energy, mut square) =
         (x.clone(), x.clone(), vec![0f32; b * 2], vec![0f32; b * 2]);
     let step = RowStep { step_size: 0.1, noise: 0.1, noise_first: true, clamp: None, move_limit: None };
-    let program = RowProgram { steps: vec![step; 2] };
+    let program = RowProgram::new(vec![step; 2]);
     let ids: Vec<u64> = (0..b as u64).collect();
     for round in 0..4 {
         let weights = vec![1f32; b];

@@ -226,6 +226,7 @@ impl EnergyFn for DenseEnergy {
                 Ok(())
             })
         })?;
+        program.stop.check()?;
         Ok(Some(walked))
     }
 
@@ -343,7 +344,7 @@ mod tests {
             clamp: Some((-1.0, 1.0)),
             move_limit: Some(0.2),
         };
-        let program = RowProgram { steps: vec![step, RowStep { noise: 0.02, ..step }, step] };
+        let program = RowProgram::new(vec![step, RowStep { noise: 0.02, ..step }, step]);
         let walked = twin.walk(&at, &program, key).unwrap().unwrap();
         let mut x = at.x.clone();
         let (mut energies, mut squares) = (Vec::new(), Vec::new());

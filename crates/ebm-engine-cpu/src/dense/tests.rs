@@ -322,7 +322,7 @@ fn a_walk_has_the_bits_of_the_plain_loop() {
         for (width, b) in [(2, 70), (5, 33), (16, 20), (19, 64), (70, 3)] {
             let plan = Writer::mlp(width, &[32, 20], Activation::Swish);
             for steps in &programs {
-                let program = RowProgram { steps: steps.clone() };
+                let program = RowProgram::new(steps.clone());
                 let ids: Vec<u64> = (0..b as u64).map(|i| (i * 7) % 13 + (i << 33)).collect();
                 let key = Key::root(5).at("walk");
                 let start = normals(4, b * width);
@@ -366,7 +366,7 @@ fn an_empty_batch_and_an_empty_program_are_fine() {
     assert!(g.iter().all(|g| *g == 0.0));
     let (mut x, mut hat, mut grad) = ([1f32, 2.0], [0f32; 2], [1f32; 2]);
     let out = WalkOut { x: &mut x, hat: &mut hat, grad: &mut grad, energy: &mut [], grad_square: &mut [] };
-    d.walk(&RowProgram { steps: vec![] }, Key::root(1), &[0], out);
+    d.walk(&RowProgram::new(vec![]), Key::root(1), &[0], out);
     assert_eq!((x, hat, grad), ([1.0, 2.0], [1.0, 2.0], [0.0; 2]));
 }
 

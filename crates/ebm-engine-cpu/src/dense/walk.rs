@@ -37,6 +37,8 @@ impl Move {
 impl Dense {
     /// Runs `program`; step `k` of chain `b` uses the normals of `key.at(k)` and `chains[b]`.
     ///
+    /// Leaves off when the program is stopped; what is in `out` is then of no use.
+    ///
     /// The operations of a step and their order are those of [`RowStep`], each rounded on its own,
     /// so the result has the bits of the plain loop over [`Dense::slope`].
     pub fn walk(&mut self, program: &RowProgram, key: Key, chains: &[u64], out: WalkOut<'_>) {
@@ -93,7 +95,7 @@ fn block(
     let (noise, energies) = scratch.split_at_mut(rows * width);
     let (noise, energies) = (&mut noise[..len], &mut energies[..n]);
     let mut b = work.block(&net.plan.first, n, rows);
-    for (i, step) in program.steps.iter().enumerate() {
+    for (i, step) in program.steps.iter().enumerate().take_while(|_| !program.stop.is_set()) {
         let last = i + 1 == steps;
         if step.noise != 0.0 {
             k.normals(key.at(i).words(), chains, width, noise);

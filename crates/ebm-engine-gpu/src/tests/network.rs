@@ -85,7 +85,7 @@ fn five_calls(device: &Device) {
             move_limit: Some(0.4),
         };
         let key = Key::root(8).at("walk");
-        let walked = walk(there.as_ref(), &at32, &RowProgram { steps: vec![step; 4] }, key).unwrap().unwrap();
+        let walked = walk(there.as_ref(), &at32, &RowProgram::new(vec![step; 4]), key).unwrap().unwrap();
         let (mut at, mut energies, mut squares, mut last) = (at.clone(), vec![], vec![], None);
         for k in 0..4 {
             let mut eps = vec![0f32; 3 * 144];
@@ -173,7 +173,7 @@ fn halving(device: &Device) {
     let x = Tensor::new(&[[1f32, 2.0, 2.0], [0.0, 3.0, 0.0]], device).unwrap();
     let step = RowStep { step_size: 0.5, noise: 0.0, noise_first: false, clamp: None, move_limit: None };
     let at = Batch::new(x.clone()).unwrap();
-    let walked = walk(&bowl, &at, &RowProgram { steps: vec![step; 5] }, Key::root(1)).unwrap().unwrap();
+    let walked = walk(&bowl, &at, &RowProgram::new(vec![step; 5]), Key::root(1)).unwrap().unwrap();
     assert_eq!(read(&walked.x), read(&x.affine(1.0 / 32.0, 0.0).unwrap()));
     let quarters = |k: i32| 0.25f64.powi(k);
     let squares: Vec<f64> = (0..5).flat_map(|k| [3.0 * quarters(k); 2]).collect();
