@@ -2,10 +2,16 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use tempfile::{Builder, NamedTempFile};
 
 use crate::{DataError, Result};
+
+/// What names of files begin with that are being written, or that a program left which was killed while it wrote.
+pub const UNFINISHED: &str = ".writing-";
+/// An unfinished file that nobody has worked on for so long belongs to nobody.
+const ABANDONED: Duration = Duration::from_secs(60);
 
 /// Replaces `path` by `bytes`; on any error what stood there stays.
 ///
@@ -13,7 +19,7 @@ use crate::{DataError, Result};
 /// If the folder is not there or cannot be written, or a folder stands at `path`.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     beside(path, bytes)?.persist(path).map_err(|e| DataError::io(path, "rename to")(e.error))?;
-    Ok(())
+    sync_folder(path)
 }
 
 /// Writes `bytes` to `path` if nothing stands there; `false` if something does, which is left as it is.
@@ -22,19 +28,43 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// As [`write()`].
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
     match beside(path, bytes)?.persist_noclobber(path) {
-        Ok(_) => Ok(true),
+        Ok(_) => sync_folder(path).map(|()| true),
         Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         Err(e) => Err(DataError::io(path, "link to")(e.error)),
     }
 }
 
+/// Removes from `folder` what programs left that were killed while they wrote a file there. What cannot be removed stays.
+pub fn sweep(folder: &Path) {
+    let old = |entry: &std::fs::DirEntry| {
+        let changed = entry.metadata().and_then(|m| m.modified());
+        changed.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > ABANDONED))
+    };
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) && old(&entry) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Waits until the name of a file is on the medium.
+fn sync_folder(path: &Path) -> Result<()> {
+    #[cfg(unix)]
+    std::fs::File::open(folder_of(path)).and_then(|f| f.sync_all()).map_err(DataError::io(path, "sync"))?;
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
+
 /// A synced file with these bytes in the folder of `path`.
 fn beside(path: &Path, bytes: &[u8]) -> Result<NamedTempFile> {
     // The same folder, because a rename between file systems would be a copy.
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let mut builder = Builder::new();
     #[cfg(unix)]
     {
@@ -43,7 +73,7 @@ fn beside(path: &Path, bytes: &[u8]) -> Result<NamedTempFile> {
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let mut file =
-        builder.prefix(".writing-").tempfile_in(folder).map_err(DataError::io(path, "write beside"))?;
+        builder.prefix(UNFINISHED).tempfile_in(folder).map_err(DataError::io(path, "write beside"))?;
     file.write_all(bytes).map_err(DataError::io(path, "write"))?;
     file.as_file().sync_all().map_err(DataError::io(path, "sync"))?;
     Ok(file)

@@ -2,8 +2,8 @@
 //!
 //! `step-00001000/` has `state.safetensors` (`params.*`, `average.*`, `sampler.*`, `facts.*`), which is what a model needs (and, for
 //! parameters of the objective itself, `objective.params.*` and `objective.average.*`),
-//! `optimiser.safetensors` (`optimiser.*`) and `replay.safetensors`, which only a continued training does, `state.json` (numbers,
-//! digests, versions) and `config.toml`. Format 1 had the optimiser's tensors in `state.safetensors` and no facts.
+//! `optimiser.safetensors` (`optimiser.*`), `replay.safetensors` and `report.json` (the last report), which only a continued
+//! training does, `state.json` (numbers, digests, versions) and `config.toml`. Format 1 had the optimiser's tensors in `state.safetensors` and no facts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::SliceSafetensors;
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{Error, Places, Result, way};
+use ebm_core::{Error, Places, Report, Result, way};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{self, sha256};
@@ -26,6 +26,8 @@ pub const STATE: &str = "state.safetensors";
 pub const OPTIMISER: &str = "optimiser.safetensors";
 /// Earlier chains.
 pub const REPLAY: &str = "replay.safetensors";
+/// The report of the last step.
+pub const REPORT: &str = "report.json";
 /// Numbers, digests, versions.
 pub const MANIFEST: &str = "state.json";
 /// The configuration, complete.
@@ -120,6 +122,32 @@ fn seal(manifest: &serde_json::Value) -> String {
     sha256(digest::sorted(manifest).to_string().as_bytes())
 }
 
+/// What `report.json` says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LastReport {
+    /// The numbers of the last step but for wall times, which no other run has. One that is not finite is `null`.
+    values: BTreeMap<String, Option<f64>>,
+    /// Whether an observer was stopped in the middle of what it made of the step; a continuation tells it again.
+    pub untold: bool,
+    /// How many of the newest checkpoints were to be kept, and every which step for good.
+    pub keep: Option<(usize, u64)>,
+}
+
+impl LastReport {
+    /// What is kept of a report.
+    pub fn new(report: &Report, untold: bool, keep: Option<(usize, u64)>) -> Self {
+        let lasting = report.values.iter().filter(|(name, _)| !name.starts_with("seconds"));
+        let values = lasting.map(|(name, v)| (name.clone(), v.is_finite().then_some(*v))).collect();
+        LastReport { values, untold, keep }
+    }
+
+    /// The report, of step `step` of `of`.
+    pub fn report(&self, step: u64, of: u64) -> Report {
+        let values = self.values.iter().map(|(name, v)| (name.clone(), v.unwrap_or(f64::NAN))).collect();
+        Report { step, of, values }
+    }
+}
+
 /// How much of a checkpoint is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
@@ -141,6 +169,8 @@ pub struct Contents {
     pub tensors: BTreeMap<String, Tensor>,
     /// Tensors of the buffer, on the CPU.
     pub replay: Option<BTreeMap<String, Tensor>>,
+    /// The report of the last step; none before the first one, and in checkpoints of programs that kept none.
+    pub last: Option<LastReport>,
 }
 
 impl Contents {
@@ -167,24 +197,30 @@ impl Contents {
 
     /// Where files that its configuration names are looked for.
     pub fn places(&self) -> Places {
-        places(&self.path, &self.manifest)
+        places(&self.path, &self.manifest.base)
     }
 }
 
-/// Where files that the configuration of the checkpoint at `path` names are looked for: in the folder of the configuration, as
-/// seen from the run; in the current folder; in the run directory and the folder around it.
-pub fn places(path: &Path, manifest: &Manifest) -> Places {
-    // As seen from the current folder, for messages and what is made of them.
-    let here = |folder: PathBuf| {
-        if folder.is_dir() { way(Path::new("."), &folder).unwrap_or(folder) } else { folder }
-    };
+/// Where files that the configuration of the checkpoint at `path` names are looked for: in the folder of the configuration, to
+/// which `base` is the way from the checkpoint; in the current folder; in the run directory and the folder around it.
+pub fn places(path: &Path, base: &Path) -> Places {
     let run = match path.parent() {
         Some(folder) if folder.ends_with(FOLDER) || folder.ends_with(HEALTHY) => {
             folder.parent().unwrap_or(folder)
         }
         _ => path,
     };
-    let first = Places::new(here(path.join(&manifest.base))).then(".");
+    places_of_run(run, &path.join(base))
+}
+
+/// Where files that the configuration of the run directory `run` names are looked for, which lay in the folder `first`; then as
+/// [`places`].
+pub fn places_of_run(run: &Path, first: &Path) -> Places {
+    // As seen from the current folder, for messages and what is made of them.
+    let here = |folder: PathBuf| {
+        if folder.is_dir() { way(Path::new("."), &folder).unwrap_or(folder) } else { folder }
+    };
+    let first = Places::new(here(first.to_path_buf())).then(".");
     first.then(here(run.join("."))).then(here(run.join("..")))
 }
 
@@ -220,12 +256,22 @@ pub fn list(folder: &Path) -> Vec<(u64, PathBuf)> {
     let mut all: Vec<(u64, PathBuf)> = entries
         .filter_map(|e| {
             let path = e.ok()?.path();
-            let step = path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
+            let name = path.file_name()?.to_str()?;
+            let step = match name.strip_prefix("step-") {
+                Some(step) => step.parse().ok()?,
+                None => set_aside(folder, name)?,
+            };
             path.is_dir().then_some((step, path))
         })
         .collect();
     all.sort();
     all
+}
+
+/// The step of a checkpoint that was set aside for another of the same step, whose writer was killed before it came.
+fn set_aside(folder: &Path, name: &str) -> Option<u64> {
+    let step = name.strip_prefix(".step-")?.strip_suffix(".old")?.parse().ok()?;
+    (!folder_of(folder, step).exists()).then_some(step)
 }
 
 /// The numbers of the newest checkpoint of the run directory `path`, or of the checkpoint at `path`, and where it lies; its
@@ -251,7 +297,7 @@ pub fn read(path: &Path, depth: Depth) -> Result<Contents> {
     if let Some(name) = [CONFIG, STATE].into_iter().find(|name| !listed(name)) {
         return Err(missing(name));
     }
-    let (mut config, mut tensors, mut replay) = (String::new(), BTreeMap::new(), None);
+    let (mut config, mut tensors, mut replay, mut last) = (String::new(), BTreeMap::new(), None, None);
     for (name, want) in &manifest.files {
         if depth == Depth::Model && ![CONFIG, STATE].contains(&name.as_str()) {
             continue;
@@ -266,10 +312,14 @@ pub fn read(path: &Path, depth: Depth) -> Result<Contents> {
             }
             STATE | OPTIMISER => tensors.extend(load()?),
             REPLAY => replay = Some(load()?),
+            REPORT => {
+                let report = serde_json::from_slice(&bytes);
+                last = Some(report.map_err(|e| Error::data(&file, format!("is no report: {e}")))?);
+            }
             _ => {}
         }
     }
-    Ok(Contents { path: path.to_path_buf(), manifest, config, tensors, replay })
+    Ok(Contents { path: path.to_path_buf(), manifest, config, tensors, replay, last })
 }
 
 /// The bytes of a file with this digest.

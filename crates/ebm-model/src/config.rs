@@ -261,7 +261,7 @@ pub struct GenerateSection {
     /// Class or condition that samples are drawn and scored under; absent: the conditions of the first data batch in turn.
     pub given: Option<Given>,
     /// Shape of one sample, in a file that names neither data nor a run; absent: the length that the energy takes.
-    #[setting(at_least = 1)]
+    #[setting(at_least = 1, at_most = 1_000_000)]
     pub shape: Option<Vec<usize>>,
 }
 

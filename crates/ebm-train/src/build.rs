@@ -15,6 +15,7 @@ use crate::config::{self, ChainsSection, FORMAT, From, GenerateSection, Precisio
 use crate::fulfil::OBJECTIVE;
 use crate::given::Given;
 use crate::plan::{Plan, Purpose};
+use crate::run;
 use crate::shares::Layout;
 use crate::training::Training;
 use crate::{tuned, watched};
@@ -129,6 +130,8 @@ impl Plan {
     fn checked(mut self) -> Result<Plan> {
         self.conditions()?;
         let remarks = capabilities::check(&self)?;
+        // They write nothing before a run begins, and refuse what they cannot have.
+        run::observers(&self, Path::new(""))?;
         self.notes.extend(remarks);
         self.watched = watched::of(&self)?;
         for (i, policy) in self.policies.iter().enumerate() {

@@ -86,6 +86,44 @@ impl Replay {
         })
     }
 
+    /// What the buffers here give to `n` chains of the whole run, by shard; `None` while one holds fewer than its part.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub(crate) fn parts(&self, n: usize, key: Key) -> Result<Option<BTreeMap<String, Tensor>>> {
+        let mut parts = BTreeMap::new();
+        for (shard, buffer) in &self.shards {
+            let own = self.part_of(n, *shard);
+            let key = if self.of == 1 { key } else { key.at("shard").at(*shard) };
+            match buffer.draw(own, key)? {
+                Some((_, x)) => drop(parts.insert(shard.to_string(), x)),
+                None if own == 0 && n > 0 => {}
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(parts))
+    }
+
+    /// The parts of all shards as one tensor, in the order of the shards; `None` if one that has a part gave none.
+    ///
+    /// # Errors
+    /// If they do not go together.
+    pub(crate) fn together(&self, n: usize, parts: &BTreeMap<String, Tensor>) -> Result<Option<Tensor>> {
+        let mut all = Vec::new();
+        for shard in 0..self.of {
+            match parts.get(&shard.to_string()) {
+                Some(x) => all.push(x),
+                None if self.part_of(n, shard) == 0 => {}
+                None => return Ok(None),
+            }
+        }
+        if all.is_empty() { Ok(None) } else { Ok(Some(Tensor::cat(&all, 0)?)) }
+    }
+
+    fn part_of(&self, n: usize, shard: usize) -> usize {
+        n * (shard + 1) / self.of - n * shard / self.of
+    }
+
     /// Everything that the buffers here hold, by names that are the same on any rank.
     ///
     /// # Errors

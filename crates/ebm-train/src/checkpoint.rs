@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use ebm_core::candle::Tensor;
 use ebm_core::{Error, OptimiserState, Result, agree, catalogue};
 use ebm_model::checkpoint::{
-    CONFIG, Depth, FORMAT, MANIFEST, Newest, OPTIMISER, REPLAY, STATE, base_of, entries_of, name_in, tensors,
+    CONFIG, Depth, FORMAT, LastReport, MANIFEST, Newest, OPTIMISER, REPLAY, REPORT, STATE, base_of,
+    entries_of, name_in, tensors,
 };
 pub use ebm_model::checkpoint::{Contents, Manifest, folder_of, list};
 use ebm_model::digest::{self, config_digest, sha256};
@@ -124,6 +125,10 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
     let mut files = vec![(STATE, bytes(&tensors)?), (OPTIMISER, bytes(&moments)?), (CONFIG, config)];
     if let Some(replay) = &held.replay {
         files.push((REPLAY, bytes(replay)?));
+    }
+    if !state.last.values.is_empty() {
+        let report = serde_json::to_vec(&LastReport::new(&state.last, state.untold, state.keep));
+        files.push((REPORT, report.map_err(|e| Error::plugin("checkpoint", e))?));
     }
     let path = folder_of(folder, state.step);
     let manifest = Manifest {
@@ -271,6 +276,10 @@ pub fn restore(plan: &Plan, contents: &Contents) -> Result<TrainState> {
         policies: plan.policies.iter().enumerate().map(|(i, p)| remembered(i, &p.name())).collect(),
         rate_factor: m.rate_factor,
         care,
+        last: contents.last.clone().unwrap_or_default().report(m.step, plan.config.run.steps),
+        untold: contents.last.as_ref().is_some_and(|last| last.untold),
+        keep: contents.last.as_ref().and_then(|last| last.keep),
+        kept: Some(contents.path.clone()),
     })
 }
 
@@ -307,16 +316,21 @@ fn keeps_schedules(plan: &Plan, contents: &Contents) -> Result<()> {
     ))
 }
 
-/// Removes all but the newest `last` checkpoints and those whose step is a multiple of `every` (0: none).
+/// Removes all but the newest `last` checkpoints up to step `now` and those whose step is a multiple of `every` (0: none). One of
+/// a later step was passed over because it is damaged, and counts for nothing.
 ///
 /// # Errors
 /// If a folder cannot be removed.
-pub fn prune(folder: &Path, last: usize, every: u64) -> Result<()> {
-    let all = list(folder);
+pub fn prune(folder: &Path, now: u64, last: usize, every: u64) -> Result<()> {
+    let mut all = list(folder);
+    all.retain(|(step, _)| *step <= now);
     let spare = all.len().saturating_sub(last.max(1));
     for (step, path) in &all[..spare] {
         if every == 0 || step % every != 0 {
-            fs::remove_dir_all(path).map_err(|e| Error::io(path, e))?;
+            // Hidden first: half of a checkpoint is never seen as one.
+            let gone = folder.join(format!(".step-{step:08}.partial"));
+            fs::rename(path, &gone).map_err(|e| Error::io(path, e))?;
+            fs::remove_dir_all(&gone).map_err(|e| Error::io(&gone, e))?;
         }
     }
     Ok(())

@@ -30,6 +30,7 @@ pub(crate) fn write_folder(disk: &dyn Disk, path: &Path, files: &[(&str, Vec<u8>
     fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
     let partial = parent.join(format!(".{name}.partial"));
     let old = parent.join(format!(".{name}.old"));
+    put_back(path, &old)?;
     for rest in [&partial, &old] {
         if rest.exists() {
             fs::remove_dir_all(rest).map_err(|e| Error::io(rest, e))?;
@@ -57,13 +58,45 @@ pub(crate) fn write_folder(disk: &dyn Disk, path: &Path, files: &[(&str, Vec<u8>
     sync_folder(parent)
 }
 
+/// Gives a folder its name again that a writer had set aside as `old` when it was killed.
+fn put_back(path: &Path, old: &Path) -> Result<()> {
+    if old.exists() && !path.exists() {
+        fs::rename(old, path).map_err(|e| Error::io(path, e))
+    } else {
+        Ok(())
+    }
+}
+
+/// Puts in order what a writer of folders and files left in `folder` when it was killed: what it had set aside has its name
+/// again, and what it had not finished is gone. Nobody else may write there.
+///
+/// # Errors
+/// If something cannot be renamed or removed.
+pub(crate) fn sweep(folder: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for path in entries.flatten().map(|e| e.path()) {
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        if let Some(whole) = name.strip_prefix('.').and_then(|n| n.strip_suffix(".old")) {
+            put_back(&folder.join(whole), &path)?;
+        }
+        let hidden = name.starts_with('.') && (name.ends_with(".partial") || name.ends_with(".old"));
+        if path.is_dir() && hidden {
+            fs::remove_dir_all(&path).map_err(|e| Error::io(&path, e))?;
+        } else if path.is_file() && (name.ends_with(".partial") || name.starts_with(".writing-")) {
+            fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+        }
+    }
+    Ok(())
+}
+
 /// Replaces one file as a whole.
 pub(crate) fn write_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = std::path::PathBuf::from(partial);
     disk.write(&partial, bytes).map_err(|e| Error::io(path, e))?;
-    fs::rename(&partial, path).map_err(|e| Error::io(path, e))
+    fs::rename(&partial, path).map_err(|e| Error::io(path, e))?;
+    sync_folder(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }
 
 /// Waits until the names in a folder are on the medium.

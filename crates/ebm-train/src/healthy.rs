@@ -92,10 +92,10 @@ pub(crate) fn go_back(
     let kept: Care = Care::restored(plan, &contents.manifest.care)?;
     let care = Care { returns, healthy: Some(to), candidate: None, watch: kept.watch, tuned: None };
     contents.manifest.care = care.saved()?;
-    let policies = std::mem::take(&mut state.policies);
+    let (policies, keep) = (std::mem::take(&mut state.policies), state.keep);
     *state = agree(plan.ranks(), checkpoint::restore(plan, &contents))?;
     // What policies know of the steps that count no more is how often they were asked.
-    state.policies = policies;
+    (state.policies, state.keep, state.kept) = (policies, keep, None);
     Ok(())
 }
 

@@ -48,6 +48,7 @@ mod healthy;
 mod labels;
 mod misfits;
 mod numbers;
+mod observed;
 mod pass;
 mod plan;
 mod points;

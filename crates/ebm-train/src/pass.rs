@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    Batch, Blind, Demand, DrawRequest, Error, Key, Needs, Portion, Result, StepInput, TermName, finite,
-    first_bad,
+    Batch, Blind, Demand, DrawRequest, Error, Key, Needs, Portion, Result, StepInput, Stop, Stoppable,
+    TermName, finite, first_bad,
 };
 use ebm_model::checkpoint::entries_of;
 
@@ -36,7 +36,7 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    /// The work of `share` in the step after `state`.
+    /// The work of `share` in the step after `state`; its chains are left when somebody wishes to stop `within` it.
     ///
     /// # Errors
     /// If a part fails or a number is not finite.
@@ -45,6 +45,7 @@ impl Pass {
         state: &TrainState,
         share: &Share,
         by_term: bool,
+        within: &Stop,
         stages: &mut Stages,
     ) -> Result<Self> {
         let number = state.step + 1;
@@ -87,8 +88,8 @@ impl Pass {
                 Some(rows) => request.with_trail(needs.trail, Some(rows)),
                 None => request.with_trail(needs.trail, None),
             };
-            let followed = own.as_ref().map_or(energy, |own| own.energy.as_ref());
-            let ends = with.sampler.draw(followed, start, key.at("sampler"), &mut request)?;
+            let followed = Stoppable::new(own.as_ref().map_or(energy, |own| own.energy.as_ref()), within);
+            let ends = with.sampler.draw(&followed, start, key.at("sampler"), &mut request)?;
             if !share.is_whole() && !memory.is_empty() {
                 return Err(keeps(plan));
             }

@@ -4,22 +4,28 @@ mod mend;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use ebm_core::{Action, Collective, Error, Event, Finding, Level, Observer, Report, Result, RunPaths, agree};
+use ebm_core::{
+    Action, Error, Event, Finding, Level, Observer, Places, Report, Result, RunPaths, Stop, agree,
+};
 use ebm_health::Health;
 pub use ebm_model::checkpoint::checkpoints_of;
+use ebm_model::checkpoint::{base_of, places_of_run};
 use serde::Serialize;
 
 use crate::care::Return;
 use crate::checkpoint;
-use crate::disk::{Files, write_file};
+use crate::disk::{Files, sweep, write_file};
 use crate::healthy;
+use crate::observed::Observed;
 use crate::plan::Plan;
 use crate::state::TrainState;
 use crate::step::step_or_stop;
 use crate::view::View;
+
+/// Where a run directory keeps the way from it to the folder of its configuration, for one that has no checkpoint yet.
+pub const BASE: &str = ".base";
 
 /// Consecutive batches that may be left out because a number was not finite; one more ends the run.
 pub const PATIENCE: u32 = 3;
@@ -73,8 +79,9 @@ pub struct Summary {
 pub struct Options<'a> {
     /// The run directory; without one nothing is written.
     pub directory: Option<&'a Path>,
-    /// Finish the step, save and return when this becomes true.
-    pub stop: Option<&'a AtomicBool>,
+    /// Save and return when this is set. A run on one rank leaves the step that it is in, however long it is; several ranks
+    /// finish theirs.
+    pub stop: Stop,
     /// Return after the update of this number, as if interrupted.
     pub until: Option<u64>,
     /// Judge the run, but neither stop it for what was found nor keep healthy states, whatever `run.guard` says.
@@ -93,19 +100,48 @@ pub fn observers(plan: &Plan, directory: &Path) -> Result<Vec<Box<dyn Observer>>
     all.map(|(i, o)| o.build(&paths.clone().with_path(format!("observer[{i}]")))).collect()
 }
 
-/// Writes what describes a run into its directory: `config.toml` (complete) and `versions.json`.
+/// Writes what describes a run into its directory: `config.toml` (complete) and `versions.json`, and the folder of its
+/// checkpoints.
 ///
 /// # Errors
 /// If a file cannot be written.
 pub fn prepare(plan: &Plan, directory: &Path) -> Result<()> {
-    std::fs::create_dir_all(directory).map_err(|e| Error::io(directory, e))?;
+    let checkpoints = checkpoints_of(directory);
+    std::fs::create_dir_all(&checkpoints).map_err(|e| Error::io(&checkpoints, e))?;
+    tidy(directory)?;
+    write_json(&directory.join(BASE), &base_of(directory, &plan.places))?;
     write_file(&Files, &directory.join("config.toml"), plan.text.as_bytes())?;
     write_json(&directory.join("versions.json"), &checkpoint::versions())
+}
+
+/// Puts in order what a program left in a run directory that was killed while it wrote; nobody else may write there.
+///
+/// # Errors
+/// If something cannot be renamed or removed.
+pub fn tidy(directory: &Path) -> Result<()> {
+    let checkpoints = checkpoints_of(directory);
+    let healthy = healthy::folder(&checkpoints);
+    [directory, &checkpoints, &healthy, &directory.join("sheets")].into_iter().try_for_each(sweep)
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let text = serde_json::to_vec_pretty(value).map_err(|e| Error::plugin("run directory", e))?;
     write_file(&Files, path, &text)
+}
+
+/// Whether a run was ended before its first checkpoint, and nothing says that it had one: it starts again as it started.
+pub fn unbegun(directory: &Path) -> bool {
+    let checkpoints = checkpoints_of(directory);
+    let ended = ["summary.json", "diverged.json"].iter().any(|file| directory.join(file).exists());
+    checkpoints.is_dir() && checkpoint::list(&checkpoints).is_empty() && !ended
+}
+
+/// Where files that the configuration of a run names are looked for which was ended before its first checkpoint; `None` if it
+/// does not say.
+pub fn first_places(directory: &Path) -> Option<Places> {
+    let text = std::fs::read(directory.join(BASE)).ok()?;
+    let base: PathBuf = serde_json::from_slice(&text).ok()?;
+    Some(places_of_run(directory, &directory.join(base)))
 }
 
 /// The state of the newest whole checkpoint of a run, and the damaged ones that were passed over.
@@ -123,7 +159,8 @@ pub fn resume(plan: &Plan, directory: &Path) -> Result<(TrainState, Vec<(PathBuf
 /// Runs steps until the end of the run, a stop, or a policy's word.
 ///
 /// With a directory, a checkpoint is written at the end unless the run diverged (then the newest checkpoint is its last
-/// healthy state, and `diverged.json` has the reason and the last report), and `summary.json` in any case.
+/// healthy state, and `diverged.json` has the reason and the last report), and `summary.json` in any case. What observers
+/// wrote is on the medium before each checkpoint.
 ///
 /// With several ranks all of them call it, and the first alone is given a directory and observers.
 ///
@@ -133,28 +170,26 @@ pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<
     let ranks = plan.ranks();
     let prepared = options.directory.map_or(Ok(()), |directory| prepare(plan, directory));
     agree(ranks, prepared.and_then(|()| checkpoint::same_everywhere(plan, state)))?;
-    let (saves, reports) = wishes(ranks, options.directory, &options.observers)?;
+    // One of several ranks may not leave a step that the others are in.
+    let within = if ranks.size() == 1 { options.stop.clone() } else { Stop::default() };
+    let observed = Observed::new(plan, options.directory, options.observers, within.clone())?;
+    let guarded = plan.config.run.guard && !options.watch_only;
     let mut course = Course {
         plan,
-        guarded: plan.config.run.guard && !options.watch_only,
-        keeps: saves && plan.config.run.guard && !options.watch_only,
+        guarded,
+        keeps: observed.saves() && guarded,
         warned: false,
-        saves,
-        reports,
+        observed,
         directory: options.directory,
-        observers: options.observers,
-        detached: Vec::new(),
-        checkpoint: None,
-        keep: (3, 0),
-        last: Report { step: state.step, of: plan.config.run.steps, ..Report::default() },
+        stop: options.stop,
+        within,
+        checkpoint: state.kept.clone().map(|path| (state.step, path)),
     };
     let began = Instant::now();
     let first = state.step;
-    let directory = options.directory.unwrap_or(Path::new(""));
-    let (of, name) = (plan.config.run.steps, plan.config.run.name.as_str());
     course.first_healthy(state)?;
-    course.tell(&Event::Start { step: first, of, name, directory });
-    let outcome = course.course(state, options.stop, options.until)?;
+    course.begin(state)?;
+    let outcome = course.course(state, options.until)?;
     let diverged = matches!(outcome, Outcome::Diverged(_));
     if !diverged && course.checkpoint.as_ref().is_none_or(|(step, _)| *step != state.step) {
         course.save(state)?;
@@ -164,15 +199,15 @@ pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<
         Outcome::Interrupted => "interrupted",
         Outcome::Finished(why) | Outcome::Ill(why) | Outcome::Diverged(why) => why,
     };
-    let last = course.last.clone();
-    course.tell(&Event::Finish { report: &last, reason, view: &View::new(plan, state) });
+    let view = View::new(plan, state);
+    course.observed.tell(&Event::Finish { report: &state.last, reason, view: &view });
     let summary = Summary {
         outcome,
         step: state.step,
         steps_now: state.step - first,
         seconds: began.elapsed().as_secs_f64(),
         skipped: state.attempts - state.step,
-        last,
+        last: state.last.clone(),
         health: state.health(plan),
         returns: state.returns().to_vec(),
         healthy: match (diverged, options.directory, state.care.healthy) {
@@ -183,7 +218,7 @@ pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<
             _ => None,
         },
         checkpoint: course.checkpoint.map(|(_, path)| path).filter(|_| options.directory.is_some()),
-        detached: course.detached,
+        detached: course.observed.into_detached(),
     };
     if let Some(directory) = options.directory {
         // A run that moves with its folder must not name where it was.
@@ -197,20 +232,6 @@ pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<
         }
     }
     Ok(summary)
-}
-
-/// What rank 0 wants, on all ranks: whether the run is saved, and how often its observers want gradient norms.
-fn wishes(
-    ranks: &dyn Collective,
-    directory: Option<&Path>,
-    observers: &[Box<dyn Observer>],
-) -> Result<(bool, Vec<u64>)> {
-    let mine: Vec<u64> = observers.iter().map(|o| o.report_every()).collect();
-    if ranks.size() == 1 {
-        return Ok((directory.is_some(), mine));
-    }
-    let text = serde_json::to_vec(&(directory.is_some(), mine)).map_err(|e| Error::plugin("ranks", e))?;
-    serde_json::from_slice(&ranks.gather(&text)?[0]).map_err(|e| Error::plugin("ranks", e))
 }
 
 /// How the steps ended.
@@ -230,28 +251,38 @@ struct Course<'a> {
     keeps: bool,
     /// Whether it was warned that the run looks ill.
     warned: bool,
-    /// Whether the run is saved, on whatever rank.
-    saves: bool,
-    /// How often observers, on whatever rank, want gradient norms a term.
-    reports: Vec<u64>,
+    observed: Observed,
     directory: Option<&'a Path>,
-    observers: Vec<Box<dyn Observer>>,
-    detached: Vec<String>,
+    stop: Stop,
+    /// The wish to stop as it is heard inside of a step.
+    within: Stop,
     checkpoint: Option<(u64, PathBuf)>,
-    keep: (usize, u64),
-    last: Report,
 }
 
 impl Course<'_> {
+    /// Tells that the run begins. Where an observer was stopped in the middle of the last step, all begin before it and are
+    /// told of it again.
+    fn begin(&mut self, state: &mut TrainState) -> Result<()> {
+        let directory = self.directory.unwrap_or(Path::new(""));
+        self.observed.begin(self.plan, state.step - u64::from(state.untold), directory);
+        // A program that was killed may not have come to it.
+        if let (Some(_), Some(keep)) = (&state.kept, state.keep) {
+            self.prune(state.step, keep)?;
+        }
+        if state.untold {
+            state.untold = !self.observed.step(self.plan, state, &state.last)?;
+            if !state.untold {
+                // The checkpoint says otherwise.
+                self.checkpoint = None;
+            }
+        }
+        Ok(())
+    }
+
     /// Steps until an end that nothing mends.
-    fn course(
-        &mut self,
-        state: &mut TrainState,
-        stop: Option<&AtomicBool>,
-        until: Option<u64>,
-    ) -> Result<Outcome> {
+    fn course(&mut self, state: &mut TrainState, until: Option<u64>) -> Result<Outcome> {
         loop {
-            let (ended, finding) = match self.steps(state, stop, until)? {
+            let (ended, finding) = match self.steps(state, until)? {
                 Ended::Well(outcome) => (outcome, None),
                 Ended::Beyond(finding) => (Outcome::Diverged(finding.to_string()), Some(finding)),
             };
@@ -276,32 +307,29 @@ impl Course<'_> {
         }
     }
 
-    fn steps(
-        &mut self,
-        state: &mut TrainState,
-        stop: Option<&AtomicBool>,
-        until: Option<u64>,
-    ) -> Result<Ended> {
+    fn steps(&mut self, state: &mut TrainState, until: Option<u64>) -> Result<Ended> {
         let mut failures = 0;
-        let mut stopping = false;
+        let mut stopping = state.untold;
         while state.step < self.plan.config.run.steps {
-            let stopped = stop.is_some_and(|s| s.load(Ordering::Relaxed));
+            let stopped = self.stop.is_set();
             // One of several ranks may not stop before the others know: they hear of it in the step.
             stopping |= stopped && self.plan.ranks().size() == 1;
             if stopping || until.is_some_and(|u| state.step >= u) {
                 return Ok(Ended::Well(Outcome::Interrupted));
             }
-            let found = match step_or_stop(self.plan, state, self.expensive(state.step + 1), stopped) {
-                Ok((mut report, heard)) => {
+            let norms = self.plan.expensive_at(state.step + 1) || self.observed.want_norms(state.step + 1);
+            let found = match step_or_stop(self.plan, state, norms, stopped, &self.within) {
+                Ok(heard) => {
                     failures = 0;
                     stopping = heard;
-                    if !state.care.returns.is_empty() {
-                        report.values.insert("rolled_back".into(), state.care.returns.len() as f64);
+                    let TrainState { care, last, .. } = state;
+                    if !care.returns.is_empty() {
+                        last.values.insert("rolled_back".into(), care.returns.len() as f64);
                     }
-                    let found = state.care.watch.see(&self.plan.watched, &report);
-                    self.last = report;
+                    let found = care.watch.see(&self.plan.watched, last);
                     found.filter(|_| self.guarded)
                 }
+                Err(Error::Stopped) => return Ok(Ended::Well(Outcome::Interrupted)),
                 Err(e @ Error::Numeric { .. }) => {
                     failures += 1;
                     tracing::warn!("left a batch out: {e}");
@@ -315,8 +343,7 @@ impl Course<'_> {
                 }
                 Err(e) => return Err(e),
             };
-            let report = self.last.clone();
-            self.tell(&Event::Step { report: &report, view: &View::new(self.plan, state) });
+            state.untold = !self.observed.step(self.plan, state, &state.last)?;
             if let Some(finding) = found {
                 return Ok(Ended::Beyond(finding));
             }
@@ -324,18 +351,12 @@ impl Course<'_> {
                 return Ok(end);
             }
         }
-        Ok(Ended::Well(Outcome::Done))
-    }
-
-    /// Whether the run or an observer wants gradient norms a term at this step.
-    fn expensive(&self, step: u64) -> bool {
-        let wants = |every: u64| every > 0 && step.is_multiple_of(every);
-        self.plan.expensive_at(step) || self.reports.iter().any(|every| wants(*every))
+        Ok(Ended::Well(if state.untold { Outcome::Interrupted } else { Outcome::Done }))
     }
 
     /// Asks every policy and does what they say.
     fn policies(&mut self, state: &mut TrainState) -> Result<Option<Ended>> {
-        let mut seen = self.last.clone();
+        let mut seen = state.last.clone();
         if self.plan.ranks().size() > 1 {
             // Wall times differ from rank to rank, and decisions must not.
             seen.values.retain(|name, _| !name.starts_with("seconds"));
@@ -349,7 +370,7 @@ impl Course<'_> {
         for action in actions {
             match action {
                 Action::Checkpoint => save = true,
-                Action::Keep { last, every } => self.keep = (last, every),
+                Action::Keep { last, every } => state.keep = Some((last, every)),
                 Action::ScaleRate(factor) => state.rate_factor *= factor,
                 Action::Stop(why) => {
                     end = Some(Ended::Beyond(state.care.watch.bound_left(&self.plan.watched, &why)));
@@ -378,10 +399,12 @@ impl Course<'_> {
     }
 
     fn save(&mut self, state: &mut TrainState) -> Result<()> {
-        if !self.saves {
+        if !self.observed.saves() {
             return Ok(());
         }
-        let folder = checkpoints_of(self.directory.unwrap_or(Path::new("")));
+        // A run that is killed from here on has its files as the checkpoint has them, or an older checkpoint.
+        self.observed.tell(&Event::Saving { step: state.step });
+        let folder = self.checkpoints();
         let path = match checkpoint::save(self.plan, state, &folder) {
             Err(Error::Io { source, .. })
                 if source.kind() == ErrorKind::StorageFull
@@ -396,23 +419,16 @@ impl Course<'_> {
             }
             saved => saved?,
         };
-        let pruned = self.directory.map_or(Ok(()), |_| checkpoint::prune(&folder, self.keep.0, self.keep.1));
-        agree(self.plan.ranks(), pruned)?;
+        self.prune(state.step, state.keep.unwrap_or((3, 0)))?;
         self.checkpoint = Some((state.step, path.clone()));
-        self.tell(&Event::Checkpoint { step: state.step, path: &path });
+        self.observed.tell(&Event::Checkpoint { step: state.step, path: &path });
         Ok(())
     }
 
-    /// Tells every observer; one that fails is reported and detached.
-    fn tell(&mut self, event: &Event<'_>) {
-        let detached = &mut self.detached;
-        self.observers.retain_mut(|o| match o.on(event) {
-            Ok(()) => true,
-            Err(e) => {
-                tracing::warn!("observer `{}` failed and is detached: {e}", o.name());
-                detached.push(format!("{}: {e}", o.name()));
-                false
-            }
-        });
+    /// Removes checkpoints that are not to be kept.
+    fn prune(&self, now: u64, (last, every): (usize, u64)) -> Result<()> {
+        let pruned =
+            self.directory.map_or(Ok(()), |_| checkpoint::prune(&self.checkpoints(), now, last, every));
+        agree(self.plan.ranks(), pruned)
     }
 }

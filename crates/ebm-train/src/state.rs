@@ -1,16 +1,18 @@
 //! The state of a run: everything the next step depends on besides the configuration.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{EnergyFn, Key, Level, OptimiserState, ParamSet, Result};
+use ebm_core::{EnergyFn, Key, Level, OptimiserState, ParamSet, Report, Result, Stop, agree};
 use ebm_health::Health;
 use ebm_model::Generator;
-use ebm_model::checkpoint::entries_of;
+use ebm_model::checkpoint::{entries_of, tensors};
 
 use crate::care::{Care, Return};
 use crate::chains::Replay;
+use crate::checkpoint;
 use crate::config::Weights;
 use crate::plan::Plan;
 use crate::run::Outcome;
@@ -44,6 +46,14 @@ pub struct TrainState {
     pub rate_factor: f64,
     /// What watches over the run, and what it has done.
     pub(crate) care: Care,
+    /// The report of the last step; without values before the first one.
+    pub last: Report,
+    /// Whether an observer was stopped in the middle of what it makes of the last step.
+    pub untold: bool,
+    /// How many of the newest checkpoints are kept, and every which step for good, once a policy said so.
+    pub(crate) keep: Option<(usize, u64)>,
+    /// The checkpoint that it was read from, while it is as it stands there.
+    pub(crate) kept: Option<PathBuf>,
 }
 
 impl TrainState {
@@ -71,6 +81,10 @@ impl TrainState {
             policies: vec![serde_json::Value::Null; plan.policies.len()],
             rate_factor: 1.0,
             care: Care::default(),
+            last: Report { of: plan.config.run.steps, ..Report::default() },
+            untold: false,
+            keep: None,
+            kept: None,
         })
     }
 
@@ -158,6 +172,7 @@ impl TrainState {
             reference: plan.facts.reference.clone(),
             batch: plan.config.run.batch,
             warm_up: Some(plan.parts.generator.steps() / 2),
+            stop: Stop::default(),
         })
     }
 
@@ -170,8 +185,29 @@ impl TrainState {
         replay.look(n, key)?.map(|rows| Ok(plan.rows().split(rows)?.0)).transpose()
     }
 
+    /// As [`TrainState::buffered`] of the buffers of all ranks, which all of them call; the first one has the chains, and they
+    /// are those that one rank alone would see.
+    ///
+    /// # Errors
+    /// If a buffer fails, on all ranks.
+    pub(crate) fn buffered_everywhere(&self, plan: &Plan, n: usize, key: Key) -> Result<Option<Tensor>> {
+        let (ranks, Some(replay)) = (plan.ranks(), &self.replay) else { return Ok(None) };
+        // Of ranks that share a shard, the first speaks.
+        let speaks = ranks.rank().is_multiple_of(plan.layout.sharers);
+        let parts = if speaks { replay.parts(n, key) } else { Ok(Some(BTreeMap::new())) };
+        let parts = agree(ranks, parts.and_then(|p| p.map(|p| checkpoint::bytes(&p)).transpose()))?;
+        let Some(all) = ranks.collect(parts.unwrap_or_default())? else { return Ok(None) };
+        let mut found = BTreeMap::new();
+        for part in all.iter().filter(|part| !part.is_empty()) {
+            found.extend(tensors(part)?);
+        }
+        let rows = replay.together(n, &found)?.map(|rows| rows.to_device(&plan.device)).transpose()?;
+        rows.map(|rows| Ok(plan.rows().split(rows)?.0)).transpose()
+    }
+
     /// Leaves the present batch out: the next step takes other data and other random numbers.
     pub fn skip(&mut self, plan: &Plan) {
+        self.kept = None;
         (self.epoch, self.cursor) = self.next_batch(plan);
         self.attempts += 1;
     }

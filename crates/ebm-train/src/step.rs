@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Error, OptimiserState, ParamSet, Report, Result, Role, Update, Updated, first_bad};
+use ebm_core::{Error, OptimiserState, ParamSet, Report, Result, Role, Stop, Update, Updated, first_bad};
 use ebm_model::checkpoint::name_in;
 
 use crate::guard;
@@ -53,19 +53,22 @@ pub fn step(plan: &Plan, state: &mut TrainState) -> Result<Report> {
 /// # Errors
 /// As [`step`].
 pub fn step_reporting(plan: &Plan, state: &mut TrainState, expensive: bool) -> Result<Report> {
-    step_or_stop(plan, state, expensive, false).map(|(report, _)| report)
+    step_or_stop(plan, state, expensive, false, &Stop::default())?;
+    Ok(state.last.clone())
 }
 
-/// As [`step_reporting`], with a wish to stop that all ranks hear of: whether any had it.
+/// As [`step_reporting`], with a wish `stop` that all ranks hear of: whether any had it. The step is left for one that is heard
+/// `within` it.
 pub(crate) fn step_or_stop(
     plan: &Plan,
     state: &mut TrainState,
     expensive: bool,
     stop: bool,
-) -> Result<(Report, bool)> {
+    within: &Stop,
+) -> Result<bool> {
     let began = Instant::now();
     let mut stages = Stages::begin(plan.device());
-    let mut proposal = propose(plan, state, expensive, stop, &mut stages)?;
+    let mut proposal = propose(plan, state, expensive, (stop, within), &mut stages)?;
     let stop = proposal.stop;
     let mut values = std::mem::take(&mut proposal.values);
     commit(plan, state, proposal)?;
@@ -76,7 +79,8 @@ pub(crate) fn step_or_stop(
         report.values.insert("replay".into(), replay.len() as f64);
     }
     report.values.insert("seconds".into(), began.elapsed().as_secs_f64());
-    Ok((report, stop))
+    state.last = report;
+    Ok(stop)
 }
 
 /// The part of a step that only reads the state.
@@ -84,11 +88,11 @@ fn propose(
     plan: &Plan,
     state: &TrainState,
     expensive: bool,
-    stop: bool,
+    (stop, within): (bool, &Stop),
     stages: &mut Stages,
 ) -> Result<Proposal> {
     let number = state.step + 1;
-    let passes = plan.layout.mine.iter().map(|share| Pass::of(plan, state, share, expensive, stages));
+    let passes = plan.layout.mine.iter().map(|share| Pass::of(plan, state, share, expensive, within, stages));
     let passes = passes.collect();
     let Whole { grads, mut values, mut passes, stop } = together::add(plan, passes, stop)?;
     if plan.ranks.size() > 1 {
@@ -188,6 +192,7 @@ fn commit(plan: &Plan, state: &mut TrainState, proposal: Proposal) -> Result<()>
     state.sampler = proposal.sampler;
     state.step += 1;
     state.attempts += 1;
+    (state.untold, state.kept) = (false, None);
     Ok(())
 }
 

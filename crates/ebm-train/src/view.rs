@@ -1,21 +1,43 @@
 //! What observers see of a run.
 
+use std::collections::BTreeMap;
+
 use ebm_core::candle::Tensor;
-use ebm_core::{Batch, EnergyFn, Result, RunView, Split};
+use ebm_core::{Batch, EnergyFn, Key, Result, RunView, Split, Stop};
 
 use crate::plan::Plan;
 use crate::state::TrainState;
+
+/// The key under which observers look at buffers, the same at every step.
+pub(crate) fn look_key(plan: &Plan) -> Key {
+    plan.key.at("buffered")
+}
 
 /// A read-only view of a plan and its state.
 pub struct View<'a> {
     plan: &'a Plan,
     state: &'a TrainState,
+    stop: Stop,
+    /// Chains of the buffers of all ranks, by their number.
+    looked: BTreeMap<usize, Tensor>,
 }
 
 impl<'a> View<'a> {
     /// The view of `plan` at `state`.
     pub fn new(plan: &'a Plan, state: &'a TrainState) -> Self {
-        View { plan, state }
+        View { plan, state, stop: Stop::default(), looked: BTreeMap::new() }
+    }
+
+    /// The same, whose samples are given up once somebody wishes to stop.
+    #[must_use]
+    pub fn with_stop(self, stop: &Stop) -> Self {
+        View { stop: stop.clone(), ..self }
+    }
+
+    /// The same with chains that were collected from the buffers of all ranks, by their number.
+    #[must_use]
+    pub(crate) fn with_looked(self, looked: BTreeMap<usize, Tensor>) -> Self {
+        View { looked, ..self }
     }
 }
 
@@ -27,12 +49,18 @@ impl RunView for View<'_> {
     /// The key is that of generation, the same at every step, so that sheets of one run show the
     /// same chains under changing weights.
     fn samples(&self, n: usize) -> Result<Tensor> {
-        let generator = self.state.generator(self.plan)?;
-        generator.draw(n, self.plan.conditions()?.as_ref(), self.plan.key.at("generate"))
+        self.state.generator(self.plan)?.stopped_by(&self.stop).draw(
+            n,
+            self.plan.conditions()?.as_ref(),
+            self.plan.key.at("generate"),
+        )
     }
 
     fn buffered(&self, n: usize) -> Result<Option<Tensor>> {
-        self.state.buffered(self.plan, n, self.plan.key.at("buffered"))
+        if let Some(chains) = self.looked.get(&n) {
+            return Ok(Some(chains.clone()));
+        }
+        self.state.buffered(self.plan, n, look_key(self.plan))
     }
 
     fn data(&self, n: usize) -> Result<Option<Tensor>> {

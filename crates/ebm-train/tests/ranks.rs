@@ -7,13 +7,13 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use common::{bits, timeless};
 use ebm_core::candle::{DType, Device};
 use ebm_core::{
-    BuildCx, Collective, DrawRequest, Drawn, EnergyFn, Error, Key, Report, Result, Sampler, SamplerConfig,
-    Sensitivity,
+    BuildCx, Collective, DrawRequest, Drawn, EnergyFn, Error, Event, Key, Look, Observer, Report, Result,
+    Sampler, SamplerConfig, Sensitivity,
 };
 use ebm_ranks::Threads;
 use ebm_train::run::{self, Options};
@@ -34,6 +34,8 @@ const TERMS: &str = "[objective]\nkind = \"contrastive\"\nenergy_l2 = 0.5\nkl = 
     entropy = { bank = 6, bank_above = 30, estimator = { kind = \"nearest-neighbour\" } }\n";
 
 const RING: &str = "[replay]\nkind = \"ring\"\ncapacity = 40\n";
+
+const RESERVOIR: &str = "[replay]\nkind = \"reservoir\"\ncapacity = 60\nstorage = \"bytes\"\n";
 
 fn config(shards: usize, run: &str, sections: &str) -> RunConfig {
     let text = format!(
@@ -118,7 +120,7 @@ fn a_ring() {
 
 #[test]
 fn kl_and_entropy_terms_from_a_reservoir_of_bytes() {
-    let replay = "[replay]\nkind = \"reservoir\"\ncapacity = 60\nstorage = \"bytes\"\n";
+    let replay = RESERVOIR;
     same_bytes(&format!("{LANGEVIN}{replay}{TERMS}[chains]\nfill = \"start\"\n"));
 }
 
@@ -419,4 +421,50 @@ fn what_cannot_be_spread_is_refused() {
     let own = common::config(&[]);
     let text = refused(&own, 2);
     assert!(text.contains("test-cd") && text.contains("run.shards"), "{text}");
+}
+
+/// Looks at chains of the buffer after every second step.
+struct Looker(Arc<Mutex<Vec<Vec<f32>>>>);
+
+impl Observer for Looker {
+    fn on(&mut self, event: &Event<'_>) -> Result<()> {
+        if let Event::Step { report, view } = event
+            && report.step.is_multiple_of(2)
+        {
+            let seen = view.buffered(6)?.map_or(Ok(vec![]), |x| x.flatten_all()?.to_vec1());
+            self.0.lock().unwrap().push(seen?);
+        }
+        Ok(())
+    }
+
+    fn looks(&self, _: &[usize]) -> Vec<Look> {
+        vec![Look { every: 2, rows: 6 }]
+    }
+
+    fn name(&self) -> String {
+        "looker".into()
+    }
+}
+
+#[test]
+fn observers_see_the_buffers_of_all_ranks() {
+    for sections in [&format!("{LANGEVIN}{RING}{PLAIN}")[..], &format!("{LANGEVIN}{RESERVOIR}{PLAIN}")] {
+        let looks = |size: usize| {
+            let config = config(2, "", sections);
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let all = Threads::run(size, |ranks: Arc<dyn Collective>| -> Result<()> {
+                let first = ranks.rank() == 0;
+                let plan = plan(&config, ranks)?;
+                let mut state = TrainState::new(&plan)?;
+                let observers: Vec<Box<dyn Observer>> =
+                    if first { vec![Box::new(Looker(seen.clone()))] } else { Vec::new() };
+                run::run(&plan, &mut state, Options { observers, ..Options::default() }).map(drop)
+            });
+            all.into_iter().collect::<Result<Vec<()>>>().unwrap();
+            Arc::into_inner(seen).unwrap().into_inner().unwrap()
+        };
+        let alone = looks(1);
+        assert_eq!((alone.len(), alone[3].len()), (4, 6 * 64));
+        assert_eq!(looks(2), alone);
+    }
 }

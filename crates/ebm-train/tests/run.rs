@@ -5,9 +5,9 @@
 mod common;
 
 use std::fs;
-use std::sync::atomic::AtomicBool;
 
 use common::{bits, plan};
+use ebm_core::Stop;
 use ebm_train::run::{self, Options, Outcome, observers, resume};
 use ebm_train::{Plan, TrainState, checkpoint};
 
@@ -68,8 +68,9 @@ fn the_stop_flag_saves_and_returns() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan(&[]);
     let mut state = TrainState::new(&plan).unwrap();
-    let stop = AtomicBool::new(true);
-    let options = Options { directory: Some(dir.path()), stop: Some(&stop), ..Options::default() };
+    let stop = Stop::default();
+    stop.set();
+    let options = Options { directory: Some(dir.path()), stop, ..Options::default() };
     let summary = run::run(&plan, &mut state, options).unwrap();
     assert_eq!(summary.outcome, Outcome::Interrupted);
     assert!(summary.checkpoint.unwrap().ends_with("checkpoints/step-00000000"));

@@ -43,8 +43,8 @@ mod tests;
 mod unit;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use ebm_core::Stop;
 use serde::Serialize;
 
 pub use changes::Axis;
@@ -58,7 +58,7 @@ use crate::error::{Error, Result};
 
 /// How to work on a study.
 #[derive(Clone, Debug, Default)]
-pub struct StudyOptions<'a> {
+pub struct StudyOptions {
     /// Folder of the study's runs; without it `runs/study-<name>`.
     pub out: Option<PathBuf>,
     /// Only this variant.
@@ -69,8 +69,8 @@ pub struct StudyOptions<'a> {
     pub changes: Vec<Override>,
     /// Train nothing; report what is there.
     pub report: bool,
-    /// When this becomes true, the present run is saved and the call returns after writing the report.
-    pub stop: Option<&'a AtomicBool>,
+    /// When this is set, the present run is saved and the call returns after writing the report.
+    pub stop: Stop,
 }
 
 /// What a study came to so far.
@@ -98,7 +98,7 @@ impl Study {
     /// # Errors
     /// If a configuration is wrong (before anything runs), if there are results of other settings in the folder,
     /// or if a run fails for another reason than a blow-up.
-    pub fn work(&self, options: &StudyOptions<'_>) -> Result<StudyReport> {
+    pub fn work(&self, options: &StudyOptions) -> Result<StudyReport> {
         let directory = match &options.out {
             Some(out) => out.clone(),
             None => Path::new("runs").join(format!("study-{}", self.name)),
@@ -109,12 +109,12 @@ impl Study {
             unit.check()?;
         }
         let mut elsewhere = Vec::new();
-        let stopped = || options.stop.is_some_and(|s| s.load(Ordering::Relaxed));
+        let stopped = || options.stop.is_set();
         for unit in chosen.iter().filter(|_| !options.report) {
             if stopped() {
                 break;
             }
-            match unit.work(options.stop)? {
+            match unit.work(&options.stop)? {
                 Work::Had => {}
                 Work::Elsewhere => elsewhere.push(unit.name()),
                 Work::Interrupted => break,
@@ -156,7 +156,7 @@ impl Study {
         Ok(all)
     }
 
-    fn choose<'u>(&self, all: &'u [Unit], options: &StudyOptions<'_>) -> Result<Vec<&'u Unit>> {
+    fn choose<'u>(&self, all: &'u [Unit], options: &StudyOptions) -> Result<Vec<&'u Unit>> {
         if let Some(only) = &options.only
             && !self.variants.iter().any(|v| v.name == *only)
         {

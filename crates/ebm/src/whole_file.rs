@@ -35,7 +35,8 @@ fn writable(setting: &'static str, out: &Path) -> Result<()> {
     if !folder.is_dir() {
         return Err(blocked(setting, out, Blocked::NoFolder));
     }
-    let probe = folder.join(format!(".writing-{}", std::process::id()));
+    ebm_data::atomic::sweep(folder);
+    let probe = folder.join(format!("{}{}", ebm_data::atomic::UNFINISHED, std::process::id()));
     let made = std::fs::OpenOptions::new().write(true).create_new(true).open(&probe);
     made.and_then(|_| std::fs::remove_file(&probe)).map_err(|e| blocked(setting, out, Blocked::Unwritable(e)))
 }
@@ -73,13 +74,53 @@ pub fn json(value: &impl Serialize) -> Result<String> {
     Ok(text + "\n")
 }
 
+/// Makes a file that is not there, as a whole or not at all.
+///
+/// # Errors
+/// If it cannot be written, or has come to be there meanwhile; `setting` says where it was to be.
+pub fn make(setting: &'static str, path: &Path, bytes: &[u8]) -> Result<()> {
+    match ebm_data::atomic::write_new(path, bytes).map_err(io)? {
+        true => Ok(()),
+        false => Err(blocked(setting, path, Blocked::There)),
+    }
+}
+
+/// Makes a folder that is not there, or is empty, as a whole or not at all: `fill` writes into a folder beside it, which then
+/// takes its name.
+///
+/// # Errors
+/// If `fill` fails or the folder cannot be made; then nothing is there.
+pub fn make_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let parent = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(Error::io(parent))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let beside = parent.join(format!(".{name}.partial"));
+    let clear = || match std::fs::remove_dir_all(&beside) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&beside)(e)),
+        _ => Ok(()),
+    };
+    // Of a program that was killed.
+    clear()?;
+    std::fs::create_dir(&beside).map_err(Error::io(&beside))?;
+    let made = fill(&beside).and_then(|()| std::fs::rename(&beside, path).map_err(Error::io(path)));
+    if made.is_err() {
+        // Best effort: the error is what the user should hear of.
+        let _ = clear();
+    }
+    made
+}
+
 /// Replaces a file as a whole, or leaves it as it was.
 ///
 /// # Errors
 /// If it cannot be written.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    ebm_data::atomic::write(path, bytes).map_err(|e| match e {
+    ebm_data::atomic::write(path, bytes).map_err(io)
+}
+
+fn io(e: ebm_data::DataError) -> Error {
+    match e {
         ebm_data::DataError::Io { path, source, .. } => Error::Io { path, source },
         other => other.into(),
-    })
+    }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ebm_core::{Event, Observer, ObserverConfig, Report, Result, RunPaths, Settings, plugin};
 
+use crate::course::Course;
 use crate::lines::Lines;
 
 /// Writes `metrics.csv` with a header; a number that a step does not have is an empty field.
@@ -12,7 +13,7 @@ pub struct CsvConfig {
     /// Steps between lines; the last step is always written.
     #[setting(default = 10, at_least = 1, unit = "updates")]
     pub every: u64,
-    /// File name below the run directory.
+    /// File name in the run directory, which nothing else of the run has.
     #[setting(default = "metrics.csv")]
     pub file: String,
     /// Names of the values, in this order, after the step.
@@ -29,7 +30,11 @@ struct Csv {
 
 impl Csv {
     fn write(&mut self, report: &Report) -> Result<()> {
-        let Some(lines) = self.lines.as_mut().filter(|_| report.step != self.last) else { return Ok(()) };
+        let Some(lines) =
+            self.lines.as_mut().filter(|_| report.step > self.last && !report.values.is_empty())
+        else {
+            return Ok(());
+        };
         self.last = report.step;
         let mut line = report.step.to_string();
         for name in &self.config.columns {
@@ -45,10 +50,11 @@ impl Csv {
 impl Observer for Csv {
     fn on(&mut self, event: &Event<'_>) -> Result<()> {
         match event {
-            Event::Start { step, .. } => {
-                self.last = *step;
+            Event::Start { step, of, .. } => {
                 let step_of = |line: &str| line.split(',').next()?.trim().parse().ok();
-                let mut lines = Lines::open(&self.path, *step, step_of)?;
+                let course = Course { step: *step, of: *of, every: self.config.every };
+                let mut lines = Lines::open(&self.path, course, true, step_of)?;
+                self.last = lines.last();
                 if lines.is_empty()? {
                     lines.write(&format!("step,{}", self.config.columns.join(",")))?;
                 }
@@ -57,14 +63,18 @@ impl Observer for Csv {
             Event::Step { report, .. } if report.step.is_multiple_of(self.config.every) => {
                 self.write(report)?
             }
-            Event::Checkpoint { .. } => self.lines.as_mut().map_or(Ok(()), Lines::flush)?,
+            Event::Saving { .. } => self.lines.as_mut().map_or(Ok(()), Lines::sync)?,
             Event::Finish { report, .. } => {
                 self.write(report)?;
-                self.lines.as_mut().map_or(Ok(()), Lines::flush)?;
+                self.lines.as_mut().map_or(Ok(()), Lines::sync)?;
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn remarks(&mut self) -> Vec<String> {
+        self.lines.as_mut().map(Lines::remarks).unwrap_or_default()
     }
 
     fn name(&self) -> String {
@@ -80,7 +90,7 @@ impl Observer for Csv {
 )]
 impl ObserverConfig for CsvConfig {
     fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
-        let path = paths.directory.join(&self.file);
+        let path = paths.claim("file", &self.file)?;
         Ok(Box::new(Csv { config: self.clone(), path, lines: None, last: 0 }))
     }
 }

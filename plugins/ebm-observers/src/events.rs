@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ebm_core::{Error, Result};
 
+use crate::course::Course;
 use crate::probe::Bins;
 use crate::protobuf::{Message, Value, field};
 use crate::tfrecord;
@@ -22,38 +23,72 @@ pub(crate) struct Events {
     file: File,
     waiting: Vec<u8>,
     flushed: Instant,
+    /// Step of the last numbers that were found, 0 without any.
+    last: u64,
+    remarks: Vec<String>,
 }
 
 impl Events {
-    /// Begins a new file in `folder` for a run that goes on after `step`. Events of later steps, which the run
-    /// will do again, and a record that a crash cut are taken off the files that are there; a TensorBoard that
-    /// has read them already is told to forget them.
-    pub fn open(folder: &Path, step: u64) -> Result<Self> {
+    /// Begins a new file in `folder` for a run that goes on as `course` says. Events of later steps, which the run
+    /// will do again, numbers that were written because it was interrupted, and a record that a crash cut are taken off the
+    /// files that are there; a TensorBoard that has read them already is told to forget them.
+    pub fn open(folder: &Path, course: Course) -> Result<Self> {
         let io = |e| Error::io(folder, e);
         std::fs::create_dir_all(folder).map_err(io)?;
+        let all: std::io::Result<Vec<_>> = std::fs::read_dir(folder).map_err(io)?.collect();
+        let name_of = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut all: Vec<PathBuf> = all.map_err(io)?.into_iter().map(|e| e.path()).collect();
+        all.retain(|path| name_of(path).starts_with(PREFIX));
+        all.sort();
         let mut newest = 0;
-        let mut files = 0;
-        for entry in std::fs::read_dir(folder).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let Some(rest) = name.strip_prefix(PREFIX) else { continue };
-            newest = rest.split('.').next().and_then(|s| s.parse().ok()).unwrap_or(0).max(newest);
-            files += 1;
-            cut(&path, step)?;
+        let (mut last, mut earlier, mut place) = (0, 0, None);
+        let mut remarks = Vec::new();
+        for (i, path) in all.iter().enumerate() {
+            let name = name_of(path);
+            let seconds = name[PREFIX.len()..].split('.').next();
+            newest = seconds.and_then(|s| s.parse().ok()).unwrap_or(0).max(newest);
+            let cut = cut(path, course.step)?;
+            for (step, from, to) in cut.numbers {
+                if step != last {
+                    (earlier, last) = (last, step);
+                }
+                place = (to == cut.length).then_some((path, from));
+            }
+            // The end of the newest file is where a program was killed; the others were ended in good order, or cut then.
+            if cut.unsound > 0 && i + 1 < all.len() {
+                let lost = cut.unsound;
+                remarks.push(format!("tensorboard/{name}: is damaged, its last {lost} bytes are taken off"));
+            }
         }
+        if let Some((path, from)) = place.filter(|_| course.cut_by_interruption(last, earlier)) {
+            shorten(path, from)?;
+            (last, earlier) = (earlier, 0);
+        }
+        remarks.extend(course.gap("tensorboard", last, earlier));
         // Files are read in the order of their names: a clock that went back must not turn it around.
         let seconds = (now() as u64).max(newest);
+        let files = all.len();
         let path = folder.join(format!("{PREFIX}{seconds:010}.{files:04}.ebm"));
         let file =
             OpenOptions::new().append(true).create_new(true).open(&path).map_err(|e| Error::io(&path, e))?;
-        let mut events = Events { path, file, waiting: Vec::new(), flushed: Instant::now() };
+        let mut events = Events { path, file, waiting: Vec::new(), flushed: Instant::now(), last, remarks };
         events.push(Message::default().double(1, now()).bytes(3, b"brain.Event:2"));
-        if step > 0 || files > 0 {
+        if course.step > 0 || files > 0 {
             // SessionLog START: whatever was read of this step or later is void.
-            events.push(event(step + 1).message(7, Message::default().int(1, 1)));
+            events.push(event(course.step + 1).message(7, Message::default().int(1, 1)));
         }
         events.flush()?;
         Ok(events)
+    }
+
+    /// Step of the last numbers that were found, 0 without any.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// What is to be said of what was found.
+    pub fn remarks(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.remarks)
     }
 
     /// Appends one event with these values of a step.
@@ -73,6 +108,12 @@ impl Events {
         self.file.write_all(&self.waiting).map_err(|e| Error::io(&self.path, e))?;
         self.waiting.clear();
         Ok(())
+    }
+
+    /// Waits until everything is on the medium.
+    pub fn sync(&mut self) -> Result<()> {
+        self.flush()?;
+        self.file.sync_data().map_err(|e| Error::io(&self.path, e))
     }
 }
 
@@ -94,20 +135,57 @@ pub(crate) fn step_of(mut event: &[u8]) -> u64 {
     0
 }
 
+/// Whether an event holds numbers under names, and no histogram or picture.
+fn has_numbers(mut event: &[u8]) -> bool {
+    while let Some((number, value)) = field(&mut event) {
+        let (5, Value::Bytes(mut summary)) = (number, value) else { continue };
+        let Some((1, Value::Bytes(mut first))) = field(&mut summary) else { return false };
+        // The name, then the number.
+        return field(&mut first).is_some() && matches!(field(&mut first), Some((2, _)));
+    }
+    false
+}
+
+/// What is left of a file.
+struct Cut {
+    /// Its length.
+    length: u64,
+    /// Step, beginning and end of each record with numbers.
+    numbers: Vec<(u64, u64, u64)>,
+    /// Bytes that were no sound records.
+    unsound: u64,
+}
+
 /// Shortens a file to its sound records of steps up to `step`.
-fn cut(path: &Path, step: u64) -> Result<()> {
+fn cut(path: &Path, step: u64) -> Result<Cut> {
     let io = |e| Error::io(path, e);
-    let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
+    let file = File::open(path).map_err(io)?;
     let mut from = BufReader::new(&file);
-    let mut keep = 0;
+    let mut cut = Cut { length: 0, numbers: Vec::new(), unsound: 0 };
+    let mut beyond = false;
     while let Some(record) = tfrecord::next(&mut from).map_err(io)? {
-        if step_of(&record) > step {
+        beyond = step_of(&record) > step;
+        if beyond {
             break;
         }
         // Eight bytes of length, two checksums of four.
-        keep += record.len() as u64 + 16;
+        let end = cut.length + record.len() as u64 + 16;
+        if has_numbers(&record) {
+            cut.numbers.push((step_of(&record), cut.length, end));
+        }
+        cut.length = end;
     }
-    if file.metadata().map_err(io)?.len() > keep { file.set_len(keep).map_err(io) } else { Ok(()) }
+    let rest = file.metadata().map_err(io)?.len() - cut.length;
+    cut.unsound = if beyond { 0 } else { rest };
+    if rest > 0 {
+        shorten(path, cut.length)?;
+    }
+    Ok(cut)
+}
+
+fn shorten(path: &Path, length: u64) -> Result<()> {
+    let file = OpenOptions::new().write(true).open(path).map_err(|e| Error::io(path, e))?;
+    file.set_len(length).map_err(|e| Error::io(path, e))
 }
 
 /// A number under a name.
@@ -177,7 +255,7 @@ pub(crate) mod tests {
     }
 
     fn write(folder: &Path, after: u64, to: u64) {
-        let mut events = Events::open(folder, after).unwrap();
+        let mut events = Events::open(folder, Course { step: after, of: 100, every: 1 }).unwrap();
         (after + 1..=to).for_each(|s| events.write(s, [scalar("a", s as f64)]).unwrap());
         events.flush().unwrap();
     }
@@ -227,7 +305,7 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(format!("{PREFIX}9999999999.0000.ebm")), "").unwrap();
         std::fs::write(folder.path().join("notes.txt"), "kept").unwrap();
-        drop(Events::open(folder.path(), 0).unwrap());
+        drop(Events::open(folder.path(), Course { step: 0, of: 1, every: 1 }).unwrap());
         assert!(folder.path().join(format!("{PREFIX}9999999999.0001.ebm")).is_file());
         assert_eq!(std::fs::read(folder.path().join("notes.txt")).unwrap(), b"kept");
     }

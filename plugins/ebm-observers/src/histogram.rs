@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use ebm_core::{Error, Event, Observer, ObserverConfig, Result, RunPaths, RunView, Settings, plugin};
+use ebm_core::{Error, Event, Look, Observer, ObserverConfig, Result, RunPaths, RunView, Settings, plugin};
 
+use crate::course::Course;
 use crate::lines::Lines;
 use crate::probe::{self, Bins, Of};
 use crate::spread::{self, Entry};
@@ -17,10 +18,10 @@ pub struct HistogramConfig {
     #[setting(default = 500, at_least = 1, unit = "updates")]
     pub every: u64,
     /// Samples of a histogram.
-    #[setting(default = 256, at_least = 1, unit = "samples")]
+    #[setting(default = 256, at_least = 1, at_most = 1_000_000, unit = "samples")]
     pub rows: usize,
     /// Bins, equal in width, between the smallest and the largest value.
-    #[setting(default = 40, at_least = 1)]
+    #[setting(default = 40, at_least = 1, at_most = 10_000)]
     pub bins: usize,
     /// Which samples to look at; fresh ones cost a generation.
     #[setting(default = Of::Buffer)]
@@ -29,16 +30,13 @@ pub struct HistogramConfig {
 
 struct Histograms {
     config: HistogramConfig,
-    folder: PathBuf,
+    file: PathBuf,
+    picture: PathBuf,
     lines: Option<Lines>,
     all: Vec<Entry>,
 }
 
 impl Histograms {
-    fn file(&self) -> PathBuf {
-        self.folder.join("histograms.jsonl")
-    }
-
     fn write(&mut self, view: &dyn RunView, step: u64) -> Result<()> {
         let Some(lines) = &mut self.lines else { return Ok(()) };
         for seen in probe::look(view, self.config.rows, self.config.of)? {
@@ -48,7 +46,7 @@ impl Histograms {
             self.all.push(entry);
         }
         lines.flush()?;
-        spread::write(&self.folder.join("histograms.png"), &self.all)
+        spread::write(&self.picture, &self.all)
     }
 }
 
@@ -56,18 +54,31 @@ impl Observer for Histograms {
     fn on(&mut self, event: &Event<'_>) -> Result<()> {
         let step = |line: &str| serde_json::from_str::<Entry>(line).ok();
         match event {
-            Event::Start { step: from, .. } => {
-                let path = self.file();
-                self.lines = Some(Lines::open(&path, *from, |line| step(line).map(|e| e.step))?);
-                let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-                self.all = text.lines().filter_map(step).collect();
+            Event::Start { step: from, of, .. } => {
+                let course = Course { step: *from, of: *of, every: self.config.every };
+                self.lines = Some(Lines::open(&self.file, course, false, |line| step(line).map(|e| e.step))?);
+                let bytes = std::fs::read(&self.file).map_err(|e| Error::io(&self.file, e))?;
+                self.all = String::from_utf8_lossy(&bytes).lines().filter_map(step).collect();
+                // The picture is one of the lines, whatever became of it.
+                if !self.all.is_empty() {
+                    spread::write(&self.picture, &self.all)?;
+                }
             }
+            Event::Saving { .. } => self.lines.as_mut().map_or(Ok(()), Lines::sync)?,
             Event::Step { report, view } if report.step.is_multiple_of(self.config.every) => {
                 self.write(*view, report.step)?;
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn looks(&self, _: &[usize]) -> Vec<Look> {
+        self.config.of.looks(self.config.every, self.config.rows)
+    }
+
+    fn remarks(&mut self) -> Vec<String> {
+        self.lines.as_mut().map(Lines::remarks).unwrap_or_default()
     }
 
     fn name(&self) -> String {
@@ -83,8 +94,8 @@ impl Observer for Histograms {
 )]
 impl ObserverConfig for HistogramConfig {
     fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
-        let folder = paths.directory.clone();
-        Ok(Box::new(Histograms { config: self.clone(), folder, lines: None, all: Vec::new() }))
+        let (file, picture) = (paths.claim("", "histograms.jsonl")?, paths.claim("", "histograms.png")?);
+        Ok(Box::new(Histograms { config: self.clone(), file, picture, lines: None, all: Vec::new() }))
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ebm_core::{Event, Observer, ObserverConfig, Report, Result, RunPaths, Settings, plugin};
 use serde::Deserialize;
 
+use crate::course::Course;
 use crate::lines::Lines;
 
 /// Writes `metrics.jsonl`: `{"step":1,"of":6000,"values":{"energy.data":...}}`. A number that is not finite is `null`.
@@ -13,7 +14,7 @@ pub struct JsonlConfig {
     /// Steps between lines; the last step is always written.
     #[setting(default = 1, at_least = 1, unit = "updates")]
     pub every: u64,
-    /// File name below the run directory.
+    /// File name in the run directory, which nothing else of the run has.
     #[setting(default = "metrics.jsonl")]
     pub file: String,
 }
@@ -27,7 +28,7 @@ struct Jsonl {
 
 impl Jsonl {
     fn write(&mut self, report: &Report) -> Result<()> {
-        if report.step == self.last {
+        if report.step <= self.last || report.values.is_empty() {
             return Ok(());
         }
         self.last = report.step;
@@ -39,20 +40,26 @@ impl Jsonl {
 impl Observer for Jsonl {
     fn on(&mut self, event: &Event<'_>) -> Result<()> {
         match event {
-            Event::Start { step, .. } => {
-                self.last = *step;
-                self.lines = Some(Lines::open(&self.path, *step, step_of)?);
+            Event::Start { step, of, .. } => {
+                let course = Course { step: *step, of: *of, every: self.every };
+                let lines = Lines::open(&self.path, course, false, step_of)?;
+                self.last = lines.last();
+                self.lines = Some(lines);
             }
             Event::Step { report, .. } if report.step.is_multiple_of(self.every) => self.write(report)?,
             // A run that is resumed from here finds all lines up to here.
-            Event::Checkpoint { .. } => self.lines.as_mut().map_or(Ok(()), Lines::flush)?,
+            Event::Saving { .. } => self.lines.as_mut().map_or(Ok(()), Lines::sync)?,
             Event::Finish { report, .. } => {
                 self.write(report)?;
-                self.lines.as_mut().map_or(Ok(()), Lines::flush)?;
+                self.lines.as_mut().map_or(Ok(()), Lines::sync)?;
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn remarks(&mut self) -> Vec<String> {
+        self.lines.as_mut().map(Lines::remarks).unwrap_or_default()
     }
 
     fn name(&self) -> String {
@@ -76,7 +83,7 @@ fn step_of(line: &str) -> Option<u64> {
 )]
 impl ObserverConfig for JsonlConfig {
     fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
-        let path = paths.directory.join(&self.file);
+        let path = paths.claim("file", &self.file)?;
         Ok(Box::new(Jsonl { every: self.every, path, lines: None, last: 0 }))
     }
 }

@@ -1,7 +1,8 @@
 //! Observers: `progress`, `jsonl`, `csv`, `sheet`, `histogram` and `tensorboard`.
 //!
-//! An observer sees every step and writes below the run directory; it cannot change the run, and one that
-//! fails is detached, not fatal.
+//! An observer sees every step and writes in the run directory, under names that no other has; it cannot change the run, and
+//! one that fails is detached, not fatal. What it told of is on the medium before the checkpoint that follows, so that a run
+//! that was killed and goes on has every step once; an observer that finds less says so.
 //!
 //! ```
 //! use ebm_core::{Event, ObserverConfig, RunPaths};
@@ -17,6 +18,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod course;
 mod csv;
 mod events;
 mod histogram;

@@ -1,7 +1,7 @@
 //! What histograms look at: energies, slopes and values of data and samples.
 
 use ebm_core::candle::{DType, Tensor};
-use ebm_core::{Batch, Condition, Error, Result, RunView, Settings};
+use ebm_core::{Batch, Condition, Error, Look, Result, RunView, Settings};
 use serde::{Deserialize, Serialize};
 
 /// Rows that pass through the energy at a time: a histogram must not need more memory than a step.
@@ -16,6 +16,13 @@ pub enum Of {
     Buffer,
     /// Samples drawn from fresh starts with averaged weights; costs a generation.
     Samples,
+}
+
+impl Of {
+    /// The looks at the buffer of who shows histograms of `rows` samples every so many steps.
+    pub(crate) fn looks(self, every: u64, rows: usize) -> Vec<Look> {
+        if self == Of::Buffer { vec![Look { every, rows }] } else { Vec::new() }
+    }
 }
 
 /// Numbers of one kind.

@@ -1,10 +1,13 @@
 //! `sheet`: pictures of samples and of the replay buffer while a run goes on.
 
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Error, Event, Observer, ObserverConfig, Result, RunPaths, RunView, Settings, plugin};
+use ebm_core::{Error, Event, Look, Observer, ObserverConfig, Result, RunPaths, RunView, Settings, plugin};
 use ebm_draw::picture;
+
+use crate::course::Course;
 
 /// Writes `sheets/samples-00001000.png` and `sheets/buffer-00001000.png`: images as a sheet, points of the plane as
 /// a scatter over the data.
@@ -14,7 +17,7 @@ pub struct SheetConfig {
     #[setting(default = 1000, at_least = 1, unit = "updates")]
     pub every: u64,
     /// Samples of a picture; a scatter shows 16 times as many.
-    #[setting(default = 64, at_least = 1, unit = "samples")]
+    #[setting(default = 64, at_least = 1, at_most = 100_000, unit = "samples")]
     pub count: usize,
     /// What to draw.
     #[setting(default = What::Samples)]
@@ -33,9 +36,32 @@ pub enum What {
     Both,
 }
 
+impl What {
+    /// Names of what is shown.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            What::Samples => &["samples"],
+            What::Buffer => &["buffer"],
+            What::Both => &["samples", "buffer"],
+        }
+    }
+
+    /// The look at the buffer of who shows `count` samples every so many steps.
+    pub(crate) fn looks(self, every: u64, count: usize, sample_shape: &[usize]) -> Vec<Look> {
+        let look = Look { every, rows: rows(count, sample_shape) };
+        if self == What::Samples { Vec::new() } else { vec![look] }
+    }
+}
+
+/// Samples of a picture: a scatter of points of the plane shows more.
+fn rows(count: usize, sample_shape: &[usize]) -> usize {
+    if sample_shape == [2] { count * 16 } else { count }
+}
+
 struct Sheets {
     config: SheetConfig,
     folder: PathBuf,
+    remarks: Vec<String>,
 }
 
 /// What a sheet shows, by name, and points to lay behind it; a scatter takes 16 times `count` samples.
@@ -43,9 +69,8 @@ pub(crate) type Shown = (Vec<(&'static str, Tensor)>, Option<Tensor>);
 
 /// Samples to draw.
 pub(crate) fn shown(view: &dyn RunView, what: What, count: usize) -> Result<Shown> {
-    let plane = view.sample_shape() == [2];
-    let n = if plane { count * 16 } else { count };
-    let background = if plane { view.data(4 * n)? } else { None };
+    let n = rows(count, view.sample_shape());
+    let background = if view.sample_shape() == [2] { view.data(4 * n)? } else { None };
     let mut all = Vec::new();
     if what != What::Buffer {
         all.push(("samples", view.samples(n)?));
@@ -68,11 +93,60 @@ impl Sheets {
         }
         Ok(())
     }
+
+    /// Remarks on pictures of steps up to where the run goes on: the last ones should be there, and all should be whole.
+    fn look_back(&mut self, course: Course) {
+        for what in self.config.what.names() {
+            let prefix = format!("{what}-");
+            let mut steps = Vec::new();
+            for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let step =
+                    name.strip_prefix(&prefix).and_then(|n| n.strip_suffix(".png")?.parse::<u64>().ok());
+                let Some(step) = step.filter(|s| *s <= course.step) else { continue };
+                steps.push(step);
+                if !is_whole(&entry.path()) {
+                    self.remarks.push(format!("sheets/{name}: is no whole picture"));
+                }
+            }
+            steps.sort_unstable();
+            // The first one is due after as many steps as lie between two.
+            let start = if *what == "samples" && !steps.is_empty() { Some(0) } else { None };
+            let steps: Vec<u64> = start.into_iter().chain(steps).collect();
+            let apart = steps.windows(2).map(|w| (w[1] - w[0], w[0], w[1]));
+            if let (Some((widest, from, to)), Some((nearest, ..))) = (apart.clone().max(), apart.min())
+                && widest > nearest.max(course.every)
+            {
+                self.remarks.push(format!("sheets/{what}: there is none between steps {from} and {to}"));
+            }
+            // A buffer may have held too few chains for the first pictures.
+            if *what == "samples" || !steps.is_empty() {
+                let last = |back: usize| steps.iter().nth_back(back).copied().unwrap_or(0);
+                self.remarks.extend(course.gap(&format!("sheets/{what}"), last(0), last(1)));
+            }
+        }
+    }
+}
+
+/// Whether a file ends as a png file does.
+fn is_whole(path: &Path) -> bool {
+    const END: &[u8; 8] = b"IEND\xaeB`\x82";
+    let end = || {
+        let mut file = std::fs::File::open(path)?;
+        file.seek(SeekFrom::End(-(END.len() as i64)))?;
+        let mut end = [0; END.len()];
+        file.read_exact(&mut end).map(|()| end)
+    };
+    end().is_ok_and(|end: [u8; 8]| end == *END)
 }
 
 impl Observer for Sheets {
     fn on(&mut self, event: &Event<'_>) -> Result<()> {
         match event {
+            Event::Start { step, of, .. } => {
+                self.look_back(Course { step: *step, of: *of, every: self.config.every });
+                Ok(())
+            }
             Event::Step { report, view } if report.step.is_multiple_of(self.config.every) => {
                 self.draw(*view, report.step)
             }
@@ -80,13 +154,17 @@ impl Observer for Sheets {
         }
     }
 
+    fn looks(&self, sample_shape: &[usize]) -> Vec<Look> {
+        self.config.what.looks(self.config.every, self.config.count, sample_shape)
+    }
+
+    fn remarks(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.remarks)
+    }
+
     fn name(&self) -> String {
         "sheet".into()
     }
-}
-
-fn folder(directory: &Path) -> PathBuf {
-    directory.join("sheets")
 }
 
 #[plugin(
@@ -97,7 +175,11 @@ fn folder(directory: &Path) -> PathBuf {
 )]
 impl ObserverConfig for SheetConfig {
     fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
-        Ok(Box::new(Sheets { config: self.clone(), folder: folder(&paths.directory) }))
+        let mut folder = PathBuf::new();
+        for what in self.what.names() {
+            folder = paths.claim_sheets(what)?;
+        }
+        Ok(Box::new(Sheets { config: self.clone(), folder, remarks: Vec::new() }))
     }
 }
 
@@ -130,7 +212,8 @@ mod tests {
     fn samples_that_cannot_be_drawn_are_an_error_once() {
         let sheets = Sheets {
             config: SheetConfig { every: 1, count: 4, what: What::Samples },
-            folder: folder(tempfile::tempdir().unwrap().path()),
+            folder: tempfile::tempdir().unwrap().path().join("sheets"),
+            remarks: Vec::new(),
         };
         let text = sheets.draw(&fake::Run::new(&[5]), 1).unwrap_err().to_string();
         assert!(text.contains("picture"), "{text}");

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use ebm_core::{Event, Observer, ObserverConfig, Report, Result, RunPaths, RunView, Settings, plugin};
+use ebm_core::{Event, Look, Observer, ObserverConfig, Report, Result, RunPaths, RunView, Settings, plugin};
 use ebm_draw::picture;
 
+use crate::course::Course;
 use crate::events::{self, Events};
 use crate::probe::{self, Bins, Of};
 use crate::sheet::{What, shown};
@@ -23,7 +24,7 @@ pub struct TensorboardConfig {
     #[setting(default = 500, unit = "updates")]
     pub histograms: u64,
     /// Samples of a histogram.
-    #[setting(default = 256, at_least = 1, unit = "samples")]
+    #[setting(default = 256, at_least = 1, at_most = 1_000_000, unit = "samples")]
     pub rows: usize,
     /// Which samples histograms look at; fresh ones cost a generation.
     #[setting(default = Of::Buffer)]
@@ -32,7 +33,7 @@ pub struct TensorboardConfig {
     #[setting(default = 1000, unit = "updates")]
     pub sheets: u64,
     /// Samples of a sheet; a scatter shows 16 times as many.
-    #[setting(default = 64, at_least = 1, unit = "samples")]
+    #[setting(default = 64, at_least = 1, at_most = 100_000, unit = "samples")]
     pub count: usize,
     /// What sheets show.
     #[setting(default = What::Samples)]
@@ -48,7 +49,11 @@ struct Tensorboard {
 
 impl Tensorboard {
     fn scalars(&mut self, report: &Report) -> Result<()> {
-        let Some(events) = self.events.as_mut().filter(|_| report.step != self.last) else { return Ok(()) };
+        let Some(events) =
+            self.events.as_mut().filter(|_| report.step > self.last && !report.values.is_empty())
+        else {
+            return Ok(());
+        };
         self.last = report.step;
         let values = report.values.iter().map(|(name, v)| events::scalar(&name.replacen('.', "/", 1), *v));
         events.write(report.step, values)
@@ -81,9 +86,11 @@ impl Observer for Tensorboard {
     fn on(&mut self, event: &Event<'_>) -> Result<()> {
         let due = |step: u64, every: u64| every > 0 && step.is_multiple_of(every);
         match event {
-            Event::Start { step, .. } => {
-                self.last = *step;
-                self.events = Some(Events::open(&self.folder, *step)?);
+            Event::Start { step, of, .. } => {
+                let course = Course { step: *step, of: *of, every: self.config.every };
+                let events = Events::open(&self.folder, course)?;
+                self.last = events.last();
+                self.events = Some(events);
             }
             Event::Step { report, view } => {
                 if due(report.step, self.config.every) {
@@ -96,14 +103,23 @@ impl Observer for Tensorboard {
                     self.sheets(*view, report.step)?;
                 }
             }
-            Event::Checkpoint { .. } => self.events.as_mut().map_or(Ok(()), Events::flush)?,
+            Event::Saving { .. } => self.events.as_mut().map_or(Ok(()), Events::sync)?,
             Event::Finish { report, .. } => {
                 self.scalars(report)?;
-                self.events.as_mut().map_or(Ok(()), Events::flush)?;
+                self.events.as_mut().map_or(Ok(()), Events::sync)?;
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn looks(&self, sample_shape: &[usize]) -> Vec<Look> {
+        let c = &self.config;
+        [c.of.looks(c.histograms, c.rows), c.what.looks(c.sheets, c.count, sample_shape)].concat()
+    }
+
+    fn remarks(&mut self) -> Vec<String> {
+        self.events.as_mut().map(Events::remarks).unwrap_or_default()
     }
 
     fn name(&self) -> String {
@@ -119,7 +135,7 @@ impl Observer for Tensorboard {
 )]
 impl ObserverConfig for TensorboardConfig {
     fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
-        let folder = paths.directory.join("tensorboard");
+        let folder = paths.claim("", "tensorboard")?;
         Ok(Box::new(Tensorboard { config: self.clone(), folder, events: None, last: 0 }))
     }
 }

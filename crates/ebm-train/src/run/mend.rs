@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ebm_core::{Action, Error, Event, Finding, Level, Report, Result, agree};
+use ebm_core::{Action, Error, Finding, Level, Result, agree};
 
 use super::Course;
 use crate::healthy;
@@ -65,29 +65,29 @@ impl Course<'_> {
                 }
             }
         }
-        let (Some(factors), Some(to)) = (asked, state.care.healthy.filter(|_| self.guarded && self.saves))
+        let (Some(factors), Some(to)) =
+            (asked, state.care.healthy.filter(|_| self.guarded && self.observed.saves()))
         else {
             return Ok(false);
         };
         let from = state.step;
         tracing::warn!("step {from}: {finding}; goes back to step {to}");
         healthy::go_back(self.plan, state, &self.checkpoints(), finding, &factors)?;
-        let of = self.plan.config.run.steps;
-        self.last = Report { step: to, of, ..Report::default() };
         self.save(state)?;
         let forgotten = self.directory.map_or(Ok(()), |_| {
             healthy::forget_later(&self.checkpoints(), to)?;
             healthy::sweep(state, &self.checkpoints())
         });
         agree(self.plan.ranks(), forgotten)?;
-        let (name, directory) = (self.plan.config.run.name.as_str(), self.directory.unwrap_or(Path::new("")));
-        self.tell(&Event::Start { step: to, of, name, directory });
+        self.observed.begin(self.plan, to, self.directory.unwrap_or(Path::new("")));
         Ok(true)
     }
 
     /// Leaves the last healthy state as the newest checkpoint of a run that diverged.
     pub(super) fn leave_healthy(&mut self, state: &TrainState) -> Result<()> {
-        let Some(step) = state.care.healthy.filter(|_| self.guarded && self.saves) else { return Ok(()) };
+        let Some(step) = state.care.healthy.filter(|_| self.guarded && self.observed.saves()) else {
+            return Ok(());
+        };
         let left = self.directory.map(|_| healthy::leave(self.plan, &self.checkpoints(), step)).transpose();
         if let Some(path) = agree(self.plan.ranks(), left)? {
             tracing::warn!("the last healthy state, of step {step}, is {}", path.display());

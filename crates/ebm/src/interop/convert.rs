@@ -198,11 +198,15 @@ pub fn import(file: &Path, source: &Source, options: &ImportOptions) -> Result<I
     }
     let run_section = &plan.config().run;
     let runs = options.runs.clone().unwrap_or_else(|| PathBuf::from("runs"));
-    let directory = RunDirectory::create(out, &runs, &run_section.name, run_section.seed)?;
-    run::prepare(&plan, directory.path())?;
-    checkpoint::save(&plan, &state, &run::checkpoints_of(directory.path()))?;
+    // A run that has its configuration and no checkpoint would begin anew, with other weights.
+    let directory = RunDirectory::place(out, &runs, &run_section.name, run_section.seed)?;
+    whole_file::make_folder(&directory, |folder| {
+        run::prepare(&plan, folder)?;
+        checkpoint::save(&plan, &state, &run::checkpoints_of(folder))?;
+        Ok(())
+    })?;
     Ok(Import {
-        directory: directory.path().to_path_buf(),
+        directory,
         step: state.step,
         parameters: state.params.count(),
         program: exchange.name.into(),
@@ -270,9 +274,8 @@ pub fn export(run: &Path, file: &Path, weights: Weights) -> Result<Export> {
         .map_err(|e| ebm_core::Error::plugin("convert", e))?;
     let bytes =
         in_order(&bytes).ok_or_else(|| Error::unfit(file.display(), "was not written as safetensors"))?;
-    // Only a file that is not there is made: `exists` above was the friendly answer, this is the safe one.
-    let mut made = std::fs::File::create_new(file).map_err(Error::io(file))?;
-    std::io::Write::write_all(&mut made, &bytes).map_err(Error::io(file))?;
+    // Only a file that is not there is made: `new` above was the friendly answer, this is the safe one.
+    whole_file::make("to", file, &bytes)?;
     Ok(Export {
         file: file.to_path_buf(),
         tensors: written.tensors.len(),

@@ -149,13 +149,14 @@ pub fn train_classifier(
 }
 
 fn write(out: &Path, network: &Network, summary: &ClassifierSummary) -> Result<()> {
-    std::fs::create_dir(out).map_err(Error::io(out))?;
-    let path = out.join(&network.description().weights);
-    let tensors = network.weights().iter().map(|(k, t)| (k.clone(), t.clone())).collect();
-    candle_core::safetensors::save(&tensors, &path).map_err(ebm_core::Error::from)?;
-    // A folder without a description is no network, so it comes after the weights.
-    whole_file::replace(&out.join("network.toml"), network.description().to_toml().as_bytes())?;
-    whole_file::replace(&out.join("summary.json"), whole_file::json(summary)?.as_bytes())
+    let tensors = network.weights().iter().map(|(k, t)| (k.as_str(), t));
+    let weights =
+        safetensors::serialize(tensors, None).map_err(|e| ebm_core::Error::plugin("classifier", e))?;
+    whole_file::make_folder(out, |folder| {
+        whole_file::replace(&folder.join(&network.description().weights), &weights)?;
+        whole_file::replace(&folder.join("network.toml"), network.description().to_toml().as_bytes())?;
+        whole_file::replace(&folder.join("summary.json"), whole_file::json(summary)?.as_bytes())
+    })
 }
 
 /// Images with classes, in memory.

@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use ebm_core::{BuildCx, DataConfig, DataSource, Engine, Family, Key, backend};
 use ebm_model::checkpoint;
 use ebm_model::config::RunSection;
-use ebm_train::{Plan, Precision, Purpose};
+use ebm_train::{Plan, Precision, Purpose, run};
 
 use crate::config::overrides::Override;
 use crate::config::source::Source;
@@ -19,8 +19,8 @@ use crate::run::device::open_device;
 pub(crate) fn source_of(directory: &Path, changes: &[Override]) -> Result<Source> {
     let mut source = Source::file(directory.join("config.toml"))?;
     source.places = match checkpoint::manifest_of(directory) {
-        Ok((at, manifest)) => checkpoint::places(&at, &manifest),
-        Err(_) => source.places.then("."),
+        Ok((at, manifest)) => checkpoint::places(&at, &manifest.base),
+        Err(_) => run::first_places(directory).unwrap_or_else(|| source.places.then(".")),
     };
     source.overrides = changes.to_vec();
     Ok(source)

@@ -4,30 +4,57 @@ use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use ebm_train::run;
+
 use crate::error::{Blocked, Error, Result};
 
 /// A run directory that this program holds.
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
+    /// Whether this program made the folder.
+    made: bool,
     // The lock lives as long as the file is open.
     _lock: Option<File>,
 }
 
 impl RunDirectory {
+    /// Where [`RunDirectory::create`] would make a directory, which is then there and empty.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn place(out: Option<&Path>, runs: &Path, name: &str, seed: u64) -> Result<PathBuf> {
+        match out {
+            Some(out) => {
+                claim(out)?;
+                Ok(out.to_path_buf())
+            }
+            None => free(runs, name, seed),
+        }
+    }
+
     /// Makes `out`, or the first free `<runs>/<name>-<seed>-<n>`.
     ///
     /// # Errors
-    /// If `out` exists and is not an empty folder, or the folder cannot be made.
+    /// If `out` exists and is not an empty folder (what a program leaves that was killed before it began counts for nothing), or
+    /// the folder cannot be made.
     pub fn create(out: Option<&Path>, runs: &Path, name: &str, seed: u64) -> Result<Self> {
-        let path = match out {
-            Some(out) => {
-                claim(out)?;
-                out.to_path_buf()
-            }
-            None => free(runs, name, seed)?,
-        };
-        Self::locked(path)
+        let made = out.is_none_or(|out| !out.exists());
+        let held = Self::locked(Self::place(out, runs, name, seed)?)?;
+        clear(&held.path)?;
+        Ok(RunDirectory { made, ..held })
+    }
+
+    /// Removes all that is in the directory of a run that never began, and the folder if this program made it. What cannot be
+    /// removed stays: the caller has an error to tell that matters more.
+    pub(crate) fn discard(&self) {
+        for entry in std::fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let _ = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        }
+        if self.made {
+            let _ = std::fs::remove_dir(&self.path);
+        }
     }
 
     /// Refuses an `out` that cannot become a run directory, before anything is computed.
@@ -36,9 +63,9 @@ impl RunDirectory {
     /// If `out` exists and is not an empty folder.
     pub fn check_free(out: &Path) -> Result<()> {
         match std::fs::read_dir(out) {
-            Ok(mut entries) => match entries.next() {
-                None => Ok(()),
-                Some(_) => Err(taken(out)),
+            Ok(mut entries) => match entries.all(|e| e.is_ok_and(|e| is_rest(&e.path()))) {
+                true => Ok(()),
+                false => Err(taken(out)),
             },
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
             Err(e) if e.kind() == ErrorKind::NotADirectory => Err(taken(out)),
@@ -65,10 +92,12 @@ impl RunDirectory {
         let file = path.join(".lock");
         let lock = File::create(&file).map_err(Error::io(&file))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(RunDirectory { path: path.to_path_buf(), _lock: Some(lock) })),
+            Ok(()) => Ok(Some(RunDirectory { path: path.to_path_buf(), made: false, _lock: Some(lock) })),
             Err(TryLockError::WouldBlock) => Ok(None),
             // Some network file systems have no locks; then there is no protection, as before.
-            Err(TryLockError::Error(_)) => Ok(Some(RunDirectory { path: path.to_path_buf(), _lock: None })),
+            Err(TryLockError::Error(_)) => {
+                Ok(Some(RunDirectory { path: path.to_path_buf(), made: false, _lock: None }))
+            }
         }
     }
 
@@ -81,6 +110,28 @@ impl RunDirectory {
         Self::try_hold(&path)?
             .ok_or_else(|| Error::unfit(path.display(), "another program works on this run"))
     }
+}
+
+/// Whether a program that was killed before it wrote `config.toml` may have left this in a run directory.
+fn is_rest(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let empty = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    match name.as_str() {
+        ".lock" | run::BASE => true,
+        "checkpoints" => empty(path),
+        other => other.ends_with(".partial") || other.starts_with(ebm_data::atomic::UNFINISHED),
+    }
+}
+
+/// Removes such rests but the lock.
+fn clear(directory: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(directory).map_err(Error::io(directory))?.flatten() {
+        let path = entry.path();
+        if path.is_file() && is_rest(&path) && !path.ends_with(".lock") {
+            std::fs::remove_file(&path).map_err(Error::io(&path))?;
+        }
+    }
+    Ok(())
 }
 
 fn taken(out: &Path) -> Error {

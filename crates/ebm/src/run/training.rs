@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use ebm_core::backend::{self, Backend};
-use ebm_core::{Collective, Report, agree};
+use ebm_core::{Collective, Stop, agree};
+use ebm_data::folder::FolderOptions;
 use ebm_train::run::{self, Options};
 use ebm_train::{Outcome, Plan, Purpose, Summary, TrainState};
 use serde::Serialize;
@@ -16,16 +16,17 @@ use crate::error::{Error, Result};
 use crate::run::measures::{Measures, measure};
 use crate::run::open::{build, build_for, source_of};
 use crate::run::run_directory::RunDirectory;
+use crate::whole_file;
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
-pub struct TrainOptions<'a> {
+pub struct TrainOptions {
     /// The run directory; without it `<runs>/<name>-<seed>-<n>`.
     pub out: Option<PathBuf>,
     /// Folder of numbered run directories; `runs` without it.
     pub runs: Option<PathBuf>,
-    /// When this becomes true, the step is finished, saved, and the run returns.
-    pub stop: Option<&'a AtomicBool>,
+    /// When this is set, the run is saved and returns: see [`Options::stop`].
+    pub stop: Stop,
     /// In a continuation, the data at another place than where they were: see [`data_setting`](crate::inputs::data_setting).
     pub data: Option<String>,
     /// In a continuation, whether the data may be others than those of its training.
@@ -37,7 +38,7 @@ pub struct TrainOptions<'a> {
     pub ranks: Option<Arc<dyn Collective>>,
 }
 
-impl TrainOptions<'_> {
+impl TrainOptions {
     fn ranks(&self) -> Arc<dyn Collective> {
         self.ranks.clone().unwrap_or_else(|| Arc::new(ebm_core::Alone))
     }
@@ -61,7 +62,7 @@ pub struct TrainReport {
 /// # Errors
 /// If the configuration is wrong, a part cannot be built, the directory exists, or a file cannot be written; on any
 /// rank. A run that diverges is no error: see [`Summary::outcome`].
-pub fn train(source: &Source, options: &TrainOptions<'_>) -> Result<TrainReport> {
+pub fn train(source: &Source, options: &TrainOptions) -> Result<TrainReport> {
     let ranks = options.ranks();
     let free = options.out.as_deref().filter(|_| ranks.rank() == 0).map_or(Ok(()), RunDirectory::check_free);
     agree(ranks.as_ref(), free)?;
@@ -72,16 +73,25 @@ pub fn train(source: &Source, options: &TrainOptions<'_>) -> Result<TrainReport>
     let run = &plan.config().run;
     let held =
         held(ranks.as_ref(), || RunDirectory::create(options.out.as_deref(), &runs, &run.name, run.seed))?;
-    drive(&plan, &mut state, &held, options)
+    let trained = drive(&plan, &mut state, &held, options);
+    if let (Err(_), 0, Some(mine)) = (&trained, state.attempts, &held.mine) {
+        // What the first step refuses is refused as a setting is: nothing is left that would be in the way.
+        mine.discard();
+    }
+    trained.map_err(|e| match e {
+        Error::Core(e) => source.place(e),
+        other => other,
+    })
 }
 
-/// Continues the run in `directory` from its newest whole checkpoint, on any number of ranks; `changes` are of
+/// Continues the run in `directory` from its newest whole checkpoint, on any number of ranks, or from its beginning if it was
+/// ended before the first one; `changes` are of
 /// `run.steps`, devices, observers, policies and of where data lie only.
 ///
 /// # Errors
 /// If it is no run directory, has no whole checkpoint, its data are not those of its training, or a change makes it another
 /// run; on any rank.
-pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>) -> Result<TrainReport> {
+pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions) -> Result<TrainReport> {
     let ranks = options.ranks();
     let held = held(ranks.as_ref(), || RunDirectory::open(directory))?;
     let source = source_of(directory, changes).and_then(|source| match &options.data {
@@ -90,11 +100,19 @@ pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>
     });
     let source = agree(ranks.as_ref(), source)?;
     let purpose = Purpose::Continue { other_data: options.other_data };
-    let plan = together(build_for(purpose, &source), &ranks, &source)?;
-    let (mut state, damaged) = run::resume(&plan, directory)?;
-    for (path, why) in damaged {
-        tracing::warn!("passed over {}: {why}", path.display());
-    }
+    let unbegun = run::unbegun(directory);
+    let built = if unbegun { build(&source) } else { build_for(purpose, &source) };
+    let plan = together(built, &ranks, &source)?;
+    let mut state = if unbegun {
+        tracing::info!("was ended before its first checkpoint, and begins again");
+        agree(ranks.as_ref(), TrainState::new(&plan).map_err(|e| source.place(e)))?
+    } else {
+        let (state, damaged) = run::resume(&plan, directory)?;
+        for (path, why) in damaged {
+            tracing::warn!("passed over {}: {why}", path.display());
+        }
+        state
+    };
     let enough = match plan.config().run.steps {
         wanted if state.step > wanted => Err(Error::unfit(
             directory.display(),
@@ -103,7 +121,7 @@ pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>
         _ => Ok(()),
     };
     agree(ranks.as_ref(), enough)?;
-    if ranks.size() == 1 && complete(&plan, &state, &held.path) {
+    if ranks.size() == 1 && complete(&plan, &state, &held.path)? {
         tracing::info!(
             "all {} steps are done and nothing is left to do; a greater run.steps goes on",
             state.step
@@ -114,7 +132,7 @@ pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>
             steps_now: 0,
             seconds: 0.0,
             skipped: state.attempts - state.step,
-            last: Report { step: state.step, of: state.step, ..Report::default() },
+            last: state.last.clone(),
             health: state.health(&plan),
             returns: state.returns().to_vec(),
             checkpoint: None,
@@ -127,15 +145,22 @@ pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions<'_>
     drive(&plan, &mut state, &held, options)
 }
 
-/// Whether a run has done all its steps, said so, and drawn its samples.
-fn complete(plan: &Plan, state: &TrainState, path: &Path) -> bool {
-    let summary = std::fs::read(path.join("summary.json")).ok();
-    let said: Option<serde_json::Value> = summary.and_then(|text| serde_json::from_slice(&text).ok());
-    let said =
-        said.is_some_and(|s| (s["outcome"] == "done" || s["outcome"] == "ill") && s["step"] == state.step);
+/// Whether a run has done all its steps, said so, drawn its samples and measured them; a file that was cut counts as none.
+fn complete(plan: &Plan, state: &TrainState, path: &Path) -> Result<bool> {
+    let json = |name: &str| -> Option<serde_json::Value> {
+        serde_json::from_slice(&std::fs::read(path.join(name)).ok()?).ok()
+    };
+    let said = json("summary.json")
+        .is_some_and(|s| (s["outcome"] == "done" || s["outcome"] == "ill") && s["step"] == state.step);
+    if !said || state.step != plan.config().run.steps {
+        return Ok(false);
+    }
     let pictured = plan.draws() && ebm_draw::picture::can_draw(plan.data().sample_shape());
-    let drawn = !pictured || path.join("samples.png").exists();
-    said && drawn && state.step == plan.config().run.steps
+    if !pictured {
+        return Ok(true);
+    }
+    let drawn = ebm_data::folder::read_picture(path.join("samples.png"), &FolderOptions::default()).is_ok();
+    Ok(drawn && (json("measures.json").is_some() || crate::run::measures::wanted(plan)? == 0))
 }
 
 /// A run directory that the first rank holds, and where it is on all.
@@ -145,6 +170,11 @@ struct Held {
 }
 
 fn held(ranks: &dyn Collective, open: impl FnOnce() -> Result<RunDirectory>) -> Result<Held> {
+    let open = || -> Result<RunDirectory> {
+        let held = open()?;
+        run::tidy(held.path())?;
+        Ok(held)
+    };
     let mine = agree(ranks, (ranks.rank() == 0).then(open).transpose())?;
     let own = mine.as_ref().map(|held| held.path().to_path_buf()).unwrap_or_default();
     if ranks.size() == 1 {
@@ -165,28 +195,33 @@ fn together(plan: Result<Plan>, ranks: &Arc<dyn Collective>, source: &Source) ->
     agree(ranks.as_ref(), plan)
 }
 
-fn drive(
-    plan: &Plan,
-    state: &mut TrainState,
-    held: &Held,
-    options: &TrainOptions<'_>,
-) -> Result<TrainReport> {
+fn drive(plan: &Plan, state: &mut TrainState, held: &Held, options: &TrainOptions) -> Result<TrainReport> {
     let path = held.path.as_path();
     let directory = held.mine.as_ref().map(|_| path);
     let observers = directory.map_or(Ok(vec![]), |path| run::observers(plan, path));
     let observers = agree(plan.ranks(), observers)?;
-    let run_options = Options { directory, stop: options.stop, observers, ..Options::default() };
+    let run_options = Options { directory, stop: options.stop.clone(), observers, ..Options::default() };
     let summary = run::run(plan, state, run_options)?;
     let mut trained = TrainReport { directory: path.to_path_buf(), summary, samples: None, measures: None };
     let ended = matches!(trained.summary.outcome, Outcome::Done | Outcome::Ill(_) | Outcome::Finished(_));
     if ended && !options.bare && directory.is_some() {
-        finish(plan, state, path, &mut trained)?;
+        match finish(plan, state, &options.stop, path, &mut trained) {
+            // A continuation finds that the samples are missing.
+            Err(Error::Core(ebm_core::Error::Stopped)) => trained.summary.outcome = Outcome::Interrupted,
+            ended => ended?,
+        }
     }
     Ok(trained)
 }
 
 /// Draws samples from fresh starts, writes their picture, and measures them.
-fn finish(plan: &Plan, state: &TrainState, path: &Path, trained: &mut TrainReport) -> Result<()> {
+fn finish(
+    plan: &Plan,
+    state: &TrainState,
+    stop: &Stop,
+    path: &Path,
+    trained: &mut TrainReport,
+) -> Result<()> {
     if !plan.draws() {
         tracing::info!("nothing says how the energy is sampled (generate.sampler), so no samples are drawn");
         return Ok(());
@@ -199,7 +234,7 @@ fn finish(plan: &Plan, state: &TrainState, path: &Path, trained: &mut TrainRepor
     let plane = shape == [2];
     let shown = plan.config().generate.count * if plane { 16 } else { 1 };
     let measured = crate::run::measures::wanted(plan)?;
-    let generator = state.generator(plan)?;
+    let generator = state.generator(plan)?.stopped_by(stop);
     let drawn =
         generator.draw(shown.max(measured), plan.conditions()?.as_ref(), plan.key().at("generate"))?;
     let file = path.join("samples.png");
@@ -215,9 +250,7 @@ fn finish(plan: &Plan, state: &TrainState, path: &Path, trained: &mut TrainRepor
         trained.measures = measure(plan, &some)?;
         if let Some(measures) = &trained.measures {
             let file = path.join("measures.json");
-            let text =
-                serde_json::to_string_pretty(measures).map_err(|e| ebm_core::Error::plugin("measures", e))?;
-            std::fs::write(&file, text + "\n").map_err(Error::io(&file))?;
+            whole_file::replace(&file, whole_file::json(measures)?.as_bytes())?;
         }
     }
     Ok(())

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use ebm_plugins as _;
 
@@ -65,7 +64,7 @@ impl Scratch {
         Study::text("study.toml", text, self.0.path()).unwrap()
     }
 
-    fn options(&self, out: &str) -> StudyOptions<'static> {
+    fn options(&self, out: &str) -> StudyOptions {
         StudyOptions { out: Some(self.path(out)), ..StudyOptions::default() }
     }
 }
@@ -123,8 +122,9 @@ fn in_parts_and_after_interruptions_the_numbers_are_the_same() {
     let one = study.work(&part("kl", Some(2))).unwrap();
     assert_eq!((one.finished, one.of), (3, 8));
     // A stop that is set before the first step of a run leaves its checkpoint of no steps.
-    let stop = AtomicBool::new(true);
-    let stopped = study.work(&StudyOptions { stop: Some(&stop), ..s.options("parts") }).unwrap();
+    let stop = ebm_core::Stop::default();
+    stop.set();
+    let stopped = study.work(&StudyOptions { stop, ..s.options("parts") }).unwrap();
     assert!(stopped.interrupted && stopped.finished == 3);
     // As after a kill: a run with a checkpoint of the middle and numbers beyond it, ...
     let unit = study.units(&s.path("parts"), &[]).unwrap().remove(0);
@@ -190,7 +190,7 @@ fn a_run_that_another_program_holds_is_left_to_it() {
 #[test]
 fn what_is_wrong_is_said_before_anything_runs() {
     let s = Scratch::new();
-    let e = |text: &str, options: StudyOptions<'_>| s.study(text).work(&options).unwrap_err().to_string();
+    let e = |text: &str, options: StudyOptions| s.study(text).work(&options).unwrap_err().to_string();
     let text = e(&STUDY.replace("rate=1e38", "rat=1.0"), s.options("a"));
     assert!(text.contains("optimiser.rat") && !s.path("a").exists(), "{text}");
     let text = e(&STUDY.replace("\"optimiser.clip_norm\"", "\"optimiser.clip\""), s.options("a"));

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
-use ebm_core::RunView as _;
+use ebm_core::{RunView as _, Stop};
 use ebm_train::run::{self, Options};
 use ebm_train::{Outcome, Plan, RunConfig, TrainState, View, digest};
 use serde::{Deserialize, Serialize};
@@ -117,23 +116,25 @@ impl Unit {
     }
 
     /// Runs it, or what is left of it.
-    pub fn work(&self, stop: Option<&AtomicBool>) -> Result<Work> {
-        if self.record()?.is_some() {
+    pub fn work(&self, stop: &Stop) -> Result<Work> {
+        let path = &self.directory;
+        if self.record()?.is_some() && !run::checkpoints_of(path).exists() {
             return Ok(Work::Had);
         }
-        let path = &self.directory;
         std::fs::create_dir_all(path).map_err(Error::io(path))?;
         let Some(_held) = RunDirectory::try_hold(path)? else { return Ok(Work::Elsewhere) };
         // Another program may have finished it before the lock was ours.
         if self.record()?.is_some() {
+            self.without_checkpoints()?;
             return Ok(Work::Had);
         }
+        run::tidy(path)?;
         self.lay_claim()?;
         let plan = crate::run::open::build(&self.source)?;
         let mut state = self.start(&plan)?;
         let options = Options {
             directory: Some(path),
-            stop,
+            stop: stop.clone(),
             observers: run::observers(&plan, path)?,
             // A blow-up is what the study's own bound says, as in every other run of it.
             watch_only: true,
@@ -162,12 +163,17 @@ impl Unit {
             measures,
         };
         self.write(RECORD, &record)?;
-        // The grid's results are its numbers; networks and buffers of all runs would be gigabytes.
-        let checkpoints = run::checkpoints_of(path);
-        if checkpoints.exists() {
-            std::fs::remove_dir_all(&checkpoints).map_err(Error::io(&checkpoints))?;
-        }
+        self.without_checkpoints()?;
         Ok(Work::Done(record))
+    }
+
+    /// The grid's results are its numbers; networks and buffers of all runs would be gigabytes.
+    fn without_checkpoints(&self) -> Result<()> {
+        let checkpoints = run::checkpoints_of(&self.directory);
+        match std::fs::remove_dir_all(&checkpoints) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&checkpoints)(e)),
+            _ => Ok(()),
+        }
     }
 
     /// Writes down which settings the directory belongs to.
@@ -197,7 +203,7 @@ impl Unit {
     /// The state of the newest whole checkpoint, or a new one where there is none.
     fn start(&self, plan: &Plan) -> Result<TrainState> {
         let checkpoints = run::checkpoints_of(&self.directory);
-        if checkpoints.exists() {
+        if checkpoints.exists() && !run::unbegun(&self.directory) {
             match run::resume(plan, &self.directory) {
                 Ok((state, _)) => {
                     tracing::info!("{} goes on at step {}", self.name(), state.step);
@@ -218,12 +224,12 @@ impl Unit {
     }
 }
 
-/// Whether a folder that holds no claim has anything but a lock in it.
+/// Whether a folder that holds no claim has anything in it but what a program leaves that was killed before it laid one.
 fn foreign(directory: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(directory) else { return directory.exists() };
     entries.filter_map(std::result::Result::ok).any(|e| {
         let name = e.file_name();
-        name != ".lock" && !name.to_string_lossy().starts_with(CLAIM)
+        name != ".lock" && !name.to_string_lossy().starts_with(ebm_data::atomic::UNFINISHED)
     })
 }
 
