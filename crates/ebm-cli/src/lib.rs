@@ -11,10 +11,11 @@
 //!
 //! Results go to standard output (`--json` for machines), progress and logs to standard error. Exit codes: 0 done,
 //! 2 usage or configuration, 3 data, 4 diverged, 5 device or memory, 130 interrupted after saving, 1 other (of
-//! `parity`: a quantity is over its tolerance).
+//! `parity`: a quantity is over its tolerance; a fault of the program, which says what to report).
 
 mod args;
 mod commands;
+mod fault;
 mod filter;
 mod outcome;
 mod output;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use outcome::{End, Failure, INTERRUPTED};
+use outcome::{End, Failure, INTERRUPTED, Outcome};
 use output::Output;
 
 /// Trains energy-based models of images and points, draws their samples, measures and composes them.
@@ -96,25 +97,9 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
         }
     };
     log(arguments.log.as_deref());
+    fault::quiet();
     let mut out = Output::new();
-    let ended = match arguments.command {
-        Command::Train(c) => c.run(&mut out),
-        Command::Resume(c) => c.run(&mut out),
-        Command::Sample(c) => c.run(&mut out),
-        Command::Compose(c) => c.run(&mut out),
-        Command::Restore(c) => c.run(&mut out),
-        Command::Score(c) => c.run(&mut out),
-        Command::Report(c) => c.run(&mut out),
-        Command::Eval(c) => c.run(&mut out),
-        Command::Classifier(c) => c.run(&mut out),
-        Command::Study(c) => c.run(&mut out),
-        Command::Check(c) => c.run(&mut out),
-        Command::Bench(c) => c.run(&mut out),
-        Command::Plugins(c) => c.run(&mut out),
-        Command::Data(c) => c.run(&mut out),
-        Command::Parity(c) => c.run(&mut out),
-        Command::Convert(c) => c.run(&mut out),
-    };
+    let ended = fault::caught(|| dispatch(arguments.command, &mut out));
     match ended {
         Ok(End::Done) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Ok(End::Interrupted) => ExitCode::from(INTERRUPTED),
@@ -123,6 +108,27 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
             output::say(&format!("error: {failure}"));
             ExitCode::from(failure.exit_code())
         }
+    }
+}
+
+fn dispatch(command: Command, out: &mut Output) -> Outcome {
+    match command {
+        Command::Train(c) => c.run(out),
+        Command::Resume(c) => c.run(out),
+        Command::Sample(c) => c.run(out),
+        Command::Compose(c) => c.run(out),
+        Command::Restore(c) => c.run(out),
+        Command::Score(c) => c.run(out),
+        Command::Report(c) => c.run(out),
+        Command::Eval(c) => c.run(out),
+        Command::Classifier(c) => c.run(out),
+        Command::Study(c) => c.run(out),
+        Command::Check(c) => c.run(out),
+        Command::Bench(c) => c.run(out),
+        Command::Plugins(c) => c.run(out),
+        Command::Data(c) => c.run(out),
+        Command::Parity(c) => c.run(out),
+        Command::Convert(c) => c.run(out),
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     Error(ebm::Error),
     /// The command line asks for something that does not exist or does not go together.
     Usage(String),
+    /// The program itself is at fault: what to tell of it.
+    Fault(String),
     /// Nobody reads standard output any more: no error, and nothing to say it to.
     Closed,
 }
@@ -39,6 +41,7 @@ impl Failure {
         match self {
             Failure::Error(e) => say::exit_code(e),
             Failure::Usage(_) => say::USAGE,
+            Failure::Fault(_) => 1,
             Failure::Closed => 0,
         }
     }
@@ -48,7 +51,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Error(e) => f.write_str(&say::message(e)),
-            Failure::Usage(message) => f.write_str(message),
+            Failure::Usage(message) | Failure::Fault(message) => f.write_str(message),
             Failure::Closed => f.write_str("standard output is closed"),
         }
     }

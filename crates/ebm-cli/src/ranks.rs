@@ -55,10 +55,8 @@ pub(crate) fn run(command: impl FnOnce(Arc<dyn Collective>) -> Outcome) -> Outco
             ranks.abort(i32::from(failure.exit_code()))
         }
         Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text =
-                text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for an unknown reason");
-            say(&format!("error: rank {rank} of {} panicked: {text}", ranks.size()));
+            let fault = crate::fault::told(panic.as_ref());
+            say(&format!("error: rank {rank} of {}: {fault}", ranks.size()));
             ranks.abort(PANICKED)
         }
     }

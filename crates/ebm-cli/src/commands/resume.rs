@@ -35,7 +35,7 @@ impl Resume {
             let mut changes = self.changes.list()?;
             changes.extend(args::steps(self.steps)?);
             let data = self.changes.data.clone();
-            let (stop, ranks) = (Some(signals::stop()), Some(ranks));
+            let (stop, ranks) = (signals::stop(), Some(ranks));
             let other_data = self.other_data;
             let options = TrainOptions { data, other_data, stop, ranks, ..TrainOptions::default() };
             train::tell(out, &ebm::run::resume(&self.run, &changes, &options)?, self.json)

@@ -42,7 +42,7 @@ impl StudyCommand {
             seed: self.seed,
             changes: args::set(&self.set)?,
             report: self.report,
-            stop: Some(signals::stop()),
+            stop: signals::stop(),
         };
         let studied = study.work(&options)?;
         if self.json {

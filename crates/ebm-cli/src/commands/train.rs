@@ -32,7 +32,7 @@ impl Train {
         ranks::run(|ranks| {
             let source = self.changes.source(self.config.as_deref()).map_err(or_the_quick_start);
             let source = agree(ranks.as_ref(), source)?;
-            let stop = Some(signals::stop());
+            let stop = signals::stop();
             let ranks = Some(ranks);
             let options = TrainOptions { out: self.out, stop, ranks, ..TrainOptions::default() };
             tell(out, &ebm::run::train(&source, &options)?, self.json)
