@@ -12,6 +12,7 @@ mod sheets;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ebm_model::checkpoint;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -163,6 +164,18 @@ impl RunPage {
         };
         let last = series.steps.last().copied().unwrap_or(0);
         let final_picture = directory.join("samples.png");
+        let samples = final_picture.is_file().then(|| sheets::uri(&final_picture, &mut notes)).flatten();
+        let samples = samples.map(|data| Picture { step: last, data });
+        let done =
+            checkpoint::list(&checkpoint::checkpoints_of(directory)).last().map_or(0, |(step, _)| *step);
+        let done = done.max(summary["step"].as_u64().unwrap_or(0));
+        let sheets = sheets::read(directory, options.picture_bytes, done, &mut notes)?;
+        // The last step of a run has its line whatever their distance.
+        if series.shorter_than(done) && directory.join(series::METRICS).is_file() {
+            notes.push(format!(
+                "The curves end at step {last} of {done}: metrics.jsonl lost what came later."
+            ));
+        }
         let tables = tables(directory, &mut notes);
         Ok(RunPage {
             name,
@@ -174,11 +187,8 @@ impl RunPage {
             health,
             curves: curves(&series),
             series,
-            sheets: sheets::read(directory, options.picture_bytes)?,
-            samples: match final_picture.is_file() {
-                true => Some(Picture { step: last, data: sheets::uri(&final_picture)? }),
-                false => None,
-            },
+            sheets,
+            samples,
             histograms,
             surface,
             tables,

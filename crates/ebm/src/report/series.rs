@@ -51,6 +51,13 @@ impl Series {
         Ok(series)
     }
 
+    /// Whether lines are missing at the end for a run that has done `steps` steps: more than lie between two lines.
+    pub fn shorter_than(&self, steps: u64) -> bool {
+        let distances = self.steps.windows(2).map(|w| w[1].saturating_sub(w[0]));
+        let between = distances.chain(self.steps.first().copied()).max().unwrap_or(1);
+        self.steps.last().copied().unwrap_or(0).saturating_add(between) <= steps
+    }
+
     /// The finite values called `name`, with their steps.
     pub fn points<'a>(&'a self, name: &str) -> impl Iterator<Item = (u64, f64)> + 'a {
         let values = self.values.get(name).map_or(&[][..], Vec::as_slice);
@@ -81,6 +88,7 @@ mod tests {
         assert_eq!(series.points("c").count(), 0);
         assert_eq!(series.late("a", 1.0), Some(1.5));
         assert_eq!(series.late("a", 0.1), None);
+        assert!(!series.shorter_than(2) && series.shorter_than(3));
         std::fs::write(folder.path().join(METRICS), format!("{text}{{\"step\":3")).unwrap();
         assert_eq!(Series::read(folder.path()).unwrap().steps, [1, 2]);
         std::fs::write(folder.path().join(METRICS), "{\"step\":1\n").unwrap();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
+use ebm_data::folder::FolderOptions;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -26,8 +27,9 @@ pub(super) struct Picture {
     pub data: String,
 }
 
-/// The pictures below `directory/sheets`, evenly thinned to about `bytes` for each kind; the last is always there.
-pub(super) fn read(directory: &Path, bytes: u64) -> Result<Vec<Sheets>> {
+/// The pictures below `directory/sheets`, evenly thinned to about `bytes` for each kind; the last is always there. One that
+/// cannot be decoded is left out with a note.
+pub(super) fn read(directory: &Path, bytes: u64, done: u64, notes: &mut Vec<String>) -> Result<Vec<Sheets>> {
     let mut files: BTreeMap<String, BTreeMap<u64, PathBuf>> = BTreeMap::new();
     let folder = directory.join("sheets");
     let entries = match std::fs::read_dir(&folder) {
@@ -52,20 +54,47 @@ pub(super) fn read(directory: &Path, bytes: u64) -> Result<Vec<Sheets>> {
         .into_iter()
         .map(|(kind, files)| {
             let files: Vec<(u64, PathBuf)> = files.into_iter().collect();
+            let steps: Vec<u64> = files.iter().map(|(step, _)| *step).collect();
+            notes.extend(missing(&kind, &steps, done));
             let size: u64 = files.iter().filter_map(|(_, p)| p.metadata().ok()).map(|m| m.len()).sum();
             let keep = (files.len() as u64 * bytes / size.max(1)).clamp(2, 1 << 20) as usize;
             let pictures = thinned(files.len(), keep)
-                .map(|i| Ok(Picture { step: files[i].0, data: uri(&files[i].1)? }))
-                .collect::<Result<_>>()?;
+                .filter_map(|i| Some(Picture { step: files[i].0, data: uri(&files[i].1, notes)? }))
+                .collect();
             Ok(Sheets { kind, pictures })
         })
         .collect()
 }
 
-/// A picture as a `data:` URI.
-pub(super) fn uri(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    Ok(format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(&bytes)))
+/// A note if pictures of these steps lie further apart at one place than at another, in a run that has done `done` steps: some are
+/// gone, or were rarer for a time. A buffer may have been too empty for the first ones.
+fn missing(kind: &str, steps: &[u64], done: u64) -> Option<String> {
+    let nearest = steps.windows(2).map(|w| w[1] - w[0]).min()?;
+    let first = if kind == "buffer" { None } else { Some(0) };
+    let last = steps.last().map(|last| done.max(*last));
+    let all: Vec<u64> = first.into_iter().chain(steps.iter().copied()).collect();
+    let between = all.windows(2).find(|w| w[1] - w[0] > nearest).map(|w| (w[0], w[1]));
+    let end =
+        steps.last().zip(last).filter(|(from, to)| *to - **from >= nearest).map(|(from, to)| (*from, to));
+    let (from, to) = between.or(end)?;
+    Some(format!("There is no picture of {kind} between steps {from} and {to}."))
+}
+
+/// A picture as a `data:` URI; one that cannot be decoded is left out with a note.
+pub(super) fn uri(path: &Path, notes: &mut Vec<String>) -> Option<String> {
+    let read = ebm_data::folder::read_picture(path, &FolderOptions::default())
+        .map_err(Error::from)
+        .and_then(|_| std::fs::read(path).map_err(Error::io(path)));
+    match read {
+        Ok(bytes) => {
+            let text = base64::engine::general_purpose::STANDARD.encode(&bytes);
+            Some(format!("data:image/png;base64,{text}"))
+        }
+        Err(e) => {
+            notes.push(format!("Left out: {e}."));
+            None
+        }
+    }
 }
 
 /// Up to `keep` of `n` numbers, evenly spaced, with the first and the last.
@@ -83,16 +112,28 @@ mod tests {
     fn pictures_are_thinned_evenly_and_keep_their_ends() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("sheets")).unwrap();
-        for step in 0..10 {
-            std::fs::write(folder.path().join(format!("sheets/samples-{step:08}.png")), [0u8; 100]).unwrap();
-        }
+        let picture = ebm_data::png::Sheet::default().encode(&[0.5; 4], (1, 1, 2, 2)).unwrap();
+        let file = |step: u64| folder.path().join(format!("sheets/samples-{step:08}.png"));
+        (0..10).for_each(|step| std::fs::write(file(step), &picture).unwrap());
         std::fs::write(folder.path().join("sheets/notes.txt"), "mine").unwrap();
-        let steps = |bytes| -> Vec<u64> {
-            read(folder.path(), bytes).unwrap()[0].pictures.iter().map(|p| p.step).collect()
+        let mut notes = Vec::new();
+        let mut steps = |pictures: usize| -> Vec<u64> {
+            let bytes = (pictures * picture.len()) as u64;
+            read(folder.path(), bytes, 9, &mut notes).unwrap()[0].pictures.iter().map(|p| p.step).collect()
         };
-        assert_eq!(steps(10_000), (0..10).collect::<Vec<_>>());
-        assert_eq!(steps(400), [0, 3, 6, 9]);
-        assert_eq!(steps(1), [0, 9]);
+        assert_eq!(steps(100), (0..10).collect::<Vec<_>>());
+        assert_eq!(steps(4), [0, 3, 6, 9]);
+        assert_eq!(steps(0), [0, 9]);
+        // One that was cut is not shown as if it were whole.
+        std::fs::write(file(9), &picture[..picture.len() / 2]).unwrap();
+        assert_eq!(steps(0), [0]);
+        assert!(notes.len() == 1 && notes[0].contains("samples-00000009.png"), "{notes:?}");
+        assert_eq!(missing("samples", &[4, 8, 12], 15), None);
+        assert_eq!(missing("buffer", &[8, 12], 12), None);
+        let note = |steps: &[u64]| missing("samples", steps, 18).unwrap();
+        assert!(note(&[4, 12, 16]).contains("between steps 4 and 12"));
+        assert!(note(&[8, 12, 16]).contains("between steps 0 and 8"));
+        assert!(note(&[4, 8]).contains("between steps 8 and 18"));
         assert_eq!(thinned(1, 5).collect::<Vec<_>>(), [0]);
         assert_eq!(thinned(0, 5).count(), 0);
     }
