@@ -11,6 +11,9 @@ use crate::{DataError, Result};
 
 /// No picture packs more than this many pixels into a byte (a blank one-bit png has 8 × 1032).
 const PIXELS_A_BYTE: u64 = 1 << 14;
+/// Most pixels of a picture, whatever the length of its file: no camera's picture has more, and what a small file can state
+/// would take gigabytes.
+const MOST_PIXELS: u64 = 1 << 26;
 
 /// What colours the images of the set have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -211,6 +214,11 @@ fn decode(raw: &[u8], path: &Path) -> Result<((usize, usize), Decoded)> {
             format!("what a file of {} bytes can hold", raw.len()),
         ));
     }
+    if pixels > MOST_PIXELS {
+        let size = text((h as usize, w as usize));
+        let most = format!("at most {MOST_PIXELS} pixels; make it smaller");
+        return Err(Origin(path).format(0, "the size of the picture", size, most));
+    }
     // Decoders take as much again for what lies between packed bytes and pixels.
     let mut limits = Limits::default();
     limits.max_alloc = Some(pixels.saturating_mul(32).saturating_add(1 << 20));
@@ -301,6 +309,19 @@ mod tests {
         bytes[29..33].copy_from_slice(&crc.sum().to_be_bytes());
         let text = decode(&bytes, Path::new("f")).err().unwrap().to_string();
         assert!(text.contains("the claimed size is 32768 x 32768"), "{text}");
+    }
+
+    #[test]
+    fn a_picture_of_more_pixels_than_a_camera_has_is_refused_before_decoding() {
+        let mut bytes = png();
+        // 16,384 x 8,192, in a file that is long enough for such a claim.
+        bytes[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x20, 0]);
+        let mut crc = flate2::Crc::new();
+        crc.update(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+        bytes.resize(1 << 14, 0);
+        let text = decode(&bytes, Path::new("f")).err().unwrap().to_string();
+        assert!(text.contains("8192 x 16384") && text.contains("at most 67108864 pixels"), "{text}");
     }
 
     #[test]
