@@ -18,11 +18,13 @@ pub struct PullBackConfig {
 pub struct View {
     /// `[height, width]` after bilinear interpolation (pixel centres aligned, no anti-aliasing when
     /// enlarging, area-weighted triangle when shrinking).
-    #[setting(at_least = 1, unit = "pixels")]
+    #[setting(at_least = 1, at_most = 65_536, unit = "pixels")]
     pub resize: Option<[usize; 2]>,
     /// `[top, left, height, width]` of a crop.
+    #[setting(at_most = 65_536)]
     pub crop: Option<[usize; 4]>,
     /// Levels of the image pyramid.
+    #[setting(at_most = 65_536)]
     pub pool: Option<usize>,
 }
 

@@ -33,13 +33,13 @@ pub struct ConvNet {
 #[derive(Clone, Copy, Debug, Settings)]
 pub struct ConvLayer {
     /// Number of filters.
-    #[setting(at_least = 1)]
+    #[setting(at_least = 1, at_most = 1_000_000)]
     pub filters: usize,
     /// Side of the kernel; zero-padded by half of it.
-    #[setting(default = 3, at_least = 1, unit = "pixels")]
+    #[setting(default = 3, at_least = 1, at_most = 1024, unit = "pixels")]
     pub kernel: usize,
     /// Stride.
-    #[setting(default = 1, at_least = 1, unit = "pixels")]
+    #[setting(default = 1, at_least = 1, at_most = 1024, unit = "pixels")]
     pub stride: usize,
 }
 
@@ -51,7 +51,16 @@ pub struct ConvLayer {
 )]
 impl EnergyConfig for ConvNet {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
-        cx.image_shape()?;
+        let (_, h, w) = cx.image_shape()?;
+        for (i, layer) in self.layers.iter().enumerate() {
+            // What reaches beyond the image from every place only meets zeros, and takes memory for each of them.
+            let most = 2 * h.max(w) + 1;
+            if layer.kernel > most {
+                let message =
+                    format!("is {}, must be at most {most}: twice the side of the image", layer.kernel);
+                return Err(cx.refuse(&format!("layers[{i}].kernel"), message));
+            }
+        }
         let label = cx.label(self.conditional)?;
         if self.conditional && self.layers.is_empty() {
             let message = "is true, but there are no `layers` on whose maps a label could act";

@@ -30,7 +30,7 @@ pub struct Mlp {
 #[derive(Clone, Debug, Settings)]
 pub struct FourierFeatures {
     /// Number of frequencies; twice as many features.
-    #[setting(at_least = 1)]
+    #[setting(at_least = 1, at_most = 1_000_000)]
     pub features: usize,
     /// Standard deviation of a frequency in cycles per unit of the sample.
     #[setting(default = 1.0, above = 0.0, unit = "cycles a unit")]

@@ -18,7 +18,7 @@ use crate::neighbours::{kth_nearest, mean_log_gradient};
 #[derive(Clone, Debug, Settings)]
 pub struct KozachenkoLeonenko {
     /// Which neighbour.
-    #[setting(default = 1, at_least = 1)]
+    #[setting(default = 1, at_least = 1, at_most = 1_000_000)]
     pub k: usize,
     /// Reference samples at most this far away are taken for the sample itself and do not count.
     #[setting(at_least = 0.0)]

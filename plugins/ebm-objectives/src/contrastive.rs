@@ -36,7 +36,7 @@ pub struct EntropyTerm {
     #[setting(default = 0.3, at_least = 0.0)]
     pub weight: f64,
     /// Number of reference samples.
-    #[setting(default = 100, at_least = 1, unit = "samples")]
+    #[setting(default = 100, at_least = 1, at_most = 10_000_000, unit = "samples")]
     pub bank: usize,
     /// The term is off until the buffer holds more than this.
     #[setting(default = 1000, unit = "chains")]

@@ -26,7 +26,7 @@ pub struct EntropySettings {
     #[setting(default = 0)]
     pub rows: usize,
     /// Number of reference samples.
-    #[setting(default = 100, at_least = 1, unit = "samples")]
+    #[setting(default = 100, at_least = 1, at_most = 10_000_000, unit = "samples")]
     pub bank: usize,
     /// The term is off until the buffer holds more than this.
     #[setting(default = 1000, unit = "chains")]

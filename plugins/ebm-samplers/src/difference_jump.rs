@@ -200,7 +200,7 @@ pub struct DifferenceJumpConfig {
     #[setting(default = Pairs::Chains)]
     pub pairs: Pairs,
     /// Jumps a step, each one energy.
-    #[setting(default = 1, at_least = 1)]
+    #[setting(default = 1, at_least = 1, at_most = 10_000)]
     pub jumps: usize,
     /// Factor of the difference.
     #[setting(default = 1.0, above = 0.0)]

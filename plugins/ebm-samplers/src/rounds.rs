@@ -175,7 +175,7 @@ pub struct RoundsConfig {
     #[setting(at_least = 1, at_most = 1e6)]
     pub rounds: usize,
     /// Steps of a block.
-    #[setting(at_least = 1, unit = "steps")]
+    #[setting(at_least = 1, at_most = 10_000_000, unit = "steps")]
     pub steps: usize,
     /// The step.
     pub transition: Box<dyn TransitionConfig>,
@@ -183,7 +183,7 @@ pub struct RoundsConfig {
     #[setting(default)]
     pub between: Vec<Box<dyn TransitionConfig>>,
     /// Steps after the last round, without transitions.
-    #[setting(default = 0, at_least = 0, unit = "steps")]
+    #[setting(default = 0, at_least = 0, at_most = 10_000_000, unit = "steps")]
     pub refine: usize,
     /// One step at the very end, such as a jump without noise.
     pub finish: Option<Box<dyn TransitionConfig>>,

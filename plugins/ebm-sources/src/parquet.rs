@@ -36,7 +36,7 @@ pub struct Parquet {
     #[setting(default = false)]
     pub grey: bool,
     /// MiB of decoded training images to hold; of larger sets, as many row groups as fit are shuffled together.
-    #[setting(default = 2048, at_least = 1, unit = "MiB")]
+    #[setting(default = 2048, at_least = 1, at_most = 1_000_000_000, unit = "MiB")]
     pub memory: usize,
     /// How images are drawn.
     #[setting(flatten, default)]

@@ -95,7 +95,7 @@ pub(crate) fn odd(cx: &BuildCx, setting: &str, kernel: usize) -> Result<usize> {
 #[derive(Debug, Clone, Settings)]
 pub struct BlurConfig {
     /// Side of the kernel in pixels, odd.
-    #[setting(at_least = 1, unit = "pixels")]
+    #[setting(at_least = 1, at_most = 1023, unit = "pixels")]
     pub kernel: usize,
     /// Probability that an image is blurred.
     #[setting(default = 0.5, at_least = 0.0, at_most = 1.0)]

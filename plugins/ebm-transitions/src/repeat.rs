@@ -76,7 +76,7 @@ impl Transition for Repeat {
 #[derive(Debug, Settings)]
 pub struct RepeatConfig {
     /// How often.
-    #[setting(at_least = 1)]
+    #[setting(at_least = 1, at_most = 100_000)]
     pub times: usize,
     /// The transition.
     pub transition: Box<dyn TransitionConfig>,

@@ -43,7 +43,7 @@ pub struct SimclrConfig {
     #[setting(default = 1.0, at_least = 0.0, at_most = 1.25)]
     pub strength: f64,
     /// Side of the blur's kernel, odd; 0 for none.
-    #[setting(default = 0, at_least = 0, unit = "pixels")]
+    #[setting(default = 0, at_least = 0, at_most = 1023, unit = "pixels")]
     pub blur: usize,
     /// Whether images are mirrored, one in two.
     #[setting(default = true)]
