@@ -144,27 +144,6 @@ fn signals_save_and_end_with_130() {
     }
 }
 
-#[cfg(unix)]
-#[test]
-fn a_second_ctrl_c_ends_at_once() {
-    let s = Scratch::with(SMALL);
-    // One step takes longer than anybody waits.
-    let long = ["--set", "sampler.steps=1000000", "--set", "run.engine=\"graph\""];
-    let child = s.start(&[&["train", "run.toml", "--out", "r"][..], &long].concat());
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !s.path("r/metrics.jsonl").exists() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let interrupt = || std::process::Command::new("kill").args(["-s", "2", &child.id().to_string()]).status();
-    assert!(interrupt().unwrap().success());
-    // Two signals that arrive together are one.
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(interrupt().unwrap().success());
-    let ran = Ran::of(child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(130), "{ran:?}");
-    assert!(ran.err.contains("once more to stop at once") && ran.out.is_empty(), "{ran:?}");
-}
-
 #[test]
 fn a_diverging_run_ends_with_4_and_says_why() {
     let s = Scratch::with(&format!("{SMALL}[[policy]]\nkind = \"stop-on-divergence\"\nmax_energy = 1e-9\n"));
