@@ -5,7 +5,7 @@
 # number, `save_file` writes the bytes of the storage: 4 goes in where the tensor holds -4, and 4 comes back. `torch.save`
 # keeps the sign. Seen with torch 2.15.0, Python 3.11.
 #
-# For us: `ebm convert` refuses a file of `torch.save` whose tensors carry the mark, by name.
+# For us: `ebm convert` turns the signs of tensors that carry the mark in a file of `torch.save`.
 source "$(dirname "$0")/lib.sh"
 packages python3 torch==2.15.0 safetensors==0.8.0 numpy==2.4.6
 python - <<'P'

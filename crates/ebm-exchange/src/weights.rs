@@ -285,18 +285,19 @@ impl WeightFile {
             Source::Torch(torch, found) => {
                 let tensor = found[at].as_ref().map_err(|why| refused(why))?;
                 let bytes = torch.read(tensor).map_err(|e| refused(&format!("unreadable: {e}")))?;
+                let signed = |t: Tensor| if tensor.negated { Ok(t.neg()?) } else { Ok(t) };
                 let dtype = match tensor.number {
                     Number::F64 => DType::F64,
                     Number::F32 => DType::F32,
                     Number::F16 => DType::F16,
                     Number::Bf16 => DType::BF16,
-                    Number::F8E4M3 => return wide(&bytes, &tensor.dims),
+                    Number::F8E4M3 => return signed(wide(&bytes, &tensor.dims)?),
                     Number::I64 => DType::I64,
                     Number::I32 => DType::I32,
                     Number::I16 => DType::I16,
                     Number::U8 => DType::U8,
                 };
-                Ok(Tensor::from_raw_buffer(&bytes, dtype, &tensor.dims, &Device::Cpu)?)
+                signed(Tensor::from_raw_buffer(&bytes, dtype, &tensor.dims, &Device::Cpu)?)
             }
         }
     }

@@ -70,6 +70,8 @@ pub struct Tensor {
     strides: Vec<usize>,
     /// Where it begins in the storage, in numbers.
     offset: usize,
+    /// Whether its numbers are those of the storage with their signs turned: a negation that PyTorch put off.
+    pub negated: bool,
     /// Name of the storage.
     pub(super) storage: String,
 }
@@ -104,26 +106,28 @@ fn plain(pickle: &Pickle<'_>, callable: Id, args: Id) -> Option<Result<Tensor, S
     };
     let typed = name == "_rebuild_tensor_v3";
     // storage, offset, size, stride, requires_grad, hooks, (type), metadata
-    let metadata = args.get(if typed { 7 } else { 6 });
-    if let Some(said) = metadata.and_then(|id| said(pickle, *id)) {
-        let way = "save it after `.resolve_neg()`, `.resolve_conj()` and `.clone()`";
-        return Some(Err(format!("marked `{said}`, which may change its numbers and is not applied: {way}")));
+    let marks = args.get(if typed { 7 } else { 6 }).map_or_else(Vec::new, |id| marks(pickle, *id));
+    if let Some(other) = marks.iter().find(|mark| **mark != "neg") {
+        let way = "save it after `.resolve_conj()` and `.clone()`";
+        return Some(Err(format!(
+            "marked `{other}`, which may change its numbers and is not applied: {way}"
+        )));
     }
     let number = if typed { args.get(6) } else { None };
-    Some(rebuilt(pickle, args, number.copied()))
+    let tensor = rebuilt(pickle, args, number.copied());
+    Some(tensor.map(|tensor| Tensor { negated: !marks.is_empty(), ..tensor }))
 }
 
-/// Metadata in words: `conj` and `neg` are bits that stand for a change of sign that was put off.
-fn said(pickle: &Pickle<'_>, metadata: Id) -> Option<String> {
+/// Marks of a tensor: `neg` and `conj` stand for a change of sign that was put off.
+fn marks<'p>(pickle: &'p Pickle<'_>, metadata: Id) -> Vec<&'p str> {
     match pickle.node(metadata) {
-        Node::None => None,
+        Node::None => Vec::new(),
         Node::Dict(entries) => {
             let unset = |id: &Id| matches!(pickle.node(*id), Node::Bool(false) | Node::None);
             let set = entries.iter().filter(|(_, v)| !unset(v));
-            let names: Vec<&str> = set.map(|(k, _)| pickle.text(*k).unwrap_or("unnamed")).collect();
-            (!names.is_empty()).then(|| names.join(", "))
+            set.map(|(k, _)| pickle.text(*k).unwrap_or("unnamed")).collect()
         }
-        _ => Some("a seventh argument".into()),
+        _ => vec!["a seventh argument"],
     }
 }
 
@@ -153,7 +157,7 @@ fn rebuilt(pickle: &Pickle<'_>, args: &[Id], number: Option<Id>) -> Result<Tenso
         return Err(odd());
     }
     let (offset, storage) = (whole(offset)?, name.to_string());
-    Ok(Tensor { number, dims, strides, offset, storage })
+    Ok(Tensor { number, dims, strides, offset, negated: false, storage })
 }
 
 /// Class and name of a storage that stands elsewhere, but for a view into another, as files before version 0.4 have them.
@@ -178,7 +182,7 @@ pub(super) fn widths(pickle: &Pickle<'_>) -> HashMap<String, Option<usize>> {
 const LONGEST: usize = 1 << 36;
 
 impl Tensor {
-    /// The numbers, row-major, out of the bytes of the storage.
+    /// The numbers as they are stored, row-major, out of the bytes of the storage.
     pub(super) fn of(&self, storage: &[u8]) -> Result<Vec<u8>, String> {
         let width = self.number.size();
         let count = self.dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
@@ -214,7 +218,7 @@ mod tests {
 
     fn tensor(dims: &[usize], strides: &[usize], offset: usize) -> Tensor {
         let (dims, strides) = (dims.to_vec(), strides.to_vec());
-        Tensor { number: Number::U8, dims, strides, offset, storage: "0".into() }
+        Tensor { number: Number::U8, dims, strides, offset, negated: false, storage: "0".into() }
     }
 
     #[test]
