@@ -182,7 +182,7 @@ fn a_file_system_that_is_full_while_saving() {
     let disk = s.path("disk");
     fs::create_dir(&disk).unwrap();
     let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=96k", "tmpfs", disk.to_str().unwrap()])
+        .args(["-t", "tmpfs", "-o", "size=160k", "tmpfs", disk.to_str().unwrap()])
         .output()
         .is_ok_and(|o| o.status.success());
     if !mounted {

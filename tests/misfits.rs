@@ -119,7 +119,7 @@ fn sizes_beyond_the_machine() {
     );
     refused(&[("steps = 6", "steps = 9000000000000000000")], &["run.steps", "at most"]);
     refused(
-        &[("kind = \"chain\"\nsteps = 3", "kind = \"rounds\"\nrounds = 1000000\nsteps = 9000000000000")],
+        &[("kind = \"chain\"\nsteps = 3", "kind = \"rounds\"\nrounds = 1000000\nsteps = 10000000")],
         &["sampler", "steps, must be at most"],
     );
     let fill = "[chains]\nfill = \"start\"\n[replay]";

@@ -73,7 +73,7 @@ fn a_model_is_used_without_its_training_data() {
         "9",
     ])
     .ok();
-    s.run(&["eval", "plane", "r", "--against", "{ kind = \"rings\" }", "--cells", "20"]).ok();
+    s.run(&["eval", "plane", "r", "--against", "{ kind = \"rings\" }", "--half", "4", "--cells", "20"]).ok();
     s.run(&["eval", "log-z", "r", "--rungs", "3", "--chains", "4", "--base", "{ kind = \"gaussian\" }"]).ok();
     s.run(&["eval", "samples", "r", "--against", "other.npy", "-n", "32"]).ok();
     s.run(&["eval", "threshold", "r", "--in", "other.npy", "--fpr", "0.1"]).ok();

@@ -106,8 +106,6 @@ pub trait Simd: Copy + 'static {
     unsafe fn at_least(x: Self::V, lo: f32) -> Self::V;
     /// `a` where `x > 0`, else `b`.
     unsafe fn positive(x: Self::V, a: Self::V, b: Self::V) -> Self::V;
-    /// Whether `a > b` anywhere.
-    unsafe fn any_above(a: Self::V, b: Self::V) -> bool;
     /// `(n, 2ⁿ)` with `n = round(x)`; the power is 0 at `n = −127` and of no use outside of `[−127, 127]`, the number from `2²²` on.
     unsafe fn round_pow2(x: Self::V) -> (Self::V, Self::V);
     /// `1/x` to about one unit in the last place.

@@ -172,7 +172,10 @@ mod tests {
             Box::new(Mala::new(0.1).adapting(0.9, 0.5)),
             Box::new(Mala::new(0.1).adapting(0.3, 0.5)),
         ]);
-        assert_eq!(both.carried(), ["0/mala.step_size", "1/mala.step_size"]);
+        let kept = ["step_size", "step_size.warm_up"];
+        let names: Vec<String> =
+            (0..2).flat_map(|part| kept.map(|what| format!("{part}/mala.{what}"))).collect();
+        assert_eq!(both.carried(), names);
         let (mut blind, mut memory) = (Blind, BTreeMap::new());
         let at = run(&GaussianNoise::new(1.0), &e, 200, 1, Key::root(4)).unwrap().at;
         let chain = Chain::new(Box::new(both), 20);

@@ -57,10 +57,6 @@ impl Simd for Neon {
         unsafe { vmaxq_f32(x, vdupq_n_f32(lo)) }
     }
     #[inline(always)]
-    unsafe fn any_above(a: float32x4_t, b: float32x4_t) -> bool {
-        unsafe { vmaxvq_u32(vcgtq_f32(a, b)) != 0 }
-    }
-    #[inline(always)]
     unsafe fn positive(x: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         unsafe { vbslq_f32(vcgtq_f32(x, vdupq_n_f32(0.0)), a, b) }
     }

@@ -80,10 +80,6 @@ impl Simd for Portable {
         x
     }
     #[inline(always)]
-    unsafe fn any_above(a: [f32; 16], b: [f32; 16]) -> bool {
-        a.iter().zip(&b).any(|(a, b)| a > b)
-    }
-    #[inline(always)]
     unsafe fn positive(x: [f32; 16], mut a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
         for i in 0..16 {
             a[i] = if x[i] > 0.0 { a[i] } else { b[i] };

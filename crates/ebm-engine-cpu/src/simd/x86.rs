@@ -61,10 +61,6 @@ impl Simd for Avx512 {
         unsafe { _mm512_max_ps(_mm512_set1_ps(lo), x) }
     }
     #[inline(always)]
-    unsafe fn any_above(a: __m512, b: __m512) -> bool {
-        unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b) != 0 }
-    }
-    #[inline(always)]
     unsafe fn positive(x: __m512, a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps()), b, a) }
     }
@@ -135,10 +131,6 @@ impl Simd for Avx2 {
     unsafe fn at_least(x: __m256, lo: f32) -> __m256 {
         // The maximum is its second operand where either is NaN.
         unsafe { _mm256_max_ps(_mm256_set1_ps(lo), x) }
-    }
-    #[inline(always)]
-    unsafe fn any_above(a: __m256, b: __m256) -> bool {
-        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b)) != 0 }
     }
     #[inline(always)]
     unsafe fn positive(x: __m256, a: __m256, b: __m256) -> __m256 {

@@ -79,7 +79,8 @@ pub fn train(source: &Source, options: &TrainOptions) -> Result<TrainReport> {
         mine.discard();
     }
     trained.map_err(|e| match e {
-        Error::Core(e) => source.place(e),
+        // A disk that is full while the run goes on is no matter of its data.
+        Error::Core(e) if !matches!(e, ebm_core::Error::Io { .. }) => source.place(e),
         other => other,
     })
 }

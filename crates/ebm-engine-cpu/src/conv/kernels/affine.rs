@@ -221,8 +221,10 @@ unsafe fn sums_of<S: Simd, const A: u8, const TWO: bool, const NORM: bool>(
                 unsafe {
                     let ch = Channel::load::<S>(st.add((i * cb + c) * stat::LEN * 16 + o));
                     let f = sums.add((i * cb + c) * sum::LEN * 16 + o);
-                    let mut acc = [S::zero(); sum::LEN];
+                    // Row by row, as the moments are.
+                    let mut all = [S::zero(); sum::LEN];
                     for r in 0..h {
+                        let mut acc = [S::zero(); sum::LEN];
                         let p = y.at(c, i, r, 0).add(o);
                         let gp = g.at(c, i, r, 0).add(o);
                         let d = out.at(c, i, r, 0).add(o);
@@ -245,8 +247,11 @@ unsafe fn sums_of<S: Simd, const A: u8, const TWO: bool, const NORM: bool>(
                             acc[sum::ZY] = S::fma(z, yc, acc[sum::ZY]);
                             S::store(d.add(x * 16), z);
                         }
+                        for (sum, row) in all.iter_mut().zip(acc) {
+                            *sum = S::add(*sum, row);
+                        }
                     }
-                    for (k, v) in acc.into_iter().enumerate() {
+                    for (k, v) in all.into_iter().enumerate() {
                         if TWO || k < 2 {
                             S::store(f.add(k * 16), v);
                         }

@@ -1,13 +1,13 @@
 //! The channel statistics that norms need: means and variances, and with a tangent its mean and what it has of the map.
 //!
-//! All sums are of differences from a pivot, a number of the map itself.
+//! All sums are of differences from a pivot: the first pixel for the mean, and from then on the mean itself, rounded.
 
 use super::View;
 use crate::simd::Simd;
 
 /// Fields of the statistics of one image and channel block, 16 floats each.
 pub(crate) mod stat {
-    /// A number of the channel's map near its mean (0 without norm).
+    /// The mean of the channel's map, rounded (0 without norm).
     pub(crate) const PIVOT: usize = 0;
     /// `1/√(var + ε)` (1 without norm); the channel's variance until the groups are combined.
     pub(crate) const RSTD: usize = 1;
@@ -31,9 +31,6 @@ pub(crate) mod stat {
     pub(crate) const LEN: usize = 10;
 }
 
-/// Factor of the variance by which the square of a pivot's distance from the mean may exceed it: four deviations.
-const FAR: f32 = 16.0;
-
 /// Mean less `pivot` and variance of one image and channel.
 #[inline(always)]
 unsafe fn moments<S: Simd>(
@@ -46,8 +43,10 @@ unsafe fn moments<S: Simd>(
     // SAFETY: as in stats.
     unsafe {
         let inv = S::splat(1.0 / (h * w) as f32);
-        let (mut a0, mut a1, mut q0, mut q1) = (S::zero(), S::zero(), S::zero(), S::zero());
+        // Row by row: one sum over all of a large map would round each pixel to the digits of the whole.
+        let (mut a, mut q) = (S::zero(), S::zero());
         for r in 0..h {
+            let (mut a0, mut a1, mut q0, mut q1) = (S::zero(), S::zero(), S::zero(), S::zero());
             let p = y.at(c, i, r, 0).add(o);
             let mut x = 0;
             while x + 1 < w {
@@ -64,9 +63,11 @@ unsafe fn moments<S: Simd>(
                 a0 = S::add(a0, d0);
                 q0 = S::fma(d0, d0, q0);
             }
+            a = S::add(a, S::add(a0, a1));
+            q = S::add(q, S::add(q0, q1));
         }
-        let off = S::mul(S::add(a0, a1), inv);
-        [off, S::fnma(off, off, S::mul(S::add(q0, q1), inv))]
+        let off = S::mul(a, inv);
+        [off, S::fnma(off, off, S::mul(q, inv))]
     }
 }
 
@@ -79,13 +80,12 @@ pub(super) unsafe fn stats<S: Simd>(y: View, cb: usize, n: usize, h: usize, w: u
                 // SAFETY: pixels inside the view, statistics for n·cb blocks.
                 unsafe {
                     let s = st.add((i * cb + c) * stat::LEN * 16 + o);
-                    let mut pivot = S::load(y.at(c, i, 0, 0).add(o));
-                    let [mut off, mut var] = moments::<S>(y, (c, i, o), h, w, pivot);
-                    // The first pixel is far from all others: in the sum of squares its distance would leave few of their digits.
-                    if S::any_above(S::mul(off, off), S::mul(S::splat(FAR), var)) {
-                        pivot = S::add(pivot, off);
-                        [off, var] = moments::<S>(y, (c, i, o), h, w, pivot);
-                    }
+                    // Twice: squares about a first pixel that is far from all others, or products with one that is some
+                    // deviations from the mean, would lose digits.
+                    let first = S::load(y.at(c, i, 0, 0).add(o));
+                    let [off, _] = moments::<S>(y, (c, i, o), h, w, first);
+                    let pivot = S::add(first, off);
+                    let [off, var] = moments::<S>(y, (c, i, o), h, w, pivot);
                     S::store(s.add(stat::PIVOT * 16), pivot);
                     S::store(s.add(stat::OWN * 16), off);
                     S::store(s.add(stat::RSTD * 16), var);
@@ -109,19 +109,23 @@ pub(super) unsafe fn tangent_sums<S: Simd>(y: View, cb: usize, n: usize, h: usiz
                     let mut off = S::zero();
                     for r in 0..h {
                         let p = y.at(c, i, r, 0).add(o);
+                        let mut row = S::zero();
                         for x in 0..w {
-                            off = S::add(off, S::sub(S::load(p.add(x * 16 + y.ts)), first));
+                            row = S::add(row, S::sub(S::load(p.add(x * 16 + y.ts)), first));
                         }
+                        off = S::add(off, row);
                     }
                     let turn = S::fma(off, S::splat(1.0 / (h * w) as f32), first);
                     let (mut a, mut b) = (S::zero(), S::zero());
                     for r in 0..h {
                         let p = y.at(c, i, r, 0).add(o);
+                        let (mut row_a, mut row_b) = (S::zero(), S::zero());
                         for x in 0..w {
                             let t = S::sub(S::load(p.add(x * 16 + y.ts)), turn);
-                            a = S::add(a, t);
-                            b = S::fma(S::sub(S::load(p.add(x * 16)), pivot), t, b);
+                            row_a = S::add(row_a, t);
+                            row_b = S::fma(S::sub(S::load(p.add(x * 16)), pivot), t, row_b);
                         }
+                        (a, b) = (S::add(a, row_a), S::add(b, row_b));
                     }
                     S::store(s.add(stat::TURN * 16), turn);
                     S::store(s.add(stat::BACK * 16), a);
