@@ -128,6 +128,12 @@ fn programs_of_every_kind_pull_back_the_gradient_of_their_end() {
         format!("kind = \"tempering\"\ntemperatures = [4.0, 2.0, 1.0]\n[program]\n{}", chain(2, MOVE)),
         rounds(&format!("between = [{HELD}]\nrefine = 2")),
         rounds(&format!("finish = {HELD}")),
+        // Blocks without a gradient, behind a step that has one.
+        format!("kind = \"rounds\"\nrounds = 3\nsteps = 2\ntransition = {HELD}\nbetween = [{MOVE}]"),
+        format!(
+            "kind = \"rounds\"\nrounds = 3\nsteps = 1\ntransition = {}\nbetween = [{MOVE}]",
+            sometimes(HELD)
+        ),
         rounds(&format!("between = [{MOVE}, {NOISE}]\nfinish = {}", sometimes(mala))),
     ];
     for text in all {

@@ -273,14 +273,14 @@ impl Trail {
     /// Appends a link and keeps the last `keep` of those that look at the energy. One that does not, such as noise, an augmentation or a
     /// step of size 0, counts with the one before it: behind a trail of `n` links there are `n` gradients.
     pub fn push(&mut self, link: Link, keep: usize) {
-        if !link.looks_at_energy() {
-            // Before the first link with a gradient there is nothing to tell.
-            if let Some(last) = self.0.pop() {
-                self.0.push(Link::Sequence(vec![last, link]));
+        match self.0.last_mut() {
+            // The first of all may be without a gradient too: what stood before in a program of programs goes through it.
+            Some(last) if !link.looks_at_energy() || !last.looks_at_energy() => {
+                let before = std::mem::replace(last, Link::Identity);
+                *last = Link::Sequence(vec![before, link]);
             }
-            return;
+            _ => self.0.push(link),
         }
-        self.0.push(link);
         if self.0.len() > keep {
             self.0.remove(0);
         }
