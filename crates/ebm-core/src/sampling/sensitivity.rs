@@ -2,7 +2,7 @@
 
 /// Whether the links of a part tell the truth about the dependence on θ, and whether there is any.
 ///
-/// Links hold random numbers, decisions and step sizes fixed: see [`Link`].
+/// Links hold random numbers, decisions and step sizes fixed: see [`Link`](crate::Link).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sensitivity {
     /// Every link is exact, and the parameters enter.
