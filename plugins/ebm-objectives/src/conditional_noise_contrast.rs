@@ -1,11 +1,11 @@
 //! `conditional-noise-contrast`: each datum against noisy copies of itself.
 
 use ebm_core::{
-    BuildCx, Demands, EnergyFn, Key, Needs, Objective, ObjectiveConfig, Result, Settings, StepInput,
+    BuildCx, Demands, Diff, EnergyFn, Key, Needs, Objective, ObjectiveConfig, Result, Settings, StepInput,
     TermName, plugin,
 };
 
-use crate::numbers::{for_terms, sigmoid, softplus, sum};
+use crate::numbers::{for_terms, sum};
 use crate::particles::Particles;
 
 /// Which of a datum and a noisy copy of it is the datum; nothing is sampled, and the noise needs no density.
@@ -45,10 +45,10 @@ impl Objective for ConditionalNoiseContrast {
             "copies",
             &at,
             move |terms| {
-                let slopes = sigmoid(&Particles::gaps(counts, terms)?)?.affine(each, 0.0)?;
+                let slopes = Particles::gaps(counts, terms)?.sigmoid()?.affine(each, 0.0)?;
                 for_terms(&Particles::weights(&slopes)?, terms)
             },
-            move |terms| Ok(each * sum(&softplus(&Particles::gaps(counts, terms)?)?)?),
+            move |terms| Ok(each * sum(&Particles::gaps(counts, terms)?.softplus()?)?),
         );
         Ok(demands)
     }

@@ -2,7 +2,7 @@
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    BuildCx, Demands, EnergyFn, Key, Needs, Objective, ObjectiveConfig, Result, Settings, StepInput,
+    BuildCx, Demands, Diff, EnergyFn, Key, Needs, Objective, ObjectiveConfig, Result, Settings, StepInput,
     TermName, plugin,
 };
 
@@ -27,12 +27,10 @@ pub struct EnergyDiscrepancy {
     pub stabiliser: f64,
 }
 
-/// `(B, M + 1)`: log of each particle's share and of the datum's, up to the number of particles, and their maximum.
-fn shares(gaps: &Tensor, log_w: f64) -> Result<(Tensor, Tensor)> {
+/// `(B, M + 1)`: the gaps, and log w beside them.
+fn with_own(gaps: &Tensor, log_w: f64) -> Result<Tensor> {
     let own = gaps.narrow(1, 0, 1)?.zeros_like()?.affine(1.0, log_w)?;
-    let all = Tensor::cat(&[gaps, &own], 1)?;
-    let top = all.max_keepdim(1)?;
-    Ok((all.broadcast_sub(&top)?, top))
+    Ok(Tensor::cat(&[gaps, &own], 1)?)
 }
 
 impl Objective for EnergyDiscrepancy {
@@ -60,14 +58,13 @@ impl Objective for EnergyDiscrepancy {
             "particles",
             &at,
             move |terms| {
-                let (shares, _) = shares(&Particles::gaps(counts, terms)?, log_w)?;
-                let shares = shares.exp()?;
-                let shares = shares.broadcast_div(&shares.sum_keepdim(1)?)?.narrow(1, 0, m)?;
+                let logs = with_own(&Particles::gaps(counts, terms)?, log_w)?;
+                let all = logs.log_sum_exp_last()?;
+                let shares = logs.broadcast_sub(&all)?.exp()?.narrow(1, 0, m)?;
                 for_terms(&Particles::weights(&shares.affine(scale, 0.0)?)?, terms)
             },
             move |terms| {
-                let (shares, top) = shares(&Particles::gaps(counts, terms)?, log_w)?;
-                let log = (shares.exp()?.sum_keepdim(1)?.log()? + top)?;
+                let log = with_own(&Particles::gaps(counts, terms)?, log_w)?.log_sum_exp_last()?;
                 Ok(scale * (sum(&log)? - counts.0 as f64 * (m as f64).ln()))
             },
         );

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    Batch, BuildCx, Demands, Density, EnergyConfig, EnergyFn, Error, Init, Key, Needs, Objective,
+    Batch, BuildCx, Demands, Density, Diff, EnergyConfig, EnergyFn, Error, Init, Key, Needs, Objective,
     ObjectiveConfig, ParamSet, Result, Settings, Split, StepInput, TermName, plugin,
 };
 
 use crate::moments::Moments;
-use crate::numbers::{for_terms, sigmoid, softplus, sum, total};
+use crate::numbers::{for_terms, sum, total};
 
 /// Samples of which the noise takes mean and covariance.
 const MOMENTS_OF: usize = 16_384;
@@ -104,12 +104,12 @@ impl Objective for NoiseContrast {
                 "nce",
                 rows,
                 at,
-                move |terms| for_terms(&sigmoid(&slope(terms)?)?.affine(sign * scale, 0.0)?, terms),
-                move |terms| Ok(scale * sum(&softplus(&value(terms)?)?)?),
+                move |terms| for_terms(&slope(terms)?.sigmoid()?.affine(sign * scale, 0.0)?, terms),
+                move |terms| Ok(scale * sum(&value(terms)?.softplus()?)?),
             );
             if self.params.get(LOG_Z).is_some() {
                 demands.own("nce", LOG_Z, rows, at, move |terms| {
-                    Ok(sigmoid(&wrong(terms)?)?.sum_keepdim(0)?.affine(sign * scale, 0.0)?)
+                    Ok(wrong(terms)?.sigmoid()?.sum_keepdim(0)?.affine(sign * scale, 0.0)?)
                 });
             }
         }

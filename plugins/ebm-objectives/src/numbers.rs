@@ -23,16 +23,6 @@ pub(crate) fn for_terms(rows: &Tensor, terms: &Tensor) -> Result<Tensor> {
     Ok(rows.unsqueeze(1)?.broadcast_as(terms.dims())?.contiguous()?)
 }
 
-/// 1 / (1 + exp(−t)), for any t.
-pub(crate) fn sigmoid(t: &Tensor) -> Result<Tensor> {
-    Ok(t.affine(0.5, 0.0)?.tanh()?.affine(0.5, 0.5)?)
-}
-
-/// log(1 + exp(t)), for any t.
-pub(crate) fn softplus(t: &Tensor) -> Result<Tensor> {
-    Ok((t.relu()? + t.abs()?.neg()?.exp()?.affine(1.0, 1.0)?.log()?)?)
-}
-
 /// Entries of the whole batch of which `t` `(B, T)` are the terms of some rows.
 pub(crate) fn entries(t: &Tensor, portion: Portion) -> f64 {
     (t.elem_count() / t.dims()[0].max(1) * portion.of).max(1) as f64

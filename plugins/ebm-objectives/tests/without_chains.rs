@@ -123,27 +123,16 @@ fn pull(objective: &dyn Objective, k: f64, b: f64) -> f64 {
 
 #[test]
 fn the_law_of_the_data_is_where_each_is_least() {
-    let noise: Arc<dyn Density> = {
-        let e: Box<dyn ebm_core::EnergyConfig> = toml::from_str("kind = \"gaussian\"\nsd = 1.5").unwrap();
-        let built = e.build(&mut BuildCx::new(&[2], DType::F64, &Device::Cpu, Key::root(0))).unwrap();
-        struct Wide(Arc<dyn EnergyFn>);
-        impl Density for Wide {
-            fn log_density(&self, at: &Batch) -> ebm_core::Result<Tensor> {
-                self.0.density().unwrap().log_density(at)
-            }
-            fn draw(&self, chains: &Chains, key: Key) -> ebm_core::Result<Tensor> {
-                self.0.density().unwrap().draw(chains, key)
-            }
-        }
-        Arc::new(Wide(built))
-    };
+    let text = "kind = \"noise-contrast\"\nnoise = { kind = \"gaussian\", sd = 1.5 }";
+    let nce: Box<dyn ObjectiveConfig> = toml::from_str(text).unwrap();
+    let nce = nce.build(&mut BuildCx::new(&[2], DType::F64, &Device::Cpu, Key::root(0))).unwrap();
     let log_z = std::f64::consts::TAU.ln();
-    let (sigma, nce) = (0.5f64, NoiseContrast::against(noise));
+    let sigma = 0.5f64;
     let cases: [(&dyn Objective, f64, f64); 5] = [
         // The law of the noisy data, of variance 1 + σ².
         (&DenoisingScoreMatching { sigma }, 1.0 / (1.0 + sigma * sigma), 0.0),
         (&SlicedScoreMatching { epsilon: 0.1 }, 1.0, 0.0),
-        (&nce, 1.0, log_z),
+        (nce.as_ref(), 1.0, log_z),
         (&ConditionalNoiseContrast { sigma, copies: 2 }, 1.0, 0.0),
         (&EnergyDiscrepancy { sigma, particles: 64, stabiliser: 1.0 }, 1.0, 0.0),
     ];
