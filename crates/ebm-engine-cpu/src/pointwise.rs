@@ -1,6 +1,6 @@
 //! The pointwise functions of both engines: value, first and second derivative in one pass.
 //!
-//! All that bends is made of `e = e^(−|z|)`, which is in `[0, 1]`: nothing overflows, `1 − sigmoid(z)` and `1 − tanh²(z)` are products
+//! All that bends is made of `e = e^(−|z|)`, which is in `[0, 1]` (swish of `e^(−z)`): nothing overflows, `1 − sigmoid(z)` and `1 − tanh²(z)` are products
 //! and not differences, and NaN stays NaN.
 
 use ebm_core::plan::Activation;
@@ -65,8 +65,14 @@ macro_rules! pointwise {
 
 pointwise!(
     /// `z·s`, `s·(1 + z·q)`, `s·q·(2 + z·(q − s))` with `s = sigmoid(z)`, `q = 1 − s`.
+    ///
+    /// With `e = e^(−z)` these are `1/(1 + e)` and `e/(1 + e)`, without a choice between two halves, which costs a tenth of a pass over
+    /// a map. Below −86.5, where `e` would overflow, all three are below 1e-35 and taken there.
     Swish, |S, z| {
-        let (_, s, q) = sigmoids::<S>(z);
+        let z = S::at_least(z, -86.5);
+        let (e, _) = decay::<S>(S::sub(S::zero(), z));
+        let s = S::recip(S::add(e, S::splat(1.0)));
+        let q = S::mul(e, s);
         let second = S::mul(S::mul(s, q), S::fma(z, S::sub(q, s), S::splat(2.0)));
         [S::mul(z, s), S::mul(s, S::fma(z, q, S::splat(1.0))), second]
     }

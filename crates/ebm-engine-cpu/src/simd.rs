@@ -128,7 +128,7 @@ pub use x86::{Avx2, Avx512};
 /// an exponent.
 const ROUND: f32 = 12_582_912.0 + 127.0;
 
-/// `eˣ` and `eˣ − 1` for `x ≤ 0`, each with a relative error of about 2e-7; below −87 they are 0 and −1. NaN stays NaN.
+/// `eˣ` and `eˣ − 1` for `x ≤ 87`, each with a relative error of about 2e-7; below −87 they are 0 and −1. NaN stays NaN.
 ///
 /// # Safety
 /// The processor has the instruction set `S`.

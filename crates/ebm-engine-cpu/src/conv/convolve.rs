@@ -172,9 +172,10 @@ fn scatter(
         patches(conv, &g, y, (r0, r1), |block, pixel, src| {
             if let Some((c, row, col)) = src {
                 let o = block * stride + at + pixel * 16;
-                for (d, v) in gx.px(c, i, row, col).iter_mut().zip(&a[o..o + 16]) {
-                    *d += v;
-                }
+                // By way of an array: the compiler does not know that the two do not overlap.
+                let to = gx.px(c, i, row, col);
+                let sum: [f32; 16] = std::array::from_fn(|l| to[l] + a[o + l]);
+                to.copy_from_slice(&sum);
             }
         });
     });

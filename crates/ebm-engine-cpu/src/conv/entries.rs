@@ -6,12 +6,15 @@ use super::program::Value;
 /// `(C, H, W)` values of one image.
 pub(super) fn write_sample(y: &mut Dst<'_>, i: usize, x: &[f32], c: usize) {
     let (h, w) = (y.g.h, y.g.w);
-    for r in 0..h {
-        for q in 0..w {
-            for (b, px) in (0..y.g.cb).map(|b| (b, y.g.at(b, y.i0 + i, r, q))) {
-                for l in 0..16 {
-                    let ch = b * 16 + l;
-                    y.d[px + l] = if ch < c { x[(ch * h + r) * w + q] } else { 0.0 };
+    for b in 0..y.g.cb {
+        for r in 0..h {
+            let at = y.g.at(b, y.i0 + i, r, 0);
+            let row = &mut y.d[at..at + w * 16];
+            row.fill(0.0);
+            for l in 0..c.saturating_sub(b * 16).min(16) {
+                let from = ((b * 16 + l) * h + r) * w;
+                for (px, v) in row.chunks_exact_mut(16).zip(&x[from..from + w]) {
+                    px[l] = *v;
                 }
             }
         }
@@ -21,11 +24,11 @@ pub(super) fn write_sample(y: &mut Dst<'_>, i: usize, x: &[f32], c: usize) {
 /// The same back.
 pub(super) fn read_sample(y: Src<'_>, i: usize, x: &mut [f32], c: usize) {
     let (h, w) = (y.g.h, y.g.w);
-    for ch in 0..c {
-        for r in 0..h {
-            for q in 0..w {
-                x[(ch * h + r) * w + q] = y.px(ch / 16, i, r, q)[ch % 16];
-            }
+    for (line, to) in x[..c * h * w].chunks_exact_mut(w).enumerate() {
+        let (ch, r) = (line / h, line % h);
+        let at = y.g.at(ch / 16, y.i0 + i, r, 0);
+        for (px, v) in y.d[at..at + w * 16].chunks_exact(16).zip(to) {
+            *v = px[ch % 16];
         }
     }
 }

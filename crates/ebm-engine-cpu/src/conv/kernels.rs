@@ -255,7 +255,7 @@ impl Kernels {
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn affine(
         &self,
-        (norm, act): (bool, (u8, f32)),
+        (form, act): (affine::Form, (u8, f32)),
         y: Src<'_>,
         n: usize,
         streams: usize,
@@ -270,14 +270,14 @@ impl Kernels {
         let res = res.map(|r| read(r, n, streams));
         let out = write(out, n, streams);
         // SAFETY: extents checked here and in `read`, `write`.
-        unsafe { f(norm, read(y, n, streams), g.cb, n, g.h, g.w, st.as_ptr(), act.1, res, out) }
+        unsafe { f(form, read(y, n, streams), g.cb, n, g.h, g.w, st.as_ptr(), act.1, res, out) }
     }
 
     /// First pass of the adjoint of [`Kernels::affine`].
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn affine_sums(
         &self,
-        (norm, act): (bool, (u8, f32)),
+        (form, act): (affine::Form, (u8, f32)),
         y: Src<'_>,
         grad: Src<'_>,
         n: usize,
@@ -294,7 +294,7 @@ impl Kernels {
         let out = write(out, n, streams);
         let (y, grad) = (read(y, n, streams), read(grad, n, streams));
         // SAFETY: extents checked here and in `read`, `write`.
-        unsafe { f(norm, y, grad, g.cb, n, g.h, g.w, st.as_ptr(), act.1, sums.as_mut_ptr(), out) }
+        unsafe { f(form, y, grad, g.cb, n, g.h, g.w, st.as_ptr(), act.1, sums.as_mut_ptr(), out) }
     }
 
     /// Second pass of the adjoint of [`Kernels::affine`], in place.

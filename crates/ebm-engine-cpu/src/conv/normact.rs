@@ -12,7 +12,7 @@
 use super::arena::{Buf, Dst, Geom, Src};
 use super::kernels::{
     Kernels,
-    affine::{coef, sum},
+    affine::{Form, coef, sum},
     moments::stat,
 };
 use super::pack::Theta;
@@ -68,6 +68,50 @@ fn groups(step: &Affine, c: usize) -> (usize, usize) {
     (groups, c / groups)
 }
 
+/// Fields of sixteen channels each of the blocks of `all`.
+fn blocks<'a>(all: &'a mut [f32], fields: usize) -> impl Iterator<Item = &'a mut [[f32; 16]]> + 'a {
+    let (lanes, _) = all.as_chunks_mut::<16>();
+    lanes.chunks_exact_mut(fields)
+}
+
+/// The variance of a group, and how far its mean is from the pivots of its channels.
+fn join(st: &mut [f32], channels: std::ops::Range<usize>) {
+    let at = |ch: usize, f: usize| (ch / 16) * stat::LEN * 16 + f * 16 + ch % 16;
+    let size = channels.len() as f64;
+    let mean_of = |st: &[f32], ch| f64::from(st[at(ch, stat::PIVOT)]) + f64::from(st[at(ch, stat::OWN)]);
+    let mean = channels.clone().map(|ch| mean_of(st, ch)).sum::<f64>() / size;
+    let var_of = |ch| {
+        let own = f64::from(st[at(ch, stat::RSTD)]);
+        // Rounded below 0, or not a number, which stays.
+        (if own < 0.0 { 0.0 } else { own }) + (mean_of(st, ch) - mean).powi(2)
+    };
+    let var = channels.clone().map(var_of).sum::<f64>() / size;
+    for ch in channels {
+        st[at(ch, stat::OFFSET)] = (mean - f64::from(st[at(ch, stat::PIVOT)])) as f32;
+        st[at(ch, stat::RSTD)] = var as f32;
+    }
+}
+
+/// The mean of a group's tangent less the channel's pivot, and `q`, in place of the channels' sums.
+fn join_tangents(st: &mut [f32], channels: std::ops::Range<usize>, pixels: f64) {
+    let at = |ch: usize, f: usize| (ch / 16) * stat::LEN * 16 + f * 16 + ch % 16;
+    let size = channels.len() as f64;
+    let get = |st: &[f32], ch: usize, f: usize| f64::from(st[at(ch, f)]);
+    let mean_of = |ch| get(st, ch, stat::TURN) + get(st, ch, stat::BACK) / pixels;
+    let mean = channels.clone().map(mean_of).sum::<f64>() / size;
+    // Σ (y − μ)(y' − mean y') from the sums about the pivots.
+    let together = |ch| {
+        let (d, f) = (get(st, ch, stat::OFFSET), mean - get(st, ch, stat::TURN));
+        get(st, ch, stat::Q) - d * get(st, ch, stat::BACK) + f * pixels * (d - get(st, ch, stat::OWN))
+    };
+    let r = get(st, channels.start, stat::RSTD);
+    let q = r * r * channels.clone().map(together).sum::<f64>() / (size * pixels);
+    for ch in channels {
+        st[at(ch, stat::TURNED)] = (mean - get(st, ch, stat::TURN)) as f32;
+        st[at(ch, stat::Q)] = q as f32;
+    }
+}
+
 impl Context<'_> {
     fn field(&self, st: &[f32], ch: usize, f: usize) -> f32 {
         st[(ch / 16) * stat::LEN * 16 + f * 16 + ch % 16]
@@ -114,9 +158,13 @@ impl Context<'_> {
                 self.label_coefficients(label, row, &mut saved.label[i * 2 * pad..(i + 1) * 2 * pad], pad);
             }
         }
-        for (i, st) in st.chunks_exact_mut(per).enumerate() {
-            let label = saved.conditioned.then(|| &saved.label[(i0 + i) * 2 * pad..(i0 + i + 1) * 2 * pad]);
-            self.combine(st, label, pad);
+        let form = self.form(saved.conditioned);
+        if form != Form::Plain {
+            for (i, st) in st.chunks_exact_mut(per).enumerate() {
+                let label =
+                    saved.conditioned.then(|| &saved.label[(i0 + i) * 2 * pad..(i0 + i + 1) * 2 * pad]);
+                self.combine(st, label, pad);
+            }
         }
         if self.streams == 2 && self.step.norm.is_some() {
             self.k.tangent_sums(y, n, st);
@@ -124,80 +172,81 @@ impl Context<'_> {
                 self.combine_tangent(st, (g.h * g.w) as f32);
             }
         }
-        self.k.affine((self.step.norm.is_some(), self.step.act), y, n, self.streams, st, res, out);
+        self.k.affine((form, self.step.act), y, n, self.streams, st, res, out);
+    }
+
+    fn form(&self, conditioned: bool) -> Form {
+        match (&self.step.norm, conditioned) {
+            (Some(_), _) => Form::Norm,
+            (None, true) => Form::Gain,
+            (None, false) => Form::Plain,
+        }
     }
 
     /// Channel statistics to group statistics and the pass's scale and shift.
     fn combine(&self, st: &mut [f32], label: Option<&[f32]>, pad: usize) {
         let (groups, size) = groups(self.step, self.c);
-        let at = |ch: usize, f: usize| (ch / 16) * stat::LEN * 16 + f * 16 + ch % 16;
-        if self.step.norm.is_none() {
-            st.fill(0.0);
-            for ch in 0..pad {
-                st[at(ch, stat::RSTD)] = 1.0;
+        match &self.step.norm {
+            None => {
+                st.fill(0.0);
+                blocks(st, stat::LEN).for_each(|b| b[stat::RSTD] = [1.0; 16]);
             }
-        }
-        for gr in 0..groups {
-            let channels = gr * size..(gr + 1) * size;
-            if let Some(norm) = &self.step.norm {
-                let mean_of =
-                    |ch: usize| f64::from(st[at(ch, stat::PIVOT)]) + f64::from(st[at(ch, stat::OWN)]);
-                let mean = channels.clone().map(mean_of).sum::<f64>() / size as f64;
-                let var_of = |ch: usize| {
-                    let own = f64::from(st[at(ch, stat::RSTD)]);
+            Some(norm) => {
+                let epsilon = f64::from(norm.epsilon);
+                if size > 1 {
+                    (0..groups).for_each(|gr| join(st, gr * size..(gr + 1) * size));
+                } else {
+                    blocks(st, stat::LEN).for_each(|b| b[stat::OFFSET] = b[stat::OWN]);
+                }
+                for b in blocks(st, stat::LEN) {
                     // Rounded below 0, or not a number, which stays.
-                    (if own < 0.0 { 0.0 } else { own }) + (mean_of(ch) - mean).powi(2)
-                };
-                let var = channels.clone().map(var_of).sum::<f64>() / size as f64;
-                let rstd = (1.0 / (var + f64::from(norm.epsilon)).sqrt()) as f32;
-                for ch in channels.clone() {
-                    st[at(ch, stat::OFFSET)] = (mean - f64::from(st[at(ch, stat::PIVOT)])) as f32;
-                    st[at(ch, stat::RSTD)] = rstd;
+                    let of = |var: f32| {
+                        (1.0 / (if var < 0.0 { 0.0 } else { f64::from(var) } + epsilon).sqrt()) as f32
+                    };
+                    b[stat::RSTD] = b[stat::RSTD].map(of);
                 }
-            }
-            for ch in channels {
-                let (mut gain, mut shift) = self.own(ch);
-                if let Some(l) = label {
-                    (gain, shift) = (gain * l[ch], shift * l[ch] + l[pad + ch]);
-                }
-                let scale = gain * st[at(ch, stat::RSTD)];
-                st[at(ch, stat::SCALE)] = scale;
-                st[at(ch, stat::SHIFT)] = shift - st[at(ch, stat::OFFSET)] * scale;
             }
         }
-        // Padding channels: a pure activation passes zeros on, anything else ends in zero.
-        for ch in self.c..pad {
-            (0..stat::LEN).for_each(|f| st[at(ch, f)] = 0.0);
-            st[at(ch, stat::RSTD)] = 1.0;
+        for (k, b) in blocks(st, stat::LEN).enumerate() {
+            // Padding channels: a pure activation passes zeros on, anything else ends in zero.
+            let real = self.c.saturating_sub(k * 16).min(16);
+            for l in 0..real {
+                let ch = k * 16 + l;
+                let (mut gain, mut shift) = self.own(ch);
+                if let Some(label) = label {
+                    (gain, shift) = (gain * label[ch], shift * label[ch] + label[pad + ch]);
+                }
+                let scale = gain * b[stat::RSTD][l];
+                b[stat::SCALE][l] = scale;
+                b[stat::SHIFT][l] = shift - b[stat::OFFSET][l] * scale;
+            }
+            for (f, field) in b.iter_mut().enumerate() {
+                field[real..].fill(if f == stat::RSTD { 1.0 } else { 0.0 });
+            }
         }
     }
 
     fn combine_tangent(&self, st: &mut [f32], pixels: f32) {
         let (groups, size) = groups(self.step, self.c);
-        let at = |ch: usize, f: usize| (ch / 16) * stat::LEN * 16 + f * 16 + ch % 16;
         let pixels = f64::from(pixels);
-        let count = size as f64 * pixels;
-        for gr in 0..groups {
-            let channels = gr * size..(gr + 1) * size;
-            let get = |ch: usize, f: usize| f64::from(st[at(ch, f)]);
-            let mean_of = |ch: usize| get(ch, stat::TURN) + get(ch, stat::BACK) / pixels;
-            let mean = channels.clone().map(mean_of).sum::<f64>() / size as f64;
-            // Σ (y − μ)(y' − mean y') from the sums about the pivots.
-            let together = |ch: usize| {
-                let (d, f) = (get(ch, stat::OFFSET), mean - get(ch, stat::TURN));
-                get(ch, stat::Q) - d * get(ch, stat::BACK) + f * pixels * (d - get(ch, stat::OWN))
-            };
-            let r = get(gr * size, stat::RSTD);
-            let q = r * r * channels.clone().map(together).sum::<f64>() / count;
-            for ch in channels {
-                let turned = mean - f64::from(st[at(ch, stat::TURN)]);
-                st[at(ch, stat::TURNED)] = turned as f32;
-                st[at(ch, stat::BACK)] = (f64::from(st[at(ch, stat::OFFSET)]) * q - turned) as f32;
-                st[at(ch, stat::Q)] = q as f32;
-            }
+        if size > 1 {
+            (0..groups).for_each(|gr| join_tangents(st, gr * size..(gr + 1) * size, pixels));
         }
-        for ch in self.c..st.len() / stat::LEN {
-            [stat::TURN, stat::BACK, stat::Q].iter().for_each(|f| st[at(ch, *f)] = 0.0);
+        for (k, b) in blocks(st, stat::LEN).enumerate() {
+            let real = self.c.saturating_sub(k * 16).min(16);
+            for l in 0..16 {
+                let offset = f64::from(b[stat::OFFSET][l]);
+                let (turned, q) = if size > 1 {
+                    (f64::from(b[stat::TURNED][l]), f64::from(b[stat::Q][l]))
+                } else {
+                    let (sum, r) = (f64::from(b[stat::BACK][l]), f64::from(b[stat::RSTD][l]));
+                    (sum / pixels, r * r * (f64::from(b[stat::Q][l]) - offset * sum) / pixels)
+                };
+                b[stat::TURNED][l] = turned as f32;
+                b[stat::BACK][l] = (offset * q - turned) as f32;
+                b[stat::Q][l] = q as f32;
+            }
+            [stat::TURN, stat::BACK, stat::Q].iter().for_each(|f| b[*f][real..].fill(0.0));
         }
     }
 
@@ -217,8 +266,11 @@ impl Context<'_> {
         let g = y.g;
         let per = g.cb * stat::LEN * 16;
         let st = &saved.stats[i0 * per..(i0 + n) * per];
-        let norm = self.step.norm.is_some();
-        self.k.affine_sums((norm, self.step.act), y, grad, n, self.streams, st, &mut s.sums, out);
+        let form = self.form(saved.conditioned);
+        self.k.affine_sums((form, self.step.act), y, grad, n, self.streams, st, &mut s.sums, out);
+        if form == Form::Plain {
+            return;
+        }
         let pad = g.cb * 16;
         let pixels = (g.h * g.w) as f32;
         for i in 0..n {
@@ -231,59 +283,70 @@ impl Context<'_> {
                 self.weights(st, sums, label, i0 + i, theta);
             }
         }
-        if norm {
-            self.k.affine_apply(y, n, self.streams, &s.coef, out);
-        } else if saved.conditioned {
-            self.k.affine_scale(n, self.streams, &s.coef, out);
+        match form {
+            Form::Norm => self.k.affine_apply(y, n, self.streams, &s.coef, out),
+            _ => self.k.affine_scale(n, self.streams, &s.coef, out),
         }
     }
 
     fn coefficients(&self, st: &[f32], sums: &[f32], pixels: f32, co: &mut [f32]) {
-        co.fill(0.0);
         let (groups, size) = groups(self.step, self.c);
-        let at = |ch: usize, f: usize| (ch / 16) * coef::LEN * 16 + f * 16 + ch % 16;
-        let sm = |ch: usize, f: usize| sums[(ch / 16) * sum::LEN * 16 + f * 16 + ch % 16];
-        let two = self.streams == 2;
-        for gr in 0..groups {
-            let channels = gr * size..(gr + 1) * size;
-            let first = channels.start;
-            for ch in channels.clone() {
-                co[at(ch, coef::K)] = self.field(st, ch, stat::SCALE);
+        let (st, _) = st.as_chunks::<16>();
+        let (sums, _) = sums.as_chunks::<16>();
+        let (st, _) = st.as_chunks::<{ stat::LEN }>();
+        let (sums, _) = sums.as_chunks::<{ sum::LEN }>();
+        let norm = self.step.norm.is_some();
+        // Per channel γ·(·) of the sums, centred; γ = scale/r.
+        for ((b, st), sm) in blocks(co, coef::LEN).zip(st).zip(sums) {
+            b.fill([0.0; 16]);
+            for l in 0..16 {
+                let gain = st[stat::SCALE][l] / st[stat::RSTD][l];
+                let centred = |of: usize| sm[of + 1][l] - st[stat::OFFSET][l] * sm[of][l];
+                let all = [sm[sum::Z][l], centred(sum::Z), sm[sum::T][l], centred(sum::T), sm[sum::TU][l]];
+                all.iter().enumerate().for_each(|(f, v)| b[f][l] = gain * v);
             }
-            if self.step.norm.is_none() {
-                continue;
-            }
-            let count = size as f32 * pixels;
-            let r = self.field(st, first, stat::RSTD);
-            // Means over the group of γ·(·): γ = scale/r.
-            let avg = |f: &dyn Fn(usize) -> f32| {
-                channels.clone().map(|ch| self.field(st, ch, stat::SCALE) / r * f(ch)).sum::<f32>() / count
-            };
-            let (z0, z1) = (avg(&|ch| sm(ch, sum::Z)), r * avg(&|ch| self.centred(st, sums, ch, sum::Z)));
-            let (b0, b1, b2) = if two {
-                let b1 = r * avg(&|ch| self.centred(st, sums, ch, sum::T));
-                (avg(&|ch| sm(ch, sum::T)), b1, r * avg(&|ch| sm(ch, sum::TU)))
-            } else {
-                (z0, z1, 0.0)
-            };
-            for ch in channels.clone() {
-                let offset = self.field(st, ch, stat::OFFSET);
-                co[at(ch, coef::PIVOT)] = self.field(st, ch, stat::PIVOT);
-                let ay = -r * r * b1;
-                co[at(ch, coef::AY)] = ay;
-                co[at(ch, coef::A0)] = -r * b0 - ay * offset;
-                if !two {
-                    continue;
+        }
+        if size > 1 {
+            for gr in 0..groups {
+                for f in 0..sum::LEN {
+                    let at = |ch: usize| (ch / 16) * coef::LEN * 16 + f * 16 + ch % 16;
+                    let channels = gr * size..(gr + 1) * size;
+                    let all = channels.clone().map(|ch| co[at(ch)]).sum::<f32>();
+                    channels.for_each(|ch| co[at(ch)] = all);
                 }
-                let m2 = self.field(st, first, stat::Q) / r;
-                let (a0, a1) = (z0 - r * m2 * b0, z1 - r * m2 * b1 - r * b1 * m2);
-                let (byt, by) = (-r * r * b1, -r * r * (a1 + b2));
-                co[at(ch, coef::TURN)] = self.field(st, ch, stat::TURN);
-                co[at(ch, coef::BT)] = -r * m2 * self.field(st, ch, stat::SCALE);
-                co[at(ch, coef::BYT)] = byt;
-                co[at(ch, coef::BY)] = by;
-                co[at(ch, coef::B0)] = -r * a0 - by * offset - byt * self.field(st, ch, stat::TURNED);
             }
+        }
+        let count = size as f32 * pixels;
+        let two = self.streams == 2;
+        for (k, (b, st)) in blocks(co, coef::LEN).zip(st).enumerate() {
+            for l in 0..16 {
+                let [z, zc, t, tc, tu]: [f32; 5] = std::array::from_fn(|f| b[f][l] / count);
+                let of = |f: usize| st[f][l];
+                let (r, offset) = (of(stat::RSTD), of(stat::OFFSET));
+                let (z0, z1) = (z, r * zc);
+                let (b0, b1, b2) = if two { (t, r * tc, r * tu) } else { (z0, z1, 0.0) };
+                let ay = -r * r * b1;
+                let mut new = [0.0; coef::LEN];
+                new[coef::K] = of(stat::SCALE);
+                if norm {
+                    new[coef::PIVOT] = of(stat::PIVOT);
+                    new[coef::AY] = ay;
+                    new[coef::A0] = -r * b0 - ay * offset;
+                }
+                if norm && two {
+                    let m2 = of(stat::Q) / r;
+                    let (a0, a1) = (z0 - r * m2 * b0, z1 - r * m2 * b1 - r * b1 * m2);
+                    let by = -r * r * (a1 + b2);
+                    new[coef::TURN] = of(stat::TURN);
+                    new[coef::BT] = -r * m2 * of(stat::SCALE);
+                    new[coef::BYT] = ay;
+                    new[coef::BY] = by;
+                    new[coef::B0] = -r * a0 - by * offset - ay * of(stat::TURNED);
+                }
+                new.iter().enumerate().for_each(|(f, v)| b[f][l] = *v);
+            }
+            let real = self.c.saturating_sub(k * 16).min(16);
+            b.iter_mut().for_each(|field| field[real..].fill(0.0));
         }
     }
 

@@ -39,7 +39,33 @@ unsafe fn act<S: Simd, const A: u8>(z: S::V, slope: f32) -> [S::V; 3] {
     }
 }
 
-/// What a channel's statistics make of a pixel; `NORM`: whether there is a norm, `TWO`: whether there is a tangent.
+/// What stands before the activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Nothing: statistics are not read, and no sums are taken.
+    Plain = PLAIN as isize,
+    /// Gain and shift of each channel.
+    Gain = GAIN as isize,
+    /// A norm, with gain and shift.
+    Norm = NORM as isize,
+}
+
+const PLAIN: u8 = 0;
+const GAIN: u8 = 1;
+const NORM: u8 = 2;
+
+/// Calls `$f` for the form that is known at run time.
+macro_rules! of_form {
+    ($form:expr, $f:ident::<$S:ident, $A:ident, $TWO:ident>($($x:expr),*)) => {
+        match $form {
+            Form::Plain => $f::<$S, $A, $TWO, PLAIN>($($x),*),
+            Form::Gain => $f::<$S, $A, $TWO, GAIN>($($x),*),
+            Form::Norm => $f::<$S, $A, $TWO, NORM>($($x),*),
+        }
+    };
+}
+
+/// What a channel's statistics make of a pixel, by the [`Form`].
 #[derive(Clone, Copy)]
 struct Channel<V> {
     scale: V,
@@ -52,10 +78,10 @@ struct Channel<V> {
 
 impl<V: Copy> Channel<V> {
     #[inline(always)]
-    unsafe fn load<S: Simd<V = V>>(s: *const f32) -> Self {
+    unsafe fn load<S: Simd<V = V>, const FORM: u8>(s: *const f32) -> Self {
         // SAFETY: the statistics of one block.
         unsafe {
-            let field = |f: usize| S::load(s.add(f * 16));
+            let field = |f: usize| if FORM == PLAIN { S::zero() } else { S::load(s.add(f * 16)) };
             Channel {
                 scale: field(stat::SCALE),
                 shift: field(stat::SHIFT),
@@ -69,16 +95,32 @@ impl<V: Copy> Channel<V> {
 
     /// `y − pivot`.
     #[inline(always)]
-    unsafe fn centred<S: Simd<V = V>, const NORM: bool>(&self, y: V) -> V {
+    unsafe fn centred<S: Simd<V = V>, const FORM: u8>(&self, y: V) -> V {
         // SAFETY: pure vector arithmetic of the caller's instruction set.
-        unsafe { if NORM { S::sub(y, self.pivot) } else { y } }
+        unsafe { if FORM == NORM { S::sub(y, self.pivot) } else { y } }
+    }
+
+    /// `z` of a centred pixel.
+    #[inline(always)]
+    unsafe fn scaled<S: Simd<V = V>, const FORM: u8>(&self, centred: V) -> V {
+        // SAFETY: as above.
+        unsafe { if FORM == PLAIN { centred } else { S::fma(centred, self.scale, self.shift) } }
     }
 
     /// `u` of a pixel whose tangent is `t`.
     #[inline(always)]
-    unsafe fn moved<S: Simd<V = V>, const NORM: bool>(&self, centred: V, t: V) -> V {
+    unsafe fn moved<S: Simd<V = V>, const FORM: u8>(&self, centred: V, t: V) -> V {
         // SAFETY: as above. Without norm q is 0, but 0·∞ is not.
-        unsafe { if NORM { S::add(S::sub(t, self.turn), S::fnma(centred, self.q, self.back)) } else { t } }
+        unsafe {
+            if FORM == NORM { S::add(S::sub(t, self.turn), S::fnma(centred, self.q, self.back)) } else { t }
+        }
+    }
+
+    /// `scale·u`.
+    #[inline(always)]
+    unsafe fn turned<S: Simd<V = V>, const FORM: u8>(&self, u: V) -> V {
+        // SAFETY: as above.
+        unsafe { if FORM == PLAIN { u } else { S::mul(self.scale, u) } }
     }
 }
 
@@ -86,7 +128,7 @@ impl<V: Copy> Channel<V> {
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn forward<S: Simd, const A: u8, const TWO: bool>(
-    norm: bool,
+    form: Form,
     y: View,
     cb: usize,
     n: usize,
@@ -99,17 +141,13 @@ pub(super) unsafe fn forward<S: Simd, const A: u8, const TWO: bool>(
 ) {
     // SAFETY: passed on.
     unsafe {
-        if norm {
-            forward_of::<S, A, TWO, true>(y, cb, n, h, w, st, slope, res, out);
-        } else {
-            forward_of::<S, A, TWO, false>(y, cb, n, h, w, st, slope, res, out);
-        }
+        of_form!(form, forward_of::<S, A, TWO>(y, cb, n, h, w, st, slope, res, out));
     }
 }
 
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn forward_of<S: Simd, const A: u8, const TWO: bool, const NORM: bool>(
+unsafe fn forward_of<S: Simd, const A: u8, const TWO: bool, const FORM: u8>(
     y: View,
     cb: usize,
     n: usize,
@@ -125,7 +163,7 @@ unsafe fn forward_of<S: Simd, const A: u8, const TWO: bool, const NORM: bool>(
             for o in (0..16).step_by(S::L) {
                 // SAFETY: pixels inside the views, statistics for n·cb blocks.
                 unsafe {
-                    let ch = Channel::load::<S>(st.add((i * cb + c) * stat::LEN * 16 + o));
+                    let ch = Channel::load::<S, FORM>(st.add((i * cb + c) * stat::LEN * 16 + o));
                     for r in 0..h {
                         let p = y.at(c, i, r, 0).add(o);
                         let d = out.at(c, i, r, 0).add(o);
@@ -135,15 +173,15 @@ unsafe fn forward_of<S: Simd, const A: u8, const TWO: bool, const NORM: bool>(
                         };
                         let ets = res.as_ref().map_or(0, |v| v.ts);
                         for x in 0..w {
-                            let yc = ch.centred::<S, NORM>(S::load(p.add(x * 16)));
-                            let [mut a, g, _] = act::<S, A>(S::fma(yc, ch.scale, ch.shift), slope);
+                            let yc = ch.centred::<S, FORM>(S::load(p.add(x * 16)));
+                            let [mut a, g, _] = act::<S, A>(ch.scaled::<S, FORM>(yc), slope);
                             if !e.is_null() {
                                 a = S::add(a, S::load(e.add(x * 16)));
                             }
                             S::store(d.add(x * 16), a);
                             if TWO {
-                                let u = ch.moved::<S, NORM>(yc, S::load(p.add(x * 16 + y.ts)));
-                                let mut t = S::mul(g, S::mul(ch.scale, u));
+                                let u = ch.moved::<S, FORM>(yc, S::load(p.add(x * 16 + y.ts)));
+                                let mut t = S::mul(g, ch.turned::<S, FORM>(u));
                                 if !e.is_null() {
                                     t = S::add(t, S::load(e.add(x * 16 + ets)));
                                 }
@@ -173,12 +211,12 @@ pub(crate) mod sum {
     pub(crate) const LEN: usize = 5;
 }
 
-/// First pass: gradients at `z` into `out`, and their channel sums. Single: `z̄ = a'(z)·g`. Two
+/// First pass: gradients at `z` into `out`, and their channel sums unless the form is plain. Single: `z̄ = a'(z)·g`. Two
 /// streams: `z̄' = a'(z)·g'` and `z̄ = a'(z)·g + a''(z)·z'·g'`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn backward_sums<S: Simd, const A: u8, const TWO: bool>(
-    norm: bool,
+    form: Form,
     y: View,
     g: View,
     cb: usize,
@@ -192,17 +230,13 @@ pub(super) unsafe fn backward_sums<S: Simd, const A: u8, const TWO: bool>(
 ) {
     // SAFETY: passed on.
     unsafe {
-        if norm {
-            sums_of::<S, A, TWO, true>(y, g, cb, n, h, w, st, slope, sums, out);
-        } else {
-            sums_of::<S, A, TWO, false>(y, g, cb, n, h, w, st, slope, sums, out);
-        }
+        of_form!(form, sums_of::<S, A, TWO>(y, g, cb, n, h, w, st, slope, sums, out));
     }
 }
 
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn sums_of<S: Simd, const A: u8, const TWO: bool, const NORM: bool>(
+unsafe fn sums_of<S: Simd, const A: u8, const TWO: bool, const FORM: u8>(
     y: View,
     g: View,
     cb: usize,
@@ -219,7 +253,7 @@ unsafe fn sums_of<S: Simd, const A: u8, const TWO: bool, const NORM: bool>(
             for o in (0..16).step_by(S::L) {
                 // SAFETY: pixels inside the views, statistics and sums for n·cb blocks.
                 unsafe {
-                    let ch = Channel::load::<S>(st.add((i * cb + c) * stat::LEN * 16 + o));
+                    let ch = Channel::load::<S, FORM>(st.add((i * cb + c) * stat::LEN * 16 + o));
                     let f = sums.add((i * cb + c) * sum::LEN * 16 + o);
                     // Row by row, as the moments are.
                     let mut all = [S::zero(); sum::LEN];
@@ -229,30 +263,36 @@ unsafe fn sums_of<S: Simd, const A: u8, const TWO: bool, const NORM: bool>(
                         let gp = g.at(c, i, r, 0).add(o);
                         let d = out.at(c, i, r, 0).add(o);
                         for x in 0..w {
-                            let yc = ch.centred::<S, NORM>(S::load(p.add(x * 16)));
-                            let [_, a1, a2] = act::<S, A>(S::fma(yc, ch.scale, ch.shift), slope);
+                            let yc = ch.centred::<S, FORM>(S::load(p.add(x * 16)));
+                            let [_, a1, a2] = act::<S, A>(ch.scaled::<S, FORM>(yc), slope);
                             let gv = S::load(gp.add(x * 16));
                             let mut z = S::mul(gv, a1);
                             if TWO {
-                                let u = ch.moved::<S, NORM>(yc, S::load(p.add(x * 16 + y.ts)));
+                                let u = ch.moved::<S, FORM>(yc, S::load(p.add(x * 16 + y.ts)));
                                 let gt = S::load(gp.add(x * 16 + g.ts));
-                                z = S::fma(S::mul(a2, S::mul(ch.scale, u)), gt, z);
+                                z = S::fma(S::mul(a2, ch.turned::<S, FORM>(u)), gt, z);
                                 let t = S::mul(gt, a1);
-                                acc[sum::T] = S::add(acc[sum::T], t);
-                                acc[sum::TY] = S::fma(t, yc, acc[sum::TY]);
-                                acc[sum::TU] = S::fma(t, u, acc[sum::TU]);
+                                if FORM != PLAIN {
+                                    acc[sum::T] = S::add(acc[sum::T], t);
+                                    acc[sum::TY] = S::fma(t, yc, acc[sum::TY]);
+                                    acc[sum::TU] = S::fma(t, u, acc[sum::TU]);
+                                }
                                 S::store(d.add(x * 16 + out.ts), t);
                             }
-                            acc[sum::Z] = S::add(acc[sum::Z], z);
-                            acc[sum::ZY] = S::fma(z, yc, acc[sum::ZY]);
+                            if FORM != PLAIN {
+                                acc[sum::Z] = S::add(acc[sum::Z], z);
+                                acc[sum::ZY] = S::fma(z, yc, acc[sum::ZY]);
+                            }
                             S::store(d.add(x * 16), z);
                         }
-                        for (sum, row) in all.iter_mut().zip(acc) {
-                            *sum = S::add(*sum, row);
+                        if FORM != PLAIN {
+                            for (sum, row) in all.iter_mut().zip(acc) {
+                                *sum = S::add(*sum, row);
+                            }
                         }
                     }
                     for (k, v) in all.into_iter().enumerate() {
-                        if TWO || k < 2 {
+                        if FORM != PLAIN && (TWO || k < 2) {
                             S::store(f.add(k * 16), v);
                         }
                     }

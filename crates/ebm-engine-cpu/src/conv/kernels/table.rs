@@ -1,11 +1,12 @@
 //! The generic kernels instantiated inside functions that enable an instruction set.
 
+use super::affine::Form;
 use super::{View, affine, boxes, gemm, moments, wino};
 use crate::conv::attention::{self, Grads, Qkv, Size};
 use crate::simd::Isa;
 
-type Forward = unsafe fn(bool, View, usize, usize, usize, usize, *const f32, f32, Option<View>, View);
-type BackwardSums = unsafe fn(bool, View, View, usize, usize, usize, usize, *const f32, f32, *mut f32, View);
+type Forward = unsafe fn(Form, View, usize, usize, usize, usize, *const f32, f32, Option<View>, View);
+type BackwardSums = unsafe fn(Form, View, View, usize, usize, usize, usize, *const f32, f32, *mut f32, View);
 type BackwardApply = unsafe fn(View, usize, usize, usize, usize, *const f32, View);
 
 /// Activation kinds; see [`affine::code`].
@@ -51,10 +52,10 @@ macro_rules! kind {
     ([$($attr:meta)?] $m:ident, $a:literal) => {
         mod $m {
             use super::*;
-            wrap!([$($attr)?] forward1 = affine::forward::<S, $a, false>(norm: bool, y: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, res: Option<View>, out: View));
-            wrap!([$($attr)?] forward2 = affine::forward::<S, $a, true>(norm: bool, y: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, res: Option<View>, out: View));
-            wrap!([$($attr)?] sums1 = affine::backward_sums::<S, $a, false>(norm: bool, y: View, g: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, s: *mut f32, out: View));
-            wrap!([$($attr)?] sums2 = affine::backward_sums::<S, $a, true>(norm: bool, y: View, g: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, s: *mut f32, out: View));
+            wrap!([$($attr)?] forward1 = affine::forward::<S, $a, false>(form: Form, y: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, res: Option<View>, out: View));
+            wrap!([$($attr)?] forward2 = affine::forward::<S, $a, true>(form: Form, y: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, res: Option<View>, out: View));
+            wrap!([$($attr)?] sums1 = affine::backward_sums::<S, $a, false>(form: Form, y: View, g: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, s: *mut f32, out: View));
+            wrap!([$($attr)?] sums2 = affine::backward_sums::<S, $a, true>(form: Form, y: View, g: View, cb: usize, n: usize, h: usize, w: usize, st: *const f32, p: f32, s: *mut f32, out: View));
         }
     };
 }
