@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{D, Tensor};
 
+use crate::operators::{Entry, Formula, map_entries};
 use crate::plan::NetPlan;
 use crate::{Batch, Error, Key, ParamSet, Result, Stop};
 
@@ -129,10 +130,13 @@ impl ThetaGrad {
     /// If shapes differ.
     pub fn accumulate(&mut self, other: &BTreeMap<String, Tensor>, factor: f64) -> Result<()> {
         for (name, g) in other {
-            let scaled = if factor == 1.0 { g.clone() } else { g.affine(factor, 0.0)? };
             let sum = match self.grads.get(name) {
-                Some(mine) => (mine + scaled)?,
-                None => scaled,
+                Some(mine) => {
+                    let [sum] = map_entries(&Added { factor }, [mine, g])?;
+                    sum
+                }
+                None if factor == 1.0 => g.clone(),
+                None => g.affine(factor, 0.0)?,
             };
             self.grads.insert(name.clone(), sum);
         }
@@ -149,6 +153,21 @@ impl ThetaGrad {
             sum += sum_of_squares(g)?;
         }
         Ok(sum.sqrt())
+    }
+}
+
+/// sum + factor·g.
+struct Added {
+    factor: f64,
+}
+
+impl Formula<1, 2, 1> for Added {
+    fn numbers(&self) -> [f64; 1] {
+        [self.factor]
+    }
+
+    fn entry<E: Entry>([factor]: [E; 1], [sum, g]: [E; 2]) -> [E; 1] {
+        [sum + factor * g]
     }
 }
 
