@@ -22,7 +22,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// The file is truncated, damaged or not what it claims to be.
-    #[error("{}: byte {offset}: {item} is {found}, expected {expected}", path.display())]
+    #[error("{}: {}{item} is {found}, expected {expected}", path.display(), at(*offset))]
     Format {
         /// The file, or the name of the embedded data.
         path: PathBuf,
@@ -48,7 +48,7 @@ pub enum DataError {
         advice: &'static str,
     },
     /// The file is sound but uses something that this reader refuses, with the reason.
-    #[error("{}: byte {offset}: {found} is not supported: {reason}", path.display())]
+    #[error("{}: {}{found} is not supported: {reason}", path.display(), at(*offset))]
     Unsupported {
         /// The file.
         path: PathBuf,
@@ -110,6 +110,11 @@ impl Origin<'_> {
     pub fn unsupported(self, offset: u64, found: impl Into<String>, reason: impl Into<String>) -> DataError {
         DataError::Unsupported { path: self.0.to_owned(), offset, found: found.into(), reason: reason.into() }
     }
+}
+
+/// Where in the file, unless it is its start, which tells nothing.
+fn at(offset: u64) -> String {
+    if offset == 0 { String::new() } else { format!("byte {offset}: ") }
 }
 
 #[cfg(test)]

@@ -85,6 +85,9 @@ pub struct Manifest {
     pub data: Option<Fingerprint>,
     /// Range of sample values, if bounded.
     pub range: Option<(f64, f64)>,
+    /// Smallest and largest value of some training samples where no range is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<(f64, f64)>,
     /// Number of grey values of dequantised images.
     #[serde(default)]
     pub levels: Option<u32>,
@@ -189,6 +192,7 @@ impl Contents {
             condition: m.condition,
             class_names: m.class_names.clone(),
             range: m.range,
+            seen: m.seen,
             levels: m.levels,
             conditions: tensor("conditions"),
             reference: tensor("reference"),

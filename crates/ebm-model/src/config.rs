@@ -258,6 +258,10 @@ pub struct GenerateSection {
     /// Samples of a sheet.
     #[setting(default = 64, at_least = 1, at_most = 1_000_000)]
     pub count: usize,
+    /// Samples that are measured at the end of a training on images with a held-out part; 0 for none. More cost time, fewer bias the
+    /// Fréchet distances.
+    #[setting(default = 360, at_least = 0, at_most = 1_000_000)]
+    pub measured: usize,
     /// Class or condition that samples are drawn and scored under; absent: the conditions of the first data batch in turn.
     pub given: Option<Given>,
     /// Shape of one sample, in a file that names neither data nor a run; absent: the length that the energy takes.

@@ -15,6 +15,8 @@ pub struct Facts {
     pub class_names: Vec<String>,
     /// Range of sample values, if bounded.
     pub range: Option<(f64, f64)>,
+    /// Smallest and largest value of some training samples where no range is known; `None` in checkpoints of programs before it.
+    pub seen: Option<(f64, f64)>,
     /// Number of grey values of dequantised images.
     pub levels: Option<u32>,
     /// Conditions that samples are drawn under, in turn, `(m, c)`: those of the first data batch. `None` without a condition,

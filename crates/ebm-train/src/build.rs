@@ -216,6 +216,10 @@ pub fn facts(data: &dyn DataSource, batch: usize, key: Key) -> Result<Facts> {
         condition: data.condition(),
         class_names: data.class_names().to_vec(),
         range: data.range(),
+        seen: match data.range() {
+            Some(_) => None,
+            None => crate::misfits::seen(data)?,
+        },
         levels: data.levels(),
         conditions,
         reference: None,

@@ -147,6 +147,7 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
         class_names: facts.class_names.clone(),
         data: Some(plan.fingerprint()?.clone()),
         range: facts.range,
+        seen: facts.seen,
         levels: facts.levels,
         base: base_of(&path, &plan.places),
         config_digest: config_digest(&plan.tree),

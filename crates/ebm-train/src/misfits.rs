@@ -4,7 +4,7 @@
 use std::cell::OnceCell;
 
 use ebm_core::candle::DType;
-use ebm_core::{Condition, Error, Result, Split, host, machine};
+use ebm_core::{Condition, DataSource, Error, Result, Split, host, machine};
 use serde_json::Value;
 
 use crate::config::{ChainsSection, Fill, From, GenerateSection, Labels};
@@ -98,13 +98,19 @@ fn buffer(plan: &Plan, notes: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
+/// Smallest and largest value of some training samples, if there is one.
+pub(crate) fn seen(data: &dyn DataSource) -> Result<Option<(f64, f64)>> {
+    let values = Values::of(data)?;
+    Ok((!values.0.is_empty()).then(|| values.range()))
+}
+
 /// The values of some training samples.
 struct Values(Vec<f32>);
 
 impl Values {
     /// Those of the first stored samples.
-    fn of(plan: &Plan) -> Result<Values> {
-        let some = plan.data.stored(Split::Train, 512)?;
+    fn of(data: &dyn DataSource) -> Result<Values> {
+        let some = data.stored(Split::Train, 512)?;
         let all = some.map(|s| host::singles(&s.x)).transpose()?.unwrap_or_default();
         Ok(Values(all.into_iter().filter(|v| v.is_finite()).collect()))
     }
@@ -138,7 +144,7 @@ fn values(plan: &Plan, notes: &mut Vec<String>) -> Result<()> {
     let seen = || -> Result<&Values> {
         match some.get() {
             Some(values) => Ok(values),
-            None => Values::of(plan).map(|values| some.get_or_init(|| values)),
+            None => Values::of(plan.data.as_ref()).map(|values| some.get_or_init(|| values)),
         }
     };
     for (at, (low, high)) in boxes {

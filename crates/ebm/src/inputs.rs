@@ -5,8 +5,10 @@ pub(crate) mod lines;
 pub(crate) mod named;
 mod read;
 pub(crate) mod set;
+pub(crate) mod units;
 
 pub use fit::Fit;
 pub use lines::lines;
 pub use named::{data_setting, data_setting_from, open_data, open_data_noting};
 pub use set::{Inputs, Piece};
+pub use units::Units;

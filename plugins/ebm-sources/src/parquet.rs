@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ebm_core::{BuildCx, DataConfig, DataSource, Result, Settings, plugin};
 use ebm_data::folder::FolderOptions;
 use ebm_data::parquet::{ParquetImages, ParquetOptions, parts};
+use ebm_data::split;
 
 use crate::folder::channels;
 use crate::images::Images;
 use crate::order::Sequence;
-use crate::{ImageOptions, ImageSource, Order, TWICE, apart, data_error, placed, say};
+use crate::{ImageOptions, ImageSource, Order, TWICE, apart, data_error, placed, say, some_are_left};
 
 /// Settings of `parquet`.
 #[derive(Clone, Debug, Settings)]
@@ -77,16 +78,12 @@ impl DataConfig for Parquet {
         if self.held_out_every == 0 {
             return Self::source(cx, train, held, self.images, memory);
         }
-        let bytes = train.len().saturating_mul(image_len(&train));
-        if bytes > memory {
-            let message = format!(
-                "takes images out of a set in memory: set memory to {} MiB, or name held-out files as held_out",
-                bytes.div_ceil(1 << 20)
-            );
-            return Err(cx.refuse("held_out_every", message));
-        }
         if held.is_some() {
             return Err(cx.refuse("held_out_every", TWICE));
+        }
+        let bytes = train.len().saturating_mul(image_len(&train));
+        if bytes > memory {
+            return self.apart_on_disk(cx, train, memory);
         }
         let train = train.read().map_err(data_error)?;
         let (train, held) = apart(cx, train, None, self.held_out_every)?;
@@ -111,23 +108,94 @@ impl Parquet {
             let train = Box::new(train.read().map_err(data_error)?);
             return placed(cx, "parquet", ImageSource::over("parquet", train, held, options, sequence));
         }
-        let total = (train.len() * image).div_ceil(1 << 20);
-        if options.order == Order::Replacement {
-            let message = format!(
-                "\"replacement\" needs all images in memory: set memory to {total} MiB, or order to \"shuffle\""
-            );
-            return Err(cx.refuse("order", message));
-        }
-        if let Some(largest) = train.groups().into_iter().max().filter(|n| *n > window) {
-            let needs = (largest * image).div_ceil(1 << 20);
-            let message = format!(
-                "is below the {needs} MiB of the largest row group ({largest} images): raise it, or write the files with smaller row groups"
-            );
-            return Err(cx.refuse("memory", message));
-        }
+        streams(cx, &train, options, window)?;
         let sequence = Sequence::in_blocks(train.groups(), window);
         let train = Box::new(Groups::new(train, memory));
         placed(cx, "parquet", ImageSource::over("parquet", train, held, options, sequence))
+    }
+}
+
+impl Parquet {
+    /// Of a set larger than memory every so many images are held out where they lie.
+    fn apart_on_disk(
+        &self,
+        cx: &BuildCx,
+        train: ParquetImages,
+        memory: usize,
+    ) -> Result<Arc<dyn DataSource>> {
+        some_are_left(cx, self.held_out_every)?;
+        let window = memory / image_len(&train);
+        streams(cx, &train, self.images, window)?;
+        let sizes = train.groups();
+        let (kept, out) = split::every(train.len(), self.held_out_every).map_err(data_error)?;
+        let mut first = 0;
+        let blocks = sizes.iter().map(|n| {
+            first += n;
+            kept.partition_point(|row| *row < first) - kept.partition_point(|row| *row < first - n)
+        });
+        // Groups are read whole: as many are taken together as fit with what is left out of them.
+        let largest = sizes.iter().max().copied().unwrap_or(1);
+        let together = (window - window / self.held_out_every).saturating_sub(window / largest);
+        let sequence = Sequence::in_blocks(blocks.collect(), together);
+        // Held-out images are asked for all at once, which reads each group; they leave training's groups where they are.
+        let out = Some(Box::new(Sifted::new(Groups::new(train.clone(), 0), out)) as Box<dyn Images>);
+        let kept = Box::new(Sifted::new(Groups::new(train, memory), kept));
+        placed(cx, "parquet", ImageSource::over("parquet", kept, out, self.images, sequence))
+    }
+}
+
+/// Refuses what cannot be had of a set larger than memory, of which `window` images fit.
+fn streams(cx: &BuildCx, train: &ParquetImages, options: ImageOptions, window: usize) -> Result<()> {
+    let image = image_len(train);
+    let total = (train.len() * image).div_ceil(1 << 20);
+    if options.order == Order::Replacement {
+        let message = format!(
+            "\"replacement\" needs all images in memory: set memory to {total} MiB, or order to \"shuffle\""
+        );
+        return Err(cx.refuse("order", message));
+    }
+    if let Some(largest) = train.groups().into_iter().max().filter(|n| *n > window) {
+        let needs = (largest * image).div_ceil(1 << 20);
+        let message = format!(
+            "is below the {needs} MiB of the largest row group ({largest} images): raise it, or write the files with smaller row groups"
+        );
+        return Err(cx.refuse("memory", message));
+    }
+    Ok(())
+}
+
+/// Some of the images of a set.
+struct Sifted {
+    all: Groups,
+    rows: Vec<usize>,
+    labels: Option<Vec<u32>>,
+}
+
+impl Sifted {
+    fn new(all: Groups, rows: Vec<usize>) -> Self {
+        let labels = all.labels().map(|labels| rows.iter().map(|row| labels[*row]).collect());
+        Sifted { all, rows, labels }
+    }
+}
+
+impl Images for Sifted {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+    fn shape(&self) -> (usize, usize, usize) {
+        self.all.shape()
+    }
+    fn labels(&self) -> Option<&[u32]> {
+        self.labels.as_deref()
+    }
+    fn classes(&self) -> usize {
+        self.all.classes()
+    }
+    fn class_names(&self) -> &[String] {
+        self.all.class_names()
+    }
+    fn read(&self, rows: &[usize]) -> Result<Vec<u8>> {
+        self.all.read(&rows.iter().map(|row| self.rows[*row]).collect::<Vec<_>>())
     }
 }
 
@@ -308,6 +376,29 @@ mod tests {
             assert_eq!(bytes, [row as u8, 255 - row as u8]);
             assert!(groups.held.lock().unwrap().iter().map(|h| h.1.len()).sum::<usize>() <= 16);
         }
+    }
+
+    #[test]
+    fn every_so_many_images_of_a_larger_set_are_held_out_as_of_one_in_memory() {
+        let folder = folder();
+        std::fs::remove_file(folder.path().join("test-00000-of-00001.parquet")).unwrap();
+        let (train, _) = ebm_data::parquet::files(folder.path()).unwrap();
+        let mut config = config(folder.path());
+        config.held_out_every = 6;
+        let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)).with_path("data");
+        let whole = config.build(&mut cx).unwrap();
+        let open = ParquetImages::open(&train, &ParquetOptions::default()).unwrap();
+        let small = config.apart_on_disk(&cx, open, 16).unwrap();
+        let out = |source: &dyn DataSource| {
+            let held = source.stored(Split::HeldOut, 99).unwrap().unwrap();
+            (held.x.flatten_all().unwrap().to_vec1::<f32>().unwrap(), held.labels)
+        };
+        assert_eq!(out(&*whole), out(&*small));
+        let (mut a, mut b) = (epoch(&*whole, 0), epoch(&*small, 0));
+        a.sort_unstable();
+        b.sort_unstable();
+        assert_eq!(a, (0..30).filter(|v| v % 6 != 0).collect::<Vec<_>>());
+        assert_eq!(a, b);
     }
 
     #[test]

@@ -144,7 +144,7 @@ pub struct Opened {
     pub device: Device,
     /// What opened it.
     pub backend: &'static dyn Backend,
-    /// Where `auto` found no earlier device: which, and why.
+    /// Where `auto` found no earlier device that this program was built for: which, and why.
     pub instead: Option<String>,
 }
 
@@ -198,9 +198,8 @@ fn automatic(local: usize) -> std::result::Result<Opened, NotOpened> {
     for backend in tried {
         match backend.open(local) {
             Ok(device) => {
-                // What the program was not built for is of interest only where it was built for nothing.
                 let built = reasons.iter().find(|(_, why)| !matches!(why, NoDevice::NotBuilt(_)));
-                let instead = built.or(reasons.first()).map(|(not, why)| format!("no {not}: {why}"));
+                let instead = built.map(|(not, why)| format!("no {not}: {why}"));
                 return Ok(Opened { device, backend, instead });
             }
             Err(why) => reasons.push((backend.name(), why)),

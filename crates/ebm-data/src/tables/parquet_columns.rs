@@ -61,8 +61,13 @@ pub(super) fn image_column(
     match (fit.next(), fit.next()) {
         (Some(one), None) => Ok(one.clone()),
         (found, _) => {
+            // A name in the message is one that is taken.
+            let taken: Vec<&str> = names.iter().filter(binary).map(String::as_str).collect();
             let found = if found.is_some() { "several columns of pictures" } else { "no column of pictures" };
-            let expected = format!("one; set image = \"NAME\", of {}", names.join(", "));
+            let expected = match &taken[..] {
+                [] => format!("a binary column with one picture a row; there are {}", names.join(", ")),
+                taken => format!("one; set image to one of {}", taken.join(", ")),
+            };
             Err(Origin(path).format(0, "the schema", found, expected))
         }
     }

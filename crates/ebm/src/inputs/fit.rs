@@ -5,15 +5,18 @@ use std::path::Path;
 use ebm_data::folder::luma;
 use ebm_data::resize::bilinear;
 
+use super::units::Units;
 use crate::error::{Error, Result};
 
-/// The shape that samples must have.
+/// The shape that samples must have, and the units that they are compared with.
 #[derive(Clone, Debug)]
 pub struct Fit {
     /// Shape of one sample, as the energy wants it.
     pub shape: Vec<usize>,
     /// Whether images of another size are resized and their colours converted.
     pub resize: bool,
+    /// What the model was trained on, if that is known: samples in other units are refused or remarked upon.
+    pub units: Option<Units>,
 }
 
 impl Fit {
@@ -76,7 +79,7 @@ mod tests {
     use super::*;
 
     fn fit(shape: &[usize], resize: bool) -> Fit {
-        Fit { shape: shape.to_vec(), resize }
+        Fit { shape: shape.to_vec(), resize, units: None }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::fit::{Fit, level};
 use super::read::{Sink, finite, picture};
 use super::set::Piece;
+use super::units::Tally;
 use crate::error::{Error, Result};
 
 /// No line is longer: a sample of a million numbers takes about 10 MB.
@@ -35,6 +36,7 @@ struct Written {
 pub fn lines(from: impl Read, rows: usize, fit: &Fit, sink: &mut Sink<'_>) -> Result<()> {
     let mut from = BufReader::new(from);
     let empty = || Piece { values: Vec::new(), places: Vec::new(), levels: None };
+    let mut seen = Tally::new(fit.units);
     let (mut kept, mut line, mut number, mut any) = (empty(), Vec::new(), 0u64, false);
     loop {
         line.clear();
@@ -46,8 +48,16 @@ pub fn lines(from: impl Read, rows: usize, fit: &Fit, sink: &mut Sink<'_>) -> Re
         number += 1;
         match sample(&line, number, fit) {
             Ok(None) => {}
-            Ok(Some((values, place))) => {
+            Ok(Some((values, levels, place))) => {
                 any = true;
+                if let Err(e) =
+                    seen.see(&values, levels, &PathBuf::from(format!("standard input, line {number}")))
+                {
+                    if !kept.is_empty() {
+                        sink(kept)?;
+                    }
+                    return Err(e);
+                }
                 kept.values.extend(values);
                 kept.places.push((place, number - 1));
             }
@@ -67,6 +77,9 @@ pub fn lines(from: impl Read, rows: usize, fit: &Fit, sink: &mut Sink<'_>) -> Re
     if !kept.is_empty() {
         sink(kept)?;
     }
+    if let Some(remark) = seen.remark() {
+        tracing::warn!("standard input: {remark}");
+    }
     if !any {
         return Err(
             ebm_core::Error::data("standard input", "holds no sample, wanted at least one line").into()
@@ -75,8 +88,8 @@ pub fn lines(from: impl Read, rows: usize, fit: &Fit, sink: &mut Sink<'_>) -> Re
     Ok(())
 }
 
-/// Values and name of the sample of a line; `None` for an empty one.
-fn sample(line: &[u8], number: u64, fit: &Fit) -> Result<Option<(Vec<f32>, PathBuf)>> {
+/// Values, levels and name of the sample of a line; `None` for an empty one.
+fn sample(line: &[u8], number: u64, fit: &Fit) -> Result<Option<(Vec<f32>, Option<u32>, PathBuf)>> {
     let here = format!("standard input, line {number}");
     let wrong = |message: String| -> Error { ebm_core::Error::data(&here, message).into() };
     let text = std::str::from_utf8(line)
@@ -98,7 +111,7 @@ fn sample(line: &[u8], number: u64, fit: &Fit) -> Result<Option<(Vec<f32>, PathB
             let (c, h, w) = picture.shape();
             let values = picture.bytes().iter().map(|b| level(*b)).collect();
             let (values, _) = fit.apply(values, &[c, h, w], &path)?;
-            Ok(Some((values, written.id.map_or(path, PathBuf::from))))
+            Ok(Some((values, Some(256), written.id.map_or(path, PathBuf::from))))
         }
         (None, Some(values)) => {
             let wanted: usize = fit.shape.iter().product();
@@ -110,7 +123,7 @@ fn sample(line: &[u8], number: u64, fit: &Fit) -> Result<Option<(Vec<f32>, PathB
                 )));
             }
             finite(&values, wanted, Path::new(&here), |_| 0)?;
-            Ok(Some((values, written.id.map_or_else(|| "-".into(), PathBuf::from))))
+            Ok(Some((values, None, written.id.map_or_else(|| "-".into(), PathBuf::from))))
         }
         _ => Err(wrong("wanted either `path` or `values`".into())),
     }
@@ -123,7 +136,7 @@ mod tests {
 
     fn all(text: &str, rows: usize) -> (Vec<(String, u64, f32)>, Result<()>) {
         let mut found = Vec::new();
-        let fit = Fit { shape: vec![2], resize: false };
+        let fit = Fit { shape: vec![2], resize: false, units: None };
         let ended = lines(text.as_bytes(), rows, &fit, &mut |p: Piece| {
             assert!(p.len() <= rows && p.values.len() == 2 * p.len());
             found.extend(

@@ -11,6 +11,7 @@ use ebm_data::npy::{NpyRows, NpyValues};
 
 use super::fit::{Fit, level};
 use super::set::{From, Inputs, Piece};
+use super::units::Tally;
 use crate::error::{Error, Result};
 
 /// Where pieces go.
@@ -50,7 +51,7 @@ impl Inputs {
             From::Idx(path) => IdxRows::open(path)?.sample_dims().to_vec(),
             From::Cifar(_) => vec![3, 32, 32],
             From::Pictures(files) => {
-                let fit = Fit { shape: vec![3], resize: false };
+                let fit = Fit { shape: vec![3], resize: false, units: None };
                 let first = files.first().map(|f| picture(f, &fit)).transpose()?;
                 first.map_or_else(Vec::new, |p| vec![p.shape().0, p.shape().1, p.shape().2])
             }
@@ -76,6 +77,7 @@ impl Inputs {
             next: 0,
             kept: Piece { values: Vec::new(), places: Vec::new(), levels: None },
             any: false,
+            seen: Tally::new(fit.units),
             sink,
         };
         match &self.from {
@@ -97,6 +99,9 @@ impl Inputs {
             From::Pictures(files) => gather.pictures(files)?,
         }
         gather.flush()?;
+        if let Some(remark) = gather.seen.remark() {
+            tracing::warn!("{}: {remark}", self.name);
+        }
         if !gather.any {
             return Err(ebm_core::Error::data(&self.name, "holds no sample, wanted at least one").into());
         }
@@ -114,6 +119,7 @@ struct Gather<'a, 's> {
     next: u64,
     kept: Piece,
     any: bool,
+    seen: Tally,
     sink: &'a mut Sink<'s>,
 }
 
@@ -238,6 +244,7 @@ impl Gather<'_, '_> {
                 .collect()
         };
         finite(&values, width, path, |i| first + chosen[i.min(chosen.len() - 1)])?;
+        self.seen.see(&values, levels, path)?;
         let (values, changed) = self.fit.apply(values, dims, path)?;
         let levels = if changed { Some(256) } else { levels };
         if levels != self.kept.levels {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ebm_core::{DataSource, Family, Split};
 
 use super::named::{data_setting, kind_of, open_data};
+use super::units::Units;
 use crate::config::validate::unknown_kind;
 use crate::error::{Error, Result};
 
@@ -168,6 +169,15 @@ impl Inputs {
         match &self.from {
             From::Source(source, Split::HeldOut) => Some(Self::training(source)),
             _ => None,
+        }
+    }
+
+    /// The units of its numbers, as far as its form tells them: those of images.
+    pub(crate) fn units(&self) -> Option<Units> {
+        match &self.from {
+            From::Source(source, _) => Units::new(source.range()?, source.levels()),
+            From::Pictures(_) | From::Cifar(_) => Units::new((0.0, 1.0), Some(256)),
+            From::Npy(_) | From::Npz(..) | From::Idx(_) => None,
         }
     }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::inputs::fit::Fit;
 use crate::inputs::set::{Inputs, Piece};
+use crate::inputs::units::Units;
 use crate::measure::temperature;
 use crate::model::open::Model;
 use crate::tensors::floats;
@@ -147,9 +148,13 @@ pub fn measure_samples(what: &Subject<'_>, options: &SampleMeasureOptions) -> Re
     let kinds = Kind::all(&o.features, &shape)?;
     let source = against.source().cloned();
     let keep = if shape == [2] { usize::MAX } else { NEAR };
+    let units = match what {
+        Subject::Model(model) => Units::of(model.facts()),
+        Subject::Set(_) => against.units(),
+    };
     let gather = |set: &Inputs, most: u64| -> Result<Seen> {
         let mut seen = Seen::new(&kinds, &shape, keep);
-        let fit = Fit { shape: shape.clone(), resize: o.fit };
+        let fit = Fit { shape: shape.clone(), resize: o.fit, units };
         set.each(TOGETHER, Some(most), &fit, &mut |piece: Piece| seen.add(&piece.values))?;
         seen.enough(set.name())?;
         Ok(seen)

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::inputs::fit::Fit;
 use crate::inputs::set::{Inputs, Piece};
+use crate::inputs::units::Units;
 use crate::model::energies::{tell, without_condition};
 use crate::model::open::Model;
 
@@ -124,6 +125,7 @@ pub(crate) struct Scorer {
     dtype: DType,
     device: Device,
     slope: bool,
+    units: Option<Units>,
 }
 
 impl Scorer {
@@ -132,7 +134,8 @@ impl Scorer {
         let (dtype, device) = (model.dtype(), model.device().clone());
         let slope = kinds.contains(&ScoreKind::GradNorm);
         tell(model);
-        Ok(Scorer { energy: without_condition(model)?, dtype, device, slope })
+        let units = Units::of(model.facts());
+        Ok(Scorer { energy: without_condition(model)?, dtype, device, slope, units })
     }
 
     pub fn spec(&self) -> &EnergySpec {
@@ -140,7 +143,7 @@ impl Scorer {
     }
 
     pub fn fit(&self, resize: bool) -> Fit {
-        Fit { shape: self.spec().sample_shape.clone(), resize }
+        Fit { shape: self.spec().sample_shape.clone(), resize, units: self.units }
     }
 
     pub fn score(&self, piece: &Piece) -> Result<Scored> {

@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 /// Opens the device of a word that a linked backend knows, such as `auto`, `cpu` or `cuda:0`. Without a number a rank takes the device
 /// of its place on its host.
 ///
-/// `auto` takes the first device that this program was built for and that is there, and logs why not an earlier one.
+/// `auto` takes the first device that this program was built for and that is there, and logs which, and why not an earlier one; where
+/// it was built for the processor alone there is nothing to tell.
 ///
 /// # Errors
 /// [`Error::Unfit`] for another word; [`Error::Device`] if the device is not there.
@@ -20,8 +21,12 @@ pub fn open_device(name: &str) -> Result<Opened> {
         NotOpened::Refused { word, why } => Error::Device { device: word, message: why.to_string() },
     })?;
     if name == "auto" {
-        let why = opened.instead.as_ref().map_or(String::new(), |why| format!(" ({why})"));
-        tracing::info!("device: {}{why}", opened.backend.name());
+        let name = opened.backend.name();
+        match &opened.instead {
+            Some(why) => tracing::info!("device: {name} ({why})"),
+            None if opened.device.is_cpu() => tracing::debug!("device: {name}"),
+            None => tracing::info!("device: {name}"),
+        }
     }
     Ok(opened)
 }

@@ -9,8 +9,6 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::tensors::floats;
 
-/// Samples that are measured at most: more cost generation time, fewer bias the Fréchet distances.
-const MOST: usize = 360;
 /// Training images that neighbours are looked for among, and held-out images compared with.
 const TRAIN: usize = 4000;
 const HELD_OUT: usize = 2000;
@@ -36,7 +34,7 @@ pub(crate) fn wanted(plan: &Plan) -> Result<usize> {
         return Ok(0);
     }
     let held = plan.data().stored(Split::HeldOut, HELD_OUT)?.map_or(0, |l| l.x.dims()[0]);
-    Ok(if held >= 8 { held.min(MOST) } else { 0 })
+    Ok(if held >= 8 { held.min(plan.config().generate.measured) } else { 0 })
 }
 
 /// Measures `samples` `(n, C, H, W)` against the run's data; `None` if there are no held-out images in [0, 1].
