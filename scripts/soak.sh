@@ -4,8 +4,8 @@
 #
 #   scripts/soak.sh [PART...]     kills points damage settings readers long; all without one
 #
-# Needs python3, and strace for `points`. MINUTES (60) is the length of `long`, KILLS (100), ROUNDS (6 of each damage) and
-# SECONDS_A_READER (60) those of the others; EBM another program than the one that is built here.
+# Needs python3, and strace for `points`. MINUTES (60) is the length of `long`, KILLS (100), ROUNDS (6 of each damage), CROSSINGS (2000
+# pairs of settings) and SECONDS_A_READER (60) those of the others; EBM another program than the one that is built here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=${*:-kills points damage settings readers long}
@@ -23,7 +23,7 @@ for part in $parts; do
     points) python3 scripts/soak/points.py ;;
     damage) python3 scripts/soak/damage.py "${ROUNDS:-6}" ;;
     long) python3 scripts/soak/long.py "${MINUTES:-60}" ;;
-    settings) EBM_SWEEP="${EBM_SWEEP:-1}" cargo test --quiet -p ebm-tests --test sweep -- --nocapture ;;
+    settings) EBM_SWEEP="${EBM_SWEEP:-1}" EBM_CROSSINGS="${CROSSINGS:-2000}" cargo test --quiet -p ebm-tests --test sweep -- --nocapture ;;
     readers) EBM_FUZZ_SECONDS="${SECONDS_A_READER:-60}" cargo test --quiet -p ebm-tests --test readers -- --nocapture ;;
     *)
         echo "soak: $part is no part" >&2

@@ -178,7 +178,7 @@ fn readers(run: &Path) -> Vec<Reader<'_>> {
         }
     };
     let picture = |path: &Path| drop(pictures::folder::read_picture(path, &FolderOptions::default()));
-    let weights = || below(&root("plugins/ebm-exchange-paper/tests/golden"), &["pth", "safetensors"]);
+    let weights = || below(&root("plugins/ebm-exchange-paper/tests/golden"), &["pth", "ckpt", "safetensors"]);
     fn folder(path: &Path) -> PathBuf {
         path.parent().unwrap().to_path_buf()
     }
@@ -244,7 +244,7 @@ fn readers(run: &Path) -> Vec<Reader<'_>> {
             drop(ebm::model::compose(&text, Path::new("nowhere")));
         }),
         reader("lines", below(run, &["lines"]), |p| {
-            let fit = Fit { shape: vec![1, 2, 2], resize: true };
+            let fit = Fit { shape: vec![1, 2, 2], resize: true, units: None };
             drop(ebm::inputs::lines(fs::File::open(p).unwrap(), 4, &fit, &mut |_| Ok(())));
         }),
     ];

@@ -1,7 +1,8 @@
 //! Absurd values of every setting of every kind in the catalogue: each ends in a refusal, in a sound run, or in a run that says
 //! what is wrong, and none in a panic, an abort, a hang or in numbers that are not finite and nobody told of.
 //!
-//! A share of the cases runs with the tests; `EBM_SWEEP=1` runs all, `EBM_SWEEP=7` every seventh (`scripts/soak.sh`).
+//! A share of the cases runs with the tests; `EBM_SWEEP=1` runs all, `EBM_SWEEP=7` every seventh, and `EBM_CROSSINGS=2000` so many
+//! pairs of them at once (`scripts/soak.sh`).
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
@@ -28,6 +29,8 @@ use toml::{Table, Value};
 
 /// Every so manyth case runs with the tests.
 const SHARE: usize = 97;
+/// So many pairs of them do.
+const CROSSINGS: usize = 8;
 /// A run that takes longer is asked to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Time that it has then, to hear of it and to save up to a gigabyte.
@@ -66,7 +69,7 @@ fn samples(folder: &Path) {
 /// The way to a setting in a configuration.
 type Way = Vec<Step>;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Step {
     Name(String),
     First,
@@ -313,26 +316,65 @@ fn no_value_of_any_setting_brings_the_program_down() {
         all.extend(own.into_iter().map(|(way, v)| (plain.clone(), way, v)));
     }
     assert!(unfit.len() < 5, "kinds whose example is part of no run here: {unfit:?}");
-    let (mut counts, mut faults, mut tried) = (BTreeMap::<String, usize>::new(), Vec::new(), 0);
-    for (config, way, value) in all.iter().step_by(every) {
-        let mut config = Value::Table(config.clone());
-        set(&mut config, way, value);
-        tried += 1;
+    let of_sections = all.iter().rev().take_while(|c| c.0 == all[all.len() - 1].0).count();
+    let tried: Vec<Tried> = all
+        .iter()
+        .step_by(every)
+        .map(|(config, way, v)| (config, vec![(way, v)]))
+        .chain(crossings(&all, of_sections))
+        .collect();
+    let (mut counts, mut faults) = (BTreeMap::<String, usize>::new(), Vec::new());
+    for (config, settings) in &tried {
+        let mut config = Value::Table((*config).clone());
+        settings.iter().for_each(|(way, value)| set(&mut config, way, value));
         let kind = config.get("energy").and_then(|e| e.get("kind")).map(ToString::to_string);
         let (how, fine) = ended(&s, &config);
         if fine {
             *counts.entry(how).or_default() += 1;
         } else {
-            let shown =
-                format!("{} = {:.60} ({}): {how}", shown(way), value.to_string(), kind.unwrap_or_default());
+            let all = settings.iter().map(|(way, v)| format!("{} = {:.60}", shown(way), v.to_string()));
+            let all = all.collect::<Vec<_>>().join(", ");
+            let shown = format!("{all} ({}): {how}", kind.unwrap_or_default());
             println!("FAULT {shown}");
             faults.push(shown);
         }
     }
     println!(
-        "settings: {tried} of {} cases, {counts:?}, {} faults; no run for {unfit:?}",
+        "settings: {} of {} cases and {} pairs, {counts:?}, {} faults; no run for {unfit:?}",
+        all.len().div_ceil(every),
         all.len(),
+        tried.len() - all.len().div_ceil(every),
         faults.len()
     );
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// A run and what is changed in it.
+type Tried<'a> = (&'a Table, Vec<(&'a Way, &'a Value)>);
+
+/// Pairs of settings: of one kind, or of one and a section; the last `of_sections` cases are those of sections.
+fn crossings(all: &[(Table, Way, Value)], of_sections: usize) -> Vec<Tried<'_>> {
+    let count = std::env::var("EBM_CROSSINGS").ok().and_then(|n| n.parse().ok()).unwrap_or(CROSSINGS);
+    let draws =
+        ebm::core::Key::root(std::env::var("EBM_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0));
+    let mut next = 0;
+    let mut below = |n: usize| {
+        next += 1;
+        draws.below(next, n)
+    };
+    let mut pairs = Vec::new();
+    while pairs.len() < count {
+        let at = below(all.len());
+        let (config, way, value) = &all[at];
+        // Cases of a kind stand together.
+        let near: Vec<_> = all[at.saturating_sub(60)..].iter().take(120).filter(|c| c.0 == *config).collect();
+        let other = match below(2) {
+            0 => near[below(near.len())],
+            _ => &all[all.len() - 1 - below(of_sections)],
+        };
+        if other.1 != *way {
+            pairs.push((config, vec![(way, value), (&other.1, &other.2)]));
+        }
+    }
+    pairs
 }
