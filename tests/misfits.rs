@@ -45,6 +45,17 @@ fn a_sound_run_has_no_remarks() {
 }
 
 #[test]
+fn work_that_no_machine_ends() {
+    refused(
+        &[
+            ("hidden = [8]", "hidden = [512, 512]"),
+            ("steps = 3\ncount = 9", "steps = 10000000\ncount = 1000000"),
+        ],
+        &["generate.count", "operations", "10000000 steps", "hours on any machine", "run.toml:"],
+    );
+}
+
+#[test]
 fn an_entropy_that_would_never_begin() {
     let small = "kind = \"ring\"\ncapacity = 100";
     refused(

@@ -30,6 +30,21 @@ pub(crate) fn gradient_norm(grads: &BTreeMap<String, Tensor>, step: u64) -> Resu
     ))
 }
 
+/// Checks the value of every term: one that overflows need not show in a gradient.
+///
+/// # Errors
+/// [`Error::Numeric`] naming the first that is not finite.
+pub(crate) fn losses(values: &BTreeMap<String, f64>, step: u64) -> Result<()> {
+    match values.iter().find(|(name, v)| name.starts_with("loss") && !v.is_finite()) {
+        None => Ok(()),
+        Some((name, v)) => Err(Error::numeric(
+            name.as_str(),
+            step,
+            format!("is {v}; lower the learning rate, the step size, or the size of the energies"),
+        )),
+    }
+}
+
 /// Factor that brings a gradient of global norm `norm` down to `limit`: `min(1, limit/(norm + 1e-6))`
 /// (PyTorch's `clip_grad_norm_`; Du et al. 2021, published program).
 pub(crate) fn clip_factor(norm: f64, limit: Option<f64>) -> f64 {
@@ -42,6 +57,16 @@ mod tests {
     use ebm_core::candle::Device;
 
     use super::*;
+
+    #[test]
+    fn a_term_that_overflows_is_named() {
+        let values = |v: f64| BTreeMap::from([("loss.cd".to_string(), 1.0), ("loss.reg".to_string(), v)]);
+        losses(&values(1e30), 3).unwrap();
+        for v in [f64::INFINITY, f64::NAN] {
+            let text = losses(&values(v), 3).unwrap_err().to_string();
+            assert!(text.contains("loss.reg") && text.contains(&v.to_string()), "{text}");
+        }
+    }
 
     #[test]
     fn the_bad_entry_is_named() {

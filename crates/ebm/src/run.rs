@@ -16,6 +16,7 @@ pub(crate) mod measures;
 pub(crate) mod open;
 pub(crate) mod run_directory;
 mod training;
+mod work;
 
 pub use bench::{BenchReport, bench};
 pub use check::{CheckReport, Cost, check};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::backend;
-use ebm_train::{Plan, TrainState, step_reporting};
+use ebm_train::{TrainState, step_reporting};
 use serde::Serialize;
 
 use crate::config::source::Source;
@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::median::median;
 use crate::run::check::peak_memory;
 use crate::run::open::build;
+use crate::run::work;
 
 /// What `ebm bench` measured. Times are medians over the timed training steps.
 #[derive(Clone, Debug, Serialize)]
@@ -98,17 +99,11 @@ pub fn bench(source: &Source, warm: usize, timed: usize) -> Result<BenchReport> 
         stages_s: stages.map(|s| (s.to_string(), median(&format!("seconds.{s}")))).collect(),
         samples_per_s: config.batch as f64 / step_s.max(1e-12),
         peak_rss_mib: peak_memory().map(|b| b as f64 / f64::from(1 << 20)),
-        sampler_gflops: work(&plan)?.map(|flops| flops / langevin_step_s.max(1e-12) / 1e9),
+        sampler_gflops: work::slope(&plan)?
+            .map(|flops| flops * config.batch as f64 / langevin_step_s.max(1e-12) / 1e9),
         peak_gflops: peak_flops.map(|f| f / 1e9),
         device_mib,
     })
-}
-
-/// Floating-point operations of one sampler step on a batch: a forward pass and one back to the input.
-fn work(plan: &Plan) -> Result<Option<f64>> {
-    let Some(net) = plan.energy().plan() else { return Ok(None) };
-    let forward = ebm_nn::Cost::of(net)?.multiply_adds as f64;
-    Ok(Some(forward * 2.0 * 2.0 * plan.config().run.batch as f64))
 }
 
 #[cfg(test)]

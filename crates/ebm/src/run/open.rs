@@ -13,6 +13,7 @@ use crate::config::overrides::Override;
 use crate::config::source::Source;
 use crate::error::{Error, Result};
 use crate::run::device::open_device;
+use crate::run::work;
 
 /// The configuration of a run directory. Files that it names are looked for where they lay from the run when it was trained,
 /// in the current folder, in the run directory and in the folder around it.
@@ -45,6 +46,9 @@ pub(crate) fn build_for(purpose: Purpose, source: &Source) -> Result<Plan> {
     let (device, engine) = on_device(&config.run)?;
     let plan = Plan::build_for(purpose, &config, &source.places, &device, engine);
     let plan = plan.map_err(|e| source.place(e))?;
+    if purpose == Purpose::Begin {
+        work::within_reach(&plan).map_err(|e| source.place(e))?;
+    }
     for note in plan.notes() {
         tracing::info!("{note}");
     }
