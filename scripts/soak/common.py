@@ -79,9 +79,9 @@ def run(arguments, folder, seconds=120, gigabytes=None, before=()):
         return None
 
 
-def start(arguments, folder):
+def start(arguments, folder, before=()):
     quiet = subprocess.DEVNULL
-    return subprocess.Popen([EBM, *map(str, arguments)], cwd=folder, stdin=quiet, stdout=quiet, stderr=quiet)
+    return subprocess.Popen([*before, EBM, *map(str, arguments)], cwd=folder, stdin=quiet, stdout=quiet, stderr=quiet)
 
 
 def go_on(name="run"):

@@ -30,17 +30,18 @@ pub(crate) fn gradient_norm(grads: &BTreeMap<String, Tensor>, step: u64) -> Resu
     ))
 }
 
-/// Checks the value of every term: one that overflows need not show in a gradient.
+/// Checks the value of every term and what the sampler says of itself: what overflows there need not show in a gradient.
 ///
 /// # Errors
 /// [`Error::Numeric`] naming the first that is not finite.
-pub(crate) fn losses(values: &BTreeMap<String, f64>, step: u64) -> Result<()> {
-    match values.iter().find(|(name, v)| name.starts_with("loss") && !v.is_finite()) {
+pub(crate) fn told(values: &BTreeMap<String, f64>, step: u64) -> Result<()> {
+    let of_parts = |name: &str| name.starts_with("loss") || name.starts_with("sampler");
+    match values.iter().find(|(name, v)| of_parts(name) && !v.is_finite()) {
         None => Ok(()),
         Some((name, v)) => Err(Error::numeric(
             name.as_str(),
             step,
-            format!("is {v}; lower the learning rate, the step size, or the size of the energies"),
+            format!("is {v}; lower the learning rate, the step size, or the sizes that the configuration states"),
         )),
     }
 }
@@ -61,9 +62,9 @@ mod tests {
     #[test]
     fn a_term_that_overflows_is_named() {
         let values = |v: f64| BTreeMap::from([("loss.cd".to_string(), 1.0), ("loss.reg".to_string(), v)]);
-        losses(&values(1e30), 3).unwrap();
+        told(&values(1e30), 3).unwrap();
         for v in [f64::INFINITY, f64::NAN] {
-            let text = losses(&values(v), 3).unwrap_err().to_string();
+            let text = told(&values(v), 3).unwrap_err().to_string();
             assert!(text.contains("loss.reg") && text.contains(&v.to_string()), "{text}");
         }
     }

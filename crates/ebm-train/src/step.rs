@@ -100,7 +100,7 @@ fn propose(
     }
     // From here on all ranks compute the same.
     let norm = guard::gradient_norm(&grads, number)?;
-    guard::losses(&values, number)?;
+    guard::told(&values, number)?;
     values.insert("grad".into(), norm);
     if expensive {
         for (label, norm) in together::term_norms(plan, &mut passes)? {
