@@ -1,6 +1,8 @@
-//! Ctrl-C, TERM and a closed terminal: the run is saved and ends. Only Ctrl-C again ends it at once.
+//! Ctrl-C, TERM and a closed terminal: the run is saved and ends. Only Ctrl-C again ends it at once, and any of them while there is
+//! nothing to save yet.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ebm::core::Stop;
 
@@ -16,11 +18,23 @@ pub(crate) fn stop() -> Stop {
     .clone()
 }
 
+/// Whether there is something to save.
+static BEGUN: AtomicBool = AtomicBool::new(false);
+
+/// From now on a signal saves before it ends.
+pub(crate) fn begun() {
+    BEGUN.store(true, Ordering::SeqCst);
+}
+
 /// What a person is told who waits; of several ranks the first speaks.
 fn say() {
     if crate::ranks::rank() == 0 {
         crate::output::say("stopping and saving; Ctrl-C once more to stop at once");
     }
+}
+
+fn end() -> ! {
+    std::process::exit(i32::from(crate::outcome::INTERRUPTED))
 }
 
 /// What signals mean, one after the other. A closed terminal often says so twice, by the shell and by the system, and launchers
@@ -46,7 +60,10 @@ enum Answer {
 
 #[cfg(unix)]
 impl Heard {
-    fn answer(&mut self, signal: i32) -> Answer {
+    fn answer(&mut self, signal: i32, begun: bool) -> Answer {
+        if !begun {
+            return Answer::End;
+        }
         let interrupt = signal == signal_hook::consts::SIGINT;
         if interrupt && std::mem::replace(&mut self.interrupted, true) {
             return Answer::End;
@@ -69,13 +86,13 @@ fn listen(stop: Stop) {
     std::thread::spawn(move || {
         let mut heard = Heard::default();
         for signal in signals.forever() {
-            match heard.answer(signal) {
+            match heard.answer(signal, BEGUN.load(Ordering::SeqCst)) {
                 Answer::Stop => {
                     say();
                     stop.set();
                 }
                 Answer::GoOn => {}
-                Answer::End => std::process::exit(i32::from(crate::outcome::INTERRUPTED)),
+                Answer::End => end(),
             }
         }
     });
@@ -95,8 +112,8 @@ fn is_ignored(signal: i32) -> bool {
 #[cfg(not(unix))]
 fn listen(stop: Stop) {
     let _ = ctrlc::set_handler(move || {
-        if stop.is_set() {
-            std::process::exit(i32::from(crate::outcome::INTERRUPTED));
+        if stop.is_set() || !BEGUN.load(Ordering::SeqCst) {
+            end();
         }
         say();
         stop.set();
@@ -111,7 +128,14 @@ mod tests {
 
     fn answers(signals: &[i32]) -> Vec<Answer> {
         let mut heard = Heard::default();
-        signals.iter().map(|s| heard.answer(*s)).collect()
+        signals.iter().map(|s| heard.answer(*s, true)).collect()
+    }
+
+    #[test]
+    fn while_data_are_read_nothing_is_saved_and_any_signal_ends() {
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            assert_eq!(Heard::default().answer(signal, false), Answer::End);
+        }
     }
 
     #[test]

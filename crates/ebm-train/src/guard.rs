@@ -41,7 +41,9 @@ pub(crate) fn told(values: &BTreeMap<String, f64>, step: u64) -> Result<()> {
         Some((name, v)) => Err(Error::numeric(
             name.as_str(),
             step,
-            format!("is {v}; lower the learning rate, the step size, or the sizes that the configuration states"),
+            format!(
+                "is {v}; lower the learning rate, the step size, or the sizes that the configuration states"
+            ),
         )),
     }
 }

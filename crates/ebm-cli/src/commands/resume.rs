@@ -37,7 +37,14 @@ impl Resume {
             let data = self.changes.data.clone();
             let (stop, ranks) = (signals::stop(), Some(ranks));
             let other_data = self.other_data;
-            let options = TrainOptions { data, other_data, stop, ranks, ..TrainOptions::default() };
+            let options = TrainOptions {
+                data,
+                other_data,
+                stop,
+                begun: Some(signals::begun),
+                ranks,
+                ..TrainOptions::default()
+            };
             train::tell(out, &ebm::run::resume(&self.run, &changes, &options)?, self.json)
         })
     }

@@ -36,6 +36,8 @@ pub(crate) struct StudyCommand {
 impl StudyCommand {
     pub fn run(self, out: &mut Output) -> Outcome {
         let study = Study::file(&self.file)?;
+        // Each of its runs is on disk from its first moment on.
+        signals::begun();
         let options = StudyOptions {
             out: self.out,
             only: self.only,

@@ -34,7 +34,13 @@ impl Train {
             let source = agree(ranks.as_ref(), source)?;
             let stop = signals::stop();
             let ranks = Some(ranks);
-            let options = TrainOptions { out: self.out, stop, ranks, ..TrainOptions::default() };
+            let options = TrainOptions {
+                out: self.out,
+                stop,
+                begun: Some(signals::begun),
+                ranks,
+                ..TrainOptions::default()
+            };
             tell(out, &ebm::run::train(&source, &options)?, self.json)
         })
     }

@@ -27,6 +27,8 @@ pub struct TrainOptions {
     pub runs: Option<PathBuf>,
     /// When this is set, the run is saved and returns: see [`Options::stop`].
     pub stop: Stop,
+    /// Called when there is something to save from now on: the parts are built and the data read.
+    pub begun: Option<fn()>,
     /// In a continuation, the data at another place than where they were: see [`data_setting`](crate::inputs::data_setting).
     pub data: Option<String>,
     /// In a continuation, whether the data may be others than those of its training.
@@ -39,6 +41,12 @@ pub struct TrainOptions {
 }
 
 impl TrainOptions {
+    fn begin(&self) {
+        if let Some(begun) = self.begun {
+            begun();
+        }
+    }
+
     fn ranks(&self) -> Arc<dyn Collective> {
         self.ranks.clone().unwrap_or_else(|| Arc::new(ebm_core::Alone))
     }
@@ -71,6 +79,7 @@ pub fn train(source: &Source, options: &TrainOptions) -> Result<TrainReport> {
     let mut state = agree(ranks.as_ref(), state)?;
     let runs = options.runs.clone().unwrap_or_else(|| PathBuf::from("runs"));
     let run = &plan.config().run;
+    options.begin();
     let held =
         held(ranks.as_ref(), || RunDirectory::create(options.out.as_deref(), &runs, &run.name, run.seed))?;
     let trained = drive(&plan, &mut state, &held, options);
@@ -143,6 +152,7 @@ pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions) ->
         return Ok(TrainReport { directory: held.path, summary, samples: None, measures: None });
     }
     tracing::info!("continues at step {}", state.step);
+    options.begin();
     drive(&plan, &mut state, &held, options)
 }
 
