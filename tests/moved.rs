@@ -93,8 +93,8 @@ fn a_model_is_used_without_its_training_data() {
         .ok();
 
     // What reads the data says that they are not there and where they were looked for, and takes them from another place.
-    s.run(&["eval", "ood", "r", "--out", "x.npy"]).fails(3, &["points.npy", "looked for as"]);
-    s.run(&["resume", "r", "--steps", "8"]).fails(3, &["points.npy", "looked for as"]);
+    s.run(&["eval", "ood", "r", "--out", "x.npy"]).fails(3, &["points.npy", "looked for as", "--data"]);
+    s.run(&["resume", "r", "--steps", "8"]).fails(3, &["points.npy", "looked for as", "--data"]);
     s.run(&["resume", "r", "--steps", "8", "--data", "other.npy"]).ok();
     s.run(&["eval", "log-z", "r", "--rungs", "3", "--chains", "4", "--data", "other.npy"]).ok();
 }
@@ -133,7 +133,7 @@ fn a_folder_that_moves_keeps_its_runs() {
         support::Ran::of(command.current_dir(s.path("q/conf")).output().unwrap())
     };
     there(&["resume", "../../alone", "--steps", "9"]).ok();
-    s.run(&["resume", "alone", "--steps", "10"]).fails(3, &["points.npy", "looked for as"]);
+    s.run(&["resume", "alone", "--steps", "10"]).fails(3, &["points.npy", "looked for as", "--data"]);
     s.run(&["resume", "alone", "--steps", "10", "--data", "q/conf/points.npy"]).ok();
     s.run(&["resume", "alone", "--steps", "11"]).ok();
     names_no_place(&s, "alone/");

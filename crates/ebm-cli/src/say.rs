@@ -46,6 +46,9 @@ pub(crate) fn message(e: &Error) -> String {
         Error::Core(Core::OtherData { .. }) => {
             format!("{e}; name the data of its training by --data, or go on with these by --other-data")
         }
+        Error::Core(Core::Absent { .. }) => {
+            format!("{e}; of a run that was moved, say by --data where its data are now")
+        }
         Error::NoThreshold { run, .. } => format!("{e}: ebm eval threshold {}", run.display()),
         Error::Shape { images: true, .. } => format!("{e} with --fit, which also converts their colours"),
         Error::Device { .. } => format!("{e}; use `--device cpu` or `--device auto`"),
@@ -77,7 +80,9 @@ pub(crate) fn exit_code(e: &Error) -> u8 {
         Error::Features(Features::Input { .. }) => USAGE,
         Error::Diverged(_) | Error::Ill(_) => 4,
         Error::Core(Core::Config { .. } | Core::Shape { .. } | Core::Capability { .. }) => USAGE,
-        Error::Core(Core::Data { .. } | Core::DataFile(_) | Core::OtherData { .. }) => 3,
+        Error::Core(Core::Data { .. } | Core::DataFile(_) | Core::Absent { .. } | Core::OtherData { .. }) => {
+            3
+        }
         Error::Core(Core::Numeric { .. }) => 4,
         Error::Core(Core::Device { .. }) => 5,
         // The drivers have no other word for it than their message.

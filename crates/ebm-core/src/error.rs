@@ -54,6 +54,14 @@ pub enum Error {
     /// A reader of data failed; its message names the file and the place.
     #[error("{0}")]
     DataFile(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Data are at none of the places where they may be.
+    #[error("{message}; looked for as {}", tried.join(", "))]
+    Absent {
+        /// What the reader said of the first.
+        message: String,
+        /// The places.
+        tried: Vec<String>,
+    },
     /// A run is to go on with other data than it was trained on.
     #[error("{place}: was trained on {difference}")]
     OtherData {

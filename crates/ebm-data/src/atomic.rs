@@ -1,7 +1,9 @@
 //! Files that appear whole or not at all: written beside their place, synced, renamed.
 
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tempfile::{Builder, NamedTempFile};
@@ -13,11 +15,27 @@ pub const UNFINISHED: &str = ".writing-";
 /// An unfinished file that nobody has worked on for so long belongs to nobody.
 const ABANDONED: Duration = Duration::from_secs(60);
 
+/// Files that must be new when they are written.
+static NEW: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// From now on the next [`write()`] of `path` replaces nothing: a file that comes to be there meanwhile stays, and the write fails.
+/// For what a command computes for a long time before it writes it.
+pub fn must_be_new(path: &Path) {
+    if let Ok(path) = std::path::absolute(path) {
+        NEW.lock().unwrap_or_else(PoisonError::into_inner).insert(path);
+    }
+}
+
 /// Replaces `path` by `bytes`; on any error what stood there stays.
 ///
 /// # Errors
-/// If the folder is not there or cannot be written, or a folder stands at `path`.
+/// If the folder is not there or cannot be written, or a folder stands at `path`; if it [`must_be_new`] and is there.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    if NEW.lock().unwrap_or_else(PoisonError::into_inner).remove(&absolute) {
+        let there = || DataError::io(path, "write")(std::io::Error::from(std::io::ErrorKind::AlreadyExists));
+        return if write_new(path, bytes)? { Ok(()) } else { Err(there()) };
+    }
     beside(path, bytes)?.persist(path).map_err(|e| DataError::io(path, "rename to")(e.error))?;
     sync_folder(path)
 }
@@ -102,6 +120,22 @@ mod tests {
         assert!(!write_new(&path, b"two").unwrap());
         assert_eq!(std::fs::read(&path).unwrap(), b"one");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_comes_to_be_there_meanwhile_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        must_be_new(&path);
+        std::fs::write(&path, b"another program's").unwrap();
+        let text = write(&path, b"ours").unwrap_err().to_string();
+        assert!(text.contains("a.bin: cannot write") && text.contains("exists"), "{text}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"another program's");
+        std::fs::remove_file(&path).unwrap();
+        must_be_new(&path);
+        write(&path, b"ours").unwrap();
+        // What this program has written it may write again.
+        write(&path, b"ours, too").unwrap();
     }
 
     #[test]

@@ -121,12 +121,18 @@ fn objective(plan: &Plan) -> Result<()> {
     }
     // The largest number asks for all steps, however many there are.
     if needs.trail != usize::MAX && plan.parts.sampler.steps() < needs.trail {
-        return Err(Error::capability(
-            who(),
-            format!("a trail of {} steps", needs.trail),
-            format!("sampler `{}` of {} steps", plan.parts.sampler.name(), plan.parts.sampler.steps()),
-            "lower the trail or raise the number of steps",
-        ));
+        let path = if plan.tree.pointer("/objective/kl/trail").is_some() {
+            "objective.kl.trail"
+        } else {
+            "objective"
+        };
+        let message = format!(
+            "needs a trail of {} steps, and the sampler `{}` has {}: lower the trail or raise sampler.steps",
+            needs.trail,
+            plan.parts.sampler.name(),
+            plan.parts.sampler.steps()
+        );
+        return Err(Error::config(path, message));
     }
     if needs.bank > 0 && plan.config.replay.is_none() {
         return Err(Error::capability(

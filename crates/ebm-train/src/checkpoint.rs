@@ -294,8 +294,14 @@ fn keeps_schedules(plan: &Plan, contents: &Contents) -> Result<()> {
     let Some(old) = run["schedule_steps"].as_u64().or(run["steps"].as_u64()).filter(|old| *old != new) else {
         return Ok(());
     };
+    let last = plan.optimiser.rate(old, old);
+    let at_its_end = match last == 0.0 {
+        true => "where the learning rate is 0 and nothing is learnt".to_string(),
+        false => format!("where the learning rate is {last:.4e}"),
+    };
     let choose = format!(
-        "set run.schedule_steps to {old} to keep schedules as they were (beyond it they stay at their end), or to {new} to stretch them"
+        "set run.schedule_steps to {old} to keep schedules as they were (beyond it they stay at their end, {at_its_end}), or to {new} \
+         to stretch them"
     );
     let (was, is) = (plan.optimiser.rate(step, old), plan.optimiser.rate(step, new));
     // Who names a length for schedules has decided.

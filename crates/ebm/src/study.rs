@@ -110,6 +110,7 @@ impl Study {
         }
         let mut elsewhere = Vec::new();
         let stopped = || options.stop.is_set();
+        let mut looked = false;
         for unit in chosen.iter().filter(|_| !options.report) {
             if stopped() {
                 break;
@@ -118,7 +119,12 @@ impl Study {
                 Work::Had => {}
                 Work::Elsewhere => elsewhere.push(unit.name()),
                 Work::Interrupted => break,
-                Work::Done(record) => tracing::info!("{}", record.line()),
+                Work::Done(record) => {
+                    tracing::info!("{}", record.line());
+                    if !std::mem::replace(&mut looked, true) {
+                        summary::look_at(self, record, &unit.directory)?;
+                    }
+                }
             }
         }
         let mut records = Vec::new();

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::error::{Blocked, Error, Result};
 
-/// Checks that a file can be written where `setting` says.
+/// Checks that a file can be written where `setting` says, and unless it may be replaced has it written only if it is new then.
 ///
 /// # Errors
 /// If its folder is not there or cannot be written, or there is something that may not be replaced.
@@ -14,7 +14,13 @@ pub fn free(setting: &'static str, out: &Path, overwrite: bool) -> Result<()> {
     match out.try_exists() {
         Ok(true) if out.is_dir() => Err(blocked(setting, out, Blocked::Folder)),
         Ok(true) if !overwrite => Err(blocked(setting, out, Blocked::File)),
-        _ => writable(setting, out),
+        _ => {
+            writable(setting, out)?;
+            if !overwrite {
+                ebm_data::atomic::must_be_new(out);
+            }
+            Ok(())
+        }
     }
 }
 

@@ -275,7 +275,7 @@ impl BuildCx {
             return built;
         };
         let tried: Vec<String> = tried.iter().map(|p| p.display().to_string()).collect();
-        Err(Error::data_source(format!("{e}; looked for as {}", tried.join(", "))))
+        Err(Error::Absent { message: e.to_string(), tried })
     }
 
     /// Remarks for `ebm check`, such as why a part runs on the graph.

@@ -215,7 +215,7 @@ pub trait Policy: Send + Sync {
 }
 
 /// Files and folders that a run has for itself, and the folder of pictures that observers share; none is one observer's.
-const OF_THE_RUN: [&str; 9] = [
+const OF_THE_RUN: [&str; 10] = [
     "config.toml",
     "versions.json",
     "summary.json",
@@ -225,6 +225,7 @@ const OF_THE_RUN: [&str; 9] = [
     "checkpoints",
     "healthy",
     "sheets",
+    "thresholds",
 ];
 
 /// Where an observer may write, and where it stands in the configuration.
@@ -263,10 +264,17 @@ impl RunPaths {
     /// If the name is no plain one, is one of the run's own or of a hidden or unfinished file, or another observer has it.
     pub fn claim(&self, key: &str, name: &str) -> Result<PathBuf> {
         let plain = Path::new(name).file_name().is_some_and(|own| own == name);
-        if !plain || name.starts_with('.') || name.contains(['/', '\\', ':']) || name.ends_with(".partial") {
+        // No file system takes longer names; controls in one only confuse.
+        let sound = name.len() <= 200 && !name.contains(char::is_control);
+        if !plain
+            || !sound
+            || name.starts_with('.')
+            || name.contains(['/', '\\', ':'])
+            || name.ends_with(".partial")
+        {
             let message = format!(
-                "is {name:?}, must be a plain name in the run directory, such as \"metrics.csv\": no folder, no dot \
-                 at its beginning, no `.partial` at its end"
+                "is {name:?}, must be a plain name in the run directory, such as \"metrics.csv\": at most 200 letters, no folder, no \
+                 dot at its beginning, no `.partial` at its end"
             );
             return Err(self.refuse(key, message));
         }
@@ -317,11 +325,28 @@ mod tests {
         first.claim("file", "metrics.csv").unwrap();
         let text = second.claim("file", "Metrics.CSV").unwrap_err().to_string();
         assert!(text.starts_with("observer[1].file: ") && text.contains("observer[0]"), "{text}");
-        for wrong in ["", ".", "..", "../a", "/a", "a/b", "a/", "./a", "a\\b", ".lock", "x.partial", "c:x"] {
+        let long = "x".repeat(300);
+        for wrong in [
+            "",
+            ".",
+            "..",
+            "../a",
+            "/a",
+            "a/b",
+            "a/",
+            "./a",
+            "a\\b",
+            ".lock",
+            "x.partial",
+            "c:x",
+            "a\nb",
+            "a\0",
+            &long,
+        ] {
             let text = second.claim("file", wrong).unwrap_err().to_string();
             assert!(text.contains("plain name"), "{wrong}: {text}");
         }
-        for own in ["config.toml", "Summary.json", "checkpoints"] {
+        for own in ["config.toml", "Summary.json", "checkpoints", "thresholds"] {
             assert!(second.claim("file", own).unwrap_err().to_string().contains("the run itself"), "{own}");
         }
     }

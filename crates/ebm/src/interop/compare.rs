@@ -30,7 +30,9 @@ pub fn compare(path: &Path, dtype: DType, fused: bool) -> Result<Compared> {
         match (comparison.check)(path, &mode) {
             Ok(Some(compared)) => return Ok(compared),
             Ok(None) => {}
-            Err(e @ (Core::Data { .. } | Core::DataFile(_) | Core::Device { .. })) => return Err(e.into()),
+            Err(e @ (Core::Data { .. } | Core::DataFile(_) | Core::Absent { .. } | Core::Device { .. })) => {
+                return Err(e.into());
+            }
             // Whatever else went wrong, the file is what it was about.
             Err(e) => return Err(Core::data(path, e.to_string()).into()),
         }

@@ -225,7 +225,10 @@ fn converted(
 /// The error of a checkpoint that does not fit names the file.
 fn about(file: &Path, e: ebm_core::Error) -> Error {
     match e {
-        e @ (ebm_core::Error::Data { .. } | ebm_core::Error::DataFile(_)) => e.into(),
+        e
+        @ (ebm_core::Error::Data { .. } | ebm_core::Error::DataFile(_) | ebm_core::Error::Absent { .. }) => {
+            e.into()
+        }
         e => ebm_core::Error::data(file, e.to_string()).into(),
     }
 }

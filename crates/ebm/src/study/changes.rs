@@ -4,8 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use toml::Value;
 
 use super::file::Variant;
+use crate::config::Path;
 use crate::config::overrides::Override;
-use crate::config::{Path, Segment};
 
 /// Settings that a study gives every run itself, and what in the study file says them.
 const OWN: [(&str, &str); 6] = [
@@ -66,14 +66,18 @@ fn flatten(path: String, value: Value, all: &mut Vec<String>) {
     }
 }
 
+/// Whether one of two settings is, or is within, the other.
+fn meet(a: &Path, b: &Path) -> bool {
+    let n = a.0.len().min(b.0.len());
+    a.0[..n] == b.0[..n]
+}
+
 /// Refuses changes that the study would overwrite.
 pub(super) fn heeded<'a>(changes: impl Iterator<Item = &'a Override>) -> Result<(), String> {
     for change in changes {
         for (own, by) in OWN {
             let Ok(own) = own.parse::<Path>() else { continue };
-            let names = |p: &Path, n: usize| -> Vec<Segment> { p.0.iter().take(n).cloned().collect() };
-            let n = own.0.len().min(change.path.0.len());
-            if names(&own, n) == names(&change.path, n) {
+            if meet(&own, &change.path) {
                 return Err(format!(
                     "`{}` would have no effect: {own} of every run is said by {by}; leave it out",
                     change.text
@@ -90,7 +94,21 @@ pub(super) fn product(variants: Vec<Variant>, axes: &[Axis]) -> Result<Vec<Varia
         true => vec![Variant { name: String::new(), set: Vec::new(), unset: Vec::new() }],
         false => variants,
     };
-    for axis in axes {
+    for (i, axis) in axes.iter().enumerate() {
+        let path = |text: &str| text.split('=').next().unwrap_or(text).trim().parse::<Path>().ok();
+        let own = path(&axis.set);
+        let other = axes[..i]
+            .iter()
+            .map(|a| a.set.as_str())
+            .chain(all.iter().flat_map(|v| v.set.iter().filter(|_| i == 0).map(String::as_str)));
+        if let Some(other) =
+            other.into_iter().find(|text| path(text).zip(own.clone()).is_some_and(|(a, b)| meet(&a, &b)))
+        {
+            return Err(format!(
+                "product of `{}`: is set by `{other}`, too, which would have no effect; leave one of them out",
+                axis.set
+            ));
+        }
         if axis.values.is_empty() {
             return Err(format!("product of `{}`: has no values, wanted at least one", axis.set));
         }
@@ -153,6 +171,20 @@ mod tests {
         assert_eq!((all[1].name.as_str(), all[1].set.len(), all[1].unset.len()), ("kl_steps-40", 2, 1));
         let e = product(Vec::new(), &[axis("set = 'x'\nvalues = [1, 2]\nnames = ['a']")]).unwrap_err();
         assert!(e.contains("1 names for 2 values"), "{e}");
+    }
+
+    #[test]
+    fn a_product_does_not_overwrite_variants_and_other_products() {
+        let steps = axis("set = 'sampler.steps'\nvalues = [20, 40]");
+        let e =
+            product(Vec::new(), &[steps.clone(), axis("set = 'sampler.steps'\nvalues = [1]")]).unwrap_err();
+        assert!(e.contains("`sampler.steps`") && e.contains("no effect"), "{e}");
+        let variant = |set: &str| Variant { name: "v".into(), set: vec![set.into()], unset: Vec::new() };
+        for set in ["sampler.steps=4", "sampler={ kind = 'chain' }"] {
+            let e = product(vec![variant(set)], std::slice::from_ref(&steps)).unwrap_err();
+            assert!(e.contains(set), "{e}");
+        }
+        product(vec![variant("sampler.transition.noise=0.1")], &[steps]).unwrap();
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The figures of a study: of every run, and of every variant against the first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ebm_core::Level;
 use ebm_eval::fisher_exact;
@@ -101,16 +101,32 @@ impl Summary {
             });
             runs.extend(own);
         }
-        for column in study.columns.iter().filter(|_| !runs.is_empty()) {
-            if !runs.iter().any(|run| run.has(column)) {
-                let known: BTreeSet<&String> = runs.iter().flat_map(|r| r.series.values.keys()).collect();
-                let known: Vec<&str> = known.into_iter().map(String::as_str).collect();
-                return Err(Error::invalid("columns", column, format!("one of {}", known.join(", "))));
-            }
+        if let Some((column, known)) = unknown(&study.columns, &runs) {
+            let message = format!("columns: no run has a number {column:?}, wanted one of {known}");
+            return Err(Error::unfit(format!("study {}", study.name), message));
         }
         let (name, limits, columns) = (study.name.clone(), &study.limits, study.columns.clone());
         Ok(Summary { name, steps: limits.steps, max_energy: limits.max_energy, columns, variants, runs })
     }
+}
+
+/// The first column that no run has, with the names of those that they have; `None` without runs.
+fn unknown<'c>(columns: &'c [String], runs: &[RunSummary]) -> Option<(&'c str, String)> {
+    let column = columns.iter().filter(|_| !runs.is_empty()).find(|c| !runs.iter().any(|run| run.has(c)))?;
+    let known: BTreeSet<&str> =
+        runs.iter().flat_map(|r| r.series.values.keys()).map(String::as_str).collect();
+    Some((column, known.into_iter().collect::<Vec<_>>().join(", ")))
+}
+
+/// Says of the first run which columns it does not have: whoever wrote them wrongly need not wait for the last run.
+pub(super) fn look_at(study: &Study, record: Record, directory: &Path) -> Result<()> {
+    let first = RunSummary::of(record, Series::read(directory)?, &study.columns);
+    if let Some((column, known)) = unknown(&study.columns, &[first]) {
+        tracing::warn!(
+            "columns: the first run has no number {column:?}, only {known}; if no run has it the study ends in an error"
+        );
+    }
+    Ok(())
 }
 
 impl RunSummary {
