@@ -3,8 +3,8 @@
 use ebm_core::candle::{D, DType, Tensor};
 use ebm_core::{Batch, Chains, EnergyFn, Exactness, Key, Result};
 
-use crate::difference::{relative_gap, relative_gap_all, theta_difference, x_difference};
-use crate::{Failure, Verdict};
+use crate::difference::{relative_gap, relative_gap_all};
+use crate::{Failure, Verdict, theta_gap, x_gap};
 
 /// Largest relative deviations that a check of an energy found.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,8 +22,8 @@ pub struct Checked {
 }
 
 /// Checks all five calls of `e` at `at` (both in f64) against central differences, to 1e−6 relative:
-/// the truncation error of step 1e−4 on functions of unit scale is 1e−8, rounding 1e−11. For
-/// energies that take tangents by differences themselves, to 1e−4.
+/// the truncation error of step 1e−4 on functions of unit scale is 1e−8, rounding 1e−11; where functions bend more, smaller steps
+/// and their extrapolation have the word. For energies that take tangents by differences themselves, to 1e−4.
 ///
 /// Also: a batch equals its rows one by one, rows may be permuted, an empty set of gradients is
 /// returned for zero weights' parts, and the energy has `T` columns.
@@ -50,10 +50,10 @@ pub fn check_energy_within(e: &dyn EnergyFn, at: &Batch, h: f64, tolerance: f64)
         format!("terms: found shape {:?}, expected {want:?} (rows, terms)", terms.dims())
     })?;
     let found = Checked {
-        slope: slope(e, at, h)?,
-        grad_theta: grad_theta(e, at, h)?,
-        grad_theta_slope: grad_theta_slope(e, at, h)?,
-        hvp: hvp(e, at, h)?,
+        slope: slope(e, at, h, tolerance)?,
+        grad_theta: grad_theta(e, at, h, tolerance)?,
+        grad_theta_slope: grad_theta_slope(e, at, h, tolerance)?,
+        hvp: hvp(e, at, h, tolerance)?,
         batching: batching(e, at)?,
     };
     for (law, gap) in [
@@ -82,7 +82,7 @@ fn direction(at: &Batch) -> Result<Tensor> {
     Key::root(41).normal(&Chains::range(0, at.len()), at.sample_shape(), at.dtype(), at.device())
 }
 
-fn slope(e: &dyn EnergyFn, at: &Batch, h: f64) -> Verdict<f64> {
+fn slope(e: &dyn EnergyFn, at: &Batch, h: f64, tolerance: f64) -> Verdict<f64> {
     let s = e.slope(at)?;
     Failure::unless(s.energy.dims() == [at.len()] && s.grad.dims() == at.x.dims(), || {
         format!("slope: found shapes {:?} and {:?}", s.energy.dims(), s.grad.dims())
@@ -90,8 +90,7 @@ fn slope(e: &dyn EnergyFn, at: &Batch, h: f64) -> Verdict<f64> {
     let energy = e.energy(at)?;
     let same = relative_gap(&s.energy, &energy)?;
     Failure::unless(same <= 1e-11, || format!("energies of slope and terms differ by {same:.3e} relative"))?;
-    let d = x_difference(&at.x, h, |x| number(&e.energy(&at.with_x(x.clone()))?))?;
-    Ok(relative_gap(&s.grad, &d)?)
+    Ok(x_gap(&s.grad, &at.x, h, tolerance, |x| number(&e.energy(&at.with_x(x.clone()))?))?.relative())
 }
 
 /// Weights that look at the terms, so that a call which ignores them is found out.
@@ -101,34 +100,31 @@ fn weight(terms: &Tensor) -> Result<Tensor> {
     Ok((fixed + terms.affine(0.3, 0.0)?)?)
 }
 
-fn grad_theta(e: &dyn EnergyFn, at: &Batch, h: f64) -> Verdict<f64> {
+fn grad_theta(e: &dyn EnergyFn, at: &Batch, h: f64, tolerance: f64) -> Verdict<f64> {
     let got = e.grad_theta(at, &weight)?;
     let terms = e.terms(at)?;
     let same = relative_gap(&got.terms, &terms)?;
     Failure::unless(same <= 1e-11, || format!("terms of grad_theta and terms() differ by {same:.3e}"))?;
     // The weights are constants of the gradient: fixed at the terms of this point.
     let w = weight(&terms)?;
-    let d = theta_difference(e, h, || number(&(e.terms(at)? * &w)?))?;
-    Ok(relative_gap_all(&got.grads, &d)?.0)
+    Ok(theta_gap(e, &got.grads, h, tolerance, || number(&(e.terms(at)? * &w)?))?.relative())
 }
 
 fn along(e: &dyn EnergyFn, at: &Batch, v: &Tensor) -> Result<f64> {
     number(&(e.slope(at)?.grad * v)?)
 }
 
-fn grad_theta_slope(e: &dyn EnergyFn, at: &Batch, h: f64) -> Verdict<f64> {
+fn grad_theta_slope(e: &dyn EnergyFn, at: &Batch, h: f64, tolerance: f64) -> Verdict<f64> {
     let v = direction(at)?;
     let got = e.grad_theta_slope(at, &v)?;
-    let d = theta_difference(e, h, || along(e, at, &v))?;
-    Ok(relative_gap_all(&got.grads, &d)?.0)
+    Ok(theta_gap(e, &got.grads, h, tolerance, || along(e, at, &v))?.relative())
 }
 
-fn hvp(e: &dyn EnergyFn, at: &Batch, h: f64) -> Verdict<f64> {
+fn hvp(e: &dyn EnergyFn, at: &Batch, h: f64, tolerance: f64) -> Verdict<f64> {
     let v = direction(at)?;
     let got = e.hvp(at, &v)?;
     Failure::unless(got.dims() == at.x.dims(), || format!("hvp: found shape {:?}", got.dims()))?;
-    let d = x_difference(&at.x, h, |x| along(e, &at.with_x(x.clone()), &v))?;
-    Ok(relative_gap(&got, &d)?)
+    Ok(x_gap(&got, &at.x, h, tolerance, |x| along(e, &at.with_x(x.clone()), &v))?.relative())
 }
 
 fn batching(e: &dyn EnergyFn, at: &Batch) -> Verdict<f64> {

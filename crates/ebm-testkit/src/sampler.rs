@@ -9,8 +9,8 @@ use ebm_core::{
     Sampler, Sensitivity, Stepped, Transition,
 };
 
-use crate::difference::{relative_gap, relative_gap_all, theta_difference};
-use crate::{Failure, Verdict};
+use crate::difference::{relative_gap, relative_gap_all};
+use crate::{Failure, Verdict, theta_gap};
 
 /// What the transitions of a check saw.
 #[derive(Default)]
@@ -273,12 +273,15 @@ impl Check<'_> {
             return Ok(());
         }
         let got = gradient(&draw(usize::MAX, None)?, &u)?;
-        let want = theta_difference(self.e, 1e-5, || {
+        let gap = theta_gap(self.e, &got, 1e-5, 1e-6, || {
             Ok((self.plain(at)?.last.at.x * &u)?.sum_all()?.to_scalar::<f64>()?)
         })?;
-        let (gap, name) = relative_gap_all(&got, &want)?;
-        self.unless(gap <= 1e-6, || {
-            format!("the gradient of ⟨u, x⟩ through {all} links deviates from differences by {gap:.3e} in `{name}`")
+        self.unless(gap.relative() <= 1e-6, || {
+            format!(
+                "the gradient of ⟨u, x⟩ through {all} links deviates from differences by {:.3e} in `{}`",
+                gap.relative(),
+                gap.at
+            )
         })
     }
 }

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use ebm_core::{
     Batch, Blind, BuildCx, Chains, DrawRequest, Drawn, EnergyConfig, EnergyFn, Key, Sampler, SamplerConfig,
 };
-use ebm_testkit::{cases, check_energy, theta_difference};
+use ebm_testkit::{cases, check_energy, theta_gap};
 use proptest::prelude::*;
 use {ebm_energies_compose as _, ebm_energies_net as _, ebm_samplers as _};
 
@@ -84,16 +84,8 @@ fn through_a_chain(text: &str, transition: &str, shape: &[usize], condition: usi
         got = sum.grads;
     }
     let end = || Ok(frozen.energy(&draw(&*s, &*e, &at, 0).last.at)?.sum_all()?.to_scalar::<f64>()?);
-    let (mut size, mut off) = (0f64, 0f64);
-    // Over 1e-7 no decision turns; rounding leaves 1e-8 of energies of order ten.
-    for (name, want) in theta_difference(&*e, 1e-7, end).unwrap() {
-        let top =
-            |t: &Tensor| t.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f64>().unwrap();
-        let zero = want.zeros_like().unwrap();
-        size = size.max(top(&want));
-        off = off.max(top(&(got.get(&name).unwrap_or(&zero) - &want).unwrap()));
-    }
-    assert!(off <= 1e-6 * size + 1e-7, "{text}: off by {off:.1e} of {size:.1e}");
+    let gap = theta_gap(&*e, &got, 1e-6, 1e-6, end).unwrap();
+    assert!(gap.relative() <= 1e-6, "{text}: off by {gap:?}");
 }
 
 const MOVE: &str = "{ kind = \"langevin\", step_size = 0.3, noise = 0.1, clamp = [0.0, 1.0] }";
