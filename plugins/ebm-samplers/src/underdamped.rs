@@ -41,9 +41,10 @@ impl Transition for Underdamped {
     fn step(&self, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
         let (at, half) = (&state.at, 0.5 * self.step_size);
         let here = state.slope(e)?;
-        let v = match state.aux.get(MOMENTUM) {
-            Some(v) if v.dims() == at.x.dims() => v.clone(),
-            _ => Self::normal(at, key.at("momentum"), self.temperature.sqrt())?,
+        // A momentum drawn afresh owes nothing to one that was before, in another program of a program of programs.
+        let (v, start) = match state.aux.get(MOMENTUM) {
+            Some(v) if v.dims() == at.x.dims() => (v.clone(), Link::Identity),
+            _ => (Self::normal(at, key.at("momentum"), self.temperature.sqrt())?, Link::Damp { keep: 0.0 }),
         };
         let keep = (-self.friction * self.step_size).exp();
         let v = (v - here.grad.affine(half, 0.0)?)?;
@@ -56,7 +57,7 @@ impl Transition for Underdamped {
         let v = (v - there.grad.affine(half, 0.0)?)?;
         let kick = |at: &Batch| Link::Kick { at: at.clone(), scale: half, active: None };
         let drift = || Link::Drift { scale: half, active: None };
-        let link = Link::Sequence(vec![kick(at), drift(), Link::Damp { keep }, drift(), kick(&next)]);
+        let link = Link::Sequence(vec![start, kick(at), drift(), Link::Damp { keep }, drift(), kick(&next)]);
         let (energy, square) = (there.energy.clone(), row_mean(&there.grad.sqr()?)?);
         let mut moved = state.advance(x);
         moved.cache = Some(there);

@@ -28,13 +28,11 @@ impl Children {
         Ok(state)
     }
 
-    /// Child `i`'s view of `state`.
-    pub(crate) fn view(&self, i: usize, state: &ChainState) -> ChainState {
-        let mut inner = state.clone();
+    /// What child `i` keeps, of what all do.
+    pub(crate) fn kept(&self, i: usize, aux: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
         let scope = format!("{i}/");
         let own = |(name, t): (&String, &Tensor)| Some((name.strip_prefix(&scope)?.to_string(), t.clone()));
-        inner.aux = state.aux.iter().filter_map(own).collect();
-        inner
+        aux.iter().filter_map(own).collect()
     }
 
     /// What is kept after child `i` left `inner` behind.
@@ -53,8 +51,11 @@ impl Children {
 
     /// One step of child `i` from `state`.
     pub(crate) fn step(&self, i: usize, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
-        let mut out = self.0[i].step(e, &self.view(i, state), key)?;
+        let mut inner = state.clone();
+        inner.aux = self.kept(i, &state.aux);
+        let mut out = self.0[i].step(e, &inner, key)?;
         out.state.aux = self.merged(i, &state.aux, out.state.aux);
+        out.link = out.link.of_part(i);
         Ok(out)
     }
 

@@ -35,6 +35,7 @@ mod colour;
 mod crop;
 mod flip;
 mod gaussian_noise;
+mod kept;
 pub mod kit;
 mod mix;
 mod repeat;

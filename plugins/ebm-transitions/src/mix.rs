@@ -7,12 +7,13 @@ use ebm_core::{
 };
 
 use crate::children::Children;
+use crate::kept::Kept;
 
 /// At each step every chain draws one transition by its probability, from its own stream. If each
 /// leaves a law invariant, so does their mixture, and it is reversible if they are.
 ///
-/// What a transition keeps must not have one entry a chain, because it sees only the chains that
-/// drew it (adapted step sizes are fine). Diagnostics that not all parts have are left out.
+/// What a transition keeps by row, such as momenta, goes with the rows that drew it: a chain that comes back finds its own. Diagnostics
+/// that not all parts have are left out.
 ///
 /// Its link is that of each row's own transition, with the choice held fixed.
 pub struct Mix {
@@ -73,24 +74,28 @@ impl Transition for Mix {
             if mine.is_empty() {
                 continue;
             }
-            let mut part = state.clone();
-            part.aux = aux;
-            part.at = state.at.rows(&mine)?;
-            let index = Tensor::from_slice(&mine, mine.len(), state.at.device())?;
-            part.cache = match &state.cache {
-                Some(s) => Some(Slope {
-                    energy: s.energy.index_select(&index, 0)?,
-                    grad: s.grad.index_select(&index, 0)?,
-                }),
-                None => None,
-            };
-            let out = self.children.step(i, e, &part, key.at(i))?;
-            aux = out.state.aux;
-            xs.push(out.state.at.x);
-            caches.push(out.state.cache);
-            infos.push(out.info);
-            order.extend(&mine);
-            links.push((mine, out.link));
+            let kept = Kept::of(self.children.all()[i].as_ref(), choices.len());
+            for (mine, own) in kept.parts(&self.children.kept(i, &aux), &mine)? {
+                let mut part = state.clone();
+                part.aux = own;
+                part.at = state.at.rows(&mine)?;
+                let index = Tensor::from_slice(&mine, mine.len(), state.at.device())?;
+                part.cache = match &state.cache {
+                    Some(s) => Some(Slope {
+                        energy: s.energy.index_select(&index, 0)?,
+                        grad: s.grad.index_select(&index, 0)?,
+                    }),
+                    None => None,
+                };
+                let out = self.children.all()[i].step(e, &part, key.at(i))?;
+                let inner = kept.joined(&self.children.kept(i, &aux), &mine, out.state.aux)?;
+                aux = self.children.merged(i, &aux, inner);
+                xs.push(out.state.at.x);
+                caches.push(out.state.cache);
+                infos.push(out.info);
+                order.extend(&mine);
+                links.push((mine, out.link.of_part(i)));
+            }
         }
         if order.is_empty() {
             return Ok(Stepped::new(state.advance(state.at.x.clone()), Link::Identity));

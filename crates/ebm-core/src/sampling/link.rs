@@ -1,5 +1,6 @@
 //! How the end of a step depends on the parameters and on its start, and the pull back through many of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -57,13 +58,15 @@ pub enum Link {
         /// What is left of the momentum.
         keep: f64,
     },
-    /// The result is a constant: nothing before this step is differentiated.
+    /// `dx′ = 0`: the position is a constant. A momentum goes on.
     Cut,
     /// Several links in the order in which they happened, as one step of a composed kernel.
     Sequence(Vec<Link>),
     /// Links of some rows each, for kernels in which chains do different things: the numbers of the rows, rising, and the link of these
-    /// rows alone in that order. A row of no part is as with [`Link::Cut`].
+    /// rows alone in that order. A row of no part is a constant.
     Rows(Vec<(Vec<u32>, Link)>),
+    /// The link of one of the transitions of a composed kernel, by its number: its momentum is another than theirs.
+    Part(usize, Box<Link>),
 }
 
 /// The transpose of a linear map of samples, each row by a map of its own.
@@ -129,8 +132,26 @@ impl Link {
                 }
                 Link::Rows(left)
             }
+            Link::Part(number, link) => Link::Part(number, Box::new(link.narrow(rows)?)),
             other => other,
         })
+    }
+
+    /// As that of transition number `part` of a composed kernel.
+    #[must_use]
+    pub fn of_part(self, part: usize) -> Link {
+        if self.moves_momentum() { Link::Part(part, Box::new(self)) } else { self }
+    }
+
+    /// Whether it names the momentum.
+    fn moves_momentum(&self) -> bool {
+        match self {
+            Link::Kick { .. } | Link::Drift { .. } | Link::Damp { .. } => true,
+            Link::Sequence(parts) => parts.iter().any(Link::moves_momentum),
+            Link::Rows(parts) => parts.iter().any(|(_, part)| part.moves_momentum()),
+            Link::Part(_, link) => link.moves_momentum(),
+            _ => false,
+        }
     }
 
     /// The link of the rows `index`, which rise, alone.
@@ -176,6 +197,7 @@ impl Link {
                 }
                 Link::Rows(left)
             }
+            Link::Part(number, link) => Link::Part(number, Box::new(link.of_rows(index)?)),
             Link::Identity | Link::Damp { .. } | Link::Cut => self,
         })
     }
@@ -194,6 +216,7 @@ impl Link {
             Link::Rows(parts) => {
                 Link::Rows(parts.into_iter().map(|(of, part)| (of, part.scaled(factor))).collect())
             }
+            Link::Part(number, link) => Link::Part(number, Box::new(link.scaled(factor))),
             other => other,
         }
     }
@@ -204,15 +227,17 @@ impl Link {
             Link::Descent { scale, .. } | Link::Kick { scale, .. } => *scale != 0.0,
             Link::Sequence(parts) => parts.iter().any(Link::looks_at_energy),
             Link::Rows(parts) => parts.iter().any(|(_, part)| part.looks_at_energy()),
+            Link::Part(_, link) => link.looks_at_energy(),
             _ => false,
         }
     }
 
-    /// The links of a link in order, none of which is a sequence.
-    fn flatten<'a>(&'a self, out: &mut Vec<&'a Link>) {
+    /// The links of a link in order, each with the momentum that it moves; none is a sequence or a part.
+    fn flatten<'a>(&'a self, momentum: &[usize], out: &mut Vec<(Vec<usize>, &'a Link)>) {
         match self {
-            Link::Sequence(parts) => parts.iter().for_each(|part| part.flatten(out)),
-            other => out.push(other),
+            Link::Sequence(parts) => parts.iter().for_each(|part| part.flatten(momentum, out)),
+            Link::Part(number, link) => link.flatten(&[momentum, &[*number]].concat(), out),
+            other => out.push((momentum.to_vec(), other)),
         }
     }
 }
@@ -297,16 +322,28 @@ impl Trail {
     /// If the energy or the transpose of a link fails.
     pub fn pull_back(&self, e: &dyn EnergyFn, u: &Tensor) -> Result<Vec<SlopeDemand>> {
         let mut pull = Pull { e, demands: Vec::new() };
-        let end = Cotangents { x: u.clone(), v: None };
-        pull.through(&self.0.iter().collect::<Vec<_>>(), end, false)?;
+        let end = Cotangents { x: u.clone(), v: BTreeMap::new() };
+        pull.through(&self.0.iter().collect::<Vec<_>>(), &[], end, false)?;
         Ok(pull.demands)
     }
 }
 
-/// Cotangents of the position, and of the momentum where something depends on it.
+/// Cotangents of the position, and of each momentum on which something depends.
 struct Cotangents {
     x: Tensor,
-    v: Option<Tensor>,
+    v: BTreeMap<Vec<usize>, Tensor>,
+}
+
+impl Cotangents {
+    /// Adds to the cotangent of a momentum.
+    fn moved(&mut self, momentum: Vec<usize>, by: Tensor) -> Result<()> {
+        let sum = match self.v.remove(&momentum) {
+            Some(v) => (v + by)?,
+            None => by,
+        };
+        self.v.insert(momentum, sum);
+        Ok(())
+    }
 }
 
 /// A pull back on its way.
@@ -316,88 +353,97 @@ struct Pull<'a> {
 }
 
 impl Pull<'_> {
-    /// From the cotangents behind `links` to those before them; `None` if nothing depends on what was before. They are only right if
-    /// `wanted`: whether the parameters enter still earlier.
-    fn through(&mut self, links: &[&Link], end: Cotangents, wanted: bool) -> Result<Option<Cotangents>> {
+    /// From the cotangents behind `links`, of the kernel with the momentum `of`, to those before them; `None` if nothing depends on what
+    /// was before. They are only right if `wanted`: whether the parameters enter still earlier.
+    fn through(
+        &mut self,
+        links: &[&Link],
+        of: &[usize],
+        end: Cotangents,
+        wanted: bool,
+    ) -> Result<Option<Cotangents>> {
         let mut simple = Vec::new();
-        links.iter().for_each(|link| link.flatten(&mut simple));
+        links.iter().for_each(|link| link.flatten(of, &mut simple));
         let rows = end.x.dims().first().copied().unwrap_or(0);
         // Before the first link that looks at the energy nothing depends on θ.
-        let first = simple.iter().position(|link| link.looks_at_energy()).unwrap_or(simple.len());
-        let Cotangents { x: mut u, v: mut m } = end;
-        for (i, link) in simple.iter().enumerate().skip(if wanted { 0 } else { first }).rev() {
+        let first = simple.iter().position(|(_, link)| link.looks_at_energy()).unwrap_or(simple.len());
+        let mut now = end;
+        for (i, (own, link)) in simple.into_iter().enumerate().skip(if wanted { 0 } else { first }).rev() {
             let earlier = wanted || i > first;
             let (at, v) = match link {
-                Link::Cut => return Ok(None),
-                // Sequences are flat by now.
-                Link::Identity | Link::Sequence(_) => continue,
+                Link::Cut if now.v.is_empty() => return Ok(None),
+                Link::Cut => {
+                    now.x = now.x.zeros_like()?;
+                    continue;
+                }
+                // Sequences and parts are flat by now.
+                Link::Identity | Link::Sequence(_) | Link::Part(..) => continue,
                 Link::Linear(map) => {
-                    u = map.of(&u)?;
+                    now.x = map.of(&now.x)?;
                     continue;
                 }
                 Link::Damp { keep } => {
-                    m = m.map(|m| m.affine(*keep, 0.0)).transpose()?;
+                    match now.v.remove(&own) {
+                        Some(v) if *keep != 0.0 => now.v.insert(own, v.affine(*keep, 0.0)?),
+                        _ => None,
+                    };
                     continue;
                 }
                 Link::Drift { scale, active } => {
-                    let moved = masked(u.affine(*scale, 0.0)?, active.as_ref(), rows)?;
-                    m = Some(match m {
-                        Some(m) => (m + moved)?,
-                        None => moved,
-                    });
+                    let by = masked(now.x.affine(*scale, 0.0)?, active.as_ref(), rows)?;
+                    now.moved(own, by)?;
                     continue;
                 }
                 Link::Rows(parts) => {
-                    let all = self.by_rows(parts, &Cotangents { x: u, v: m }, earlier)?;
-                    (u, m) = (all.x, all.v);
+                    now = self.by_rows(parts, &own, &now, earlier)?;
                     continue;
                 }
                 Link::Kick { at, scale, active } => {
-                    let Some(m) = &m else { continue };
+                    let Some(m) = now.v.get(&own) else { continue };
                     (at, masked(m.affine(-*scale, 0.0)?, active.as_ref(), rows)?)
                 }
                 Link::Descent { at, scale, pass, active } => {
-                    u = masked(u, pass.as_ref(), rows)?;
+                    now.x = masked(now.x, pass.as_ref(), rows)?;
                     if *scale == 0.0 {
                         continue;
                     }
-                    (at, masked(u.affine(-*scale, 0.0)?, active.as_ref(), rows)?)
+                    (at, masked(now.x.affine(-*scale, 0.0)?, active.as_ref(), rows)?)
                 }
             };
             let at = at.narrow(0, rows)?;
             if earlier {
-                u = (u + self.e.hvp(&at, &v)?)?;
+                now.x = (now.x + self.e.hvp(&at, &v)?)?;
             }
             self.demands.push(SlopeDemand { at, v });
         }
-        Ok(Some(Cotangents { x: u, v: m }))
+        Ok(Some(now))
     }
 
     /// Through parts of the rows side by side.
-    fn by_rows(&mut self, parts: &[(Vec<u32>, Link)], end: &Cotangents, wanted: bool) -> Result<Cotangents> {
+    fn by_rows(
+        &mut self,
+        parts: &[(Vec<u32>, Link)],
+        own: &[usize],
+        end: &Cotangents,
+        wanted: bool,
+    ) -> Result<Cotangents> {
         let rows = end.x.dims().first().copied().unwrap_or(0);
-        let (mut u, mut m) = (end.x.zeros_like()?, None::<Tensor>);
+        let mut all = Cotangents { x: end.x.zeros_like()?, v: BTreeMap::new() };
         for (of, link) in parts {
             // The cotangents may be those of the first rows alone.
             let of = &of[..of.partition_point(|row| (*row as usize) < rows)];
             if of.is_empty() {
                 continue;
             }
-            let mine = Cotangents {
-                x: rows_of(&end.x, of)?,
-                v: end.v.as_ref().map(|v| rows_of(v, of)).transpose()?,
-            };
-            let Some(before) = self.through(&[link], mine, wanted)? else { continue };
-            u = (u + spread(&before.x, of, rows)?)?;
-            if let Some(v) = before.v {
-                let v = spread(&v, of, rows)?;
-                m = Some(match m {
-                    Some(m) => (m + v)?,
-                    None => v,
-                });
+            let momenta = end.v.iter().map(|(name, v)| Ok((name.clone(), rows_of(v, of)?)));
+            let mine = Cotangents { x: rows_of(&end.x, of)?, v: momenta.collect::<Result<_>>()? };
+            let Some(before) = self.through(&[link], own, mine, wanted)? else { continue };
+            all.x = (all.x + spread(&before.x, of, rows)?)?;
+            for (name, v) in before.v {
+                all.moved(name, spread(&v, of, rows)?)?;
             }
         }
-        Ok(Cotangents { x: u, v: m })
+        Ok(all)
     }
 }
 
