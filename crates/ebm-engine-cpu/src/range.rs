@@ -1,4 +1,4 @@
-//! A twin that leaves samples with infinite or all but infinite entries to the graph.
+//! A twin that leaves rows with infinite or all but infinite entries to the graph.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,24 +46,34 @@ impl Shares {
     }
 }
 
+/// Marks the rows of which an entry is beyond what the engine takes. NaN is not: the engines keep it.
+fn mark_beyond(all: &[f32], rows: &mut [bool]) {
+    // Without a way out of the loop it runs in vectors.
+    if all.iter().fold(0f32, |most, v| most.max(v.abs())) <= LARGEST {
+        return;
+    }
+    let each = all.len() / rows.len().max(1);
+    for (row, beyond) in all.chunks(each.max(1)).zip(rows) {
+        *beyond |= row.iter().any(|v| v.abs() > LARGEST);
+    }
+}
+
 impl InRange {
     pub fn new(graph: Arc<dyn EnergyFn>, twin: Arc<dyn EnergyFn>) -> Self {
         InRange { graph, twin }
     }
 
-    /// `None` if the twin takes all rows, which is all but always.
-    fn shares(&self, at: &Batch) -> Result<Option<Shares>> {
+    /// `None` if the twin takes all rows, which is all but always: their samples, conditions and, if there are, directions `v`.
+    fn shares(&self, at: &Batch, v: Option<&Tensor>) -> Result<Option<Shares>> {
         if at.dtype() != DType::F32 || !at.device().is_cpu() || at.is_empty() {
             return Ok(None);
         }
-        let each = at.x.elem_count() / at.len();
-        // NaN is not beyond: the engines keep it.
-        let beyond = |row: &[f32]| row.iter().any(|v| v.abs() > LARGEST);
-        let rows: Vec<bool> = with_floats(&at.x, |x| {
-            // Without a way out of the loop it runs in vectors.
-            let most = x.iter().fold(0f32, |most, v| most.max(v.abs()));
-            if most <= LARGEST { Vec::new() } else { x.chunks(each.max(1)).map(beyond).collect() }
-        })?;
+        let mut rows = vec![false; at.len()];
+        for t in [Some(&at.x), at.cond.as_ref(), v].into_iter().flatten() {
+            if t.dtype() == DType::F32 && t.device().is_cpu() && t.dims().first() == Some(&at.len()) {
+                with_floats(t, |all| mark_beyond(all, &mut rows))?;
+            }
+        }
         if !rows.contains(&true) {
             return Ok(None);
         }
@@ -92,14 +102,14 @@ impl EnergyFn for InRange {
     }
 
     fn terms(&self, at: &Batch) -> Result<Tensor> {
-        match self.shares(at)? {
+        match self.shares(at, None)? {
             None => self.twin.terms(at),
             Some(s) => s.joined(&self.twin.terms(&s.ours)?, &self.graph.terms(&s.theirs)?),
         }
     }
 
     fn slope(&self, at: &Batch) -> Result<Slope> {
-        let Some(s) = self.shares(at)? else { return self.twin.slope(at) };
+        let Some(s) = self.shares(at, None)? else { return self.twin.slope(at) };
         let (ours, theirs) = (self.twin.slope(&s.ours)?, self.graph.slope(&s.theirs)?);
         Ok(Slope {
             energy: s.joined(&ours.energy, &theirs.energy)?,
@@ -108,7 +118,7 @@ impl EnergyFn for InRange {
     }
 
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
-        let Some(s) = self.shares(at)? else { return self.twin.grad_theta(at, w) };
+        let Some(s) = self.shares(at, None)? else { return self.twin.grad_theta(at, w) };
         // The weights may depend on all terms of the batch, so the terms come first.
         let [ours, theirs] = s.split(&w(&self.terms(at)?)?)?;
         let ours = self.twin.grad_theta(&s.ours, &|_| Ok(ours.clone()))?;
@@ -116,14 +126,14 @@ impl EnergyFn for InRange {
     }
 
     fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
-        let Some(s) = self.shares(at)? else { return self.twin.grad_theta_slope(at, v) };
+        let Some(s) = self.shares(at, Some(v))? else { return self.twin.grad_theta_slope(at, v) };
         let [ours, theirs] = s.split(v)?;
         let ours = self.twin.grad_theta_slope(&s.ours, &ours)?;
         Self::summed(&s, ours, self.graph.grad_theta_slope(&s.theirs, &theirs)?)
     }
 
     fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor> {
-        let Some(s) = self.shares(at)? else { return self.twin.hvp(at, v) };
+        let Some(s) = self.shares(at, Some(v))? else { return self.twin.hvp(at, v) };
         let [ours, theirs] = s.split(v)?;
         s.joined(&self.twin.hvp(&s.ours, &ours)?, &self.graph.hvp(&s.theirs, &theirs)?)
     }
@@ -133,7 +143,7 @@ impl EnergyFn for InRange {
     }
 
     fn walk(&self, at: &Batch, program: &RowProgram, key: Key) -> Result<Option<Walked>> {
-        match self.shares(at)? {
+        match self.shares(at, None)? {
             None => self.twin.walk(at, program, key),
             // The plain loop, whose slopes come back here.
             Some(_) => self.graph.walk(at, program, key),

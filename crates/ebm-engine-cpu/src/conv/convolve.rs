@@ -4,6 +4,7 @@
 //! All three are linear in the image, so a tangent is just another image.
 
 use super::arena::{Buf, Dst, Geom, Src};
+use super::entries::by_rows;
 use super::kernels::{Blocks, Kernels, Tiles};
 use super::pack::PackedConv;
 use super::program::{Algorithm, Conv};
@@ -388,20 +389,16 @@ pub(crate) fn weight_gradient(
 pub(crate) fn bias_gradient(conv: &Conv, x: Geom, gy: Src<'_>, n: usize, streams: usize, db: &mut [f32]) {
     let g = gy.g;
     for c in 0..g.cb {
-        let mut sum = [0f32; 16];
         for i in (0..n).step_by(streams) {
-            for r in 0..g.h {
-                let fr = border(conv, r, x.h);
-                for q in 0..g.w {
-                    let f = fr * border(conv, q, x.w);
-                    for (s, v) in sum.iter_mut().zip(gy.px(c, i, r, q)) {
-                        *s += f * v;
-                    }
+            let sum = by_rows(g, |r, q, sum| {
+                let f = border(conv, r, x.h) * border(conv, q, x.w);
+                for (s, v) in sum.iter_mut().zip(gy.px(c, i, r, q)) {
+                    *s += f * v;
                 }
+            });
+            for (d, s) in db[c * 16..].iter_mut().zip(sum) {
+                *d += s;
             }
-        }
-        for (d, s) in db[c * 16..].iter_mut().zip(sum) {
-            *d += s;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Loops over the entries of tensors in blocks of sixteen channels.
 
-use super::arena::{Dst, Src};
+use super::arena::{Dst, Geom, Src};
 use super::program::Value;
 
 /// `(C, H, W)` values of one image.
@@ -53,18 +53,29 @@ pub(super) fn double(x: &mut Dst<'_>, n: usize) {
     }
 }
 
+/// The sums of a block that `add(row, column, sums)` adds to, row by row: one sum over all pixels of a large map would round each to
+/// the digits of the whole.
+pub(super) fn by_rows(g: Geom, mut add: impl FnMut(usize, usize, &mut [f32; 16])) -> [f32; 16] {
+    let mut all = [0f32; 16];
+    for r in 0..g.h {
+        let mut row = [0f32; 16];
+        (0..g.w).for_each(|q| add(r, q, &mut row));
+        all.iter_mut().zip(row).for_each(|(a, r)| *a += r);
+    }
+    all
+}
+
 /// `Σ a·b`.
 pub(super) fn inner(a: Src<'_>, b: Src<'_>, n: usize) -> f32 {
     let mut sum = [0f32; 16];
     for c in 0..a.g.cb {
         for i in 0..n {
-            for r in 0..a.g.h {
-                for q in 0..a.g.w {
-                    for (s, (x, y)) in sum.iter_mut().zip(a.px(c, i, r, q).iter().zip(b.px(c, i, r, q))) {
-                        *s += x * y;
-                    }
+            let image = by_rows(a.g, |r, q, sum| {
+                for (s, (x, y)) in sum.iter_mut().zip(a.px(c, i, r, q).iter().zip(b.px(c, i, r, q))) {
+                    *s += x * y;
                 }
-            }
+            });
+            sum.iter_mut().zip(image).for_each(|(s, v)| *s += v);
         }
     }
     sum.iter().sum()

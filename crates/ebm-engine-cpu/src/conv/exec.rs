@@ -2,7 +2,7 @@
 
 use super::arena::{Dst, Src};
 use super::convolve;
-use super::entries::{double, each_entry, inner, read_sample, write_sample};
+use super::entries::{by_rows, double, each_entry, inner, read_sample, write_sample};
 use super::kernels::Kernels;
 use super::layout::Slot;
 use super::normact;
@@ -197,12 +197,9 @@ impl Run<'_> {
             Kind::SpatialSum(f) => {
                 for c in 0..x.g.cb {
                     for i in 0..n {
-                        let mut sum = [0f32; 16];
-                        for r in 0..x.g.h {
-                            for q in 0..x.g.w {
-                                sum.iter_mut().zip(x.px(c, i, r, q)).for_each(|(s, v)| *s += v);
-                            }
-                        }
+                        let sum = by_rows(x.g, |r, q, sum| {
+                            sum.iter_mut().zip(x.px(c, i, r, q)).for_each(|(s, v)| *s += v);
+                        });
                         y.px(c, i, 0, 0).iter_mut().zip(sum).for_each(|(y, s)| *y = f * s);
                     }
                 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::build::Build;
 use super::{Bound, Case, check, everywhere};
-use crate::testing::{cases, drawn_set};
+use crate::testing::{cases, sets};
 
 /// A random net and its batch.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ proptest! {
     /// `scripts/random-nets.sh` runs the wide set of cases on each instruction set.
     #[test]
     fn random_nets(net in nets()) {
-        if let Err(e) = check(&net.case(), drawn_set(net.seed as usize)) {
+        if let Err(e) = check(&net.case(), &sets()) {
             prop_assert!(false, "{e}");
         }
     }

@@ -173,11 +173,11 @@ impl Tape {
 /// What the reference computes for one sample.
 pub(crate) struct Answer {
     pub terms: Vec<f64>,
-    /// ∇ₓ of the weighted sum of terms.
+    /// ∇ₓ of the energy.
     pub grad: Vec<f64>,
     /// Its derivative along `v`.
     pub hvp: Vec<f64>,
-    /// ∇_θ of the weighted sum, by name.
+    /// ∇_θ of the weighted sum of terms, by name.
     pub theta: BTreeMap<String, Vec<f64>>,
     /// ∇_θ ⟨v, ∇ₓ⟩, by name.
     pub mixed: BTreeMap<String, Vec<f64>>,
@@ -222,17 +222,20 @@ pub(crate) fn evaluate(
         values.push(out);
     }
     let ends: Vec<Id> = plan.terms.iter().map(|t| values[t.node][0]).collect();
-    let seeds: Vec<(Id, f64)> = ends.iter().zip(weights).map(|(&e, &w)| (e, f64::from(w))).collect();
-    let g = net.t.reverse(&seeds);
-    let pick = |f: fn(D) -> f64| -> BTreeMap<String, Vec<f64>> {
-        net.params.iter().map(|(k, ids)| ((*k).to_string(), ids.iter().map(|&i| f(g[i])).collect())).collect()
+    let mut reverse = |weight: &dyn Fn(usize) -> f64| {
+        net.t.reverse(&ends.iter().enumerate().map(|(k, &e)| (e, weight(k))).collect::<Vec<_>>())
+    };
+    let (g, weighted) = (reverse(&|_| 1.0), reverse(&|k| f64::from(weights[k])));
+    let pick = |of: &[D], f: fn(D) -> f64| -> BTreeMap<String, Vec<f64>> {
+        let list = |ids: &Vec<Id>| ids.iter().map(|&i| f(of[i])).collect();
+        net.params.iter().map(|(k, ids)| ((*k).to_string(), list(ids))).collect()
     };
     Answer {
         terms: ends.iter().map(|&e| net.t.v(e).v).collect(),
         grad: input.iter().map(|&i| g[i].v).collect(),
         hvp: input.iter().map(|&i| g[i].t).collect(),
-        theta: pick(|d| d.v),
-        mixed: pick(|d| d.t),
+        theta: pick(&weighted, |d| d.v),
+        mixed: pick(&g, |d| d.t),
     }
 }
 
