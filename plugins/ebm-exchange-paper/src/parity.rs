@@ -19,6 +19,7 @@ mod variants_tests;
 
 use std::path::Path;
 
+use ebm_core::candle::DType;
 use ebm_core::{Result, inventory};
 use ebm_exchange::Comparison;
 
@@ -36,7 +37,10 @@ pub fn check_file(path: impl AsRef<Path>, mode: &CompareMode) -> Result<Compared
     let golden = golden::Golden::open(path.as_ref(), mode.dtype)?;
     match golden.text("net")? {
         "CondResBlock" => block::check(&golden, mode),
-        _ => iteration::check(&golden, mode),
+        _ => {
+            let double = (mode.dtype != DType::F64).then(|| golden::Golden::open(path.as_ref(), DType::F64));
+            iteration::check(&golden, double.transpose()?.as_ref(), mode)
+        }
     }
 }
 

@@ -59,7 +59,7 @@ impl Iteration<'_> {
     /// Equation (1): the gradient through the last step, from the cotangent `u` of its result.
     fn through_step(&self, step: &Step, u: &Tensor) -> Result<Tensors> {
         self.subject.pass(self.steps + 1)?;
-        let v = (u * inside(&step.moved)?)?.affine(-self.rate, 0.0)?;
+        let v = (u * self.inside(step)?)?.affine(-self.rate, 0.0)?;
         let at = self.subject.batch(&step.hat)?;
         Ok(published(self.energy().grad_theta_slope(&at, &v)?))
     }
@@ -227,7 +227,7 @@ fn at_golden_points(key: &str) -> f64 {
 }
 
 /// 1 where the clamp lets a derivative through, bounds included.
-fn inside(moved: &Tensor) -> Result<Tensor> {
+pub(super) fn inside(moved: &Tensor) -> Result<Tensor> {
     let (low, high) = (moved.ge(0.0)?, moved.le(1.0)?);
     Ok((low.to_dtype(moved.dtype())? * high.to_dtype(moved.dtype())?)?)
 }

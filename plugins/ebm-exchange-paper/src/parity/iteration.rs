@@ -5,6 +5,7 @@ use ebm_core::{EnergyFn, Result};
 
 use super::compare::{max_abs, max_over_max, relative, worst_tensor};
 use super::golden::Golden;
+use super::gradients::inside;
 use super::report::Report;
 use super::subject::Subject;
 use ebm_exchange::{CompareMode, Compared};
@@ -33,12 +34,17 @@ pub(super) struct Iteration<'a> {
     pub steps: usize,
     pub rate: f64,
     pub kl_rows: usize,
+    /// The network in double precision, for an iteration in single precision.
+    judge: Option<Subject>,
 }
+
+/// How near to a bound of the clamp rounding may take a pixel to its other side: what a step may be off by.
+const BESIDE: f64 = 2e-4;
 
 /// Most steps of a chain that are believed to be meant.
 const MOST_STEPS: usize = 10_000;
 
-pub(crate) fn check(golden: &Golden, mode: &CompareMode) -> Result<Compared> {
+pub(crate) fn check(golden: &Golden, double: Option<&Golden>, mode: &CompareMode) -> Result<Compared> {
     let steps = golden.count("steps")?;
     let rows = golden.count("batch")?;
     if rows == 0 || steps == 0 || steps > MOST_STEPS {
@@ -47,7 +53,7 @@ pub(crate) fn check(golden: &Golden, mode: &CompareMode) -> Result<Compared> {
         )));
     }
     inputs(golden, rows, steps)?;
-    let it = Iteration::new(golden, mode)?;
+    let it = Iteration::new(golden, double, mode)?;
     let mut report = Report::new(mode);
     it.points(&mut report)?;
     it.single_steps(&mut report)?;
@@ -85,14 +91,15 @@ fn inputs(golden: &Golden, rows: usize, steps: usize) -> Result<()> {
 }
 
 impl<'a> Iteration<'a> {
-    pub(super) fn new(golden: &'a Golden, mode: &CompareMode) -> Result<Self> {
+    pub(super) fn new(golden: &'a Golden, double: Option<&Golden>, mode: &CompareMode) -> Result<Self> {
         let (rows, steps) = (golden.count("batch")?, golden.count("steps")?);
         let subject = Subject::new(golden, mode)?;
+        let judge = double.map(|g| Subject::new(g, &CompareMode::graph(DType::F64))).transpose()?;
         let kl_rows = match golden.count("kl_rows")? {
             0 => rows,
             n => n.min(rows),
         };
-        Ok(Iteration { golden, subject, steps, rate: golden.number("step_lr")?, kl_rows })
+        Ok(Iteration { golden, subject, steps, rate: golden.number("step_lr")?, kl_rows, judge })
     }
 
     pub(super) fn energy(&self) -> &dyn EnergyFn {
@@ -168,6 +175,25 @@ impl<'a> Iteration<'a> {
         let moved = (&hat - slope.grad.affine(self.rate, 0.0)?)?;
         let end = moved.clamp(0.0, 1.0)?;
         Ok(Step { hat, moved, end })
+    }
+
+    /// 1 where the clamp of `step`, the repeated last one, lets a derivative through, bounds included. The gradient jumps where a pixel
+    /// crosses a bound, so of one that is within the rounding of a step from there the decision is that of double precision: gradients
+    /// are compared under the same decisions.
+    pub(super) fn inside(&self, step: &Step) -> Result<Tensor> {
+        let own = step.moved.to_dtype(DType::F64)?;
+        let moved = match &self.judge {
+            None => own,
+            Some(judge) => {
+                judge.pass(self.steps + 1)?;
+                let hat = step.hat.to_dtype(DType::F64)?;
+                let slope = judge.energy.slope(&judge.batch(&hat)?)?;
+                let exact = (&hat - slope.grad.affine(self.rate, 0.0)?)?;
+                let near = |bound: f64| -> Result<Tensor> { Ok((&own - bound)?.abs()?.le(BESIDE)?) };
+                (near(0.0)? + near(1.0)?)?.gt(0u8)?.where_cond(&exact, &own)?
+            }
+        };
+        Ok(inside(&moved)?.to_dtype(step.moved.dtype())?)
     }
 
     fn single_steps(&self, report: &mut Report) -> Result<()> {

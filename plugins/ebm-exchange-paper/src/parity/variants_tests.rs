@@ -73,7 +73,7 @@ fn golden(text: &str, classes: usize, dtype: DType) -> Golden {
         tensors.insert(format!("w.{}", published_of(name)), value);
     }
     let bare = Golden::of(settings.clone(), tensors.clone(), DType::F64);
-    let it = Iteration::new(&bare, &CompareMode::graph(DType::F64)).unwrap();
+    let it = Iteration::new(&bare, None, &CompareMode::graph(DType::F64)).unwrap();
     let single = |t: &Tensor| t.to_dtype(DType::F32).unwrap();
     let mut put = |name: &str, t: Tensor| {
         tensors.insert(name.to_string(), t);
@@ -126,8 +126,10 @@ fn golden(text: &str, classes: usize, dtype: DType) -> Golden {
 
 fn check(text: &str, classes: usize) {
     let fused = CompareMode::graph(DType::F32).with_engine(Arc::new(ebm_engine_cpu::CpuEngine::new()));
+    let double = golden(text, classes, DType::F64);
     for mode in [fused, CompareMode::graph(DType::F64)] {
-        let found = iteration::check(&golden(text, classes, mode.dtype), &mode).unwrap();
+        let judge = (mode.dtype != DType::F64).then_some(&double);
+        let found = iteration::check(&golden(text, classes, mode.dtype), judge, &mode).unwrap();
         assert!(found.rows.len() > 25, "{text}: {}", found.rows.len());
         let bad: Vec<_> = found.rows.into_iter().filter(|r| !r.pass).collect();
         assert!(bad.is_empty(), "{text}, {:?}, {}\n{}", mode.dtype, found.engine, table(&bad));
