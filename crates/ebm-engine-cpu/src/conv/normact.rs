@@ -9,6 +9,9 @@
 //! The kernels take `y` and `y'` from pivots of each channel; here, where there is one number a channel and not one a pixel, the
 //! distances of the pivots from the means are put right, in f64 where levels meet.
 
+// The fields of a block are arrays side by side, indexed by the channel.
+#![allow(clippy::needless_range_loop)]
+
 use super::arena::{Buf, Dst, Geom, Src};
 use super::kernels::{
     Kernels,
