@@ -88,8 +88,11 @@ pub fn lines(from: impl Read, rows: usize, fit: &Fit, sink: &mut Sink<'_>) -> Re
     Ok(())
 }
 
-/// Values, levels and name of the sample of a line; `None` for an empty one.
-fn sample(line: &[u8], number: u64, fit: &Fit) -> Result<Option<(Vec<f32>, Option<u32>, PathBuf)>> {
+/// Values, levels and name of a sample.
+type Sample = (Vec<f32>, Option<u32>, PathBuf);
+
+/// The sample of a line; `None` for an empty one.
+fn sample(line: &[u8], number: u64, fit: &Fit) -> Result<Option<Sample>> {
     let here = format!("standard input, line {number}");
     let wrong = |message: String| -> Error { ebm_core::Error::data(&here, message).into() };
     let text = std::str::from_utf8(line)
