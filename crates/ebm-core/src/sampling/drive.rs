@@ -168,6 +168,7 @@ pub fn drive(
         let (i, t) = part(k)?;
         (state.step, state.of) = (k, steps);
         (state.reference, state.learning) = (request.reference.cloned(), request.learning(k));
+        state.warm_up_left = request.warm_up_left(k);
         state.aux = std::mem::take(&mut kept[i]);
         let stepped = t.step(e, &state, key.at(k))?;
         request.probe.on_step(k, &stepped)?;
@@ -218,6 +219,7 @@ fn begin(
         }
     }
     (state.reference, state.learning) = (request.reference.cloned(), request.learning(0));
+    state.warm_up_left = request.warm_up_left(0);
     Ok(state)
 }
 

@@ -86,6 +86,11 @@ impl<'a> DrawRequest<'a> {
         Learning::at(index, self.warm_up)
     }
 
+    /// Steps of the warm-up that are left at step `index`, itself included; 0 without a warm-up.
+    pub fn warm_up_left(&self, index: usize) -> usize {
+        self.warm_up.map_or(0, |n| n.saturating_sub(index))
+    }
+
     /// The same with `steps` steps in which step sizes adapt, before they are fixed.
     #[must_use]
     pub fn with_warm_up(mut self, steps: usize) -> Self {

@@ -31,13 +31,24 @@ pub struct ChainState {
     pub reference: Option<Tensor>,
     /// What the next step may learn; whoever runs the program says so ([`DrawRequest::warm_up`](crate::DrawRequest::warm_up)).
     pub learning: Learning,
+    /// Steps of the warm-up that are left, this one included; 0 where there is none, or none is known.
+    pub warm_up_left: usize,
 }
 
 impl ChainState {
     /// A state at `at` with nothing cached, at the first of one step.
     pub fn new(at: Batch) -> Self {
         let (cache, aux, reference) = (None, BTreeMap::new(), None);
-        ChainState { at, step: 0, of: 1, cache, aux, reference, learning: Learning::default() }
+        ChainState {
+            at,
+            step: 0,
+            of: 1,
+            cache,
+            aux,
+            reference,
+            learning: Learning::default(),
+            warm_up_left: 0,
+        }
     }
 
     /// The next state of the same program: position `x`, step index raised, cache dropped, all else kept.
@@ -51,6 +62,7 @@ impl ChainState {
             aux: self.aux.clone(),
             reference: self.reference.clone(),
             learning: self.learning,
+            warm_up_left: self.warm_up_left,
         }
     }
 
