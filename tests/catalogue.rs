@@ -31,7 +31,8 @@ fn hurried(c: &Component) -> Checked<Table> {
 
 /// Shapes of samples and lengths of conditions, of which an example must fit one.
 fn contexts(folder: &Path) -> impl Iterator<Item = BuildCx> {
-    let shapes: [&[usize]; 6] = [&[2], &[1, 8, 8], &[3, 16, 16], &[3, 32, 32], &[1, 28, 28], &[3, 64, 64]];
+    let shapes: [&[usize]; 7] =
+        [&[2], &[10], &[1, 8, 8], &[3, 16, 16], &[3, 32, 32], &[1, 28, 28], &[3, 64, 64]];
     let all = shapes.into_iter().flat_map(|shape| [(shape, 0), (shape, 2)]);
     let folder = folder.to_path_buf();
     all.map(move |(shape, condition)| {

@@ -172,8 +172,8 @@ pub(crate) struct Read {
 /// The first shape of samples and length of the condition for which it builds.
 fn fitting(build: &Build) -> Result<(&'static [usize], usize), String> {
     let mut reasons = Vec::new();
-    let shapes: [&'static [usize]; 6] =
-        [&[2], &[1, 8, 8], &[3, 16, 16], &[3, 32, 32], &[1, 28, 28], &[3, 64, 64]];
+    let shapes: [&'static [usize]; 7] =
+        [&[2], &[10], &[1, 8, 8], &[3, 16, 16], &[3, 32, 32], &[1, 28, 28], &[3, 64, 64]];
     for shape in shapes {
         for condition in [0, 2] {
             match build(&mut context(shape, condition)) {

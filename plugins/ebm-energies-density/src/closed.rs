@@ -194,16 +194,18 @@ mod tests {
     use ebm_core::{EnergyConfig, Key};
 
     use super::*;
-    use crate::{Banana, DoubleWell, Funnel, Grid25};
+    use crate::{Banana, DoubleWell, EightSchools, Funnel, Grid25};
 
     /// Formulas of rows against the graph: energies by the parameter gradient's pass, slopes by differences of them.
     #[test]
     fn rows_agree_with_the_graph() {
-        let all: [(&dyn EnergyConfig, usize); 4] = [
+        let all: [(&dyn EnergyConfig, usize); 6] = [
             (&Banana::default(), 3),
             (&DoubleWell { barrier: 3.0, minimum: 1.3 }, 4),
             (&Funnel::default(), 4),
             (&Grid25::default(), 2),
+            (&EightSchools { centred: false }, 10),
+            (&EightSchools { centred: true }, 10),
         ];
         for (config, d) in all {
             let e = config.build(&mut BuildCx::new(&[d], DType::F64, &Device::Cpu, Key::root(1))).unwrap();

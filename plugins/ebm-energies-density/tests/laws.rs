@@ -6,8 +6,8 @@ use std::sync::{Arc, LazyLock};
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{Batch, BuildCx, Chains, EnergyConfig, EnergyFn, Key};
 use ebm_energies_density::{
-    Banana, Checkerboard, DoubleWell, Funnel, Gaussian, GaussianMixture, Grid25, IllConditionedGaussian,
-    Moons, Pinwheel, Rings, RoundGaussian,
+    Banana, Checkerboard, DoubleWell, EightSchools, Funnel, Gaussian, GaussianMixture, Grid25,
+    IllConditionedGaussian, Moons, Pinwheel, Rings, RoundGaussian,
 };
 use ebm_testkit::{check_components, check_energy_within};
 
@@ -124,6 +124,10 @@ fn five_calls_agree_with_differences() {
         let e = build(config, &[1, 2, 2]);
         five_calls(name, &e, &Batch::new(normal(&[1, 2, 2])).unwrap());
     }
+    for centred in [false, true] {
+        let e = build(&EightSchools { centred }, &[2, 5]);
+        five_calls("eight-schools", &e, &Batch::new(normal(&[2, 5])).unwrap());
+    }
 }
 
 #[test]
@@ -206,6 +210,8 @@ fn draws_have_the_stated_moments() {
     all.push(("gaussian, axes", build(&axes(), &[4])));
     all.push(("double-well, low", build(&DoubleWell { barrier: 0.05, minimum: 0.5 }, &[3])));
     all.push(("double-well, high", build(&DoubleWell { barrier: 60.0, minimum: 2.0 }, &[3])));
+    all.push(("eight-schools", build(&EightSchools { centred: false }, &[10])));
+    all.push(("eight-schools, centred", build(&EightSchools { centred: true }, &[10])));
     all.push(("banana", build(&Banana::default(), &[3])));
     all.push(("ill-conditioned-gaussian", build(&IllConditionedGaussian::default(), &[100])));
     for (name, e) in all {
