@@ -1,16 +1,21 @@
 //! Hamiltonian Monte Carlo: leapfrog trajectories with an exact accept test.
 
 use ebm_core::{
-    Adjust, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Slope, Stepped,
-    Transition, TransitionConfig, plugin, row_sum,
+    Adjust, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Stepped, Transition,
+    TransitionConfig, plugin, row_sum,
 };
 
 use crate::hmc_published::{Form, PublishedHmc};
-use crate::kit::{AdaptSettings, Decision, StepSize, diagnosed, outside, rows};
+use crate::kit::{
+    AdaptSettings, Decision, Integrator, MetricKind, Phase, StepSize, Tuning, diagnosed, outside,
+};
 
 /// `L` leapfrog steps of size ε of `H = E(x)/T + |v|²/2` from a fresh `v ~ N(0, I)`, taken with
 /// probability `min(1, exp(−ΔH))` (Duane, Kennedy, Pendleton, Roweth 1987; Neal 2011). Leaves
 /// `exp(−E/T)` invariant for every ε and L. `L` slopes a step; the end's is cached.
+///
+/// Of other integrators ([`Integrator`]) a step takes two slopes or more. In a metric `L Lᵀ` ([`MetricKind`]) trajectories are those
+/// of `y = L⁻¹x`.
 ///
 /// Other forms that were published are in [`crate::PublishedHmc`].
 ///
@@ -23,7 +28,8 @@ use crate::kit::{AdaptSettings, Decision, StepSize, diagnosed, outside, rows};
 /// Diagnostics: `energy` and `grad_square` at the new state, `accepted`; in measures also `divergent` and `at_limit`.
 #[derive(Clone, Debug)]
 pub struct Hmc {
-    step: StepSize,
+    tuning: Tuning,
+    integrator: Integrator,
     leapfrogs: usize,
     temperature: f64,
     jitter: f64,
@@ -36,8 +42,15 @@ const STEP: &str = "hmc.step_size";
 impl Hmc {
     /// Step size ε, `leapfrogs` steps a trajectory, temperature 1.
     pub fn new(step_size: f64, leapfrogs: usize) -> Self {
-        let step = StepSize::fixed(STEP, step_size);
-        Hmc { step, leapfrogs, temperature: 1.0, jitter: 0.0, range: None, factor: 1.0 }
+        Hmc {
+            tuning: StepSize::fixed(STEP, step_size).into(),
+            integrator: Integrator::Leapfrog,
+            leapfrogs,
+            temperature: 1.0,
+            jitter: 0.0,
+            range: None,
+            factor: 1.0,
+        }
     }
 
     /// The same at temperature T.
@@ -57,47 +70,58 @@ impl Hmc {
     /// The same with the step size moving towards acceptance `target`, by `rate` in its logarithm a step.
     #[must_use]
     pub fn adapting(mut self, target: f64, rate: f64) -> Self {
-        self.step = StepSize::configured(STEP, self.step.initial, Some(target), rate, None);
+        self.tuning = StepSize::configured(STEP, self.tuning.step.initial, Some(target), rate, None).into();
+        self
+    }
+
+    /// After [`Hmc::adapting`]: the same in a metric that a warm-up learns.
+    #[must_use]
+    pub fn in_metric(mut self, kind: MetricKind) -> Self {
+        self.tuning = self.tuning.in_metric(kind);
+        self
+    }
+
+    /// The same with another integrator.
+    #[must_use]
+    pub fn integrated(mut self, by: Integrator) -> Self {
+        self.integrator = by;
         self
     }
 
     /// After [`Hmc::adapting`]: each chain has a step size of its own, as with [`crate::Mala::per_chain`].
     #[must_use]
     pub fn per_chain(mut self) -> Self {
-        self.step.per_chain = true;
+        self.tuning.step.per_chain = true;
+        self.tuning.metric.per_chain = true;
         self
     }
 }
 
 impl Transition for Hmc {
     fn step(&self, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
-        let adapted = self.step.of(state)?;
+        let (at, here) = (&state.at, state.slope(e)?);
+        let same = (|h| h, |h| h);
+        let tuned = self.tuning.of((e, key.at("search")), state, &here, self.temperature, same)?;
         let wobble = 1.0 + self.jitter * (2.0 * key.at("jitter").uniform_at(0) - 1.0);
-        let h = adapted.map(|h| h * self.factor * wobble);
-        let here = state.slope(e)?;
-        let at = &state.at;
+        let h = tuned.sizes.map(|h| h * self.factor * wobble);
         let v0 = key.at("momentum").normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
-        let kick =
-            |v: &ebm_core::candle::Tensor, s: &Slope, share: f64| -> Result<ebm_core::candle::Tensor> {
-                rows::moved(v, &h.map(|h| -(share * h / self.temperature)), &s.grad)
-            };
-        let (mut x, mut v, mut there) = (at.x.clone(), kick(&v0, &here, 0.5)?, here.clone());
-        for l in 0..self.leapfrogs {
-            x = rows::moved(&x, &h, &v)?;
-            there = e.slope(&at.with_x(x.clone()))?;
-            v = kick(&v, &there, if l + 1 == self.leapfrogs { 0.5 } else { 1.0 })?;
-        }
-        let kinetic = (row_sum(&v0.sqr()?)? - row_sum(&v.sqr()?)?)?.affine(0.5, 0.0)?;
-        let potential = (&here.energy - &there.energy)?.affine(1.0 / self.temperature, 0.0)?;
+        let frame = tuned.factor.frame(&at.x)?;
+        let start = Phase { x: at.x.clone(), v: v0.clone(), slope: here.clone(), lost: None };
+        let end = self.integrator.run((e, at), start, (&h, self.leapfrogs), self.temperature, &frame)?;
+        let kinetic = (row_sum(&v0.sqr()?)? - row_sum(&end.v.sqr()?)?)?.affine(0.5, 0.0)?;
+        let potential = (&here.energy - &end.slope.energy)?.affine(1.0 / self.temperature, 0.0)?;
         let mut log_ratio = (kinetic + potential)?;
-        if let Some(barrier) = outside(&x, self.range)? {
+        if let Some(barrier) = outside(&end.x, self.range)? {
             log_ratio = (log_ratio + barrier)?;
+        }
+        if let Some(lost) = &end.lost {
+            log_ratio = (log_ratio + lost)?;
         }
         let decision = Decision::draw(&log_ratio, &at.chains, key.at("accept"))?;
         let chance = decision.chance.clone();
-        let mut stepped = decision.step(state, &here, (&x, &there), Link::Cut)?;
-        self.step.adapt(&mut stepped.state, &adapted, &chance)?;
-        diagnosed(stepped, state, (&self.step, &adapted), &log_ratio, &there.energy)
+        let mut stepped = decision.step(state, &here, (&end.x, &end.slope), Link::Cut)?;
+        self.tuning.learn(&mut stepped.state, &tuned, &chance)?;
+        diagnosed(stepped, state, (&self.tuning.step, &tuned.sizes), &log_ratio, &end.slope.energy)
     }
 
     fn sensitivity(&self) -> Sensitivity {
@@ -116,21 +140,21 @@ impl Transition for Hmc {
     }
 
     fn carried(&self) -> Vec<String> {
-        self.step.carried()
+        self.tuning.carried()
     }
 
     fn name(&self) -> String {
-        format!("hmc (step size {}, {} leapfrogs)", self.step.initial, self.leapfrogs)
+        format!("hmc (step size {}, {} leapfrogs)", self.tuning.step.initial, self.leapfrogs)
     }
 }
 
 /// Settings of `hmc`.
 #[derive(Debug, Clone, Settings)]
 pub struct HmcConfig {
-    /// Leapfrog step size, or its start if it adapts.
+    /// Step size, or its start if it adapts.
     #[setting(above = 0.0)]
     pub step_size: f64,
-    /// Leapfrog steps of a trajectory.
+    /// Steps of a trajectory.
     #[setting(at_least = 1, at_most = 1e5)]
     pub leapfrogs: usize,
     /// T of the target exp(-E/T).
@@ -141,9 +165,12 @@ pub struct HmcConfig {
     pub jitter: f64,
     /// Box outside of which trajectories are rejected.
     pub range: Option<[f64; 2]>,
-    /// How the step size moves.
+    /// How the step size moves, and in which metric.
     #[setting(flatten)]
     pub adapt: AdaptSettings,
+    /// How a trajectory is followed.
+    #[setting(default = Integrator::Leapfrog)]
+    pub integrator: Integrator,
     /// The exact one, or one of the published programs' (neither keeps the target), to reproduce their numbers.
     #[setting(default = Form::Exact)]
     pub form: Form,
@@ -158,6 +185,8 @@ impl HmcConfig {
             ("range", self.range.is_some()),
             ("step_limits", self.adapt.step_limits.is_some()),
             ("jitter", self.jitter != 0.0),
+            ("metric", self.adapt.metric != MetricKind::Unit),
+            ("integrator", self.integrator != Integrator::Leapfrog),
         ];
         if let Some((name, _)) = others.into_iter().find(|(_, given)| *given) {
             let message = "belongs to form = \"exact\"; the published forms have none: leave it out";
@@ -184,7 +213,8 @@ impl TransitionConfig for HmcConfig {
             }
         }
         Ok(Box::new(Hmc {
-            step: self.adapt.step_size(cx, STEP, h)?,
+            tuning: self.adapt.tuning(cx, STEP, h)?,
+            integrator: self.integrator,
             leapfrogs: self.leapfrogs,
             temperature: self.temperature,
             jitter: self.jitter,

@@ -4,15 +4,25 @@
 //! |---|---|
 //! | [`Decision`] | the Metropolis test and what follows from it |
 //! | [`StepSize`] | a step size that moves towards an acceptance, for all chains or for each |
+//! | [`Tuning`] | a step size with the [`Metric`] that it is measured in |
+//! | [`Integrator`] | a trajectory of Hamiltonian dynamics |
 //! | [`rows`] | the arithmetic of a step in one loop over the rows |
 //! | [`Cooled`], [`on_rung`], [`temperatures`] | programs on a ladder of temperatures |
 
 mod accept;
 mod adapt;
 mod dual_averaging;
+mod integrator;
 pub(crate) mod ladder;
+mod metric;
+pub(crate) mod places;
 pub mod rows;
+mod tuning;
+mod windows;
 
 pub use accept::{Decision, diagnosed, outside};
 pub use adapt::{AdaptSettings, Adaptation, Sizes, StepSize};
+pub use integrator::{Integrator, Phase};
 pub use ladder::{Cooled, Curves, LadderSettings, end_energy, on_rung, temperatures};
+pub use metric::{Factor, Frame, Metric, MetricKind};
+pub use tuning::{Tuned, Tuning};

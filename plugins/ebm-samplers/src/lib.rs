@@ -6,6 +6,11 @@
 //! | `ula` | transition | Langevin with matched noise, no accept test |
 //! | `mala` | transition | Langevin with accept test, step size adapted |
 //! | `hmc` | transition | leapfrog trajectories with accept test, or the published forms |
+//! | `nuts` | transition | trajectories as long as they go on, step size and metric learnt |
+//! | `mclmc` | transition | microcanonical Langevin: motion at one energy without rejections |
+//! | `riemannian-hmc` | transition | trajectories in a metric of the place, by Hessian-vector products |
+//! | `preconditioned-langevin` | transition | Langevin without a test in a metric that is learnt |
+//! | `gradient-flow` | transition | the flow of the gradient without noise |
 //! | `underdamped` | transition | Langevin with momenta and friction (BAOAB) |
 //! | `svgd` | transition | particles that follow the slope and keep apart |
 //! | `metropolis` | transition | an accept test around any proposal that knows its ratio |
@@ -33,13 +38,18 @@
 
 mod chain;
 mod difference_jump;
+mod gradient_flow;
 mod hmc;
 mod hmc_published;
 pub mod kit;
 mod langevin;
 mod mala;
+mod mclmc;
 mod metropolis;
+mod nuts;
+mod preconditioned_langevin;
 mod replica_exchange;
+mod riemannian_hmc;
 mod rounds;
 mod svgd;
 mod tempering;
@@ -48,12 +58,17 @@ mod underdamped;
 
 pub use chain::{Chain, ChainConfig};
 pub use difference_jump::{DifferenceJump, DifferenceJumpConfig, Pairs};
+pub use gradient_flow::{FlowMethod, GradientFlow};
 pub use hmc::{Hmc, HmcConfig};
 pub use hmc_published::{Form, PublishedHmc};
 pub use langevin::{Langevin, LangevinConfig};
 pub use mala::{Mala, MalaConfig};
+pub use mclmc::Mclmc;
 pub use metropolis::{Metropolis, MetropolisConfig};
+pub use nuts::{Nuts, NutsConfig};
+pub use preconditioned_langevin::PreconditionedLangevin;
 pub use replica_exchange::{ReplicaExchange, ReplicaExchangeConfig};
+pub use riemannian_hmc::{RiemannianHmc, RiemannianHmcConfig};
 pub use rounds::{Rounds, RoundsConfig};
 pub use svgd::Svgd;
 pub use tempering::{Tempering, TemperingConfig};

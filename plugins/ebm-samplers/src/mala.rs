@@ -2,12 +2,12 @@
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    Adjust, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Slope, Stepped,
+    Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Slope, Stepped,
     Transition, TransitionConfig, plugin, row_sum,
 };
 
 use crate::kit::rows::{self, End};
-use crate::kit::{AdaptSettings, Decision, Sizes, StepSize, diagnosed, outside};
+use crate::kit::{AdaptSettings, Decision, Frame, MetricKind, Sizes, StepSize, Tuning, diagnosed, outside};
 
 /// `x′ = x − h∇E(x) + √(2hT)·ε`, taken with probability `min(1, exp(−ΔE/T)·q(x|x′)/q(x′|x))`
 /// (Besag 1994; Roberts, Tweedie 1996). Leaves `exp(−E/T)` invariant for every step size.
@@ -21,7 +21,7 @@ use crate::kit::{AdaptSettings, Decision, Sizes, StepSize, diagnosed, outside};
 /// Diagnostics: `energy` and `grad_square` at the new state, `accepted`; in measures also `divergent` and `at_limit`.
 #[derive(Clone, Debug)]
 pub struct Mala {
-    step: StepSize,
+    tuning: Tuning,
     temperature: f64,
     range: Option<(f64, f64)>,
     /// Factor of the step size by a schedule, on top of the adapted one.
@@ -33,8 +33,8 @@ const STEP: &str = "mala.step_size";
 impl Mala {
     /// Fixed step size h, temperature 1, no bounds.
     pub fn new(step_size: f64) -> Self {
-        let step = StepSize::fixed(STEP, step_size);
-        Mala { step, temperature: 1.0, range: None, factor: 1.0 }
+        let tuning = StepSize::fixed(STEP, step_size).into();
+        Mala { tuning, temperature: 1.0, range: None, factor: 1.0 }
     }
 
     /// The same at temperature T.
@@ -54,7 +54,14 @@ impl Mala {
     /// The same with the step size moving towards acceptance `target`, by `rate` in its logarithm a step.
     #[must_use]
     pub fn adapting(mut self, target: f64, rate: f64) -> Self {
-        self.step = StepSize::configured(STEP, self.step.initial, Some(target), rate, None);
+        self.tuning = StepSize::configured(STEP, self.tuning.step.initial, Some(target), rate, None).into();
+        self
+    }
+
+    /// After [`Mala::adapting`]: the same in a metric that a warm-up learns, which makes it preconditioned Langevin.
+    #[must_use]
+    pub fn in_metric(mut self, kind: MetricKind) -> Self {
+        self.tuning = self.tuning.in_metric(kind);
         self
     }
 
@@ -62,8 +69,27 @@ impl Mala {
     /// on for long at different scales; in training, where chains come and go, a common one learns faster.
     #[must_use]
     pub fn per_chain(mut self) -> Self {
-        self.step.per_chain = true;
+        self.tuning.step.per_chain = true;
+        self.tuning.metric.per_chain = true;
         self
+    }
+
+    /// The proposal, or, in a metric, the move to it in its coordinates.
+    fn propose(
+        &self,
+        (x, here): (&Tensor, &Slope),
+        frame: &Frame,
+        h: &Sizes,
+        (noise, at): (Key, &Batch),
+    ) -> Result<Tensor> {
+        let sigma = h.map(|h| (2.0 * h * self.temperature).sqrt());
+        let from = if let Frame::Unit = frame { x.clone() } else { x.zeros_like()? };
+        let grad = frame.down(&here.grad)?;
+        if let Some(proposal) = rows::langevin(&from, &grad, h, &sigma, noise, &at.chains)? {
+            return Ok(proposal);
+        }
+        let eps = noise.normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
+        Ok(((from - h.times(&grad)?)? + sigma.times(&eps)?)?)
     }
 
     /// Logarithm of the Metropolis ratio of a move, `(B,)`.
@@ -72,9 +98,10 @@ impl Mala {
         (x, here): (&Tensor, &Slope),
         (y, there): (&Tensor, &Slope),
         h: &Sizes,
+        range: Option<(f64, f64)>,
     ) -> Result<Tensor> {
         if let Some(r) =
-            rows::langevin_ratio(End::of(x, here), End::of(y, there), h, self.temperature, self.range)?
+            rows::langevin_ratio(End::of(x, here), End::of(y, there), h, self.temperature, range)?
         {
             return Ok(r);
         }
@@ -82,7 +109,7 @@ impl Mala {
         let back = self.log_proposal(y, &there.grad, x, h)?;
         let gain = (&here.energy - &there.energy)?.affine(1.0 / self.temperature, 0.0)?;
         let log_ratio = ((gain + back)? - forth)?;
-        Ok(match outside(y, self.range)? {
+        Ok(match outside(y, range)? {
             Some(barrier) => (log_ratio + barrier)?,
             None => log_ratio,
         })
@@ -97,20 +124,27 @@ impl Mala {
 
 impl Transition for Mala {
     fn step(&self, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
-        let adapted = self.step.of(state)?;
-        let h = adapted.map(|h| h * self.factor);
-        let here = state.slope(e)?;
-        let at = &state.at;
-        let (noise, sigma) = (key.at("noise"), h.map(|h| (2.0 * h * self.temperature).sqrt()));
-        let proposal = match rows::langevin(&at.x, &here.grad, &h, &sigma, noise, &at.chains)? {
-            Some(proposal) => proposal,
-            None => {
-                let eps = noise.normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
-                ((&at.x - h.times(&here.grad)?)? + sigma.times(&eps)?)?
-            }
+        let (at, here) = (&state.at, state.slope(e)?);
+        let t = self.temperature;
+        // A Langevin step of size h is a leapfrog step of √(2hT).
+        let as_leapfrog = (|eps: f64| eps * eps / (2.0 * t), |h: f64| (2.0 * h * t).sqrt());
+        let tuned = self.tuning.of((e, key.at("search")), state, &here, t, as_leapfrog)?;
+        let (frame, h) = (tuned.factor.frame(&at.x)?, tuned.sizes.map(|h| h * self.factor));
+        let step = self.propose((&at.x, &here), &frame, &h, (key.at("noise"), at))?;
+        let (from, to, proposal) = match &frame {
+            Frame::Unit => (at.x.clone(), step.clone(), step),
+            // In the coordinates of the metric, from where the chain is.
+            _ => (at.x.zeros_like()?, step.clone(), (&at.x + frame.up(&step)?)?),
         };
         let there = e.slope(&at.with_x(proposal.clone()))?;
-        let log_ratio = self.log_ratio_of((&at.x, &here), (&proposal, &there), &h)?;
+        let inner = |s: &Slope| -> Result<Slope> {
+            Ok(Slope { energy: s.energy.clone(), grad: frame.down(&s.grad)? })
+        };
+        let boxed = if tuned.factor.is_unit() { self.range } else { None };
+        let mut log_ratio = self.log_ratio_of((&from, &inner(&here)?), (&to, &inner(&there)?), &h, boxed)?;
+        if let Some(barrier) = outside(&proposal, self.range)?.filter(|_| boxed.is_none()) {
+            log_ratio = (log_ratio + barrier)?;
+        }
         let decision = Decision::draw(&log_ratio, &at.chains, key.at("accept"))?;
         let active = decision.factor(&at.x)?;
         // Step sizes of rows stand in the factor of rows.
@@ -118,15 +152,26 @@ impl Transition for Mala {
             Sizes::Common(h) => (h, active),
             Sizes::Rows(_) => (1.0, h.times(&active)?),
         };
-        let link = Link::Descent { at: at.clone(), scale, pass: None, active: Some(active) };
+        let link = match &frame {
+            Frame::Unit => Link::Descent { at: at.clone(), scale, pass: None, active: Some(active) },
+            Frame::Scale(s) => {
+                let active = active.broadcast_mul(&s.sqr()?)?.broadcast_as(at.x.shape())?.contiguous()?;
+                Link::Descent { at: at.clone(), scale, pass: None, active: Some(active) }
+            }
+            _ => Link::Cut,
+        };
         let chance = decision.chance.clone();
         let mut stepped = decision.step(state, &here, (&proposal, &there), link)?;
-        self.step.adapt(&mut stepped.state, &adapted, &chance)?;
-        diagnosed(stepped, state, (&self.step, &adapted), &log_ratio, &there.energy)
+        self.tuning.learn(&mut stepped.state, &tuned, &chance)?;
+        diagnosed(stepped, state, (&self.tuning.step, &tuned.sizes), &log_ratio, &there.energy)
     }
 
     fn sensitivity(&self) -> Sensitivity {
-        Sensitivity::Exact
+        // One number a coordinate cannot tell a move that mixes them.
+        match self.tuning.metric.kind {
+            MetricKind::Dense => Sensitivity::Unknown(self.name()),
+            _ => Sensitivity::Exact,
+        }
     }
 
     fn bounds(&self) -> Option<(f64, f64)> {
@@ -142,11 +187,11 @@ impl Transition for Mala {
     }
 
     fn carried(&self) -> Vec<String> {
-        self.step.carried()
+        self.tuning.carried()
     }
 
     fn name(&self) -> String {
-        format!("mala (step size {}, temperature {})", self.step.initial, self.temperature)
+        format!("mala (step size {}, temperature {})", self.tuning.step.initial, self.temperature)
     }
 }
 
@@ -161,7 +206,7 @@ pub struct MalaConfig {
     pub temperature: f64,
     /// Box outside of which proposals are rejected.
     pub range: Option<[f64; 2]>,
-    /// How the step size moves.
+    /// How the step size moves, and in which metric.
     #[setting(flatten)]
     pub adapt: AdaptSettings,
 }
@@ -174,9 +219,9 @@ pub struct MalaConfig {
 )]
 impl TransitionConfig for MalaConfig {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Transition>> {
-        let step = self.adapt.step_size(cx, STEP, self.step_size)?;
+        let tuning = self.adapt.tuning(cx, STEP, self.step_size)?;
         let range = cx.interval("range", self.range)?;
-        Ok(Box::new(Mala { step, temperature: self.temperature, range, factor: 1.0 }))
+        Ok(Box::new(Mala { tuning, temperature: self.temperature, range, factor: 1.0 }))
     }
 }
 
@@ -186,7 +231,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use ebm_core::candle::{DType, Device};
-    use ebm_core::{Batch, Blind, Chains, DrawRequest, Sampler};
+    use ebm_core::{Blind, Chains, DrawRequest, Sampler};
     use ebm_testkit::{check_transition, check_variance, moments, run, toy};
 
     use super::*;

@@ -42,6 +42,9 @@ fn rounds_in_blocks_between_and_at_the_end() {
 fn programs_on_a_ladder() {
     check(|t| Ok(Box::new(Tempering::new(Box::new(Chain::new(t, 2)), &[4.0, 2.0, 1.0])?)));
     check(|t| Ok(Box::new(ReplicaExchange::new(Box::new(Chain::new(t, 2)), 3, &[4.0, 1.0])?)));
+    check(|t| {
+        Ok(Box::new(ReplicaExchange::new(Box::new(Chain::new(t, 2)), 3, &[4.0, 2.0, 1.0])?.adapting()))
+    });
 }
 
 /// A part that cannot tell refuses the trails that reach it, and no others.

@@ -6,6 +6,7 @@ use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{BuildCx, ChainState, Error, Learning, Result, Settings, host, per_row};
 
 use super::dual_averaging::{DualAveraging, WIDTH};
+use super::metric::MetricKind;
 
 /// The rule `log h ← log h + rate·(acceptance − target)` after each step (Andrieu, Thoms 2008,
 /// algorithm 4, with a constant gain so that it follows an energy in training).
@@ -76,6 +77,11 @@ pub struct AdaptSettings {
     pub per_chain: bool,
     /// Smallest and largest adapted step size; a thousandth and a thousand times the start.
     pub step_limits: Option<[f64; 2]>,
+    /// Coordinates in which the kernel moves: as they are, or scaled or turned by what a warm-up learns of the target.
+    ///
+    /// In a metric step sizes are of order 1, and are looked for anew whenever it changes.
+    #[setting(default = MetricKind::Unit)]
+    pub metric: MetricKind,
 }
 
 impl AdaptSettings {
@@ -269,6 +275,13 @@ impl StepSize {
                 }
                 let new = moved(*h, mean, warm_ups.as_mut().and_then(|all| all.last_mut()));
                 state.aux.insert(self.name.into(), Tensor::new(&[new], &Device::Cpu)?);
+                match warm_ups {
+                    Some(all) => self.write_warm_ups(state, &all),
+                    None => {
+                        state.aux.remove(&self.warm_up_key());
+                        Ok(())
+                    }
+                }
             }
             Sizes::Rows(all) => {
                 let known = self.table(state)?;
@@ -280,26 +293,88 @@ impl StepSize {
                     let own = averages.entry(*id).or_insert_with(|| DualAveraging::new(*h));
                     table.insert(*id, moved(*h, p, warm_ups.is_some().then_some(own)));
                 }
-                warm_ups = warm_ups.map(|_| {
-                    let of = |(id, h): (&u64, &f64)| {
-                        averages.get(id).copied().unwrap_or_else(|| DualAveraging::new(*h))
-                    };
-                    table.iter().map(of).collect()
-                });
-                let (ids, sizes): (Vec<i64>, Vec<f64>) = table.iter().map(|(id, h)| (*id as i64, *h)).unzip();
-                let n = ids.len();
-                state.aux.insert(self.key(), Tensor::from_vec(ids, n, &Device::Cpu)?);
-                state.aux.insert(self.name.into(), Tensor::from_vec(sizes, n, &Device::Cpu)?);
+                self.write(state, &table, warm_ups.is_some().then_some(&averages))
             }
         }
-        match warm_ups {
-            Some(all) => {
-                let numbers: Vec<f64> = all.iter().flat_map(|a| a.numbers()).collect();
-                let numbers = Tensor::from_vec(numbers, (all.len(), WIDTH), &Device::Cpu)?;
-                state.aux.insert(self.warm_up_key(), numbers);
-            }
-            None => _ = state.aux.remove(&self.warm_up_key()),
+    }
+
+    /// Whether nothing is known yet of the step size of each row.
+    ///
+    /// # Errors
+    /// If what is stored in the state is damaged.
+    pub(super) fn unknown(&self, state: &ChainState) -> Result<Vec<bool>> {
+        let none = !state.aux.contains_key(self.name);
+        let table = if self.per_chain { self.table(state)? } else { BTreeMap::new() };
+        let of = |id: &u64| none || !table.is_empty() && !table.contains_key(id);
+        Ok(state.at.chains.ids().iter().map(of).collect())
+    }
+
+    /// Forgets the step sizes of the rows that `these` names; a common one altogether.
+    ///
+    /// # Errors
+    /// If what is stored in the state is damaged.
+    pub(super) fn forget(&self, state: &mut ChainState, these: &[bool]) -> Result<()> {
+        let (mut table, warm_ups) = match self.per_chain {
+            true => (self.table(state)?, self.warm_ups(state)?),
+            false => Default::default(),
+        };
+        for name in self.carried() {
+            state.aux.remove(&name);
         }
+        let mut averages: BTreeMap<u64, DualAveraging> = table.keys().copied().zip(warm_ups).collect();
+        for (id, _) in state.at.chains.ids().iter().zip(these).filter(|(_, these)| **these) {
+            table.remove(id);
+            averages.remove(id);
+        }
+        if table.is_empty() { Ok(()) } else { self.write(state, &table, Some(&averages)) }
+    }
+
+    /// Keeps `sizes`, one of which nothing was known, as they are.
+    ///
+    /// # Errors
+    /// If what is stored in the state is damaged.
+    pub(super) fn begin(&self, state: &mut ChainState, sizes: &Sizes) -> Result<()> {
+        match sizes {
+            Sizes::Common(h) => {
+                state.aux.insert(self.name.into(), Tensor::new(&[*h], &Device::Cpu)?);
+                Ok(())
+            }
+            Sizes::Rows(all) => {
+                let mut table = self.table(state)?;
+                let averages: BTreeMap<_, _> = table.keys().copied().zip(self.warm_ups(state)?).collect();
+                table.extend(state.at.chains.ids().iter().copied().zip(all.iter().copied()));
+                self.write(state, &table, (!averages.is_empty()).then_some(&averages))
+            }
+        }
+    }
+
+    /// Writes a table of step sizes, with what a warm-up keeps of each.
+    fn write(
+        &self,
+        state: &mut ChainState,
+        table: &BTreeMap<u64, f64>,
+        averages: Option<&BTreeMap<u64, DualAveraging>>,
+    ) -> Result<()> {
+        let (ids, sizes): (Vec<i64>, Vec<f64>) = table.iter().map(|(id, h)| (*id as i64, *h)).unzip();
+        let n = ids.len();
+        state.aux.insert(self.key(), Tensor::from_vec(ids, n, &Device::Cpu)?);
+        state.aux.insert(self.name.into(), Tensor::from_vec(sizes, n, &Device::Cpu)?);
+        let of = |(id, h): (&u64, &f64)| {
+            averages.and_then(|a| a.get(id)).copied().unwrap_or_else(|| DualAveraging::new(*h))
+        };
+        match averages {
+            Some(_) => self.write_warm_ups(state, &table.iter().map(of).collect::<Vec<_>>()),
+            None => {
+                state.aux.remove(&self.warm_up_key());
+                Ok(())
+            }
+        }
+    }
+
+    fn write_warm_ups(&self, state: &mut ChainState, all: &[DualAveraging]) -> Result<()> {
+        let numbers: Vec<f64> = all.iter().flat_map(|a| a.numbers()).collect();
+        let numbers = Tensor::from_vec(numbers, (all.len(), WIDTH), &Device::Cpu)?;
+        state.aux.insert(self.warm_up_key(), numbers);
         Ok(())
     }
 

@@ -1,0 +1,396 @@
+//! Metrics: coordinates in which a target is about round, learnt from the draws of a warm-up.
+
+use std::collections::BTreeMap;
+
+use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::{ChainState, Error, Learning, Result, Settings, flat_rows, host};
+
+use super::windows::Windows;
+
+/// What a metric is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
+pub enum MetricKind {
+    /// None: coordinates are taken as they are.
+    #[default]
+    Unit,
+    /// A deviation for each coordinate.
+    Diagonal,
+    /// All covariances; time and memory go as the square of the number of coordinates.
+    Dense,
+}
+
+/// A linear map L for each row, with `L Lᵀ` the covariance of the target as far as it is known. Kernels move in `y = L⁻¹x`, where
+/// momenta and noise are standard normal: `x` moves by `L v`, and the gradient there is `Lᵀ∇E`. In the words of Hamiltonian Monte
+/// Carlo the mass matrix is `(L Lᵀ)⁻¹`.
+#[derive(Clone, Debug)]
+pub struct Factor {
+    kind: MetricKind,
+    /// Coordinates of a sample.
+    width: usize,
+    /// Numbers of one map after the other: one for all rows, or one for each; none of a unit metric.
+    data: Vec<f64>,
+}
+
+impl Factor {
+    /// The identity in `width` coordinates.
+    pub fn unit(width: usize) -> Self {
+        Factor { kind: MetricKind::Unit, width, data: Vec::new() }
+    }
+
+    /// Whether it is the identity.
+    pub fn is_unit(&self) -> bool {
+        self.kind == MetricKind::Unit
+    }
+
+    /// The map of row `row`.
+    fn of(&self, row: usize) -> &[f64] {
+        let n = numbers_of(self.kind, self.width);
+        let row = if self.data.len() == n { 0 } else { row };
+        &self.data[row * n..(row + 1) * n]
+    }
+
+    /// `L v` of row `row`, written to `out`.
+    pub fn up(&self, row: usize, v: &[f64], out: &mut [f64]) {
+        match self.kind {
+            MetricKind::Unit => out.copy_from_slice(v),
+            MetricKind::Diagonal => {
+                out.iter_mut().zip(self.of(row)).zip(v).for_each(|((o, l), v)| *o = l * v);
+            }
+            MetricKind::Dense => {
+                for ((o, l), i) in out.iter_mut().zip(self.of(row).chunks_exact(self.width)).zip(1..) {
+                    *o = l[..i].iter().zip(v).map(|(l, v)| l * v).sum();
+                }
+            }
+        }
+    }
+
+    /// `Lᵀ g` of row `row`, written to `out`.
+    pub fn down(&self, row: usize, g: &[f64], out: &mut [f64]) {
+        match self.kind {
+            MetricKind::Unit | MetricKind::Diagonal => self.up(row, g, out),
+            MetricKind::Dense => {
+                out.fill(0.0);
+                for ((g, l), i) in g.iter().zip(self.of(row).chunks_exact(self.width)).zip(1..) {
+                    out[..i].iter_mut().zip(l).for_each(|(o, l)| *o += l * g);
+                }
+            }
+        }
+    }
+
+    /// The same map for tensors like `like` `(B, ...)`.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn frame(&self, like: &Tensor) -> Result<Frame> {
+        let n = numbers_of(self.kind, self.width).max(1);
+        let maps = self.data.len() / n;
+        let make = |shape: Vec<usize>| -> Result<Tensor> {
+            let t = Tensor::from_slice(&self.data, shape, &Device::Cpu)?.to_dtype(like.dtype())?;
+            Ok(t.to_device(like.device())?)
+        };
+        Ok(match self.kind {
+            MetricKind::Unit => Frame::Unit,
+            MetricKind::Diagonal => {
+                let mut shape = like.dims().to_vec();
+                shape[0] = maps;
+                Frame::Scale(make(shape)?)
+            }
+            MetricKind::Dense if maps == 1 => Frame::Common(make(vec![self.width, self.width])?),
+            MetricKind::Dense => Frame::Rows(make(vec![maps, self.width, self.width])?),
+        })
+    }
+}
+
+/// A [`Factor`] as tensors.
+pub enum Frame {
+    /// The identity.
+    Unit,
+    /// A factor for each coordinate, `(1, ...)` or `(B, ...)`.
+    Scale(Tensor),
+    /// One lower triangle for all rows, `(D, D)`.
+    Common(Tensor),
+    /// A lower triangle for each row, `(B, D, D)`.
+    Rows(Tensor),
+}
+
+impl Frame {
+    /// `L v` for each row of `v` `(B, ...)`.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn up(&self, v: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Frame::Unit => v.clone(),
+            Frame::Scale(s) => v.broadcast_mul(s)?,
+            Frame::Common(l) => flat_rows(v)?.matmul(&l.t()?)?.reshape(v.shape())?,
+            Frame::Rows(l) => l.matmul(&flat_rows(v)?.unsqueeze(2)?)?.reshape(v.shape())?,
+        })
+    }
+
+    /// `Lᵀ g` for each row of `g` `(B, ...)`.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn down(&self, g: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Frame::Unit | Frame::Scale(_) => self.up(g)?,
+            Frame::Common(l) => flat_rows(g)?.matmul(l)?.reshape(g.shape())?,
+            Frame::Rows(l) => l.t()?.matmul(&flat_rows(g)?.unsqueeze(2)?)?.reshape(g.shape())?,
+        })
+    }
+}
+
+/// Numbers of one map.
+fn numbers_of(kind: MetricKind, width: usize) -> usize {
+    match kind {
+        MetricKind::Unit => 0,
+        MetricKind::Diagonal => width,
+        MetricKind::Dense => width * width,
+    }
+}
+
+/// A metric that is learnt in the windows of a warm-up ([`Windows`]) and kept from then on.
+///
+/// Unless each chain has its own, all chains of the batch gather for one: `n` chains know it `n` times as well, and a
+/// chain that has gone astray spoils it for all. In training nothing is gathered, what a warm-up found is kept.
+///
+/// Stored in the state under `name`: the maps `(1, ...)` or `(N, ...)` in f64; as `name.moments` what the windows gather, and, of single
+/// chains, as `name.chains` their identities (the bits of their u64 as i64).
+#[derive(Clone, Debug)]
+pub struct Metric {
+    /// What it is made of.
+    pub kind: MetricKind,
+    /// Whether each chain has its own.
+    pub per_chain: bool,
+    /// Its name in the state, such as `nuts.metric`.
+    pub name: String,
+}
+
+/// What one warm-up gathers: of one chain, or of all.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Gathered {
+    /// Steps of the warm-up so far.
+    steps: usize,
+    /// Steps of the warm-up.
+    total: usize,
+    /// Draws in this window.
+    count: f64,
+    /// Their mean.
+    mean: Vec<f64>,
+    /// Sums of products of deviations from the mean: of each coordinate, or of all pairs.
+    products: Vec<f64>,
+}
+
+impl Gathered {
+    fn cleared(mut self, kind: MetricKind, width: usize) -> Self {
+        (self.count, self.mean) = (0.0, vec![0.0; width]);
+        self.products = vec![0.0; numbers_of(kind, width)];
+        self
+    }
+
+    /// Welford 1962.
+    fn add(&mut self, kind: MetricKind, x: &[f64]) {
+        self.count += 1.0;
+        let before: Vec<f64> = x.iter().zip(&self.mean).map(|(x, m)| x - m).collect();
+        self.mean.iter_mut().zip(&before).for_each(|(m, b)| *m += b / self.count);
+        let after = x.iter().zip(&self.mean).map(|(x, m)| x - m);
+        if kind == MetricKind::Diagonal {
+            self.products.iter_mut().zip(before).zip(after).for_each(|((p, b), a)| *p += b * a);
+            return;
+        }
+        for (row, after) in self.products.chunks_exact_mut(x.len()).zip(after) {
+            row.iter_mut().zip(&before).for_each(|(p, b)| *p += after * b);
+        }
+    }
+
+    /// The map of the covariance, drawn to a small round one as in Stan; none if it is not positive.
+    fn factor(&self, kind: MetricKind) -> Option<Vec<f64>> {
+        let (n, d) = (self.count, self.mean.len());
+        let (share, round) = (n / (n + 5.0) / (n - 1.0), 1e-3 * 5.0 / (n + 5.0));
+        let mut all: Vec<f64> = self.products.iter().map(|p| p * share).collect();
+        match kind {
+            MetricKind::Unit => None,
+            MetricKind::Diagonal => {
+                all.iter_mut().for_each(|v| *v = (*v + round).sqrt());
+                all.iter().all(|v| v.is_finite() && *v > 0.0).then_some(all)
+            }
+            MetricKind::Dense => {
+                (0..d).for_each(|i| all[i * d + i] += round);
+                cholesky(all, d)
+            }
+        }
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = f64> + '_ {
+        let head = [self.steps as f64, self.total as f64, self.count];
+        head.into_iter().chain(self.mean.iter().copied()).chain(self.products.iter().copied())
+    }
+
+    fn from_numbers(all: &[f64], width: usize) -> Option<Self> {
+        let ([steps, total, count], rest) = all.split_first_chunk()?;
+        let (mean, products) = rest.split_at_checked(width)?;
+        let (steps, total) = (*steps as usize, *total as usize);
+        Some(Gathered { steps, total, count: *count, mean: mean.to_vec(), products: products.to_vec() })
+    }
+}
+
+/// The lower triangle `L` with `L Lᵀ = a` `(n, n)`, row by row, zeros above; none if it is not positive definite.
+fn cholesky(mut a: Vec<f64>, n: usize) -> Option<Vec<f64>> {
+    for i in 0..n {
+        for j in 0..=i {
+            let dot: f64 = (0..j).map(|k| a[i * n + k] * a[j * n + k]).sum();
+            let rest = a[i * n + j] - dot;
+            a[i * n + j] = match i == j {
+                true if rest > 0.0 && rest.is_finite() => rest.sqrt(),
+                true => return None,
+                false => rest / a[j * n + j],
+            };
+        }
+        a[i * n + i + 1..(i + 1) * n].fill(0.0);
+    }
+    Some(a)
+}
+
+/// Maps and what is gathered, of all chains (under 0) or of each.
+type Table = BTreeMap<u64, (Vec<f64>, Gathered)>;
+
+impl Metric {
+    /// The maps of the rows of the batch; the identity where nothing was learnt.
+    ///
+    /// # Errors
+    /// If what is stored in the state is damaged.
+    pub fn of(&self, state: &ChainState) -> Result<Factor> {
+        let width = state.at.x.elem_count() / state.at.len().max(1);
+        let n = numbers_of(self.kind, width);
+        let stored = state.aux.get(&self.name).filter(|_| n > 0);
+        let Some(data) = stored.map(host::numbers).transpose()? else { return Ok(Factor::unit(width)) };
+        if data.len() % n != 0 || data.is_empty() {
+            // Of samples of another shape.
+            return Ok(Factor::unit(width));
+        }
+        if !self.per_chain {
+            return Ok(Factor { kind: self.kind, width, data: data[..n].to_vec() });
+        }
+        let known: BTreeMap<u64, &[f64]> =
+            self.chains(state)?.into_iter().zip(data.chunks_exact(n)).collect();
+        let unit = identity(self.kind, width);
+        let of = |id: &u64| known.get(id).copied().unwrap_or(&unit).to_vec();
+        Ok(Factor { kind: self.kind, width, data: state.at.chains.ids().iter().flat_map(of).collect() })
+    }
+
+    /// Gathers where the chains of `state` now are, if its step was one of a window of a warm-up. True for the rows whose window
+    /// ended: they have a new metric, to which their step size is yet to be found.
+    ///
+    /// # Errors
+    /// If what is stored in the state is damaged.
+    pub fn learn(&self, state: &mut ChainState) -> Result<Vec<bool>> {
+        let (rows, left) = (state.at.len(), state.warm_up_left);
+        let mut closed = vec![false; rows];
+        if self.kind == MetricKind::Unit || state.learning != Learning::WarmUp || left == 0 || rows == 0 {
+            return Ok(closed);
+        }
+        let x = host::numbers(&state.at.x)?;
+        let width = x.len() / rows;
+        let mut table = self.table(state, width)?;
+        let ids = state.at.chains.ids();
+        let own = |row: usize| if self.per_chain { ids[row] } else { 0 };
+        let groups: Vec<(u64, Vec<usize>)> = match self.per_chain {
+            true => (0..rows).map(|row| (own(row), vec![row])).collect(),
+            false => vec![(0, (0..rows).collect())],
+        };
+        for (id, members) in groups {
+            let fresh = || (identity(self.kind, width), Gathered::default());
+            let (factor, gathered) = table.entry(id).or_insert_with(fresh);
+            if gathered.steps >= gathered.total {
+                // Another warm-up begins, with the metric of the last one.
+                let begun = Gathered { total: left, ..Gathered::default() };
+                *gathered = begun.cleared(self.kind, width);
+            }
+            let windows = Windows::of(gathered.total);
+            if windows.gathers(gathered.steps) {
+                for row in &members {
+                    gathered.add(self.kind, &x[row * width..(row + 1) * width]);
+                }
+            }
+            gathered.steps += 1;
+            if windows.end_at(gathered.steps) {
+                if let Some(new) = gathered.factor(self.kind) {
+                    *factor = new;
+                }
+                *gathered = std::mem::take(gathered).cleared(self.kind, width);
+                members.iter().for_each(|row| closed[*row] = true);
+            }
+        }
+        self.store(state, table)?;
+        Ok(closed)
+    }
+
+    fn table(&self, state: &ChainState, width: usize) -> Result<Table> {
+        let n = numbers_of(self.kind, width);
+        let Some(factors) = state.aux.get(&self.name) else { return Ok(Table::new()) };
+        let ids = if self.per_chain { self.chains(state)? } else { vec![0] };
+        let factors = host::numbers(factors)?;
+        let moments = state.aux.get(&self.moments_key()).map(host::numbers).transpose()?.unwrap_or_default();
+        let wide = 3 + width + n;
+        if factors.len() != ids.len() * n || moments.len() != ids.len() * wide {
+            return Ok(Table::new());
+        }
+        let gathered = moments.chunks_exact(wide).filter_map(|all| Gathered::from_numbers(all, width));
+        let factors = factors.chunks_exact(n).map(<[f64]>::to_vec);
+        Ok(ids.into_iter().zip(factors.zip(gathered)).collect())
+    }
+
+    fn store(&self, state: &mut ChainState, table: Table) -> Result<()> {
+        let n = table.len();
+        let factors: Vec<f64> = table.values().flat_map(|(f, _)| f.iter().copied()).collect();
+        let moments: Vec<f64> = table.values().flat_map(|(_, g)| g.numbers()).collect();
+        for (name, all) in [(self.name.clone(), factors), (self.moments_key(), moments)] {
+            let wide = all.len() / n.max(1);
+            state.aux.insert(name, Tensor::from_vec(all, (n, wide), &Device::Cpu)?);
+        }
+        if self.per_chain {
+            let ids: Vec<i64> = table.into_keys().map(|id| id as i64).collect();
+            state.aux.insert(self.chains_key(), Tensor::from_vec(ids, n, &Device::Cpu)?);
+        }
+        Ok(())
+    }
+
+    fn chains(&self, state: &ChainState) -> Result<Vec<u64>> {
+        let missing =
+            || Error::numeric(&self.name, 0, "is stored without its chains; delete it from the state");
+        let ids = state.aux.get(&self.chains_key()).ok_or_else(missing)?;
+        host::count();
+        let ids = ids.to_dtype(DType::I64)?.flatten_all()?.to_vec1::<i64>()?;
+        Ok(ids.into_iter().map(|id| id as u64).collect())
+    }
+
+    fn chains_key(&self) -> String {
+        format!("{}.chains", self.name)
+    }
+
+    fn moments_key(&self) -> String {
+        format!("{}.moments", self.name)
+    }
+
+    /// Names that outlive a program.
+    pub fn carried(&self) -> Vec<String> {
+        match (self.kind, self.per_chain) {
+            (MetricKind::Unit, _) => Vec::new(),
+            (_, false) => vec![self.name.clone(), self.moments_key()],
+            (_, true) => vec![self.name.clone(), self.moments_key(), self.chains_key()],
+        }
+    }
+}
+
+fn identity(kind: MetricKind, width: usize) -> Vec<f64> {
+    match kind {
+        MetricKind::Unit => Vec::new(),
+        MetricKind::Diagonal => vec![1.0; width],
+        MetricKind::Dense => {
+            (0..width * width).map(|i| f64::from(u8::from(i / width == i % width))).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

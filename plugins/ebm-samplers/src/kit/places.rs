@@ -1,0 +1,54 @@
+//! Slopes at places of some rows of a batch, where a kernel's own arithmetic is on the processor in f64.
+
+use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::{Batch, EnergyFn, Result, host};
+
+/// Asks an energy for slopes of those rows of a batch that still need some; in the samples' type are only the places themselves.
+pub(crate) struct Places<'a> {
+    e: &'a dyn EnergyFn,
+    at: &'a Batch,
+    rows: Vec<usize>,
+    part: Batch,
+}
+
+impl<'a> Places<'a> {
+    pub(crate) fn new(e: &'a dyn EnergyFn, at: &'a Batch) -> Self {
+        Places { e, at, rows: (0..at.len()).collect(), part: at.clone() }
+    }
+
+    /// Energies and gradients of `rows` at `points`, one row after the other.
+    ///
+    /// # Errors
+    /// If the energy fails.
+    pub(crate) fn slopes(&mut self, rows: &[usize], points: Vec<f64>) -> Result<(Vec<f64>, Vec<f64>)> {
+        if rows != self.rows {
+            let index: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
+            self.part = if rows.len() == self.at.len() { self.at.clone() } else { self.at.rows(&index)? };
+            rows.clone_into(&mut self.rows);
+        }
+        let slope = self.e.slope(&self.part.with_x(samples(points, &self.part)?))?;
+        Ok((host::numbers(&slope.energy)?, host::numbers(&slope.grad)?))
+    }
+}
+
+/// Rows of f64 as samples like those of `like`.
+///
+/// # Errors
+/// If a tensor cannot be made.
+pub(crate) fn samples(rows: Vec<f64>, like: &Batch) -> Result<Tensor> {
+    let mut shape = vec![like.len()];
+    shape.extend_from_slice(like.sample_shape());
+    let t = match like.dtype() {
+        DType::F32 => Tensor::from_vec(rows.into_iter().map(|v| v as f32).collect(), shape, &Device::Cpu)?,
+        _ => Tensor::from_vec(rows, shape, &Device::Cpu)?.to_dtype(like.dtype())?,
+    };
+    Ok(t.to_device(like.device())?)
+}
+
+/// A number for each of `n` rows, `(B,)` in f64.
+///
+/// # Errors
+/// If a tensor cannot be made.
+pub(crate) fn numbers(n: usize, f: impl Fn(usize) -> f64) -> Result<Tensor> {
+    Ok(Tensor::from_vec((0..n).map(f).collect::<Vec<f64>>(), n, &Device::Cpu)?)
+}
