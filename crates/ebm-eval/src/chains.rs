@@ -3,6 +3,7 @@
 pub(crate) mod advice;
 pub(crate) mod ais;
 pub(crate) mod autocorrelation;
+pub(crate) mod energy_information;
 pub(crate) mod ess;
 pub(crate) mod rhat;
 

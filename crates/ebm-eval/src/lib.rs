@@ -31,6 +31,7 @@ mod testing;
 pub use chains::advice::{ChainAdvice, ChainFacts, LEAST_ESS, WORST_RHAT, chain_advice};
 pub use chains::ais::{FEW_CHAINS, LOG_Z_LEVEL, LogZ, LogZBracket, ais_log_z, log_z_bracket};
 pub use chains::autocorrelation::autocorrelation;
+pub use chains::energy_information::{EnergyInformation, LEAST_INFORMATION};
 pub use chains::ess::{
     ChainSummary, TAILS, ess_bulk, ess_mean, ess_quantile, ess_tail, mcse_mean, summarise,
 };

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::chains::energy_information::LEAST_INFORMATION;
 use crate::chains::ess::ChainSummary;
 
 /// R-hat above which chains do not agree (Vehtari et al. 2021).
@@ -28,6 +29,10 @@ pub struct ChainFacts<'a> {
     pub step_sizes: Option<(f64, f64)>,
     /// Chains whose step size is the smallest or largest allowed, of how many, and their mean step size, if step sizes adapt.
     pub at_limit: Option<(usize, usize, f64)>,
+    /// Trajectories that ended at their greatest length and not by themselves, of how many, if moves have some.
+    pub deepest: Option<(usize, usize)>,
+    /// The least E-BFMI of a chain ([`crate::EnergyInformation`]), if moves have momenta and say so.
+    pub energy_information: Option<f64>,
     /// Diagnostics, one a scalar.
     pub summaries: &'a [ChainSummary],
 }
@@ -87,6 +92,18 @@ pub enum ChainAdvice {
         /// Of how many.
         of: usize,
     },
+    /// Trajectories were ended by their greatest length, not because they turned back.
+    CutShort {
+        /// How many.
+        cut: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// Fresh momenta change the energy by too little for what the target has of it.
+    LittleInformation {
+        /// The least E-BFMI of a chain.
+        least: f64,
+    },
     /// Chains disagree, although they move.
     NotMixed {
         /// The largest R-hat.
@@ -107,7 +124,8 @@ pub enum ChainAdvice {
 /// said to be so, and then nothing advises more draws: more of the same would not help.
 pub fn chain_advice(facts: &ChainFacts<'_>) -> Vec<ChainAdvice> {
     let mut found = Vec::new();
-    let &ChainFacts { chains, draws, accepted, divergences, step_sizes, at_limit, summaries } = facts;
+    let &ChainFacts { chains, draws, accepted, divergences, step_sizes, at_limit, .. } = facts;
+    let &ChainFacts { deepest, energy_information, summaries, .. } = facts;
     if chains > draws {
         found.push(ChainAdvice::SwappedAxes { chains, draws });
     }
@@ -141,6 +159,13 @@ pub fn chain_advice(facts: &ChainFacts<'_>) -> Vec<ChainAdvice> {
     }
     if let Some((diverged, of)) = divergences.filter(|d| d.0 > 0) {
         found.push(ChainAdvice::Divergent { diverged, of });
+    }
+    // One trajectory in a hundred may be long without harm.
+    if let Some((cut, of)) = deepest.filter(|(cut, of)| 100 * cut > *of) {
+        found.push(ChainAdvice::CutShort { cut, of });
+    }
+    if let Some(least) = energy_information.filter(|e| *e < LEAST_INFORMATION) {
+        found.push(ChainAdvice::LittleInformation { least });
     }
     if stuck == 0 && frozen == 0 && !all && at_limit.is_none() {
         if apart {
@@ -188,6 +213,14 @@ impl fmt::Display for ChainAdvice {
                 f,
                 "{diverged} of {of} moves diverged: the chains avoid some region and no figure is to be relied on; use a smaller step size"
             ),
+            ChainAdvice::CutShort { cut, of } => write!(
+                f,
+                "{cut} of {of} trajectories were cut at their greatest length: allow a greater depth, or take a metric in which the target is rounder"
+            ),
+            ChainAdvice::LittleInformation { least } => write!(
+                f,
+                "E-BFMI is {least:.2}, below {LEAST_INFORMATION}: momenta change the energy by too little to reach the tails; take other coordinates"
+            ),
             ChainAdvice::NotMixed { rhat } => write!(
                 f,
                 "R-hat is {rhat:.4}, above {WORST_RHAT}: the chains do not agree; run longer before these are relied on"
@@ -222,6 +255,7 @@ mod tests {
             step_sizes,
             at_limit: Some((0, 4, 0.1)),
             summaries,
+            ..ChainFacts::default()
         })
     }
 
@@ -277,5 +311,19 @@ mod tests {
         assert!(told[0].starts_with("the step size of 3 of 4 chains is at its limit"), "{told:?}");
         let adapting = ChainAdvice::Adapting { from: 0.1, to: 0.2 };
         assert_eq!(chain_advice(&facts), [adapting, ChainAdvice::Divergent { diverged: 3, of: 2000 }]);
+    }
+
+    #[test]
+    fn what_trajectories_say_of_themselves_is_told() {
+        let facts = ChainFacts { chains: 2, draws: 100, ..ChainFacts::default() };
+        let of =
+            |deepest, energy_information| chain_advice(&ChainFacts { deepest, energy_information, ..facts });
+        let told = of(Some((3, 200)), Some(0.2));
+        assert_eq!(
+            told,
+            [ChainAdvice::CutShort { cut: 3, of: 200 }, ChainAdvice::LittleInformation { least: 0.2 }]
+        );
+        assert!(told[0].to_string().contains("3 of 200") && told[1].to_string().contains("0.20"));
+        assert!(of(Some((2, 200)), Some(0.3)).is_empty());
     }
 }

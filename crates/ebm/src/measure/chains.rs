@@ -12,7 +12,7 @@ use ebm_eval::{
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::model::moves::{MoveWatch, StepSizes};
+use crate::model::moves::{MoveWatch, StepSizes, Trajectories};
 use crate::model::open::{Model, Sampling};
 use crate::tensors::equally_spaced;
 
@@ -61,6 +61,8 @@ pub struct ChainMeasures {
     pub divergences: Option<(usize, usize)>,
     /// The step sizes that the warm-up found and all draws were made with, if they adapt.
     pub step_sizes: Option<StepSizes>,
+    /// What trajectories of Hamiltonian dynamics that choose their length say of themselves.
+    pub trajectories: Option<Trajectories>,
     /// A row for each scalar.
     pub rows: Vec<ChainRow>,
     /// What is wrong with them.
@@ -141,7 +143,7 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
         Sampling { steps: Some(all_steps), warm_up: Some(o.warm_up), seed: o.seed, ..Sampling::default() };
     model.sample_watched(o.chains, sampling, &mut watch)?;
     let (accepted, divergences, step_sizes) = (watch.accepted(), watch.divergences(), watch.step_sizes());
-    let carried = watch.carried();
+    let (carried, trajectories) = (watch.carried(), watch.trajectories());
     if record.seen != o.chains * draws {
         return Err(Error::unfit(
             "the generation program",
@@ -158,6 +160,8 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
         divergences,
         step_sizes: carried,
         at_limit: step_sizes.map(|s| (s.at_limit, s.chains, s.mean)),
+        deepest: trajectories.map(|t| (t.cut, t.count)),
+        energy_information: trajectories.and_then(|t| t.energy_information),
         ..ChainFacts::default()
     };
     let (rows, advice) = rows(names, &record.rows, (o.chains, draws), facts)?;
@@ -170,6 +174,7 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
         accepted: (!accepted.is_empty()).then(|| accepted.iter().sum::<f64>() / accepted.len() as f64),
         divergences,
         step_sizes,
+        trajectories,
         rows,
         advice,
     })
@@ -261,6 +266,7 @@ pub fn measure_chain_file(path: &Path, coordinates: usize) -> Result<ChainMeasur
         accepted: None,
         divergences: None,
         step_sizes: None,
+        trajectories: None,
         rows,
         advice,
     })

@@ -6,7 +6,7 @@ use std::fmt;
 use candle_core::Tensor;
 use ebm_core::host::numbers;
 use ebm_core::{Learning, Probe, Stepped};
-use ebm_eval::ChainAdvice;
+use ebm_eval::{ChainAdvice, EnergyInformation};
 use serde::Serialize;
 
 /// Step sizes over the chains, as they stand after the warm-up in which they adapted.
@@ -49,6 +49,32 @@ impl fmt::Display for StepSizes {
     }
 }
 
+/// Trajectories of Hamiltonian dynamics that choose their own length, after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Trajectories {
+    /// How many.
+    pub count: usize,
+    /// Leapfrog steps of one on average: slopes.
+    pub leapfrogs: f64,
+    /// Doublings of one on average.
+    pub depth: f64,
+    /// How many were ended by their greatest length.
+    pub cut: usize,
+    /// The least E-BFMI of a chain: [`EnergyInformation`].
+    pub energy_information: Option<f64>,
+}
+
+impl fmt::Display for Trajectories {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} leapfrog steps a trajectory, depth {:.1}", self.leapfrogs, self.depth)?;
+        write!(f, ", {} of {} cut", self.cut, self.count)?;
+        if let Some(e) = self.energy_information {
+            write!(f, ", E-BFMI at least {e:.2}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Collects what moves say, beside a probe that looks at what it likes.
 pub(crate) struct MoveWatch<'a> {
     inner: &'a mut dyn Probe,
@@ -60,6 +86,9 @@ pub(crate) struct MoveWatch<'a> {
     sizes: BTreeMap<u64, (f64, bool)>,
     /// Mean of the step sizes that states carry, at the first step after the warm-up and at the last.
     carried: Option<(f64, f64)>,
+    /// Sums over trajectories, and the Hamiltonian at the draws of each chain.
+    trajectories: Trajectories,
+    hamiltonians: BTreeMap<u64, EnergyInformation>,
 }
 
 impl<'a> MoveWatch<'a> {
@@ -71,6 +100,14 @@ impl<'a> MoveWatch<'a> {
             moves: 0,
             sizes: BTreeMap::new(),
             carried: None,
+            trajectories: Trajectories {
+                count: 0,
+                leapfrogs: 0.0,
+                depth: 0.0,
+                cut: 0,
+                energy_information: None,
+            },
+            hamiltonians: BTreeMap::new(),
         }
     }
 
@@ -82,6 +119,18 @@ impl<'a> MoveWatch<'a> {
     /// Moves that diverged, of how many, if they say so.
     pub(crate) fn divergences(&self) -> Option<(usize, usize)> {
         (self.moves > 0).then_some((self.diverged, self.moves))
+    }
+
+    /// Trajectories that chose their length.
+    pub(crate) fn trajectories(&self) -> Option<Trajectories> {
+        let all = self.trajectories;
+        let n = all.count as f64;
+        (all.count > 0).then(|| Trajectories {
+            leapfrogs: all.leapfrogs / n,
+            depth: all.depth / n,
+            energy_information: self.hamiltonians.values().filter_map(|h| h.value()).reduce(f64::min),
+            ..all
+        })
     }
 
     /// Step sizes that adapted.
@@ -105,6 +154,9 @@ impl<'a> MoveWatch<'a> {
         }
         if let Some((diverged, of)) = self.divergences().filter(|d| d.0 > 0) {
             tracing::warn!("{}", ChainAdvice::Divergent { diverged, of });
+        }
+        if let Some(t) = self.trajectories() {
+            tracing::info!("{t}");
         }
         let stuck = self.accepted.values().filter(|a| a.0 == 0.0).count();
         if stuck > 0 {
@@ -134,6 +186,16 @@ impl<'a> MoveWatch<'a> {
         if let Some(all) = by_row("divergent")? {
             self.diverged += all.iter().filter(|d| **d > 0.0).count();
             self.moves += all.len();
+        }
+        if let (Some(leapfrogs), Some(depths)) = (by_row("leapfrogs")?, by_row("tree_depth")?) {
+            self.trajectories.count += leapfrogs.len();
+            self.trajectories.leapfrogs += leapfrogs.iter().sum::<f64>();
+            self.trajectories.depth += depths.iter().sum::<f64>();
+            let cut = by_row("cut")?.unwrap_or_default();
+            self.trajectories.cut += cut.iter().filter(|c| **c > 0.0).count();
+        }
+        for (id, h) in ids.iter().zip(by_row("hamiltonian")?.into_iter().flatten()) {
+            self.hamiltonians.entry(*id).or_default().push(h);
         }
         let sizes = by_row("step_size")?;
         if let Some(sizes) = &sizes {

@@ -95,6 +95,9 @@ fn table(found: &ChainMeasures) -> String {
     if let Some(sizes) = found.step_sizes {
         text += &format!("{sizes}\n");
     }
+    if let Some(t) = found.trajectories {
+        text += &format!("{t}\n");
+    }
     let wide = found.rows.iter().map(|r| r.name.len()).max().unwrap_or(0).max(6);
     text += &format!(
         "{:<wide$} {:>12} {:>10} {:>10} {:>10} {:>8} {:>10}\n",
