@@ -14,8 +14,8 @@ mod stein;
 mod temperature;
 mod two_sample;
 
-pub use crate::model::moves::StepSizes;
-pub use annealed::{AnnealOptions, AnnealedLogZ, annealed_log_z};
+pub use crate::model::moves::{StepSizes, Trajectories};
+pub use annealed::{AnnealOptions, AnnealedLogZ, SequentialOptions, annealed_log_z};
 pub use chains::{ChainMeasures, ChainOptions, ChainRow, measure_chain_file, measure_chains};
 pub use classes::{ClassOptions, ClassReport, classify_by_energy};
 pub use classifier::{ClassifierSummary, ClassifierTraining, train_classifier};

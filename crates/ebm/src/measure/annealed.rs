@@ -1,17 +1,18 @@
-//! The normalising constant of an energy by annealed importance sampling, from both sides.
+//! The normalising constant of an energy by annealed importance sampling or sequential Monte Carlo, from both sides.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::Tensor;
-use ebm_core::energy::compose::{Part, Sum};
-use ebm_core::{Batch, Blind, Chains, EnergyFn, Key, Learning, Stepped, Transition};
+use ebm_core::{Batch, Blind, Chains, EnergyFn, Key, Transition};
 use ebm_eval::{LogZ, ais_log_z};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::model::moves::{MoveWatch, StepSizes};
 use crate::tensors::numbers;
+
+mod path;
+
+use path::Path;
 
 /// How to anneal.
 #[derive(Clone, Copy, Debug)]
@@ -22,11 +23,30 @@ pub struct AnnealOptions {
     pub rungs: usize,
     /// 1 for evenly spaced rungs; more puts them nearer to the base.
     pub power: f64,
+    /// Populations whose chains are resampled on the way, on rungs that are found: the numbers above but that of the chains do not count.
+    pub sequential: Option<SequentialOptions>,
 }
 
 impl Default for AnnealOptions {
     fn default() -> Self {
-        AnnealOptions { chains: 64, rungs: 1000, power: 2.0 }
+        AnnealOptions { chains: 64, rungs: 1000, power: 2.0, sequential: None }
+    }
+}
+
+/// Sequential Monte Carlo in place of plain annealing: [`AnnealOptions::chains`] is the size of a population.
+#[derive(Clone, Copy, Debug)]
+pub struct SequentialOptions {
+    /// Populations that know nothing of each other: their spread is the error.
+    pub populations: usize,
+    /// Moves at each rung.
+    pub moves: usize,
+    /// Share of a population that is effective after the step from one rung to the next, in (0, 1): the larger, the more rungs.
+    pub effective: f64,
+}
+
+impl Default for SequentialOptions {
+    fn default() -> Self {
+        SequentialOptions { populations: 8, moves: 5, effective: 0.8 }
     }
 }
 
@@ -44,6 +64,10 @@ pub struct AnnealedLogZ {
     /// Step sizes at the first rung from the base and at the last, the energy itself, if they adapt: found by chains that
     /// were given up, and the same in all that is measured.
     pub step_sizes: Option<(StepSizes, StepSizes)>,
+    /// Distributions from the base to the energy.
+    pub rungs: usize,
+    /// Moves of a chain at each of them.
+    pub moves: usize,
     /// Where the forward chains ended.
     #[serde(skip)]
     pub ends: Option<Batch>,
@@ -56,6 +80,11 @@ pub struct AnnealedLogZ {
 /// is (MALA, HMC, a mixture of such; not cold Langevin), and keep the chains where the base lives. `base` is an energy with a known density
 /// ([`EnergyFn::density`]) from which the forward chains start. The reverse chains start on `samples` of the energy, or, without any, on the ends of the
 /// forward chains after a hundred more moves: then the upper side is a bound only as far as these are samples.
+///
+/// With [`AnnealOptions::sequential`] it is sequential Monte Carlo both ways (Del Moral, Doucet, Jasra 2006): chains in populations, in which
+/// those of little weight are replaced by those of much (systematic resampling, where less than half of a population is effective). A population
+/// that is given up finds the rungs, each as far as leaves the effective share that is asked for, and what moves learn; the
+/// others walk them as they stand, so that the mean of their constants is unbiased, and are to the figures what chains are to annealing.
 ///
 /// Moves that adapt step sizes do so on chains of their own that walk up first and are given up; what they had at a rung is
 /// fixed at that rung both ways, so that the weights are unbiased.
@@ -83,8 +112,25 @@ pub fn annealed_log_z(
     if !(options.power > 0.0 && options.power.is_finite()) {
         return Err(Error::invalid("power", options.power, "a positive number"));
     }
-    let mut path = Path { base, energy, moves, options, learnt: Vec::new() };
-    let chains = Chains::range(0, options.chains);
+    if let Some(s) = &options.sequential {
+        for (setting, n, least) in
+            [("populations", s.populations, 3), ("moves", s.moves, 1), ("chains", options.chains, 2)]
+        {
+            if n < least {
+                return Err(Error::invalid(setting, n, format!("at least {least}")));
+            }
+        }
+        if !(s.effective > 0.0 && s.effective < 1.0) {
+            return Err(Error::invalid("effective", s.effective, "between 0 and 1"));
+        }
+    }
+    let (size, populations, each) = match &options.sequential {
+        Some(s) => (options.chains, s.populations, s.moves),
+        None => (1, options.chains, 1),
+    };
+    let rungs = (1..=options.rungs).map(|j| (j as f64 / options.rungs as f64).powf(options.power));
+    let mut path = Path { base, energy, moves, betas: rungs.collect(), size, each, learnt: Vec::new() };
+    let chains = Chains::range(0, size * populations);
     let from_base = |key: Key| -> Result<Batch> { Ok(Batch::new(density.draw(&chains, key)?)?) };
     let start = from_base(key.at("base"))?;
     // E₀ + log p is −log Z₀ at every point.
@@ -94,7 +140,10 @@ pub fn annealed_log_z(
         return Err(Error::invalid("chains", 0, "at least 3"));
     };
     let log_z_base = -(e + log_p);
-    if !moves.carried().is_empty() {
+    if let Some(s) = &options.sequential {
+        let pilot = from_base(key.at("learn").at("base"))?.narrow(0, size)?;
+        (path.betas, path.learnt) = path.find(pilot, s.effective, key.at("learn"))?;
+    } else if !moves.carried().is_empty() {
         path.learnt = path.learn(from_base(key.at("learn").at("base"))?, key.at("learn"))?;
     }
     let mut blind = Blind;
@@ -103,7 +152,8 @@ pub fn annealed_log_z(
     let last = watch.step_sizes();
     let forward = ais_log_z(&weights, log_z_base)?;
     let back = match samples {
-        Some(samples) => samples.clone(),
+        // Whole populations.
+        Some(samples) => samples.narrow(0, samples.len() / size * size)?,
         None => path.settled(ends.clone(), key.at("settle"))?,
     };
     let (_, weights) = path.walk(back, false, key.at("reverse"), &mut watch)?;
@@ -122,115 +172,10 @@ pub fn annealed_log_z(
         divergences: watch.divergences(),
         // The way back ends at the first rung.
         step_sizes: watch.step_sizes().zip(last),
+        rungs: path.betas.len(),
+        moves: each,
         ends: Some(ends),
     })
-}
-
-/// Moves at the first rung in which step sizes are found before they follow the rungs, and at the energy before the way back.
-const SETTLING: usize = 100;
-
-/// Step sizes and whatever else moves carry, by name.
-type Carried = BTreeMap<String, Tensor>;
-
-struct Path<'a> {
-    base: &'a Arc<dyn EnergyFn>,
-    energy: &'a Arc<dyn EnergyFn>,
-    moves: &'a dyn Transition,
-    options: &'a AnnealOptions,
-    /// What moves carry at each rung, from the first above the base on; empty if they carry nothing.
-    learnt: Vec<Carried>,
-}
-
-impl Path<'_> {
-    fn beta(&self, rung: usize) -> f64 {
-        (rung as f64 / self.options.rungs as f64).powf(self.options.power)
-    }
-
-    /// A move at rung `rung`, the `k`-th of its walk.
-    fn step(
-        &self,
-        at: Batch,
-        (rung, k): (usize, usize),
-        (carried, learning): (Option<Carried>, Learning),
-        key: Key,
-    ) -> Result<Stepped> {
-        let beta = self.beta(rung);
-        let parts = vec![
-            Part::new("base", self.base.clone()).weighted(1.0 - beta),
-            Part::new("energy", self.energy.clone()).weighted(beta),
-        ];
-        let energy = Sum::new(parts)?;
-        let mut state = self.moves.init(&energy, at, key.at("init"))?;
-        if let Some(carried) = carried {
-            state.aux = carried;
-        }
-        (state.step, state.of, state.learning) = (k, self.options.rungs, learning);
-        Ok(self.moves.step(&energy, &state, key.at("move"))?)
-    }
-
-    /// Walks up from `start` to learn what moves carry at each rung: step sizes are found at the first one, and go on from rung
-    /// to rung.
-    fn learn(&self, start: Batch, key: Key) -> Result<Vec<Carried>> {
-        let names = self.moves.carried();
-        let (mut at, mut carried, mut all) = (start, None, Vec::with_capacity(self.options.rungs));
-        for k in 0..SETTLING {
-            let stepped = self.step(at, (1, 0), (carried, Learning::WarmUp), key.at("settle").at(k))?;
-            at = stepped.state.at;
-            carried = Some(stepped.state.aux);
-        }
-        for k in 0..self.options.rungs {
-            let stepped = self.step(at, (k + 1, k), (carried, Learning::Follow), key.at(k))?;
-            at = stepped.state.at;
-            let now: Carried =
-                stepped.state.aux.into_iter().filter(|(name, _)| names.contains(name)).collect();
-            carried = Some(now.clone());
-            all.push(now);
-        }
-        Ok(all)
-    }
-
-    /// Chains at the energy after some more moves there: the ends of a walk lag behind its last rungs.
-    fn settled(&self, mut at: Batch, key: Key) -> Result<Batch> {
-        let rungs = self.options.rungs;
-        for k in 0..SETTLING {
-            let carried = self.learnt.last().cloned();
-            at = self.step(at, (rungs, 0), (carried, Learning::Done), key.at(k))?.state.at;
-        }
-        Ok(at)
-    }
-
-    /// Walks up or down; the ends and the log weights.
-    fn walk(&self, start: Batch, up: bool, key: Key, watch: &mut MoveWatch<'_>) -> Result<(Batch, Vec<f64>)> {
-        let rungs = self.options.rungs;
-        let mut weights = vec![0.0; start.len()];
-        let mut at = start;
-        for k in 0..rungs {
-            // Upwards weigh, then move at the new rung; downwards move at the old one, then weigh: each is the other reversed.
-            let (from, to) = if up { (k, k + 1) } else { (rungs - k, rungs - k - 1) };
-            if up {
-                self.weigh(&at, from, to, &mut weights)?;
-            }
-            let rung = if up { to } else { from };
-            let carried = self.learnt.get(rung - 1).cloned();
-            let stepped = self.step(at, (rung, k), (carried, Learning::Done), key.at(k))?;
-            watch.take(&stepped)?;
-            at = stepped.state.at;
-            if !up {
-                self.weigh(&at, from, to, &mut weights)?;
-            }
-        }
-        Ok((at, weights))
-    }
-
-    /// Adds the logarithm of the ratio of the densities of rung `to` and rung `from`.
-    fn weigh(&self, at: &Batch, from: usize, to: usize, weights: &mut [f64]) -> Result<()> {
-        let (e, base) = (numbers(&self.energy.energy(at)?)?, numbers(&self.base.energy(at)?)?);
-        let rise = self.beta(to) - self.beta(from);
-        for ((w, e), base) in weights.iter_mut().zip(e).zip(base) {
-            *w -= rise * (e - base);
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -238,10 +183,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::sync::Arc;
 
-    use candle_core::{DType, Device};
+    use candle_core::{DType, Device, Tensor};
     use ebm_core::{BuildCx, EnergyConfig, TransitionConfig};
     use ebm_plugins as _;
 
+    use super::path::{effective_share, log_mean, resampled};
     use super::*;
 
     fn energy(shape: &[usize], text: &str) -> Arc<dyn EnergyFn> {
@@ -275,7 +221,7 @@ mod tests {
         assert!(found.forward.interval.0 < truth && truth < found.reverse.interval.1, "{truth}: {found:?}");
     }
 
-    const OPTIONS: AnnealOptions = AnnealOptions { chains: 200, rungs: 100, power: 2.0 };
+    const OPTIONS: AnnealOptions = AnnealOptions { chains: 200, rungs: 100, power: 2.0, sequential: None };
 
     #[test]
     fn a_normal_density_and_a_mixture_have_their_constants() {
@@ -338,5 +284,71 @@ mod tests {
             run(&base, AnnealOptions { rungs: 0, ..OPTIONS }).unwrap_err().to_string().contains("rungs 0")
         );
         assert!(run(&base, AnnealOptions { chains: 0, ..OPTIONS }).is_err());
+    }
+
+    /// Populations that are resampled: a mixture whose modes have weights 0.2 and 0.8 ten deviations apart.
+    #[test]
+    fn sequential_populations_have_the_constant_too() {
+        let sequential = SequentialOptions { populations: 12, ..SequentialOptions::default() };
+        let options = AnnealOptions { chains: 60, sequential: Some(sequential), ..AnnealOptions::default() };
+        let step = "kind = \"mala\"\nstep_size = 0.05\ntarget_acceptance = 0.65";
+        let target = "kind = \"gaussian-mixture\"\ncomponents = [{ mean = [-2.0, 0.0], sd = 0.3, weight = 0.2 }, { mean = [2.0, 0.0], sd = 0.3, weight = 0.8 }]";
+        let wide = "kind = \"gaussian\"\nsd = 4.0";
+        let (base, energy_) = (energy(&[2], wide), energy(&[2], target));
+        let density = energy_.density().unwrap();
+        let exact = Batch::new(density.draw(&Chains::range(0, 720), Key::root(9)).unwrap()).unwrap();
+        let log_p = numbers(&density.log_density(&exact).unwrap()).unwrap()[0];
+        let truth = -(numbers(&energy_.energy(&exact).unwrap()).unwrap()[0] + log_p);
+        let moves = moves(&[2], step);
+        let run = |key| {
+            annealed_log_z(&base, &energy_, moves.as_ref(), Some(&exact), &options, Key::root(key)).unwrap()
+        };
+        let found = run(1);
+        for side in [&found.forward, &found.reverse] {
+            assert!(
+                side.se < 0.3 && (side.log_z - truth).abs() < 4.0 * side.se.max(1e-6),
+                "{truth}: {found:?}"
+            );
+        }
+        assert!((3..60).contains(&found.rungs) && found.moves == 5, "{found:?}");
+        assert_eq!(found.forward, run(1).forward);
+        // With plain annealing on as few rungs the same number of chains is spread over far more than they tell.
+        let plain = AnnealOptions { chains: 720, rungs: found.rungs, power: 2.0, sequential: None };
+        let plain =
+            annealed_log_z(&base, &energy_, moves.as_ref(), Some(&exact), &plain, Key::root(1)).unwrap();
+        assert!(found.forward.se < plain.forward.se, "{found:?} {plain:?}");
+    }
+
+    #[test]
+    fn resampling_keeps_shares_and_populations_apart() {
+        let x = Tensor::new(&[[0.0f64], [1.0], [2.0], [3.0], [4.0], [5.0]], &Device::Cpu).unwrap();
+        let at = Batch::new(x).unwrap();
+        // Of rows 2 to 5 the weights are 0, ½, ½, 0.
+        let logs = [f64::NEG_INFINITY, 0.0, 0.0, f64::NAN];
+        assert!((effective_share(&logs) - 0.5).abs() < 1e-15);
+        for key in 0..20 {
+            let new = resampled(&at, &logs, 2, 4, Key::root(key)).unwrap();
+            let rows = new.x.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            assert_eq!(rows, [0.0, 1.0, 3.0, 3.0, 4.0, 4.0]);
+            assert_eq!(new.chains, at.chains);
+        }
+        assert!((log_mean(&[0.0, f64::NEG_INFINITY]) - 0.5f64.ln()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn populations_that_cannot_be_are_refused() {
+        let target = energy(&[2], "kind = \"gaussian\"");
+        let moves = moves(&[2], "kind = \"mala\"\nstep_size = 0.5");
+        for (s, chains, word) in [
+            (SequentialOptions { populations: 2, ..SequentialOptions::default() }, 10, "populations"),
+            (SequentialOptions { moves: 0, ..SequentialOptions::default() }, 10, "moves"),
+            (SequentialOptions { effective: 1.0, ..SequentialOptions::default() }, 10, "effective"),
+            (SequentialOptions::default(), 1, "chains"),
+        ] {
+            let options = AnnealOptions { chains, sequential: Some(s), ..AnnealOptions::default() };
+            let text =
+                annealed_log_z(&target, &target, moves.as_ref(), None, &options, Key::root(1)).unwrap_err();
+            assert!(text.to_string().contains(word), "{text}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use ebm::eval::{ChainAdvice, FEW_CHAINS, LogZ as Side, PlaneIntegral};
-use ebm::measure::{AnnealOptions, Likelihood, LikelihoodOptions, likelihood};
+use ebm::measure::{AnnealOptions, Likelihood, LikelihoodOptions, SequentialOptions, likelihood};
 
 use crate::args::{ModelArgs, SeedArg};
 use crate::outcome::Outcome;
@@ -26,9 +26,21 @@ pub(crate) struct LogZ {
     /// Rungs at (j/N)^POWER: more than 1 puts them nearer to the base.
     #[arg(long, default_value_t = 2.0)]
     power: f64,
-    /// Chains each way.
+    /// Chains each way; of a population, with --sequential.
     #[arg(long, value_name = "N", default_value_t = 64)]
     chains: usize,
+    /// Sequential Monte Carlo: populations whose chains are resampled, on rungs that are found; --rungs and --power do not count.
+    #[arg(long)]
+    sequential: bool,
+    /// Populations of --sequential.
+    #[arg(long, value_name = "N", default_value_t = SequentialOptions::default().populations, requires = "sequential")]
+    populations: usize,
+    /// Moves at each rung of --sequential.
+    #[arg(long, value_name = "N", default_value_t = SequentialOptions::default().moves, requires = "sequential")]
+    moves_each: usize,
+    /// Share of a population that is effective after a rung of --sequential: the larger, the more rungs.
+    #[arg(long, value_name = "SHARE", default_value_t = SequentialOptions::default().effective, requires = "sequential")]
+    effective: f64,
     /// Temperature T of exp(-E/T).
     #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f64,
@@ -45,7 +57,16 @@ impl LogZ {
         let options = LikelihoodOptions {
             base: self.base,
             moves: self.moves,
-            anneal: AnnealOptions { chains: self.chains, rungs: self.rungs, power: self.power },
+            anneal: AnnealOptions {
+                chains: self.chains,
+                rungs: self.rungs,
+                power: self.power,
+                sequential: self.sequential.then_some(SequentialOptions {
+                    populations: self.populations,
+                    moves: self.moves_each,
+                    effective: self.effective,
+                }),
+            },
             temperature: self.temperature,
             seed: self.seed.seed,
         };
@@ -63,6 +84,10 @@ fn table(found: &Likelihood) -> String {
         )
     };
     let mut text = format!("base {}; moves {}; temperature {}\n", found.base, found.moves, found.temperature);
+    if found.log_z.moves > 1 {
+        let z = &found.log_z;
+        text += &format!("{:<22} {:>12} of {} moves each\n", "rungs that were found", z.rungs, z.moves);
+    }
     text += &side("log Z, base to energy", &found.log_z.forward);
     text += &side("log Z, energy to base", &found.log_z.reverse);
     let (low, high) = found.bracket.bounds;
