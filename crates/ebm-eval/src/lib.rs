@@ -83,7 +83,7 @@ pub use plane::distance::{PlaneDistance, plane_distance};
 pub use plane::fit::plane_fit;
 pub use plane::grid::PlaneGrid;
 pub use plane::integral::{PlaneIntegral, PlaneNode, PlaneRefusal};
-pub use plane::quadrature::integrate_plane;
+pub use plane::quadrature::{integrate_plane, integrate_plane_at};
 #[cfg(feature = "linear-algebra")]
 pub use plane::score::{FINE, PlaneScore, PlaneSettings, plane_score};
 pub use plane::temperature::{EnergyMatching, best_temperature};

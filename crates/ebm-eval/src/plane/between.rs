@@ -5,7 +5,7 @@ use std::fmt::Display;
 use crate::error::{EvalError, Result};
 use crate::plane::distance::PlaneDistance;
 use crate::plane::integral::PlaneIntegral;
-use crate::plane::quadrature::integrate_plane;
+use crate::plane::quadrature::integrate_plane_at;
 
 /// Two densities of the plane, normalised each by itself, and their distances.
 #[derive(Debug, Clone)]
@@ -18,28 +18,29 @@ pub struct PlanePair {
     pub distance: PlaneDistance,
 }
 
-/// [`PlaneDistance`] of the densities exp(`p`) and exp(`q`), each normalised over the square that [`integrate_plane`] finds for it.
+/// [`PlaneDistance`] of the densities exp(`p`) and exp(`q`), each normalised over the square that [`integrate_plane_at`] finds for it from a centre,
+/// a spread and places.
 ///
 /// The distances are taken over the nodes of the even mixture of both, whose cells resolve either. They are within about
 /// `tolerance`, but for divergences of densities that fall off at different rates, whose integrand reaches beyond the mass: it is left
 /// out beyond the mixture's square.
 ///
 /// # Errors
-/// Like [`integrate_plane`], of either density.
+/// Like [`integrate_plane_at`], of either density.
 pub fn plane_between<E: Display>(
     mut p: impl FnMut(&[f64]) -> std::result::Result<Vec<f64>, E>,
     mut q: impl FnMut(&[f64]) -> std::result::Result<Vec<f64>, E>,
-    (centre, spread): ([f64; 2], [f64; 2]),
+    (centre, spread, places): ([f64; 2], [f64; 2], &[f64]),
     tolerance: f64,
 ) -> Result<PlanePair> {
-    let first = integrate_plane(&mut p, centre, spread, tolerance)?;
-    let second = integrate_plane(&mut q, centre, spread, tolerance)?;
+    let first = integrate_plane_at(&mut p, centre, spread, places, tolerance)?;
+    let second = integrate_plane_at(&mut q, centre, spread, places, tolerance)?;
     let mut both = |points: &[f64]| -> std::result::Result<Vec<(f64, f64)>, E> {
         let (a, b) = (p(points)?, q(points)?);
         Ok(a.into_iter().zip(b).map(|(a, b)| (a - first.log_z, b - second.log_z)).collect())
     };
     let mixture = |points: &[f64]| both(points).map(|all| all.into_iter().map(log_middle).collect());
-    let nodes = integrate_plane(mixture, centre, spread, tolerance)?.nodes;
+    let nodes = integrate_plane_at(mixture, centre, spread, places, tolerance)?.nodes;
     let points: Vec<f64> = nodes.iter().flat_map(|n| n.at).collect();
     let densities = both(&points).map_err(|e| EvalError::Energy(e.to_string()))?;
     let (mut tv, mut kl, mut reverse, mut js) = (0.0, 0.0, 0.0, 0.0);
@@ -82,7 +83,7 @@ mod tests {
     }
 
     fn between(a: (f64, f64), b: (f64, f64)) -> PlanePair {
-        plane_between(normal(a.0, a.1), normal(b.0, b.1), ([0.0; 2], [1.0; 2]), 1e-3).unwrap()
+        plane_between(normal(a.0, a.1), normal(b.0, b.1), ([0.0; 2], [1.0; 2], &[]), 1e-3).unwrap()
     }
 
     /// Also where a square of half 4 around 0, the usual one before, holds neither.
@@ -114,7 +115,7 @@ mod tests {
     fn a_density_without_an_integral_is_refused() {
         let flat =
             |points: &[f64]| -> std::result::Result<Vec<f64>, String> { Ok(vec![0.0; points.len() / 2]) };
-        let found = plane_between(normal(0.0, 1.0), flat, ([0.0; 2], [1.0; 2]), 1e-3);
+        let found = plane_between(normal(0.0, 1.0), flat, ([0.0; 2], [1.0; 2], &[]), 1e-3);
         assert!(matches!(found, Err(EvalError::Plane(_))));
     }
 }

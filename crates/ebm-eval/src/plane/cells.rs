@@ -9,6 +9,10 @@ use crate::numeric::log_mean::log_sum_exp;
 const NODES: [f64; 3] = [0.112_701_665_379_258_31, 0.5, 0.887_298_334_620_741_7];
 pub(crate) const WEIGHTS: [f64; 3] = [5.0 / 18.0, 8.0 / 18.0, 5.0 / 18.0];
 
+/// How much less of a line integral may be seen behind an edge than before it: a factor of 3, which a normal density falls by
+/// between neighbours that are as wide as its standard deviation, where it still has mass.
+const SEEN: f64 = 1.098_612_288_668_109_8;
+
 /// The cell `[i, i + 1] x [j, j + 1]` times 2^-level; the level may be negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Cell {
@@ -78,6 +82,14 @@ impl Leaf {
     }
 }
 
+impl Leaf {
+    /// Log of the integral over the line of its nodes with this number along `axis`.
+    fn line(&self, cell: Cell, axis: usize, number: usize) -> f64 {
+        let node = |k: usize| if axis == 0 { 3 * number + k } else { 3 * k + number };
+        log_sum_exp(&[0, 1, 2].map(|k| self.at[node(k)] + WEIGHTS[k].ln())) + cell.side().ln()
+    }
+}
+
 /// log |exp a − exp b|.
 fn log_difference(a: f64, b: f64) -> f64 {
     let (high, low) = (a.max(b), a.min(b));
@@ -139,6 +151,26 @@ impl Cells {
                 }
             }
         }
+    }
+
+    /// Leaves no finer than `cell`, a leaf, into which a density goes on over their common edge that their own nodes do not
+    /// see, with the log of the mass that may lie behind the edge; of a square of half side `reach`.
+    ///
+    /// The line integral along the edge, seen from the inner side, must be found again on the outer side, up to
+    /// [`SEEN`]; what lies behind it is its product with the length over which it falls, as far as `cell` tells.
+    pub fn beyond(&self, cell: Cell, reach: f64) -> impl Iterator<Item = (Cell, f64)> {
+        let leaf = self.leaves.get(&cell);
+        let outward = cell.neighbours().into_iter().zip([(0, 0), (0, 2), (1, 0), (1, 2)]);
+        outward.filter_map(move |(neighbour, (axis, edge))| {
+            let (leaf, other) = (leaf?, self.ancestor(neighbour)?);
+            let own = leaf.line(cell, axis, edge);
+            let seen = self.leaves.get(&other)?.line(other, axis, 2 - edge);
+            if own <= seen + SEEN || own == f64::NEG_INFINITY {
+                return None;
+            }
+            let rate = (leaf.line(cell, axis, 2 - edge) - own) / (cell.side() * (NODES[2] - NODES[0]));
+            Some((other, own - rate.max(1.0 / reach).ln()))
+        })
     }
 
     /// The leaf that is `cell` or holds it.

@@ -6,7 +6,7 @@ use crate::distances::mmd::{median_distance, mmd2};
 use crate::error::{EvalError, Result, at_least, same};
 use crate::numeric::splitmix::SplitMix;
 use crate::plane::integral::PlaneIntegral;
-use crate::plane::quadrature::integrate_plane;
+use crate::plane::quadrature::integrate_plane_at;
 use crate::plane::score::{FINE, PlaneScore};
 use crate::samples::Samples;
 
@@ -18,14 +18,14 @@ const SETTLED: f64 = 1e-3;
 const STEP: f64 = 4.0;
 
 /// The figures of [`plane_score`](crate::plane_score) for the held-out points `(n, 2)`, with log Z by
-/// [`integrate_plane`] within `tolerance`, begun at the mean and the spread of the points. At most `mmd_points` points and
+/// [`integrate_plane_at`] within `tolerance`, begun at the mean and the spread of the points, which are the places it looks at. At most `mmd_points` points and
 /// draws enter the MMD, `seed` is that of the draws.
 ///
 /// `leak` is the share of the mass outside of `inner` times the square that holds the points (around the middle of these). The best temperature
 /// has its own square; if none can be found on the way to it, `t_best` and `ll_best_t` are NaN.
 ///
 /// # Errors
-/// If `held` is not `(n >= 2, 2)`, an energy of a point is not finite, or like [`integrate_plane`].
+/// If `held` is not `(n >= 2, 2)`, an energy of a point is not finite, or like [`integrate_plane_at`].
 pub fn plane_fit<E: Display>(
     mut energy: impl FnMut(&[f64]) -> std::result::Result<Vec<f64>, E>,
     held: Samples<'_>,
@@ -52,7 +52,7 @@ pub fn plane_fit<E: Display>(
     let mut integral = |beta: f64| {
         let log_density =
             |p: &[f64]| Ok::<_, E>(energy(p)?.into_iter().map(|e| -beta * e).collect::<Vec<f64>>());
-        integrate_plane(log_density, centre, spread, tolerance)
+        integrate_plane_at(log_density, centre, spread, points.data(), tolerance)
     };
     let whole = integral(1.0)?;
     let (t_best, ll_best_t) = match best(&whole, mean, &mut integral) {

@@ -59,6 +59,8 @@ pub struct PlaneIntegral {
     pub smallest: [f64; 2],
     /// Points that were evaluated.
     pub points: usize,
+    /// Places that were looked at besides, for peaks that the cells do not see.
+    pub places: usize,
     /// Share of the mass outside of it, extrapolated from how the mass falls from square to square; below the tolerance.
     pub outside: f64,
     /// Estimated error of the cells, as a share of the mass; below the tolerance.

@@ -56,6 +56,14 @@ pub(crate) fn peaks(
             climbing.push(Peak { at: lattice[k as usize], width: side, log_density: own });
         }
     }
+    climb(log_density, climbing)
+}
+
+/// Climbs from these places, each with the spacing of the first step, until a spacing resolves what is there.
+pub(crate) fn climb(
+    log_density: &mut impl FnMut(&[[f64; 2]]) -> Result<Vec<f64>>,
+    mut climbing: Vec<Peak>,
+) -> Result<Vec<Peak>> {
     let mut found = Vec::new();
     for _ in 0..CLIMB {
         if climbing.is_empty() {

@@ -6,7 +6,8 @@ use crate::error::{EvalError, Result, same};
 use crate::numeric::log_mean::log_sum_exp;
 use crate::plane::cells::{Cell, Cells, WEIGHTS};
 use crate::plane::integral::{PlaneIntegral, PlaneNode, PlaneRefusal};
-use crate::plane::peaks::peaks;
+use crate::plane::peaks::{Peak, climb, peaks};
+use crate::plane::ridges::along_an_axis;
 
 /// Half the side of the first square, in spreads.
 const FIRST: f64 = 4.0;
@@ -20,6 +21,10 @@ const RINGS: (i32, i32) = (4, 20);
 const IMPROPER: i32 = 8;
 /// Of the tolerance, the share that the cells may be wrong by.
 const CELLS: f64 = 0.5;
+/// Of the tolerance, the share that may lie unseen behind one edge of a cell.
+const BEHIND: f64 = 0.02;
+/// Places that are looked at besides, at most: of more, those that are farthest from each other.
+const PLACES: usize = 64;
 /// Points at most.
 const MOST: usize = 2_000_000;
 /// Points handed over at once.
@@ -35,9 +40,12 @@ const BATCH: usize = 32_768;
 /// 2. Peaks that are narrower than the cells of any of these squares are looked for by the lattice of their centres and
 ///    climbed to (in logarithms a narrow peak is seen from afar); the cells around them are split to their width.
 /// 3. Cells (nine Gauss–Legendre nodes each) are split where they disagree with their parents, until these
-///    differences sum to half of `tolerance`; with a cell, coarser neighbours are split.
+///    differences sum to half of `tolerance`; with a cell, coarser neighbours are split. Where a line integral is not found
+///    again behind the edge of a cell and much may lie there, the cell behind is split: ridges are followed to their ends.
+/// 4. A ridge along an axis is taken in units of its own length and width first.
 ///
-/// A spike on flat ground that is narrower than the cells there can still be missed, as by every quadrature.
+/// A peak that is narrower than the cells where it stands, and that no climb from their centres finds, is missed, as by every
+/// quadrature: [`integrate_plane_at`] looks at places where one may be.
 ///
 /// # Errors
 /// [`EvalError::Plane`] with the reason if there is no such square or there are not enough points; if spread or tolerance
@@ -59,6 +67,25 @@ pub fn integrate_plane<E: Display>(
     spread: [f64; 2],
     tolerance: f64,
 ) -> Result<PlaneIntegral> {
+    integrate_plane_at(log_density, centre, spread, &[], tolerance)
+}
+
+/// As [`integrate_plane`], which also climbs from `places` (x and y in turn: data, samples, means that are known), from at
+/// most 64 of them that are far from each other: a narrow peak near one of them is found wherever it is.
+///
+/// # Errors
+/// As [`integrate_plane`], or if `places` are no pairs of finite numbers.
+pub fn integrate_plane_at<E: Display>(
+    log_density: impl FnMut(&[f64]) -> std::result::Result<Vec<f64>, E>,
+    centre: [f64; 2],
+    spread: [f64; 2],
+    places: &[f64],
+    tolerance: f64,
+) -> Result<PlaneIntegral> {
+    same("numbers of places", places.len(), places.len() / 2 * 2, "two a place")?;
+    if let Some(index) = places.iter().position(|v| !v.is_finite()) {
+        return Err(EvalError::NotFinite { what: "places", index, value: places[index] });
+    }
     if let Some(found) = spread.into_iter().find(|s| !(*s > 0.0 && s.is_finite())) {
         return Err(EvalError::Setting { what: "spread of the plane", found, wanted: "a positive number" });
     }
@@ -69,33 +96,99 @@ pub fn integrate_plane<E: Display>(
         let wanted = "a share in (0, 1)";
         return Err(EvalError::Setting { what: "tolerance of the quadrature", found: tolerance, wanted });
     }
-    let mut asked = Asked { log_density, centre, spread, points: 0 };
+    let places = apart(places, centre, spread);
+    let mut asked = Asked { log_density, centre, spread, points: 0, places: places.len() };
+    let first = f64::from(-LEVEL).exp2();
+    let ridge = along_an_axis(&mut |points: &[[f64; 2]]| asked.at(points), first)?;
+    if let Some((peak, sides)) = ridge
+        && let Some(rings) = rings_over(sides)
+    {
+        let own = |p: [f64; 2]| [0, 1].map(|a| p[a] / sides[a]);
+        let places: Vec<[f64; 2]> = places.iter().copied().chain([peak.at]).map(own).collect();
+        asked.spread = [0, 1].map(|a| spread[a] * sides[a]);
+        match integrate(&mut asked, &places, rings, tolerance) {
+            Err(EvalError::Plane(_)) => asked.spread = spread,
+            found => return found,
+        }
+        asked.points = 0;
+    }
+    integrate(&mut asked, &places, RINGS.0, tolerance)
+}
+
+/// Doublings after which squares of these sides hold the squares of side 1 that are always looked at, if there are so many.
+fn rings_over(sides: [f64; 2]) -> Option<i32> {
+    let more = -sides[0].min(sides[1]).log2().floor() as i32;
+    let rings = RINGS.0 + more.max(0);
+    (rings < RINGS.1).then_some(rings)
+}
+
+/// Places in units of the spreads around the centre; of many those that are farthest from all before them.
+fn apart(places: &[f64], centre: [f64; 2], spread: [f64; 2]) -> Vec<[f64; 2]> {
+    let all: Vec<[f64; 2]> =
+        places.chunks_exact(2).map(|p| [0, 1].map(|a| (p[a] - centre[a]) / spread[a])).collect();
+    let mut found = Vec::new();
+    let mut distances = vec![f64::INFINITY; all.len()];
+    while found.len() < PLACES.min(all.len()) {
+        let farthest =
+            (0..all.len()).fold(0, |best, i| if distances[i] > distances[best] { i } else { best });
+        if distances[farthest] == 0.0 {
+            break;
+        }
+        let chosen = all[farthest];
+        found.push(chosen);
+        for (distance, p) in distances.iter_mut().zip(&all) {
+            *distance = distance.min((p[0] - chosen[0]).hypot(p[1] - chosen[1]));
+        }
+    }
+    found
+}
+
+/// The integral in the units of `asked`, over squares that are doubled `least` times at least.
+fn integrate<F, E: Display>(
+    asked: &mut Asked<F>,
+    places: &[[f64; 2]],
+    least: i32,
+    tolerance: f64,
+) -> Result<PlaneIntegral>
+where
+    F: FnMut(&[f64]) -> std::result::Result<Vec<f64>, E>,
+{
     let mut cells = Cells::default();
     let mut rings = -1;
-    let mut wanted = RINGS.0;
+    let least = places.iter().map(|p| ring_of(*p, RINGS.1)).fold(least, i32::max);
+    let mut wanted = least;
     loop {
         while rings < wanted {
             rings += 1;
             add_ring(&mut cells, rings);
             asked.evaluate(&mut cells)?;
-            split_at_peaks(&mut cells, &mut asked, rings)?;
+            let side = f64::from(rings - LEVEL).exp2();
+            let narrow = peaks(&mut |points: &[[f64; 2]]| asked.at(points), side, rings > 0)?;
+            split_at_peaks(&mut cells, asked, narrow)?;
+            let inside = |p: &[f64; 2]| p[0].abs().max(p[1].abs()) < half_side(rings);
+            let here = places.iter().filter(|p| inside(p) && ring_of(**p, rings) == rings).copied();
+            let narrow = look_at(asked, here, side)?;
+            split_at_peaks(&mut cells, asked, narrow)?;
         }
         let half = asked.half(rings);
         let widest = half[0].max(half[1]);
-        let Some((log_z, error)) = refine(&mut cells, &mut asked, CELLS * tolerance)? else {
+        let Some((log_z, error)) = refine(&mut cells, asked, CELLS * tolerance)? else {
             if rings < RINGS.1 {
                 wanted = (rings + 2).min(RINGS.1);
                 continue;
             }
             return Err(PlaneRefusal::Nothing { points: asked.points, half: widest }.into());
         };
+        if follow(&mut cells, asked, log_z + (BEHIND * tolerance).ln(), rings)? {
+            continue;
+        }
         let masses = ring_masses(&cells, rings, log_z);
         let outside = extrapolated(&masses);
         if outside <= tolerance {
-            return Ok(asked.integral(&cells, rings, log_z, outside, error));
+            return Ok(asked.integral(&cells, rings, log_z, (outside, error)));
         }
         let grows = masses.windows(2).rev().take(3).all(|m| m[1] >= m[0] && m[1] > 0.0);
-        if grows && rings >= IMPROPER {
+        if grows && rings >= IMPROPER.max(least) {
             return Err(PlaneRefusal::Improper { half: widest }.into());
         }
         if rings >= RINGS.1 {
@@ -111,12 +204,15 @@ struct Asked<F> {
     centre: [f64; 2],
     spread: [f64; 2],
     points: usize,
+    /// Places that are looked at besides.
+    places: usize,
 }
 
 impl<F, E: Display> Asked<F>
 where
     F: FnMut(&[f64]) -> std::result::Result<Vec<f64>, E>,
 {
+    /// Log densities at points in these units.
     fn at(&mut self, points: &[[f64; 2]]) -> Result<Vec<f64>> {
         let mut out = Vec::with_capacity(points.len());
         for batch in points.chunks(BATCH) {
@@ -143,7 +239,7 @@ where
         self.spread.map(|s| s * half_side(rings))
     }
 
-    fn integral(&self, cells: &Cells, rings: i32, log_z: f64, outside: f64, error: f64) -> PlaneIntegral {
+    fn integral(&self, cells: &Cells, rings: i32, log_z: f64, (outside, error): (f64, f64)) -> PlaneIntegral {
         let finest = cells.leaves.keys().map(|c| c.level).max().unwrap_or(LEVEL);
         // In the order of the plane, not of a hash map: draws must not depend on it.
         let mut order: Vec<Cell> = cells.leaves.keys().copied().collect();
@@ -172,6 +268,7 @@ where
             cells: order.len(),
             smallest: self.spread.map(|s| s * f64::from(-finest).exp2()),
             points: self.points,
+            places: self.places,
             outside,
             error,
             nodes,
@@ -195,13 +292,27 @@ fn add_ring(cells: &mut Cells, ring: i32) {
     }
 }
 
-/// Splits the leaves at peaks that are narrower than the cells of this square, down to the peaks' widths.
-fn split_at_peaks<F, E: Display>(cells: &mut Cells, asked: &mut Asked<F>, ring: i32) -> Result<()>
+/// Peaks near places, climbed to from there, `side` wide at first.
+fn look_at<F, E: Display>(
+    asked: &mut Asked<F>,
+    places: impl Iterator<Item = [f64; 2]>,
+    side: f64,
+) -> Result<Vec<Peak>>
 where
     F: FnMut(&[f64]) -> std::result::Result<Vec<f64>, E>,
 {
-    let side = f64::from(ring - LEVEL).exp2();
-    let narrow = peaks(&mut |points: &[[f64; 2]]| asked.at(points), side, ring > 0)?;
+    let places: Vec<[f64; 2]> = places.collect();
+    let heights = asked.at(&places)?;
+    let seen = places.into_iter().zip(heights).filter(|(_, height)| *height > f64::NEG_INFINITY);
+    let begun = seen.map(|(at, log_density)| Peak { at, width: side, log_density }).collect();
+    climb(&mut |points: &[[f64; 2]]| asked.at(points), begun)
+}
+
+/// Splits the leaves at peaks that are narrower than they, down to the peaks' widths.
+fn split_at_peaks<F, E: Display>(cells: &mut Cells, asked: &mut Asked<F>, narrow: Vec<Peak>) -> Result<()>
+where
+    F: FnMut(&[f64]) -> std::result::Result<Vec<f64>, E>,
+{
     let highest = narrow.iter().map(|p| p.log_mass()).fold(f64::NEG_INFINITY, f64::max);
     for peak in narrow.iter().filter(|p| p.log_mass() > highest - 20.0) {
         let finest = -(2.0 * peak.width).log2().floor() as i32;
@@ -211,6 +322,41 @@ where
         }
     }
     Ok(())
+}
+
+/// Splits cells behind whose edge more than `most` (its log) may lie unseen, and so along a ridge to its end; whether there
+/// were any.
+fn follow<F, E: Display>(cells: &mut Cells, asked: &mut Asked<F>, most: f64, rings: i32) -> Result<bool>
+where
+    F: FnMut(&[f64]) -> std::result::Result<Vec<f64>, E>,
+{
+    let reach = half_side(rings);
+    let mut front: Vec<Cell> = cells.leaves.keys().copied().collect();
+    let mut any = false;
+    loop {
+        front.sort_unstable();
+        front.dedup();
+        let (mut next, mut blind, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
+        for cell in front {
+            for (other, mass) in cells.beyond(cell, reach).filter(|(_, mass)| *mass > most) {
+                next.push(cell);
+                blind.push(other);
+                unseen.push(mass - most);
+            }
+        }
+        if blind.is_empty() {
+            return Ok(any);
+        }
+        if asked.points >= MOST {
+            let error = (log_sum_exp(&unseen).exp() * BEHIND).min(1.0);
+            return Err(PlaneRefusal::Unresolved { points: asked.points, error }.into());
+        }
+        any = true;
+        blind.into_iter().for_each(|cell| cells.split(cell));
+        next.extend(cells.pending());
+        asked.evaluate(cells)?;
+        front = next;
+    }
 }
 
 /// Splits cells until their errors sum to `tolerance` of the whole; the log of the whole and the share of the errors. None
@@ -251,15 +397,20 @@ where
     }
 }
 
+/// The doubling that a point lies in, 0 for the first square, at most `rings`.
+fn ring_of(point: [f64; 2], rings: i32) -> i32 {
+    let far = point[0].abs().max(point[1].abs());
+    (far / FIRST).log2().ceil().clamp(0.0, f64::from(rings)) as i32
+}
+
 /// Share of the mass in the first square and in each doubling.
 fn ring_masses(cells: &Cells, rings: i32, log_z: f64) -> Vec<f64> {
     let mut order: Vec<&Cell> = cells.leaves.keys().collect();
     order.sort_unstable();
     let mut masses = vec![0.0; rings as usize + 1];
     for cell in order {
-        let far = cell.corner().into_iter().map(|x| (x + 0.5 * cell.side()).abs()).fold(0.0, f64::max);
-        let ring = (far / FIRST).log2().ceil().clamp(0.0, f64::from(rings)) as usize;
-        masses[ring] += (cells.leaves[cell].log_mass - log_z).exp();
+        let ring = ring_of(cell.corner().map(|x| x + 0.5 * cell.side()), rings);
+        masses[ring as usize] += (cells.leaves[cell].log_mass - log_z).exp();
     }
     masses
 }
@@ -275,151 +426,4 @@ fn extrapolated(masses: &[f64]) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::testing::goldens::assert_close;
-
-    const TAU: f64 = std::f64::consts::TAU;
-
-    fn integrate(of: impl Fn(f64, f64) -> f64) -> Result<PlaneIntegral> {
-        integrate_from([0.0, 0.0], of)
-    }
-
-    fn integrate_from(centre: [f64; 2], of: impl Fn(f64, f64) -> f64) -> Result<PlaneIntegral> {
-        let log_density =
-            |p: &[f64]| Ok::<_, String>(p.chunks_exact(2).map(|p| of(p[0], p[1])).collect::<Vec<f64>>());
-        integrate_plane(log_density, centre, [1.0, 1.0], 1e-3)
-    }
-
-    fn normal(x: f64, y: f64, [a, b]: [f64; 2], sd: f64) -> f64 {
-        -((x - a).powi(2) + (y - b).powi(2)) / (2.0 * sd * sd)
-    }
-
-    #[test]
-    fn normal_densities_far_narrow_wide_and_hot_have_their_constants() {
-        for (centre, mean, sd) in [
-            ([0.0, 0.0], [1.0, -1.0], 1.0),
-            ([20.0, 20.0], [20.0, 20.0], 0.05),
-            ([0.0, 0.0], [20.0, 20.0], 0.05),
-            ([0.0, 0.0], [0.0, 0.0], 3.0),
-            ([0.0, 0.0], [0.0, 0.0], 2.0), // standard deviation 1 at T = 4
-            ([0.0, 0.0], [-40.0, 3.0], 1.0),
-            ([0.0, 0.0], [0.013, 0.37], 1e-3),
-            ([0.0, 0.0], [500.0, 0.0], 100.0),
-        ] {
-            let found = integrate_from(centre, |x, y| normal(x, y, mean, sd)).unwrap();
-            assert!((found.log_z - (TAU * sd * sd).ln()).abs() < 1e-3, "{mean:?} {sd}: {found:?}");
-            assert!(found.outside < 1e-3 && found.error < 1e-3 && found.points < 200_000, "{found:?}");
-        }
-    }
-
-    #[test]
-    fn correlated_ridges_and_rings_are_followed() {
-        // Standard deviations 3 and 0.02 along the diagonals.
-        let ridge = integrate(|x, y| {
-            let (u, v) = ((x + y) / 2f64.sqrt(), (x - y) / 2f64.sqrt());
-            -u * u / 18.0 - v * v / (2.0 * 4e-4)
-        });
-        assert!((ridge.unwrap().log_z - (TAU * 3.0 * 0.02).ln()).abs() < 1e-3);
-        // exp(-(r - 2)²/(2 s²)): 2π ∫ r ... = 2π 2 s √(2π) up to e^-2000.
-        let ring = integrate(|x, y| -((x * x + y * y).sqrt() - 2.0).powi(2) / (2.0 * 0.03 * 0.03)).unwrap();
-        assert!((ring.log_z - (TAU * 2.0 * 0.03 * TAU.sqrt()).ln()).abs() < 1e-3, "{ring:?}");
-        // A box has edges, which no rule is good at.
-        let box_ = integrate(|x, y| if x.abs() < 0.7 && y.abs() < 1.3 { 0.0 } else { f64::NEG_INFINITY });
-        assert!((box_.unwrap().log_z - (4.0 * 0.7 * 1.3f64).ln()).abs() < 1e-3);
-    }
-
-    #[test]
-    fn far_modes_are_found_with_their_weights() {
-        let modes = [([0.0, 0.0], 1.0, 1.0f64), ([25.0, -30.0], 0.2, 2.0), ([-55.0, 10.0], 0.05, 0.5)];
-        let mixture = |x: f64, y: f64| {
-            let terms: Vec<f64> = modes
-                .iter()
-                .map(|(c, sd, w)| normal(x, y, *c, *sd) - (TAU * sd * sd).ln() + w.ln())
-                .collect();
-            log_sum_exp(&terms)
-        };
-        let found = integrate(mixture).unwrap();
-        assert!((found.log_z - 3.5f64.ln()).abs() < 1e-3, "{found:?}");
-        // Draws have the weights of the modes.
-        let uniforms: Vec<f64> =
-            (0..30_000u64).map(|i| (crate::splitmix64(i) >> 11) as f64 / 2f64.powi(53)).collect();
-        let draws = found.draws(&uniforms).unwrap();
-        let near = draws.data().chunks_exact(2).filter(|p| (p[0] - 25.0).hypot(p[1] + 30.0) < 3.0).count();
-        // 4/7 of 10,000, with a standard deviation of 49.
-        assert!((near as f64 - 5714.0).abs() < 200.0, "{near}");
-        assert!(found.draws(&uniforms[..4]).is_err());
-    }
-
-    #[test]
-    fn tails_that_can_be_held_are_held_and_others_refused() {
-        // Student's density with one degree of freedom: (1 + r²)^(-3/2), 2π; its mass outside of R is 1/R.
-        let held = integrate(|x, y| -1.5 * (1.0 + x * x + y * y).ln()).unwrap();
-        assert!((held.log_z - TAU.ln()).abs() < 2e-3 && held.half[0] >= 1000.0, "{held:?}");
-        assert!(held.outside > 1e-4, "told, not hidden: {held:?}");
-        // r^-2.1: the mass outside of R is R^-0.1.
-        let heavy = integrate(|x, y| -1.05 * (1.0 + x * x + y * y).ln()).unwrap_err();
-        assert!(
-            matches!(heavy, EvalError::Plane(PlaneRefusal::HeavyTails { outside, .. }) if outside > 0.1),
-            "{heavy}"
-        );
-    }
-
-    #[test]
-    fn improper_and_empty_densities_have_no_value() {
-        for (name, of) in [
-            ("constant", (|_, _| 0.0) as fn(f64, f64) -> f64),
-            ("rising", |x, _| 0.1 * x),
-            ("r^-2", |x, y| -(1.0 + x * x + y * y).ln()),
-            ("a normal density on a floor", |x, y| log_sum_exp(&[-0.5 * (x * x + y * y), -30.0])),
-            ("a ridge without end", |x, _| -0.5 * x * x),
-        ] {
-            let refused = integrate(of).unwrap_err();
-            assert!(
-                matches!(
-                    refused,
-                    EvalError::Plane(PlaneRefusal::Improper { .. } | PlaneRefusal::HeavyTails { .. })
-                ),
-                "{name}: {refused}"
-            );
-        }
-        let nothing = integrate(|_, _| f64::NEG_INFINITY).unwrap_err();
-        assert!(matches!(nothing, EvalError::Plane(PlaneRefusal::Nothing { .. })), "{nothing}");
-        // Noise at every scale: no cells resolve it.
-        let rough = integrate(|x, y| {
-            if x.abs().max(y.abs()) < 1.0 { 9.0 * (1e7 * x).sin() * (1e7 * y).cos() } else { -1e9 }
-        });
-        assert!(matches!(rough.unwrap_err(), EvalError::Plane(PlaneRefusal::Unresolved { .. })));
-    }
-
-    #[test]
-    fn other_temperatures_on_the_same_nodes_and_bad_answers() {
-        let found = integrate(|x, y| normal(x, y, [0.0, 0.0], 1.0)).unwrap();
-        assert_close(found.log_z_at(1.0), found.log_z, 1e-9);
-        assert!((found.log_z_at(1.25) - (TAU / 1.25).ln()).abs() < 1e-3);
-        let ask = |answer: f64, spread: f64, tolerance: f64| {
-            let of = |p: &[f64]| Ok::<_, String>(vec![answer; p.len() / 2]);
-            integrate_plane(of, [0.0, 0.0], [spread, 1.0], tolerance).unwrap_err().to_string()
-        };
-        assert!(ask(f64::NAN, 1.0, 1e-3).starts_with("log densities: value 0 is NaN"));
-        assert!(ask(f64::INFINITY, 1.0, 1e-3).contains("inf"));
-        assert!(ask(0.0, 0.0, 1e-3).contains("spread") && ask(0.0, 1.0, 1.0).contains("tolerance"));
-        let failing = |_: &[f64]| Err::<Vec<f64>, _>("boom");
-        assert!(
-            integrate_plane(failing, [0.0, 0.0], [1.0, 1.0], 1e-3).unwrap_err().to_string().contains("boom")
-        );
-        let short = |_: &[f64]| Ok::<_, String>(vec![0.0]);
-        assert!(integrate_plane(short, [0.0, 0.0], [1.0, 1.0], 1e-3).is_err());
-    }
-
-    #[test]
-    fn axes_may_have_scales_of_their_own() {
-        let of = |p: &[f64]| {
-            let log = |p: &[f64]| -(p[0] - 1e6).powi(2) / 2e8 - p[1] * p[1] / 2e-6;
-            Ok::<_, String>(p.chunks_exact(2).map(log).collect::<Vec<f64>>())
-        };
-        let found = integrate_plane(of, [1e6, 0.0], [1e4, 1e-3], 1e-3).unwrap();
-        assert!((found.log_z - (TAU * 10.0).ln()).abs() < 1e-3, "{found:?}");
-    }
-}
+mod tests;

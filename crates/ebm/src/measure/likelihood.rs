@@ -6,7 +6,7 @@ use candle_core::DType;
 use ebm_core::energy::compose::Sum;
 use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Key, Split, TransitionConfig};
 use ebm_eval::{
-    EvalError, LogZBracket, PlaneIntegral, bits_per_dim, integrate_plane, log_z_bracket,
+    EvalError, LogZBracket, PlaneIntegral, bits_per_dim, integrate_plane_at, log_z_bracket,
     serialize_extended_option,
 };
 use ebm_model::Energies;
@@ -18,6 +18,7 @@ use crate::measure::annealed::{AnnealOptions, AnnealedLogZ, annealed_log_z};
 use crate::measure::temperature;
 use crate::model::energies::{POINTS, at_points, tell, without_condition};
 use crate::model::open::Model;
+use crate::tensors::numbers;
 
 /// Held-out samples that are scored at most.
 const HELD_OUT: usize = 10_000;
@@ -93,7 +94,8 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
     };
     let stored =
         |split| data.map_or(Ok(None), |data| Ok::<_, Error>(data.stored(split, HELD_OUT)?.map(|l| l.x)));
-    let (means, spreads) = moments(stored(Split::Train)?.as_ref(), shape.iter().product())?;
+    let training = stored(Split::Train)?;
+    let (means, spreads) = moments(training.as_ref(), shape.iter().product())?;
     let hmc = "kind = \"hmc\", step_size = 0.05, leapfrogs = 10, target_acceptance = 0.65";
     let (base_text, moves_text) = match range {
         Some((low, high)) => {
@@ -135,7 +137,8 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
             Some((low, high)) => ([0.5 * (low + high); 2], [0.25 * (high - low); 2]),
             None => ([means[0], means[1]], [spreads[0], spreads[1]]),
         };
-        match quadrature(of, sides, range)? {
+        let places = training.as_ref().map_or(Ok(Vec::new()), numbers)?;
+        match quadrature(of, sides, &places, range)? {
             Ok(found) => plane = Some(found),
             Err(why) => no_quadrature = Some(why),
         }
@@ -190,10 +193,11 @@ pub(super) fn moments(data: Option<&candle_core::Tensor>, width: usize) -> Resul
     Ok((means, variances.into_iter().map(usable).collect()))
 }
 
-/// The integral of exp(−E) over the plane, or over the square of a `range`; why not, if it has none that can be had.
+/// The integral of exp(−E), looked at in these places besides, over the plane, or over the square of a `range`; why not, if it has none that can be had.
 pub(super) fn quadrature(
     of: Energies<'_>,
     (centre, spread): ([f64; 2], [f64; 2]),
+    places: &[f64],
     range: Option<(f64, f64)>,
 ) -> Result<std::result::Result<PlaneIntegral, String>> {
     let of = of.at_least(POINTS);
@@ -204,7 +208,7 @@ pub(super) fn quadrature(
         let log = |(e, wall): (f64, bool)| if wall { f64::NEG_INFINITY } else { -e };
         Ok(at_points(&of, &narrow)?.into_iter().zip(walled).map(log).collect())
     };
-    match integrate_plane(log_density, centre, spread, OUTSIDE) {
+    match integrate_plane_at(log_density, centre, spread, places, OUTSIDE) {
         Ok(found) => Ok(Ok(found)),
         Err(e @ EvalError::Energy(_)) => Err(e.into()),
         Err(why) => Ok(Err(why.to_string())),

@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Key, Split};
 use ebm_data::png::Sheet;
 use ebm_eval::{
-    EvalError, Features, PlaneDistance, PlaneGrid, PlaneIntegral, integrate_plane, median_distance, mmd2,
+    EvalError, Features, PlaneDistance, PlaneGrid, PlaneIntegral, integrate_plane_at, median_distance, mmd2,
     plane_between, plane_distance, sliced_wasserstein,
 };
 use ebm_model::Energies;
@@ -121,7 +121,8 @@ pub fn compare_on_plane(model: &Model, options: &PlaneOptions) -> Result<PlaneCo
     let theirs = other.energies(model, theirs.as_ref())?.at_least(POINTS);
     let mut p = |points: &[f64]| log_density(&own, points, t);
     let mut q = |points: &[f64]| log_density(&theirs, points, 1.0);
-    let start = start(model)?;
+    let (centre, spread, places) = start(model)?;
+    let start = (centre, spread, &places[..]);
     let mut compared = match options.half {
         None => found(&mut p, &mut q, start, options)?,
         Some(half) => asked(&mut p, &mut q, start, options, half)?,
@@ -170,7 +171,7 @@ struct Compared {
 fn found(
     p: &mut LogDensity<'_>,
     q: &mut LogDensity<'_>,
-    start: ([f64; 2], [f64; 2]),
+    start: ([f64; 2], [f64; 2], &[f64]),
     options: &PlaneOptions,
 ) -> Result<Compared> {
     let pair = plane_between(p, q, start, OUTSIDE).map_err(|e| match e {
@@ -194,7 +195,7 @@ fn found(
 fn asked(
     p: &mut LogDensity<'_>,
     q: &mut LogDensity<'_>,
-    start: ([f64; 2], [f64; 2]),
+    start: ([f64; 2], [f64; 2], &[f64]),
     options: &PlaneOptions,
     half: f64,
 ) -> Result<Compared> {
@@ -207,7 +208,7 @@ fn asked(
         };
         let energies = grid.energies(energy)?;
         let inside = grid.log_z(&energies, 1.0);
-        let outside = match integrate_plane(f, start.0, start.1, OUTSIDE) {
+        let outside = match integrate_plane_at(f, start.0, start.1, start.2, OUTSIDE) {
             // Both integrals are within a thousandth.
             Ok(whole) => Ok((1.0 - (inside - whole.log_z).exp()).max(0.0)),
             Err(EvalError::Plane(why)) => Err(why.to_string()),
@@ -236,14 +237,15 @@ fn log_density(of: &Energies<'_>, points: &[f64], temperature: f64) -> Result<Ve
     Ok(at_points(of, &narrow)?.into_iter().map(|e| -e / temperature).collect())
 }
 
-/// Where quadrature begins: mean and spread of the data, if there are any.
-fn start(model: &Model) -> Result<([f64; 2], [f64; 2])> {
+/// Where quadrature begins: mean and spread of the data, if there are any, and the data, near which it looks for peaks.
+fn start(model: &Model) -> Result<([f64; 2], [f64; 2], Vec<f64>)> {
     let data = match model.data() {
         Ok(data) => data.stored(Split::Train, MEDIAN_ROWS)?.map(|l| l.x),
         Err(_) => None,
     };
     let (means, spreads) = moments(data.as_ref(), 2)?;
-    Ok(([means[0], means[1]], [spreads[0], spreads[1]]))
+    let places = data.as_ref().map_or(Ok(Vec::new()), numbers)?;
+    Ok(([means[0], means[1]], [spreads[0], spreads[1]], places))
 }
 
 /// The other density.
