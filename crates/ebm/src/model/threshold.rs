@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use ebm_core::{Condition, Given};
 use ebm_eval::{calibrated, typical_interval};
+use ebm_model::Weights;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -12,6 +14,9 @@ use crate::model::open::Model;
 use crate::model::scorer::ScoreKind;
 use crate::model::scorer::{Scored, Scorer};
 
+/// The newest format of their files, and the one before, which kept neither condition nor weights.
+const FORMATS: [u32; 2] = [1, 2];
+
 /// The folder of a run's thresholds; they are numbered from 1.
 const FOLDER: &str = "thresholds";
 
@@ -19,7 +24,7 @@ const FOLDER: &str = "thresholds";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Threshold {
-    /// Format of this file: 1.
+    /// Format of this file: 2, or 1 of a program that kept no condition.
     pub format: u32,
     /// The score.
     pub score: ScoreKind,
@@ -40,6 +45,12 @@ pub struct Threshold {
     pub typical_energy: Option<f64>,
     /// Whether images are resized and recoloured to fit the model.
     pub fit: bool,
+    /// The condition of the energy that it was fitted on; without it the energy is the marginal one, or takes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<Given>,
+    /// The weights; not known of files of format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
     /// Updates of the checkpoint that it holds for.
     pub step: u64,
     /// Digest of the settings of its run, seed included: with the step it tells the weights.
@@ -109,7 +120,7 @@ pub fn fit_threshold(model: &Model, run: &Path, options: &ThresholdOptions) -> R
         other => other.into(),
     })?;
     let threshold = Threshold {
-        format: 1,
+        format: FORMATS[1],
         score: score.clone(),
         threshold,
         fpr: options.fpr,
@@ -119,6 +130,8 @@ pub fn fit_threshold(model: &Model, run: &Path, options: &ThresholdOptions) -> R
         above,
         typical_energy,
         fit: options.fit,
+        given: model.config().generate.given.clone(),
+        weights: Some(model.config().generate.weights),
         step,
         config: model.digest().unwrap_or_default().to_string(),
     };
@@ -145,7 +158,8 @@ impl Threshold {
     /// The threshold of a run that `which` names: its number or a file; the newest without it.
     ///
     /// # Errors
-    /// If there is none, the file is damaged, or the run has had more updates since.
+    /// If there is none, the file is damaged, the run has had more updates since, or its energy is taken under another
+    /// condition or with other weights than those that it was fitted on.
     pub fn open(model: &Model, run: &Path, which: Option<&str>) -> Result<Self> {
         let folder = run.join(FOLDER);
         let path = match which {
@@ -166,9 +180,9 @@ impl Threshold {
         })?;
         let found: Threshold = serde_json::from_str(&text)
             .map_err(|e| ebm_core::Error::data(&path, format!("is no threshold: {e}; fit it again")))?;
-        if found.format != 1 || !found.threshold.is_finite() {
+        if !FORMATS.contains(&found.format) || !found.threshold.is_finite() {
             let message = format!(
-                "found format {} and threshold {}, wanted format 1 and a finite number",
+                "found format {} and threshold {}, wanted format 1 or 2 and a finite number",
                 found.format, found.threshold
             );
             return Err(ebm_core::Error::data(&path, message).into());
@@ -184,8 +198,40 @@ impl Threshold {
         if model.digest() != Some(found.config.as_str()) {
             return Err(stale("on a run with other settings or another seed".into()));
         }
+        found.of_this_energy(model).map_err(stale)?;
         ScoreKind::parse(&[found.score.to_string()], without_condition(model)?.spec())?;
         Ok(found)
+    }
+
+    /// Whether it was fitted on the energy that the model is asked for; if not, on which, in words.
+    fn of_this_energy(&self, model: &Model) -> std::result::Result<(), String> {
+        let (facts, generate) = (model.facts(), &model.config().generate);
+        let vector = |g: &Option<Given>| g.as_ref().map(|g| g.vector(facts.condition, &facts.class_names));
+        let (own, now) = (vector(&self.given), vector(&generate.given));
+        if own != now {
+            let words = |g: &Option<Given>| {
+                g.as_ref().map_or("the marginal energy of all classes".to_string(), |g| {
+                    format!("the energy given {g}")
+                })
+            };
+            let (own, now) = (words(&self.given), words(&generate.given));
+            return Err(match self.format {
+                1 => format!("by a program that kept no condition, which stands for {own}, this is {now}"),
+                _ => format!("on {own}, this is {now}"),
+            });
+        }
+        if self.weights.is_some_and(|w| w != generate.weights) && model.manifest().is_some_and(|m| m.average)
+        {
+            let words = |w: Weights| if w == Weights::Live { "live" } else { "averaged" };
+            let own = self.weights.map_or("other", words);
+            return Err(format!("on {own} weights, these are {} ones", words(generate.weights)));
+        }
+        if self.format == 1 && model.energy().spec().condition != Condition::None {
+            tracing::warn!(
+                "the threshold is of a program that kept no condition: it is taken for one of marginal energies"
+            );
+        }
+        Ok(())
     }
 
     /// The score of each sample, and whether it is inside.

@@ -72,8 +72,9 @@ impl Fit {
             t.set,
             100.0 * t.above
         ))?;
+        let given = t.given.as_ref().map_or_else(String::new, |g| format!(" --given {g}"));
         out.line(format!(
-            "{}; use it with `ebm score {} ... --threshold`",
+            "{}; use it with `ebm score {} ...{given} --threshold`",
             path.display(),
             self.run.display()
         ))?;
