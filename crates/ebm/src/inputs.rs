@@ -1,5 +1,6 @@
 //! Samples and data by a name or a path, as they are asked for in one line.
 
+pub(crate) mod class_names;
 pub(crate) mod fit;
 pub(crate) mod lines;
 pub(crate) mod named;

@@ -7,6 +7,7 @@ use ebm_model::Energies;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::inputs::class_names::renumbered;
 use crate::inputs::set::Inputs;
 use crate::measure::temperature;
 use crate::model::energies::one_hot;
@@ -48,12 +49,13 @@ pub struct ClassReport {
 }
 
 /// Classifies labelled samples by the energies under each class, `p(y | x) ∝ exp(−E(x, y))` (Grathwohl et al. 2020, equation 2).
+/// Classes that have names on both sides are matched by these, else by their numbers.
 ///
 /// The energy must have been trained to tell classes (objective `label`) for its probabilities to mean something: an energy of
 /// `x` under each class alone may have any constant for each.
 ///
 /// # Errors
-/// If the energy takes no class, the samples have no labels or labels that are no class, or do not fit.
+/// If the energy takes no class, the samples have no labels or classes that it does not know, or do not fit.
 pub fn classify_by_energy(model: &Model, options: &ClassOptions) -> Result<ClassReport> {
     temperature::check(options.temperature)?;
     let Some(classes) = model.energy().spec().condition.length() else {
@@ -71,7 +73,10 @@ pub fn classify_by_energy(model: &Model, options: &ClassOptions) -> Result<Class
         Some(what) => Inputs::open(what)?,
         None => Inputs::held_out(model.data()?, "inside")?,
     };
-    let (x, labels, names) = labelled(&set, options.count.unwrap_or(usize::MAX))?;
+    let known = &model.facts().class_names;
+    let (x, labels, own) = labelled(&set, options.count.unwrap_or(usize::MAX))?;
+    let labels = renumbered(labels, &own, known, set.name())?;
+    let names = if known.is_empty() { &own } else { known };
     if x.dims()[1..] != *model.sample_shape() {
         let message =
             format!("found samples of shape {:?}, wanted {:?}", &x.dims()[1..], model.sample_shape());
@@ -95,7 +100,7 @@ pub fn classify_by_energy(model: &Model, options: &ClassOptions) -> Result<Class
         classes,
         temperature: options.temperature,
         figures,
-        by_class: by_class(&probabilities, &labels, &names),
+        by_class: by_class(&probabilities, &labels, names),
     })
 }
 

@@ -8,6 +8,7 @@ use ebm_features::{ClassifierOptions, Labelled, Network, Progress, examine};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::inputs::class_names::renumbered;
 use crate::inputs::named::open_as;
 use crate::tensors::floats;
 use crate::whole_file;
@@ -96,7 +97,8 @@ pub fn train_classifier(
     whole_file::new("out", &t.out)?;
     let source = open_as("data", &t.data)?;
     let mut train = Set::read(&source, Split::Train, ("data", &t.data), ("labels", t.labels.as_deref()))?;
-    let (held, held_name) = held_out(t, &source, &mut train)?;
+    let (mut held, held_name) = held_out(t, &source, &mut train)?;
+    held.labels = renumbered(held.labels, &held.names, &train.names, &held_name)?;
     let shape = train.shape;
     if held.shape != shape {
         let wanted = format!("images of shape {shape:?}, as the training images, found {:?}", held.shape);
@@ -163,6 +165,8 @@ fn write(out: &Path, network: &Network, summary: &ClassifierSummary) -> Result<(
 struct Set {
     values: Vec<f32>,
     labels: Vec<u32>,
+    /// Names of the classes; empty if they have none, or come from a file of their own.
+    names: Vec<String>,
     shape: [usize; 3],
 }
 
@@ -201,7 +205,8 @@ impl Set {
             let message = format!("image {image} holds the value {}, wanted finite numbers", values[at]);
             return Err(ebm_core::Error::data(name, message).into());
         }
-        Ok(Set { values, labels, shape })
+        let names = if path.is_none() { source.class_names().to_vec() } else { Vec::new() };
+        Ok(Set { values, labels, names, shape })
     }
 
     fn view(&self) -> Labelled<'_> {
@@ -213,6 +218,7 @@ impl Set {
         Set {
             values: rows.iter().flat_map(|r| &self.values[r * len..(r + 1) * len]).copied().collect(),
             labels: rows.iter().map(|r| self.labels[*r]).collect(),
+            names: self.names.clone(),
             shape: self.shape,
         }
     }
