@@ -5,16 +5,16 @@ use candle_core::{DType, Tensor};
 use crate::devices::host::{self, on_slice};
 use crate::{Error, Result};
 
-/// Checks that every entry of `t` is finite.
+/// Checks that every entry of `t` is finite; `cure` says what helps if one is not.
 ///
 /// # Errors
 /// [`Error::Numeric`] naming `what`, the step, and the first bad entry.
-pub fn finite(what: &str, t: &Tensor, step: u64) -> Result<()> {
+pub fn finite(what: &str, t: &Tensor, step: u64, cure: &str) -> Result<()> {
     match first_bad(t)? {
         None => Ok(()),
         Some((index, value)) => {
             let place = place(index, t.dims());
-            let message = format!("entry {place} is {value}; lower the learning rate or the step size");
+            let message = format!("entry {place} is {value}; {cure}");
             Err(Error::numeric(what, step, message))
         }
     }

@@ -9,6 +9,9 @@ use ebm_core::{
 
 use crate::starts::Starts;
 
+/// What helps where no weight moves: the chains ran away, or the energy has no number where they are.
+const CURE: &str = "use a smaller step size of the sampler that draws them (no step of ula or langevin is ever rejected), or look at the energy there";
+
 /// Draws samples of one energy. Chains are numbered through all pieces, so the result does not
 /// depend on the size of a piece.
 pub struct Generator<'a> {
@@ -70,7 +73,7 @@ impl Generator<'_> {
             let mut request = DrawRequest::new(probe, &mut memory).with_reference(self.reference.as_ref());
             request.warm_up = self.warm_up;
             let drawn = self.sampler.draw(&energy, at, key.at("sampler"), &mut request)?;
-            finite("generated samples", &drawn.last.at.x, 0)?;
+            finite("generated samples", &drawn.last.at.x, 0, CURE)?;
             pieces.push(drawn.last.at.x);
             first += rows;
         }

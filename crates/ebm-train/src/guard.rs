@@ -7,6 +7,9 @@ use ebm_core::{Error, Result, finite};
 
 use crate::numbers::squares_of_each;
 
+/// What helps in training: weights or chains ran away.
+pub(crate) const CURE: &str = "lower the learning rate or the sampler's step size";
+
 /// Checks all gradients and returns their common norm.
 ///
 /// # Errors
@@ -15,7 +18,7 @@ pub(crate) fn gradient_norm(grads: &BTreeMap<String, Tensor>, step: u64) -> Resu
     let mut sum = 0.0;
     for ((name, g), s) in grads.iter().zip(squares_of_each(grads.values())?) {
         if !s.is_finite() {
-            finite(&format!("gradient of {name}"), g, step)?;
+            finite(&format!("gradient of {name}"), g, step, CURE)?;
         }
         sum += s;
     }
@@ -23,11 +26,7 @@ pub(crate) fn gradient_norm(grads: &BTreeMap<String, Tensor>, step: u64) -> Resu
     if norm.is_finite() {
         return Ok(norm);
     }
-    Err(Error::numeric(
-        "gradient",
-        step,
-        format!("its norm is {norm}; lower the learning rate or the step size"),
-    ))
+    Err(Error::numeric("gradient", step, format!("its norm is {norm}; {CURE}")))
 }
 
 /// Checks the value of every term and what the sampler says of itself: what overflows there need not show in a gradient.

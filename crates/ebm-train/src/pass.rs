@@ -11,6 +11,7 @@ use ebm_model::checkpoint::entries_of;
 
 use crate::config::From;
 use crate::fulfil::{OBJECTIVE, fulfil};
+use crate::guard::CURE;
 use crate::plan::Plan;
 use crate::shares::Share;
 use crate::stages::Stages;
@@ -93,7 +94,7 @@ impl Pass {
             if !share.is_whole() && !memory.is_empty() {
                 return Err(keeps(plan));
             }
-            finite("samples", &ends.last.at.x, number)?;
+            finite("samples", &ends.last.at.x, number, CURE)?;
             drawn = Some(ends);
             stages.done("sampler")?;
         }
@@ -112,7 +113,7 @@ impl Pass {
         owned(plan, &done.grads)?;
         stages.done("gradients")?;
         for (rows, terms) in &done.terms {
-            finite(&format!("energy of the {rows}"), terms, number)?;
+            finite(&format!("energy of the {rows}"), terms, number, CURE)?;
         }
         let chains = drawn.as_ref().zip(began.as_ref());
         let rows = tally::Rows {

@@ -56,11 +56,15 @@ pub enum ChainAdvice {
         stuck: usize,
         /// Of how many.
         of: usize,
+        /// Whether the step size adapts.
+        adapted: bool,
     },
     /// Chains accept (almost) everything and still do not mix.
     AcceptingAll {
         /// Mean acceptance.
         accepted: f64,
+        /// Whether the step size adapts.
+        adapted: bool,
     },
     /// Adapted step sizes stand at the smallest or the largest that is allowed: the acceptance asked for is not reached.
     AtLimit {
@@ -91,6 +95,8 @@ pub enum ChainAdvice {
         diverged: usize,
         /// Of how many.
         of: usize,
+        /// Whether the step size adapts: then it is set by the acceptance that is asked for.
+        adapted: bool,
     },
     /// Trajectories were ended by their greatest length, not because they turned back.
     CutShort {
@@ -132,9 +138,11 @@ pub fn chain_advice(facts: &ChainFacts<'_>) -> Vec<ChainAdvice> {
     if chains == 1 {
         found.push(ChainAdvice::OneChain);
     }
+    // Only step sizes that adapt have limits.
+    let adapted = at_limit.is_some();
     let stuck = accepted.iter().filter(|a| **a <= STUCK).count();
     if stuck > 0 {
-        found.push(ChainAdvice::Rejecting { stuck, of: accepted.len() });
+        found.push(ChainAdvice::Rejecting { stuck, of: accepted.len(), adapted });
     }
     // No ESS of the mean: all draws are equal. Infinite R-hat: all draws of each half are.
     let frozen = summaries.iter().filter(|s| s.rhat.is_infinite() || s.mcse.is_nan()).count();
@@ -148,7 +156,7 @@ pub fn chain_advice(facts: &ChainFacts<'_>) -> Vec<ChainAdvice> {
     let mean = accepted.iter().sum::<f64>() / accepted.len() as f64;
     let all = mean >= 1.0 - STUCK && (apart || few);
     if all {
-        found.push(ChainAdvice::AcceptingAll { accepted: mean });
+        found.push(ChainAdvice::AcceptingAll { accepted: mean, adapted });
     }
     let at_limit = at_limit.filter(|l| l.0 > 0);
     if let Some((chains, of, step_size)) = at_limit {
@@ -158,7 +166,7 @@ pub fn chain_advice(facts: &ChainFacts<'_>) -> Vec<ChainAdvice> {
         found.push(ChainAdvice::Adapting { from, to });
     }
     if let Some((diverged, of)) = divergences.filter(|d| d.0 > 0) {
-        found.push(ChainAdvice::Divergent { diverged, of });
+        found.push(ChainAdvice::Divergent { diverged, of, adapted });
     }
     // One trajectory in a hundred may be long without harm.
     if let Some((cut, of)) = deepest.filter(|(cut, of)| 100 * cut > *of) {
@@ -188,15 +196,27 @@ impl fmt::Display for ChainAdvice {
             ChainAdvice::OneChain => {
                 f.write_str("one chain: R-hat compares its halves only; run several from different places")
             }
-            ChainAdvice::Rejecting { stuck, of } => write!(
-                f,
-                "{stuck} of {of} chains accept nothing and are stuck: use a smaller step size; more steps do not help"
-            ),
-            ChainAdvice::AcceptingAll { accepted } => write!(
-                f,
-                "{:.1} % of the moves are accepted and the chains do not mix: use a larger step size; more steps help little",
-                100.0 * accepted
-            ),
+            ChainAdvice::Rejecting { stuck, of, adapted } => {
+                let cure = match adapted {
+                    true => "begin at a smaller step size or adapt it over a longer warm-up",
+                    false => "use a smaller step size",
+                };
+                write!(
+                    f,
+                    "{stuck} of {of} chains accept nothing and are stuck: {cure}; more steps do not help"
+                )
+            }
+            ChainAdvice::AcceptingAll { accepted, adapted } => {
+                let cure = match adapted {
+                    true => "set a lower target_acceptance or adapt over a longer warm-up",
+                    false => "use a larger step size",
+                };
+                write!(
+                    f,
+                    "{:.1} % of the moves are accepted and the chains do not mix: {cure}; more steps help little",
+                    100.0 * accepted
+                )
+            }
             ChainAdvice::AtLimit { chains, of, step_size } => write!(
                 f,
                 "the step size of {chains} of {of} chains is at its limit ({step_size:.3e}) and their acceptance not what was asked for: begin at another step size, or set wider step limits; more steps do not help"
@@ -209,10 +229,18 @@ impl fmt::Display for ChainAdvice {
                 f,
                 "step sizes went on adapting while draws were recorded, from {from:.4e} to {to:.4e}: that leaves a bias which no error here shows; measure with the adapted size fixed"
             ),
-            ChainAdvice::Divergent { diverged, of } => write!(
-                f,
-                "{diverged} of {of} moves diverged: the chains avoid some region and no figure is to be relied on; use a smaller step size"
-            ),
+            ChainAdvice::Divergent { diverged, of, adapted } => {
+                let cure = match adapted {
+                    true => {
+                        "set a higher target_acceptance (0.99, say), by which the step size adapts, or write the energy in other coordinates"
+                    }
+                    false => "use a smaller step size",
+                };
+                write!(
+                    f,
+                    "{diverged} of {of} moves diverged: the chains avoid some region and no figure is to be relied on; {cure}"
+                )
+            }
             ChainAdvice::CutShort { cut, of } => write!(
                 f,
                 "{cut} of {of} trajectories were cut at their greatest length: allow a greater depth, or take a metric in which the target is rounder"
@@ -278,8 +306,8 @@ mod tests {
             advice(of(&[2.0; 200], 4), 4, 50, &[]),
         ];
         let kinds = [
-            ChainAdvice::Rejecting { stuck: 2, of: 4 },
-            ChainAdvice::AcceptingAll { accepted: 0.999 },
+            ChainAdvice::Rejecting { stuck: 2, of: 4, adapted: true },
+            ChainAdvice::AcceptingAll { accepted: 0.999, adapted: true },
             ChainAdvice::Frozen { scalars: 1, of: 1 },
             ChainAdvice::Frozen { scalars: 1, of: 1 },
         ];
@@ -310,7 +338,31 @@ mod tests {
         let told: Vec<String> = chain_advice(&at_limit).iter().map(ToString::to_string).collect();
         assert!(told[0].starts_with("the step size of 3 of 4 chains is at its limit"), "{told:?}");
         let adapting = ChainAdvice::Adapting { from: 0.1, to: 0.2 };
-        assert_eq!(chain_advice(&facts), [adapting, ChainAdvice::Divergent { diverged: 3, of: 2000 }]);
+        assert_eq!(
+            chain_advice(&facts),
+            [adapting, ChainAdvice::Divergent { diverged: 3, of: 2000, adapted: false }]
+        );
+    }
+
+    #[test]
+    fn advice_names_what_sets_the_step_size() {
+        let text = |adapted| ChainAdvice::Divergent { diverged: 1, of: 9, adapted }.to_string();
+        assert!(text(true).contains("higher target_acceptance") && !text(true).contains("smaller step size"));
+        assert!(text(false).ends_with("use a smaller step size"));
+        let x = autoregression(5, 4, 1000, 0.0);
+        let summaries = &[of(&x, 4)];
+        let known =
+            ChainFacts { chains: 4, draws: 1000, divergences: Some((1, 9)), summaries, ..Default::default() };
+        let adapting = ChainFacts { at_limit: Some((0, 4, 0.1)), ..known };
+        for (facts, adapted) in [(known, false), (adapting, true)] {
+            assert_eq!(chain_advice(&facts), [ChainAdvice::Divergent { diverged: 1, of: 9, adapted }]);
+        }
+        for advice in [
+            ChainAdvice::Rejecting { stuck: 1, of: 4, adapted: true },
+            ChainAdvice::AcceptingAll { accepted: 1.0, adapted: true },
+        ] {
+            assert!(!advice.to_string().contains("use a "), "{advice}");
+        }
     }
 
     #[test]

@@ -152,15 +152,16 @@ impl<'a> MoveWatch<'a> {
                 tracing::warn!("{advice}");
             }
         }
+        let adapted = self.step_sizes().is_some();
         if let Some((diverged, of)) = self.divergences().filter(|d| d.0 > 0) {
-            tracing::warn!("{}", ChainAdvice::Divergent { diverged, of });
+            tracing::warn!("{}", ChainAdvice::Divergent { diverged, of, adapted });
         }
         if let Some(t) = self.trajectories() {
             tracing::info!("{t}");
         }
         let stuck = self.accepted.values().filter(|a| a.0 == 0.0).count();
         if stuck > 0 {
-            tracing::warn!("{}", ChainAdvice::Rejecting { stuck, of: self.accepted.len() });
+            tracing::warn!("{}", ChainAdvice::Rejecting { stuck, of: self.accepted.len(), adapted });
         }
     }
 

@@ -120,7 +120,8 @@ fn table(found: &Likelihood) -> String {
     }
     let rest = found.log_z.reverse.log_z - found.log_z.forward.log_z;
     if let Some((diverged, of)) = found.log_z.divergences.filter(|d| d.0 > 0) {
-        text += &format!("{}\n", ChainAdvice::Divergent { diverged, of });
+        let adapted = found.log_z.step_sizes.is_some();
+        text += &format!("{}\n", ChainAdvice::Divergent { diverged, of, adapted });
     }
     if found.bracket.contradictory {
         text += "the sides contradict each other: the chains do not mix, or the way back did not start on samples of the energy\n";
@@ -139,12 +140,18 @@ fn table(found: &Likelihood) -> String {
 pub(super) fn over(p: &PlaneIntegral) -> String {
     let side = |a: usize| format!("[{:.3}, {:.3}]", p.centre[a] - p.half[a], p.centre[a] + p.half[a]);
     format!(
-        "over {} x {}, {} cells from {:.2e}; outside {:.1e}, cells {:.1e} of the mass",
+        "over {} x {}, {} cells from {:.2e}; outside {:.1e}, cells {:.1e} of the mass; {}",
         side(0),
         side(1),
         p.cells,
         p.smallest[0].min(p.smallest[1]),
         p.outside,
-        p.error
+        p.error,
+        match p.places {
+            0 => "a peak that is narrower than the cells around it may not be seen".to_string(),
+            n => format!(
+                "a peak that is narrower than the cells around it and far from {n} samples may not be seen"
+            ),
+        }
     )
 }
