@@ -14,12 +14,7 @@ fn shapes() -> Scratch {
     let config = SMALL.replace("kind = \"digits\"", data).replace("kind = \"mlp\"\nhidden = [8]", net);
     let s = Scratch::with(&config);
     for (class, shade) in [("circle", 40u8), ("square", 200)] {
-        fs::create_dir_all(s.path("shapes").join(class)).unwrap();
-        for i in 0..6u8 {
-            let pixels: Vec<u8> = (0..64u8).map(|p| shade.wrapping_add(p ^ i)).collect();
-            let pgm = [b"P5 8 8 255\n", &pixels[..]].concat();
-            fs::write(s.path(&format!("shapes/{class}/{i}.pgm")), pgm).unwrap();
-        }
+        pictures(&s, &format!("shapes/{class}"), shade, 6);
     }
     s
 }
@@ -43,7 +38,7 @@ fn classes_are_known_by_their_names_wherever_a_class_is_given() {
         drawn.push(fs::read(s.path("x.npy")).unwrap());
     }
     assert!(drawn[0] == drawn[1] && drawn[0] == drawn[2] && drawn[0] != drawn[3]);
-    let counted = s.run(&["sample", "r", "-n", "4", "--steps", "1", "--out", "y.npy"]).ok().out;
+    let counted = s.run(&["sample", "r", "-n", "20", "--steps", "1", "--out", "y.npy"]).ok().out;
     assert!(counted.contains("given circle (") && counted.contains("square ("), "{counted}");
     let energies = |model: &str, more: &[&str]| {
         let scored = s.run(&[&["score", model, "y.npy"], more].concat()).ok().out;
@@ -64,6 +59,99 @@ fn classes_are_known_by_their_names_wherever_a_class_is_given() {
     }
     s.run(&["sample", "r given square", "--given", "square", "--out", "z.npy"])
         .fails(2, &["generate.given", "takes no condition"]);
+}
+
+/// Pictures of one shade below `folder`.
+fn pictures(s: &Scratch, folder: &str, shade: u8, n: u8) {
+    fs::create_dir_all(s.path(folder)).unwrap();
+    for i in 0..n {
+        let pixels: Vec<u8> = (0..64u8).map(|p| shade.wrapping_add(p ^ i)).collect();
+        fs::write(s.path(&format!("{folder}/{i}.pgm")), [b"P5 8 8 255\n", &pixels[..]].concat()).unwrap();
+    }
+}
+
+#[test]
+fn classes_of_other_sets_are_matched_by_their_names() {
+    let s = shapes();
+    s.run(&["train", "run.toml", "--out", "r"]).ok();
+    // The only class of this set is the second one of the run.
+    pictures(&s, "others/square", 200, 5);
+    let others = "image-folder:root=others,labels=true";
+    s.run(&["eval", "classes", "r", "--in", others, "--json", "c.json"]).ok();
+    let found: serde_json::Value = serde_json::from_slice(&fs::read(s.path("c.json")).unwrap()).unwrap();
+    let of = |class: usize| (found["by_class"][class][0].clone(), found["by_class"][class][1].clone());
+    assert_eq!((of(0), of(1)), (("circle".into(), 0.into()), ("square".into(), 5.into())), "{found}");
+    pictures(&s, "strange/hexagon", 90, 5);
+    s.run(&["eval", "classes", "r", "--in", "image-folder:root=strange,labels=true"])
+        .fails(2, &["strange", "hexagon", "circle, square"]);
+    // A classifier is examined on the same classes, too: these two are told apart at once.
+    let train = ["classifier", "train", "--epochs", "20", "--batch", "4", "--features", "8", "--held-out"];
+    let data = ["--data", "image-folder:root=shapes,labels=true", "--out"];
+    s.run(&[&train[..], &[others], &data, &["net"]].concat()).ok();
+    let summary: serde_json::Value =
+        serde_json::from_slice(&fs::read(s.path("net/summary.json")).unwrap()).unwrap();
+    assert_eq!(
+        summary["confusion"][1][0].as_u64().zip(summary["confusion"][1][1].as_u64()).map(|(a, b)| a + b),
+        Some(5),
+        "{summary}"
+    );
+    let strange = "image-folder:root=strange,labels=true";
+    s.run(&[&train[..], &[strange], &data, &["no"]].concat()).fails(2, &["hexagon"]);
+}
+
+#[test]
+fn samples_have_the_classes_of_the_data_as_often_as_these() {
+    let s = shapes();
+    // Nine of ten pictures are squares; a batch of eight has few circles or none.
+    pictures(&s, "shapes/square", 200, 54);
+    s.run(&["train", "run.toml", "--out", "r"]).ok();
+    let draw = |more: &[&str]| -> (u64, u64) {
+        let base = ["sample", "r", "-n", "1000", "--steps", "1", "--out", "x.npy", "--force"];
+        let out = s.run(&[&base[..], more].concat()).ok().out;
+        let count = |name: &str| -> u64 {
+            let at = out.find(&format!("{name} (")).unwrap_or_else(|| panic!("{out}")) + name.len() + 2;
+            out[at..].split(')').next().unwrap().parse().unwrap()
+        };
+        (count("circle"), count("square"))
+    };
+    let (circles, squares) = draw(&[]);
+    // 100 of 1,000 with a standard deviation of 9.5.
+    assert!(circles + squares == 1000 && circles.abs_diff(100) < 40, "{circles} {squares}");
+    assert_eq!(draw(&[]), (circles, squares));
+    assert_ne!(draw(&["--seed", "5"]), (circles, squares));
+}
+
+#[test]
+fn a_threshold_holds_for_the_condition_and_the_weights_it_was_fitted_with() {
+    let s = shapes();
+    s.run(&["train", "run.toml", "--out", "r"]).ok();
+    let fit = ["eval", "threshold", "r", "--in", "shapes", "--fpr", "0.2"];
+    let plain = s.run(&fit).ok().out;
+    assert!(!plain.contains("--given"), "{plain}");
+    let given = s.run(&[&fit[..], &["--given", "square"]].concat()).ok().out;
+    assert!(given.contains("--given square --threshold"), "{given}");
+    let live = s.run(&[&fit[..], &["--set", "generate.weights=live"]].concat()).ok();
+    assert!(live.out.contains("3.json"), "{live:?}");
+    let score = |which: &str, more: &[&str]| {
+        s.run(&[&["score", "r", "shapes", &format!("--threshold={which}")][..], more].concat())
+    };
+    let square = ["--given", "square"];
+    score("1", &[]).ok();
+    score("2", &square).ok();
+    score("2", &["--set", "generate.given=1"]).ok();
+    score("1", &square).fails(2, &["fitted on the marginal energy", "given square"]);
+    score("1", &["--set", "generate.given=1"]).fails(2, &["fitted on the marginal energy", "given 1"]);
+    score("2", &[]).fails(2, &["given square", "marginal energy"]);
+    score("2", &["--given", "circle"]).fails(2, &["given square", "given circle"]);
+    score("3", &[]).fails(2, &["live weights", "averaged"]);
+    // A file of an earlier program holds for marginal energies.
+    let old = fs::read_to_string(s.path("r/thresholds/1.json")).unwrap();
+    let old = old.replace("\"format\": 2", "\"format\": 1").replace("  \"weights\": \"average\",\n", "");
+    assert!(!old.contains("weights"), "{old}");
+    fs::write(s.path("r/thresholds/9.json"), old).unwrap();
+    let read = score("9", &[]).ok();
+    assert!(read.err.contains("marginal energies"), "{read:?}");
+    score("9", &square).fails(2, &["kept no condition", "given square"]);
 }
 
 #[test]

@@ -89,6 +89,50 @@ fn quadrature_finds_the_mass_wherever_the_data_are() {
 }
 
 #[test]
+fn ridges_and_narrow_modes_have_their_mass() {
+    let s = Scratch::with("");
+    for (covariance, wanted) in [
+        ("[2500.0, 0.0, 0.0, 0.01]", 3.4473),
+        ("[10000.0, 0.0, 0.0, 0.0001]", 1.8379),
+        ("[0.0025, 0.0, 0.0, 2500.0]", 2.7541),
+    ] {
+        let energy = format!("kind = \"gaussian\"\nmean = [0.0, 0.0]\ncovariance = {covariance}");
+        let config = plane("").replace("kind = \"gaussian\"\n", &energy);
+        fs::write(s.path("run.toml"), config).unwrap();
+        npy(&s, "data.npy", &normals(400, 0.0, 1.0, 1), &[200, 2]);
+        let (found, text) = log_z(&s, &[]);
+        let quadrature = found["quadrature"].as_f64().unwrap();
+        assert!((quadrature - wanted).abs() < 1e-3, "{covariance}: {quadrature}");
+        assert!(text.contains("narrower than the cells around it"), "{text}");
+    }
+}
+
+#[test]
+fn chains_that_run_away_are_told_what_helps_where_nothing_is_trained() {
+    let s = Scratch::with(
+        &plane("sd = 0.1")
+            .replace("kind = \"hmc\", step_size = 0.3, leapfrogs = 5", "kind = \"ula\", step_size = 10.0"),
+    );
+    npy(&s, "data.npy", &normals(400, 0.0, 1.0, 5), &[200, 2]);
+    let ran = s.run(&["eval", "chains", "run.toml", "--steps", "400", "--warm-up", "5"]);
+    assert!(ran.code != Some(0) && ran.err.contains("smaller step size"), "{ran:?}");
+    assert!(!ran.err.contains("learning rate"), "{ran:?}");
+}
+
+#[test]
+fn divergences_of_steps_that_adapt_call_for_another_acceptance() {
+    let funnel = plane("").replace("kind = \"gaussian\"\n", "kind = \"funnel\"\n").replace(
+        "kind = \"hmc\", step_size = 0.3, leapfrogs = 5",
+        "kind = \"hmc\", step_size = 0.3, leapfrogs = 10, target_acceptance = 0.6",
+    );
+    let s = Scratch::with(&funnel);
+    npy(&s, "data.npy", &normals(400, 0.0, 1.0, 5), &[200, 2]);
+    let text = s.run(&["eval", "chains", "run.toml", "--steps", "2000", "--warm-up", "500"]).ok().out;
+    assert!(text.contains("moves diverged") && text.contains("higher target_acceptance"), "{text}");
+    assert!(!text.contains("use a smaller step size"), "{text}");
+}
+
+#[test]
 fn a_density_without_a_constant_has_none_printed() {
     let s = Scratch::with(&plane("sd = 1.0").replace(
         "kind = \"gaussian\"\nsd = 1.0",
@@ -154,7 +198,7 @@ fn step_sizes_adapt_in_the_warm_up_and_not_while_draws_are_recorded() {
     let wild = plane("sd = 1.0").replace("step_size = 0.3, leapfrogs = 5", "step_size = 3.0, leapfrogs = 20");
     fs::write(s.path("run.toml"), wild).unwrap();
     let text = s.run(&["eval", "chains", "run.toml", "--steps", "40", "--warm-up", "5"]).ok().out;
-    assert!(text.contains("of 160 moves diverged"), "{text}");
+    assert!(text.contains("of 160 moves diverged") && text.contains("use a smaller step size"), "{text}");
     let sampled = s.run(&["sample", "run.toml", "-n", "20", "--out", "x.npy"]).ok();
     assert!(sampled.err.contains("moves diverged"), "{sampled:?}");
 }

@@ -80,6 +80,9 @@ pub struct Manifest {
     /// Names of the classes by their number; empty if they have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
+    /// Training samples of each class; empty if conditions are no classes, and of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_counts: Vec<u64>,
     /// What tells the training data from others; of earlier versions none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Fingerprint>,
@@ -191,6 +194,7 @@ impl Contents {
             sample_shape: m.sample_shape.clone(),
             condition: m.condition,
             class_names: m.class_names.clone(),
+            class_counts: m.class_counts.clone(),
             range: m.range,
             seen: m.seen,
             levels: m.levels,

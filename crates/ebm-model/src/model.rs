@@ -267,12 +267,20 @@ impl Model {
         }
     }
 
-    /// The conditions that samples are drawn under, in turn, `(m, c)`.
+    /// The conditions of the first data batch, `(m, c)`: those of samples where the classes of the data are not counted.
     ///
     /// # Errors
     /// If the energy takes one and the checkpoint is so old that it keeps none.
     pub fn conditions(&self) -> Result<Option<&Tensor>> {
         self.facts.conditions_for(self.parts.energy.as_ref())
+    }
+
+    /// The conditions of `n` samples, to be used in turn: see [`Facts::drawn_for`].
+    ///
+    /// # Errors
+    /// As [`Model::conditions`].
+    pub fn conditions_of(&self, n: usize, key: Key) -> Result<Option<Tensor>> {
+        self.facts.drawn_for(n, self.parts.energy.as_ref(), key)
     }
 
     /// Energies under the conditions of generation.

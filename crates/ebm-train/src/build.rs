@@ -215,6 +215,7 @@ pub fn facts(data: &dyn DataSource, batch: usize, key: Key) -> Result<Facts> {
         sample_shape: data.sample_shape().to_vec(),
         condition: data.condition(),
         class_names: data.class_names().to_vec(),
+        class_counts: data.class_counts()?,
         range: data.range(),
         seen: match data.range() {
             Some(_) => None,

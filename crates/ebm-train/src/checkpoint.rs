@@ -145,6 +145,7 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
         sample_shape: facts.sample_shape.clone(),
         condition: facts.condition,
         class_names: facts.class_names.clone(),
+        class_counts: facts.class_counts.clone(),
         data: Some(plan.fingerprint()?.clone()),
         range: facts.range,
         seen: facts.seen,

@@ -166,6 +166,18 @@ impl Plan {
         }
     }
 
+    /// The conditions of `n` samples that are measured, to be used in turn: what `generate.given` says, else classes as often
+    /// as in the data.
+    ///
+    /// # Errors
+    /// If there is no such class.
+    pub fn conditions_of(&self, n: usize, key: Key) -> Result<Option<Tensor>> {
+        match self.config.generate.given {
+            Some(_) => self.conditions(),
+            None => self.facts.drawn_for(n, self.parts.energy.as_ref(), key),
+        }
+    }
+
     /// What tells its data from others.
     ///
     /// # Errors

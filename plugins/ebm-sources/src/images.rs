@@ -1,7 +1,7 @@
 //! Byte images as a data source: dequantisation, order, labels.
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Result, Settings, Split};
+use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Result, Settings, Split, count_classes};
 use ebm_data::ImageSet;
 
 use crate::Order;
@@ -241,6 +241,10 @@ impl DataSource for ImageSource {
 
     fn range(&self) -> Option<(f64, f64)> {
         Some((0.0, 1.0))
+    }
+
+    fn class_counts(&self) -> Result<Vec<u64>> {
+        Ok(count_classes(self.train.labels().unwrap_or(&[]), self.classes))
     }
 
     fn class_names(&self) -> &[String] {

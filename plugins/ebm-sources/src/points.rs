@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Result, Split};
+use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Result, Split, count_classes};
 use ebm_data::ArraySet;
 
 use crate::Order;
@@ -148,6 +148,10 @@ impl DataSource for PointSource {
             Split::HeldOut => &self.labels.held_out,
         };
         Ok(Some(Labelled { x, labels: labels.as_ref().map(|l| l[..n].to_vec()) }))
+    }
+
+    fn class_counts(&self) -> Result<Vec<u64>> {
+        Ok(count_classes(self.labels.train.as_deref().unwrap_or(&[]), self.labels.classes))
     }
 
     fn class_names(&self) -> &[String] {

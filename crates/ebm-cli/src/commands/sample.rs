@@ -58,7 +58,7 @@ impl Sample {
         };
         let drawn = sample(&model, &options)?;
         out.line(format!("{} {:?}", file.display(), drawn.dims()))?;
-        if let Some(conditions) = drawn_under(&model, self.count)? {
+        if let Some(conditions) = drawn_under(&model, self.count, self.draw.seed.seed)? {
             out.line(format!("given {conditions}"))?;
         }
         out.flush()?;

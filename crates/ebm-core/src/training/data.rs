@@ -95,6 +95,20 @@ pub trait DataSource: Send + Sync {
         None
     }
 
+    /// Number of training samples of each class, if conditions are classes; else empty. A source that knows the labels without
+    /// the samples overrides this.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    fn class_counts(&self) -> Result<Vec<u64>> {
+        let stored = match self.condition() {
+            0 => None,
+            _ => self.stored(Split::Train, usize::MAX)?,
+        };
+        let labels = stored.and_then(|s| s.labels).unwrap_or_default();
+        Ok(count_classes(&labels, self.condition()))
+    }
+
     /// Names of the classes by their number; empty if they have none.
     fn class_names(&self) -> &[String] {
         &[]
@@ -102,4 +116,16 @@ pub trait DataSource: Send + Sync {
 
     /// The source's name for messages.
     fn name(&self) -> String;
+}
+
+/// How often each of `classes` classes occurs; empty if none does, or a label is none of them.
+pub fn count_classes(labels: &[u32], classes: usize) -> Vec<u64> {
+    let mut counts = vec![0; classes];
+    for label in labels {
+        match counts.get_mut(*label as usize) {
+            Some(count) => *count += 1,
+            None => return Vec::new(),
+        }
+    }
+    if labels.is_empty() { Vec::new() } else { counts }
 }

@@ -74,21 +74,23 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
     Ok(drawn)
 }
 
-/// The conditions that `count` samples are drawn under, in words: classes, each with its number of samples if there are
+/// The conditions that `count` samples are drawn under with this seed, in words: classes, each with its number of samples if there are
 /// several. `None` without a condition.
 ///
 /// # Errors
 /// As [`Model::conditions`](ebm_model::Model::conditions).
-pub fn drawn_under(model: &Model, count: usize) -> Result<Option<String>> {
+pub fn drawn_under(model: &Model, count: usize, seed: Option<u64>) -> Result<Option<String>> {
     let (facts, given) = (model.facts(), model.config().generate.given.as_ref());
     let length = facts.condition;
-    let values: Vec<f32> = match (given, model.conditions()?) {
+    let values: Vec<f32> = match (given, model.conditions_of(count, model.generation_key(seed))?) {
         _ if length == 0 => return Ok(None),
         (Some(given), _) => match given.vector(length, &facts.class_names) {
             Ok(vector) => vector.into_iter().map(|v| v as f32).collect(),
             Err(_) => return Ok(None),
         },
-        (None, Some(conditions)) if model.energy().spec().condition != Condition::None => floats(conditions)?,
+        (None, Some(conditions)) if model.energy().spec().condition != Condition::None => {
+            floats(&conditions)?
+        }
         _ => return Ok(None),
     };
     let rows: Vec<&[f32]> = values.chunks(length).collect();

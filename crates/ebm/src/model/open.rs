@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use candle_core::Tensor;
-use ebm_core::{Blind, DataSource, EnergyFn, Key, Places, Probe, Sampler};
+use ebm_core::{Blind, Condition, DataSource, EnergyFn, Key, Places, Probe, Sampler};
 use ebm_model::checkpoint::{self, Depth};
 use ebm_model::{Facts, Generator, ModelConfig, Opening, Setup};
 use toml::{Table, Value};
@@ -14,6 +14,7 @@ use crate::config::overrides::Override;
 use crate::config::source::Source;
 use crate::error::{Error, Result};
 use crate::model::compose;
+use crate::model::energies::one_hot;
 use crate::run::open::{data_of, on_device, source_of};
 
 /// A model that can be sampled and asked for energies, and knows where the data of its training are.
@@ -240,8 +241,27 @@ impl Model {
         if let Some(energy) = energy {
             generator.energy = energy;
         }
-        let key = seed.map_or(self.key(), Key::root).at("generate");
-        Ok(generator.draw_watched(n, self.conditions()?, key, probe)?)
+        let key = self.generation_key(seed);
+        let conditions = self.conditions_of(n, key)?;
+        if conditions.is_some() && self.in_turn() {
+            tracing::info!(
+                "the checkpoint does not say how often each class is in the data: samples have the classes of the first training batch in turn"
+            );
+        }
+        Ok(generator.draw_watched(n, conditions.as_ref(), key, probe)?)
+    }
+
+    /// The key of all that generation draws with this seed, or that of the run without it.
+    pub(crate) fn generation_key(&self, seed: Option<u64>) -> Key {
+        seed.map_or(self.key(), Key::root).at("generate")
+    }
+
+    /// Whether samples have the conditions of the first training batch in turn although these are classes: those of a
+    /// checkpoint that did not count them.
+    fn in_turn(&self) -> bool {
+        let facts = self.facts();
+        let classes = || facts.conditions.as_ref().is_some_and(|c| one_hot(c).unwrap_or(false));
+        self.energy().spec().condition != Condition::None && facts.class_counts.is_empty() && classes()
     }
 }
 

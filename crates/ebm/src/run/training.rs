@@ -246,8 +246,10 @@ fn finish(
     let shown = plan.config().generate.count * if plane { 16 } else { 1 };
     let measured = crate::run::measures::wanted(plan)?;
     let generator = state.generator(plan)?.stopped_by(stop);
-    let drawn =
-        generator.draw(shown.max(measured), plan.conditions()?.as_ref(), plan.key().at("generate"))?;
+    let (n, key) = (shown.max(measured), plan.key().at("generate"));
+    // A sheet shows the classes of the first batch in turn; measures compare with data, which have theirs by frequency.
+    let conditions = if measured > 0 { plan.conditions_of(n, key)? } else { plan.conditions()? };
+    let drawn = generator.draw(n, conditions.as_ref(), key)?;
     let file = path.join("samples.png");
     let background = match plane {
         true => plan.data().stored(ebm_core::Split::Train, 4 * shown)?.map(|l| l.x),
