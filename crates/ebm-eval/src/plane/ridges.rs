@@ -31,7 +31,7 @@ pub(crate) fn along_an_axis(
         Ok(peak.log_density - 0.5 * (found[0] + found[1]))
     };
     let mut far = [0.0; 2];
-    for axis in 0..2 {
+    for (axis, far) in far.iter_mut().enumerate() {
         let step = |k: usize| [0, 1].map(|a| if a == axis { peak.width * (k as f64).exp2() } else { 0.0 });
         let mut enough = None;
         for k in 0..DOUBLINGS {
@@ -41,7 +41,7 @@ pub(crate) fn along_an_axis(
             }
         }
         let Some(enough) = enough else { return Ok(None) };
-        far[axis] = enough;
+        *far = enough;
     }
     let (long, short) = if far[0] > far[1] { (0, 1) } else { (1, 0) };
     if far[long] < LONG * far[short] {
