@@ -198,7 +198,7 @@ impl fmt::Display for ChainAdvice {
             }
             ChainAdvice::Rejecting { stuck, of, adapted } => {
                 let cure = match adapted {
-                    true => "begin at a smaller step size or adapt it over a longer warm-up",
+                    true => "begin at a smaller step size or give its adaptation more warm-up",
                     false => "use a smaller step size",
                 };
                 write!(
@@ -208,7 +208,7 @@ impl fmt::Display for ChainAdvice {
             }
             ChainAdvice::AcceptingAll { accepted, adapted } => {
                 let cure = match adapted {
-                    true => "set a lower target_acceptance or adapt over a longer warm-up",
+                    true => "set a lower target_acceptance or give the adaptation more warm-up",
                     false => "use a larger step size",
                 };
                 write!(
