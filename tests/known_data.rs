@@ -100,6 +100,24 @@ fn classes_of_other_sets_are_matched_by_their_names() {
 }
 
 #[test]
+fn a_run_does_not_go_on_with_data_that_number_its_classes_anew() {
+    let s = shapes();
+    s.run(&["train", "run.toml", "--out", "r"]).ok();
+    pictures(&s, "more/square", 200, 6);
+    pictures(&s, "more/triangle", 90, 6);
+    let more = |classes: &str| {
+        fs::rename(s.path("shapes"), s.path("away")).ok();
+        fs::rename(s.path(classes), s.path("shapes")).unwrap();
+        s.run(&["resume", "r", "--steps", "8", "--other-data"])
+    };
+    more("more").fails(2, &["`square` as number 0", "number 1", "circle, square"]);
+    fs::rename(s.path("shapes"), s.path("more")).unwrap();
+    pictures(&s, "others/circle", 50, 6);
+    pictures(&s, "others/square", 190, 6);
+    more("others").ok();
+}
+
+#[test]
 fn samples_have_the_classes_of_the_data_as_often_as_these() {
     let s = shapes();
     // Nine of ten pictures are squares; a batch of eight has few circles or none.

@@ -206,6 +206,25 @@ fn same_data(plan: &Plan, contents: &Contents) -> Result<()> {
     Err(Error::OtherData { place, difference })
 }
 
+/// Refuses data that give a class of the checkpoint another number: its weights know classes by their numbers.
+fn same_classes(plan: &Plan, contents: &Contents) -> Result<()> {
+    let (was, now) = (&contents.manifest.class_names, &plan.facts.class_names);
+    let place = |name: &String| now.iter().position(|n| n == name);
+    let moved = was
+        .iter()
+        .enumerate()
+        .find_map(|(old, name)| Some((old, name, place(name).filter(|new| *new != old)?)));
+    let Some((old, name, new)) = moved.filter(|_| plan.facts.condition > 0) else { return Ok(()) };
+    Err(Error::config(
+        "data",
+        format!(
+            "has the class `{name}` as number {new}, which is number {old} in the checkpoint {}: name data with the classes {} in this order",
+            contents.path.display(),
+            was.join(", ")
+        ),
+    ))
+}
+
 /// The state of a checkpoint, written into the plan's energy.
 ///
 /// # Errors
@@ -230,6 +249,7 @@ pub fn restore(plan: &Plan, contents: &Contents) -> Result<TrainState> {
         }
     }
     same_data(plan, contents)?;
+    same_classes(plan, contents)?;
     keeps_schedules(plan, contents)?;
     let layout = &plan.layout;
     let own = |shard: usize| {

@@ -137,7 +137,9 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
             Some((low, high)) => ([0.5 * (low + high); 2], [0.25 * (high - low); 2]),
             None => ([means[0], means[1]], [spreads[0], spreads[1]]),
         };
-        let places = training.as_ref().map_or(Ok(Vec::new()), numbers)?;
+        // Modes that the data do not have are where chains ended.
+        let mut places = training.as_ref().map_or(Ok(Vec::new()), numbers)?;
+        places.extend(log_z.ends.iter().map(|ends| numbers(&ends.x)).collect::<Result<Vec<_>>>()?.concat());
         match quadrature(of, sides, &places, range)? {
             Ok(found) => plane = Some(found),
             Err(why) => no_quadrature = Some(why),
