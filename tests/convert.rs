@@ -154,6 +154,10 @@ fn what_does_not_fit_is_refused_and_nothing_is_made() {
     let other = ["--set", "energy={ kind = \"mlp\", hidden = [4] }", "--out", "r"];
     s.run(&[&["convert", &file, "--config", "run.toml"][..], &other].concat())
         .fails(2, &["`mlp`", "du-2021"]);
+    // An average that cannot be read is not replaced by the live weights.
+    let shadow = fixture("torch/shadow.pth");
+    let made = ["convert", &shadow, "--config", "run.toml", "--out", "r"];
+    s.run(&made).fails(2, &["--key: is missing", "`ema`", "`model`"]);
     s.run(&["convert", "no.pth", "--config", "run.toml", "--out", "r"]).fails(3, &["no.pth"]);
     s.run(&["convert", "no-run", "--to", "x.safetensors"]).fails(3, &["no-run"]);
     s.run(&["convert", "no-run", "--to", "x.pth"]).fails(2, &[".safetensors"]);

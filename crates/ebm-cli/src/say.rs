@@ -107,7 +107,7 @@ mod tests {
         let mut all = Vec::new();
         flags(&crate::Arguments::command(), &mut all);
         let settings = "against against_count animation base chains count data features fpr grey held_out \
-                        held_out_labels hole inside labels level mask moves neighbours noise only out outside \
+                        held_out_labels hole inside key labels level mask moves neighbours noise only out outside \
                         power report resamples rungs score scores seed steps strip subset_size temperature thin \
                         timed to";
         for setting in settings.split(' ') {

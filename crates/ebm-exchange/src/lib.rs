@@ -116,6 +116,8 @@ pub struct Incoming {
     pub optimiser: Option<(String, OptimiserState)>,
     /// Number of updates, if the file says it.
     pub step: Option<u64>,
+    /// Whether that is a number in the file's name and not in the file.
+    pub step_by_name: bool,
     /// What a user should know: tensors left aside, parts that are missing.
     pub remarks: Vec<String>,
 }

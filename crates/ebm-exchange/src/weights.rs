@@ -150,9 +150,7 @@ impl WeightFile {
             (&[], &[]) => return Err(self.none_fits(&counts, wanted)),
             _ => {
                 let all: Vec<String> = whole.iter().map(|p| shown(p)).collect();
-                let message =
-                    format!("holds several sets of these weights: {}; name one as `key`", all.join(", "));
-                return Err(Error::data(&self.path, message));
+                return Err(self.choose(format!("holds several sets of these weights, {}", all.join(", "))));
             }
         };
         let average = match averages[..] {
@@ -160,12 +158,11 @@ impl WeightFile {
             [one] => Some(one.to_string()),
             _ => {
                 let all: Vec<String> = averages.iter().map(|p| shown(p)).collect();
-                let message = format!("holds several averages: {}; name one set as `key`", all.join(", "));
-                return Err(Error::data(&self.path, message));
+                return Err(self.choose(format!("holds several averages, {}", all.join(", "))));
             }
         };
         if average.is_none() {
-            self.no_lame_average(&counts, wanted, live, &mut remarks)?;
+            self.no_lame_average(&counts, wanted, live)?;
         }
         if !live.is_empty() && remarks.is_empty() {
             let also =
@@ -175,38 +172,45 @@ impl WeightFile {
         Ok(Chosen { live: live.into(), average, remarks })
     }
 
-    /// Refuses a file whose average of these weights is there in part, and tells one under other names.
-    fn no_lame_average(
-        &self,
-        counts: &BTreeMap<String, usize>,
-        wanted: &[String],
-        live: &str,
-        remarks: &mut Vec<String>,
-    ) -> Result<()> {
+    /// Refuses a file whose average of these weights is there in part, or as a list or under other names.
+    fn no_lame_average(&self, counts: &BTreeMap<String, usize>, wanted: &[String], live: &str) -> Result<()> {
         let half = |(prefix, n): &(&String, &usize)| is_average(prefix) && **n * 2 >= wanted.len();
         if let Some((prefix, n)) = counts.iter().find(half) {
             let lacking = wanted.iter().find(|name| !self.bare.contains_key(&joined(prefix, name)));
-            let message = format!(
-                "has an average under {} that lacks {} of {} tensors, such as `{}`; take the live weights alone by the key {}",
+            return Err(self.choose(format!(
+                "has an average under {} that lacks {} of {} tensors, such as `{}`, and live weights under {}",
                 shown(prefix),
                 wanted.len() - n,
                 wanted.len(),
                 lacking.map_or("", String::as_str),
                 shown(live),
-            );
-            return Err(Error::data(&self.path, message));
+            )));
         }
-        let named: BTreeSet<&str> =
-            self.names.iter().filter_map(|n| n.split_once('.')).map(|(k, _)| k).collect();
-        for key in named.into_iter().filter(|key| is_average(key) && *key != live) {
-            let n = self.names.iter().filter(|n| n.split_once('.').is_some_and(|(k, _)| k == key)).count();
-            if n * 2 >= wanted.len() {
-                remarks.push(format!(
-                    "`{key}` ({n} tensors) may be an average, but not under the names of this network: it is left out"
-                ));
+        let taken: BTreeSet<String> = wanted.iter().map(|name| joined(live, name)).collect();
+        let mut others = BTreeMap::<String, usize>::new();
+        for place in self.bare.keys().filter(|place| !taken.contains(*place)) {
+            let mut way = Vec::new();
+            for part in place.split('.') {
+                way.push(part);
+                // Adam's moments are averages, too, of gradients.
+                if is_average(part) && !part.contains("exp_avg") {
+                    *others.entry(way.join(".")).or_default() += 1;
+                    break;
+                }
             }
         }
-        Ok(())
+        match others.iter().find(|(_, n)| **n * 2 >= wanted.len()) {
+            None => Ok(()),
+            Some((key, n)) => Err(self.choose(format!(
+                "has {n} tensors under `{key}` that may be an average and are not under the names of this network, and live weights under {}",
+                shown(live)
+            ))),
+        }
+    }
+
+    /// The error of a file of which a key has to be named.
+    fn choose(&self, found: String) -> Error {
+        Error::config("key", format!("{}: {found}: name the one to be taken alone", self.path.display()))
     }
 
     fn picked(

@@ -162,8 +162,9 @@ fn read(path: &Path, key: Option<&str>, params: &ParamSet) -> Result<Incoming> {
             None
         }
     };
-    let step = step_of(path).or_else(|| optimiser.as_ref().map(|(_, s)| s.step));
-    Ok(Incoming { live, average, optimiser, step, remarks })
+    let named = step_of(path);
+    let step = named.or_else(|| optimiser.as_ref().map(|(_, s)| s.step));
+    Ok(Incoming { live, average, optimiser, step, step_by_name: named.is_some(), remarks })
 }
 
 /// What there is to say of numbers that are not finite.
@@ -218,11 +219,30 @@ fn moments(file: &mut WeightFile, live: &str, path: &Path, params: &ParamSet) ->
     }
 }
 
-/// The number at the end of a file's name, as the published program writes it: 12000 of `model_12000.pth`.
+/// Words before the number of updates in a file's name.
+const COUNTED: [&str; 12] = [
+    "model",
+    "step",
+    "steps",
+    "iter",
+    "iters",
+    "itr",
+    "iteration",
+    "iterations",
+    "ckpt",
+    "checkpoint",
+    "update",
+    "updates",
+];
+
+/// The number at the end of a file's name behind such a word and a delimiter, as the published program writes it: 12000 of
+/// `model_12000.pth`; none of `cifar10.pth`.
 fn step_of(path: &Path) -> Option<u64> {
     let stem = path.file_stem()?.to_str()?;
-    let digits = stem.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-    stem[digits..].parse().ok()
+    let (before, digits) = stem.split_at(stem.trim_end_matches(|c: char| c.is_ascii_digit()).len());
+    let words = before.strip_suffix(['-', '_', '.', '='])?;
+    let word = words.rsplit(|c: char| !c.is_alphabetic()).next()?.to_ascii_lowercase();
+    COUNTED.contains(&word.as_str()).then(|| digits.parse().ok())?
 }
 
 fn write(out: &Outgoing<'_>) -> Result<Written> {
@@ -319,11 +339,28 @@ mod tests {
     }
 
     #[test]
-    fn the_step_is_at_the_end_of_the_name() {
-        for (name, step) in
-            [("a/model_12000.pth", Some(12000)), ("model.pth", None), ("7.safetensors", Some(7))]
-        {
-            assert_eq!(step_of(Path::new(name)), step, "{name}");
+    fn the_step_is_a_number_behind_a_word_that_counts() {
+        for (name, step) in [
+            ("a/model_12000.pth", 12000),
+            ("step-400.pth", 400),
+            ("cifar10_iter_7.pt", 7),
+            ("ckpt-5.safetensors", 5),
+            ("epoch=3-step=900.ckpt", 900),
+            ("Checkpoint.12.pth", 12),
+        ] {
+            assert_eq!(step_of(Path::new(name)), Some(step), "{name}");
+        }
+        for name in [
+            "model.pth",
+            "7.safetensors",
+            "cifar10.pth",
+            "f16.pth",
+            "epoch_9.pth",
+            "model12.pth",
+            "model_.pth",
+            "resnet_18.pth",
+        ] {
+            assert_eq!(step_of(Path::new(name)), None, "{name}");
         }
     }
 

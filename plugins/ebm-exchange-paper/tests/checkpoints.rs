@@ -160,12 +160,14 @@ fn what_would_be_taken_wrongly_is_refused_by_name() {
         ("two.pth", None, &["`a`, `b`", "key"]),
         ("two.pth", Some("c"), &["no key `c`", "`a` (", "`b` ("]),
         ("half-average.pth", None, &["`ema`", "lacks 3 of", "`state_dict`"]),
+        ("shadow.pth", None, &["`ema`", "may be an average", "`model`", "key: "]),
     ] {
         let text = taken(name, key).err().unwrap_or_else(|| panic!("{name} is taken")).to_string();
         parts.iter().for_each(|part| assert!(text.contains(part), "{name}: {part} is not in {text}"));
     }
     check_taken(&taken("two.pth", Some("b")).unwrap().live, -1.0);
     check_taken(&taken("half-average.pth", Some("state_dict")).unwrap().live, 1.0);
+    check_taken(&taken("shadow.pth", Some("model")).unwrap().live, 1.0);
     let remarks = taken("nan.pth", None).unwrap().remarks.join("\n");
     assert!(remarks.contains("9 of 9 numbers of `conv1.weight` are not finite"), "{remarks}");
 }
@@ -185,6 +187,33 @@ fn an_average_that_cannot_be_read_is_not_replaced_by_the_live_weights() {
     let text = (exchange.read)(&path, None, params.params()).err().unwrap().to_string();
     assert!(text.contains("the average under `ema_model_state_dict_0`") && text.contains("heck"), "{text}");
     check_taken(&(exchange.read)(&path, Some("model_state_dict_0"), params.params()).unwrap().live, 1.0);
+}
+
+#[test]
+fn an_average_in_any_layout_is_not_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.safetensors");
+    let net = digits(1);
+    let names: Vec<&str> = net.params().names().collect();
+    let exchange = exchanges().into_iter().find(|e| e.name == "du-2021").unwrap();
+    let read = |average: &dyn Fn(usize) -> String| {
+        let mut all = std::collections::HashMap::new();
+        for (i, name) in names.iter().enumerate() {
+            let value = net.params().get(name).unwrap().copy().unwrap();
+            all.insert(average(i), value.clone());
+            all.insert(format!("net.{name}"), value);
+        }
+        ebm_core::candle::safetensors::save(&all, &path).unwrap();
+        (exchange.read)(&path, None, net.params())
+    };
+    for place in ["shadow_params", "state.ema.tensors", "model_ema.other", "swa", "optimiser.averaged.params"]
+    {
+        let text =
+            read(&|i| format!("{place}.{i}")).err().unwrap_or_else(|| panic!("{place} is taken")).to_string();
+        assert!(text.starts_with("key: ") && text.contains("may be an average"), "{place}: {text}");
+    }
+    // Moments of Adam are no averages of weights.
+    assert!(read(&|i| format!("optimizer.state.{i}.exp_avg")).is_ok());
 }
 
 #[test]

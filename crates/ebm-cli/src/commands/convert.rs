@@ -25,7 +25,8 @@ pub(crate) struct Convert {
     /// of the tensors.
     #[arg(long, value_name = "KEY", requires = "config")]
     key: Option<String>,
-    /// After how many updates the checkpoint was written; without it the number at the end of its name.
+    /// After how many updates the checkpoint was written; without it the number behind such a word in its name
+    /// as in model_12000 or step-400.
     #[arg(long, value_name = "N", requires = "config")]
     step: Option<u64>,
     #[command(flatten)]
@@ -108,7 +109,7 @@ impl Convert {
 /// A remark with what to type.
 fn remark(of: &Remark) -> String {
     match of {
-        Remark::StepUnknown => format!("{of} (`--step N` says it)"),
+        Remark::StepUnknown | Remark::StepByName { .. } => format!("{of} (`--step N` says it)"),
         Remark::Complete { steps, step } => {
             format!("run.steps is {steps}: continue with `ebm resume --steps N`, N above {step}")
         }

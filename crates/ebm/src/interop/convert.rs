@@ -39,6 +39,11 @@ pub struct Import {
 pub enum Remark {
     /// Neither the file nor the call said after how many updates it was written.
     StepUnknown,
+    /// The number of updates is one in the file's name.
+    StepByName {
+        /// That number.
+        step: u64,
+    },
     /// The run has done all its steps.
     Complete {
         /// The configured number of steps.
@@ -54,6 +59,9 @@ impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Remark::StepUnknown => f.write_str("the file does not say after how many updates: counted as 0"),
+            Remark::StepByName { step } => {
+                write!(f, "the number of updates, {step}, is taken from the file's name")
+            }
             Remark::Complete { steps, step } => {
                 write!(f, "run.steps is {steps}: it goes on with more than {step}")
             }
@@ -164,8 +172,10 @@ pub fn import(file: &Path, source: &Source, options: &ImportOptions) -> Result<I
     }
     state.params.restore(&live)?;
     state.step = step.or(incoming.step).unwrap_or(0);
-    if step.is_none() && incoming.step.is_none() {
-        remarks.push(Remark::StepUnknown);
+    match (step, incoming.step) {
+        (None, None) => remarks.push(Remark::StepUnknown),
+        (None, Some(step)) if incoming.step_by_name => remarks.push(Remark::StepByName { step }),
+        _ => {}
     }
     // Random numbers are functions of the count of attempts, data of the place in the epoch.
     state.attempts = state.step;
@@ -225,6 +235,7 @@ fn converted(
 /// The error of a checkpoint that does not fit names the file.
 fn about(file: &Path, e: ebm_core::Error) -> Error {
     match e {
+        ebm_core::Error::Config { path, message } if path == "key" => Error::missing(&["key"], message),
         e
         @ (ebm_core::Error::Data { .. } | ebm_core::Error::DataFile(_) | ebm_core::Error::Absent { .. }) => {
             e.into()

@@ -92,6 +92,8 @@ spoilt["conv1.weight"] = live["conv1.weight"] * float("nan")
 torch.save({"state_dict": spoilt}, HERE / "nan.pth")
 torch.save({"a": live, "b": mean}, HERE / "two.pth")
 torch.save({"state_dict": live, "ema": {k: v for k, v in list(mean.items())[3:]}}, HERE / "half-average.pth")
+# The layouts of torch-ema and of programs that follow it: a list in the order of the parameters.
+torch.save({"model": live, "ema": {"shadow_params": list(mean.values()), "decay": 0.999, "num_updates": 10, "collected_params": None}}, HERE / "shadow.pth")
 keys = list(live)
 for i, part in enumerate((keys[:9], keys[9:])):
     save_file({"model." + k: live[k] for k in part}, HERE / f"model-0000{i + 1}-of-00002.safetensors")
