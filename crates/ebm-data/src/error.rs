@@ -77,6 +77,17 @@ impl DataError {
         move |source| Self::Io { path, action, source }
     }
 
+    /// The same error of values that were read from this file.
+    #[must_use]
+    pub fn in_file(self, path: impl AsRef<Path>) -> Self {
+        match self {
+            Self::Mismatch { what, found, expected } => {
+                Self::Mismatch { what: format!("{}: {what}", path.as_ref().display()), found, expected }
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn mismatch(
         what: impl Into<String>,
         found: impl Into<String>,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use ebm_core::{BuildCx, DataConfig, DataSource, Result, Settings, plugin};
 
-use crate::{ImageOptions, ImageSource, data_error, placed, some_are_left};
+use crate::points::too_many;
+use crate::{ImageOptions, ImageSource, data_error, placed, remark_dim, some_are_left};
 
 /// Settings of `idx`.
 #[derive(Clone, Debug, Settings)]
@@ -60,6 +61,12 @@ impl DataConfig for IdxImages {
         }
         some_are_left(cx, self.held_out_every)?;
         let mut train = read(&self.images, &self.label_file)?;
+        if let Some(file) = self.label_file.as_ref().filter(|_| self.options.labels) {
+            let place = |row| format!("the label of row {row} of {}", at(file).display());
+            if let Some(message) = too_many(train.labels().unwrap_or(&[]), train.classes(), place) {
+                return Err(cx.refuse("labels", message));
+            }
+        }
         let mut held = None;
         if let Some(path) = &self.held_out_images {
             held = Some(read(path, &self.held_out_labels)?);
@@ -67,6 +74,7 @@ impl DataConfig for IdxImages {
             let (t, h) = train.split_every(self.held_out_every).map_err(data_error)?;
             (train, held) = (t, Some(h));
         }
+        remark_dim(cx, &train, |_| "then stretch them to 0 to 255".into());
         placed(cx, "idx", ImageSource::new("idx", train, held, self.options))
     }
 }

@@ -6,7 +6,7 @@ use ebm_data::ImageSet;
 
 use crate::Order;
 use crate::order::Sequence;
-use crate::points::batch_with_classes;
+use crate::points::{batch_with_classes, too_many};
 
 /// What all image sources have in common, to stand among their settings by `#[setting(flatten)]`.
 #[derive(Clone, Copy, Debug, PartialEq, Settings)]
@@ -150,6 +150,11 @@ impl ImageSource {
                 format!("{name}.labels"),
                 "asks for labels, but the set has none; name a label file or set labels = false",
             ));
+        }
+        let place = |row| format!("the label of training image {row}");
+        let labels = train.labels().filter(|_| options.labels).unwrap_or(&[]);
+        if let Some(message) = too_many(labels, classes, place) {
+            return Err(Error::config(format!("{name}.labels"), message));
         }
         let (c, h, w) = train.shape();
         if let Some(held) = held_out.as_ref().filter(|held| held.shape() != (c, h, w)) {

@@ -18,6 +18,7 @@ mod idx;
 mod imagenet32;
 mod images;
 pub mod kit;
+mod labels;
 mod mnist5k;
 mod npy;
 mod order;
@@ -33,6 +34,7 @@ pub use folder::ImageFolder;
 pub use idx::IdxImages;
 pub use imagenet32::Imagenet32;
 pub use images::{ImageOptions, ImageSource};
+pub use labels::MissingLabels;
 pub use mnist5k::Mnist5k;
 pub use npy::{Layout, NpyArray};
 pub use order::Order;
@@ -65,6 +67,18 @@ fn placed<S: DataSource + 'static>(cx: &BuildCx, kind: &str, made: Result<S>) ->
             None => Error::Config { path, message },
         }),
         Err(other) => Err(other),
+    }
+}
+
+/// Remarks on bytes that use a part of their range only, which `way` helps with where it is a mistake.
+fn remark_dim(cx: &mut BuildCx, set: &ImageSet, way: impl Fn(u8) -> String) {
+    let most = set.bytes().iter().max().copied().unwrap_or(255);
+    if set.levels() == 256 && most < 128 {
+        let part = f64::from(most) / 255.0;
+        cx.note(format!(
+            "the brightest value of all images is {most} of 255 ({part:.4}): is this another number of levels? {}",
+            way(most)
+        ));
     }
 }
 

@@ -10,7 +10,9 @@ use ebm_data::split;
 
 use crate::folder::channels;
 use crate::images::Images;
+use crate::labels::{Missing, MissingLabels};
 use crate::order::Sequence;
+use crate::points::too_many;
 use crate::{ImageOptions, ImageSource, Order, TWICE, apart, data_error, placed, say, some_are_left};
 
 /// Settings of `parquet`.
@@ -27,6 +29,9 @@ pub struct Parquet {
     pub image: Option<String>,
     /// Column of classes; absent: label, if it is there.
     pub label: Option<String>,
+    /// What becomes of pictures whose class is missing (empty, below 0, or not-a-number).
+    #[setting(default = MissingLabels::Refuse)]
+    pub missing_labels: MissingLabels,
     /// [height, width] to which pictures are resized; absent: all must have one size.
     #[setting(at_least = 1, at_most = 8192, unit = "pixels")]
     pub size: Option<[usize; 2]>,
@@ -57,8 +62,13 @@ impl DataConfig for Parquet {
             image: self.image.clone(),
             label: self.label.clone(),
             labels: self.images.labels,
+            some_labels: self.missing_labels == MissingLabels::Drop,
             classes: None,
-            pictures: FolderOptions { channels: channels(cx, self.colour, self.grey)?, resize },
+            pictures: FolderOptions {
+                channels: channels(cx, self.colour, self.grey)?,
+                resize,
+                ..FolderOptions::default()
+            },
         };
         let mut found = parts(cx.resolve(&self.root)).map_err(data_error)?;
         if let Some(path) = &self.held_out {
@@ -68,13 +78,27 @@ impl DataConfig for Parquet {
         let train = ParquetImages::open(&found.training, &options).map_err(data_error)?;
         // Hidden labels of a test part stop nobody, and its classes are those of training.
         options.labels = false;
+        options.some_labels = false;
         options.classes = Some(train.class_names().to_vec()).filter(|names| !names.is_empty());
         let held = found.held_out.map(|files| ParquetImages::open(&files, &options));
         let held = held.transpose().map_err(data_error)?;
         found.report.training = train.by_file();
         found.report.held_out = held.as_ref().map(ParquetImages::by_file).unwrap_or_default();
         say(cx, &found.report);
+        if let Some(labels) = train.labels().filter(|_| self.images.labels) {
+            let place = |image| {
+                let (file, row) = train.place(image);
+                format!("the label of row {row} of {}", file.display())
+            };
+            let most = labels.iter().max().map_or(0, |most| *most as usize + 1);
+            if let Some(message) = too_many(labels, train.class_names().len().max(most), place) {
+                return Err(cx.refuse("labels", message));
+            }
+        }
         let memory = self.memory.saturating_mul(1 << 20);
+        if let Some(first) = train.without_class().first().copied() {
+            return self.with_classes(cx, &train, held, first);
+        }
         if self.held_out_every == 0 {
             return Self::source(cx, train, held, self.images, memory);
         }
@@ -92,6 +116,30 @@ impl DataConfig for Parquet {
 }
 
 impl Parquet {
+    /// Those of a set in memory that have a class.
+    fn with_classes(
+        &self,
+        cx: &mut BuildCx,
+        train: &ParquetImages,
+        held: Option<ParquetImages>,
+        first: usize,
+    ) -> Result<Arc<dyn DataSource>> {
+        let bytes = train.len().saturating_mul(image_len(train));
+        if bytes > self.memory.saturating_mul(1 << 20) {
+            let needs = bytes.div_ceil(1 << 20);
+            let message = format!("\"drop\" needs all images in memory: set memory to {needs} MiB");
+            return Err(cx.refuse("missing_labels", message));
+        }
+        let none = train.without_class();
+        let (file, first) = train.place(first);
+        cx.note(Missing { file, none: none.len(), of: train.len(), first }.dropped());
+        let kept: Vec<usize> = (0..train.len()).filter(|row| none.binary_search(row).is_err()).collect();
+        let train = train.read().and_then(|all| all.select(&kept)).map_err(data_error)?;
+        let held = held.map(|held| held.read()).transpose().map_err(data_error)?;
+        let (train, held) = apart(cx, train, held, self.held_out_every)?;
+        placed(cx, "parquet", ImageSource::new("parquet", train, held, self.images))
+    }
+
     fn source(
         cx: &BuildCx,
         train: ParquetImages,

@@ -167,6 +167,24 @@ impl DataSource for PointSource {
     }
 }
 
+/// So many classes are those of larger sets only: a number beyond it is no class but an identity, say.
+const MOST_CLASSES: usize = 1 << 16;
+
+/// Why `labels` cannot be one-hot conditions of so many `classes`, which would take memory without a use; `place` names the
+/// label of a row.
+pub(crate) fn too_many(labels: &[u32], classes: usize, place: impl Fn(usize) -> String) -> Option<String> {
+    if classes <= MOST_CLASSES.max(labels.len()) {
+        return None;
+    }
+    let most = labels.iter().max()?;
+    let row = labels.iter().position(|l| l == most)?;
+    Some(format!(
+        "asks for classes as conditions, but {} is {most}: that would be {classes} classes of {} samples; number the classes from 0 without gaps, as numpy.unique(y, return_inverse=True) does, or set labels = false",
+        place(row),
+        labels.len()
+    ))
+}
+
 /// A batch with these classes as one-hot conditions `(B, classes)`.
 pub(crate) fn batch_with_classes(
     batch: Batch,
@@ -185,6 +203,17 @@ pub(crate) fn batch_with_classes(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn labels_that_are_no_classes_are_refused_before_memory_is_taken() {
+        let place = |row| format!("y.npy, row {row}");
+        let text = too_many(&[7, 1_000_000_000], 1_000_000_001, place).unwrap();
+        assert!(text.contains("y.npy, row 1 is 1000000000") && text.contains("labels = false"), "{text}");
+        // A few pictures of a set of many classes, and as many classes as samples.
+        assert!(too_many(&[0, 21_840], 21_841, place).is_none());
+        let many: Vec<u32> = (0..100_000).collect();
+        assert!(too_many(&many, 100_000, place).is_none());
+    }
 
     #[test]
     fn rows_of_a_batch_are_those_of_the_batch() {

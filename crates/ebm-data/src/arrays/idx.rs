@@ -129,7 +129,8 @@ impl Idx {
             IdxValues::I32(v) => v
                 .into_iter()
                 .step_by(every)
-                .map(|x| u32::try_from(x).map_err(|_| wrong(x.to_string())))
+                .enumerate()
+                .map(|(i, x)| u32::try_from(x).map_err(|_| wrong(format!("{x} in row {i}"))))
                 .collect(),
             _ => Err(wrong("floats".into())),
         }
@@ -243,9 +244,13 @@ pub(crate) fn decode(raw: Vec<u8>, code: u8) -> IdxValues {
 /// # Errors
 /// As [`Idx::read`], and if the two files do not hold the same number of samples.
 pub fn read_images(images: impl AsRef<Path>, labels: Option<&Path>) -> Result<ImageSet> {
-    let set = Idx::read(images)?.into_images()?;
+    let images = images.as_ref();
+    let set = Idx::read(images)?.into_images().map_err(|e| e.in_file(images))?;
     match labels {
-        Some(path) => set.with_labels(Idx::read(path)?.into_labels()?, Vec::new()),
+        Some(path) => Idx::read(path)?
+            .into_labels()
+            .and_then(|labels| set.with_labels(labels, Vec::new()))
+            .map_err(|e| e.in_file(path)),
         None => Ok(set),
     }
 }

@@ -3,7 +3,7 @@
 //! Hand-written because the readers at hand either need a tensor library or take the claimed size from
 //! the allocator before they look at the file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use super::npy_classes::Classes;
 pub use super::npy_rows::NpyRows;
@@ -15,11 +15,13 @@ use crate::npy_header::{self, Header};
 use crate::unpack::Unpacked;
 use crate::{ArraySet, DataError, ImageSet, Result};
 
-/// One array: sizes and values in row-major order.
+/// One array: sizes and values in row-major order, and where they come from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Npy {
     dims: Vec<usize>,
     values: NpyValues,
+    /// File or member of an archive, which errors name.
+    path: PathBuf,
 }
 
 impl Npy {
@@ -59,7 +61,7 @@ impl Npy {
         let dims: Option<Vec<usize>> = header.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
         let dims = dims.ok_or_else(|| too_large(header, origin, 0))?;
         let raw = if header.fortran { c_order(&raw, &dims, header.stored.size as usize) } else { raw };
-        Ok(Self { dims, values: decode(raw, header.stored) })
+        Ok(Self { dims, values: decode(raw, header.stored), path: origin.0.to_path_buf() })
     }
 
     /// Sizes, slowest first; empty for a single number.
@@ -77,7 +79,7 @@ impl Npy {
     /// # Errors
     /// If the array is a single number or a size beyond the first is 0.
     pub fn into_array(self) -> Result<ArraySet> {
-        ArraySet::new(self.values.into_f32(), self.dims)
+        ArraySet::new(self.values.into_f32(), self.dims).map_err(|e| e.in_file(&self.path))
     }
 
     /// Number of levels of bytes as images: 2 if they are truth values, or all 0 or 1 and not all 0 (as dSprites and
@@ -106,6 +108,18 @@ impl Npy {
         let shape = match self.dims[..] {
             [_, h, w] => (1, h, w),
             [_, c, h, w] => (c, h, w),
+            [_, d] => {
+                let side = d.isqrt();
+                let such = if d > 0 && side * side == d {
+                    format!(", such as numpy.reshape(-1, {side}, {side})")
+                } else {
+                    String::new()
+                };
+                let wanted = format!(
+                    "(N, H, W) or (N, C, H, W): reshape rows of bytes into pictures{such}, or save them as floats to have vectors"
+                );
+                return Err(self.no_images(&wanted));
+            }
             _ => return Err(self.no_images("(N, H, W) or (N, C, H, W)")),
         };
         if channels_last(&self.dims) {
@@ -115,7 +129,9 @@ impl Npy {
             )));
         }
         match self.values {
-            NpyValues::U8(bytes) | NpyValues::Bool(bytes) => ImageSet::new(bytes, shape, levels),
+            NpyValues::U8(bytes) | NpyValues::Bool(bytes) => {
+                ImageSet::new(bytes, shape, levels).map_err(|e| e.in_file(&self.path))
+            }
             _ => Err(self.no_images("type u1, or read the file as an array")),
         }
     }
@@ -157,7 +173,7 @@ impl Npy {
     /// If the rank is not 4.
     pub fn channels_first(self) -> Result<Self> {
         let [n, h, w, c] = self.dims[..] else { return Err(self.no_images("(N, H, W, C)")) };
-        Ok(Self { dims: vec![n, c, h, w], values: self.values.channels_first(h * w, c) })
+        Ok(Self { dims: vec![n, c, h, w], values: self.values.channels_first(h * w, c), path: self.path })
     }
 
     /// The values as images `(N, 3, H, W)` of rows of 3 · side² values, R, G, B, as CIFAR and ImageNet-32 keep them.
@@ -171,7 +187,7 @@ impl Npy {
         };
         match self.dims[..] {
             [n, d] if side > 0 && 3 * side * side == d => {
-                Ok(Self { dims: vec![n, 3, side, side], values: self.values })
+                Ok(Self { dims: vec![n, 3, side, side], values: self.values, path: self.path })
             }
             _ => Err(self.no_images("(N, 3·side²), such as (N, 3072)")),
         }
@@ -182,12 +198,21 @@ impl Npy {
     /// # Errors
     /// If the rank is another, or a value is no whole number in 0..2³².
     pub fn into_labels(self) -> Result<Vec<u32>> {
-        let label = |(i, x): (usize, i64)| {
-            u32::try_from(x).map_err(|_| {
-                DataError::mismatch(format!("label {i}"), x.to_string(), "a whole number from 0")
-            })
+        let label = |i| match self.values.class(i) {
+            Ok(Some(class)) => Ok(class),
+            Ok(None) => Err(self.no_class(i, self.values.shown(i))),
+            Err(found) => Err(self.no_class(i, found)),
         };
-        self.into_whole_numbers()?.into_iter().enumerate().map(label).collect()
+        (0..self.rows()?).map(label).collect()
+    }
+
+    /// The same with `None` for missing ones: numbers below 0 and not-a-number.
+    ///
+    /// # Errors
+    /// If the rank is another, or a value is neither missing nor a whole number in 0..2³².
+    pub fn into_classes(self) -> Result<Vec<Option<u32>>> {
+        let class = |i| self.values.class(i).map_err(|found| self.no_class(i, found));
+        (0..self.rows()?).map(class).collect()
     }
 
     /// Whole numbers `(N,)` or `(N, 1)`, of any type of whole numbers, or floats that are whole (as MATLAB saves them).
@@ -195,24 +220,30 @@ impl Npy {
     /// # Errors
     /// If the rank is another, or a value is no whole number.
     pub fn into_whole_numbers(self) -> Result<Vec<i64>> {
-        let n = match self.dims[..] {
-            [n] | [n, 1] => n,
-            _ => 0,
-        };
-        let all: Option<Vec<i64>> = (0..n).map(|i| self.values.whole(i)).collect();
-        match all {
-            Some(all) if n > 0 || self.dims[..] == [0] || self.dims[..] == [0, 1] => Ok(all),
+        let number = |i| self.values.whole(i).ok_or_else(|| self.no_class(i, self.values.shown(i)));
+        (0..self.rows()?).map(number).collect()
+    }
+
+    /// N of an array `(N,)` or `(N, 1)`.
+    fn rows(&self) -> Result<usize> {
+        match self.dims[..] {
+            [n] | [n, 1] => Ok(n),
             _ => Err(DataError::mismatch(
-                "labels of an array",
+                format!("{}: the labels", self.path.display()),
                 format!("shape {:?} of {}", self.dims, self.values.kind()),
-                "whole numbers of shape (N,) or (N, 1)",
+                "whole numbers of shape (N,) or (N, 1); of one row of scores a sample, the place of the largest",
             )),
         }
     }
 
+    fn no_class(&self, i: usize, found: String) -> DataError {
+        let what = format!("{}: the label of row {i}", self.path.display());
+        DataError::mismatch(what, found, "a whole number from 0, below 2^32")
+    }
+
     fn no_images(&self, expected: &str) -> DataError {
         DataError::mismatch(
-            "npy images",
+            format!("{}: the images", self.path.display()),
             format!("shape {:?} of {}", self.dims, self.values.kind()),
             expected,
         )
@@ -368,9 +399,38 @@ mod tests {
         assert!(labels.clone().into_images().is_err());
         assert_eq!(
             labels.into_labels().unwrap_err().to_string(),
-            "label 1: found -1, expected a whole number from 0"
+            "f: the label of row 1: found -1, expected a whole number from 0, below 2^32"
         );
-        assert!(Npy::parse(&file(1, "|u1", "()", &[1]), "f").unwrap().into_array().is_err());
+        let array = |file: Vec<u8>| Npy::parse(&file, "f.npy").unwrap();
+        for text in [
+            array(file(1, "|u1", "()", &[1])).into_array().unwrap_err().to_string(),
+            array(file(1, "|u1", "(1, 4)", &[1; 4])).into_images().unwrap_err().to_string(),
+            array(file(1, "|u1", "(1, 2, 2)", &[9; 4])).into_images_of(2).unwrap_err().to_string(),
+            array(file(1, "|u1", "(2, 2)", &[1; 4])).into_labels().unwrap_err().to_string(),
+        ] {
+            assert!(text.starts_with("f.npy: "), "{text}");
+        }
+    }
+
+    #[test]
+    fn labels_may_be_whole_floats_or_missing_and_others_are_named_by_row() {
+        let of = |values: &[f64]| {
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            Npy::parse(&file(1, "<f8", &format!("({},)", values.len()), &bytes), "y.npy").unwrap()
+        };
+        assert_eq!(of(&[0.0, 3.0]).into_labels().unwrap(), [0, 3]);
+        let missing = of(&[1.0, -1.0, f64::NAN, -100.0]);
+        assert_eq!(missing.clone().into_classes().unwrap(), [Some(1), None, None, None]);
+        assert!(
+            missing.into_labels().unwrap_err().to_string().contains("y.npy: the label of row 1: found -1")
+        );
+        for (value, found) in [(0.5, "row 1: found 0.5"), (f64::INFINITY, "inf"), (5e9, "5000000000")] {
+            let text = of(&[0.0, value]).into_classes().unwrap_err().to_string();
+            assert!(text.contains(found), "{text}");
+        }
+        let wide = Npy::parse(&file(1, "<u8", "(1,)", &u64::MAX.to_le_bytes()), "y.npy").unwrap();
+        let text = wide.into_classes().unwrap_err().to_string();
+        assert!(text.contains("row 0: found 18446744073709551615"), "{text}");
     }
 
     proptest! {

@@ -10,8 +10,8 @@ use crate::{DataError, Result};
 /// The class of each sample, and the names of the classes by their number; no names where classes are numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Classes {
-    /// A class a sample.
-    pub labels: Vec<u32>,
+    /// A class a sample; `None` where it is missing: a number below 0 or not-a-number.
+    pub labels: Vec<Option<u32>>,
     /// Sorted; empty where classes are numbers.
     pub names: Vec<String>,
 }
@@ -20,18 +20,21 @@ impl Classes {
     /// The classes of an `.npy` file `(N,)` or `(N, 1)`.
     ///
     /// # Errors
-    /// If the file is missing or damaged, holds other sizes, or numbers below 0.
+    /// If the file is missing or damaged, holds other sizes, or numbers that are not whole.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         Self::parse_from(Unpacked::open(path.as_ref())?)
     }
 
     pub(crate) fn parse_from(mut from: Unpacked<'_>) -> Result<Self> {
         let header = npy_header::read_any(&mut from)?;
-        let wrong = |found: String| DataError::mismatch("classes", found, "sizes (N,) or (N, 1)");
+        let file = from.origin().0.to_path_buf();
+        let wrong = |found: String| {
+            DataError::mismatch(format!("{}: the classes", file.display()), found, "sizes (N,) or (N, 1)")
+        };
         let bytes = header.bytes().ok_or_else(|| wrong(format!("the shape {:?}", header.dims)))?;
         let raw = from.rest(bytes, "the classes")?;
         if !matches!(header.stored.kind, b'U' | b'S') {
-            let labels = Npy::from_raw(raw, &header, from.origin())?.into_labels()?;
+            let labels = Npy::from_raw(raw, &header, from.origin())?.into_classes()?;
             return Ok(Classes { labels, names: Vec::new() });
         }
         if header.dims.iter().skip(1).any(|d| *d != 1) {
@@ -42,7 +45,7 @@ impl Classes {
         let mut names = words.clone();
         names.sort();
         names.dedup();
-        let number = |word: &String| names.binary_search(word).unwrap_or(0) as u32;
+        let number = |word: &String| names.binary_search(word).ok().map(|n| n as u32);
         Ok(Classes { labels: words.iter().map(number).collect(), names })
     }
 
@@ -62,7 +65,8 @@ impl Classes {
             })?;
             numbers.push(number as u32);
         }
-        let labels = self.labels.iter().map(|label| numbers[*label as usize]).collect();
+        let number = |label: &Option<u32>| label.and_then(|l| numbers.get(l as usize).copied());
+        let labels = self.labels.iter().map(number).collect();
         Ok(Classes { labels, names: names.to_vec() })
     }
 }
@@ -110,12 +114,15 @@ mod tests {
         let found = read(&file("<U3", "(3,)", &wide(["dog", "cat", "dog"]))).unwrap();
         assert_eq!(
             (found.labels.clone(), found.names.clone()),
-            (vec![1, 0, 1], vec!["cat".into(), "dog".into()])
+            ([1, 0, 1].map(Some).to_vec(), vec!["cat".into(), "dog".into()])
         );
         let found = read(&file("|S2", "(2, 1)", b"b\0a\0")).unwrap();
-        assert_eq!((found.labels, found.names), (vec![1, 0], vec!["a".to_string(), "b".into()]));
+        assert_eq!(
+            (found.labels, found.names),
+            ([1, 0].map(Some).to_vec(), vec!["a".to_string(), "b".into()])
+        );
         let found = read(&file("|u1", "(2,)", &[3, 0])).unwrap();
-        assert_eq!((found.labels, found.names.len()), (vec![3, 0], 0));
+        assert_eq!((found.labels, found.names.len()), ([3, 0].map(Some).to_vec(), 0));
         assert!(read(&file("|S1", "(1, 2)", b"ab")).is_err());
         assert!(read(&file("<U3", "(9,)", b"ab")).is_err());
     }
@@ -123,8 +130,8 @@ mod tests {
     #[test]
     fn held_out_words_have_the_numbers_of_training() {
         let names: Vec<String> = ["ant", "cat", "dog"].map(String::from).to_vec();
-        let held = Classes { labels: vec![1, 0], names: vec!["cat".into(), "dog".into()] };
-        assert_eq!(held.clone().under(&names).unwrap().labels, [2, 1]);
+        let held = Classes { labels: vec![Some(1), Some(0)], names: vec!["cat".into(), "dog".into()] };
+        assert_eq!(held.clone().under(&names).unwrap().labels, [Some(2), Some(1)]);
         assert!(held.under(&names[..2]).unwrap_err().to_string().contains("`dog`"));
     }
 }

@@ -78,6 +78,24 @@ impl NpyValues {
         }
     }
 
+    /// The class that value `i` is, `None` for a missing one: a number below 0 or not-a-number; what is neither is an error
+    /// that shows the value.
+    #[allow(clippy::unnecessary_cast)]
+    pub(super) fn class(&self, i: usize) -> Result<Option<u32>, String> {
+        let number = each!(self, v => v.get(i).map_or(f64::NAN, |x| *x as f64));
+        match self.whole(i) {
+            Some(x) if x < 0 => Ok(None),
+            Some(x) => u32::try_from(x).map(Some).map_err(|_| x.to_string()),
+            None if number.is_nan() => Ok(None),
+            None => Err(self.shown(i)),
+        }
+    }
+
+    /// Value `i` as text.
+    pub(super) fn shown(&self, i: usize) -> String {
+        each!(self, v => v.get(i).map_or_else(String::new, |x| x.to_string()))
+    }
+
     /// Number of values.
     pub fn len(&self) -> usize {
         each!(self, v => v.len())

@@ -36,6 +36,9 @@ pub struct ParquetOptions {
     /// Whether classes are asked for: then a row without one, and a column that cannot hold classes, is an error.
     /// Otherwise such a set has no labels.
     pub labels: bool,
+    /// Whether images without a class are to be left out by whoever reads them: then the others have theirs, see
+    /// [`ParquetImages::without_class`].
+    pub some_labels: bool,
     /// Names of the classes by their number; without them those of the file, or its words in order.
     pub classes: Option<Vec<String>>,
     /// Colours and size.
@@ -101,7 +104,7 @@ impl ParquetImages {
             let path = files.first().map_or(Path::new("parquet"), PathBuf::as_path);
             return Err(Origin(path).format(0, "the file", "without rows", "at least one picture"));
         };
-        let classes = gathered.finish(&files[0])?;
+        let classes = gathered.finish()?;
         let mut gauge = None;
         guarded(&files[group.file], || {
             read_pictures(&files[group.file], &column, group, 1, |path, raw| {
@@ -131,7 +134,20 @@ impl ParquetImages {
         self.gauge.shape
     }
 
-    /// Class of every image `(N,)`, if each has one.
+    /// Images without a class, where the others have one.
+    pub fn without_class(&self) -> &[usize] {
+        &self.classes.missing
+    }
+
+    /// The file of an image, and its row there.
+    pub fn place(&self, image: usize) -> (&Path, usize) {
+        let group = self.groups.iter().rfind(|g| g.first <= image);
+        let Some(group) = group else { return (Path::new(""), image) };
+        let first = self.groups.iter().find(|g| g.file == group.file).map_or(0, |g| g.first);
+        (&self.files[group.file], image - first)
+    }
+
+    /// Class of every image `(N,)`, if each has one, or those that [`without_class`](Self::without_class) tells have none.
     pub fn labels(&self) -> Option<&[u32]> {
         self.classes.labels.as_deref()
     }

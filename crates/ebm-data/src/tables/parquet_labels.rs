@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ::parquet::basic::Type;
 use ::parquet::column::reader::ColumnReader;
@@ -24,6 +24,8 @@ pub(super) struct Classes {
     pub labels: Option<Vec<u32>>,
     /// By the number, empty if they have none.
     pub names: Vec<String>,
+    /// Rows without a class, whose label is 0, where the others have one.
+    pub missing: Vec<usize>,
 }
 
 /// Labels gathered group by group.
@@ -35,20 +37,28 @@ pub(super) struct Gathered<'o> {
     /// Number, or number of the word, of each row.
     rows: Vec<Option<i64>>,
     words: HashMap<String, i64>,
-    first: bool,
+    /// The files with their first rows.
+    files: Vec<(PathBuf, usize)>,
 }
 
 impl<'o> Gathered<'o> {
     pub fn new(options: &'o ParquetOptions) -> Self {
-        Gathered { options, column: None, names: None, rows: Vec::new(), words: HashMap::new(), first: true }
+        Gathered {
+            options,
+            column: None,
+            names: None,
+            rows: Vec::new(),
+            words: HashMap::new(),
+            files: Vec::new(),
+        }
     }
 
     /// Finds the column in a further file.
     pub fn file(&mut self, reader: &SerializedFileReader<File>, path: &Path) -> Result<()> {
         let metadata = reader.metadata().file_metadata();
         let schema = metadata.schema_descr_ptr();
-        if self.first {
-            self.first = false;
+        self.files.push((path.to_path_buf(), self.rows.len()));
+        if self.files.len() == 1 {
             let there = column_names(&schema);
             self.column = self.options.label.clone().or_else(|| there.into_iter().find(|n| n == "label"));
             if self.column.is_none() && self.options.labels {
@@ -63,7 +73,12 @@ impl<'o> Gathered<'o> {
                 self.column.as_deref().zip(text).and_then(|(column, text)| class_names(text, column));
         }
         let Some(column) = &self.column else { return Ok(()) };
-        let fits = |t| matches!(t, Type::INT32 | Type::INT64 | Type::BYTE_ARRAY | Type::BOOLEAN);
+        let fits = |t| {
+            matches!(
+                t,
+                Type::INT32 | Type::INT64 | Type::BYTE_ARRAY | Type::BOOLEAN | Type::FLOAT | Type::DOUBLE
+            )
+        };
         let found = find(&schema, path, column, fits, "classes: whole numbers, words or truth values");
         match found {
             Ok(_) => Ok(()),
@@ -126,6 +141,13 @@ impl<'o> Gathered<'o> {
             ColumnReader::BoolColumnReader(c) => {
                 values(c, optional, rows, place, |row, v| take(row, i64::from(*v)))?;
             }
+            // Whole numbers among which some are missing, as pandas writes them.
+            ColumnReader::FloatColumnReader(c) => {
+                values(c, optional, rows, place, |row, v| take(row, whole(path, name, row, f64::from(*v))?))?;
+            }
+            ColumnReader::DoubleColumnReader(c) => {
+                values(c, optional, rows, place, |row, v| take(row, whole(path, name, row, *v)?))?;
+            }
             ColumnReader::ByteArrayColumnReader(c) => values(c, optional, rows, place, |row, v| {
                 let word = String::from_utf8_lossy(v.data()).into_owned();
                 if words.len() >= MOST_WORDS && !words.contains_key(&word) {
@@ -142,7 +164,7 @@ impl<'o> Gathered<'o> {
     }
 
     /// The classes of all rows; words are numbered in their order.
-    pub fn finish(self, path: &Path) -> Result<Classes> {
+    pub fn finish(self) -> Result<Classes> {
         let wanted = self.options.labels;
         let Some(column) = self.column else { return Ok(Classes::default()) };
         let mut words: Vec<(String, i64)> = self.words.into_iter().collect();
@@ -162,17 +184,51 @@ impl<'o> Gathered<'o> {
             u32::try_from(row).ok().filter(|l| names.is_empty() || (*l as usize) < names.len())
         };
         let labels: Vec<Option<u32>> = self.rows.iter().map(label).collect();
-        match labels.iter().position(Option::is_none) {
+        let missing: Vec<usize> = (0..labels.len()).filter(|row| labels[*row].is_none()).collect();
+        let Some(first) = missing.first().copied() else {
+            return Ok(Classes { labels: Some(labels.into_iter().flatten().collect()), names, missing });
+        };
+        // A number that is there and is no class.
+        let beyond = missing.iter().copied().find(|row| words.is_empty() && self.rows[*row].is_some());
+        let place = |row: usize| {
+            let at = self.files.iter().rfind(|(_, first)| *first <= row);
+            at.map_or((Path::new(""), row), |(path, first)| (path.as_path(), row - first))
+        };
+        match beyond {
             Some(at) if wanted => {
-                let missing = labels.iter().filter(|l| l.is_none()).count();
-                let found = format!("missing or -1 (as of {missing} of {} rows)", labels.len());
-                let expected = "a class; leave such rows out, or do without labels";
-                Err(Origin(path).format(0, format!("{column}, the label of row {at}"), found, expected))
+                let (path, row) = place(at);
+                let found = self.rows[at].map_or_else(String::new, |v| v.to_string());
+                let expected = match names.len() {
+                    0 => "a class, a whole number below 2^32".to_string(),
+                    n => format!("a class below {n}, the number of names"),
+                };
+                Err(Origin(path).format(0, format!("{column}, the label of row {row}"), found, expected))
             }
-            Some(_) => Ok(Classes { labels: None, names }),
-            None => Ok(Classes { labels: Some(labels.into_iter().flatten().collect()), names }),
+            None if self.options.some_labels && missing.len() < labels.len() => {
+                let labels = labels.into_iter().map(Option::unwrap_or_default).collect();
+                Ok(Classes { labels: Some(labels), names, missing })
+            }
+            None if wanted => {
+                let (path, row) = place(first);
+                let found = format!("missing or -1 (as of {} of {} rows)", missing.len(), labels.len());
+                let expected = "a class; set missing_labels = \"drop\" to leave such rows out, or labels = false to do without classes";
+                Err(Origin(path).format(0, format!("{column}, the label of row {row}"), found, expected))
+            }
+            _ => Ok(Classes { names, ..Classes::default() }),
         }
     }
+}
+
+/// A class that is stored as a float; not-a-number is a missing one.
+fn whole(path: &Path, name: &str, row: usize, v: f64) -> Result<i64> {
+    if v.is_nan() {
+        return Ok(-1);
+    }
+    if v.fract() == 0.0 && v.abs() < 9e15 {
+        return Ok(v as i64);
+    }
+    let item = format!("column {name}, row {row} of a row group");
+    Err(Origin(path).format(0, item, v.to_string(), "a class: a whole number"))
 }
 
 /// Names of the classes of a column, as `datasets` keeps them in the metadata of a file.

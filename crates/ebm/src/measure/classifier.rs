@@ -260,10 +260,8 @@ fn held_out(t: &ClassifierTraining, source: &Arc<dyn DataSource>, train: &mut Se
 
 fn read_labels(path: &Path) -> Result<Vec<u32>> {
     let npy = path.extension().is_some_and(|e| e == "npy");
-    // A file that was read does not know its name any more.
-    let named = |e: ebm_data::DataError| Error::from(ebm_core::Error::data(path, e.to_string()));
     match npy {
-        true => ebm_data::npy::Npy::read(path)?.into_labels().map_err(named),
-        false => ebm_data::idx::Idx::read(path)?.into_labels().map_err(named),
+        true => Ok(ebm_data::npy::Npy::read(path)?.into_labels()?),
+        false => Ok(ebm_data::idx::Idx::read(path)?.into_labels().map_err(|e| e.in_file(path))?),
     }
 }
