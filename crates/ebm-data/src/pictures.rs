@@ -1,6 +1,7 @@
 //! Pictures wherever they are packed: folders, archives, databases; and pictures as they are written.
 
 pub(crate) mod decode;
+mod ends;
 pub mod folder;
 mod index;
 mod layout;
@@ -15,7 +16,7 @@ pub mod zip;
 
 use std::path::{Path, PathBuf};
 
-pub use folder::{Channels, FolderOptions, Pictures};
+pub use folder::{Channels, FolderOptions, Pictures, Splits};
 
 use crate::Result;
 use crate::sets::report::Parts;
@@ -32,18 +33,15 @@ pub fn open(path: impl AsRef<Path>, options: &FolderOptions) -> Result<Parts<Pic
             return lmdb::parts(&[path], options);
         }
         let databases = lmdb::databases(path);
-        if !databases.is_empty() {
-            return lmdb::parts(&databases, options);
+        let (shards, records) = (files(path, is_tar), files(path, is_tfrecord));
+        if let Some(packed) = [&databases, &shards, &records].into_iter().find(|files| !files.is_empty()) {
+            layout::some_to_train(path, packed, options.splits)?;
         }
-        let shards = files(path, is_tar);
-        if !shards.is_empty() {
-            return tar::parts(&shards, options);
-        }
-        let records = files(path, is_tfrecord);
-        return if records.is_empty() {
-            folder::parts(path, options)
-        } else {
-            tfrecord::parts(&records, options)
+        return match () {
+            () if !databases.is_empty() => lmdb::parts(&databases, options),
+            () if !shards.is_empty() => tar::parts(&shards, options),
+            () if !records.is_empty() => tfrecord::parts(&records, options),
+            () => folder::parts(path, options),
         };
     }
     match () {

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ebm_core::{BuildCx, DataConfig, DataSource, Result, Settings, plugin};
-use ebm_data::folder::{Channels, FolderOptions, Pictures};
+use ebm_data::folder::{Channels, FolderOptions, Pictures, Splits};
 use ebm_data::patches::patches;
 use ebm_data::{Parts, pictures};
 
 use crate::images::Images;
 use crate::order::Sequence;
-use crate::{ImageOptions, ImageSource, data_error, placed, say, some_are_left};
+use crate::{ImageOptions, ImageSource, data_error, placed, remark_dim, say, some_are_left};
 
 /// Settings of `image-folder`.
 #[derive(Clone, Debug, Settings)]
@@ -34,6 +34,9 @@ pub struct ImageFolder {
     /// Hold out every this many; 0 for none.
     #[setting(default = 0, at_least = 0)]
     pub held_out_every: usize,
+    /// Words such as train and test in names of folders and files tell parts of the set; false: all folders are classes.
+    #[setting(default = true)]
+    pub splits: bool,
     /// Read pictures when they are drawn instead of holding all in memory.
     #[setting(default = false)]
     pub stream: bool,
@@ -51,7 +54,8 @@ pub struct ImageFolder {
 impl DataConfig for ImageFolder {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
         let resize = self.size.map(|[h, w]| (h, w));
-        let options = FolderOptions { channels: channels(cx, self.colour, self.grey)?, resize };
+        let splits = if self.splits { Splits::Told } else { Splits::Ignored };
+        let options = FolderOptions { channels: channels(cx, self.colour, self.grey)?, resize, splits };
         some_are_left(cx, self.held_out_every)?;
         let root = cx.resolve(&self.root);
         if let Some([h, w]) = self.patch {
@@ -59,7 +63,7 @@ impl DataConfig for ImageFolder {
                 let message = "cannot be had with `size`, `stream`, `labels` or `held_out`: patches are cut from whole pictures in memory";
                 return Err(cx.refuse("patch", message));
             }
-            let (all, report) = patches(root, (h, w), options.channels).map_err(data_error)?;
+            let (all, report) = patches(root, (h, w), options.channels, splits).map_err(data_error)?;
             let (train, held) = match self.held_out_every {
                 0 => (all, None),
                 k => all.split_every(k).map(|(train, held)| (train, Some(held))).map_err(data_error)?,
@@ -69,6 +73,8 @@ impl DataConfig for ImageFolder {
         }
         let mut parts = pictures::open(&root, &options).map_err(data_error)?;
         if let Some(path) = &self.held_out {
+            let splits = if self.splits { Splits::HeldOut } else { Splits::Ignored };
+            let options = FolderOptions { splits, ..options };
             let other = pictures::open(cx.resolve(path), &options).map_err(data_error)?;
             parts.report.held_out = other.report.training;
             parts.held_out = Some(other.training);
@@ -99,9 +105,10 @@ pub(crate) fn channels(cx: &BuildCx, colour: bool, grey: bool) -> Result<Channel
 
 impl ImageFolder {
     /// All pictures in memory.
-    fn held(&self, cx: &BuildCx, parts: Parts<Pictures>) -> Result<Arc<dyn DataSource>> {
+    fn held(&self, cx: &mut BuildCx, parts: Parts<Pictures>) -> Result<Arc<dyn DataSource>> {
         let Parts { training, held_out, .. } = parts;
         let train = training.read().map_err(data_error)?;
+        remark_dim(cx, &train, |_| "then stretch them to 0 to 255".into());
         let held = held_out.map(|h| match train.shape().0 {
             3 => h.in_colour().read(),
             _ => h.read(),

@@ -28,7 +28,19 @@ pub enum Channels {
     Rgb,
 }
 
-/// How pictures become images.
+/// Whether words such as `train` and `test` in the names of folders and files tell parts of the set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Splits {
+    /// They do; where a word could as well be a class, that is an error.
+    #[default]
+    Told,
+    /// They do not: every folder is a class.
+    Ignored,
+    /// The set is held out as it is: clear parts are told apart, other words are nothing.
+    HeldOut,
+}
+
+/// How pictures become images, and which of a set are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FolderOptions {
     /// What colours the images have.
@@ -36,6 +48,8 @@ pub struct FolderOptions {
     /// Resize every picture to this `(H, W)`, stretched to fit, by the bilinear filter of
     /// [`resize`](crate::resize). Without it all pictures must have the same size.
     pub resize: Option<(usize, usize)>,
+    /// What words in names tell.
+    pub splits: Splits,
 }
 
 /// Endings of pictures that the image library reads here, and of arrays that are pictures.
@@ -197,6 +211,10 @@ fn decode(raw: &[u8], path: &Path) -> Result<((usize, usize), Decoded)> {
         let found = foreign.map_or(format!("unreadable ({e})"), |f| f.to_string());
         Origin(path).format(0, "the picture", found, "a sound picture")
     };
+    if let Some((ends, wanted)) = super::ends::truncated(raw) {
+        let item = "the end of the picture";
+        return Err(Origin(path).format(ends, item, "missing: the file is truncated", wanted));
+    }
     if super::tiff::states_more_than_it_holds(raw) {
         let held = format!("what a file of {} bytes can hold", raw.len());
         return Err(Origin(path).format(0, "a tag", "more values than bytes", held));

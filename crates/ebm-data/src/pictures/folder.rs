@@ -10,7 +10,7 @@ use crate::error::Origin;
 use crate::sets::report::{Parts, Report};
 use crate::{DataError, ImageSet, Result};
 
-pub use super::decode::{Channels, FolderOptions, luma};
+pub use super::decode::{Channels, FolderOptions, Splits, luma};
 pub use super::index::Pictures;
 
 /// Folders inside of folders are followed so far; links in a circle end here.
@@ -27,7 +27,7 @@ const DEEPEST: usize = 64;
 ///
 /// # Errors
 /// If there is no picture, one is damaged or of another size or sort than the first, pictures stand beside sub-folders
-/// (which would have no class), or folders of splits beside others.
+/// (which would have no class), or names tell parts of the set that are not clear (see `splits`).
 pub fn read(root: impl AsRef<Path>, options: &FolderOptions) -> Result<ImageSet> {
     parts(root.as_ref(), options)?.training.read()
 }
@@ -38,24 +38,27 @@ pub fn read(root: impl AsRef<Path>, options: &FolderOptions) -> Result<ImageSet>
 /// As [`read`], but for what is wrong with later pictures.
 pub fn parts(root: impl AsRef<Path>, options: &FolderOptions) -> Result<Parts<Pictures>> {
     let root = root.as_ref();
-    let (names, layout, report) = arranged(root)?;
+    let (names, layout, report) = arranged(root, options.splits)?;
     let places = names.iter().map(|n| Some(Place::File(root.join(n)))).collect();
     Pictures::parts(places, layout, report, options)
 }
 
 /// The files of the training part of a folder, and what was left out.
-pub(super) fn training(root: &Path) -> Result<(Vec<PathBuf>, Report)> {
-    let (names, layout, report) = arranged(root)?;
+pub(super) fn training(root: &Path, splits: Splits) -> Result<(Vec<PathBuf>, Report)> {
+    let (names, layout, report) = arranged(root, splits)?;
     Ok((layout.training.iter().map(|i| root.join(&names[*i])).collect(), report))
 }
 
-fn arranged(root: &Path) -> Result<(Vec<PathBuf>, layout::Layout, Report)> {
+fn arranged(root: &Path, splits: Splits) -> Result<(Vec<PathBuf>, layout::Layout, Report)> {
     let mut report = Report::default();
     let names = list(root, &mut report)?;
     if names.is_empty() {
         return Err(no_picture(root, &report));
     }
-    let layout = layout::arrange(root, &names, &mut report)?;
+    if let Some(arrays) = arrays_of_samples(root, &names) {
+        return Err(arrays);
+    }
+    let layout = layout::arrange(root, &names, splits, &mut report)?;
     Ok((names, layout, report))
 }
 
@@ -77,7 +80,7 @@ pub fn read_picture(path: impl AsRef<Path>, options: &FolderOptions) -> Result<I
 /// As [`parts`], but for what is wrong with the pictures.
 pub fn files(root: impl AsRef<Path>) -> Result<Parts<Vec<PathBuf>>> {
     let root = root.as_ref();
-    let (names, layout, report) = arranged(root)?;
+    let (names, layout, report) = arranged(root, Splits::Told)?;
     let of = |rows: &[usize]| -> Vec<PathBuf> { rows.iter().map(|i| root.join(&names[*i])).collect() };
     let held_out = Some(of(&layout.held_out)).filter(|files| !files.is_empty());
     Ok(Parts { training: of(&layout.training), held_out, report })
@@ -90,6 +93,45 @@ pub fn files(root: impl AsRef<Path>) -> Result<Parts<Vec<PathBuf>>> {
 pub fn pictures(root: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let root = root.as_ref();
     Ok(list(root, &mut Report::default())?.into_iter().map(|n| root.join(n)).collect())
+}
+
+/// The error of a folder of arrays that hold samples each, as `X_train.npy` and `y_train.npy`, and are no pictures.
+fn arrays_of_samples(root: &Path, names: &[PathBuf]) -> Option<DataError> {
+    /// Sets are in a few files, pictures in many.
+    const MOST: usize = 16;
+    let is_array = |n: &PathBuf| n.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy"));
+    if names.len() > MOST || !names.iter().all(is_array) {
+        return None;
+    }
+    let words = |name: &Path| -> Vec<String> {
+        let stem = name.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+        stem.split(|c: char| !c.is_alphabetic()).map(String::from).collect()
+    };
+    let has = |name: &Path, of: &[&str]| words(name).iter().any(|w| of.contains(&w.as_str()));
+    let is_labels = |name: &Path| has(name, &["y", "label", "labels", "target", "targets", "classes"]);
+    let is_data = |name: &Path| has(name, &["x", "data", "images", "features", "samples", "inputs"]);
+    let held_out = |name: &Path| {
+        crate::split::of_name(&name.to_string_lossy()) == Some(crate::split::SplitName::HeldOut)
+    };
+    if !names.iter().any(|n| is_labels(n) || is_data(n)) {
+        return None;
+    }
+    let find = |labels: bool, held: bool| {
+        names.iter().find(|n| is_labels(n) == labels && held_out(n) == held).map(|n| root.join(n))
+    };
+    let settings = [
+        ("path", find(false, false)),
+        ("label_file", find(true, false)),
+        ("held_out", find(false, true)),
+        ("held_out_label_file", find(true, true)),
+    ];
+    let shown = |(name, path): (&str, Option<PathBuf>)| path.map(|path| format!("{name}={}", path.display()));
+    let settings: Vec<String> = settings.into_iter().filter_map(shown).collect();
+    let all: Vec<String> = names.iter().take(6).map(|n| n.display().to_string()).collect();
+    let found = format!("of arrays of samples ({})", all.join(", "));
+    let expected =
+        format!("pictures; arrays are read by the kind npy with their files: npy:{}", settings.join(","));
+    Some(Origin(root).format(0, "the folder", found, expected))
 }
 
 fn no_picture(folder: &Path, report: &Report) -> DataError {
@@ -237,7 +279,7 @@ mod tests {
             text.contains("b.png: the size of the picture: found 4 x 4 (H x W), expected 5 x 9 (H x W) as"),
             "{text}"
         );
-        let options = FolderOptions { resize: Some((3, 3)), channels: Channels::Rgb };
+        let options = FolderOptions { resize: Some((3, 3)), channels: Channels::Rgb, ..Default::default() };
         let set = read(root.path(), &options).unwrap();
         assert_eq!((set.len(), set.shape(), set.labels()), (2, (3, 3, 3), None));
         // A flat grey block survives jpeg to within its rounding.
@@ -305,6 +347,24 @@ mod tests {
         assert_eq!(read(root.path(), &options).unwrap().bytes()[..6], [5; 6]);
         let options = FolderOptions { channels: Channels::Grey, ..Default::default() };
         assert_eq!(read(root.path(), &options).unwrap().shape(), (1, 1, 2));
+    }
+
+    #[test]
+    fn arrays_of_samples_in_a_folder_are_named_with_the_settings_of_their_kind() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["X_train.npy", "y_train.npy", "X_test.npy", "y_test.npy"] {
+            crate::npy::write(root.path().join(name), &[0.0; 6], &[3, 2]).unwrap();
+        }
+        let text = message(read(root.path(), &FolderOptions::default()));
+        let at = |name: &str| root.path().join(name).display().to_string();
+        let settings = format!(
+            "npy:path={},label_file={},held_out={},held_out_label_file={}",
+            at("X_train.npy"),
+            at("y_train.npy"),
+            at("X_test.npy"),
+            at("y_test.npy")
+        );
+        assert!(text.contains(&settings), "{text}");
     }
 
     #[test]

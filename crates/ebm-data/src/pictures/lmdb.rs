@@ -8,7 +8,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::decode::FolderOptions;
+use super::decode::{FolderOptions, Splits};
 use super::index::{Packing, Pictures, Place};
 use super::layout::Layout;
 use crate::error::Origin;
@@ -35,7 +35,7 @@ const DEEPEST: usize = 64;
 /// If there is no database, it is of another version or damaged, or the first value is no picture.
 pub fn parts(paths: &[impl AsRef<Path>], options: &FolderOptions) -> Result<Parts<Pictures>> {
     let (mut places, mut layout, mut report) = (Vec::new(), Layout::default(), Report::default());
-    for (path, part) in paths.iter().zip(split::of_files(paths)) {
+    for (path, part) in paths.iter().zip(split::of_files(paths, options.splits != Splits::Ignored)) {
         let path = path.as_ref();
         if part == SplitName::Extra {
             report.leave("databases of a further split", path);

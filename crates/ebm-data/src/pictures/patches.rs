@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::folder::{Channels, FolderOptions, read_picture, training};
+use super::folder::{Channels, FolderOptions, Splits, read_picture, training};
 use crate::{DataError, ImageSet, Report, Result};
 
 /// The disjoint patches `(H, W)` of the pictures of a folder and its sub-folders (of a set in splits, of the training
@@ -18,14 +18,15 @@ pub fn patches(
     root: impl AsRef<Path>,
     (h, w): (usize, usize),
     channels: Channels,
+    splits: Splits,
 ) -> Result<(ImageSet, Report)> {
     let root = root.as_ref();
     if h == 0 || w == 0 {
         return Err(DataError::mismatch("the size of a patch", format!("({h}, {w})"), "(H, W) above 0"));
     }
-    let (mut bytes, mut options) = (Vec::new(), FolderOptions { channels, resize: None });
+    let (mut bytes, mut options) = (Vec::new(), FolderOptions { channels, ..FolderOptions::default() });
     let (mut planes, mut largest) = (0, (0, 0));
-    let (files, report) = training(root)?;
+    let (files, report) = training(root, splits)?;
     for path in files {
         let picture = read_picture(&path, &options)?;
         let (c, rows, columns) = picture.shape();
@@ -61,18 +62,22 @@ mod tests {
         picture.save(folder.path().join("a.png")).unwrap();
         GrayImage::from_pixel(2, 3, Luma([7])).save(folder.path().join("b.png")).unwrap();
         GrayImage::from_pixel(1, 9, Luma([7])).save(folder.path().join("c.png")).unwrap();
-        let set = patches(folder.path(), (3, 2), Channels::AsFirst).unwrap().0;
+        let set = patches(folder.path(), (3, 2), Channels::AsFirst, Splits::Told).unwrap().0;
         assert_eq!((set.len(), set.shape()), (3, (3, 3, 2)));
         assert_eq!(set.image(0).unwrap()[..6], [0, 1, 10, 11, 20, 21]);
         assert_eq!(set.image(1).unwrap()[..12], [2, 3, 12, 13, 22, 23, 102, 103, 102, 103, 102, 103]);
         assert_eq!(set.image(2).unwrap(), [7; 18]);
-        assert_eq!(patches(folder.path(), (3, 2), Channels::Grey).unwrap().0.shape(), (1, 3, 2));
+        assert_eq!(
+            patches(folder.path(), (3, 2), Channels::Grey, Splits::Told).unwrap().0.shape(),
+            (1, 3, 2)
+        );
     }
 
     #[test]
     fn too_small_pictures_and_empty_folders_are_named() {
         let folder = tempfile::tempdir().unwrap();
-        let text = |size| patches(folder.path(), size, Channels::AsFirst).unwrap_err().to_string();
+        let text =
+            |size| patches(folder.path(), size, Channels::AsFirst, Splits::Told).unwrap_err().to_string();
         assert!(text((3, 2)).contains("without pictures"), "{}", text((3, 2)));
         GrayImage::new(5, 4).save(folder.path().join("a.png")).unwrap();
         assert!(text((6, 6)).contains("4 x 5"), "{}", text((6, 6)));

@@ -8,7 +8,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::decode::{FolderOptions, is_picture};
+use super::decode::{FolderOptions, Splits, is_picture};
 use super::index::{Packing, Pictures, Place};
 use super::layout;
 use crate::error::Origin;
@@ -33,7 +33,8 @@ pub fn parts(files: &[impl AsRef<Path>], options: &FolderOptions) -> Result<Part
     let (mut places, mut training, mut held_out, mut labels) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut names = Vec::new();
-    for (file, part) in files.iter().zip(split::of_files(files)) {
+    let told = split::of_files(files, options.splits != Splits::Ignored);
+    for (file, part) in files.iter().zip(told) {
         let file = file.as_ref();
         if part == SplitName::Extra {
             report.leave("archives of a further split", file);
@@ -60,12 +61,18 @@ pub fn parts(files: &[impl AsRef<Path>], options: &FolderOptions) -> Result<Part
         let sorted: Vec<PathBuf> = order.iter().map(|i| names[*i].clone()).collect();
         let places = order.iter().map(|i| places[*i].take()).collect();
         report.training.clear();
-        let layout = layout::arrange(files[0].as_ref(), &sorted, &mut report)?;
+        let layout = layout::arrange(files[0].as_ref(), &sorted, options.splits, &mut report)?;
         return Pictures::parts(places, layout, report, options);
     }
     if let Some(at) = labels.iter().position(Option::is_none).filter(|_| labels.iter().any(Option::is_some)) {
         let what = format!("{}: the class of the picture", names[at].display());
         return Err(DataError::mismatch(what, "missing", "a member .cls for every picture, or for none"));
+    }
+    if options.splits == Splits::Told {
+        let named = files
+            .iter()
+            .all(|f| split::of_name(&f.as_ref().file_stem().unwrap_or_default().to_string_lossy()).is_some());
+        layout::undivided(training.iter().map(|i| &names[*i]), files[0].as_ref(), named)?;
     }
     let layout = layout::Layout { training, held_out, labels, classes: Vec::new() };
     Pictures::parts(places, layout, report, options)

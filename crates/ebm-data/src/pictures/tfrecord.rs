@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use class::Class;
 
-use super::decode::FolderOptions;
+use super::decode::{FolderOptions, Splits};
 use super::index::{Packing, Pictures, Place};
 use super::layout::Layout;
 use crate::error::Origin;
@@ -31,7 +31,7 @@ const PICTURES: [&str; 6] = ["image/encoded", "image_raw", "image", "img", "data
 pub fn parts(files: &[impl AsRef<Path>], options: &FolderOptions) -> Result<Parts<Pictures>> {
     let (mut places, mut layout, mut report) = (Vec::new(), Layout::default(), Report::default());
     let mut texts = BTreeMap::new();
-    for (file, part) in files.iter().zip(split::of_files(files)) {
+    for (file, part) in files.iter().zip(split::of_files(files, options.splits != Splits::Ignored)) {
         let path = file.as_ref();
         if part == SplitName::Extra {
             report.leave("files of a further split", path);

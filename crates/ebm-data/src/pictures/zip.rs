@@ -87,7 +87,7 @@ pub fn parts(path: impl AsRef<Path>, options: &FolderOptions) -> Result<Parts<Pi
     members.sort_by(|a, b| a.0.cmp(&b.0));
     let (names, places): (Vec<PathBuf>, Vec<Option<Place>>) =
         members.into_iter().map(|(n, p)| (n, Some(p))).unzip();
-    let layout = layout::arrange(path, &names, &mut report)?;
+    let layout = layout::arrange(path, &names, options.splits, &mut report)?;
     Pictures::parts(places, layout, report, options)
 }
 

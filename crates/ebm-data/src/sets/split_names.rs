@@ -1,8 +1,8 @@
 //! Which part of a set a file or a folder belongs to, by the words in its name.
 //!
 //! Source: `datasets` of Hugging Face, `data_files.py` (5.2.0): the words below, between any of the characters
-//! `-._ 0-9` or at an end of the name. Words of other sets (`extra` of SVHN, `unlabeled` of STL-10) are added, and
-//! torchvision's `t10k` and `val`.
+//! `-._ 0-9` or at an end of the name. Words of other sets (`extra` of SVHN, `unlabeled` of STL-10, `pred` of Intel's scenes)
+//! are added, and torchvision's `t10k` and `val`.
 
 use std::path::{Component, Path};
 
@@ -13,11 +13,11 @@ pub enum SplitName {
     Train,
     /// `validation`, `valid`, `dev`, `val`, `test`, `testing`, `eval`, `evaluation`, `heldout`.
     HeldOut,
-    /// `extra`, `unlabeled`, `unlabelled`, `unsupervised`: a further part, used only where it is named.
+    /// `extra`, `unlabeled`, `unlabelled`, `unsupervised`, `pred`, `predict`: a further part, used only where it is named.
     Extra,
 }
 
-const WORDS: [(&str, SplitName); 26] = [
+const WORDS: [(&str, SplitName); 31] = [
     ("train", SplitName::Train),
     ("training", SplitName::Train),
     ("trainset", SplitName::Train),
@@ -44,10 +44,15 @@ const WORDS: [(&str, SplitName); 26] = [
     ("unsupervised", SplitName::Extra),
     ("unsup", SplitName::Extra),
     ("unused", SplitName::Extra),
+    ("pred", SplitName::Extra),
+    ("predict", SplitName::Extra),
+    ("prediction", SplitName::Extra),
+    ("predictions", SplitName::Extra),
+    ("inference", SplitName::Extra),
 ];
 
-/// The part that one name tells, `None` if it has no such word. Of several words the first counts, but a word of a
-/// held-out part goes before one of training (`train-val`): rather too little is trained on than too much.
+/// The part that one name tells, `None` if it has no such word. Of several words that of a held-out part counts
+/// (`train-val`), then that of a further one (`train-extra`): rather too little is trained on than too much.
 ///
 /// ```
 /// use ebm_data::split::{SplitName, of_name};
@@ -64,6 +69,7 @@ pub fn of_name(name: &str) -> Option<SplitName> {
         let part = WORDS.iter().find(|(w, _)| *w == word).map(|(_, part)| *part);
         found = match (found, part) {
             (_, Some(SplitName::HeldOut)) => return part,
+            (_, Some(SplitName::Extra)) => part,
             (None, part) => part,
             (found, _) => found,
         };
@@ -90,9 +96,13 @@ fn apart(name: &str) -> String {
     out
 }
 
-/// The part that each of several files is by its name; of one file, and where no name tells, the training part. Files without
+/// The part that each of several files is by its name; of one file, and where no name tells, or names are not `told` to, the
+/// training part. Files without
 /// a word beside some named as training are a further part.
-pub(crate) fn of_files(files: &[impl AsRef<Path>]) -> Vec<SplitName> {
+pub(crate) fn of_files(files: &[impl AsRef<Path>], told: bool) -> Vec<SplitName> {
+    if !told {
+        return vec![SplitName::Train; files.len()];
+    }
     let told: Vec<Option<SplitName>> = files
         .iter()
         .map(|f| of_name(&f.as_ref().file_name().unwrap_or_default().to_string_lossy()))
@@ -147,7 +157,9 @@ mod tests {
         {
             assert_eq!(of_name(name), None, "{name}");
         }
-        assert_eq!(of_name("extra-00000-of-00002"), Some(SplitName::Extra));
+        for name in ["extra-00000-of-00002", "train_extra-0.parquet", "extra_train", "seg_pred", "predict"] {
+            assert_eq!(of_name(name), Some(SplitName::Extra), "{name}");
+        }
         assert_eq!(of_name("train_val"), Some(SplitName::HeldOut));
     }
 

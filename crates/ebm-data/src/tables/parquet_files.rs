@@ -171,6 +171,7 @@ mod tests {
         }
         assert_eq!(counts(&["fashion-train.parquet", "fashion-test.parquet"]), (1, 1, 0));
         assert_eq!(counts(&["x/train-0.parquet", "x/test-0.parquet", "x/extra-0.parquet"]), (1, 1, 1));
+        assert_eq!(counts(&["train-0.parquet", "train_extra-0.parquet", "test-0.parquet"]), (1, 1, 1));
         assert_eq!(counts(&["part-0.parquet", "test-0.parquet"]), (1, 1, 0));
         assert_eq!(counts(&[".cache/huggingface/train.parquet", "train.parquet"]), (1, 0, 0));
     }

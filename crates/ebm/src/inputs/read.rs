@@ -300,7 +300,7 @@ pub(super) fn picture(file: &Path, fit: &Fit) -> Result<ImageSet> {
         Some(1) => Channels::Grey,
         _ => Channels::Rgb,
     };
-    Ok(read_picture(file, &FolderOptions { channels, resize: None })?)
+    Ok(read_picture(file, &FolderOptions { channels, ..FolderOptions::default() })?)
 }
 
 /// Errs on the first value that is not finite, with the number of its sample.

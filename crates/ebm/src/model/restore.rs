@@ -189,7 +189,7 @@ impl Forward for Tie {
 /// A picture `(C, H, W)` with values in the middle of their levels, as data sources have them.
 fn read(path: &std::path::Path, [c, h, w]: [usize; 3]) -> Result<Tensor> {
     let channels = if c == 1 { Channels::Grey } else { Channels::Rgb };
-    let read = read_picture(path, &FolderOptions { channels, resize: None })?;
+    let read = read_picture(path, &FolderOptions { channels, ..FolderOptions::default() })?;
     if read.shape() != (c, h, w) {
         return Err(ebm_core::Error::data(
             path.display().to_string(),
