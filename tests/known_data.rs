@@ -255,3 +255,25 @@ fn of_a_folder_in_splits_only_the_part_that_is_asked_for_is_scored() {
     };
     assert_eq!(energies("bits.npy"), energies("same.npy"));
 }
+
+#[test]
+fn words_that_may_be_parts_or_classes_are_asked_about_with_the_setting_that_answers() {
+    let s = Scratch::with(SMALL);
+    for (folder, shade) in [("only/test/a", 90), ("glass/beakers", 140), ("glass/test_tubes", 200)] {
+        pictures(&s, folder, shade, 2);
+    }
+    for (root, parts) in
+        [("only", ["only/test as root", "splits = false"]), ("glass", ["`test_tubes`", "`beakers`"])]
+    {
+        s.run(&["data", "verify", root]).fails(3, &parts);
+        let as_classes = format!("image-folder:root={root},splits=false");
+        s.run(&["data", "verify", &as_classes]).ok();
+    }
+    let seen = s.run(&["data", "verify", "only/test"]).ok().out;
+    assert!(seen.contains("2 training and 0 held-out samples"), "{seen}");
+    let labels: Vec<f32> = vec![7.0, 1e9];
+    ebm_data::npy::write(s.path("y.npy"), &labels, &[2]).unwrap();
+    ebm_data::npy::write(s.path("x.npy"), &[0.5; 8], &[2, 4]).unwrap();
+    s.run(&["data", "verify", "npy:path=x.npy,label_file=y.npy,labels=true"])
+        .fails(2, &["row 1 of", "y.npy is 1000000000", "labels = false"]);
+}

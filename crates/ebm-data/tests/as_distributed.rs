@@ -225,9 +225,11 @@ fn labels_may_be_words_missing_or_hidden_and_stop_only_who_asks() {
     let words = open("words", true).unwrap();
     assert_eq!(words.class_names(), ["cat", "dog"]);
     assert_eq!(words.labels().unwrap(), [1, 0, 1, 0]);
-    for (name, wanted) in
-        [("nulls", "row 1 is missing"), ("hidden", "row 0 is missing or -1"), ("floats", "DOUBLE")]
-    {
+    for (name, wanted) in [
+        ("nulls", "row 1 is missing"),
+        ("hidden", "row 0 is missing or -1"),
+        ("floats", "row 0 of a row group is 0.5"),
+    ] {
         let set = open(name, false).unwrap();
         assert!(set.labels().is_none() && !set.read().unwrap().is_empty(), "{name}");
         let text = open(name, true).unwrap_err().to_string();

@@ -321,13 +321,24 @@ pub(crate) fn undivided<'a>(
     named: bool,
 ) -> Result<()> {
     let word = |f: &String| not_training(f) && (!named || exact(f));
-    let mut found = names.filter_map(|n| Some((n, folders_of(n).into_iter().find(word)?)));
-    match found.next() {
+    let stem = |n: &PathBuf| part(&n.file_stem().unwrap_or_default().to_string_lossy());
+    let names: Vec<&PathBuf> = names.collect();
+    let in_folder = names.iter().copied().find_map(|n| Some((n, folders_of(n).into_iter().find(word)?)));
+    let some_train = !named && names.iter().copied().any(|n| stem(n) == Some(SplitName::Train));
+    let by_name = || {
+        let other = names.iter().copied().find(|n| some_train && held_out(stem(n)));
+        other.map(|n| (n, String::new()))
+    };
+    match in_folder.or_else(by_name) {
         None => Ok(()),
         Some((name, folder)) => {
             let what = format!("{}: the picture {}", root.display(), name.display());
-            let wanted = "parts as archives of their own with train and test in their names, for classes in .cls members and shards are not divided by folders; or splits = false";
-            Err(DataError::mismatch(what, format!("in the folder `{folder}` of another part"), wanted))
+            let wanted = "parts as archives of their own with train and test in their names, for classes in .cls members and shards are not divided by names inside; or splits = false";
+            let found = match folder.is_empty() {
+                true => "named as of another part".to_string(),
+                false => format!("in the folder `{folder}` of another part"),
+            };
+            Err(DataError::mismatch(what, found, wanted))
         }
     }
 }

@@ -166,3 +166,16 @@ fn words_in_names_of_classes_are_asked_about_unless_the_part_is_known() {
         assert_eq!(l.classes, ["beakers", "test_tubes"], "{root}");
     }
 }
+
+#[test]
+fn shards_with_classes_of_their_own_hold_one_part_each() {
+    let undivided = |names: &[&str], named| {
+        let names: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
+        undivided(names.iter(), Path::new("a.tar"), named).map_err(|e| e.to_string())
+    };
+    assert!(undivided(&["train/0.png", "test/1.png"], false).unwrap_err().contains("`test`"));
+    assert!(undivided(&["train_0.png", "test_1.png"], false).unwrap_err().contains("test_1.png"));
+    assert!(undivided(&["test_tubes/0.png"], false).is_err());
+    assert!(undivided(&["test_tubes/0.png"], true).is_ok());
+    assert!(undivided(&["0.png", "a/test_1.png"], false).is_ok());
+}
