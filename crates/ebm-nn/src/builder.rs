@@ -257,11 +257,7 @@ impl<'a> NetBuilder<'a> {
         Ok(self)
     }
 
-    /// Label gain and bias from a condition of length `condition`, parameters `{name}.weight`, `.bias`.
-    ///
-    /// # Errors
-    /// If `condition` is 0 or differs from an earlier label layer's.
-    pub fn label(&mut self, name: &str, condition: usize) -> Result<&mut Self> {
+    fn takes(&mut self, name: &str, condition: usize) -> Result<()> {
         if condition == 0 || (self.plan.condition != 0 && self.plan.condition != condition) {
             return Err(Error::config(
                 format!("{}.{name}", self.cx.path()),
@@ -272,6 +268,24 @@ impl<'a> NetBuilder<'a> {
             ));
         }
         self.plan.condition = condition;
+        Ok(())
+    }
+
+    /// The condition vector of length `condition`: zeros where a batch has none. Stands beside a vector by [`NetBuilder::concat`].
+    ///
+    /// # Errors
+    /// If `condition` is 0 or differs from an earlier layer's.
+    pub fn condition(&mut self, name: &str, condition: usize) -> Result<&mut Self> {
+        self.takes(name, condition)?;
+        self.push(Some(name), Op::Condition, Vec::new(), condition)
+    }
+
+    /// Label gain and bias from a condition of length `condition`, parameters `{name}.weight`, `.bias`.
+    ///
+    /// # Errors
+    /// If `condition` is 0 or differs from an earlier label layer's.
+    pub fn label(&mut self, name: &str, condition: usize) -> Result<&mut Self> {
+        self.takes(name, condition)?;
         let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
         let op = Op::LabelAffine { weight: weight.clone(), bias: bias.clone() };
         self.push(Some(name), op, vec![self.here], 0)?;
@@ -382,7 +396,7 @@ impl<'a> NetBuilder<'a> {
         self
     }
 
-    /// Demands a condition with every batch; otherwise label layers are the identity without one.
+    /// Demands a condition with every batch; otherwise label layers are the identity and condition vectors are 0 without one.
     pub fn require_condition(&mut self) -> &mut Self {
         self.required = true;
         self
@@ -418,6 +432,7 @@ fn word(op: &Op) -> &'static str {
         Op::SpatialSum => "spatial-sum",
         Op::Flatten => "flatten",
         Op::Concat => "concat",
+        Op::Condition => "condition",
         Op::SumAll => "sum-all",
         _ => "node",
     }

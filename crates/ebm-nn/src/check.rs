@@ -61,6 +61,13 @@ pub fn validate(plan: &NetPlan) -> Result<()> {
                     format!("found {} channels, attention needs 8 or more; use more filters", node.shape[0]),
                 );
             }
+            Op::Condition if node.shape[0] != plan.condition => {
+                let (found, wanted) = (node.shape[0], plan.condition);
+                return fail(
+                    &node.name,
+                    format!("has length {found}, but the plan's condition has {wanted}"),
+                );
+            }
             Op::LabelAffine { .. } if plan.condition == 0 => {
                 return fail(&node.name, "reads a label, but the plan's condition has length 0".into());
             }

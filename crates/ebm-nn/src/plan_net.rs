@@ -172,6 +172,14 @@ impl PlanNet {
                     (0..node.inputs.len()).map(|k| operand(k).cloned()).collect::<Result<_>>()?;
                 V::join(&parts, |t| Tensor::cat(t, 1))
             }
+            Op::Condition => {
+                // A constant: nothing of x but the number of rows.
+                let zeros = x.linear(|t| Tensor::zeros((t.dim(0)?, node.shape[0]), t.dtype(), t.device()))?;
+                match cond {
+                    Some(c) => zeros.shift(&c.to_dtype(x.value().dtype())?),
+                    None => Ok(zeros),
+                }
+            }
             Op::SumAll => operand(0)?.sum_last(),
             other => Err(Error::config("", format!("{other:?} is not known to the graph interpreter"))),
         }

@@ -18,7 +18,7 @@ pub struct PlanTensor {
 /// found and what was wanted.
 pub(crate) fn result_shape(op: &Op, inputs: &[&[usize]], input: &[usize]) -> Result<Vec<usize>, String> {
     let want = match op {
-        Op::Input => 0,
+        Op::Input | Op::Condition => 0,
         Op::Add => 2,
         Op::Concat => inputs.len().max(1),
         _ => 1,
@@ -97,6 +97,7 @@ pub(crate) fn result_shape(op: &Op, inputs: &[&[usize]], input: &[usize]) -> Res
             }
             Ok(vec![sum])
         }
+        Op::Condition => Ok(vec![0]),
         Op::SumAll => vector(first).map(|_| vec![1]),
         other => Err(format!("operation {other:?} is not known to the graph interpreter")),
     }

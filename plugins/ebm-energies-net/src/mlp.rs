@@ -24,6 +24,9 @@ pub struct Mlp {
     pub first_scale: f64,
     /// Fixed random features cos(Bx), sin(Bx) before the first layer.
     pub fourier: Option<FourierFeatures>,
+    /// The condition stands beside the values that each hidden layer takes.
+    #[setting(default = false)]
+    pub conditional: bool,
 }
 
 /// `[cos(Bx), sin(Bx)]` with a fixed random matrix `B` (Tancik et al. 2020).
@@ -45,16 +48,31 @@ pub struct FourierFeatures {
 )]
 impl EnergyConfig for Mlp {
     fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+        let label = cx.label(self.conditional)?;
+        if self.conditional && self.hidden.is_empty() {
+            let message = "is true, but there are no `hidden` layers that could take the condition";
+            return Err(cx.refuse("conditional", message));
+        }
         let mut net = NetBuilder::new(cx);
         net.flatten()?;
         if let Some(f) = &self.fourier {
             net.fourier("fourier", f.features, f.scale)?;
         }
+        let mut values = net.here();
+        let condition = match self.conditional {
+            true => Some(net.condition("condition", label)?.require_condition().here()),
+            false => None,
+        };
         for (i, &width) in self.hidden.iter().enumerate() {
+            net.at(values);
+            if let Some(condition) = condition {
+                net.concat(&[condition])?;
+            }
             let factor = if i == 0 { self.first_scale } else { 1.0 };
             net.linear_scaled(&format!("layer{}", i + 1), width, factor)?.activate(self.activation.into())?;
+            values = net.here();
         }
-        net.linear("head", 1)?.term("energy");
+        net.at(values).linear("head", 1)?.term("energy");
         net.finish()
     }
 }
@@ -63,7 +81,7 @@ impl EnergyConfig for Mlp {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use ebm_core::candle::{DType, Device, Tensor};
-    use ebm_core::{Batch, Key};
+    use ebm_core::{Batch, Chains, Key};
 
     use super::*;
 
@@ -109,9 +127,31 @@ mod tests {
     }
 
     #[test]
+    fn a_conditional_net_takes_its_condition_in_every_layer_and_keeps_the_laws() {
+        let mlp = Mlp { hidden: vec![6, 5], conditional: true, ..Mlp::default() };
+        let mut cx = cx(&[2]).with_condition(3);
+        let e = mlp.build(&mut cx).unwrap();
+        let dims = |name: &str| e.params().get(name).unwrap().dims().to_vec();
+        assert_eq!([dims("layer1.weight"), dims("layer2.weight")], [[6, 5], [5, 9]]);
+        let normal = |seed, n: usize| {
+            Key::root(seed).normal(&Chains::range(0, 4), &[n], DType::F64, &Device::Cpu).unwrap()
+        };
+        let x = Batch::new(normal(1, 2)).unwrap();
+        assert!(e.energy(&x).is_err());
+        let at = x.with_cond(Some(normal(2, 3)));
+        ebm_testkit::check_energy(e.as_ref(), &at).unwrap();
+        let other = at.clone().with_cond(Some(normal(3, 3)));
+        let energies = |at: &Batch| e.energy(at).unwrap().to_vec1::<f64>().unwrap();
+        assert!(energies(&at).iter().zip(energies(&other)).all(|(a, b)| (a - b).abs() > 1e-9));
+    }
+
+    #[test]
     fn nonsense_is_refused_by_name() {
         let text = |m: Mlp| m.build(&mut cx(&[2])).err().unwrap().to_string();
         assert!(text(Mlp { first_scale: 0.0, ..Mlp::default() }).contains("first_scale"));
         assert!(text(Mlp { hidden: vec![0], ..Mlp::default() }).contains("hidden"));
+        assert!(text(Mlp { conditional: true, ..Mlp::default() }).contains("labels"));
+        let mlp = Mlp { conditional: true, hidden: vec![], ..Mlp::default() };
+        assert!(mlp.build(&mut cx(&[2]).with_condition(3)).err().unwrap().to_string().contains("hidden"));
     }
 }

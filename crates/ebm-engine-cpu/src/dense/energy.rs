@@ -43,8 +43,8 @@ impl DenseEnergy {
     /// The twin of `energy` on the instruction set `isa` and on the pool of the process.
     ///
     /// # Errors
-    /// The reason why there is none: no plan, an operation the engine lacks, a condition, or
-    /// parameters that are not f32 on the processor.
+    /// The reason why there is none: no plan, an operation the engine lacks, or parameters that are not f32 on the
+    /// processor.
     pub fn new(energy: Arc<dyn EnergyFn>, isa: Isa) -> std::result::Result<DenseEnergy, Unsupported> {
         let Some(net) = energy.plan() else { return refuse("the energy has no layer plan") };
         let plan = Arc::new(DensePlan::compile(net, isa)?);
@@ -67,9 +67,39 @@ impl DenseEnergy {
         Ok(DenseEnergy { plan, shifts, idle: Mutex::new(Vec::new()), graph: energy })
     }
 
-    /// Whether the engine can take this batch.
+    /// Whether the engine can take this batch: the plan has no word for a condition that is missing.
     fn covers(&self, at: &Batch) -> bool {
-        at.dtype() == DType::F32 && at.device().is_cpu() && !at.is_empty()
+        let cond = self.plan.condition() == 0 || at.cond.as_ref().is_some_and(|c| c.device().is_cpu());
+        at.dtype() == DType::F32 && at.device().is_cpu() && !at.is_empty() && cond
+    }
+
+    /// Calls `f` with the rows of `x` `(B, ...)` as the engine reads them, each with its condition behind it.
+    fn rows<R>(&self, x: &Tensor, at: &Batch, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+        match &at.cond {
+            Some(c) if self.plan.condition() > 0 => {
+                let c = c.to_dtype(DType::F32)?;
+                with_floats(&Tensor::cat(&[&x.flatten_from(1)?, &c], 1)?, f)
+            }
+            _ => with_floats(x, f),
+        }
+    }
+
+    /// The same for directions `v`, in which conditions stay.
+    fn directions<R>(&self, v: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+        match self.plan.condition() {
+            0 => with_floats(v, f),
+            n => with_floats(&v.flatten_from(1)?.pad_with_zeros(1, 0, n)?, f),
+        }
+    }
+
+    /// Derivatives in the samples, from those in the engine's rows.
+    fn of_samples(&self, rows: Vec<f32>, at: &Batch) -> Result<Tensor> {
+        let (b, width, condition) = (at.len(), self.plan.width(), self.plan.condition());
+        if condition == 0 {
+            return Ok(Tensor::from_vec(rows, at.x.dims(), &Device::Cpu)?);
+        }
+        let all = Tensor::from_vec(rows, (b, width), &Device::Cpu)?;
+        Ok(all.narrow(1, 0, width - condition)?.contiguous()?.reshape(at.x.dims())?)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<State>> {
@@ -142,7 +172,7 @@ impl EnergyFn for DenseEnergy {
         self.check(at)?;
         let (b, t) = (at.len(), self.plan.term_count());
         let mut out = vec![0f32; b * t];
-        self.with(|d| with_floats(&at.x, |x| d.terms(x, &mut out)))?;
+        self.with(|d| self.rows(&at.x, at, |x| d.terms(x, &mut out)))?;
         Ok(Tensor::from_vec(out, (b, t), &Device::Cpu)?)
     }
 
@@ -151,11 +181,11 @@ impl EnergyFn for DenseEnergy {
             return self.graph.slope(at);
         }
         self.check(at)?;
-        let (mut energy, mut grad) = (vec![0f32; at.len()], vec![0f32; at.x.elem_count()]);
-        self.with(|d| with_floats(&at.x, |x| d.slope(x, &mut energy, &mut grad)))?;
+        let (mut energy, mut grad) = (vec![0f32; at.len()], vec![0f32; at.len() * self.plan.width()]);
+        self.with(|d| self.rows(&at.x, at, |x| d.slope(x, &mut energy, &mut grad)))?;
         Ok(Slope {
             energy: Tensor::from_vec(energy, at.len(), &Device::Cpu)?,
-            grad: Tensor::from_vec(grad, at.x.dims(), &Device::Cpu)?,
+            grad: self.of_samples(grad, at)?,
         })
     }
 
@@ -168,7 +198,7 @@ impl EnergyFn for DenseEnergy {
         let (mut out, mut flat) = (vec![0f32; b * t], vec![0f32; self.plan.param_count()]);
         let mut tensor = None;
         self.with(|d| {
-            with_floats(&at.x, |x| {
+            self.rows(&at.x, at, |x| {
                 let weights = |terms: &[f32]| -> Result<Vec<f32>> {
                     let terms = Tensor::from_slice(terms, (b, t), &Device::Cpu)?;
                     let w = w(&terms)?;
@@ -194,7 +224,7 @@ impl EnergyFn for DenseEnergy {
         let (b, t) = (at.len(), self.plan.term_count());
         let (mut terms, mut flat) = (vec![0f32; b * t], vec![0f32; self.plan.param_count()]);
         self.with(|d| {
-            with_floats(&at.x, |x| with_floats(v, |v| d.grad_theta_slope(x, v, &mut terms, &mut flat)))?
+            self.rows(&at.x, at, |x| self.directions(v, |v| d.grad_theta_slope(x, v, &mut terms, &mut flat)))?
         })?;
         self.theta(&flat, Tensor::from_vec(terms, (b, t), &Device::Cpu)?, &self.shifts)
     }
@@ -205,9 +235,9 @@ impl EnergyFn for DenseEnergy {
         }
         self.check(at)?;
         direction(NAME, at, v)?;
-        let mut out = vec![0f32; at.x.elem_count()];
-        self.with(|d| with_floats(&at.x, |x| with_floats(v, |v| d.hvp(x, v, &mut out)))?)?;
-        Ok(Tensor::from_vec(out, at.x.dims(), &Device::Cpu)?)
+        let mut out = vec![0f32; at.len() * self.plan.width()];
+        self.with(|d| self.rows(&at.x, at, |x| self.directions(v, |v| d.hvp(x, v, &mut out)))?)?;
+        self.of_samples(out, at)
     }
 
     fn plan(&self) -> Option<&NetPlan> {
@@ -215,7 +245,8 @@ impl EnergyFn for DenseEnergy {
     }
 
     fn walk(&self, at: &Batch, program: &RowProgram, key: Key) -> Result<Option<Walked>> {
-        if !self.covers(at) || program.steps.is_empty() {
+        // A walk moves whole rows, and conditions are to stay.
+        if !self.covers(at) || program.steps.is_empty() || self.plan.condition() > 0 {
             return self.graph.walk(at, program, key);
         }
         self.check(at)?;

@@ -1,6 +1,7 @@
 //! A plan of fully connected layers as a graph of four operations.
 //!
 //! All operations become one of four: linear map, pointwise function, sum, concatenation.
+//! A condition stands behind the sample in each row.
 //! (`Fourier` is a fixed linear map, then cosine and sine; `SumAll` a fixed row of ones; `Scale` a
 //! pointwise function.) A value of width `w` takes `ceil(w/16)` column blocks; a concatenation
 //! keeps the padding of its parts, and `places` says where each coordinate stands.
@@ -105,7 +106,9 @@ pub(super) struct Graph {
     pub buffers: Vec<Slot>,
     /// The values that are terms.
     pub terms: Vec<usize>,
-    pub width: usize,
+    /// Numbers of a sample, and of its condition, which stands behind it in a row.
+    pub sample: usize,
+    pub condition: usize,
 }
 
 fn slot(slots: &mut Vec<Slot>, name: &str, shape: Vec<usize>) -> usize {
@@ -116,8 +119,10 @@ fn slot(slots: &mut Vec<Slot>, name: &str, shape: Vec<usize>) -> usize {
 
 impl Graph {
     pub fn build(plan: &NetPlan) -> Result<Graph, Unsupported> {
-        let mut g = Graph { width: plan.input.iter().product(), ..Graph::default() };
-        if g.width == 0 {
+        let reads = plan.nodes.iter().any(|n| n.op == Op::Condition);
+        let (sample, condition) = (plan.input.iter().product(), if reads { plan.condition } else { 0 });
+        let mut g = Graph { sample, condition, ..Graph::default() };
+        if g.sample == 0 {
             return refuse("the sample is empty");
         }
         if plan.terms.is_empty() {
@@ -174,6 +179,11 @@ impl Graph {
         Ok(g)
     }
 
+    /// Numbers of a row: a sample and its condition.
+    pub fn width(&self) -> usize {
+        self.sample + self.condition
+    }
+
     fn push(&mut self, kind: Kind, places: Vec<usize>, blocks: usize, trained: bool) -> usize {
         self.values.push(Value { kind, places, blocks, trained });
         self.values.len() - 1
@@ -223,7 +233,16 @@ impl Graph {
         };
         let wanted: usize = node.shape.iter().product();
         Ok(match &node.op {
-            Op::Input => self.push(Kind::Input, (0..self.width).collect(), self.width.div_ceil(16), false),
+            Op::Input => self.push(Kind::Input, (0..self.sample).collect(), self.width().div_ceil(16), false),
+            // Node 0 is the input, and so is value 0: the condition is the end of its rows, brought to places of its own.
+            Op::Condition if self.values.first().is_some_and(|v| v.kind == Kind::Input) => {
+                let (places, n) = ((self.sample..self.width()).collect(), self.condition);
+                let in_blocks = self.values[0].blocks;
+                let weight = Source::Identity;
+                self.linears.push(Linear { weight, bias: None, outputs: n, places, in_blocks });
+                let kind = Kind::Linear(0, self.linears.len() - 1);
+                self.push(kind, (0..n).collect(), n.div_ceil(16), false)
+            }
             Op::Flatten => arity(1)?,
             Op::Linear { weight, bias } => {
                 let src = arity(1)?;

@@ -194,7 +194,7 @@ impl Net<'_> {
 
     /// Energies and input gradients of rows `x`.
     pub fn slope(&self, b: &mut Block<'_>, x: &[f32], energy: &mut [f32], grad: &mut [f32]) {
-        let (p, k, width) = (&self.plan.first, self.plan.kernels, self.plan.graph.width);
+        let (p, k, width) = (&self.plan.first, self.plan.kernels, self.plan.width());
         k.rows_in(x, width, b.stride, b.arena, p.input[0] * b.stride);
         self.forward(p, b);
         self.energies(p, b, energy);

@@ -33,7 +33,7 @@ impl DensePlan {
     ///
     /// # Errors
     /// The reason if the plan has operations other than input, flatten, linear, pointwise,
-    /// Fourier, scale, add, concatenate and sum.
+    /// Fourier, scale, add, concatenate, sum and the condition vector.
     pub fn compile(plan: &NetPlan, isa: Isa) -> Result<DensePlan, Unsupported> {
         let graph = Graph::build(plan)?;
         let (first, second) = (graph.schedule(false), graph.schedule(true));
@@ -104,9 +104,14 @@ impl DensePlan {
         out
     }
 
-    /// Floats of one sample.
+    /// Floats of one row: a sample, and its condition behind it.
     pub fn width(&self) -> usize {
-        self.graph.width
+        self.graph.width()
+    }
+
+    /// Length of the condition; 0 if the plan looks at none.
+    pub fn condition(&self) -> usize {
+        self.graph.condition
     }
 
     /// Number of terms.

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::pool::Pool;
 use crate::simd::Isa;
+use crate::testing::sets;
 use reference::{Hyper, Weights, Writer, activation, terms};
 
 const KINDS: [Activation; 7] = [
@@ -176,6 +177,32 @@ fn every_operation_agrees_with_the_definition() {
     for isa in crate::testing::sets() {
         for kind in [Activation::Swish, Activation::Softplus] {
             check(&everything(kind), isa, 5);
+        }
+    }
+}
+
+/// A net that reads a condition of `condition` numbers before each layer, the last one included.
+fn conditional(input: usize, condition: usize) -> NetPlan {
+    let mut w = Writer::new(&[input]);
+    w.0.condition = condition;
+    let c = w.node(Op::Condition, &[], condition);
+    let first = w.node(Op::Concat, &[0, c], input + condition);
+    let a = w.linear(first, 19, true);
+    let a = w.act(a, Activation::Swish);
+    let both = w.node(Op::Concat, &[a, c], 19 + condition);
+    let b = w.linear(both, 17, true);
+    let b = w.act(b, Activation::Swish);
+    let all = w.node(Op::Concat, &[b, c], 17 + condition);
+    let head = w.linear(all, 1, true);
+    w.term(head);
+    w.0
+}
+
+#[test]
+fn conditions_agree_with_the_definition() {
+    for isa in sets() {
+        for (input, condition) in [(2, 3), (16, 16), (30, 5)] {
+            check(&conditional(input, condition), isa, 5);
         }
     }
 }

@@ -80,7 +80,9 @@ pub fn terms(plan: &NetPlan, w: &Weights, x: &[Hyper]) -> Vec<Hyper> {
                 .collect()
         };
         let value = match &node.op {
-            Op::Input => x.to_vec(),
+            // A row is a sample and its condition.
+            Op::Input => x[..plan.input.iter().product()].to_vec(),
+            Op::Condition => x[plan.input.iter().product()..].to_vec(),
             Op::Flatten => arg(0).clone(),
             Op::Linear { weight, bias } => {
                 let mut y = apply(weight, arg(0));
