@@ -59,7 +59,19 @@ impl Facts {
         if energy.spec().condition == Condition::None {
             return Err(refuse("the energy takes no condition"));
         }
-        given.vector(self.condition, &self.class_names).map(Some).map_err(|why| refuse(&why))
+        self.vector(given, energy).map(Some).map_err(|why| refuse(&why))
+    }
+
+    /// The condition that `given` is for `energy`: data without one leave it to the energy, such as a noise level.
+    ///
+    /// # Errors
+    /// In words, if there is no such class, or the numbers are not as many.
+    pub fn vector(&self, given: &Given, energy: &dyn EnergyFn) -> std::result::Result<Vec<f64>, String> {
+        let length = match self.condition {
+            0 => energy.spec().condition.length().unwrap_or(0),
+            n => n,
+        };
+        given.vector(length, &self.class_names)
     }
 
     /// The conditions of `n` samples of `energy`, to be used in turn: classes as often as in the training data, each drawn by

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device};
-use ebm_core::{BuildCx, EnergyFn, Engine, Key, Places, Result, Sampler};
+use ebm_core::{BuildCx, DataSource, EnergyFn, Engine, Key, Places, Result, Sampler};
 
 use crate::absent::Absent;
 use crate::config::{EngineChoice, RunSection, Sections};
@@ -24,12 +24,21 @@ pub struct Setup<'a> {
     pub device: &'a Device,
     /// Where files are looked for.
     pub places: &'a Places,
+    /// The data of a run that trains.
+    pub data: Option<&'a Arc<dyn DataSource>>,
 }
 
 impl<'a> Setup<'a> {
     /// In the run's own number type.
     pub fn new(run: &'a RunSection, facts: &'a Facts, places: &'a Places, device: &'a Device) -> Self {
-        Setup { facts, run, dtype: run.dtype.dtype(), device, places }
+        Setup { facts, run, dtype: run.dtype.dtype(), device, places, data: None }
+    }
+
+    /// The same for a run on these data.
+    #[must_use]
+    pub fn with_data(mut self, data: &'a Arc<dyn DataSource>) -> Self {
+        self.data = Some(data);
+        self
     }
 
     /// The root of the run's random streams.
@@ -44,13 +53,17 @@ impl<'a> Setup<'a> {
 
     /// The same for a part that handles rows of another shape, with random numbers of its own.
     pub fn context_of(&self, part: &str, shape: &[usize], key: Key) -> BuildCx {
-        BuildCx::new(shape, self.dtype, self.device, key)
+        let cx = BuildCx::new(shape, self.dtype, self.device, key)
             .with_condition(self.facts.condition)
             // They round f32 only.
             .with_products(self.run.dtype.products())
             .with_range(self.facts.range)
             .with_places(self.places)
-            .with_path(part)
+            .with_path(part);
+        match self.data {
+            Some(data) => cx.with_data(data.clone()),
+            None => cx,
+        }
     }
 }
 

@@ -96,7 +96,18 @@ impl Starts {
         if hit.iter().all(|h| *h == 0) {
             return Ok(at);
         }
-        let fresh = self.fresh(e, &at.chains, cond, key.at("fresh"))?;
+        let key = key.at("fresh");
+        let fresh = match &self.fresh {
+            // Chains that follow the energy cost as much as those of the step: only those that restart.
+            Some(t) if t.needs_energy() && !t.couples_chains() => {
+                let rows: Vec<u32> = (0..).zip(&hit).filter_map(|(i, hit)| (*hit > 0).then_some(i)).collect();
+                let index = Tensor::from_slice(&rows, rows.len(), at.device())?;
+                let cond = cond.map(|c| c.index_select(&index, 0)).transpose()?;
+                let some = self.fresh(e, &at.rows(&rows)?.chains, cond.as_ref(), key)?;
+                at.x.zeros_like()?.index_add(&index, &some, 0)?
+            }
+            _ => self.fresh(e, &at.chains, cond, key)?,
+        };
         let hit = Tensor::from_vec(hit, at.len(), at.device())?;
         let choose = |a: &Tensor, b: &Tensor| -> Result<Tensor> {
             Ok(per_row(&hit, b)?.broadcast_as(b.shape())?.where_cond(a, b)?)
@@ -113,4 +124,55 @@ impl Starts {
 fn apply(t: &dyn Transition, e: &dyn EnergyFn, at: Batch, key: Key) -> Result<Batch> {
     let state = t.init(e, at, key.at("init"))?;
     Ok(t.step(e, &state, key.at("step"))?.state.at)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::{Arc, Mutex};
+
+    use ebm_core::{ChainState, Link, Opaque, ParamSet, Sensitivity, Stepped};
+
+    use super::*;
+
+    /// Noise that says it follows the energy, and counts its rows.
+    struct Noise(Arc<Mutex<Vec<usize>>>, bool);
+
+    impl Transition for Noise {
+        fn step(&self, _: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
+            self.0.lock().unwrap().push(state.at.len());
+            let x = key.normal(&state.at.chains, &[2], DType::F64, &Device::Cpu)?;
+            Ok(Stepped::new(state.advance(x), Link::Cut))
+        }
+        fn sensitivity(&self) -> Sensitivity {
+            Sensitivity::Cuts
+        }
+        fn needs_energy(&self) -> bool {
+            self.1
+        }
+        fn name(&self) -> String {
+            "noise".into()
+        }
+    }
+
+    #[test]
+    fn starts_that_follow_the_energy_are_made_for_the_chains_that_restart_alone_and_are_the_same() {
+        let e = Opaque::new("flat", &[2], ParamSet::default(), |_, x, _| Ok(x.sum_keepdim(1)?));
+        let chains = Chains::range(3, 40);
+        let at = Batch::new(Tensor::zeros((40, 2), DType::F64, &Device::Cpu).unwrap()).unwrap();
+        let at = at.with_chains(chains);
+        let restarted = |follows: bool| {
+            let rows = Arc::new(Mutex::new(Vec::new()));
+            let fresh: Option<Box<dyn Transition>> = Some(Box::new(Noise(rows.clone(), follows)));
+            let (dtype, device, range) = (DType::F64, Device::Cpu, (0.0, 1.0));
+            let starts = Starts { shape: vec![2], dtype, device, range, fresh, drawn: vec![], restart: 0.3 };
+            let x = starts.restart(&e, at.clone(), None, Key::root(5)).unwrap().x.to_vec2::<f64>().unwrap();
+            let rows = rows.lock().unwrap().clone();
+            (x, rows)
+        };
+        let (all, some) = (restarted(false), restarted(true));
+        assert_eq!(all.0, some.0);
+        let hit = all.0.iter().filter(|x| x[0] != 0.0).count();
+        assert!((4..24).contains(&hit) && all.1 == [40] && some.1 == [hit], "{all:?} {some:?}");
+    }
 }

@@ -65,8 +65,7 @@ impl EnergyConfig for CheckpointEnergy {
             ));
         }
         if let Some(condition) = &self.condition {
-            let facts = loaded.facts();
-            let vector = condition.vector(facts.condition, &facts.class_names);
+            let vector = loaded.facts().vector(condition, energy.as_ref());
             let vector =
                 vector.map_err(|why| cx.refuse("condition", format!("is {condition}, but {why}")))?;
             let under = Conditioned::new(energy, vector);

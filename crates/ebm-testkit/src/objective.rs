@@ -24,6 +24,7 @@ pub fn fulfil_plainly(e: &dyn EnergyFn, demands: Demands) -> Result<Fulfilled> {
                 (pass.grads, value(&pass.terms)?)
             }
             What::Slope { at, v, value } => (e.grad_theta_slope(&at, &v)?.grads, value),
+            What::Measure { .. } => continue,
             What::Own { name, at, grad, .. } => {
                 (BTreeMap::from([(format!("objective.{name}"), grad(&e.terms(&at)?)?)]), 0.0)
             }

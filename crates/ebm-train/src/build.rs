@@ -62,14 +62,14 @@ impl Plan {
             return Err(Error::config("data", format!("{} has no training samples", data.name())));
         }
         let facts = facts(data.as_ref(), run.batch, key)?.to(dtype, device)?;
-        let setup = Setup::new(run, &facts, &places, device);
+        let setup = Setup::new(run, &facts, &places, device).with_data(&data);
         let sections = config.sections();
         let parts = Parts::build(&sections, &setup, engine.clone())?;
         notes.extend_from_slice(&parts.notes);
         // The same key gives the averaged energy the same initial values.
         let (averaged, _) = Parts::energy(&sections, &setup, engine)?;
 
-        let mut cx = setup.context("objective").with_data(data.clone());
+        let mut cx = setup.context("objective");
         let objective = config.objective.build(&mut cx)?;
         notes.extend_from_slice(cx.notes());
         let mut cx = setup.context("optimiser");
@@ -134,6 +134,7 @@ impl Plan {
         run::observers(&self, Path::new(""))?;
         self.notes.extend(remarks);
         self.watched = watched::of(&self)?;
+        tuned::check_schedules(&self)?;
         for (i, policy) in self.policies.iter().enumerate() {
             tuned::check(&self, &format!("policy[{i}].scale"), &policy.scales())?;
         }
@@ -170,6 +171,7 @@ impl Plan {
             replay,
             objective: Given::boxed(objective.name()),
             optimiser: Given::boxed(optimiser.name()),
+            schedules: Vec::new(),
             // There is one energy, whose live weights are those that are sampled.
             generate: GenerateSection { weights: Weights::Live, ..GenerateSection::default() },
             observers: Vec::new(),

@@ -16,6 +16,7 @@ pub(crate) fn check(plan: &Plan) -> Result<Vec<String>> {
     crate::labels::check(chains.labels, plan.data.condition(), plan.config.replay.as_deref())?;
     objective(plan)?;
     replay(plan)?;
+    levels(plan)?;
     misfits::check(plan)
 }
 
@@ -143,6 +144,20 @@ fn objective(plan: &Plan) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// What walks the condition of the energy needs one to walk.
+fn levels(plan: &Plan) -> Result<()> {
+    let walks = [plan.parts.sampler.as_ref(), plan.parts.generator.as_ref()];
+    match walks.into_iter().find(|s| s.walks_levels()) {
+        Some(sampler) if plan.parts.energy.spec().condition.length() != Some(1) => Err(Error::capability(
+            format!("sampler `{}`", sampler.name()),
+            "an energy whose condition is the noise level",
+            energy_name(plan),
+            "wrap the energy in `noise-conditioned`, or use another sampler",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn replay(plan: &Plan) -> Result<()> {

@@ -34,7 +34,7 @@ pub(crate) struct Care {
     /// Step of the newest state that was kept, which has yet to.
     pub candidate: Option<u64>,
     pub returns: Vec<Return>,
-    /// The parts made with the factors of the last return.
+    /// The parts made with the factors of the last return, at the step of the state.
     #[serde(skip)]
     pub tuned: Option<Arc<Tuned>>,
 }
@@ -45,16 +45,16 @@ impl Care {
         serde_json::to_value(self).map_err(|e| Error::plugin("checkpoint", e))
     }
 
-    /// What a checkpoint has kept; nothing in one of a program before this.
+    /// What a checkpoint of `step` has kept; nothing in one of a program before this.
     ///
     /// # Errors
     /// If it is no such value, or the settings cannot be scaled as they were.
-    pub fn restored(plan: &Plan, saved: &Value) -> Result<Self> {
+    pub fn restored(plan: &Plan, saved: &Value, step: u64) -> Result<Self> {
         let mut care: Care = match saved {
             Value::Null => Care::default(),
             saved => serde_json::from_value(saved.clone()).map_err(|e| Error::plugin("checkpoint", e))?,
         };
-        care.tuned = tuned::with(plan, care.factors())?;
+        care.tuned = tuned::with(plan, care.factors(), step)?;
         Ok(care)
     }
 

@@ -266,7 +266,7 @@ pub fn restore(plan: &Plan, contents: &Contents) -> Result<TrainState> {
         let own = own.into_iter().map(|(name, t)| (format!("{OBJECTIVE}.{name}"), t));
         here(contents.part(part).into_iter().chain(own).collect())
     };
-    let care = Care::restored(plan, &m.care)?;
+    let care = Care::restored(plan, &m.care, m.step)?;
     let params = care.tuned.as_ref().map_or(&plan.params, |tuned| &tuned.params).clone();
     params.restore(&whole("params")?)?;
     let average = m.average.then(|| whole("average")).transpose()?;
@@ -335,6 +335,9 @@ fn keeps_schedules(plan: &Plan, contents: &Contents) -> Result<()> {
         ),
         true if plan.objective.scheduled() => {
             "weights of the objective follow the length of the run and would jump".into()
+        }
+        true if plan.config.schedules.iter().any(|s| s.end.is_none()) => {
+            "scheduled settings follow the length of the run and would jump".into()
         }
         true => return Ok(()),
     };

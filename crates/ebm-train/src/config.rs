@@ -9,6 +9,8 @@ pub use ebm_model::config::{
     Sections, Weights, tree_of,
 };
 
+pub use crate::scheduled::{Course, ScheduledSetting};
+
 /// The settings of the top level.
 pub const RUN_SECTIONS: &[Param] = RunConfig::PARAMS;
 
@@ -36,6 +38,9 @@ pub struct RunConfig {
     pub objective: Box<dyn ObjectiveConfig>,
     /// How parameters move.
     pub optimiser: Box<dyn OptimiserConfig>,
+    /// Settings that change over the run.
+    #[setting(name = "schedule", default, omit_empty)]
+    pub schedules: Vec<ScheduledSetting>,
     /// Sampling during and after training.
     #[setting(default)]
     pub generate: GenerateSection,

@@ -21,6 +21,8 @@ pub struct Fulfilled {
     pub terms: BTreeMap<&'static str, Tensor>,
     /// Values of the loss terms that demands carry, by label.
     pub values: BTreeMap<TermName, f64>,
+    /// Numbers of the report beside them, by name.
+    pub measures: BTreeMap<String, f64>,
 }
 
 /// One `Energy` demand's functions.
@@ -33,13 +35,14 @@ struct Group<'d> {
     demands: Vec<Functions<'d>>,
     /// Gradients in the objective's own parameters.
     own: Vec<(&'d TermName, &'d WeightFn<'static>)>,
+    measures: Vec<(String, &'d ValueFn)>,
 }
 
 /// The group of `rows` at `at`, new if there is none yet.
 fn group<'a, 'd>(groups: &'a mut Vec<Group<'d>>, rows: &'static str, at: &'d Batch) -> &'a mut Group<'d> {
     let found = groups.iter().position(|g| g.rows == rows && same_batch(g.at, at));
     let place = found.unwrap_or_else(|| {
-        groups.push(Group { rows, at, demands: Vec::new(), own: Vec::new() });
+        groups.push(Group { rows, at, demands: Vec::new(), own: Vec::new(), measures: Vec::new() });
         groups.len() - 1
     });
     &mut groups[place]
@@ -108,7 +111,8 @@ fn joined(parts: &[&Batch]) -> Result<Batch> {
 /// # Errors
 /// If the energy fails, or a weight has another shape than the terms (the message names the loss term).
 pub fn fulfil<'d>(energy: &dyn EnergyFn, demands: impl IntoIterator<Item = &'d Demand>) -> Result<Fulfilled> {
-    let mut out = Fulfilled { grads: BTreeMap::new(), terms: BTreeMap::new(), values: BTreeMap::new() };
+    let (grads, terms, values) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut out = Fulfilled { grads, terms, values, measures: BTreeMap::new() };
     let mut groups: Vec<Group<'d>> = Vec::new();
     let mut slopes: Vec<(&'d Batch, Tensor)> = Vec::new();
     for Demand { label, what } in demands {
@@ -117,6 +121,9 @@ pub fn fulfil<'d>(energy: &dyn EnergyFn, demands: impl IntoIterator<Item = &'d D
                 group(&mut groups, rows, at).demands.push((label, &**weight, &**value));
             }
             What::Own { name, rows, at, grad } => group(&mut groups, rows, at).own.push((name, &**grad)),
+            What::Measure { name, rows, at, value } => {
+                group(&mut groups, rows, at).measures.push((format!("{label}.{name}"), &**value));
+            }
             What::Slope { at, v, value } => {
                 if v.dims() != at.x.dims() {
                     let want = format!("{:?} like the samples", at.x.dims());
@@ -184,6 +191,9 @@ fn energies(energy: &dyn EnergyFn, set: &[&Group<'_>], out: &mut Fulfilled) -> R
 fn shown(g: &Group<'_>, terms: Tensor, out: &mut Fulfilled) -> Result<()> {
     for (label, _, value) in &g.demands {
         *out.values.entry((*label).clone()).or_insert(0.0) += value(&terms)?;
+    }
+    for (name, value) in &g.measures {
+        *out.measures.entry(name.clone()).or_insert(0.0) += value(&terms)?;
     }
     for (name, grad) in &g.own {
         let (name, grad) = (format!("{OBJECTIVE}.{name}"), grad(&terms)?);

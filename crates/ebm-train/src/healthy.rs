@@ -89,7 +89,7 @@ pub(crate) fn go_back(
         *all.entry(setting.clone()).or_insert(1.0) *= factor;
     }
     returns.push(Return { from: state.step, to, finding: finding.clone(), factors: all });
-    let kept: Care = Care::restored(plan, &contents.manifest.care)?;
+    let kept: Care = Care::restored(plan, &contents.manifest.care, to)?;
     let care = Care { returns, healthy: Some(to), candidate: None, watch: kept.watch, tuned: None };
     contents.manifest.care = care.saved()?;
     let (policies, keep) = (std::mem::take(&mut state.policies), state.keep);

@@ -14,9 +14,10 @@ use crate::care::{Care, Return};
 use crate::chains::Replay;
 use crate::checkpoint;
 use crate::config::Weights;
+use crate::fulfil::OBJECTIVE;
 use crate::plan::Plan;
 use crate::run::Outcome;
-use crate::tuned::Trained;
+use crate::tuned::{self, Trained};
 
 /// Everything the next step depends on besides the plan. Random numbers are functions of the seed
 /// and of `attempts`, so there is no generator state.
@@ -63,7 +64,8 @@ impl TrainState {
     /// # Errors
     /// If the buffer cannot be built or filled.
     pub fn new(plan: &Plan) -> Result<Self> {
-        let params = plan.params.clone();
+        let tuned = tuned::with(plan, &BTreeMap::new(), 0)?;
+        let params = tuned.as_ref().map_or(&plan.params, |tuned| &tuned.params).clone();
         let average = match plan.optimiser.average() {
             Some(_) => Some(trainable(&params)?),
             None => None,
@@ -80,7 +82,7 @@ impl TrainState {
             sampler: BTreeMap::new(),
             policies: vec![serde_json::Value::Null; plan.policies.len()],
             rate_factor: 1.0,
-            care: Care::default(),
+            care: Care { tuned, ..Care::default() },
             last: Report { of: plan.config.run.steps, ..Report::default() },
             untold: false,
             keep: None,
@@ -88,7 +90,28 @@ impl TrainState {
         })
     }
 
-    /// The parts that train, with the factors that policies have put on settings.
+    /// Puts scheduled settings at their values of the next step.
+    ///
+    /// # Errors
+    /// If a part refuses its value.
+    pub(crate) fn follow(&mut self, plan: &Plan) -> Result<()> {
+        let places = tuned::places(plan, self.step);
+        if places.is_empty() || self.care.tuned.as_ref().is_some_and(|tuned| tuned.places == places) {
+            return Ok(());
+        }
+        let Some(tuned) = tuned::with(plan, self.care.factors(), self.step)? else { return Ok(()) };
+        // A new objective goes on with the parameters of the one before it.
+        for name in tuned.params.names().filter(|name| name.starts_with(OBJECTIVE)) {
+            if let Some(value) = self.params.get(name) {
+                tuned.params.set(name, value)?;
+            }
+        }
+        self.params = tuned.params.clone();
+        self.care.tuned = Some(tuned);
+        Ok(())
+    }
+
+    /// The parts that train, with the schedules and the factors that policies have put on settings.
     pub(crate) fn trained_by<'a>(&'a self, plan: &'a Plan) -> Trained<'a> {
         match &self.care.tuned {
             Some(tuned) => tuned.parts(plan),

@@ -14,6 +14,7 @@ use crate::plan::Plan;
 use crate::stages::Stages;
 use crate::state::TrainState;
 use crate::together::{self, Whole};
+use crate::tuned;
 
 /// The ends of a shard's chains, with the slots they came from.
 struct Ends {
@@ -67,6 +68,7 @@ pub(crate) fn step_or_stop(
     within: &Stop,
 ) -> Result<bool> {
     let began = Instant::now();
+    state.follow(plan)?;
     let mut stages = Stages::begin(plan.device());
     let mut proposal = propose(plan, state, expensive, (stop, within), &mut stages)?;
     let stop = proposal.stop;
@@ -111,6 +113,9 @@ fn propose(
     let with = state.trained_by(plan);
     let rate = with.optimiser.rate(state.step, plan.config.run.schedule()) * state.rate_factor;
     values.insert("rate".into(), rate);
+    for (path, value) in tuned::scheduled(plan, state.step)? {
+        values.insert(format!("setting.{path}"), value);
+    }
     let factor = guard::clip_factor(norm, with.optimiser.clip_norm());
     let Updated { params, state: optimiser, average } = with.optimiser.update(&Update {
         params: &state.params,

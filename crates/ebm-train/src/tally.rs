@@ -47,6 +47,7 @@ const BEYOND: f64 = 2.0;
 /// Parts of the loss, and spreads of energies and diagnostics.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Tally {
+    /// And numbers beside it that add up likewise.
     losses: BTreeMap<String, f64>,
     spreads: BTreeMap<String, Spread>,
     /// Energies of the data and of the samples of the whole batch, 0 in rows that are elsewhere; where an objective has both
@@ -107,6 +108,9 @@ impl Tally {
         }
         for (label, value) in known.iter().chain(&done.values) {
             *tally.losses.entry(format!("loss.{label}")).or_insert(0.0) += value;
+        }
+        for (name, value) in &done.measures {
+            *tally.losses.entry(name.clone()).or_insert(0.0) += value;
         }
         for (name, t) in drawn.iter().flat_map(|(d, _)| &d.info).filter(|(name, _)| **name != "energy") {
             tally.spreads.insert(format!("sampler.{name}"), Spread::of(t)?);

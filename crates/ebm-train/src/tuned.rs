@@ -1,4 +1,4 @@
-//! Settings times factors: the parts that train, made again with them.
+//! Settings on schedules and times factors: the parts that train, made again with them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,46 +19,119 @@ pub(crate) struct Trained<'a> {
     pub optimiser: &'a dyn Optimiser,
 }
 
-/// The parts that train, with factors on their settings.
+/// The parts that train, with schedules and factors on their settings; those without any are their plan's.
 pub(crate) struct Tuned {
     sampler: Option<Box<dyn Sampler>>,
-    objective: Box<dyn Objective>,
-    optimiser: Box<dyn Optimiser>,
+    objective: Option<Box<dyn Objective>>,
+    optimiser: Option<Box<dyn Optimiser>>,
     /// The energy's parameters, and those of this objective.
     pub params: ParamSet,
+    /// Where the schedules are.
+    pub places: Vec<u64>,
 }
 
 impl Tuned {
-    /// The parts; a run without a sampler of its own has that of its plan.
+    /// The parts.
     pub fn parts<'a>(&'a self, plan: &'a Plan) -> Trained<'a> {
         Trained {
             sampler: self.sampler.as_ref().unwrap_or(&plan.parts.sampler).as_ref(),
-            objective: self.objective.as_ref(),
-            optimiser: self.optimiser.as_ref(),
+            objective: self.objective.as_ref().unwrap_or(&plan.objective).as_ref(),
+            optimiser: self.optimiser.as_ref().unwrap_or(&plan.optimiser).as_ref(),
         }
     }
 }
 
-/// The parts of `plan` with these factors on its settings; `None` without any.
+/// Where the schedules are at `step`: settings change when this does.
+pub(crate) fn places(plan: &Plan, step: u64) -> Vec<u64> {
+    let of = plan.config.run.schedule();
+    plan.config.schedules.iter().map(|s| s.place(step, of)).collect()
+}
+
+/// Values of the scheduled settings at `step`, by their paths.
+///
+/// # Errors
+/// If a path names no number.
+pub(crate) fn scheduled(plan: &Plan, step: u64) -> Result<Vec<(&str, f64)>> {
+    if plan.config.schedules.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mut tree, of, mut all) = (plan.tree.clone(), plan.config.run.schedule(), Vec::new());
+    for s in &plan.config.schedules {
+        let at = number_at(&mut tree, &s.setting)?;
+        put(at, s.value(at.as_f64().unwrap_or_default(), step, of));
+        all.push((s.setting.as_str(), at.as_f64().unwrap_or_default()));
+    }
+    Ok(all)
+}
+
+/// The parts of `plan` at `step` with these factors on its settings; `None` without factors and schedules.
 ///
 /// # Errors
 /// If a path names no number, or a part refuses a setting that came out of its range.
-pub(crate) fn with(plan: &Plan, factors: &BTreeMap<String, f64>) -> Result<Option<Arc<Tuned>>> {
-    if factors.is_empty() {
+pub(crate) fn with(plan: &Plan, factors: &BTreeMap<String, f64>, step: u64) -> Result<Option<Arc<Tuned>>> {
+    let scheduled = scheduled(plan, step)?;
+    if factors.is_empty() && scheduled.is_empty() {
         return Ok(None);
     }
     let mut tree = plan.tree.clone();
+    for (path, value) in &scheduled {
+        put(number_at(&mut tree, path)?, *value);
+    }
     for (path, factor) in factors {
         scale(number_at(&mut tree, path)?, *factor);
     }
     let text = toml::to_string(&tree).map_err(|e| Error::config("configuration", format!("as TOML: {e}")))?;
     let config = RunConfig::from_toml(&text)?;
-    let setup = Setup::new(&config.run, &plan.facts, &plan.places, &plan.device);
-    let sampler = config.sampler.as_ref().map(|s| s.build(&mut setup.context("sampler"))).transpose()?;
-    let objective = config.objective.build(&mut setup.context("objective"))?;
-    let optimiser = config.optimiser.build(&mut setup.context("optimiser"))?;
-    let params = ParamSet::merge([("", plan.parts.energy.params()), (OBJECTIVE, &objective.params())])?;
-    Ok(Some(Arc::new(Tuned { sampler, objective, optimiser, params })))
+    let setup = Setup::new(&config.run, &plan.facts, &plan.places, &plan.device).with_data(&plan.data);
+    let touched = |section: &str| {
+        let mut paths = scheduled.iter().map(|(path, _)| *path).chain(factors.keys().map(String::as_str));
+        paths.any(|path| path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.')))
+    };
+    let sampler = config.sampler.as_ref().filter(|_| touched("sampler"));
+    let sampler = sampler.map(|s| s.build(&mut setup.context("sampler"))).transpose()?;
+    let optimiser = touched("optimiser").then(|| config.optimiser.build(&mut setup.context("optimiser")));
+    let objective = touched("objective").then(|| config.objective.build(&mut setup.context("objective")));
+    let objective = objective.transpose()?;
+    let params = match &objective {
+        Some(own) => ParamSet::merge([("", plan.parts.energy.params()), (OBJECTIVE, &own.params())])?,
+        None => plan.params.clone(),
+    };
+    let (optimiser, places) = (optimiser.transpose()?, places(plan, step));
+    Ok(Some(Arc::new(Tuned { sampler, objective, optimiser, params, places })))
+}
+
+/// Refuses schedules of what is no number, to values that its part does not take, or of fewer steps than the objective looks back on.
+///
+/// # Errors
+/// Names the schedule.
+pub(crate) fn check_schedules(plan: &Plan) -> Result<()> {
+    let mut tree = plan.tree.clone();
+    for (i, s) in plan.config.schedules.iter().enumerate() {
+        let at = format!("schedule[{i}]");
+        check(plan, &format!("{at}.setting"), std::slice::from_ref(&s.setting))?;
+        let twice = plan.config.schedules[..i].iter().position(|other| other.setting == s.setting);
+        if let Some(other) = twice {
+            let message =
+                format!("is `{}`, which schedule[{other}] changes too; a setting has one", s.setting);
+            return Err(Error::config(format!("{at}.setting"), message));
+        }
+        let written = number_at(&mut tree, &s.setting)?.as_f64().unwrap_or_default();
+        if let Some(message) = s.misfit(written) {
+            return Err(Error::config(format!("{at}.to"), message));
+        }
+    }
+    for step in [0, u64::MAX] {
+        let Some(tuned) = with(plan, &BTreeMap::new(), step)? else { continue };
+        let (trail, sampler) = (plan.needs.trail, tuned.parts(plan).sampler);
+        if trail != usize::MAX && sampler.steps() < trail {
+            let message = format!(
+                "leads to {} steps, fewer than the {trail} that the objective looks back on",
+                sampler.steps()
+            );
+            return Err(Error::config("schedule", message));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses settings that cannot be scaled, as the setting at `at` asks.
@@ -106,6 +179,11 @@ fn numbers_of(tree: &Value) -> Vec<String> {
         }
     }
     all
+}
+
+/// A whole number stays one.
+fn put(v: &mut Value, value: f64) {
+    *v = if v.is_i64() || v.is_u64() { (value.round() as i64).into() } else { value.into() };
 }
 
 /// A whole number stays one, of at least 1.

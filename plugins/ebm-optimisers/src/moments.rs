@@ -48,7 +48,9 @@ impl Factors {
     }
 }
 
-/// θ, m and v after an update. Without m, β₁ is 0 and the first moment is the gradient.
+/// θ, m and v after an update. Without m, β₁ is 0 and the first moment is the gradient. In line, as its callers: a call for
+/// each entry took longer than all the gradients of a small network.
+#[inline(always)]
 fn entry<E: Entry>(
     [clip, b1, c1, b2, c2, root, step, epsilon, keep]: [E; 9],
     [p, g, v]: [E; 3],
@@ -66,6 +68,7 @@ impl Formula<9, 3, 2> for WithoutMean {
     fn numbers(&self) -> [f64; 9] {
         self.0.numbers()
     }
+    #[inline(always)]
     fn entry<E: Entry>(numbers: [E; 9], [p, g, v]: [E; 3]) -> [E; 2] {
         let (p, _, v) = entry(numbers, [p, g, v], None);
         [p, v]
@@ -78,6 +81,7 @@ impl Formula<9, 4, 3> for WithMean {
     fn numbers(&self) -> [f64; 9] {
         self.0.numbers()
     }
+    #[inline(always)]
     fn entry<E: Entry>(numbers: [E; 9], [p, g, v, m]: [E; 4]) -> [E; 3] {
         let (p, m, v) = entry(numbers, [p, g, v], Some(m));
         [p, v, m]
@@ -91,6 +95,7 @@ impl<S: Formula<9, 3, 2>> Formula<11, 4, 3> for Averaged<S> {
     fn numbers(&self) -> [f64; 11] {
         with_share(self.0.numbers(), self.1)
     }
+    #[inline(always)]
     fn entry<E: Entry>(numbers: [E; 11], [p, g, v, e]: [E; 4]) -> [E; 3] {
         let (numbers, share) = without_share(numbers);
         let [p, v] = S::entry(numbers, [p, g, v]);
@@ -102,6 +107,7 @@ impl<S: Formula<9, 4, 3>> Formula<11, 5, 4> for Averaged<S> {
     fn numbers(&self) -> [f64; 11] {
         with_share(self.0.numbers(), self.1)
     }
+    #[inline(always)]
     fn entry<E: Entry>(numbers: [E; 11], [p, g, v, m, e]: [E; 5]) -> [E; 4] {
         let (numbers, share) = without_share(numbers);
         let [p, v, m] = S::entry(numbers, [p, g, v, m]);
@@ -109,14 +115,17 @@ impl<S: Formula<9, 4, 3>> Formula<11, 5, 4> for Averaged<S> {
     }
 }
 
+#[inline(always)]
 fn with_share([a, b, c, d, e, f, g, h, i]: [f64; 9], keep: f64) -> [f64; 11] {
     [a, b, c, d, e, f, g, h, i, keep, 1.0 - keep]
 }
 
+#[inline(always)]
 fn without_share<E: Entry>([a, b, c, d, e, f, g, h, i, keep, rest]: [E; 11]) -> ([E; 9], [E; 2]) {
     ([a, b, c, d, e, f, g, h, i], [keep, rest])
 }
 
+#[inline(always)]
 fn mixed<E: Entry>([keep, rest]: [E; 2], e: E, p: E) -> E {
     e * keep + p * rest
 }

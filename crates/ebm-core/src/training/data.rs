@@ -1,6 +1,6 @@
 //! Where training samples come from.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::{Batch, Key, Result};
 
@@ -20,6 +20,26 @@ pub struct Labelled {
     pub x: Tensor,
     /// Class of each sample, if known.
     pub labels: Option<Vec<u32>>,
+}
+
+/// Samples that moments of data are taken of.
+pub const MOMENTS_OF: usize = 16_384;
+
+/// The mean of training samples `(...)`, and the root mean square of their distance from it a value: the deviation `d` of data
+/// whose values are alike. `None` if there are none, or they do not vary.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn centre_and_spread(data: &dyn DataSource) -> Result<Option<(Tensor, f64)>> {
+    // A mean of many is as good as one of all, and images are large.
+    let Some(some) = data.stored(Split::Train, MOMENTS_OF / 4)? else { return Ok(None) };
+    let x = some.x.to_dtype(DType::F64)?;
+    if x.elem_count() == 0 {
+        return Ok(None);
+    }
+    let mean = x.mean(0)?;
+    let spread = crate::host::scalar(&x.broadcast_sub(&mean)?.sqr()?.mean_all()?)?.sqrt();
+    Ok((spread > 0.0 && spread.is_finite()).then_some((mean, spread)))
 }
 
 /// A source of training samples with random access: the cursor of a run is two integers.

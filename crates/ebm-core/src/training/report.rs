@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::{Batch, EnergyFn, Error, Finding, Result};
 
 /// Numbers of one training step, by name. Names are stable: `energy.data`, `energy.samples`
-/// (means), `energy.data.sd`, `energy.samples.sd`, `energy.difference`, `loss.<term>`,
+/// (means), `energy.data.sd`, `energy.samples.sd`, `energy.difference`, `loss.<term>`, `<term>.<measure>` (such as `label.accuracy`),
 /// `grad.<term>` (norms), `grad` (norm before clipping), `sampler.grad_rms`, `sampler.accepted`,
 /// `sampler.saturated`, `rate`, `replay`, `seconds`; `energy.overlap` (probability that a sample has a higher energy than a
 /// datum), `samples.reach` (mean distance of the samples' values from the middle of the data's range, in halves of its
 /// width), `samples.moved` (mean distance from where the chains of the step started, in the same halves), `samples.beyond` (share of values farther out than 2 of these), `sampler.step_size` (mean of adapted ones),
-/// `update` (size of the update in sizes of the weights), `rolled_back` (times that the run went back, once it has).
+/// `update` (size of the update in sizes of the weights), `setting.<path>` (value of a setting on a schedule), `rolled_back` (times that the run went back, once it has).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Training step, from 1 after the first update.

@@ -48,6 +48,17 @@ pub enum What {
         /// The gradient, of the parameter's shape, as a function of the terms `(B, T)`.
         grad: Box<WeightFn<'static>>,
     },
+    /// Nothing: a number of the report beside the loss, such as an accuracy.
+    Measure {
+        /// What it is: reports have it as `<loss term>.<name>`.
+        name: &'static str,
+        /// Name and rows of a batch whose terms it sees, in the pass of the energy demands on the same rows.
+        rows: &'static str,
+        /// The batch.
+        at: Batch,
+        /// The number; those of portions add up.
+        value: Box<ValueFn>,
+    },
 }
 
 impl What {
@@ -65,6 +76,7 @@ impl What {
                 What::Slope { at, v: v.affine(factor, 0.0)?, value: factor * value }
             }
             What::Own { name, rows, at, grad } => What::Own { name, rows, at, grad: times(grad) },
+            measure @ What::Measure { .. } => measure,
         })
     }
 }
@@ -115,6 +127,19 @@ impl Demands {
         grad: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
     ) {
         let what = What::Own { name: name.into(), rows, at: at.clone(), grad: Box::new(grad) };
+        self.list.push(Demand { label: label.into(), what });
+    }
+
+    /// Adds a number to the report, as `<label>.<name>`: a sum over rows, such as `1 / rows of the batch` for each that is right.
+    pub fn measure(
+        &mut self,
+        label: impl Into<TermName>,
+        name: &'static str,
+        rows: &'static str,
+        at: &Batch,
+        value: impl Fn(&Tensor) -> Result<f64> + Send + Sync + 'static,
+    ) {
+        let what = What::Measure { name, rows, at: at.clone(), value: Box::new(value) };
         self.list.push(Demand { label: label.into(), what });
     }
 
