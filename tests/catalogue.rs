@@ -125,7 +125,18 @@ fn sampler(c: &Component, folder: &Path) -> Checked {
     let at = batch(&cx, 4);
     let (mut blind, mut memory, bank) = (Blind, BTreeMap::new(), at.x.clone());
     let mut request = DrawRequest::new(&mut blind, &mut memory).with_reference(Some(&bank));
-    let drawn = s.draw(&toy(&cx), at, Key::root(3), &mut request).map_err(text)?;
+    // A walk over noise levels is one of an energy that has them.
+    let levels = "kind = 'noise-conditioned'\nenergy = { kind = 'mlp', hidden = [4], conditional = true }";
+    let levels: Box<dyn EnergyConfig> = toml::from_str(levels).map_err(text)?;
+    let drawn = match c.kind {
+        "probability-flow" => {
+            let mut cx = BuildCx::new(cx.sample_shape(), cx.dtype(), cx.device(), Key::root(1));
+            let e = cx.energy(levels.as_ref()).map_err(text)?;
+            s.draw(e.as_ref(), at, Key::root(3), &mut request)
+        }
+        _ => s.draw(&toy(&cx), at, Key::root(3), &mut request),
+    };
+    let drawn = drawn.map_err(text)?;
     finite("the sample", &drawn.last.at.x)?;
     drawn.info.iter().try_for_each(|(name, v)| finite(name, v))?;
     drawn.curves.iter().try_for_each(|(name, v)| finite(name, v))

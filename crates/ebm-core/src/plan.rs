@@ -28,7 +28,7 @@ pub type NodeId = usize;
 pub struct NetPlan {
     /// Shape of one sample: `[C, H, W]` or `[D]`.
     pub input: Vec<usize>,
-    /// Length of the condition vector; 0 if the network has no label layers.
+    /// Length of the condition vector; 0 if the network looks at none.
     pub condition: usize,
     /// Nodes in evaluation order; every input of a node stands before it. Node 0 is `Input`.
     pub nodes: Vec<Node>,
@@ -305,6 +305,8 @@ pub enum Op {
     Flatten,
     /// Concatenation along the first axis of `[D]` operands.
     Concat,
+    /// The condition vector, `[condition]`; zeros where the batch has none.
+    Condition,
     /// Sum over all entries of `[D]`: `[1]`.
     SumAll,
 }
@@ -346,6 +348,7 @@ impl Op {
             | Op::SpatialSum
             | Op::Flatten
             | Op::Concat
+            | Op::Condition
             | Op::SumAll => {}
         }
         op

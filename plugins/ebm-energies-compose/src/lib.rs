@@ -1,5 +1,5 @@
 //! Energies over energies: sum, soft-min, negate, temperature, multi-scale, pull-back, frozen,
-//! conditioned, marginal. Each is an energy again, closed under the five calls, and nests freely.
+//! conditioned, marginal, noise-conditioned. Each is an energy again, closed under the five calls, and nests freely.
 //!
 //! ```
 //! use ebm_core::EnergyConfig;
@@ -18,6 +18,7 @@ mod conditioned;
 mod frozen;
 mod marginal;
 mod multi_scale;
+mod noise_conditioned;
 mod pull_back;
 mod scaled;
 mod soft_min;
@@ -27,6 +28,7 @@ pub use conditioned::ConditionedConfig;
 pub use frozen::FrozenConfig;
 pub use marginal::MarginalConfig;
 pub use multi_scale::MultiScale;
+pub use noise_conditioned::{FEATURES, NoiseConditioned, NoiseConditionedSettings};
 pub use pull_back::{PullBackConfig, View};
 pub use scaled::{Negate, Temperature};
 pub use soft_min::{SoftMinConfig, SoftMinPart};

@@ -16,6 +16,10 @@ use crate::numbers::sum;
 ///
 /// Contrastive divergence alone learns a condition only where samples under it go astray; this term compares labels on
 /// every image. It costs one gradient in the parameters of as many rows as the batch times the labels, and their memory.
+///
+/// Reports have `label.accuracy`, the share of the batch whose own label is the most likely one, and `label.confidence`, the mean
+/// probability of the most likely one: as large where probabilities are calibrated. `ebm eval classes` has both on held-out
+/// data, and the calibration error.
 #[derive(Clone, Debug, Settings)]
 pub struct LabelTerm {
     /// Coefficient.
@@ -78,6 +82,15 @@ impl Objective for LabelTerm {
             let logits = logits.broadcast_sub(&top)?;
             Ok(logits.broadcast_sub(&logits.exp()?.sum_keepdim(1)?.log()?)?)
         };
+        let of = input.portion_of(data).of.max(1) as f64;
+        let own_class = own.argmax(D::Minus1)?;
+        let right = move |terms: &Tensor| -> Result<f64> {
+            let taken = log_p(terms)?.argmax(D::Minus1)?;
+            Ok(sum(&taken.eq(&own_class)?.to_dtype(terms.dtype())?)? / of)
+        };
+        demands.measure("label", "accuracy", "labels", &at, right);
+        let sure = move |terms: &Tensor| Ok(sum(&log_p(terms)?.max(D::Minus1)?.exp()?)? / of);
+        demands.measure("label", "confidence", "labels", &at, sure);
         let (wanted, own) = (own.clone(), own.clone());
         let scale = self.weight / input.portion_of(data).of.max(1) as f64;
         demands.energy(

@@ -4,15 +4,12 @@ use std::sync::Arc;
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    Batch, BuildCx, Demands, Density, Diff, EnergyConfig, EnergyFn, Error, Init, Key, Needs, Objective,
-    ObjectiveConfig, ParamSet, Result, Settings, Split, StepInput, TermName, plugin,
+    Batch, BuildCx, Demands, Density, Diff, EnergyConfig, EnergyFn, Error, Init, Key, MOMENTS_OF, Needs,
+    Objective, ObjectiveConfig, ParamSet, Result, Settings, Split, StepInput, TermName, plugin,
 };
 
 use crate::moments::Moments;
 use crate::numbers::{for_terms, sum, total};
-
-/// Samples of which the noise takes mean and covariance.
-const MOMENTS_OF: usize = 16_384;
 
 /// Which of data and noise is data, by `−E − log Z` against the noise's log density; nothing is sampled.
 ///

@@ -10,6 +10,7 @@ use common::*;
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
     Autograd, Batch, ChainState, Drawn, EnergyFn, EntropyEstimator, Key, Link, Portion, StepInput, Trail,
+    What,
 };
 
 #[test]
@@ -113,6 +114,38 @@ fn the_label_term_is_the_gradient_of_the_cross_entropy() {
     let (e, (_, values)) = (energy(), gradient(&energy(), text));
     // Rounding of a dozen numbers of order one.
     assert!((values["label"] - loss(&e, &e)).abs() < 1e-13, "{values:?}");
+}
+
+#[test]
+fn the_label_term_tells_how_often_its_label_is_the_likeliest_and_how_sure_it_is() {
+    let (e, data) = (energy(), data(true));
+    let input = StepInput::new(&data, None, None, 0);
+    let demands = objective("kind = \"label\"\ntemperature = 0.6").demands(&e, &input, Key::root(0)).unwrap();
+    let mut found = BTreeMap::new();
+    for d in demands.list {
+        if let What::Measure { name, at, value, .. } = d.what {
+            found.insert(name, value(&e.terms(&at).unwrap()).unwrap());
+        }
+    }
+    // The likeliest of the soft labels of the four rows; energies under each label alone.
+    let (own, mut right, mut sure) = ([0, 1, 0, 2], 0.0, 0.0);
+    let under = |k: usize| {
+        let one_hot = Tensor::eye(3, DType::F64, &Device::Cpu).unwrap().narrow(0, k, 1).unwrap();
+        let at = data.clone().with_cond(Some(one_hot.broadcast_as((4, 3)).unwrap().contiguous().unwrap()));
+        e.energy(&at).unwrap().to_vec1::<f64>().unwrap()
+    };
+    let all = [under(0), under(1), under(2)];
+    for (i, own) in own.into_iter().enumerate() {
+        let weights = [0, 1, 2].map(|k| (-all[k][i] / 0.6).exp());
+        let top = weights.into_iter().fold(0.0, f64::max);
+        right += f64::from(u8::from(weights[own] == top)) / 4.0;
+        sure += top / weights.iter().sum::<f64>() / 4.0;
+    }
+    assert_eq!(found.keys().copied().collect::<Vec<_>>(), ["accuracy", "confidence"]);
+    assert!(
+        (found["accuracy"] - right).abs() < 1e-12 && (found["confidence"] - sure).abs() < 1e-12,
+        "{found:?}"
+    );
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn with_log_z() -> Box<dyn Objective> {
 fn all() -> Vec<Box<dyn Objective>> {
     let noise: Arc<dyn Density> = Arc::new(Moments::of(&rows("moments", 50)).unwrap());
     vec![
-        Box::new(DenoisingScoreMatching { sigma: 0.3 }),
+        Box::new(DenoisingScoreMatching::new(0.3)),
         // A coarse difference, so that the rounding of energies does not drown the check.
         Box::new(SlicedScoreMatching { epsilon: 0.2 }),
         Box::new(NoiseContrast::against(noise).with_ratio(2)),
@@ -95,7 +95,7 @@ fn values_of_known_energies_are_the_closed_forms() {
     assert!((got - ln(2.0)).abs() < 1e-12, "{got}");
     let got = value(&EnergyDiscrepancy { sigma: 0.5, particles: 4, stabiliser: 1.0 }, &flat, &x);
     assert!((got - ln(1.25)).abs() < 1e-12, "{got}");
-    let got = value(&DenoisingScoreMatching { sigma: 0.5 }, &flat, &x);
+    let got = value(&DenoisingScoreMatching::new(0.5), &flat, &x);
     let n = Key::root(3).at("noise").normal(&Chains::range(0, 7), &[2], DType::F64, &Device::Cpu).unwrap();
     let want = 0.5 * n.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap() / 7.0;
     assert!((got - want).abs() < 1e-12, "{got} {want}");
@@ -130,7 +130,7 @@ fn the_law_of_the_data_is_where_each_is_least() {
     let sigma = 0.5f64;
     let cases: [(&dyn Objective, f64, f64); 5] = [
         // The law of the noisy data, of variance 1 + σ².
-        (&DenoisingScoreMatching { sigma }, 1.0 / (1.0 + sigma * sigma), 0.0),
+        (&DenoisingScoreMatching::new(sigma), 1.0 / (1.0 + sigma * sigma), 0.0),
         (&SlicedScoreMatching { epsilon: 0.1 }, 1.0, 0.0),
         (nce.as_ref(), 1.0, log_z),
         (&ConditionalNoiseContrast { sigma, copies: 2 }, 1.0, 0.0),

@@ -18,6 +18,7 @@
 //! | `chain` | sampler | steps of one transition |
 //! | `rounds` | sampler | blocks of steps with transitions in between (generation) |
 //! | `tempering` | sampler | a program at one temperature after the other, hot to cold |
+//! | `probability-flow` | sampler | down the noise levels of a noise-conditioned energy |
 //! | `replica-exchange` | sampler | a program at several temperatures at once, chains change places |
 //!
 //! ```
@@ -48,6 +49,7 @@ mod mclmc;
 mod metropolis;
 mod nuts;
 mod preconditioned_langevin;
+mod probability_flow;
 mod replica_exchange;
 mod riemannian_hmc;
 mod rounds;
@@ -67,6 +69,7 @@ pub use mclmc::Mclmc;
 pub use metropolis::{Metropolis, MetropolisConfig};
 pub use nuts::{Nuts, NutsConfig};
 pub use preconditioned_langevin::PreconditionedLangevin;
+pub use probability_flow::{Method, ProbabilityFlow};
 pub use replica_exchange::{ReplicaExchange, ReplicaExchangeConfig};
 pub use riemannian_hmc::{RiemannianHmc, RiemannianHmcConfig};
 pub use rounds::{Rounds, RoundsConfig};

@@ -119,7 +119,8 @@ impl BuildCx {
         self
     }
 
-    /// The data of the run, where an objective is built for one; nothing else may depend on them.
+    /// The data of the run, where they are open: what an objective, or the initial value of a buffer of an energy, may depend
+    /// on. A model is built without them, and takes its buffers from its checkpoint.
     pub fn data(&self) -> Option<&Arc<dyn DataSource>> {
         self.data.as_ref()
     }

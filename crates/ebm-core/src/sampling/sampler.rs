@@ -226,6 +226,11 @@ pub trait Sampler: Send + Sync {
         false
     }
 
+    /// Whether it sets the energy's condition, to levels of noise; the energy must take one number then.
+    fn walks_levels(&self) -> bool {
+        false
+    }
+
     /// Number of steps of the program.
     fn steps(&self) -> usize;
 

@@ -152,7 +152,11 @@ impl Composer<'_> {
         let at = seen_from(self.folder, path);
         let mut energy = kind("checkpoint", [("path", at.display().to_string().into())]);
         if let Some(given) = given {
-            let vector = given.vector(run.condition, &run.class_names);
+            let vector = match given {
+                // A condition of the energy alone, such as a noise level; whoever builds it knows its length.
+                Given::Vector(level) if run.condition == 0 => Ok(level.clone()),
+                _ => given.vector(run.condition, &run.class_names),
+            };
             let refused = |why| Error::unfit(format!("{} given {given}", path.display()), why);
             energy.insert("condition".into(), vector.map_err(refused)?.into());
         }

@@ -83,7 +83,7 @@ pub fn drawn_under(model: &Model, count: usize, seed: Option<u64>) -> Result<Opt
     let (facts, given) = (model.facts(), model.config().generate.given.as_ref());
     let length = facts.condition;
     let values: Vec<f32> = match (given, model.conditions_of(count, model.generation_key(seed))?) {
-        _ if length == 0 => return Ok(None),
+        _ if length == 0 => return Ok(given.map(ToString::to_string)),
         (Some(given), _) => match given.vector(length, &facts.class_names) {
             Ok(vector) => vector.into_iter().map(|v| v as f32).collect(),
             Err(_) => return Ok(None),

@@ -69,6 +69,9 @@ fn doubles(s: &CpuStorage) -> Option<&Vec<f64>> {
     if let CpuStorage::F64(v) = s { Some(v) } else { None }
 }
 
+/// Entries of a block.
+const BLOCK: usize = 64;
+
 fn in_a_loop<
     F: Formula<K, N, M>,
     T: WithDType + Default + Entry,
@@ -88,11 +91,26 @@ fn in_a_loop<
         let Some(all) = values(cpu) else { return Ok(None) };
         *slice = &all[layout.start_offset()..layout.start_offset() + n];
     }
-    let mut out: [Vec<T>; M] = std::array::from_fn(|_| vec![T::default(); n]);
-    for i in 0..n {
-        let new = F::entry(numbers, std::array::from_fn(|k| slices[k][i]));
-        for (o, v) in out.iter_mut().zip(new) {
-            o[i] = v;
+    let mut out: [Vec<T>; M] = std::array::from_fn(|_| Vec::with_capacity(n));
+    // Blocks of known length that nothing else points at become vector operations, with the same roundings.
+    let blocks = slices.map(|all| all.as_chunks::<BLOCK>());
+    for b in 0..n / BLOCK {
+        let inputs: [&[T; BLOCK]; N] = std::array::from_fn(|k| &blocks[k].0[b]);
+        let mut results = [[T::default(); BLOCK]; M];
+        for i in 0..BLOCK {
+            let new = F::entry(numbers, std::array::from_fn(|k| inputs[k][i]));
+            for (all, v) in results.iter_mut().zip(new) {
+                all[i] = v;
+            }
+        }
+        for (all, block) in out.iter_mut().zip(&results) {
+            all.extend_from_slice(block);
+        }
+    }
+    for i in 0..n % BLOCK {
+        let new = F::entry(numbers, std::array::from_fn(|k| blocks[k].1[i]));
+        for (all, v) in out.iter_mut().zip(new) {
+            all.push(v);
         }
     }
     let shape = inputs[0].shape();
