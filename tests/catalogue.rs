@@ -8,6 +8,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use ebm::core::candle::{DType, Device, Tensor};
 use ebm::core::{
@@ -97,17 +98,32 @@ fn toy(cx: &BuildCx) -> impl EnergyFn + use<> {
     })
 }
 
-/// Two steps on a toy energy, with reference samples at hand.
+/// Spins with couplings on the samples of `cx`, and some of them, for what does not move real samples.
+fn spins(cx: &BuildCx) -> Checked<(Arc<dyn EnergyFn>, Batch)> {
+    let config: Box<dyn EnergyConfig> = toml::from_str("kind = 'ising'\ncoupling = 0.1").map_err(text)?;
+    let mut own = BuildCx::new(cx.sample_shape(), cx.dtype(), cx.device(), Key::root(1));
+    let (e, chains) = (config.build(&mut own).map_err(text)?, Chains::range(0, 4));
+    let start = e.spec().domain.uniform(&chains, cx.sample_shape(), cx.dtype(), cx.device(), Key::root(7));
+    let start = start.map_err(text)?.ok_or("spins have a uniform law")?;
+    Ok((e, Batch::new(start).map_err(text)?))
+}
+
+/// Two steps on a toy energy, or on spins if it moves those alone, with reference samples at hand.
 fn transition(c: &Component, folder: &Path) -> Checked {
     let config: Box<dyn TransitionConfig> = Value::Table(example(c)?).try_into().map_err(text)?;
     let (t, cx) = built(folder, |cx| config.build(cx))?;
-    let (e, at) = (toy(&cx), batch(&cx, 4));
+    let (mut e, mut at): (Arc<dyn EnergyFn>, Batch) = (Arc::new(toy(&cx)), batch(&cx, 4));
+    if t.fits(e.as_ref()).is_err() {
+        (e, at) = spins(&cx)?;
+        t.fits(e.as_ref()).map_err(text)?;
+    }
+    let e = e.as_ref();
     let bank = at.x.clone();
-    let mut state: ChainState = t.init(&e, at, Key::root(1)).map_err(text)?;
+    let mut state: ChainState = t.init(e, at, Key::root(1)).map_err(text)?;
     state.reference = Some(bank);
     state.of = 2;
     for k in 0..2usize {
-        let out = t.step(&e, &state, Key::root(2).at(k)).map_err(text)?;
+        let out = t.step(e, &state, Key::root(2).at(k)).map_err(text)?;
         finite("the sample", &out.state.at.x)?;
         out.info.iter().try_for_each(|(name, v)| finite(name, v))?;
         if out.state.at.x.dims() != state.at.x.dims() || out.state.step != k + 1 {

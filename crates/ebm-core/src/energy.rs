@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use candle_core::{D, Tensor};
 
+use crate::energy::conditionals::Conditionals;
+use crate::energy::domain::Domain;
 use crate::operators::{Entry, Formula, map_entries};
 use crate::plan::NetPlan;
 use crate::{Batch, Error, Key, ParamSet, Result, Stop};
 
 pub mod autograd;
 pub mod compose;
+pub mod conditionals;
+pub mod domain;
 pub mod given;
 pub mod opaque;
 pub mod pull_back;
@@ -26,6 +30,8 @@ pub struct EnergySpec {
     pub condition: Condition,
     /// Whether the two tangent calls are exact.
     pub exactness: Exactness,
+    /// Which values its coordinates take; the five calls take any.
+    pub domain: Domain,
 }
 
 /// The condition an energy takes.
@@ -59,14 +65,22 @@ pub enum Exactness {
 }
 
 impl EnergySpec {
-    /// A spec with exact derivatives and no condition.
+    /// A spec of real samples with exact derivatives and no condition.
     pub fn new(sample_shape: &[usize], terms: &[&str]) -> Self {
         EnergySpec {
             sample_shape: sample_shape.to_vec(),
             terms: terms.iter().map(|t| (*t).to_string()).collect(),
             condition: Condition::None,
             exactness: Exactness::Exact,
+            domain: Domain::Real,
         }
+    }
+
+    /// The same on samples of this domain.
+    #[must_use]
+    pub fn on(mut self, domain: Domain) -> Self {
+        self.domain = domain;
+        self
     }
 
     /// Checks the shape of a batch and of its condition.
@@ -260,6 +274,11 @@ pub trait EnergyFn: Send + Sync {
 
     /// The energy as a normalised density, where it is known in closed form.
     fn density(&self) -> Option<&dyn Density> {
+        None
+    }
+
+    /// Laws of coordinates given all others, where they are known in closed form.
+    fn conditionals(&self) -> Option<&dyn Conditionals> {
         None
     }
 

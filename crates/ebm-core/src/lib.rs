@@ -83,6 +83,8 @@ pub use ebm_derive::Settings;
 pub use ebm_derive::plugin;
 pub use energy::autograd::{Autograd, Forward};
 pub use energy::compose::{Conditioned, Frozen, Part, SoftMin, Sum};
+pub use energy::conditionals::{Conditionals, Pairs};
+pub use energy::domain::{Domain, one_hot};
 pub use energy::opaque::Opaque;
 pub use energy::pull_back::{Map, PullBack, Separable};
 pub use energy::{

@@ -27,8 +27,8 @@ pub fn write(path: &Path, samples: &Tensor, background: Option<&Tensor>) -> Resu
     sheet.write(path, &pixels, shape).map_err(unwritten("picture"))
 }
 
-/// Samples `(N, ...)` as the bytes of a png file: images with values in `[0, 1]` as a sheet, points of the plane as
-/// a scatter (blue) over the scatter of `background` points `(M, 2)` (grey), whose box sets the scale.
+/// Samples `(N, ...)` as the bytes of a png file: images with values in `[0, 1]` (or spins) as a sheet, points of the plane
+/// as a scatter (blue) over the scatter of `background` points `(M, 2)` (grey), whose box sets the scale.
 ///
 /// # Errors
 /// If samples are neither images nor points of the plane.
@@ -69,7 +69,7 @@ fn lay_out(samples: &Tensor, background: Option<&Tensor>) -> Result<Laid> {
     match *samples.dims() {
         [n, c @ (1 | 3), h, w] => {
             let zoom = (SIDE / h.max(w).max(1)).max(1);
-            Ok((Sheet { zoom, ..sheet }, flat(samples)?, (n, c, h, w)))
+            Ok((Sheet { zoom, ..sheet }, grey(flat(samples)?), (n, c, h, w)))
         }
         [_, 2] => {
             let background = background.map(flat).transpose()?.unwrap_or_default();
@@ -82,6 +82,14 @@ fn lay_out(samples: &Tensor, background: Option<&Tensor>) -> Result<Laid> {
             "(N, 1, H, W), (N, 3, H, W) or (N, 2)",
             "samples of other shapes are written as .npy",
         )),
+    }
+}
+
+/// Values as grey ones: spins as black and white.
+fn grey(values: Vec<f32>) -> Vec<f32> {
+    match values.iter().all(|v| v.abs() == 1.0) {
+        true => values.into_iter().map(|v| v.max(0.0)).collect(),
+        false => values,
     }
 }
 

@@ -20,6 +20,7 @@ mod chains;
 mod classes;
 mod detection;
 mod distances;
+mod enumerate;
 mod error;
 mod features;
 mod numeric;
@@ -66,6 +67,7 @@ pub use distances::stein::{SteinDiscrepancy, SteinKernel, WildBootstrap, stein_d
 #[cfg(feature = "linear-algebra")]
 pub use distances::two_sample::Estimate;
 pub use distances::wasserstein::{sliced_wasserstein, wasserstein};
+pub use enumerate::{Enumerated, digit, enumerate, onsager_energy, transfer_log_z};
 pub use error::{EvalError, Result};
 pub use features::{SIGNS, cell_means, pixels, signs};
 pub use numeric::bootstrap::{Interval, bootstrap};

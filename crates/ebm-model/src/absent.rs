@@ -13,6 +13,10 @@ impl Sampler for Absent {
         ))
     }
 
+    fn fits(&self, _: &dyn EnergyFn) -> Result<()> {
+        Ok(())
+    }
+
     fn sensitivity(&self, trail: usize) -> Sensitivity {
         // Who asks for no step is told the truth about none.
         if trail == 0 { Sensitivity::Exact } else { Sensitivity::Unknown(self.name()) }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::SliceSafetensors;
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{Error, Places, Report, Result, way};
+use ebm_core::{Domain, Error, Places, Report, Result, way};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{self, sha256};
@@ -91,6 +91,9 @@ pub struct Manifest {
     /// Smallest and largest value of some training samples where no range is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<(f64, f64)>,
+    /// Which values samples take, where more is known of them than their range; of earlier versions none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Domain>,
     /// Number of grey values of dequantised images.
     #[serde(default)]
     pub levels: Option<u32>,
@@ -197,6 +200,8 @@ impl Contents {
             class_counts: m.class_counts.clone(),
             range: m.range,
             seen: m.seen,
+            domain: m.domain,
+            mean: tensor("mean"),
             levels: m.levels,
             conditions: tensor("conditions"),
             reference: tensor("reference"),

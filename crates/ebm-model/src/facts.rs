@@ -1,7 +1,7 @@
 //! What a model must know of the samples it was trained on.
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{Condition, EnergyFn, Error, Given, Key, Result};
+use ebm_core::{Condition, Domain, EnergyFn, Error, Given, Key, Result};
 
 /// Conditions that are drawn at most; more samples have them in turn.
 const MOST_DRAWN: usize = 1 << 16;
@@ -22,6 +22,10 @@ pub struct Facts {
     pub range: Option<(f64, f64)>,
     /// Smallest and largest value of some training samples where no range is known; `None` in checkpoints of programs before it.
     pub seen: Option<(f64, f64)>,
+    /// Which values samples take, where more is known of them than their range.
+    pub domain: Option<Domain>,
+    /// Mean of the data, of the shape of a sample, where their domain is discrete.
+    pub mean: Option<Tensor>,
     /// Number of grey values of dequantised images.
     pub levels: Option<u32>,
     /// Conditions of the first data batch `(m, c)`, under which samples are drawn in turn where there are no `class_counts`. `None` without a condition,
@@ -46,6 +50,7 @@ impl Facts {
             t.map(|t| Ok(t.to_dtype(dtype)?.to_device(device)?)).transpose()
         };
         (self.conditions, self.reference) = (there(self.conditions)?, there(self.reference)?);
+        self.mean = there(self.mean)?;
         Ok(self)
     }
 

@@ -53,7 +53,15 @@ impl<'a> Setup<'a> {
 
     /// The same for a part that handles rows of another shape, with random numbers of its own.
     pub fn context_of(&self, part: &str, shape: &[usize], key: Key) -> BuildCx {
-        let cx = BuildCx::new(shape, self.dtype, self.device, key)
+        let cx = BuildCx::new(shape, self.dtype, self.device, key);
+        // Rows that hold more than samples are of no domain.
+        let cx = match self.facts.domain {
+            Some(domain) if shape == self.facts.sample_shape => {
+                cx.with_domain(domain, self.facts.mean.clone())
+            }
+            _ => cx,
+        };
+        let cx = cx
             .with_condition(self.facts.condition)
             // They round f32 only.
             .with_products(self.run.dtype.products())
@@ -113,7 +121,19 @@ impl Parts {
         let (mut cx, chains) = (setup.context("chains"), sections.chains);
         let starts = Starts::build(&mut cx, chains.start.as_deref(), &chains.transitions, chains.restart)?;
         notes.extend_from_slice(cx.notes());
-        Ok(Parts { energy, sampler, generator, draws, starts, notes })
+        let parts = Parts { energy, sampler, generator, draws, starts, notes };
+        parts.fit()?;
+        Ok(parts)
+    }
+
+    /// Whether the programs and what makes starts can move chains of the energy.
+    ///
+    /// # Errors
+    /// Names the first part that cannot, and what it needs.
+    pub fn fit(&self) -> Result<()> {
+        self.sampler.fits(self.energy.as_ref())?;
+        self.generator.fits(self.energy.as_ref())?;
+        self.starts.fits(self.energy.as_ref())
     }
 
     /// Parts that were given as values; generation takes `steps` steps of the sampler.

@@ -1,7 +1,9 @@
 //! Where chains start: fresh starts, restarts among drawn chains, and transitions applied to them.
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{Batch, BuildCx, Chains, EnergyFn, Key, Result, Transition, TransitionConfig, per_row};
+use ebm_core::{
+    Batch, BuildCx, Chains, Domain, EnergyFn, Error, Key, Result, Transition, TransitionConfig, per_row,
+};
 
 /// Makes fresh starts and prepares chains drawn from the buffer.
 pub struct Starts {
@@ -18,6 +20,14 @@ impl Starts {
     /// Whether a transition lets chains depend on the others of their batch.
     pub fn couples_chains(&self) -> bool {
         self.fresh.iter().chain(&self.drawn).any(|t| t.couples_chains())
+    }
+
+    /// Whether the transitions can move chains of this energy.
+    ///
+    /// # Errors
+    /// Names the first that cannot.
+    pub fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
+        self.fresh.iter().chain(&self.drawn).try_for_each(|t| t.fits(e))
     }
 
     /// The boxes that transitions for drawn chains hold samples in, with their places in the configuration.
@@ -47,7 +57,8 @@ impl Starts {
         })
     }
 
-    /// Fresh starts for these chains under this condition, `(B, ...)`.
+    /// Fresh starts for these chains under this condition, `(B, ...)`: without a transition for them uniform samples of the
+    /// energy's domain.
     ///
     /// # Errors
     /// If the start transition fails.
@@ -60,9 +71,11 @@ impl Starts {
     ) -> Result<Tensor> {
         match &self.fresh {
             None => {
-                let x = key.uniform(chains, &self.shape, self.dtype, &self.device)?;
-                let (low, high) = self.range;
-                Ok(if (low, high) == (0.0, 1.0) { x } else { x.affine(high - low, low)? })
+                let domain = Some(e.spec().domain).filter(|d| d.is_discrete());
+                let domain = domain.unwrap_or(Domain::Box(self.range.0, self.range.1));
+                let fresh = domain.uniform(chains, &self.shape, self.dtype, &self.device, key)?;
+                fresh
+                    .ok_or_else(|| Error::config("chains.start", "is missing, and there is no uniform start"))
             }
             Some(t) => {
                 let mut shape = vec![chains.len()];

@@ -410,7 +410,7 @@ impl<'a> NetBuilder<'a> {
         let path = self.cx.path().to_string();
         let net = PlanNet::new(self.plan.clone()).map_err(|e| e.within(&path))?;
         let names: Vec<&str> = self.plan.terms.iter().map(|t| t.name.as_str()).collect();
-        let mut spec = EnergySpec::new(&self.plan.input, &names);
+        let mut spec = EnergySpec::new(&self.plan.input, &names).on(self.cx.domain());
         spec.condition = match (self.plan.condition, self.required) {
             (0, _) => Condition::None,
             (n, true) => Condition::Required(n),

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
     Alone, DataSource, EnergyFn, Engine, Error, Key, Objective, Optimiser, ParamSet, Places, Policy, Result,
-    Sampler, SamplerConfig,
+    Sampler, SamplerConfig, Split,
 };
 use ebm_model::{Facts, Parts, Setup, Starts, digest};
 
@@ -98,6 +98,8 @@ impl Plan {
         let Pieces { purpose, device, data, parts, averaged, objective, optimiser, policies, notes } = pieces;
         let (run, key) = (&config.run, Key::root(config.run.seed));
         let dtype = run.dtype.dtype();
+        let own = parts.energy.spec().domain;
+        let domain = Some(own).filter(|d| d.is_discrete()).or(facts.domain);
         let reference = reference(data.as_ref(), parts.generator.as_ref(), run.batch, key)?;
         let plan = Plan {
             text,
@@ -106,7 +108,7 @@ impl Plan {
             key,
             dtype,
             data,
-            facts: Facts { reference, ..facts }.to(dtype, &device)?,
+            facts: Facts { reference, domain, ..facts }.to(dtype, &device)?,
             params: ParamSet::merge([("", parts.energy.params()), (OBJECTIVE, &objective.params())])?,
             needs: objective.needs(),
             layout: Layout::new(run.batch, run.shards, 0, 1)?,
@@ -223,10 +225,24 @@ pub fn facts(data: &dyn DataSource, batch: usize, key: Key) -> Result<Facts> {
             Some(_) => None,
             None => crate::misfits::seen(data)?,
         },
+        domain: Some(data.domain()).filter(|d| d.is_discrete()),
+        mean: mean(data)?,
         levels: data.levels(),
         conditions,
         reference: None,
     })
+}
+
+/// Samples that the mean of discrete data is taken of.
+const MEAN_OF: usize = 16_384;
+
+/// Mean of the stored samples, where they are of a discrete domain.
+fn mean(data: &dyn DataSource) -> Result<Option<Tensor>> {
+    if !data.domain().is_discrete() {
+        return Ok(None);
+    }
+    let some = data.stored(Split::Train, MEAN_OF)?;
+    some.map(|s| Ok(s.x.mean(0)?)).transpose()
 }
 
 /// Samples of the first batch, if the program for generation looks at such.

@@ -1,6 +1,6 @@
 //! Checks that the parts of a plan can give each other what they need, before the run starts.
 
-use ebm_core::{Condition, Error, Exactness, Result, Sensitivity};
+use ebm_core::{Condition, Domain, Error, Exactness, Result, Sensitivity, Split, host};
 
 use crate::misfits;
 use crate::plan::Plan;
@@ -11,6 +11,8 @@ use crate::plan::Plan;
 /// The first pair of parts that do not fit, naming both, or the first setting that does not go with others.
 pub(crate) fn check(plan: &Plan) -> Result<Vec<String>> {
     shape(plan)?;
+    domain(plan)?;
+    plan.parts.fit()?;
     condition(plan)?;
     let chains = &plan.config.chains;
     crate::labels::check(chains.labels, plan.data.condition(), plan.config.replay.as_deref())?;
@@ -38,6 +40,30 @@ fn shape(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
+/// Samples whose values are held against the energy's domain.
+const LOOKED_AT: usize = 512;
+
+fn domain(plan: &Plan) -> Result<()> {
+    let domain = plan.parts.energy.spec().domain;
+    if !domain.is_discrete() || plan.data.domain() == domain {
+        return Ok(());
+    }
+    let Some(some) = plan.data.stored(Split::Train, LOOKED_AT)? else { return Ok(()) };
+    let values = host::singles(&some.x)?;
+    let outside = domain.outside(&values, plan.data.sample_shape().iter().product());
+    if outside == 0 {
+        return Ok(());
+    }
+    let of = values.len() / domain.states().filter(|_| matches!(domain, Domain::Categorical(_))).unwrap_or(1);
+    let first = values.iter().find(|v| domain.outside(&[**v], 1) > 0).copied().unwrap_or(f32::NAN);
+    Err(Error::capability(
+        energy_name(plan),
+        format!("samples of {domain}"),
+        format!("data {} ({outside} of the first {of} values are none, such as {first})", plan.data.name()),
+        "set `binary` of an image source, give values of the domain, or use an energy of real samples",
+    ))
+}
+
 fn condition(plan: &Plan) -> Result<()> {
     let given = plan.data.condition();
     let (want, optional) = match plan.parts.energy.spec().condition {
@@ -59,6 +85,9 @@ fn condition(plan: &Plan) -> Result<()> {
 fn objective(plan: &Plan) -> Result<()> {
     let needs = &plan.needs;
     let who = || format!("objective `{}`", plan.objective.name());
+    if needs.discrete {
+        plan.parts.energy.spec().domain.discrete_for(who())?;
+    }
     if needs.exact && plan.parts.energy.spec().exactness != Exactness::Exact {
         return Err(Error::capability(
             who(),

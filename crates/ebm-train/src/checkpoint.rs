@@ -116,7 +116,7 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
     };
     add("sampler", &held.sampler);
     let facts = &plan.facts;
-    let kept = [("conditions", &facts.conditions), ("reference", &facts.reference)];
+    let kept = [("conditions", &facts.conditions), ("reference", &facts.reference), ("mean", &facts.mean)];
     add("facts", &kept.into_iter().filter_map(|(k, v)| Some((k.to_string(), v.clone()?))).collect());
     let moments =
         state.optimiser.tensors.iter().map(|(k, v)| (format!("optimiser.{k}"), v.clone())).collect();
@@ -149,6 +149,7 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
         data: Some(plan.fingerprint()?.clone()),
         range: facts.range,
         seen: facts.seen,
+        domain: facts.domain,
         levels: facts.levels,
         base: base_of(&path, &plan.places),
         config_digest: config_digest(&plan.tree),

@@ -176,7 +176,9 @@ fn values(plan: &Plan, notes: &mut Vec<String>) -> Result<()> {
             notes.push(format!("{at}: {message}"));
         }
     }
-    let bytes = plan.tree.pointer("/replay/storage") == Some(&Value::from("bytes"));
+    // Buffers keep discrete samples as they are, and their starts are of their domain.
+    let discrete = plan.parts.energy.spec().domain.is_discrete();
+    let bytes = plan.tree.pointer("/replay/storage") == Some(&Value::from("bytes")) && !discrete;
     if bytes && stated.is_none() && seen()?.outside((0.0, 1.0)) > 0.0 {
         let message = format!(
             "is \"bytes\", which stand for values in [0, 1], but those of {} are in {}: set it to \"float\"",
@@ -185,7 +187,7 @@ fn values(plan: &Plan, notes: &mut Vec<String>) -> Result<()> {
         );
         return Err(Error::config("replay.storage", message));
     }
-    let fresh = plan.needs.samples && chains.from != From::Data && chains.start.is_none();
+    let fresh = plan.needs.samples && chains.from != From::Data && chains.start.is_none() && !discrete;
     if stated.is_none() && fresh && seen()?.outside((0.0, 1.0)) > 0.5 {
         notes.push(format!(
             "chains: fresh starts are uniform in [0, 1), and most values of {} lie elsewhere, in {}; chains.start makes others",

@@ -4,6 +4,7 @@ pub(crate) mod annealed;
 mod chains;
 mod classes;
 mod classifier;
+mod independent;
 mod likelihood;
 pub(crate) mod networks;
 mod ood;
@@ -19,6 +20,7 @@ pub use annealed::{AnnealOptions, AnnealedLogZ, SequentialOptions, annealed_log_
 pub use chains::{ChainMeasures, ChainOptions, ChainRow, measure_chain_file, measure_chains};
 pub use classes::{ClassOptions, ClassReport, classify_by_energy};
 pub use classifier::{ClassifierSummary, ClassifierTraining, train_classifier};
+pub use independent::{exact_log_z, fields, independent_log_z};
 pub use likelihood::{Likelihood, LikelihoodOptions, likelihood};
 pub use networks::{ClassRow, ClassSink, classes_of, classify, open_network};
 pub use ood::{Histogram, OodOptions, OodReport, OodRow, SetScores, ood};

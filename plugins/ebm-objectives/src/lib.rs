@@ -10,6 +10,7 @@
 //! | `energy-discrepancy` | data against what is around them | no |
 //! | `energy-matching`, `equilibrium-matching` | slopes along the way from noise to data | no |
 //! | `recovery-likelihood` | data against what chains recover from noisy copies | of its own energy |
+//! | `pseudo-likelihood`, `ratio-matching` | discrete data against their neighbours | no |
 //! | `sum` | several, with weights over time | as they need |
 //!
 //! ```
@@ -44,6 +45,7 @@ mod denoising;
 mod energy_discrepancy;
 mod energy_l2;
 mod entropy;
+mod flips;
 mod flow;
 mod kl;
 mod label;
@@ -52,6 +54,8 @@ mod noise_contrast;
 mod noise_levels;
 mod numbers;
 mod particles;
+mod pseudo_likelihood;
+mod ratio_matching;
 mod reach;
 mod recovery;
 mod sliced;
@@ -70,6 +74,8 @@ pub use label::LabelTerm;
 pub use moments::Moments;
 pub use noise_contrast::{NoiseContrast, NoiseContrastSettings};
 pub use noise_levels::{NoiseLevels, NoiseLevelsSettings};
+pub use pseudo_likelihood::PseudoLikelihood;
+pub use ratio_matching::RatioMatching;
 pub use recovery::{RecoveryLikelihood, Start};
 pub use sliced::SlicedScoreMatching;
 pub use sum::{Sum, SumSettings, Term, TermSettings};

@@ -11,10 +11,12 @@
 
 use ebm_energies_compose as _;
 use ebm_energies_density as _;
+use ebm_energies_discrete as _;
 use ebm_energies_net as _;
 use ebm_energies_paper as _;
 use ebm_entropies as _;
 use ebm_exchange_paper as _;
+use ebm_moves_discrete as _;
 use ebm_objectives as _;
 use ebm_observers as _;
 use ebm_optimisers as _;

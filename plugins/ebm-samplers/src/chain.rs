@@ -29,6 +29,10 @@ impl Sampler for Chain {
         drive(e, from, key, request, self.steps, &[self.transition.as_ref()], &|_| 0)
     }
 
+    fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
+        self.transition.fits(e)
+    }
+
     fn couples_chains(&self) -> bool {
         self.transition.couples_chains()
     }

@@ -78,6 +78,10 @@ impl Transition for Metropolis {
         Ok(out.with("energy", decision.select(&there, &here)?).with("accepted", decision.accepted))
     }
 
+    fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
+        self.proposal.fits(e)
+    }
+
     fn couples_chains(&self) -> bool {
         self.proposal.couples_chains()
     }

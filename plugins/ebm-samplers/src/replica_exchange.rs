@@ -217,6 +217,11 @@ impl Sampler for ReplicaExchange {
         Ok(drawn)
     }
 
+    fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
+        self.program.fits(e)?;
+        self.tail.iter().try_for_each(|t| t.fits(e))
+    }
+
     fn couples_chains(&self) -> bool {
         self.program.couples_chains() || self.tail.as_ref().is_some_and(|t| t.couples_chains())
     }

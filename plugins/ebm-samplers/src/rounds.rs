@@ -120,6 +120,11 @@ impl Sampler for Rounds {
         Ok(drawn)
     }
 
+    fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
+        self.block.fits(e)?;
+        self.others().try_for_each(|t| t.fits(e))
+    }
+
     fn couples_chains(&self) -> bool {
         self.block.couples_chains() || self.others().any(Transition::couples_chains)
     }

@@ -81,6 +81,11 @@ impl Sampler for Tempering {
         Ok(drawn)
     }
 
+    fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
+        self.program.fits(e)?;
+        self.last.fits(e)
+    }
+
     fn couples_chains(&self) -> bool {
         self.program.couples_chains()
     }

@@ -1,7 +1,9 @@
 //! Byte images as a data source: dequantisation, order, labels.
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Result, Settings, Split, count_classes};
+use ebm_core::{
+    Batch, Chains, DataSource, Domain, Error, Key, Labelled, Result, Settings, Split, count_classes,
+};
 use ebm_data::ImageSet;
 
 use crate::Order;
@@ -20,6 +22,31 @@ pub struct ImageOptions {
     /// Label as one-hot condition.
     #[setting(default = false)]
     pub labels: bool,
+    /// How grey values become 0 or 1; absent: they stay grey. Then nothing is dequantised.
+    pub binary: Option<Binary>,
+}
+
+/// How a grey value u in [0, 1] becomes 0 or 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
+pub enum Binary {
+    /// 1 with probability u: afresh at each draw for training, once for what is measured.
+    Drawn,
+    /// 1 from the middle on.
+    Threshold,
+}
+
+impl Binary {
+    /// Bytes of so many levels as 0 or 1; `out` holds uniform numbers where they are drawn.
+    fn all(self, bytes: &[u8], levels: f32, out: &mut [f32]) {
+        for (o, b) in out.iter_mut().zip(bytes) {
+            let grey = f32::from(*b) / (levels - 1.0);
+            let one = match self {
+                Binary::Drawn => *o < grey,
+                Binary::Threshold => grey >= 0.5,
+            };
+            *o = f32::from(u8::from(one));
+        }
+    }
 }
 
 /// Byte images that need not be in memory.
@@ -199,8 +226,14 @@ impl DataSource for ImageSource {
         let images = self.train.read(&rows)?;
         let mut x = vec![0f32; rows.len() * len];
         let noise = key.at("dequantise").at(epoch);
+        let coins = key.at("binary").at(epoch);
         for (position, (bytes, out)) in images.chunks(len).zip(x.chunks_mut(len)).enumerate() {
-            if self.options.dequantise {
+            if let Some(binary) = self.options.binary {
+                if binary == Binary::Drawn {
+                    coins.fill_uniform((start + position) as u64, out);
+                }
+                binary.all(bytes, levels, out);
+            } else if self.options.dequantise {
                 noise.fill_uniform((start + position) as u64, out);
                 out.iter_mut().zip(bytes).for_each(|(o, b)| *o = (f32::from(*b) + *o) / levels);
             } else {
@@ -232,7 +265,21 @@ impl DataSource for ImageSource {
             true => (f32::from(*b) + 0.5) / levels,
             false => f32::from(*b) / (levels - 1.0),
         };
-        let x: Vec<f32> = set.read(&(0..n).collect::<Vec<_>>())?.iter().map(middle).collect();
+        let bytes = set.read(&(0..n).collect::<Vec<_>>())?;
+        let x: Vec<f32> = match self.options.binary {
+            None => bytes.iter().map(middle).collect(),
+            Some(binary) => {
+                // What is measured is the same in all runs: its coins are of no run.
+                let coins = Key::root(0).at("binary").at(usize::from(split == Split::HeldOut));
+                let (len, mut x) = (self.shape.iter().product::<usize>(), vec![0f32; bytes.len()]);
+                for (row, (bytes, out)) in bytes.chunks(len.max(1)).zip(x.chunks_mut(len.max(1))).enumerate()
+                {
+                    coins.fill_uniform(row as u64, out);
+                    binary.all(bytes, levels, out);
+                }
+                x
+            }
+        };
         let [c, h, w] = self.shape;
         Ok(Some(Labelled {
             x: Tensor::from_vec(x, (n, c, h, w), &Device::Cpu)?,
@@ -252,12 +299,16 @@ impl DataSource for ImageSource {
         Ok(count_classes(self.train.labels().unwrap_or(&[]), self.classes))
     }
 
+    fn domain(&self) -> Domain {
+        self.options.binary.map_or(Domain::Box(0.0, 1.0), |_| Domain::Binary)
+    }
+
     fn class_names(&self) -> &[String] {
         self.train.class_names()
     }
 
     fn levels(&self) -> Option<u32> {
-        self.options.dequantise.then(|| self.train.levels())
+        (self.options.dequantise && self.options.binary.is_none()).then(|| self.train.levels())
     }
 
     fn name(&self) -> String {
@@ -276,7 +327,8 @@ mod tests {
         ImageSource::new("test", set, None, options).unwrap()
     }
 
-    const PLAIN: ImageOptions = ImageOptions { dequantise: true, order: Order::Shuffle, labels: true };
+    const PLAIN: ImageOptions =
+        ImageOptions { dequantise: true, order: Order::Shuffle, labels: true, binary: None };
 
     #[test]
     fn an_epoch_shows_every_image_once_and_another_epoch_another_order() {
@@ -330,6 +382,30 @@ mod tests {
         let stored = s.stored(Split::Train, 1).unwrap().unwrap();
         assert_eq!(stored.x.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [0.025, 0.075]);
         assert!(s.stored(Split::HeldOut, 1).unwrap().is_none());
+    }
+
+    #[test]
+    fn binary_images_are_drawn_afresh_for_training_and_once_for_measures() {
+        let of = |binary| {
+            let set = ImageSet::new((0..20).collect(), (1, 4, 5), 20).unwrap();
+            let options = ImageOptions { binary: Some(binary), labels: false, ..PLAIN };
+            ImageSource::new("test", set, None, options).unwrap()
+        };
+        let s = of(Binary::Drawn);
+        assert_eq!((s.domain(), s.levels()), (Domain::Binary, None));
+        let numbers = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let batch = |epoch| numbers(s.batch(epoch, 0, 1, Key::root(2)).unwrap().x);
+        let epochs: Vec<Vec<f32>> = (0..400).map(batch).collect();
+        assert_eq!(Domain::Binary.outside(&epochs.concat(), 20), 0);
+        // The value of pixel i is i/19: a standard error of at most 1/40.
+        for i in 0..20 {
+            let mean = epochs.iter().map(|e| e[i]).sum::<f32>() / 400.0;
+            assert!((mean - i as f32 / 19.0).abs() < 0.1, "{i}: {mean}");
+        }
+        let stored = |s: &ImageSource| numbers(s.stored(Split::Train, 1).unwrap().unwrap().x);
+        assert_eq!(stored(&s), stored(&s));
+        let half: Vec<f32> = (0..20).map(|i| if i < 10 { 0.0 } else { 1.0 }).collect();
+        assert_eq!(stored(&of(Binary::Threshold)), half);
     }
 
     #[test]

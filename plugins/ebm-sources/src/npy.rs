@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, DataConfig, DataSource, Error, Result, Settings, plugin};
+use ebm_core::{BuildCx, DataConfig, DataSource, Domain, Error, Result, Settings, plugin};
 use ebm_data::npy::{Classes, Npy, NpyValues, channels_last};
 use ebm_data::npz::Npz;
 use ebm_data::split;
@@ -47,9 +47,22 @@ pub struct NpyArray {
     /// Deviation of Gaussian noise added to floats afresh at each draw.
     #[setting(default = 0.0, at_least = 0.0)]
     pub noise: f64,
+    /// Which values numbers take, if not any: then moves and starts keep to them.
+    pub values: Option<Values>,
     /// How images are drawn.
     #[setting(flatten, default)]
     pub images: ImageOptions,
+}
+
+/// Which values numbers take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
+pub enum Values {
+    /// 0 or 1.
+    Binary,
+    /// -1 or +1.
+    Spins,
+    /// One-hot vectors along the last axis.
+    OneHot,
 }
 
 /// Where the channels of pictures stand.
@@ -170,6 +183,11 @@ impl NpyArray {
         held: Option<Npy>,
         labels: Pair,
     ) -> Result<Arc<dyn DataSource>> {
+        if self.values.is_some() {
+            let message =
+                "is of numbers, but these are bytes, which are images: set `binary` for black and white";
+            return Err(cx.refuse("values", message));
+        }
         if self.noise > 0.0 {
             let message =
                 "is added to floats, but these are bytes, which get noise within a level: set it to 0.0";
@@ -245,7 +263,20 @@ impl NpyArray {
             };
             labels.classes = labels.names.len().max(most as usize + 1);
         }
+        let last = train.dims().last().copied().unwrap_or(0);
+        let domain = self.values.map(|values| match values {
+            Values::Binary => Domain::Binary,
+            Values::Spins => Domain::Spins,
+            Values::OneHot => Domain::Categorical(last),
+        });
+        if domain.is_some() && self.noise > 0.0 {
+            return Err(cx.refuse("noise", "would leave the values that `values` states: set it to 0.0"));
+        }
         let source = PointSource::new("npy", train, held, self.images.order, self.noise);
+        let source = match domain {
+            Some(domain) => source.and_then(|s| s.on(domain)),
+            None => source,
+        };
         placed(cx, "npy", source.map(|s| s.with_labels(labels)))
     }
 }

@@ -358,7 +358,7 @@ mod tests {
             &cx,
             open(&train),
             Some(open(&held)),
-            ImageOptions { dequantise: false, order, labels: true },
+            ImageOptions { dequantise: false, order, labels: true, binary: None },
             memory,
         )
     }

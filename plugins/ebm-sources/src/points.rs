@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{Batch, Chains, DataSource, Error, Key, Labelled, Result, Split, count_classes};
+use ebm_core::{Batch, Chains, DataSource, Domain, Error, Key, Labelled, Result, Split, count_classes};
 use ebm_data::ArraySet;
 
 use crate::Order;
@@ -17,6 +17,7 @@ pub struct PointSource {
     sequence: Sequence,
     noise: f64,
     labels: Labels,
+    domain: Domain,
 }
 
 /// Classes of samples.
@@ -53,7 +54,34 @@ impl PointSource {
         finite(Path::new(name), &train)?;
         held_out.iter().try_for_each(|set| finite(Path::new(name), set))?;
         let sequence = Sequence::new(order, train.len());
-        Ok(PointSource { name: name.into(), train, held_out, sequence, noise, labels: Labels::default() })
+        Ok(PointSource {
+            name: name.into(),
+            train,
+            held_out,
+            sequence,
+            noise,
+            labels: Labels::default(),
+            domain: Domain::Real,
+        })
+    }
+
+    /// The same source of samples of this domain.
+    ///
+    /// # Errors
+    /// If a value is none of it.
+    pub(crate) fn on(self, domain: Domain) -> Result<Self> {
+        let len = self.train.sample_len();
+        for (what, set) in [("training", Some(&self.train)), ("held-out", self.held_out.as_ref())] {
+            let Some(set) = set else { continue };
+            let bad = |row: &[f32]| domain.outside(row, len) > 0;
+            if let Some(row) = set.values().chunks(len.max(1)).position(bad) {
+                return Err(Error::config(
+                    &self.name,
+                    format!("{what} sample {row} (from 0) is not of {domain}: mend `values` or the file"),
+                ));
+            }
+        }
+        Ok(PointSource { domain, ..self })
     }
 
     /// The same source with classes of its samples, each as many as there are samples.
@@ -152,6 +180,10 @@ impl DataSource for PointSource {
 
     fn class_counts(&self) -> Result<Vec<u64>> {
         Ok(count_classes(self.labels.train.as_deref().unwrap_or(&[]), self.labels.classes))
+    }
+
+    fn domain(&self) -> Domain {
+        self.domain
     }
 
     fn class_names(&self) -> &[String] {

@@ -72,6 +72,10 @@ impl Transition for Anneal {
         self.at(state.step, state.of)?.step(e, state, key)
     }
 
+    fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
+        self.inner.fits(e)
+    }
+
     fn couples_chains(&self) -> bool {
         self.inner.couples_chains()
     }

@@ -77,6 +77,10 @@ impl Children {
         common_bounds(self.0.iter().map(|c| c.bounds()))
     }
 
+    pub(crate) fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
+        self.0.iter().try_for_each(|c| c.fits(e))
+    }
+
     pub(crate) fn couples_chains(&self) -> bool {
         self.0.iter().any(|c| c.couples_chains())
     }

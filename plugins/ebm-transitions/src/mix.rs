@@ -126,6 +126,10 @@ impl Transition for Mix {
         Ok(out)
     }
 
+    fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
+        self.children.fits(e)
+    }
+
     fn couples_chains(&self) -> bool {
         self.children.couples_chains()
     }

@@ -39,6 +39,10 @@ impl Transition for Repeat {
         Ok(out)
     }
 
+    fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
+        self.inner.fits(e)
+    }
+
     fn couples_chains(&self) -> bool {
         self.inner.couples_chains()
     }

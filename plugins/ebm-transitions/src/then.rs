@@ -44,6 +44,10 @@ impl Transition for Then {
         Ok(out)
     }
 
+    fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
+        self.0.fits(e)
+    }
+
     fn couples_chains(&self) -> bool {
         self.0.couples_chains()
     }

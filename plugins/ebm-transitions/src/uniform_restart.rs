@@ -2,11 +2,12 @@
 
 use ebm_core::candle::{DType, Tensor};
 use ebm_core::{
-    BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Stepped, Transition,
+    BuildCx, ChainState, Domain, EnergyFn, Key, Link, Result, Sensitivity, Settings, Stepped, Transition,
     TransitionConfig, per_row, plugin,
 };
 
-/// Each chain is replaced by uniform noise in `[low, high)` with a probability (spec 4: 0.001).
+/// Each chain is replaced by uniform noise in `[low, high)` with a probability (spec 4: 0.001); on a discrete domain by
+/// uniform samples of it.
 ///
 /// A chain's coin and noise depend on its number alone. A restarted chain is a constant: nothing
 /// before is differentiated; the others are left as they are.
@@ -25,7 +26,7 @@ impl UniformRestart {
 }
 
 impl Transition for UniformRestart {
-    fn step(&self, _: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
+    fn step(&self, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
         let at = &state.at;
         let coin = key.at("coin");
         let hit: Vec<u8> =
@@ -35,14 +36,21 @@ impl Transition for UniformRestart {
             let none = restarted.to_dtype(at.dtype())?;
             return Ok(Stepped::new(state.advance(at.x.clone()), Link::Identity).with("restarted", none));
         }
-        let u = key.at("noise").uniform(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
-        let fresh = u.affine(self.high - self.low, self.low)?;
+        let domain =
+            Some(e.spec().domain).filter(|d| d.is_discrete()).unwrap_or(Domain::Box(self.low, self.high));
+        let fresh =
+            domain.uniform(&at.chains, at.sample_shape(), at.dtype(), at.device(), key.at("noise"))?;
+        let fresh = fresh.unwrap_or(at.x.zeros_like()?);
         let mask = per_row(&restarted, &at.x)?.broadcast_as(at.x.shape())?;
         let x = mask.where_cond(&fresh, &at.x)?;
         let restarted = restarted.to_dtype(DType::F32)?.to_dtype(at.dtype())?;
         let pass = per_row(&restarted.affine(-1.0, 1.0)?, &at.x)?;
         let link = Link::Descent { at: at.clone(), scale: 0.0, pass: Some(pass), active: None };
         Ok(Stepped::new(state.advance(x), link).with("restarted", restarted))
+    }
+
+    fn fits(&self, _: &dyn EnergyFn) -> Result<()> {
+        Ok(())
     }
 
     fn sensitivity(&self) -> Sensitivity {
@@ -65,7 +73,7 @@ pub struct UniformRestartConfig {
     /// Probability that a chain restarts.
     #[setting(default = 1.0, at_least = 0.0, at_most = 1.0)]
     pub probability: f64,
-    /// Lower end of the noise; that of the data's range, or 0, if absent.
+    /// Lower end of the noise; that of the data's range, or 0, if absent. A discrete domain has no ends.
     pub low: Option<f64>,
     /// Upper end of the noise; that of the data's range, or 1, if absent.
     pub high: Option<f64>,

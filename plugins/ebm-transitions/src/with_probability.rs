@@ -17,6 +17,10 @@ impl Transition for Stay {
         Ok(Stepped::new(next, Link::Identity))
     }
 
+    fn fits(&self, _: &dyn EnergyFn) -> Result<()> {
+        Ok(())
+    }
+
     fn sensitivity(&self) -> Sensitivity {
         Sensitivity::Passes
     }

@@ -74,6 +74,15 @@ fn common_spec(kind: &str, parts: &[Part], terms: Vec<String>) -> Result<EnergyS
                 ));
             }
         };
+        spec.domain = spec.domain.common(other.domain).ok_or_else(|| {
+            Error::config(
+                format!("{kind}.{}", part.name),
+                format!(
+                    "is an energy of {}, and the parts before it of {}; parts see the same samples",
+                    other.domain, spec.domain
+                ),
+            )
+        })?;
         if other.exactness == Exactness::CentralDifferences {
             spec.exactness = Exactness::CentralDifferences;
         }

@@ -10,8 +10,8 @@ use crate::devices::machine;
 use crate::energy::autograd::{Autograd, Forward};
 use crate::plan::Products;
 use crate::{
-    Accelerated, DataSource, EnergyConfig, EnergyFn, EnergySpec, Engine, Error, Init, Key, ParamSet, Places,
-    Result, Role,
+    Accelerated, DataSource, Domain, EnergyConfig, EnergyFn, EnergySpec, Engine, Error, Init, Key, ParamSet,
+    Places, Result, Role,
 };
 
 /// Most entries of one parameter tensor: 4 GiB in f32, beyond any network that one device trains.
@@ -22,6 +22,8 @@ pub struct BuildCx {
     sample_shape: Vec<usize>,
     condition: usize,
     range: Option<(f64, f64)>,
+    domain: Option<Domain>,
+    mean: Option<Tensor>,
     dtype: DType,
     device: Device,
     key: Key,
@@ -50,6 +52,8 @@ impl BuildCx {
             sample_shape: sample_shape.to_vec(),
             condition: 0,
             range: None,
+            domain: None,
+            mean: None,
             dtype,
             device: device.clone(),
             key,
@@ -91,6 +95,23 @@ impl BuildCx {
     pub fn with_range(mut self, range: Option<(f64, f64)>) -> Self {
         self.range = range;
         self
+    }
+
+    /// The same for samples of this domain, of which `mean` `(...)` is the mean of the data, if it is known.
+    #[must_use]
+    pub fn with_domain(mut self, domain: Domain, mean: Option<Tensor>) -> Self {
+        (self.domain, self.mean) = (Some(domain), mean);
+        self
+    }
+
+    /// Which values samples take: what was said, else what their range says.
+    pub fn domain(&self) -> Domain {
+        self.domain.unwrap_or_else(|| Domain::of_range(self.range))
+    }
+
+    /// Mean of the data, of the shape of a sample, where they are discrete and it is known: a checkpoint keeps it.
+    pub fn mean(&self) -> Option<&Tensor> {
+        self.mean.as_ref()
     }
 
     /// The same, with relative paths looked for in these places: the folder of the configuration file, or several.
@@ -382,7 +403,7 @@ impl BuildCx {
     /// # Errors
     /// If a tensor cannot be made.
     pub fn autograd<F: Forward>(&mut self, net: F, terms: &[&str]) -> Result<Arc<dyn EnergyFn>> {
-        let spec = EnergySpec::new(&self.sample_shape, terms);
+        let spec = EnergySpec::new(&self.sample_shape, terms).on(self.domain());
         let params = self.take_params()?;
         Ok(Arc::new(Autograd::new(self.path.clone(), net, spec, params)))
     }
@@ -440,11 +461,14 @@ impl BuildCx {
         condition: usize,
         config: &dyn EnergyConfig,
     ) -> Result<Arc<dyn EnergyFn>> {
+        let same = sample_shape == self.sample_shape;
         let mut inner = BuildCx {
             products: self.products,
             sample_shape: sample_shape.to_vec(),
             condition,
             range: self.range,
+            domain: self.domain,
+            mean: self.mean.clone().filter(|_| same),
             dtype: self.dtype,
             device: self.device.clone(),
             key: self.key.at(name),

@@ -94,6 +94,10 @@ impl Sampler for Program {
         common_bounds(self.used().map(Transition::bounds))
     }
 
+    fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
+        self.used().try_for_each(|t| t.fits(e))
+    }
+
     fn couples_chains(&self) -> bool {
         self.parts.iter().any(|t| t.couples_chains())
     }
@@ -133,7 +137,7 @@ pub fn common_bounds(all: impl IntoIterator<Item = Option<(f64, f64)>>) -> Optio
 /// loop to rounding.
 ///
 /// # Errors
-/// If the energy, a transition or the probe fails, or `pick` names a part that there is not.
+/// If a part does not fit the energy, the energy, a transition or the probe fails, or `pick` names a part that there is not.
 pub fn drive(
     e: &dyn EnergyFn,
     from: Batch,
@@ -149,6 +153,7 @@ pub fn drive(
             || Error::config("program", format!("step {k} is of part {i}, but there are {}", parts.len()));
         parts.get(i).map(|t| (i, *t)).ok_or_else(missing)
     };
+    parts.iter().try_for_each(|t| t.fits(e))?;
     if let Some(drawn) = walk(e, &from, key, request, steps, &part)? {
         return Ok(drawn);
     }

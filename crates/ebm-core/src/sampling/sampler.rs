@@ -212,6 +212,14 @@ pub trait Sampler: Send + Sync {
         None
     }
 
+    /// Whether the program can move chains of this energy: see [`Transition::fits`](crate::Transition::fits).
+    ///
+    /// # Errors
+    /// Names what a step needs and the energy has not.
+    fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
+        e.spec().domain.real_for(self.name())
+    }
+
     /// Whether where a chain goes depends on the other chains of its batch: see [`Transition::couples_chains`].
     ///
     /// [`Transition::couples_chains`]: crate::Transition::couples_chains

@@ -148,6 +148,15 @@ pub trait Transition: Send + Sync {
         None
     }
 
+    /// Whether the step can move chains of this energy; asked before a run. By default a step goes through real numbers, so
+    /// it refuses an energy of a discrete domain. Transitions made of others ask those.
+    ///
+    /// # Errors
+    /// Names what the step needs and the energy has not.
+    fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
+        e.spec().domain.real_for(self.name())
+    }
+
     /// Whether where a chain goes depends on the other chains of its batch. Ranks that hold parts of one batch
     /// cannot run such a step. Transitions made of others pass on what those say.
     fn couples_chains(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::{Batch, Key, Result};
+use crate::{Batch, Domain, Key, Result};
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +107,11 @@ pub trait DataSource: Send + Sync {
     /// Range of sample values if bounded, such as `(0, 1)` for images.
     fn range(&self) -> Option<(f64, f64)> {
         None
+    }
+
+    /// Which values samples take; by default any in the range.
+    fn domain(&self) -> Domain {
+        Domain::of_range(self.range())
     }
 
     /// Number of grey values of dequantised images: a stored value stands in the middle of its level, and a training

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::measure::annealed::{AnnealOptions, AnnealedLogZ, annealed_log_z};
+use crate::measure::independent::{exact_log_z, fields, independent_log_z};
 use crate::measure::temperature;
 use crate::model::energies::{POINTS, at_points, tell, without_condition};
 use crate::model::open::Model;
@@ -57,6 +58,8 @@ pub struct Likelihood {
     pub bracket: LogZBracket,
     /// log Z by quadrature, in the plane; within 1e-3.
     pub quadrature: Option<f64>,
+    /// log Z by the sum over all samples, of discrete ones where they are few.
+    pub exact: Option<f64>,
     /// The rectangle and the cells of the quadrature.
     pub plane: Option<PlaneIntegral>,
     /// Why there is none in the plane.
@@ -81,6 +84,9 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
     temperature::check(t)?;
     let prior = without_condition(model)?;
     tell(model);
+    if prior.spec().domain.is_discrete() {
+        return of_discrete(model, prior.as_ref(), options);
+    }
     let energy: Arc<dyn EnergyFn> = Arc::new(Sum::scaled("energy", prior, 1.0 / t)?);
     let (shape, range) = (model.sample_shape().to_vec(), model.facts().range);
     let data = match model.data() {
@@ -150,12 +156,59 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
         moves: moves_text,
         temperature: t,
         bracket,
+        exact: None,
         quadrature: plane.as_ref().map(|p| p.log_z),
         plane,
         no_quadrature,
         held_out,
         bits_per_dim: log_likelihood.filter(|_| images).map(bits),
         log_likelihood,
+        log_z,
+    })
+}
+
+/// The same of an energy of discrete samples, from independent coordinates with the rates of the data by sweeps over blocks.
+fn of_discrete(model: &Model, energy: &dyn EnergyFn, options: &LikelihoodOptions) -> Result<Likelihood> {
+    for (name, given) in [("base", &options.base), ("moves", &options.moves)] {
+        if let Some(given) = given {
+            let wanted = "none for discrete samples: they anneal from independent coordinates by their conditional laws";
+            return Err(Error::invalid(name, given, wanted));
+        }
+    }
+    if options.temperature != 1.0 {
+        return Err(Error::invalid("temperature", options.temperature, "1 for discrete samples"));
+    }
+    let data = match model.data() {
+        Ok(data) => Some(data),
+        Err(e) => {
+            tracing::warn!("no log-likelihood of held-out samples: {e}");
+            None
+        }
+    };
+    let stored =
+        |split| data.map_or(Ok(None), |data| Ok::<_, Error>(data.stored(split, HELD_OUT)?.map(|l| l.x)));
+    let mean = match &model.facts().mean {
+        Some(mean) => Some(mean.clone()),
+        None => stored(Split::Train)?.map(|x| x.mean(0)).transpose().map_err(ebm_core::Error::from)?,
+    };
+    let fields = fields(energy.spec().domain, model.sample_shape(), mean.as_ref())?;
+    let key = options.seed.map_or(model.key(), Key::root).at("log-z");
+    let log_z = independent_log_z(energy, &fields, &options.anneal, key)?;
+    let held = stored(Split::HeldOut)?.map_or(Ok(Vec::new()), |held| model.energies_of(energy)?.at(&held))?;
+    let bracket = log_z_bracket(&log_z.forward, &log_z.reverse);
+    let mean = held.iter().sum::<f64>() / held.len().max(1) as f64;
+    Ok(Likelihood {
+        base: "independent coordinates with the rates of the data".into(),
+        moves: "sweeps over blocks in their conditional laws".into(),
+        temperature: 1.0,
+        bracket,
+        quadrature: None,
+        plane: None,
+        no_quadrature: None,
+        exact: exact_log_z(energy)?.map(|e| e.log_z),
+        held_out: held.len(),
+        bits_per_dim: None,
+        log_likelihood: (!held.is_empty()).then(|| bracket.log_likelihood(mean)),
         log_z,
     })
 }

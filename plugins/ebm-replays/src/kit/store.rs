@@ -6,6 +6,7 @@ use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::host::singles;
 use ebm_core::{BuildCx, Error, Key, ReplayBuffer, Result, Settings};
 
+use super::bits;
 use super::levels::Levels;
 use super::slots::Slots;
 use super::{Placement, Stored};
@@ -13,16 +14,18 @@ use super::{Placement, Stored};
 /// How samples are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
 pub enum Storage {
-    /// As 32-bit floats.
+    /// As 32-bit floats; samples of a discrete domain, whose coordinates take two values, as a bit each on the processor.
     #[default]
     Float,
-    /// As bytes over the range of the data; read with uniform noise inside a level.
+    /// As bytes over the range of the data; read with uniform noise inside a level. Of a discrete domain as bits.
     Bytes,
 }
 
 enum Values {
     Float(Vec<f32>),
     Bytes(Vec<u8>, Levels),
+    /// Eight values a byte, each one of these two; a row begins with a byte.
+    Bits(Vec<u8>, [f32; 2]),
     /// Where the device of the run is not the processor.
     Device(Slots),
 }
@@ -74,9 +77,11 @@ impl Store {
         inverted: bool,
     ) -> Result<Self> {
         let (low, high) = cx.range().unwrap_or((0.0, 1.0));
-        let values = match storage {
-            Storage::Float => Values::Float(Vec::new()),
-            Storage::Bytes => Values::Bytes(Vec::new(), Levels { low, high, published, inverted }),
+        let two = cx.domain().range().filter(|_| cx.domain().is_discrete());
+        let values = match (storage, two) {
+            (_, Some((low, high))) => Values::Bits(Vec::new(), [low as f32, high as f32]),
+            (Storage::Float, None) => Values::Float(Vec::new()),
+            (Storage::Bytes, None) => Values::Bytes(Vec::new(), Levels { low, high, published, inverted }),
         };
         let store = Store { shape: cx.sample_shape().to_vec(), values };
         let fits = capacity.saturating_mul(store.width()) <= MOST_ENTRIES;
@@ -89,7 +94,7 @@ impl Store {
     /// If the device fails.
     pub(crate) fn on(mut self, device: &Device, capacity: usize) -> Result<Self> {
         let levels = match self.values {
-            Values::Float(_) => None,
+            Values::Float(_) | Values::Bits(..) => None,
             Values::Bytes(_, levels) => Some(levels),
             Values::Device(_) => return Ok(self),
         };
@@ -101,24 +106,29 @@ impl Store {
         self.shape.iter().product()
     }
 
+    /// Entries of a row in the form in which it is kept.
+    fn stride(&self) -> usize {
+        if let Values::Bits(..) = self.values { self.width().div_ceil(8) } else { self.width() }
+    }
+
     /// Bytes of `slots` samples.
     pub fn bytes_of(&self, slots: usize) -> usize {
         let each = match &self.values {
             Values::Float(_) => size_of::<f32>(),
-            Values::Bytes(..) => 1,
+            Values::Bytes(..) | Values::Bits(..) => 1,
             Values::Device(s) => s.dtype().size_in_bytes(),
         };
-        slots.saturating_mul(self.width()).saturating_mul(each)
+        slots.saturating_mul(self.stride()).saturating_mul(each)
     }
 
     /// Number of samples held.
     pub fn len(&self) -> usize {
         let n = match &self.values {
             Values::Float(v) => v.len(),
-            Values::Bytes(v, _) => v.len(),
+            Values::Bytes(v, _) | Values::Bits(v, _) => v.len(),
             Values::Device(s) => return s.len(),
         };
-        n / self.width().max(1)
+        n / self.stride().max(1)
     }
 
     /// Whether none are held.
@@ -143,6 +153,7 @@ impl Store {
         let rows = match &self.values {
             Values::Float(_) => Form::Float(singles(x)?),
             Values::Bytes(_, l) => Form::Bytes(singles(x)?.into_iter().map(|v| l.write(v)).collect()),
+            Values::Bits(_, two) => Form::Bytes(bits::packed(&singles(x)?, self.width(), *two)?),
             Values::Device(s) => Form::Device(s.rows(x)?),
         };
         Ok((n, Rows(rows)))
@@ -153,13 +164,15 @@ impl Store {
     /// # Errors
     /// If the device fails or the rows are of a store of another form.
     pub fn splice(&mut self, start: usize, end: usize, rows: &Rows, from: usize, to: usize) -> Result<()> {
-        let (w, len) = (self.width(), self.len());
+        let (w, len) = (self.stride(), self.len());
         let start = start.min(len);
         let end = end.clamp(start, len);
         let (place, part) = (start * w..end * w, from * w..to * w);
         match (&mut self.values, &rows.0) {
             (Values::Float(v), Form::Float(r)) => drop(v.splice(place, r[part].iter().copied())),
-            (Values::Bytes(v, _), Form::Bytes(r)) => drop(v.splice(place, r[part].iter().copied())),
+            (Values::Bytes(v, _) | Values::Bits(v, _), Form::Bytes(r)) => {
+                drop(v.splice(place, r[part].iter().copied()))
+            }
             (Values::Device(s), Form::Device(r)) => s.splice(start, end, r, from, to)?,
             _ => {
                 return Err(Error::config(
@@ -221,6 +234,13 @@ impl Store {
                 }
                 out
             }
+            Values::Bits(v, two) => {
+                let (mut out, stride) = (zeros(), self.stride());
+                for (slot, row) in slots.iter().zip(out.chunks_mut(w.max(1))) {
+                    bits::unpack(&v[*slot as usize * stride..][..stride], *two, row);
+                }
+                out
+            }
             Values::Device(s) => return Ok(s.read(slots, noise)?.reshape(shape)?),
         };
         Ok(Tensor::from_vec(out, shape, &Device::Cpu)?)
@@ -252,11 +272,17 @@ impl Store {
             let samples = match &self.values {
                 Values::Float(v) => Tensor::from_slice(v, shape, &Device::Cpu)?,
                 Values::Bytes(v, _) => Tensor::from_slice(v, shape, &Device::Cpu)?,
+                Values::Bits(v, _) => Tensor::from_slice(v, (self.len(), self.stride()), &Device::Cpu)?,
                 Values::Device(s) => s.save()?.reshape(shape)?,
             };
             out.insert("samples".to_string(), samples);
         }
         Ok(out)
+    }
+
+    /// Shape of a row as it is saved.
+    fn kept_shape(&self) -> Vec<usize> {
+        if let Values::Bits(..) = self.values { vec![self.stride()] } else { self.shape.clone() }
     }
 
     /// Takes what [`Store::save`] gave; returns the `n` counters. On error nothing is changed.
@@ -272,7 +298,7 @@ impl Store {
         }
         let samples = match state.get("samples") {
             None => None,
-            Some(s) if s.dims().get(1..) == Some(self.shape.as_slice()) => Some(s),
+            Some(s) if s.dims().get(1..) == Some(self.kept_shape().as_slice()) => Some(s),
             Some(s) => {
                 return Err(Error::shape(
                     "replay",
@@ -285,10 +311,12 @@ impl Store {
         let (kept, width) = (samples.map(Tensor::dtype), self.width());
         match (&mut self.values, samples) {
             (Values::Float(v), None) => v.clear(),
-            (Values::Bytes(v, _), None) => v.clear(),
+            (Values::Bytes(v, _) | Values::Bits(v, _), None) => v.clear(),
             (Values::Device(s), None) => s.load(None)?,
             (Values::Float(v), Some(s)) if kept == Some(DType::F32) => *v = s.flatten_all()?.to_vec1()?,
-            (Values::Bytes(v, _), Some(s)) if kept == Some(DType::U8) => *v = s.flatten_all()?.to_vec1()?,
+            (Values::Bytes(v, _) | Values::Bits(v, _), Some(s)) if kept == Some(DType::U8) => {
+                *v = s.flatten_all()?.to_vec1()?;
+            }
             (Values::Device(slots), Some(s)) if kept == Some(slots.dtype()) => {
                 slots.load(Some(&s.reshape((s.dims()[0], width))?))?;
             }
@@ -359,6 +387,8 @@ pub struct ByteSettings {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use ebm_core::{Chains, Domain};
+
     use super::*;
 
     fn store(storage: Storage, published: bool, inverted: bool) -> Store {
@@ -384,6 +414,28 @@ mod tests {
     fn floats_come_back_as_they_went() {
         let v = [-3.5, 0.1, 1.7];
         assert_eq!(trip(&mut store(Storage::Float, false, false), &v), v);
+    }
+
+    #[test]
+    fn spins_are_kept_as_bits_come_back_as_they_went_and_nothing_else_is_taken() {
+        let cx = BuildCx::new(&[11], DType::F32, &Device::Cpu, Key::root(0)).with_domain(Domain::Spins, None);
+        let make = || Store::new(&cx, 4, Storage::Float, false, false).unwrap();
+        let mut s = make();
+        assert_eq!(s.bytes_of(1000), 2000);
+        let spins =
+            Domain::Spins.uniform(&Chains::range(0, 4), &[11], DType::F32, &Device::Cpu, Key::root(2));
+        let x = spins.unwrap().unwrap();
+        let (n, rows) = s.rows(&x).unwrap();
+        s.append(&rows, 0, n).unwrap();
+        let mut again = make();
+        again.load(&s.save(&[3]).unwrap(), 1).unwrap();
+        let numbers = |t: &Tensor| t.to_vec2::<f32>().unwrap();
+        for s in [s, again] {
+            let back = numbers(&s.read(&[2, 0, 0, 3], Key::root(1)).unwrap());
+            assert_eq!(back, [2, 0, 0, 3].map(|i: usize| numbers(&x)[i].clone()));
+            let text = s.rows(&x.affine(0.5, 0.0).unwrap()).err().unwrap().to_string();
+            assert!(text.contains("0.5") && text.contains("-1 or 1"), "{text}");
+        }
     }
 
     #[test]

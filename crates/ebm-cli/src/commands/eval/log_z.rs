@@ -92,6 +92,9 @@ fn table(found: &Likelihood) -> String {
     text += &side("log Z, energy to base", &found.log_z.reverse);
     let (low, high) = found.bracket.bounds;
     text += &format!("{:<22} {low:>12.4} to {high:.4}\n", "log Z lies in");
+    if let Some(exact) = found.exact {
+        text += &format!("{:<22} {exact:>12.4}  over all samples\n", "log Z by summation");
+    }
     if let Some(p) = &found.plane {
         text += &format!("{:<22} {:>12.4}  {}\n", "log Z by quadrature", p.log_z, over(p));
     }

@@ -63,6 +63,10 @@ impl EnergyFn for Frozen {
         self.inner.density()
     }
 
+    fn conditionals(&self) -> Option<&dyn crate::Conditionals> {
+        self.inner.conditionals()
+    }
+
     fn engine(&self) -> String {
         format!("frozen {}", self.inner.engine())
     }

@@ -25,6 +25,8 @@ pub struct Needs {
     pub exact: bool,
     /// Whether data must have labels that the energy takes as its condition.
     pub labels: bool,
+    /// Whether samples must be of a discrete domain.
+    pub discrete: bool,
     /// Whether the objective names the energy and the starts of the chains: see [`Objective::chains`].
     ///
     /// [`Objective::chains`]: crate::Objective::chains
@@ -73,6 +75,13 @@ impl Needs {
         self
     }
 
+    /// The same on samples of a discrete domain.
+    #[must_use]
+    pub fn with_discrete(mut self) -> Self {
+        self.discrete = true;
+        self
+    }
+
     /// The same with samples of chains whose energy and starts the objective names.
     #[must_use]
     pub fn with_own_chains(mut self) -> Self {
@@ -105,6 +114,7 @@ impl Needs {
             bank_above,
             exact: self.exact || other.exact,
             labels: self.labels || other.labels,
+            discrete: self.discrete || other.discrete,
             own_chains: self.own_chains || other.own_chains,
         }
     }
