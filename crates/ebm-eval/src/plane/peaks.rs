@@ -82,10 +82,12 @@ pub(crate) fn climb(
             let at = [0, 1].map(|a| peak.at[a] + width * offsets(best)[a]);
             let moved = Peak { at, width, log_density: around[best] };
             let [i, j] = [best / 5, best % 5];
-            // On the rim there is no neighbour on one side yet.
+            // On the rim the fall is taken one step inwards; it counts if nothing more is gained, as along a ridge.
             let inside = (1..4).contains(&i) && (1..4).contains(&j);
-            let fall = |by: usize| around[best] - 0.5 * (around[best - by] + around[best + by]);
-            match inside && fall(5).max(fall(1)) <= RESOLVED {
+            let near = 5 * i.clamp(1, 3) + j.clamp(1, 3);
+            let fall = |by: usize| around[near] - 0.5 * (around[near - by] + around[near + by]);
+            let settled = inside || around[best] - around[12] <= RESOLVED;
+            match settled && fall(5) <= RESOLVED && fall(1) <= RESOLVED {
                 true => found.push(moved),
                 false => on.push(moved),
             }
@@ -123,5 +125,15 @@ mod tests {
             Ok(points.iter().map(|p| -(p[0] * p[0] + p[1] * p[1]) / 8.0).collect())
         };
         assert!(peaks(&mut wide, 1.0, false).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_width_of_a_ridge_is_found_far_from_its_summit() {
+        let mut ridge = |points: &[[f64; 2]]| -> Result<Vec<f64>> {
+            Ok(points.iter().map(|p| -p[0] * p[0] / 2e4 - p[1] * p[1] / 2e-4).collect())
+        };
+        let begun = vec![Peak { at: [90.0, 0.3], width: 1.0, log_density: -450.0 }];
+        let found = climb(&mut ridge, begun).unwrap();
+        assert!(found[0].width <= 0.011 && found[0].width > 0.004, "{found:?}");
     }
 }
