@@ -182,6 +182,12 @@ fn used(c: &Component, folder: &Path) -> Checked {
                 let net = "kind = 'conv-net'\nlayers = [{ filters = 2, stride = 2 }]\nhidden = [4]\nconditional = true";
                 with("energy", net.parse().map_err(text)?);
             }
+            if ["pseudo-likelihood", "ratio-matching"].contains(&c.kind) {
+                with("data", "kind = 'digits'\nbinary = 'threshold'".parse().map_err(text)?);
+                with("energy", "kind = 'rbm'\nhidden = 4".parse().map_err(text)?);
+                let moves = "kind = 'chain'\nsteps = 2\ntransition = { kind = 'block-gibbs' }";
+                with("sampler", moves.parse().map_err(text)?);
+            }
             with("objective", example(c)?);
         }
         Family::Replay => drop(with("replay", example(c)?)),

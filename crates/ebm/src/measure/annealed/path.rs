@@ -129,10 +129,9 @@ impl Path<'_> {
             let logs: Vec<f64> = gap.iter().map(|g| -(next - beta) * g).collect();
             let key = key.at("find").at(betas.len());
             at = resampled(&at, &logs, 0, at.len(), key.at("resample"))?;
-            // The first rung has a warm-up; from there step sizes follow.
-            let warm_up = if betas.is_empty() { SETTLING } else { 0 };
-            for k in 0..warm_up + self.each {
-                let learning = if k < warm_up { Learning::WarmUp } else { Learning::Follow };
+            // A warm-up at every rung: there are few, and step sizes may fall by a tenth from one to the next.
+            for k in 0..SETTLING + self.each {
+                let learning = if k < SETTLING { Learning::WarmUp } else { Learning::Follow };
                 let stepped = self.step_at(at, (next, 0), (carried, learning), key.at(k))?;
                 at = stepped.state.at;
                 let own = stepped.state.aux.into_iter().filter(|(name, _)| names.contains(name));
