@@ -112,12 +112,14 @@ fn a_run_comes_back_from_published_names_with_the_same_energies_to_the_bit() {
     ebm_data::npy::write(s.path("images.npy"), &pixels, &[6, 3, 12, 12]).unwrap();
     s.run(&["train", "run.toml", "--steps", "3", "--out", "a"]).ok();
     for weights in ["average", "live"] {
-        let file = format!("{weights}_3.safetensors");
+        let file = format!("{weights}-model_3.safetensors");
         let ran = s.run(&["convert", "a", "--to", &file, "--weights", weights]).ok();
         assert!(ran.out.contains("never uses"), "{ran:?}");
         let b = format!("b-{weights}");
         let ran = s.run(&["convert", &file, "--config", "run.toml", "--out", &b]).ok();
-        assert!(ran.out.contains("step 3"), "{ran:?}");
+        for part in ["step 3 ", "taken from the file's name"] {
+            assert!(ran.out.contains(part), "{part}: {ran:?}");
+        }
         // The same weights, so the same file again and the same energies.
         let again = format!("{weights}-again.safetensors");
         s.run(&["convert", &b, "--to", &again, "--weights", weights]).ok();
@@ -133,9 +135,9 @@ fn a_run_comes_back_from_published_names_with_the_same_energies_to_the_bit() {
         s.run(&["resume", &b, "--steps", "4"]).ok();
     }
     // An export never overwrites, and a run of another energy cannot be exported.
-    let kept = fs::read(s.path("live_3.safetensors")).unwrap();
-    s.run(&["convert", "a", "--to", "live_3.safetensors"]).fails(2, &["already exists"]);
-    assert_eq!(fs::read(s.path("live_3.safetensors")).unwrap(), kept);
+    let kept = fs::read(s.path("live-model_3.safetensors")).unwrap();
+    s.run(&["convert", "a", "--to", "live-model_3.safetensors"]).fails(2, &["already exists"]);
+    assert_eq!(fs::read(s.path("live-model_3.safetensors")).unwrap(), kept);
 }
 
 #[test]
