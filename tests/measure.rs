@@ -447,7 +447,7 @@ fn what_is_wrong_with_inputs_is_said_and_nothing_is_left() {
     labelled("none.idx").fails(3, &["none.idx"]);
     labelled("short.idx").fails(2, &["short.idx", "found 3 classes", "wanted 40"]);
     labelled("alike.idx").fails(2, &["classes from 0 to 0", "at least two"]);
-    labelled("negative.npy").fails(3, &["negative.npy", "label 39", "found -6"]);
+    labelled("negative.npy").fails(3, &["negative.npy", "label of row 39", "found -6"]);
     labelled("x.npy").fails(3, &["x.npy", "whole numbers"]);
     train(&["--data", "wrong.npy", "--labels", "labels.idx"]).fails(2, &["[2, 8, 8]", "1 or 3 channels"]);
     train(&["--data", "few.npy", "--labels", "labels.idx"])

@@ -39,7 +39,7 @@ const GRACE: Duration = Duration::from_secs(20);
 const MEMORY: u64 = 6 << 20;
 
 /// Samples that a kind may be made for.
-const DATA: [&str; 8] = [
+const DATA: [&str; 11] = [
     // Without held-out images nothing is measured at the end, which takes longer than the run.
     "kind = 'npy'\npath = 'g8.npy'",
     "kind = 'digits'",
@@ -49,6 +49,9 @@ const DATA: [&str; 8] = [
     "kind = 'npy'\npath = 'g28.npy'",
     "kind = 'npy'\npath = 'c32.npy'",
     "kind = 'npy'\npath = 'c64.npy'",
+    "kind = 'npy'\npath = 'p10.npy'",
+    "kind = 'npy'\npath = 's16.npy'\nvalues = 'spins'",
+    "kind = 'npy'\npath = 's16.npy'\nvalues = 'one-hot'",
 ];
 
 fn samples(folder: &Path) {
@@ -61,6 +64,18 @@ fn samples(folder: &Path) {
     ] {
         let n: usize = shape.iter().product();
         let values: Vec<f32> = (0..n).map(|i| (i % 97) as f32 / 96.0).collect();
+        fs::write(folder.join(format!("{name}.npy")), ebm::data::npy::encode(&values, &shape).unwrap())
+            .unwrap();
+    }
+}
+
+/// Points of ten numbers, and spins.
+fn points(folder: &Path) {
+    for (name, shape, of) in [
+        ("p10", [32, 10], (|i| (i % 7) as f32 / 7.0) as fn(usize) -> f32),
+        ("s16", [32, 16], |i| if (i * 7 + i / 16) % 3 == 0 { 1.0 } else { -1.0 }),
+    ] {
+        let values: Vec<f32> = (0..shape[0] * shape[1]).map(of).collect();
         fs::write(folder.join(format!("{name}.npy")), ebm::data::npy::encode(&values, &shape).unwrap())
             .unwrap();
     }
@@ -161,6 +176,30 @@ fn placed(c: &Component) -> (Table, Way) {
     }
     let own = Value::Table(own);
     let section = c.family.name();
+    let mut part = |section: &str, text: &str| {
+        config.insert(section.into(), Value::Table(text.parse().unwrap()));
+    };
+    // What moves and energies of discrete samples need beside them.
+    const DISCRETE: [&str; 4] = ["ising", "potts", "rbm", "deep-rbm"];
+    const ON_SPINS: [&str; 7] = [
+        "block-gibbs",
+        "gibbs",
+        "gibbs-with-gradients",
+        "discrete-langevin",
+        "swendsen-wang",
+        "pseudo-likelihood",
+        "ratio-matching",
+    ];
+    if DISCRETE.contains(&c.kind) || ON_SPINS.contains(&c.kind) {
+        part("sampler", "kind = 'chain'\nsteps = 2\ntransition = { kind = 'gibbs' }");
+        part("energy", "kind = 'ising'\nlattice = [4, 4]");
+    }
+    if c.kind == "probability-flow" {
+        part(
+            "energy",
+            "kind = 'noise-conditioned'\nenergy = { kind = 'mlp', hidden = [4], conditional = true }",
+        );
+    }
     let way = match c.family {
         Family::Transition => {
             let sampler: Table = "kind = 'chain'\nsteps = 2".parse().unwrap();
@@ -288,6 +327,7 @@ fn no_value_of_any_setting_brings_the_program_down() {
     let s = Scratch::with("");
     files(&s.path(""));
     samples(&s.path(""));
+    points(&s.path(""));
     let only = std::env::var("EBM_SWEEP_KIND").unwrap_or_default();
     let mut all: Vec<(Table, Way, Value)> = Vec::new();
     let mut unfit = Vec::new();

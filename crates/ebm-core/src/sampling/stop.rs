@@ -124,6 +124,10 @@ impl EnergyFn for Stoppable<'_> {
         self.inner.density()
     }
 
+    fn conditionals(&self) -> Option<&dyn crate::Conditionals> {
+        self.inner.conditionals()
+    }
+
     fn engine(&self) -> String {
         self.inner.engine()
     }
