@@ -157,7 +157,7 @@ fn objective(plan: &Plan) -> Result<()> {
             "objective"
         };
         let message = format!(
-            "needs a trail of {} steps, and the sampler `{}` has {}: lower the trail or raise sampler.steps",
+            "needs a trail of {} steps, and the sampler `{}` is one of {} steps: lower the trail or raise sampler.steps",
             needs.trail,
             plan.parts.sampler.name(),
             plan.parts.sampler.steps()

@@ -99,7 +99,7 @@ fn schedules_that_cannot_be_are_refused_before_the_run() {
     let text = refused(&one("to = 3.0").replace("sampler.steps", "run.steps"));
     assert!(text.contains("schedule[0].setting"), "{text}");
     let text = refused(&one("to = 0.0"));
-    assert!(text.contains("sampler.steps") && text.contains("at least 1"), "{text}");
+    assert!(text.contains("sampler.steps") && text.contains("≥ 1"), "{text}");
     let text = refused(&one("to = 0.0\ncourse = \"geometric\""));
     assert!(text.contains("schedule[0].to") && text.contains("one sign"), "{text}");
     let text = refused(&[one("to = 3.0"), one("to = 4.0")].concat());

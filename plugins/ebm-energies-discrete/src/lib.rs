@@ -8,6 +8,7 @@
 //! | `deep-rbm` | binary | binary units in layers, every second layer summed over |
 //!
 //! ```
+//! # use ebm_energies_discrete as _;
 //! use ebm_core::candle::{DType, Device};
 //! use ebm_core::{Batch, BuildCx, Chains, EnergyConfig, Key};
 //!

@@ -178,7 +178,12 @@ impl Sampler for ReplicaExchange {
                 drawn = if r == coldest {
                     // Only after the last exchange does a trail begin.
                     let last = round + 1 == programs.len();
-                    let trail = if last { request.trail.min(program.steps()) } else { 0 };
+                    let trail = match last {
+                        // All of it are more links than its steps, where something stands between them.
+                        true if request.trail >= program.steps() => usize::MAX,
+                        true => request.trail,
+                        false => 0,
+                    };
                     request.part(done, trail, |inner| ladder::on_rung(*program, rung, e, at, key, inner))?
                 } else {
                     request.unseen(done, |inner| ladder::on_rung(*program, rung, e, at, key, inner))?

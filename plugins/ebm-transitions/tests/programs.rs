@@ -241,6 +241,9 @@ proptest! {
 
     #[test]
     fn random_kernels_keep_the_laws_of_a_transition(t in nested(any_step(), 3), seed in 0u64..1000) {
+        // What adapts inside of one step (`repeat`, `then`) is held fixed by its link, and differences go through it; alone it is
+        // tried above.
+        prop_assume!(!(t.contains("target_acceptance") && (t.contains("repeat") || t.contains("then"))));
         let kernel = transition(&format!("kind = \"then\"\ntransitions = [{t}]"));
         let e = toy::mlp(WIDTH, 4, 1, seed).unwrap();
         let x = Key::root(seed).normal(&Chains::range(0, 6), &[WIDTH], DType::F64, &Device::Cpu).unwrap();

@@ -128,7 +128,7 @@ pub trait DataSource: Send + Sync {
     fn class_counts(&self) -> Result<Vec<u64>> {
         let stored = match self.condition() {
             0 => None,
-            _ => self.stored(Split::Train, usize::MAX)?,
+            _ => self.stored(Split::Train, self.len())?,
         };
         let labels = stored.and_then(|s| s.labels).unwrap_or_default();
         Ok(count_classes(&labels, self.condition()))
