@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
     Autograd, Batch, BuildCx, ChainState, Chains, Diff, Domain, EnergyConfig, EnergyFn, EnergySpec, Forward,
-    Key, ParamSet, Result, Transition, TransitionConfig, View, host,
+    Key, ParamSet, Result, Stop, Stoppable, Transition, TransitionConfig, View, host,
 };
 use ebm_energies_discrete as _;
 use ebm_eval::digit;
@@ -200,4 +200,20 @@ fn what_does_not_fit_is_refused_by_name() {
     let state = ChainState::new(batch(repelled.as_ref(), all(repelled.as_ref()).0[..9].to_vec(), 1));
     let text = mover("kind = 'swendsen-wang'").step(repelled.as_ref(), &state, Key::root(0)).unwrap_err();
     assert!(text.to_string().contains("-0.6"), "{text}");
+}
+
+/// Training and drawing ask their energy through a wish to stop.
+#[test]
+fn a_wish_to_stop_leaves_laws_known_and_is_heard_between_blocks() {
+    let (e, stop) = (energy(&[4], "kind = 'ising'\ncoupling = 0.5"), Stop::default());
+    let heard = Stoppable::new(e.as_ref(), &stop);
+    for text in ["kind = 'block-gibbs'", "kind = 'swendsen-wang'"] {
+        let t = mover(text);
+        t.fits(&heard).unwrap();
+        let state = ChainState::new(batch(e.as_ref(), vec![1.0; 4], 1));
+        t.step(&heard, &state, Key::root(1)).unwrap();
+    }
+    stop.set();
+    let state = ChainState::new(batch(e.as_ref(), vec![1.0; 4], 1));
+    assert!(mover("kind = 'block-gibbs'").step(&heard, &state, Key::root(1)).is_err());
 }

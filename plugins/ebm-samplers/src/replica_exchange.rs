@@ -8,7 +8,7 @@ use ebm_core::{
     Sensitivity, Settings, StepInfo, Trail, host, plugin,
 };
 
-use crate::kit::{Curves, Decision, LadderSettings, ladder};
+use crate::kit::{Cooled, Curves, Decision, LadderSettings, ladder};
 
 /// Parallel tempering (Swendsen, Wang 1986; Geyer 1991): every chain has a replica on each rung of a ladder of
 /// temperatures. In each round all replicas run `program` on their `E/T`; between rounds, neighbours on the
@@ -223,7 +223,8 @@ impl Sampler for ReplicaExchange {
     }
 
     fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
-        self.program.fits(e)?;
+        // Replicas see E/T, which knows no conditional laws.
+        self.program.fits(&Cooled::new(e, 2.0))?;
         self.tail.iter().try_for_each(|t| t.fits(e))
     }
 

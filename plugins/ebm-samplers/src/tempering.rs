@@ -8,7 +8,7 @@ use ebm_core::{
     Sensitivity, Settings, StepInfo, Trail, plugin,
 };
 
-use crate::kit::{Curves, LadderSettings, ladder};
+use crate::kit::{Cooled, Curves, LadderSettings, ladder};
 
 /// Runs a program on `E/T` for each temperature of a ladder that falls (Kirkpatrick, Gelatt, Vecchi 1983): hot
 /// chains cross barriers, cold ones settle. What a program is does not matter: steps, rounds, jumps.
@@ -84,8 +84,10 @@ impl Sampler for Tempering {
     }
 
     fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
-        self.program.fits(e)?;
-        self.last.fits(e)
+        // Rungs see E/T, which knows no conditional laws.
+        let cooled = Cooled::new(e, 2.0);
+        self.program.fits(&cooled)?;
+        self.last.fits(&cooled)
     }
 
     fn couples_chains(&self) -> bool {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::Tensor;
 
 use crate::{
-    Batch, Density, EnergyFn, EnergySpec, Error, Key, ParamSet, Result, RowProgram, Slope, ThetaGrad, Walked,
-    WeightFn,
+    Batch, Conditionals, Density, EnergyFn, EnergySpec, Error, Key, Pairs, ParamSet, Result, RowProgram,
+    Slope, ThetaGrad, Walked, WeightFn,
 };
 
 /// A wish to stop. Clones share it, so one that is set anywhere is heard everywhere; it is never taken back.
@@ -124,8 +124,8 @@ impl EnergyFn for Stoppable<'_> {
         self.inner.density()
     }
 
-    fn conditionals(&self) -> Option<&dyn crate::Conditionals> {
-        self.inner.conditionals()
+    fn conditionals(&self) -> Option<&dyn Conditionals> {
+        self.inner.conditionals().map(|_| self as &dyn Conditionals)
     }
 
     fn engine(&self) -> String {
@@ -134,5 +134,37 @@ impl EnergyFn for Stoppable<'_> {
 
     fn layers(&self, batch: usize) -> String {
         self.inner.layers(batch)
+    }
+}
+
+impl Stoppable<'_> {
+    fn laws(&self) -> Result<&dyn Conditionals> {
+        let none = || Error::config("energy", "knows no laws of coordinates given all others");
+        self.inner.conditionals().ok_or_else(none)
+    }
+}
+
+/// Sweeps of blocks ask for no energy, so their draws hear the wish.
+impl Conditionals for Stoppable<'_> {
+    fn blocks(&self) -> usize {
+        self.inner.conditionals().map_or(0, |laws| laws.blocks())
+    }
+
+    fn redraw(&self, at: &Batch, block: usize, key: Key) -> Result<Tensor> {
+        self.stop.check()?;
+        self.laws()?.redraw(at, block, key)
+    }
+
+    fn along(&self, beta: f64, fields: &Tensor) -> Result<Arc<dyn EnergyFn>> {
+        self.laws()?.along(beta, fields)
+    }
+
+    fn log_z_of_fields(&self, fields: &Tensor) -> Result<f64> {
+        self.laws()?.log_z_of_fields(fields)
+    }
+
+    fn pairs(&self) -> Result<Option<Pairs>> {
+        self.stop.check()?;
+        self.laws()?.pairs()
     }
 }
