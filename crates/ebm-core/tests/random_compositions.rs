@@ -138,7 +138,8 @@ fn single_off(tree: &Tree, scale: f64) -> f64 {
         let floor = 1e-3 * norm(&mut double.iter().flatten().copied());
         for (a, b) in single.iter().zip(double) {
             let off = norm(&mut a.iter().zip(b).map(|(a, b)| a - b));
-            let size = norm(&mut b.iter().copied()).max(floor);
+            // A part without a share has slopes that f64 still has and f32 has no numbers for.
+            let size = norm(&mut b.iter().copied()).max(floor).max(1e-30);
             worst = worst.max(if off == 0.0 { 0.0 } else { off / size });
         }
     }
