@@ -93,7 +93,8 @@ impl DataSource for Points {
         Ok(batch.with_cond(Some(cond)))
     }
     fn stored(&self, _: Split, limit: usize) -> Result<Option<Labelled>> {
-        let values: Vec<f32> = (0..limit * self.shape[0]).map(|i| 0.5 + 0.5 * (i as f32 * 0.7).sin()).collect();
+        let values: Vec<f32> =
+            (0..limit * self.shape[0]).map(|i| 0.5 + 0.5 * (i as f32 * 0.7).sin()).collect();
         let x = Tensor::from_vec(values, (limit, self.shape[0]), &Device::Cpu)?;
         Ok(Some(Labelled { x, labels: None }))
     }
