@@ -149,7 +149,7 @@ fn numbers_of(kind: MetricKind, width: usize) -> usize {
     }
 }
 
-/// A metric that is learnt in the windows of a warm-up ([`Windows`]) and kept from then on.
+/// A metric that is learnt in the windows of a warm-up (Stan's) and kept from then on.
 ///
 /// Unless each chain has its own, all chains of the batch gather for one: `n` chains know it `n` times as well, and a
 /// chain that has gone astray spoils it for all. In training nothing is gathered, what a warm-up found is kept.
