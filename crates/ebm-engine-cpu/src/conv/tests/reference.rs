@@ -125,10 +125,13 @@ impl Tape {
     }
     fn act(&mut self, a: Id, f: Activation) -> Id {
         let z = self.v(a).v;
-        let s = 1.0 / (1.0 + (-z).exp());
-        let ds = s * (1.0 - s);
+        // Of e^(−|z|): in f64, too, 1 − tanh² has no digits left beyond ±19.
+        let e = (-z.abs()).exp();
+        let (large, small) = (1.0 / (1.0 + e), e / (1.0 + e));
+        let (s, q) = if z > 0.0 { (large, small) } else { (small, large) };
+        let ds = s * q;
         let (v, d, dd) = match f {
-            Activation::Swish => (z * s, s + z * ds, 2.0 * ds + z * ds * (1.0 - 2.0 * s)),
+            Activation::Swish => (z * s, s * (1.0 + z * q), ds * (2.0 + z * (q - s))),
             Activation::Relu => (z.max(0.0), f64::from(z > 0.0), 0.0),
             Activation::LeakyRelu(k) => {
                 if z > 0.0 {
@@ -138,11 +141,12 @@ impl Tape {
                 }
             }
             Activation::Tanh => {
-                let t = z.tanh();
-                (t, 1.0 - t * t, -2.0 * t * (1.0 - t * t))
+                let e = (-2.0 * z.abs()).exp();
+                let (t, d) = (z.tanh(), 4.0 * e / ((1.0 + e) * (1.0 + e)));
+                (t, d, -2.0 * t * d)
             }
             Activation::Softplus => (z.max(0.0) + (-z.abs()).exp().ln_1p(), s, ds),
-            Activation::Sigmoid => (s, ds, ds * (1.0 - 2.0 * s)),
+            Activation::Sigmoid => (s, ds, ds * (q - s)),
             Activation::Square => (z * z, 2.0 * z, 2.0),
         };
         self.unary(a, v, d, dd)
