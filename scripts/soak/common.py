@@ -4,10 +4,12 @@ import json
 import os
 import resource
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 EBM = os.environ.get("EBM", "ebm")
@@ -189,3 +191,29 @@ def finish(name, counts, faults):
     for fault in faults[:40]:
         print(f"  FAULT {fault}", flush=True)
     sys.exit(1 if faults else 0)
+
+
+def killed_runs(title, count, pauses, before=tuple):
+    """Kills trainings, each after the `pauses` that are made of the seconds of a whole run, continues them, and compares with a run
+    that was left alone. Each start of the program stands behind the command that `before` gives."""
+    with Scratch(config(60)) as scratch:
+        began = time.time()
+        assert run(["train", "run.toml", "--out", "straight"], scratch.path, before=before()).returncode == 0
+        takes = time.time() - began
+        counts, faults = {"runs": count, "kills": 0, "equal": 0}, []
+        for trial in range(count):
+            name = f"run{trial}"
+            go = go_on(name)
+            for pause in pauses(takes):
+                child = start(go(scratch.path), scratch.path, before())
+                time.sleep(pause)
+                child.send_signal(signal.SIGKILL)
+                counts["kills"] += child.wait() == -signal.SIGKILL
+            ran = run(go(scratch.path), scratch.path, before=before())
+            if ran is None or ran.returncode != 0:
+                faults.append(f"{name}: {'hangs' if ran is None else told(ran)}")
+            elif differ := differences(scratch.path / name, scratch.path / "straight"):
+                faults.append(f"{name}: differs in {', '.join(differ)}")
+            else:
+                counts["equal"] += 1
+        finish(title, counts, faults)
