@@ -17,7 +17,7 @@ use ebm::core::{
 };
 use ebm::core::{Component, Family, catalogue};
 use ebm_plugins as _;
-use kinds::{Checked, base, example, files, text, trains};
+use kinds::{Checked, base, beside_objective, example, files, text, trains};
 use support::Scratch;
 use toml::{Table, Value};
 
@@ -162,6 +162,9 @@ fn sampler(c: &Component, folder: &Path) -> Checked {
 fn used(c: &Component, folder: &Path) -> Checked {
     let directory = folder.join("out").join(format!("{}-{}", c.family.name(), c.kind));
     let mut config = base();
+    if c.family == Family::Objective {
+        beside_objective(&mut config, c.kind);
+    }
     let mut with = |section: &str, part: Table| config.insert(section.into(), Value::Table(part));
     match c.family {
         Family::Energy => return energy(c, folder),
@@ -175,12 +178,8 @@ fn used(c: &Component, folder: &Path) -> Checked {
             with("objective", objective);
         }
         Family::Objective => {
-            // The entropy term of the example waits for a buffer of more than a thousand.
-            with("replay", "kind = 'random-overwrite'\ncapacity = 2000".parse().map_err(text)?);
             if c.kind == "label" {
                 with("data", "kind = 'digits'\nlabels = true".parse().map_err(text)?);
-                let net = "kind = 'conv-net'\nlayers = [{ filters = 2, stride = 2 }]\nhidden = [4]\nconditional = true";
-                with("energy", net.parse().map_err(text)?);
             }
             if ["pseudo-likelihood", "ratio-matching"].contains(&c.kind) {
                 with("data", "kind = 'digits'\nbinary = 'threshold'".parse().map_err(text)?);

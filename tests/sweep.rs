@@ -23,7 +23,7 @@ use ebm::core::{Component, Family, Param, ParamKind, Settings as _, catalogue};
 use ebm::train::config::{ChainsSection, GenerateSection, RunSection};
 use ebm::train::{Plan, RunConfig};
 use ebm_plugins as _;
-use kinds::{base, example, files};
+use kinds::{base, beside_objective, example, files};
 use support::Scratch;
 use toml::{Table, Value};
 
@@ -212,15 +212,7 @@ fn placed(c: &Component) -> (Table, Way) {
             vec![name("objective"), name("entropy"), name("estimator")]
         }
         Family::Objective => {
-            // An entropy term waits for a buffer of more than a thousand; classes come with the data that have some.
-            config.insert(
-                "replay".into(),
-                Value::Table("kind = 'random-overwrite'\ncapacity = 2000".parse().unwrap()),
-            );
-            if c.kind == "label" {
-                let net = "kind = 'conv-net'\nlayers = [{ filters = 2, stride = 2 }]\nhidden = [4]\nconditional = true";
-                config.insert("energy".into(), Value::Table(net.parse().unwrap()));
-            }
+            beside_objective(&mut config, c.kind);
             vec![name(section)]
         }
         Family::Observer | Family::Policy => vec![name(section), Step::First],

@@ -34,6 +34,20 @@ pub fn base() -> Table {
     BASE.parse().unwrap()
 }
 
+/// The run with what an objective of this kind needs beside it: an entropy term waits for a buffer of more than a thousand, and
+/// classes want an energy that takes them.
+pub fn beside_objective(config: &mut Table, kind: &str) {
+    let mut part = |section: &str, text: &str| {
+        config.insert(section.into(), Value::Table(text.parse().unwrap()));
+    };
+    part("replay", "kind = 'random-overwrite'\ncapacity = 2000");
+    if kind == "label" {
+        let net =
+            "kind = 'conv-net'\nlayers = [{ filters = 2, stride = 2 }]\nhidden = [4]\nconditional = true";
+        part("energy", net);
+    }
+}
+
 /// The example as it stands in the catalogue, with its kind.
 pub fn example(c: &Component) -> Checked<Table> {
     let mut table: Table = c.example.parse().map_err(text)?;
