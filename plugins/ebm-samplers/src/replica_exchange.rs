@@ -178,12 +178,7 @@ impl Sampler for ReplicaExchange {
                 drawn = if r == coldest {
                     // Only after the last exchange does a trail begin.
                     let last = round + 1 == programs.len();
-                    let trail = match last {
-                        // All of it are more links than its steps, where something stands between them.
-                        true if request.trail >= program.steps() => usize::MAX,
-                        true => request.trail,
-                        false => 0,
-                    };
+                    let trail = if last { ladder::reach(*program, request.trail) } else { 0 };
                     request.part(done, trail, |inner| ladder::on_rung(*program, rung, e, at, key, inner))?
                 } else {
                     request.unseen(done, |inner| ladder::on_rung(*program, rung, e, at, key, inner))?

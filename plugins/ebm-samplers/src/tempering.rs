@@ -55,12 +55,10 @@ impl Sampler for Tempering {
         for (r, temperature) in self.temperatures.iter().enumerate() {
             let program = self.on(r);
             let trail = request.trail.saturating_sub(self.steps() - done - program.steps());
-            // All of a program are more links than its steps: what stands between its rounds may look at the energy, too.
-            let trail = if trail >= program.steps() { usize::MAX } else { trail };
             let key = key.at("rung").at(r);
             // Each rung has step sizes of its own, and so its share of the warm-up.
             let warm_up = request.warm_up.map(|n| n.saturating_mul(program.steps()) / self.steps().max(1));
-            drawn = request.part(done, trail, |inner| {
+            drawn = request.part(done, ladder::reach(program, trail), |inner| {
                 inner.warm_up = warm_up;
                 ladder::on_rung(program, (r, *temperature), e, at, key, inner)
             })?;

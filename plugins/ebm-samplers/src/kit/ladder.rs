@@ -143,6 +143,12 @@ pub fn on_rung(
     Ok(drawn)
 }
 
+/// The trail that `program` is to keep where `trail` steps are asked for: all of it are more links than its steps, where something
+/// stands between them that looks at the energy, too.
+pub fn reach(program: &dyn Sampler, trail: usize) -> usize {
+    if trail >= program.steps() { usize::MAX } else { trail }
+}
+
 /// Energies at the end of a program, `(B,)`: from its last slope where it left one.
 ///
 /// # Errors
