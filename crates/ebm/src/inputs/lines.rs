@@ -46,18 +46,10 @@ pub fn lines(from: impl Read, rows: usize, fit: &Fit, sink: &mut Sink<'_>) -> Re
             break;
         }
         number += 1;
-        match sample(&line, number, fit) {
+        match sample(&line, number, fit, &mut seen) {
             Ok(None) => {}
-            Ok(Some((values, levels, place))) => {
+            Ok(Some((values, place))) => {
                 any = true;
-                if let Err(e) =
-                    seen.see(&values, levels, &PathBuf::from(format!("standard input, line {number}")))
-                {
-                    if !kept.is_empty() {
-                        sink(kept)?;
-                    }
-                    return Err(e);
-                }
                 kept.values.extend(values);
                 kept.places.push((place, number - 1));
             }
@@ -88,11 +80,8 @@ pub fn lines(from: impl Read, rows: usize, fit: &Fit, sink: &mut Sink<'_>) -> Re
     Ok(())
 }
 
-/// Values, levels and name of a sample.
-type Sample = (Vec<f32>, Option<u32>, PathBuf);
-
-/// The sample of a line; `None` for an empty one.
-fn sample(line: &[u8], number: u64, fit: &Fit) -> Result<Option<Sample>> {
+/// Values and name of the sample of a line, which `seen` sees; `None` for an empty one.
+fn sample(line: &[u8], number: u64, fit: &Fit, seen: &mut Tally) -> Result<Option<(Vec<f32>, PathBuf)>> {
     let here = format!("standard input, line {number}");
     let wrong = |message: String| -> Error { ebm_core::Error::data(&here, message).into() };
     let text = std::str::from_utf8(line)
@@ -114,7 +103,8 @@ fn sample(line: &[u8], number: u64, fit: &Fit) -> Result<Option<Sample>> {
             let (c, h, w) = picture.shape();
             let values = picture.bytes().iter().map(|b| level(*b)).collect();
             let (values, _) = fit.apply(values, &[c, h, w], &path)?;
-            Ok(Some((values, Some(256), written.id.map_or(path, PathBuf::from))))
+            seen.see(&values, Some(256), Path::new(&here))?;
+            Ok(Some((values, written.id.map_or(path, PathBuf::from))))
         }
         (None, Some(values)) => {
             let wanted: usize = fit.shape.iter().product();
@@ -126,7 +116,8 @@ fn sample(line: &[u8], number: u64, fit: &Fit) -> Result<Option<Sample>> {
                 )));
             }
             finite(&values, wanted, Path::new(&here), |_| 0)?;
-            Ok(Some((values, None, written.id.map_or_else(|| "-".into(), PathBuf::from))))
+            seen.see(&values, None, Path::new(&here))?;
+            Ok(Some((values, written.id.map_or_else(|| "-".into(), PathBuf::from))))
         }
         _ => Err(wrong("wanted either `path` or `values`".into())),
     }

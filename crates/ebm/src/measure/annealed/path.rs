@@ -220,20 +220,22 @@ pub(super) fn log_mean(logs: &[f64]) -> f64 {
     ebm_eval::log_sum_exp(logs) - (logs.len() as f64).ln()
 }
 
-/// Effective share of weights by their logarithms (Kong 1992): 1 if all are equal; a weight that is no number counts as 0.
-pub(super) fn effective_share(logs: &[f64]) -> f64 {
+/// Weights by their logarithms, the largest 1; one that is no number counts as 0.
+fn weights(logs: &[f64]) -> impl Iterator<Item = f64> + '_ {
     let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weights = logs.iter().map(|l| (l - top).exp()).filter(|w| w.is_finite());
-    let (sum, squares) = weights.fold((0.0, 0.0), |(s, q), w| (s + w, q + w * w));
+    logs.iter().map(move |l| (l - top).exp()).map(|w| if w.is_finite() { w } else { 0.0 })
+}
+
+/// Effective share of weights by their logarithms (Kong 1992): 1 if all are equal.
+pub(super) fn effective_share(logs: &[f64]) -> f64 {
+    let (sum, squares) = weights(logs).fold((0.0, 0.0), |(s, q), w| (s + w, q + w * w));
     if squares > 0.0 { sum * sum / squares / logs.len() as f64 } else { 0.0 }
 }
 
 /// `at` with the rows `first..first + n` drawn anew from themselves by their weights, systematically (Carpenter, Clifford, Fearnhead 1999): each
 /// as often as its share of n says, to one.
 pub(super) fn resampled(at: &Batch, logs: &[f64], first: usize, n: usize, key: Key) -> Result<Batch> {
-    let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weights: Vec<f64> =
-        logs.iter().map(|l| (l - top).exp()).map(|w| if w.is_finite() { w } else { 0.0 }).collect();
+    let weights: Vec<f64> = weights(logs).collect();
     let total: f64 = weights.iter().sum();
     if total <= 0.0 {
         return Ok(at.clone());
