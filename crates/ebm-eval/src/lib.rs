@@ -82,6 +82,7 @@ pub use numeric::splitmix::{SplitMix, splitmix64};
 pub use numeric::trend::{RangeShares, Trend, growth, is_constant, range_shares, trend};
 pub use plane::between::{PlanePair, plane_between};
 pub use plane::distance::{PlaneDistance, plane_distance};
+#[cfg(feature = "linear-algebra")]
 pub use plane::fit::plane_fit;
 pub use plane::grid::PlaneGrid;
 pub use plane::integral::{PlaneIntegral, PlaneNode, PlaneRefusal};

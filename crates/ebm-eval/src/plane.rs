@@ -3,6 +3,7 @@
 pub(crate) mod between;
 pub(crate) mod cells;
 pub(crate) mod distance;
+#[cfg(feature = "linear-algebra")]
 pub(crate) mod fit;
 pub(crate) mod grid;
 pub(crate) mod integral;
