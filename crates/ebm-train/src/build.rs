@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
     Alone, DataSource, EnergyFn, Engine, Error, Key, Objective, Optimiser, ParamSet, Places, Policy, Result,
-    Sampler, SamplerConfig, Split,
+    RunPaths, Sampler, SamplerConfig, Split,
 };
 use ebm_model::{Facts, Parts, Setup, Starts, digest};
 
@@ -119,6 +119,7 @@ impl Plan {
             optimiser,
             policies,
             notes,
+            growing: Vec::new(),
             ranks: Arc::new(Alone),
             watched: ebm_health::Facts::default(),
             purpose,
@@ -133,7 +134,9 @@ impl Plan {
         self.conditions()?;
         let remarks = capabilities::check(&self)?;
         // They write nothing before a run begins, and refuse what they cannot have.
-        run::observers(&self, Path::new(""))?;
+        let paths = RunPaths::new("");
+        run::observers_at(&self, &paths)?;
+        self.growing = paths.growing();
         self.notes.extend(remarks);
         self.watched = watched::of(&self)?;
         tuned::check_schedules(&self)?;

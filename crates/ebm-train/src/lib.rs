@@ -46,6 +46,7 @@ mod given;
 mod guard;
 mod healthy;
 mod labels;
+pub mod ledger;
 mod misfits;
 mod numbers;
 mod observed;

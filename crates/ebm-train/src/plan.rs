@@ -56,6 +56,8 @@ pub struct Plan {
     pub(crate) optimiser: Box<dyn Optimiser>,
     pub(crate) policies: Vec<Box<dyn Policy>>,
     pub(crate) notes: Vec<String>,
+    /// Files that only grow of the observers of the configuration, by [`ebm_core::RunPaths::growing`].
+    pub(crate) growing: Vec<String>,
     pub(crate) ranks: Arc<dyn Collective>,
     pub(crate) layout: Layout,
     /// What the run's numbers are read against.

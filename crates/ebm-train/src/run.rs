@@ -18,6 +18,7 @@ use crate::care::Return;
 use crate::checkpoint;
 use crate::disk::{Files, sweep, write_file};
 use crate::healthy;
+use crate::ledger::Ledger;
 use crate::observed::Observed;
 use crate::plan::Plan;
 use crate::state::TrainState;
@@ -26,6 +27,8 @@ use crate::view::View;
 
 /// Where a run directory keeps the way from it to the folder of its configuration, for one that has no checkpoint yet.
 pub const BASE: &str = ".base";
+
+const WITHOUT_LEDGER: &str = "what observers have written is noted no more, and no damage to it will be told";
 
 /// Consecutive batches that may be left out because a number was not finite; one more ends the run.
 pub const PATIENCE: u32 = 3;
@@ -95,7 +98,11 @@ pub struct Options<'a> {
 /// # Errors
 /// If one cannot be built.
 pub fn observers(plan: &Plan, directory: &Path) -> Result<Vec<Box<dyn Observer>>> {
-    let paths = RunPaths::new(directory);
+    observers_at(plan, &RunPaths::new(directory))
+}
+
+/// The same; what they claim is known to `paths` afterwards.
+pub(crate) fn observers_at(plan: &Plan, paths: &RunPaths) -> Result<Vec<Box<dyn Observer>>> {
     let all = plan.config.observers.iter().enumerate();
     all.map(|(i, o)| o.build(&paths.clone().with_path(format!("observer[{i}]")))).collect()
 }
@@ -181,6 +188,7 @@ pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<
         warned: false,
         observed,
         directory: options.directory,
+        ledger: None,
         stop: options.stop,
         within,
         checkpoint: state.kept.clone().map(|path| (state.step, path)),
@@ -253,6 +261,8 @@ struct Course<'a> {
     warned: bool,
     observed: Observed,
     directory: Option<&'a Path>,
+    /// What observers had written at each checkpoint.
+    ledger: Option<Ledger>,
     stop: Stop,
     /// The wish to stop as it is heard inside of a step.
     within: Stop,
@@ -263,6 +273,15 @@ impl Course<'_> {
     /// Tells that the run begins. Where an observer was stopped in the middle of the last step, all begin before it and are
     /// told of it again.
     fn begin(&mut self, state: &mut TrainState) -> Result<()> {
+        if let Some(directory) = self.directory {
+            match Ledger::open(directory, self.plan.growing.clone(), state.step) {
+                Ok((ledger, remarks)) => {
+                    remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+                    self.ledger = Some(ledger);
+                }
+                Err(e) => tracing::warn!("{WITHOUT_LEDGER}: {e}"),
+            }
+        }
         let directory = self.directory.unwrap_or(Path::new(""));
         self.observed.begin(self.plan, state.step - u64::from(state.untold), directory);
         // A program that was killed may not have come to it.
@@ -276,7 +295,20 @@ impl Course<'_> {
                 self.checkpoint = None;
             }
         }
+        if self.checkpoint.is_some() {
+            self.in_ledger(|ledger| ledger.note(state.step).and_then(|()| ledger.prune()));
+        }
         Ok(())
+    }
+
+    /// Writes in the ledger. A run goes on without one where that fails: its checkpoints say what a full disk does.
+    fn in_ledger(&mut self, write: impl FnOnce(&mut Ledger) -> Result<()>) {
+        if let Some(ledger) = &mut self.ledger
+            && let Err(e) = write(ledger)
+        {
+            tracing::warn!("{WITHOUT_LEDGER}: {e}");
+            self.ledger = None;
+        }
     }
 
     /// Steps until an end that nothing mends.
@@ -404,6 +436,7 @@ impl Course<'_> {
         }
         // A run that is killed from here on has its files as the checkpoint has them, or an older checkpoint.
         self.observed.tell(&Event::Saving { step: state.step });
+        self.in_ledger(|ledger| ledger.note(state.step));
         let folder = self.checkpoints();
         let path = match checkpoint::save(self.plan, state, &folder) {
             Err(Error::Io { source, .. })
@@ -420,6 +453,7 @@ impl Course<'_> {
             saved => saved?,
         };
         self.prune(state.step, state.keep.unwrap_or((3, 0)))?;
+        self.in_ledger(Ledger::prune);
         self.checkpoint = Some((state.step, path.clone()));
         self.observed.tell(&Event::Checkpoint { step: state.step, path: &path });
         Ok(())

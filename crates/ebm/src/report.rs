@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ebm_model::checkpoint;
+use ebm_train::ledger;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -169,13 +170,14 @@ impl RunPage {
         let done =
             checkpoint::list(&checkpoint::checkpoints_of(directory)).last().map_or(0, |(step, _)| *step);
         let done = done.max(summary["step"].as_u64().unwrap_or(0));
-        let sheets = sheets::read(directory, options.picture_bytes, done, &mut notes)?;
+        let sheets = sheets::read(directory, options.picture_bytes, &mut notes)?;
         // The last step of a run has its line whatever their distance.
         if series.shorter_than(done) && directory.join(series::METRICS).is_file() {
             notes.push(format!(
                 "The curves end at step {last} of {done}: metrics.jsonl lost what came later."
             ));
         }
+        notes.extend(ledger::changes(directory));
         let tables = tables(directory, &mut notes);
         Ok(RunPage {
             name,

@@ -10,7 +10,7 @@ use ebm_core::{Error, Result};
 use crate::course::Course;
 use crate::probe::Bins;
 use crate::protobuf::{Message, Value, field};
-use crate::tfrecord;
+use crate::tfrecord::{self, Next};
 
 /// Events reach the disk at least this often.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ impl Events {
                 place = (to == cut.length).then_some((path, from));
             }
             // The end of the newest file is where a program was killed; the others were ended in good order, or cut then.
-            if cut.unsound > 0 && i + 1 < all.len() {
+            if cut.unsound > 0 && (cut.damaged || i + 1 < all.len()) {
                 let lost = cut.unsound;
                 remarks.push(format!("tensorboard/{name}: is damaged, its last {lost} bytes are taken off"));
             }
@@ -154,6 +154,8 @@ struct Cut {
     numbers: Vec<(u64, u64, u64)>,
     /// Bytes that were no sound records.
     unsound: u64,
+    /// Whether they begin with a record that no crash left so.
+    damaged: bool,
 }
 
 /// Shortens a file to its sound records of steps up to `step`.
@@ -161,9 +163,17 @@ fn cut(path: &Path, step: u64) -> Result<Cut> {
     let io = |e| Error::io(path, e);
     let file = File::open(path).map_err(io)?;
     let mut from = BufReader::new(&file);
-    let mut cut = Cut { length: 0, numbers: Vec::new(), unsound: 0 };
+    let mut cut = Cut { length: 0, numbers: Vec::new(), unsound: 0, damaged: false };
     let mut beyond = false;
-    while let Some(record) = tfrecord::next(&mut from).map_err(io)? {
+    loop {
+        let record = match tfrecord::next(&mut from).map_err(io)? {
+            Next::Record(record) => record,
+            Next::End => break,
+            Next::Damaged => {
+                cut.damaged = true;
+                break;
+            }
+        };
         beyond = step_of(&record) > step;
         if beyond {
             break;
@@ -228,7 +238,7 @@ pub(crate) mod tests {
         let mut all = Vec::new();
         for path in files {
             let mut file = File::open(path).unwrap();
-            while let Some(record) = tfrecord::next(&mut file).unwrap() {
+            while let Next::Record(record) = tfrecord::next(&mut file).unwrap() {
                 all.push(record);
             }
         }
@@ -298,6 +308,29 @@ pub(crate) mod tests {
             .map(|e| step_of(e))
             .collect();
         assert_eq!(starts, [5, 6]);
+    }
+
+    #[test]
+    fn a_changed_bit_is_told_and_a_cut_by_a_crash_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 0, 6);
+        let first = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+        let whole = std::fs::read(&first).unwrap();
+        let remarks = |bytes: &[u8]| {
+            std::fs::read_dir(folder.path())
+                .unwrap()
+                .for_each(|e| std::fs::remove_file(e.unwrap().path()).unwrap());
+            std::fs::write(&first, bytes).unwrap();
+            Events::open(folder.path(), Course { step: 6, of: 100, every: 2 }).unwrap().remarks()
+        };
+        assert_eq!(remarks(&whole), [""; 0]);
+        assert_eq!(remarks(&whole[..whole.len() - 1]), [""; 0]);
+        for at in [3, 9, whole.len() - 20, whole.len() - 1] {
+            let mut changed = whole.clone();
+            changed[at] ^= 4;
+            let found = remarks(&changed);
+            assert!(found.iter().any(|r| r.contains("is damaged")), "{at}: {found:?}");
+        }
     }
 
     #[test]

@@ -94,7 +94,8 @@ impl Observer for Histograms {
 )]
 impl ObserverConfig for HistogramConfig {
     fn make(&self, paths: &RunPaths) -> Result<Box<dyn Observer>> {
-        let (file, picture) = (paths.claim("", "histograms.jsonl")?, paths.claim("", "histograms.png")?);
+        let (file, picture) =
+            (paths.claim_growing("", "histograms.jsonl")?, paths.claim("", "histograms.png")?);
         Ok(Box::new(Histograms { config: self.clone(), file, picture, lines: None, all: Vec::new() }))
     }
 }

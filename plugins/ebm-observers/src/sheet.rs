@@ -1,13 +1,10 @@
 //! `sheet`: pictures of samples and of the replay buffer while a run goes on.
 
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ebm_core::candle::Tensor;
 use ebm_core::{Error, Event, Look, Observer, ObserverConfig, Result, RunPaths, RunView, Settings, plugin};
 use ebm_draw::picture;
-
-use crate::course::Course;
 
 /// Writes `sheets/samples-00001000.png` and `sheets/buffer-00001000.png`: images as a sheet, points of the plane as
 /// a scatter over the data.
@@ -61,7 +58,6 @@ fn rows(count: usize, sample_shape: &[usize]) -> usize {
 struct Sheets {
     config: SheetConfig,
     folder: PathBuf,
-    remarks: Vec<String>,
 }
 
 /// What a sheet shows, by name, and points to lay behind it; a scatter takes 16 times `count` samples.
@@ -93,60 +89,11 @@ impl Sheets {
         }
         Ok(())
     }
-
-    /// Remarks on pictures of steps up to where the run goes on: the last ones should be there, and all should be whole.
-    fn look_back(&mut self, course: Course) {
-        for what in self.config.what.names() {
-            let prefix = format!("{what}-");
-            let mut steps = Vec::new();
-            for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                let step =
-                    name.strip_prefix(&prefix).and_then(|n| n.strip_suffix(".png")?.parse::<u64>().ok());
-                let Some(step) = step.filter(|s| *s <= course.step) else { continue };
-                steps.push(step);
-                if !is_whole(&entry.path()) {
-                    self.remarks.push(format!("sheets/{name}: is no whole picture"));
-                }
-            }
-            steps.sort_unstable();
-            // The first one is due after as many steps as lie between two.
-            let start = if *what == "samples" && !steps.is_empty() { Some(0) } else { None };
-            let steps: Vec<u64> = start.into_iter().chain(steps).collect();
-            let apart = steps.windows(2).map(|w| (w[1] - w[0], w[0], w[1]));
-            if let (Some((widest, from, to)), Some((nearest, ..))) = (apart.clone().max(), apart.min())
-                && widest > nearest.max(course.every)
-            {
-                self.remarks.push(format!("sheets/{what}: there is none between steps {from} and {to}"));
-            }
-            // A buffer may have held too few chains for the first pictures.
-            if *what == "samples" || !steps.is_empty() {
-                let last = |back: usize| steps.iter().nth_back(back).copied().unwrap_or(0);
-                self.remarks.extend(course.gap(&format!("sheets/{what}"), last(0), last(1)));
-            }
-        }
-    }
-}
-
-/// Whether a file ends as a png file does.
-fn is_whole(path: &Path) -> bool {
-    const END: &[u8; 8] = b"IEND\xaeB`\x82";
-    let end = || {
-        let mut file = std::fs::File::open(path)?;
-        file.seek(SeekFrom::End(-(END.len() as i64)))?;
-        let mut end = [0; END.len()];
-        file.read_exact(&mut end).map(|()| end)
-    };
-    end().is_ok_and(|end: [u8; 8]| end == *END)
 }
 
 impl Observer for Sheets {
     fn on(&mut self, event: &Event<'_>) -> Result<()> {
         match event {
-            Event::Start { step, of, .. } => {
-                self.look_back(Course { step: *step, of: *of, every: self.config.every });
-                Ok(())
-            }
             Event::Step { report, view } if report.step.is_multiple_of(self.config.every) => {
                 self.draw(*view, report.step)
             }
@@ -156,10 +103,6 @@ impl Observer for Sheets {
 
     fn looks(&self, sample_shape: &[usize]) -> Vec<Look> {
         self.config.what.looks(self.config.every, self.config.count, sample_shape)
-    }
-
-    fn remarks(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.remarks)
     }
 
     fn name(&self) -> String {
@@ -179,7 +122,7 @@ impl ObserverConfig for SheetConfig {
         for what in self.what.names() {
             folder = paths.claim_sheets(what)?;
         }
-        Ok(Box::new(Sheets { config: self.clone(), folder, remarks: Vec::new() }))
+        Ok(Box::new(Sheets { config: self.clone(), folder }))
     }
 }
 
@@ -213,7 +156,6 @@ mod tests {
         let sheets = Sheets {
             config: SheetConfig { every: 1, count: 4, what: What::Samples },
             folder: tempfile::tempdir().unwrap().path().join("sheets"),
-            remarks: Vec::new(),
         };
         let text = sheets.draw(&fake::Run::new(&[5]), 1).unwrap_err().to_string();
         assert!(text.contains("picture"), "{text}");

@@ -41,27 +41,38 @@ pub(crate) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend(masked(bytes).to_le_bytes());
 }
 
-/// The next record, or `None` at the end of what is whole and sound: a crash may have cut the last one.
+/// What comes next in a file of records.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Next {
+    /// A sound record.
+    Record(Vec<u8>),
+    /// The end, or a record that a crash cut short.
+    End,
+    /// A record that is all there and whose checksum is another one.
+    Damaged,
+}
+
+/// The next record.
 ///
 /// # Errors
 /// If reading fails.
-pub(crate) fn next(from: &mut impl Read) -> std::io::Result<Option<Vec<u8>>> {
+pub(crate) fn next(from: &mut impl Read) -> std::io::Result<Next> {
     let mut piece = |n: u64| -> std::io::Result<Option<Vec<u8>>> {
         let mut bytes = Vec::new();
         from.take(n).read_to_end(&mut bytes)?;
         Ok((bytes.len() as u64 == n).then_some(bytes))
     };
-    let Some(head) = piece(12)? else { return Ok(None) };
+    let Some(head) = piece(12)? else { return Ok(Next::End) };
     let (mut length, mut sum) = ([0; 8], [0; 4]);
     length.copy_from_slice(&head[..8]);
     sum.copy_from_slice(&head[8..]);
     let n = u64::from_le_bytes(length);
     if u32::from_le_bytes(sum) != masked(&length) || n > LONGEST {
-        return Ok(None);
+        return Ok(Next::Damaged);
     }
-    let Some(mut bytes) = piece(n + 4)? else { return Ok(None) };
+    let Some(mut bytes) = piece(n + 4)? else { return Ok(Next::End) };
     let end = bytes.split_off(n as usize);
-    Ok((end == masked(&bytes).to_le_bytes()).then_some(bytes))
+    Ok(if end == masked(&bytes).to_le_bytes() { Next::Record(bytes) } else { Next::Damaged })
 }
 
 #[cfg(test)]
@@ -93,7 +104,7 @@ mod tests {
         append(&mut file, b"three");
         let all = |mut bytes: &[u8]| {
             let mut all = Vec::new();
-            while let Some(r) = next(&mut bytes).unwrap() {
+            while let Next::Record(r) = next(&mut bytes).unwrap() {
                 all.push(r);
             }
             all

@@ -235,8 +235,17 @@ pub struct RunPaths {
     pub directory: PathBuf,
     /// Dotted path of the observer that is being built, for messages.
     pub path: String,
-    /// Names that observers took, in small letters, with the paths of those observers.
-    taken: Arc<Mutex<BTreeMap<String, String>>>,
+    /// What observers took, by its name in small letters.
+    taken: Arc<Mutex<BTreeMap<String, Taken>>>,
+}
+
+/// A place in the run directory that an observer took.
+#[derive(Clone, Debug)]
+struct Taken {
+    /// Path of the observer.
+    by: String,
+    /// The place as it is spelled, of files that only grow.
+    grows: Option<String>,
 }
 
 impl RunPaths {
@@ -278,36 +287,55 @@ impl RunPaths {
             );
             return Err(self.refuse(key, message));
         }
-        // Some file systems do not tell large letters from small ones.
-        let small = name.to_lowercase();
-        if OF_THE_RUN.contains(&small.as_str()) {
+        if OF_THE_RUN.contains(&name.to_lowercase().as_str()) {
             return Err(
                 self.refuse(key, format!("is {name:?}, which the run itself writes; choose another name"))
             );
         }
-        self.take(key, name, small)
+        self.take(key, name, name.to_lowercase(), None)?;
+        Ok(self.directory.join(name))
     }
 
-    /// The folder of pictures `sheets`, in which this observer writes those that are called `<what>-<step>.png`.
+    /// [`RunPaths::claim`] for a file that only grows, and that has the same bytes in every run of the same settings: no wall
+    /// times. A run that goes on holds it against a digest, and says so if it was changed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn claim_growing(&self, key: &str, name: &str) -> Result<PathBuf> {
+        let path = self.claim(key, name)?;
+        self.take(key, name, name.to_lowercase(), Some(name.to_string()))?;
+        Ok(path)
+    }
+
+    /// The folder of pictures `sheets`, in which this observer writes those that are called `<what>-<step>.png`, each once. They
+    /// are held against their digests as by [`RunPaths::claim_growing`].
     ///
     /// # Errors
     /// If another observer writes such.
     pub fn claim_sheets(&self, what: &str) -> Result<PathBuf> {
-        self.take("what", what, format!("sheets/{what}"))?;
+        let place = format!("sheets/{what}");
+        self.take("what", what, place.to_lowercase(), Some(place))?;
         Ok(self.directory.join("sheets"))
     }
 
-    fn take(&self, key: &str, name: &str, entry: String) -> Result<PathBuf> {
+    /// The files that only grow which observers took so far, by their names, pictures as `sheets/<what>`.
+    pub fn growing(&self) -> Vec<String> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.values().filter_map(|t| t.grows.clone()).collect()
+    }
+
+    /// Takes the place `small`: some file systems do not tell large letters from small ones.
+    fn take(&self, key: &str, name: &str, small: String, grows: Option<String>) -> Result<()> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(other) = taken.get(&entry).filter(|other| **other != self.path) {
+        if let Some(Taken { by: other, .. }) = taken.get(&small).filter(|other| other.by != self.path) {
             let message = match key {
                 "" => format!("writes {name:?}, and so does {other}; a run has one of them"),
                 _ => format!("is {name:?}, which {other} writes; choose another"),
             };
             return Err(self.refuse(key, message));
         }
-        taken.insert(entry, self.path.clone());
-        Ok(self.directory.join(name))
+        taken.insert(small, Taken { by: self.path.clone(), grows });
+        Ok(())
     }
 }
 
@@ -346,6 +374,9 @@ mod tests {
             let text = second.claim("file", wrong).unwrap_err().to_string();
             assert!(text.contains("plain name"), "{wrong}: {text}");
         }
+        first.claim_growing("", "Steps.txt").unwrap();
+        first.claim_sheets("samples").unwrap();
+        assert_eq!(first.growing(), ["sheets/samples", "Steps.txt"]);
         for own in ["config.toml", "Summary.json", "checkpoints", "thresholds"] {
             assert!(second.claim("file", own).unwrap_err().to_string().contains("the run itself"), "{own}");
         }

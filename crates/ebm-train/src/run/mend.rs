@@ -79,7 +79,9 @@ impl Course<'_> {
             healthy::sweep(state, &self.checkpoints())
         });
         agree(self.plan.ranks(), forgotten)?;
+        self.in_ledger(|ledger| ledger.forget(to));
         self.observed.begin(self.plan, to, self.directory.unwrap_or(Path::new("")));
+        self.in_ledger(|ledger| ledger.note(to).and_then(|()| ledger.prune()));
         Ok(true)
     }
 

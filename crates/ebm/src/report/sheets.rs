@@ -29,7 +29,7 @@ pub(super) struct Picture {
 
 /// The pictures below `directory/sheets`, evenly thinned to about `bytes` for each kind; the last is always there. One that
 /// cannot be decoded is left out with a note.
-pub(super) fn read(directory: &Path, bytes: u64, done: u64, notes: &mut Vec<String>) -> Result<Vec<Sheets>> {
+pub(super) fn read(directory: &Path, bytes: u64, notes: &mut Vec<String>) -> Result<Vec<Sheets>> {
     let mut files: BTreeMap<String, BTreeMap<u64, PathBuf>> = BTreeMap::new();
     let folder = directory.join("sheets");
     let entries = match std::fs::read_dir(&folder) {
@@ -54,8 +54,6 @@ pub(super) fn read(directory: &Path, bytes: u64, done: u64, notes: &mut Vec<Stri
         .into_iter()
         .map(|(kind, files)| {
             let files: Vec<(u64, PathBuf)> = files.into_iter().collect();
-            let steps: Vec<u64> = files.iter().map(|(step, _)| *step).collect();
-            notes.extend(missing(&kind, &steps, done));
             let size: u64 = files.iter().filter_map(|(_, p)| p.metadata().ok()).map(|m| m.len()).sum();
             let keep = (files.len() as u64 * bytes / size.max(1)).clamp(2, 1 << 20) as usize;
             let pictures = thinned(files.len(), keep)
@@ -64,20 +62,6 @@ pub(super) fn read(directory: &Path, bytes: u64, done: u64, notes: &mut Vec<Stri
             Ok(Sheets { kind, pictures })
         })
         .collect()
-}
-
-/// A note if pictures of these steps lie further apart at one place than at another, in a run that has done `done` steps: some are
-/// gone, or were rarer for a time. A buffer may have been too empty for the first ones.
-fn missing(kind: &str, steps: &[u64], done: u64) -> Option<String> {
-    let nearest = steps.windows(2).map(|w| w[1] - w[0]).min()?;
-    let first = if kind == "buffer" { None } else { Some(0) };
-    let last = steps.last().map(|last| done.max(*last));
-    let all: Vec<u64> = first.into_iter().chain(steps.iter().copied()).collect();
-    let between = all.windows(2).find(|w| w[1] - w[0] > nearest).map(|w| (w[0], w[1]));
-    let end =
-        steps.last().zip(last).filter(|(from, to)| *to - **from >= nearest).map(|(from, to)| (*from, to));
-    let (from, to) = between.or(end)?;
-    Some(format!("There is no picture of {kind} between steps {from} and {to}."))
 }
 
 /// A picture as a `data:` URI; one that cannot be decoded is left out with a note.
@@ -119,7 +103,7 @@ mod tests {
         let mut notes = Vec::new();
         let mut steps = |pictures: usize| -> Vec<u64> {
             let bytes = (pictures * picture.len()) as u64;
-            read(folder.path(), bytes, 9, &mut notes).unwrap()[0].pictures.iter().map(|p| p.step).collect()
+            read(folder.path(), bytes, &mut notes).unwrap()[0].pictures.iter().map(|p| p.step).collect()
         };
         assert_eq!(steps(100), (0..10).collect::<Vec<_>>());
         assert_eq!(steps(4), [0, 3, 6, 9]);
@@ -128,12 +112,6 @@ mod tests {
         std::fs::write(file(9), &picture[..picture.len() / 2]).unwrap();
         assert_eq!(steps(0), [0]);
         assert!(notes.len() == 1 && notes[0].contains("samples-00000009.png"), "{notes:?}");
-        assert_eq!(missing("samples", &[4, 8, 12], 15), None);
-        assert_eq!(missing("buffer", &[8, 12], 12), None);
-        let note = |steps: &[u64]| missing("samples", steps, 18).unwrap();
-        assert!(note(&[4, 12, 16]).contains("between steps 4 and 12"));
-        assert!(note(&[8, 12, 16]).contains("between steps 0 and 8"));
-        assert!(note(&[4, 8]).contains("between steps 8 and 18"));
         assert_eq!(thinned(1, 5).collect::<Vec<_>>(), [0]);
         assert_eq!(thinned(0, 5).count(), 0);
     }

@@ -1,0 +1,360 @@
+//! The ledger of a run: what its observers had written when each checkpoint was made, with digests, so that a run that goes
+//! on, or a report of it, can say what has changed since. It speaks of files that only grow and have the same bytes in every
+//! run of the same settings, so it has the same bytes itself, whatever happened to the run on its way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use ebm_core::{Error, Result};
+use ebm_model::digest::hexadecimal;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::checkpoint::list;
+use crate::disk::{Files, write_file};
+use crate::run::checkpoints_of;
+
+/// Its name in the run directory.
+pub(crate) const LEDGER: &str = ".written.json";
+/// No ledger is longer: it has some hundred bytes for each file of the run.
+const LONGEST: u64 = 256 << 20;
+
+/// The first so many bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Extent {
+    bytes: u64,
+    sha256: String,
+}
+
+/// Files by their path below the run directory, each as it was when the checkpoint of a step was made.
+type Entries = BTreeMap<String, BTreeMap<u64, Extent>>;
+
+/// The entries, the steps that they speak of, and a digest of both.
+#[derive(Default, Serialize, Deserialize)]
+struct Stored {
+    digest: String,
+    steps: BTreeSet<u64>,
+    files: Entries,
+}
+
+impl Stored {
+    fn seal(&self) -> Result<String> {
+        let bytes =
+            serde_json::to_vec(&(&self.steps, &self.files)).map_err(|e| Error::plugin("ledger", e))?;
+        Ok(ebm_model::digest::sha256(&bytes))
+    }
+
+    /// The ledger below `directory`, an empty one if there is none, `None` if it is damaged.
+    fn read(directory: &Path) -> Option<Self> {
+        let path = directory.join(LEDGER);
+        match fs::metadata(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Some(Self::default()),
+            Ok(found) if found.is_file() && found.len() <= LONGEST => {}
+            _ => return None,
+        }
+        let stored: Self = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        let sound = stored.seal().is_ok_and(|digest| digest == stored.digest);
+        sound.then_some(stored)
+    }
+
+    /// What the files were at `step`, if it speaks of that step.
+    fn at(&self, step: u64) -> impl Iterator<Item = (&str, &Extent)> {
+        let known = self.steps.contains(&step);
+        let files = self.files.iter().filter(move |_| known);
+        files.filter_map(move |(file, all)| Some((file.as_str(), all.range(..=step).next_back()?.1)))
+    }
+}
+
+/// A file as far as it was read.
+struct Seen {
+    bytes: u64,
+    digest: Sha256,
+}
+
+/// Keeps the ledger while a run goes on.
+pub(crate) struct Ledger {
+    directory: PathBuf,
+    /// What observers write of this kind, by [`ebm_core::RunPaths::growing`].
+    claims: Vec<String>,
+    stored: Stored,
+    seen: BTreeMap<String, Seen>,
+}
+
+impl Ledger {
+    /// The ledger of a run that goes on after `step`, and what has happened since to the files that it speaks of. It says
+    /// nothing of that step until [`Ledger::note`]: observers may have something to mend.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn open(directory: &Path, claims: Vec<String>, step: u64) -> Result<(Self, Vec<String>)> {
+        let (directory, mut remarks) = (directory.to_path_buf(), Vec::new());
+        let stored = Stored::read(&directory).unwrap_or_else(|| {
+            remarks.push(damaged());
+            Stored::default()
+        });
+        remarks.extend(stored.at(step).filter_map(|(file, was)| changed(&directory, file, was, step)));
+        let mut ledger = Ledger { directory, claims, stored, seen: BTreeMap::new() };
+        ledger.forget(step)?;
+        Ok((ledger, remarks))
+    }
+
+    /// Says nothing of this step and later ones any more: files change that were written up to it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn forget(&mut self, step: u64) -> Result<()> {
+        self.seen.clear();
+        let before = self.stored.steps.len();
+        self.stored.steps.retain(|s| *s < step);
+        for all in self.stored.files.values_mut() {
+            all.retain(|s, _| *s < step);
+        }
+        if self.stored.steps.len() == before { Ok(()) } else { self.write() }
+    }
+
+    /// Notes what the files are at `step`, before its checkpoint is made.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or the ledger not written.
+    pub fn note(&mut self, step: u64) -> Result<()> {
+        let files = self.files();
+        if files.is_empty() && self.stored.files.is_empty() {
+            return Ok(());
+        }
+        self.stored.steps.insert(step);
+        // A file that is gone is missing from now on, and was told of.
+        self.stored.files.retain(|file, _| files.contains(file));
+        for file in files {
+            let extent = self.extent(&file)?;
+            let all = self.stored.files.entry(file).or_default();
+            // What did not grow is as it was at the step before.
+            if all.range(..=step).next_back().is_none_or(|(_, last)| *last != extent) {
+                all.insert(step, extent);
+            }
+        }
+        self.write()
+    }
+
+    /// Forgets the steps whose checkpoints are there no more.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn prune(&mut self) -> Result<()> {
+        let kept: BTreeSet<u64> = list(&checkpoints_of(&self.directory)).into_iter().map(|c| c.0).collect();
+        let before = self.stored.steps.len();
+        self.stored.steps.retain(|step| kept.contains(step));
+        if self.stored.steps.len() == before {
+            return Ok(());
+        }
+        let first = self.stored.steps.first().copied().unwrap_or(0);
+        for all in self.stored.files.values_mut() {
+            if let Some(oldest) = all.range(..=first).next_back().map(|(step, _)| *step) {
+                *all = all.split_off(&oldest);
+            }
+        }
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<()> {
+        self.stored.files.retain(|_, all| !all.is_empty());
+        self.stored.digest = self.stored.seal()?;
+        let bytes = serde_json::to_vec(&self.stored).map_err(|e| Error::plugin("ledger", e))?;
+        write_file(&Files, &self.directory.join(LEDGER), &bytes)
+    }
+
+    /// The files that observers have written, below the run directory, with `/` between folders.
+    fn files(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for claim in &self.claims {
+            let (folder, prefix) = match claim.split_once('/') {
+                Some((folder, what)) => (folder, format!("{what}-")),
+                None => (claim.as_str(), String::new()),
+            };
+            let path = self.directory.join(folder);
+            if path.is_file() {
+                found.insert(claim.clone());
+            }
+            for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let whole = !name.starts_with('.') && !name.ends_with(".partial");
+                if whole && name.starts_with(&prefix) && entry.path().is_file() {
+                    found.insert(format!("{folder}/{name}"));
+                }
+            }
+        }
+        found
+    }
+
+    /// A file as it is now; of one that grew, only what is new is read.
+    fn extent(&mut self, file: &str) -> Result<Extent> {
+        let path = self.directory.join(file);
+        let io = |e| Error::io(&path, e);
+        let mut open = File::open(&path).map_err(io)?;
+        let bytes = open.metadata().map_err(io)?.len();
+        let fresh = || Seen { bytes: 0, digest: Sha256::new() };
+        let seen = self.seen.entry(file.to_string()).or_insert_with(fresh);
+        if bytes < seen.bytes {
+            *seen = fresh();
+        }
+        open.seek(SeekFrom::Start(seen.bytes)).map_err(io)?;
+        seen.bytes += digested(open.take(bytes - seen.bytes), &mut seen.digest).map_err(io)?;
+        Ok(Extent { bytes: seen.bytes, sha256: hexadecimal(&seen.digest.clone().finalize()) })
+    }
+}
+
+/// Number of bytes that a file had, which are in the digest now.
+fn digested(mut file: impl io::Read, digest: &mut Sha256) -> io::Result<u64> {
+    let (mut buffer, mut bytes) = (vec![0; 1 << 16], 0);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(bytes),
+            Ok(n) => {
+                digest.update(&buffer[..n]);
+                bytes += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// What has happened to a file since the checkpoint of `step`, if it does not begin as it was then.
+fn changed(directory: &Path, file: &str, was: &Extent, step: u64) -> Option<String> {
+    let mut digest = Sha256::new();
+    let read = File::open(directory.join(file))
+        .and_then(|open| digested(open.take(was.bytes), &mut digest))
+        .map_err(|e| e.kind());
+    let what = match read {
+        Err(io::ErrorKind::NotFound) => "is missing".to_string(),
+        Err(kind) => format!("cannot be read ({kind})"),
+        Ok(bytes) if bytes < was.bytes => format!("has {bytes} bytes of {}", was.bytes),
+        Ok(_) if hexadecimal(&digest.finalize()) != was.sha256 => "has been changed".to_string(),
+        Ok(_) => return None,
+    };
+    Some(format!("{file}: {what} since the checkpoint of step {step}"))
+}
+
+/// What has happened to the files of a run's observers since its newest checkpoint, each with the name of the file; nothing
+/// if the run has no ledger.
+pub fn changes(directory: &Path) -> Vec<String> {
+    let Some(stored) = Stored::read(directory) else { return vec![damaged()] };
+    let newest = stored.steps.last().copied().unwrap_or(0);
+    stored.at(newest).filter_map(|(file, was)| changed(directory, file, was, newest)).collect()
+}
+
+fn damaged() -> String {
+    format!("{LEDGER}: is damaged; whether the files of observers are as they were is not known")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn claims() -> Vec<String> {
+        ["metrics.csv", "sheets/samples", "events"].map(String::from).to_vec()
+    }
+
+    /// A run directory with a checkpoint of each step and files that grew from one to the next.
+    fn noted(steps: &[u64]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        ["sheets", "events"].iter().for_each(|name| fs::create_dir(at(name)).unwrap());
+        let (mut ledger, remarks) = Ledger::open(folder.path(), claims(), 0).unwrap();
+        assert!(remarks.is_empty(), "{remarks:?}");
+        let mut table = String::new();
+        for step in steps {
+            table += &format!("{step},0.5\n");
+            fs::write(at("metrics.csv"), &table).unwrap();
+            fs::write(at(&format!("sheets/samples-{step}.png")), [7; 9]).unwrap();
+            fs::write(at(&format!("sheets/mine-{step}.png")), "nobody's").unwrap();
+            fs::write(at("events/a"), vec![1; *step as usize]).unwrap();
+            ledger.note(*step).unwrap();
+            fs::create_dir_all(at(&format!("checkpoints/step-{step:08}"))).unwrap();
+        }
+        folder
+    }
+
+    fn remarks(folder: &Path, step: u64) -> Vec<String> {
+        Ledger::open(folder, claims(), step).unwrap().1
+    }
+
+    #[test]
+    fn whatever_happens_to_a_file_is_told_with_its_name() {
+        type Damage = fn(&Path);
+        let damages: [(&str, Damage); 5] = [
+            ("metrics.csv: has been changed", |at| {
+                let text = fs::read_to_string(at.join("metrics.csv")).unwrap();
+                fs::write(at.join("metrics.csv"), text.replacen("0.5", "0.6", 1)).unwrap();
+            }),
+            ("metrics.csv: has 3 bytes of 12", |at| fs::write(at.join("metrics.csv"), "2,0").unwrap()),
+            ("sheets/samples-2.png: is missing", |at| {
+                fs::remove_file(at.join("sheets/samples-2.png")).unwrap();
+            }),
+            ("events/a: has 0 bytes of 4", |at| fs::write(at.join("events/a"), "").unwrap()),
+            ("events/a: cannot be read", |at| {
+                fs::remove_file(at.join("events/a")).unwrap();
+                fs::create_dir(at.join("events/a")).unwrap();
+            }),
+        ];
+        for (wanted, damage) in damages {
+            let folder = noted(&[2, 4]);
+            damage(folder.path());
+            let found = remarks(folder.path(), 4);
+            assert!(found.len() == 1 && found[0].starts_with(wanted), "{wanted}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_came_after_a_checkpoint_and_what_an_observer_mends_is_no_change() {
+        let folder = noted(&[2, 4]);
+        let table = folder.path().join("metrics.csv");
+        let text = fs::read_to_string(&table).unwrap();
+        fs::write(&table, format!("{text}5,0.7\n")).unwrap();
+        assert_eq!(remarks(folder.path(), 4), [""; 0]);
+        // A program was killed after it cut the file and before it noted that: nothing is known of the step.
+        fs::write(&table, "").unwrap();
+        assert_eq!(remarks(folder.path(), 4), [""; 0]);
+        // The checkpoint before it is another matter.
+        let older = remarks(folder.path(), 2);
+        assert!(
+            older[0].starts_with("metrics.csv: has 0 bytes of 6 since the checkpoint of step 2"),
+            "{older:?}"
+        );
+    }
+
+    #[test]
+    fn steps_without_a_checkpoint_are_forgotten_and_files_that_did_not_grow_stand_once() {
+        let folder = noted(&[2, 4, 6, 8]);
+        fs::remove_dir(folder.path().join("checkpoints/step-00000002")).unwrap();
+        fs::remove_dir(folder.path().join("checkpoints/step-00000004")).unwrap();
+        let (mut ledger, found) = Ledger::open(folder.path(), claims(), 8).unwrap();
+        assert_eq!(found, [""; 0]);
+        ledger.note(8).unwrap();
+        ledger.prune().unwrap();
+        assert_eq!(ledger.stored.steps, BTreeSet::from([6, 8]));
+        assert_eq!(ledger.stored.files["sheets/samples-2.png"].len(), 1);
+        assert_eq!(ledger.stored.files["metrics.csv"].keys().copied().collect::<Vec<_>>(), [6, 8]);
+        assert_eq!(changes(folder.path()), [""; 0]);
+        fs::remove_file(folder.path().join("sheets/samples-6.png")).unwrap();
+        assert_eq!(
+            changes(folder.path()),
+            ["sheets/samples-6.png: is missing since the checkpoint of step 8"]
+        );
+    }
+
+    #[test]
+    fn a_damaged_ledger_is_told_and_begun_anew() {
+        let folder = noted(&[2, 4]);
+        let path = folder.path().join(LEDGER);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replacen("12", "13", 1)).unwrap();
+        let found = remarks(folder.path(), 4);
+        assert!(found.len() == 1 && found[0].contains("is damaged"), "{found:?}");
+        let (mut ledger, _) = Ledger::open(folder.path(), claims(), 4).unwrap();
+        ledger.note(4).unwrap();
+        assert_eq!(remarks(folder.path(), 4), [""; 0]);
+    }
+}
