@@ -192,6 +192,27 @@ fn files_that_end_before_the_checkpoint_say_so() {
     assert!(!s.run(&["resume", "straight", "--steps", "7"]).ok().err.contains("WARN"));
 }
 
+/// The tables of a run grow beyond what there is room for while its checkpoints still fit: none is made that lacks lines.
+#[cfg(unix)]
+#[test]
+fn a_run_without_room_for_its_tables_ends_and_goes_on_to_the_same_bytes() {
+    let s = with_observers();
+    let long = ["--set", "run.steps=90", "--set", "policy[0].every=3", "--set", "replay.capacity=16"];
+    s.run(&[&["train", "run.toml", "--out", "straight"][..], &long].concat()).ok();
+    let program = env!("CARGO_BIN_EXE_ebm-under-test");
+    // Blocks of 512 or 1024 bytes: 90 lines of the table take some 80,000.
+    let shell = "trap '' XFSZ; ulimit -f 32; exec \"$0\" \"$@\"";
+    for command in [&[&["train", "run.toml", "--out", "r"][..], &long].concat()[..], &["resume", "r"]] {
+        let mut limited = Command::new("sh");
+        limited.args(["-c", shell, program]).args(command).current_dir(s.path(""));
+        let ran = Ran::of(limited.output().unwrap());
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.err.contains("there is no room for what observer `"), "{ran:?}");
+    }
+    s.run(&["resume", "r"]).ok();
+    same(&s.path("r"), &s.path("straight"));
+}
+
 #[test]
 fn observers_write_in_the_run_directory_and_over_nobodys_files() {
     let s = Scratch::with(SMALL);

@@ -1,6 +1,7 @@
 //! The observers of a run, on whatever rank they are: what they are told, what they look at, how they fail.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use ebm_core::candle::Tensor;
@@ -72,23 +73,27 @@ impl Observed {
     }
 
     /// Tells that the run begins after `step`, and warns of what observers found amiss in their files.
-    pub fn begin(&mut self, plan: &Plan, step: u64, directory: &Path) {
+    ///
+    /// # Errors
+    /// As [`Observed::tell`].
+    pub fn begin(&mut self, plan: &Plan, step: u64, directory: &Path) -> Result<()> {
         let run = &plan.config.run;
-        self.tell(&Event::Start { step, of: run.steps, name: &run.name, directory });
+        self.tell(&Event::Start { step, of: run.steps, name: &run.name, directory })?;
         for remark in self.all.iter_mut().flat_map(|o| o.remarks()) {
             tracing::warn!("{remark}");
         }
+        Ok(())
     }
 
     /// Tells of a step, with the chains that they look at; all ranks call it. Whether every observer was done with it: one
     /// that was stopped while it drew will be told again.
     ///
     /// # Errors
-    /// If a buffer fails, on all ranks.
+    /// If a buffer fails, on all ranks; as [`Observed::tell`].
     pub fn step(&mut self, plan: &Plan, state: &TrainState, report: &Report) -> Result<bool> {
         let looked = self.looked(plan, state)?;
         let view = View::new(plan, state).with_stop(&self.stop).with_looked(looked);
-        Ok(self.tell(&Event::Step { report, view: &view }))
+        self.tell(&Event::Step { report, view: &view })
     }
 
     /// The chains of all ranks that observers of the first look at now, by their number.
@@ -110,13 +115,25 @@ impl Observed {
     }
 
     /// Tells every observer; one that fails is reported and detached. Whether none was stopped.
-    pub fn tell(&mut self, event: &Event<'_>) -> bool {
-        let (detached, mut whole) = (&mut self.detached, true);
+    ///
+    /// # Errors
+    /// If there is no room for what one writes: the run ends before a checkpoint that would have lost it.
+    pub fn tell(&mut self, event: &Event<'_>) -> Result<bool> {
+        let (detached, mut whole, mut full) = (&mut self.detached, true, None);
         self.all.retain_mut(|o| match o.on(event) {
             Ok(()) => true,
             Err(Error::Stopped) => {
                 whole = false;
                 true
+            }
+            Err(e) if is_full(&e) => {
+                tracing::warn!(
+                    "there is no room for what observer `{}` writes: the run ends here, and goes on from its newest checkpoint once \
+                     there is",
+                    o.name()
+                );
+                full = Some(e);
+                false
             }
             Err(e) => {
                 tracing::warn!("observer `{}` failed and is detached: {e}", o.name());
@@ -124,6 +141,12 @@ impl Observed {
                 false
             }
         });
-        whole
+        full.map_or(Ok(whole), Err)
     }
+}
+
+/// Whether a file could not be written for want of room.
+fn is_full(e: &Error) -> bool {
+    use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(e, Error::Io { source, .. } if [StorageFull, QuotaExceeded, FileTooLarge].contains(&source.kind()))
 }

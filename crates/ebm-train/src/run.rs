@@ -172,7 +172,8 @@ pub fn resume(plan: &Plan, directory: &Path) -> Result<(TrainState, Vec<(PathBuf
 /// With several ranks all of them call it, and the first alone is given a directory and observers.
 ///
 /// # Errors
-/// If a part fails for another reason than a number that is not finite, or a file cannot be written.
+/// If a part fails for another reason than a number that is not finite, or a file cannot be written, those of observers included:
+/// an observer that fails is detached, but for want of room the run ends at its newest checkpoint, which lost nothing.
 pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<Summary> {
     let ranks = plan.ranks();
     let prepared = options.directory.map_or(Ok(()), |directory| prepare(plan, directory));
@@ -208,7 +209,7 @@ pub fn run(plan: &Plan, state: &mut TrainState, options: Options<'_>) -> Result<
         Outcome::Finished(why) | Outcome::Ill(why) | Outcome::Diverged(why) => why,
     };
     let view = View::new(plan, state);
-    course.observed.tell(&Event::Finish { report: &state.last, reason, view: &view });
+    course.observed.tell(&Event::Finish { report: &state.last, reason, view: &view })?;
     let summary = Summary {
         outcome,
         step: state.step,
@@ -283,7 +284,7 @@ impl Course<'_> {
             }
         }
         let directory = self.directory.unwrap_or(Path::new(""));
-        self.observed.begin(self.plan, state.step - u64::from(state.untold), directory);
+        self.observed.begin(self.plan, state.step - u64::from(state.untold), directory)?;
         // A program that was killed may not have come to it.
         if let (Some(_), Some(keep)) = (&state.kept, state.keep) {
             self.prune(state.step, keep)?;
@@ -435,7 +436,7 @@ impl Course<'_> {
             return Ok(());
         }
         // A run that is killed from here on has its files as the checkpoint has them, or an older checkpoint.
-        self.observed.tell(&Event::Saving { step: state.step });
+        self.observed.tell(&Event::Saving { step: state.step })?;
         self.in_ledger(|ledger| ledger.note(state.step));
         let folder = self.checkpoints();
         let path = match checkpoint::save(self.plan, state, &folder) {
@@ -455,7 +456,7 @@ impl Course<'_> {
         self.prune(state.step, state.keep.unwrap_or((3, 0)))?;
         self.in_ledger(Ledger::prune);
         self.checkpoint = Some((state.step, path.clone()));
-        self.observed.tell(&Event::Checkpoint { step: state.step, path: &path });
+        self.observed.tell(&Event::Checkpoint { step: state.step, path: &path })?;
         Ok(())
     }
 

@@ -115,12 +115,13 @@ pub enum Event<'a> {
     },
 }
 
-/// Sees what happens; cannot change it. An observer that fails is reported and detached.
+/// Sees what happens; cannot change it. An observer that fails is reported and detached; where it fails for want of room on the disk
+/// ([`Error::Io`]), the run ends, so that it goes on from a checkpoint of which nothing is lost.
 pub trait Observer: Send {
     /// Called for each event.
     ///
     /// # Errors
-    /// An error detaches the observer; the run goes on.
+    /// An error detaches the observer, and the run goes on, but for one of a full disk.
     fn on(&mut self, event: &Event<'_>) -> Result<()>;
 
     /// Steps at which it needs the expensive values (gradient norms a term): every this many; 0 for never.
