@@ -94,6 +94,11 @@ impl Ledger {
             remarks.push(damaged());
             Stored::default()
         });
+        if step > 0 && !claims.is_empty() && !directory.join(LEDGER).exists() {
+            remarks.push(format!(
+                "{LEDGER}: is missing; whether the files of observers are as they were is not known"
+            ));
+        }
         remarks.extend(stored.at(step).filter_map(|(file, was)| changed(&directory, file, was, step)));
         let mut ledger = Ledger { directory, claims, stored, seen: BTreeMap::new() };
         ledger.forget(step)?;
@@ -120,9 +125,6 @@ impl Ledger {
     /// If a file cannot be read, or the ledger not written.
     pub fn note(&mut self, step: u64) -> Result<()> {
         let files = self.files();
-        if files.is_empty() && self.stored.files.is_empty() {
-            return Ok(());
-        }
         self.stored.steps.insert(step);
         // A file that is gone is missing from now on, and was told of.
         self.stored.files.retain(|file, _| files.contains(file));

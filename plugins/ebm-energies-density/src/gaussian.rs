@@ -177,6 +177,22 @@ impl KnownDensity for Normal {
         numbers(p, "mean").ok()
     }
 
+    fn batch(&self, p: &View, x: &Tensor) -> Result<Option<(Tensor, Tensor)>> {
+        let y = x.broadcast_sub(p.get("mean")?)?;
+        let (z, grad) = if p.has("whitening") {
+            let a = p.get("whitening")?;
+            let z = y.matmul(&a.t()?)?;
+            let grad = z.matmul(a)?;
+            (z, grad)
+        } else {
+            let a = p.get("inverse_sd")?;
+            let z = y.broadcast_mul(a)?;
+            let grad = z.broadcast_mul(a)?;
+            (z, grad)
+        };
+        Ok(Some((z.sqr()?.sum(1)?.affine(0.5, 0.0)?, grad)))
+    }
+
     fn variance(&self, p: &View) -> Option<Vec<f64>> {
         let c = self.colouring(p).ok()?.0;
         let width = if p.has("whitening") { p.get("mean").ok()?.elem_count().max(1) } else { 1 };

@@ -20,8 +20,9 @@ use crate::known::{Known, Laws};
 /// * Gaussian v: `E(v) = |v − b|²/2σ² − Σ_j log(1 + exp(c_j + (v·W)_j/σ))`.
 ///
 /// Parameters are `weight` W `(visible, hidden)`, `visible` b and `hidden` c. If it is centred (Montavon, Müller 2012), v and h stand as
-/// v − μ and h − ½ in the products, with μ the mean of the data in the buffer `offset`: the same family in other
-/// coordinates, in which plain gradients learn many times faster. The block Gibbs move draws h from its law given v, then v.
+/// v − μ and h − λ in the products, with μ the mean of the data in the buffer `offset` and λ in the buffer `centre` following σ(c),
+/// the law of the hidden units at μ: the same family in other coordinates, in which plain gradients learn many times
+/// faster. The buffer `shift` takes up what a step of λ would change of the law of v. The block Gibbs move draws h from its law given v, then v.
 #[derive(Clone, Debug, Settings)]
 pub struct Rbm {
     /// Hidden units.
@@ -50,6 +51,9 @@ pub enum Visible {
     /// Normal with one deviation.
     Gaussian,
 }
+
+/// Share of the way to σ(c) that the centre of the hidden units goes in an update.
+const FOLLOWS: f64 = 0.01;
 
 /// Data means are kept this far from 0 and 1.
 const EDGE: f64 = 0.01;
@@ -81,6 +85,9 @@ impl EnergyConfig for Rbm {
                 return Err(cx.refuse("centred", message));
             };
             cx.value("offset", &mean, Role::Buffer)?;
+            cx.value("shift", &mean.zeros_like()?, Role::Buffer)?;
+            let centre = Tensor::full(0.5f32, self.hidden, mean.device())?.to_dtype(mean.dtype())?;
+            cx.value("centre", &centre, Role::Buffer)?;
         }
         let sd = (self.visible == Visible::Gaussian).then_some(self.sd);
         let domain = if sd.is_some() { Domain::Real } else { Domain::Binary };
@@ -98,9 +105,10 @@ struct Units {
 }
 
 impl Units {
-    /// What hidden units stand about in products.
-    fn half(p: &View) -> f64 {
-        if p.has("offset") { 0.5 } else { 0.0 }
+    /// Biases of the visible units, with what the centring of the hidden ones adds.
+    fn visible(p: &View) -> Result<Tensor> {
+        let visible = p.get("visible")?;
+        Ok(if p.has("shift") { (visible + p.get("shift")?)? } else { visible.clone() })
     }
 
     /// `c + (v − μ)·W/σ`, `(B, hidden)`: log odds of the hidden units.
@@ -118,12 +126,25 @@ impl Forward for Units {
     fn terms<V: Diff>(&self, p: &View, x: &V, _: Option<&Tensor>) -> Result<V> {
         let v = Units::centred(p, &x.flatten()?)?;
         let odds = self.odds(p, &v)?;
-        let hidden = odds.softplus()?.sum_last()?.minus(&odds.sum_last()?.scale(Units::half(p))?)?;
+        let mut hidden = odds.softplus()?.sum_last()?;
+        if p.has("centre") {
+            hidden = hidden.minus(&odds.times(p.get("centre")?)?.sum_last()?)?;
+        }
         let own = match self.sd {
-            None => v.times(p.get("visible")?)?.sum_last()?,
+            None => v.times(&Units::visible(p)?)?.sum_last()?,
             Some(sd) => v.shift(&p.get("visible")?.neg()?)?.square()?.sum_last()?.scale(-0.5 / (sd * sd))?,
         };
         own.plus(&hidden)?.scale(-1.0)
+    }
+
+    fn refreshed(&self, p: &View) -> Result<BTreeMap<String, Tensor>> {
+        if !p.has("centre") {
+            return Ok(BTreeMap::new());
+        }
+        let (centre, weight) = (p.get("centre")?, p.get("weight")?);
+        let step = ((p.get("hidden")?.sigmoid()? - centre)? * FOLLOWS)?;
+        let shift = (p.get("shift")? + weight.matmul(&step.unsqueeze(1)?)?.squeeze(1)?)?;
+        Ok(BTreeMap::from([("centre".into(), (centre + step)?), ("shift".into(), shift)]))
     }
 }
 
@@ -144,17 +165,21 @@ impl Laws for Units {
             None => self.odds(p, &Units::centred(p, &at.x.flatten_from(1)?)?)?.sigmoid()?,
         };
         let hidden = uniform("hidden", &chance)?.lt(&chance)?.to_dtype(at.dtype())?;
-        let pull = hidden.affine(1.0, -Units::half(p))?.matmul(&p.get("weight")?.t()?)?;
-        let (visible, dims) = (p.get("visible")?, at.x.dims());
+        let hidden = match p.has("centre") {
+            true => hidden.broadcast_sub(p.get("centre")?)?,
+            false => hidden,
+        };
+        let pull = hidden.matmul(&p.get("weight")?.t()?)?;
+        let (visible, dims) = (Units::visible(p)?, at.x.dims());
         Ok(match self.sd {
             None => {
-                let chance = pull.broadcast_add(visible)?.sigmoid()?;
+                let chance = pull.broadcast_add(&visible)?.sigmoid()?;
                 uniform("visible", &chance)?.lt(&chance)?.to_dtype(at.dtype())?.reshape(dims)?
             }
             Some(sd) => {
                 let noise =
                     key.at("visible").normal(&at.chains, &pull.dims()[1..], at.dtype(), at.device())?;
-                ((pull + noise)?.affine(sd, 0.0)?).broadcast_add(visible)?.reshape(dims)?
+                ((pull + noise)?.affine(sd, 0.0)?).broadcast_add(&visible)?.reshape(dims)?
             }
         })
     }
@@ -172,10 +197,10 @@ impl Laws for Units {
         let (rows, n, m) = (energies.len(), machine.visible.len(), machine.m);
         let terms = Tensor::from_vec(energies, (rows, 1), &Device::Cpu)?;
         let weights = host::singles(&w(&terms)?)?;
-        // −w (h − ½ or 0) of each row, and the sums over rows of that and of −w (v − μ).
+        // −w (h − λ) of each row, and the sums over rows of that and of −w (v − μ).
         let (mut hidden, mut visible, mut all) = (vec![0f32; m], vec![0f32; n], 0f32);
         for ((chance, x), w) in chance.chunks_exact_mut(m).zip(x.chunks_exact(n)).zip(&weights) {
-            chance.iter_mut().for_each(|h| *h = -w * (*h - machine.half()));
+            chance.iter_mut().zip(&machine.centre).for_each(|(h, centre)| *h = -w * (*h - centre));
             hidden.iter_mut().zip(&*chance).for_each(|(sum, h)| *sum += h);
             visible.iter_mut().zip(x).for_each(|(sum, v)| *sum -= w * v);
             all += w;
@@ -198,8 +223,11 @@ impl Laws for Units {
         let fields = fields.to_dtype(p.get("visible")?.dtype())?;
         let scaled = |name: &str| -> Result<Tensor> { Ok(p.get(name)?.affine(beta, 0.0)?) };
         let visible = (scaled("visible")? + fields.affine(1.0 - beta, 0.0)?)?;
-        let of = |name: &str| -> Result<(String, Tensor)> { Ok((name.into(), scaled(name)?)) };
-        Ok(vec![of("weight")?, of("hidden")?, ("visible".into(), visible)])
+        let mut all = vec![("visible".to_string(), visible)];
+        for name in ["weight", "hidden", "shift"].into_iter().filter(|name| p.has(name)) {
+            all.push((name.into(), scaled(name)?));
+        }
+        Ok(all)
     }
 
     fn log_z_of_fields(&self, p: &View, fields: &Tensor) -> Result<f64> {

@@ -121,6 +121,18 @@ fn all_five_calls_are_exact() {
     let cx = BuildCx::new(&[2, 3], DType::F64, &Device::Cpu, Key::root(1));
     let e = config.build(&mut cx.with_domain(Domain::Binary, Some(mean))).unwrap();
     check_energy(e.as_ref(), &at).unwrap();
+    // The centre of the hidden units moves, and the law of the visible ones stays: energies move by one number.
+    let energies = |at: &Batch| e.energy(at).unwrap().to_vec1::<f64>().unwrap();
+    e.params().set("hidden", &Tensor::new(&[-2.0, 0.5, 1.0, 3.0], &Device::Cpu).unwrap()).unwrap();
+    let before = energies(&at);
+    for (name, value) in e.refreshed_buffers().unwrap() {
+        e.params().set(&name, &value).unwrap();
+    }
+    let centre = e.params().get("centre").unwrap().to_vec1::<f64>().unwrap();
+    assert!((centre[0] - (0.5 + 0.01 * (1.0 / (1.0 + 2f64.exp()) - 0.5))).abs() < 1e-15, "{centre:?}");
+    let moved: Vec<f64> = energies(&at).iter().zip(&before).map(|(a, b)| a - b).collect();
+    assert!(moved[0].abs() > 1e-4 && moved.iter().all(|m| (m - moved[0]).abs() < 1e-12), "{moved:?}");
+    check_energy(e.as_ref(), &at).unwrap();
 }
 
 /// Draws of one block many times over against the law that the energies of all its values give.

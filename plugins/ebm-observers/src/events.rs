@@ -17,6 +17,10 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// What TensorBoard recognises an event file by.
 const PREFIX: &str = "events.out.tfevents.";
 
+/// States of a session log: whatever was read of this step or later is void; a checkpoint was made.
+const BEGUN: u64 = 1;
+const SAVED: u64 = 3;
+
 /// An event file that is being written, in whole records only.
 pub(crate) struct Events {
     path: PathBuf,
@@ -42,6 +46,7 @@ impl Events {
         all.sort();
         let mut newest = 0;
         let (mut last, mut earlier, mut place) = (0, 0, None);
+        let (mut saved, mut beyond) = (None, false);
         let mut remarks = Vec::new();
         for (i, path) in all.iter().enumerate() {
             let name = name_of(path);
@@ -54,6 +59,8 @@ impl Events {
                 }
                 place = (to == cut.length).then_some((path, from));
             }
+            saved = cut.saved.or(saved);
+            beyond |= cut.beyond;
             // The end of the newest file is where a program was killed; the others were ended in good order, or cut then.
             if cut.unsound > 0 && (cut.damaged || i + 1 < all.len()) {
                 let lost = cut.unsound;
@@ -65,6 +72,12 @@ impl Events {
             (last, earlier) = (earlier, 0);
         }
         remarks.extend(course.gap("tensorboard", last, earlier));
+        if let Some(saved) = saved.filter(|saved| !beyond && *saved < course.step && remarks.is_empty()) {
+            let step = course.step;
+            remarks.push(format!(
+                "tensorboard: ends before the checkpoint of step {step}, the last one that it tells of is of step {saved}"
+            ));
+        }
         // Files are read in the order of their names: a clock that went back must not turn it around.
         let seconds = (now() as u64).max(newest);
         let files = all.len();
@@ -74,8 +87,7 @@ impl Events {
         let mut events = Events { path, file, waiting: Vec::new(), flushed: Instant::now(), last, remarks };
         events.push(Message::default().double(1, now()).bytes(3, b"brain.Event:2"));
         if course.step > 0 || files > 0 {
-            // SessionLog START: whatever was read of this step or later is void.
-            events.push(event(course.step + 1).message(7, Message::default().int(1, 1)));
+            events.push(event(course.step + 1).message(7, Message::default().int(1, BEGUN)));
         }
         events.flush()?;
         Ok(events)
@@ -100,6 +112,12 @@ impl Events {
 
     fn push(&mut self, event: Message) {
         tfrecord::append(&mut self.waiting, &event.0);
+    }
+
+    /// Writes that a checkpoint is made of `step`, and waits until everything is on the medium.
+    pub fn save(&mut self, step: u64) -> Result<()> {
+        self.push(event(step).message(7, Message::default().int(1, SAVED)));
+        self.sync()
     }
 
     /// Hands everything to the operating system.
@@ -135,6 +153,14 @@ pub(crate) fn step_of(mut event: &[u8]) -> u64 {
     0
 }
 
+/// Whether an event says that a checkpoint was made.
+fn is_saved(mut event: &[u8]) -> bool {
+    std::iter::from_fn(|| field(&mut event)).any(|(number, value)| {
+        let Value::Bytes(mut log) = value else { return false };
+        number == 7 && field(&mut log) == Some((1, Value::Int(SAVED)))
+    })
+}
+
 /// Whether an event holds numbers under names, and no histogram or picture.
 fn has_numbers(mut event: &[u8]) -> bool {
     while let Some((number, value)) = field(&mut event) {
@@ -156,6 +182,10 @@ struct Cut {
     unsound: u64,
     /// Whether they begin with a record that no crash left so.
     damaged: bool,
+    /// Whether events of later steps were taken off.
+    beyond: bool,
+    /// Step of the last checkpoint that it tells of.
+    saved: Option<u64>,
 }
 
 /// Shortens a file to its sound records of steps up to `step`.
@@ -163,8 +193,8 @@ fn cut(path: &Path, step: u64) -> Result<Cut> {
     let io = |e| Error::io(path, e);
     let file = File::open(path).map_err(io)?;
     let mut from = BufReader::new(&file);
-    let mut cut = Cut { length: 0, numbers: Vec::new(), unsound: 0, damaged: false };
-    let mut beyond = false;
+    let mut cut =
+        Cut { length: 0, numbers: Vec::new(), unsound: 0, damaged: false, beyond: false, saved: None };
     loop {
         let record = match tfrecord::next(&mut from).map_err(io)? {
             Next::Record(record) => record,
@@ -174,8 +204,8 @@ fn cut(path: &Path, step: u64) -> Result<Cut> {
                 break;
             }
         };
-        beyond = step_of(&record) > step;
-        if beyond {
+        cut.beyond = step_of(&record) > step;
+        if cut.beyond {
             break;
         }
         // Eight bytes of length, two checksums of four.
@@ -183,10 +213,13 @@ fn cut(path: &Path, step: u64) -> Result<Cut> {
         if has_numbers(&record) {
             cut.numbers.push((step_of(&record), cut.length, end));
         }
+        if is_saved(&record) {
+            cut.saved = Some(step_of(&record));
+        }
         cut.length = end;
     }
     let rest = file.metadata().map_err(io)?.len() - cut.length;
-    cut.unsound = if beyond { 0 } else { rest };
+    cut.unsound = if cut.beyond { 0 } else { rest };
     if rest > 0 {
         shorten(path, cut.length)?;
     }
@@ -325,6 +358,13 @@ pub(crate) mod tests {
         };
         assert_eq!(remarks(&whole), [""; 0]);
         assert_eq!(remarks(&whole[..whole.len() - 1]), [""; 0]);
+        // A file that says of its checkpoints is missed what came before the last of them.
+        let (mut earlier, mut later) = (Vec::new(), Vec::new());
+        let saved = |step: u64| event(step).message(7, Message::default().int(1, SAVED)).0;
+        tfrecord::append(&mut earlier, &saved(4));
+        tfrecord::append(&mut later, &saved(6));
+        assert_eq!(remarks(&[&whole[..], &earlier, &later].concat()), [""; 0]);
+        assert_eq!(remarks(&[&whole[..], &earlier, &later[..9]].concat()).len(), 1);
         for at in [3, 9, whole.len() - 20, whole.len() - 1] {
             let mut changed = whole.clone();
             changed[at] ^= 4;

@@ -103,7 +103,7 @@ impl Observer for Tensorboard {
                     self.sheets(*view, report.step)?;
                 }
             }
-            Event::Saving { .. } => self.events.as_mut().map_or(Ok(()), Events::sync)?,
+            Event::Saving { step } => self.events.as_mut().map_or(Ok(()), |e| e.save(*step))?,
             Event::Finish { report, .. } => {
                 self.scalars(report)?;
                 self.events.as_mut().map_or(Ok(()), Events::sync)?;

@@ -6,6 +6,8 @@
 use ebm_core::candle::{DType, Tensor};
 use ebm_core::{Result, View, host};
 
+use super::Units;
+
 /// Runs a kernel compiled for the widest instruction set that there is here.
 macro_rules! wide {
     ($(#[$doc:meta])* $name:ident, $plain:ident, ($($arg:ident: $type:ty),*)) => {
@@ -111,8 +113,10 @@ fn exp_below(x: f32) -> f32 {
 pub(super) struct Machine {
     pub weight: Vec<f32>,
     pub visible: Vec<f32>,
-    /// Means of the visible units, and ½ of the hidden ones, where it is centred.
+    /// Means of the visible units, where it is centred.
     pub offset: Option<Vec<f32>>,
+    /// What hidden units stand about in products: 0 where it is not.
+    pub centre: Vec<f32>,
     /// Log odds of hidden units where all visible ones are off.
     base: Vec<f32>,
     /// Number of hidden units.
@@ -137,13 +141,9 @@ impl Machine {
                 base.iter_mut().zip(row).for_each(|(b, w)| *b -= mean * w);
             }
         }
-        let (visible, m) = (host::singles(p.get("visible")?)?, base.len());
-        Ok(Some(Machine { weight, visible, offset, base, m }))
-    }
-
-    /// What hidden units stand about in products.
-    pub fn half(&self) -> f32 {
-        if self.offset.is_some() { 0.5 } else { 0.0 }
+        let (visible, m) = (host::singles(&Units::visible(p)?)?, base.len());
+        let centre = if p.has("centre") { host::singles(p.get("centre")?)? } else { vec![0.0; m] };
+        Ok(Some(Machine { weight, visible, offset, centre, base, m }))
     }
 
     /// Log odds of the hidden units of each row; `None` if a visible one is neither 0 nor 1.
@@ -159,14 +159,14 @@ impl Machine {
 
     /// Energies of rows with these log odds, of which [`laws`] makes chances.
     pub fn energies(&self, x: &[f32], odds: &mut [f32]) -> Vec<f32> {
-        let (n, half) = (self.visible.len(), f64::from(self.half()));
+        let n = self.visible.len();
         let of_means: f64 = match &self.offset {
             Some(mean) => mean.iter().zip(&self.visible).map(|(m, b)| f64::from(m * b)).sum(),
             None => 0.0,
         };
         let mut soft = vec![0f32; odds.len()];
-        let pulls: Vec<f64> =
-            odds.chunks_exact(self.m).map(|a| half * a.iter().map(|v| f64::from(*v)).sum::<f64>()).collect();
+        let pull = |a: &[f32]| a.iter().zip(&self.centre).map(|(a, c)| f64::from(a * c)).sum::<f64>();
+        let pulls: Vec<f64> = odds.chunks_exact(self.m).map(pull).collect();
         laws(odds, &mut soft);
         let rows = x.chunks_exact(n).zip(soft.chunks_exact(self.m)).zip(pulls);
         rows.map(|((x, soft), pull)| {
