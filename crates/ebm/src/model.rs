@@ -25,6 +25,6 @@ pub use draw::{SampleOptions, drawn_under, sample};
 pub use film::Copying;
 pub use open::{Model, Sampling};
 pub use restore::{Restoration, RestoreOptions, restore};
-pub use score::{RowSink, ScoreOptions, ScoreRow, score, score_lines, score_terms};
+pub use score::{RowSink, ScoreOptions, ScoreRow, score, score_lines, score_terms, score_values};
 pub use scorer::ScoreKind;
 pub use threshold::{Threshold, ThresholdOptions, fit_threshold};

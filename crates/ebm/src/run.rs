@@ -16,6 +16,7 @@ pub(crate) mod measures;
 pub(crate) mod open;
 pub(crate) mod run_directory;
 mod training;
+mod watcher;
 mod work;
 
 pub use bench::{BenchReport, bench};
@@ -25,3 +26,4 @@ pub use ebm_train::{Outcome, Summary};
 pub use measures::{Measures, measure};
 pub use run_directory::RunDirectory;
 pub use training::{TrainOptions, TrainReport, resume, train};
+pub use watcher::Watcher;

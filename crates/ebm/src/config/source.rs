@@ -141,7 +141,7 @@ impl Source {
     }
 
     /// Adds the line to an error of a component that names its place in the configuration.
-    pub(crate) fn place(&self, e: ebm_core::Error) -> Error {
+    pub fn place(&self, e: ebm_core::Error) -> Error {
         let (path, message) = match &e {
             ebm_core::Error::Config { path, message } => (path, message.clone()),
             ebm_core::Error::Shape { component, found, expected, hint } => {

@@ -44,6 +44,8 @@ pub struct Sampling<'a> {
     pub seed: Option<u64>,
     /// An energy in place of the model's own: a restriction or a composition of it with samples of the same shape.
     pub energy: Option<&'a dyn EnergyFn>,
+    /// Conditions `(m, c)` of the samples, used in turn; without them classes as often as in the training data.
+    pub conditions: Option<&'a Tensor>,
 }
 
 /// Longest vectors that are tried on an energy of which nothing says the shape of its samples.
@@ -106,7 +108,7 @@ impl Model {
             None => Source::file(target)?,
         };
         source.overrides = changes.to_vec();
-        Self::of_configuration(source, data)
+        Self::of(source, data)
     }
 
     fn of_run(run: &Path, changes: &[Override], data: Option<&str>) -> Result<Self> {
@@ -127,7 +129,11 @@ impl Model {
         Self::complete(model, source, OnceLock::new())
     }
 
-    fn of_configuration(source: Source, data: Option<&str>) -> Result<Self> {
+    /// The model of a configuration, with initial weights or those that its energy names; `data` as in [`Model::open_on`].
+    ///
+    /// # Errors
+    /// If the configuration is wrong, or nothing says what its samples are.
+    pub fn of(source: Source, data: Option<&str>) -> Result<Self> {
         let mut document = source.document()?;
         source.check_model(&document)?;
         let own_data = document.contains_key("data");
@@ -216,7 +222,7 @@ impl Model {
     pub fn sample_watched(
         &self,
         n: usize,
-        Sampling { steps, warm_up, seed, energy }: Sampling<'_>,
+        Sampling { steps, warm_up, seed, energy, conditions }: Sampling<'_>,
         probe: &mut dyn Probe,
     ) -> Result<Tensor> {
         let entries = n.checked_mul(self.sample_shape().iter().product::<usize>().max(1));
@@ -242,6 +248,9 @@ impl Model {
             generator.energy = energy;
         }
         let key = self.generation_key(seed);
+        if let Some(conditions) = conditions {
+            return Ok(generator.draw_watched(n, Some(conditions), key, probe)?);
+        }
         let conditions = self.conditions_of(n, key)?;
         if conditions.is_some() && self.in_turn() {
             tracing::info!(

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::inputs::lines::lines;
 use crate::inputs::set::{Inputs, Piece};
 use crate::model::energies::without_condition;
@@ -70,6 +70,26 @@ pub fn score_lines(
 ) -> Result<()> {
     let work = Work::new(model, options)?;
     lines(from, work.rows, &work.scorer.fit(work.fit), &mut |piece| sink(&work.rows_of(piece)?))
+}
+
+/// As [`score`] for samples in memory: `values` are all samples, one after the other, in the units of training samples.
+///
+/// # Errors
+/// As [`score`], or if `values` are no whole number of samples.
+pub fn score_values(model: &Model, values: &[f32], options: &ScoreOptions) -> Result<Vec<ScoreRow>> {
+    let work = Work::new(model, options)?;
+    let width = model.sample_shape().iter().product::<usize>().max(1);
+    if !values.len().is_multiple_of(width) {
+        let wanted = format!("a multiple of {width}, the numbers of a sample");
+        return Err(Error::invalid("values", values.len(), wanted));
+    }
+    let mut rows = Vec::with_capacity(values.len() / width);
+    for (piece, values) in values.chunks(work.rows * width).enumerate() {
+        let first = (piece * work.rows) as u64;
+        let places = (0..values.len() / width).map(|i| ("samples".into(), first + i as u64)).collect();
+        rows.extend(work.rows_of(Piece { values: values.to_vec(), places, levels: None })?);
+    }
+    Ok(rows)
 }
 
 struct Work<'a> {

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::run::measures::{Measures, measure};
 use crate::run::open::{build, build_for, source_of};
 use crate::run::run_directory::RunDirectory;
+use crate::run::watcher::Watcher;
 use crate::whole_file;
 
 /// How to run.
@@ -35,6 +36,8 @@ pub struct TrainOptions {
     pub other_data: bool,
     /// No samples and measures at the end.
     pub bare: bool,
+    /// Sees what the observers of the configuration see.
+    pub watcher: Option<Watcher>,
     /// The ranks that train together, of which this is one; alone without it. All ranks make the same call and read
     /// the same files; the first alone writes, observes and draws samples.
     pub ranks: Option<Arc<dyn Collective>>,
@@ -210,7 +213,10 @@ fn drive(plan: &Plan, state: &mut TrainState, held: &Held, options: &TrainOption
     let path = held.path.as_path();
     let directory = held.mine.as_ref().map(|_| path);
     let observers = directory.map_or(Ok(vec![]), |path| run::observers(plan, path));
-    let observers = agree(plan.ranks(), observers)?;
+    let mut observers = agree(plan.ranks(), observers)?;
+    if let Some(watcher) = options.watcher.as_ref().filter(|_| directory.is_some()) {
+        observers.push(Box::new(watcher.clone()));
+    }
     let run_options = Options { directory, stop: options.stop.clone(), observers, ..Options::default() };
     let summary = run::run(plan, state, run_options)?;
     let mut trained = TrainReport { directory: path.to_path_buf(), summary, samples: None, measures: None };
