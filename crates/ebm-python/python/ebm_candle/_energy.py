@@ -1,0 +1,266 @@
+"""Energies and models: values, gradients, Hessian-vector products, samples, scores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _native
+from ._arrays import Array, Floats, floats
+from ._config import Configuration, as_json, changed
+from ._native import EbmError
+
+#: A class by its number or name, classes ``(B,)`` of whole numbers, one condition ``(c,)``, or one for each row ``(B, c)``.
+Condition = Union[int, str, Array]
+
+
+class Energy:
+    """An energy ``E(x)`` of samples, in nats. ``B`` is the number of rows, ``...`` the shape of one sample.
+
+    Energies come from :func:`load`, :func:`energy`, :func:`from_function` and :func:`from_torch`.
+    """
+
+    def __init__(self, native: _native.Energy) -> None:
+        self._energy = native
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self._energy.sample_shape)
+
+    @property
+    def terms_names(self) -> list[str]:
+        """Names of the terms whose sum the energy is."""
+        return self._energy.terms_names
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Number type that it is computed in: float32 or float64. Samples of another type are converted."""
+        return np.dtype(self._energy.dtype)
+
+    @property
+    def condition_length(self) -> Optional[int]:
+        """Length ``c`` of the condition that it takes, such as its number of classes; ``None`` without one."""
+        found = self._energy.condition
+        return found and found[0]
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, if they have any."""
+        return self._energy.class_names
+
+    @property
+    def parameters(self) -> int:
+        """Number of its parameters."""
+        return self._energy.parameters
+
+    @property
+    def engine(self) -> str:
+        """How it is computed, in a line."""
+        return self._energy.engine
+
+    def energy(self, x: Array, condition: Optional[Condition] = None) -> Floats:
+        """Energies ``(B,)`` of samples ``x`` ``(B, ...)``, under ``condition``.
+
+        Raises :class:`EbmError` if the shape does not fit.
+        """
+        x = floats(x, "x")
+        return self._energy.energy(x, self._given(condition, len(x)) if condition is not None else None)
+
+    def terms(self, x: Array, condition: Optional[Condition] = None) -> Floats:
+        """Terms ``(B, T)`` of the energies of ``x`` ``(B, ...)``, in the order of :attr:`terms_names`."""
+        x = floats(x, "x")
+        return self._energy.terms(x, self._given(condition, len(x)) if condition is not None else None)
+
+    def slope(self, x: Array, condition: Optional[Condition] = None) -> tuple[Floats, Floats]:
+        """Energies ``(B,)`` and gradients ``dE/dx`` ``(B, ...)`` of samples ``x`` ``(B, ...)``, in one pass."""
+        x = floats(x, "x")
+        e, g = self._energy.slope(x, self._given(condition, len(x)) if condition is not None else None)
+        return e, g
+
+    def hvp(self, x: Array, v: Array, condition: Optional[Condition] = None) -> Floats:
+        """Hessian-vector products ``d/dx <v, dE/dx>`` ``(B, ...)`` of each row of ``x`` with that of ``v``, both ``(B, ...)``."""
+        x = floats(x, "x")
+        given = self._given(condition, len(x)) if condition is not None else None
+        return self._energy.hvp(x, floats(v, "v"), given)
+
+    def __call__(self, x: Array, condition: Optional[Condition] = None) -> Floats:
+        """:meth:`energy`."""
+        return self.energy(x, condition)
+
+    def _given(self, condition: Condition, rows: int) -> Floats:
+        """A condition for each of the rows, ``(rows, c)``."""
+        if isinstance(condition, (int, np.integer, str)) and not isinstance(condition, bool):
+            return np.ascontiguousarray(np.tile(self._energy.vector(str(condition)), (rows, 1)))
+        length = self.condition_length
+        if length is None:
+            raise EbmError("condition: was given, but the energy takes none")
+        array = condition if isinstance(condition, np.ndarray) else np.asarray(condition)
+        if array.ndim == 1 and np.issubdtype(array.dtype, np.integer):
+            if array.shape != (rows,):
+                raise EbmError(f"condition: found {len(array)} classes, wanted one for each of {rows} rows")
+            if array.size and not (0 <= array.min() and array.max() < length):
+                raise EbmError(f"condition: found classes {array.min()} to {array.max()}, wanted 0 to {length - 1}")
+            return np.eye(length, dtype=np.float32)[array]
+        given = floats(condition, "condition")
+        if given.shape == (length,):
+            return np.ascontiguousarray(np.tile(given, (rows, 1)))
+        if given.shape != (rows, length):
+            wanted = f"({length},) or ({rows}, {length})"
+            raise EbmError(f"condition: found shape {list(given.shape)}, wanted {wanted}, or classes as whole numbers")
+        return given
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of samples {self.shape}, {self.parameters} parameters>"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model says of samples, a row each."""
+
+    energy: npt.NDArray[np.float64]
+    """Energies ``(B,)``, in nats; where the energy must have a class, the marginal ones over all classes."""
+    terms: dict[str, npt.NDArray[np.float64]]
+    """Terms of the energies by name, ``(B,)`` each."""
+    score: Optional[npt.NDArray[np.float64]] = None
+    """The threshold's score ``(B,)``, higher for what is more outside."""
+    inside: Optional[npt.NDArray[np.bool_]] = None
+    """Whether the threshold takes a sample for one of the training's kind, ``(B,)``."""
+
+
+class Model(Energy):
+    """A trained energy, or a fresh one of a configuration, with what sampling it needs."""
+
+    def __init__(self, native: _native.Model, run: Optional[str] = None) -> None:
+        super().__init__(native.energy)
+        self._model = native
+        self._run = run
+
+    @property
+    def step(self) -> Optional[int]:
+        """Updates of its checkpoint; ``None`` without one."""
+        return self._model.step
+
+    @property
+    def checkpoint(self) -> Optional[str]:
+        """Folder of its checkpoint."""
+        found = self._model.checkpoint
+        return None if found is None else os.fspath(found)
+
+    @property
+    def sampler(self) -> str:
+        """Its program of generation, in words."""
+        return self._model.sampler
+
+    def sample(
+        self,
+        n: int,
+        steps: Optional[int] = None,
+        *,
+        seed: Optional[int] = None,
+        warm_up: Optional[int] = None,
+        condition: Optional[Condition] = None,
+    ) -> Floats:
+        """``n`` samples ``(n, ...)`` from fresh starts: the ends of as many chains.
+
+        ``steps`` of the model's own program instead of as many as configured, of which the first ``warm_up`` (half of
+        them without it) adapt step sizes; ``seed`` instead of the run's. The same arguments give the same samples. A
+        model of classes draws them as often as they are in the data, or as ``condition`` says.
+        """
+        conditions = None if condition is None else self._given(condition, n)
+        return self._model.sample(n, steps, seed, warm_up, conditions)
+
+    def score(self, x: Array, threshold: Union[bool, int, str, "os.PathLike[str]"] = False) -> Scores:
+        """Energies of samples ``x`` ``(B, ...)`` that have no condition, as they are used to find outsiders.
+
+        With ``threshold`` the samples are judged by a threshold of the run: ``True`` for the newest, a number, or a file.
+        """
+        if threshold is False:
+            return Scores(**self._model.score(floats(x, "x"), None, None))
+        if self._run is None:
+            raise EbmError("threshold: is kept in the folder of a run, and this model was not loaded from one")
+        which = None if threshold is True else str(os.fspath(threshold) if isinstance(threshold, os.PathLike) else threshold)
+        return Scores(**self._model.score(floats(x, "x"), self._run, which))
+
+
+def load(
+    run: Union[str, "os.PathLike[str]"],
+    *,
+    changes: Union[Iterable[str], Mapping[str, Any]] = (),
+    data: Optional[str] = None,
+) -> Model:
+    """Opens a run directory at its newest whole checkpoint, a configuration file, or a composition such as
+    ``"runs/a and not 0.3 * runs/b"``.
+
+    ``changes`` are settings in place of the run's, such as ``{"generate.steps": 400}``; ``data`` says where the training
+    data are now. Raises :class:`EbmError` if it is neither, or the checkpoint is damaged or does not fit.
+    """
+    native = _native.Model.open(os.fspath(run), changed(changes), data)
+    return Model(native, os.fspath(run) if os.path.isdir(run) else None)
+
+
+def energy(
+    kind: Configuration,
+    shape: Optional[Sequence[int]] = None,
+    *,
+    changes: Union[Iterable[str], Mapping[str, Any]] = (),
+) -> Model:
+    """An energy of the framework by its settings, such as ``energy({"kind": "gaussian", "mean": [0.0, 0.0]}, shape=(2,))``.
+
+    ``kind`` is the section ``[energy]`` as a dictionary, or a whole configuration, which has one. ``shape`` is that of one
+    sample; an energy that fixes it needs none. ``changes`` are of the configuration around it, such as
+    ``{"run.dtype": "f64"}``.
+    """
+    if not isinstance(kind, Mapping):
+        raise EbmError(f"energy: found {type(kind).__name__}, wanted a dictionary with a kind; load() opens files")
+    whole = dict(kind) if isinstance(kind.get("energy"), Mapping) else {"energy": dict(kind)}
+    if shape is not None:
+        whole["generate"] = {**whole.get("generate", {}), "shape": [int(n) for n in shape]}
+    whole.setdefault("format", 1)
+    return Model(_native.Model.of_configuration(as_json(whole), changed(changes)))
+
+
+#: Samples ``(B, ...)`` to energies ``(B,)`` and gradients ``(B, ...)``.
+Function = Callable[[Floats], tuple[Array, Array]]
+
+
+def from_function(function: Function, shape: Sequence[int], *, dtype: Any = np.float64) -> Energy:
+    """The energy of a Python function, for all samplers and measures.
+
+    ``function`` takes samples ``(B, *shape)`` as an array of ``dtype`` (float32 or float64) and returns their energies
+    ``(B,)`` and the gradients of these, ``(B, *shape)``. It knows no second derivatives, so neither does the energy. An
+    exception in it comes out of the call that asked for it.
+    """
+    kind = np.dtype(dtype)
+    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise EbmError(f"dtype: is {kind}, must be float32 or float64")
+
+    def call(x: Floats) -> tuple[Floats, Floats]:
+        found = function(x)
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise EbmError(
+                f"the energy's function: returned {type(found).__name__}, wanted a pair of energies (B,) and gradients"
+            )
+        return floats(found[0], "energies of the function"), floats(found[1], "gradients of the function")
+
+    return Energy(_native.Energy.of_function(call, [int(n) for n in shape], kind == np.dtype(np.float64)))
+
+
+def from_torch(energy_of: Callable[[Any], Any], shape: Sequence[int], *, dtype: Any = np.float32) -> Energy:
+    """The energy of a function of PyTorch, which autograd differentiates: ``energy_of(x)`` maps a tensor
+    ``(B, *shape)`` to energies ``(B,)``."""
+    import torch
+
+    def function(x: Floats) -> tuple[Array, Array]:
+        with torch.enable_grad():
+            at = torch.from_numpy(x).requires_grad_(True)
+            energies = energy_of(at)
+            (gradient,) = torch.autograd.grad(energies.sum(), at)
+        return energies.detach(), gradient
+
+    return from_function(function, shape, dtype=dtype)

@@ -1,0 +1,34 @@
+"""Pictures of samples, which notebooks show."""
+
+from __future__ import annotations
+
+import os
+from typing import Optional, Union
+
+from . import _native
+from ._arrays import Array, floats
+
+
+class Picture:
+    """A picture as the bytes of a png file; the last line of a notebook's cell shows it."""
+
+    def __init__(self, png: bytes) -> None:
+        self.png = png
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def save(self, path: Union[str, "os.PathLike[str]"]) -> None:
+        """Writes it to a file."""
+        with open(path, "wb") as file:
+            file.write(self.png)
+
+    def __repr__(self) -> str:
+        return f"<picture, {len(self.png)} bytes of png>"
+
+
+def picture(samples: Array, *, columns: Optional[int] = None, background: Optional[Array] = None) -> Picture:
+    """A picture of samples: images ``(n, 1 or 3, h, w)`` with values in [0, 1] as a sheet, ``columns`` in a row; points
+    ``(n, 2)`` as a scatter, over the grey points ``background`` ``(m, 2)``."""
+    back = None if background is None else floats(background, "background")
+    return Picture(bytes(_native.png(floats(samples, "samples"), columns, back)))
