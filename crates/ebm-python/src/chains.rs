@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arrays::Numbers;
-use crate::configuration::part;
+use crate::configuration;
 use crate::energy::Energy;
 use crate::error::{detached, refused};
 use crate::watched::interruptible;
@@ -35,7 +35,7 @@ pub(crate) fn chains<'py>(
     seed: u64,
     condition: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyDict>)> {
-    let source = part("sampler", sampler)?;
+    let source = configuration::sampler(sampler)?;
     let start = Numbers::read(start, "start")?;
     let condition = condition.map(|c| Numbers::read(c, "condition")).transpose()?;
     let stop = Stop::default();

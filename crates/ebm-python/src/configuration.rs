@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use ebm::Source;
+use ebm::core::{Family, catalogue};
 use pyo3::prelude::*;
+use serde_json::{Value, json};
 
 use crate::error::{Failure, refused};
 
@@ -32,7 +34,14 @@ fn text(json: &str) -> PyResult<String> {
     toml::to_string(&table).map_err(|e| refused(format!("{DICTIONARY}: {e}")))
 }
 
-/// A part of a configuration as one: `section` with the dictionary `json`.
-pub(crate) fn part(section: &str, json: &str) -> PyResult<Source> {
-    Ok(Source::text(DICTIONARY, text(&format!("{{\"{section}\": {json}}}"))?))
+/// A configuration that is a sampler alone, `json`; a transition makes every step of one.
+pub(crate) fn sampler(json: &str) -> PyResult<Source> {
+    let given: Value = serde_json::from_str(json).map_err(|e| refused(format!("{DICTIONARY}: {e}")))?;
+    let is = |family| given["kind"].as_str().is_some_and(|kind| catalogue::find(family, kind).is_some());
+    let whole = match is(Family::Transition) && !is(Family::Sampler) {
+        // How many steps is the caller's word.
+        true => json!({ "sampler": { "kind": "chain", "steps": 1, "transition": given } }),
+        false => json!({ "sampler": given }),
+    };
+    Ok(Source::text(DICTIONARY, text(&whole.to_string())?))
 }

@@ -76,7 +76,7 @@ def sample(
         found = f"draws {draws}, burn_in {burn_in}, thinning {thinning}"
         raise EbmError(f"chains: found {found}; wanted at least 1 draw and thinning 1, and no burn-in below 0")
     given = None if condition is None else energy._given(condition, len(start))
-    kept = {"draws": draws, "burn_in": burn_in, "thinning": thinning}
+    kept: _native._Kept = {"draws": draws, "burn_in": burn_in, "thinning": thinning}
     x, stats = _native.chains(energy._energy, as_json(sampler, "the sampler"), start, kept, seed, given)
     return Chains(x, stats)
 

@@ -93,10 +93,11 @@ class Energy:
         """:meth:`energy`."""
         return self.energy(x, condition)
 
-    def _given(self, condition: Condition, rows: int) -> Floats:
-        """A condition for each of the rows, ``(rows, c)``."""
+    def _given(self, condition: Condition, rows: int, *, in_turn: bool = False) -> Floats:
+        """A condition for each of the rows, ``(rows, c)``; where they are used in turn, one for all is ``(1, c)``."""
+        copies = 1 if in_turn else rows
         if isinstance(condition, (int, np.integer, str)) and not isinstance(condition, bool):
-            return np.ascontiguousarray(np.tile(self._energy.vector(str(condition)), (rows, 1)))
+            return np.ascontiguousarray(np.tile(self._energy.vector(str(condition)), (copies, 1)))
         length = self.condition_length
         if length is None:
             raise EbmError("condition: was given, but the energy takes none")
@@ -109,7 +110,7 @@ class Energy:
             return np.eye(length, dtype=np.float32)[array]
         given = floats(condition, "condition")
         if given.shape == (length,):
-            return np.ascontiguousarray(np.tile(given, (rows, 1)))
+            return np.ascontiguousarray(np.tile(given, (copies, 1)))
         if given.shape != (rows, length):
             wanted = f"({length},) or ({rows}, {length})"
             raise EbmError(f"condition: found shape {list(given.shape)}, wanted {wanted}, or classes as whole numbers")
@@ -172,7 +173,7 @@ class Model(Energy):
         them without it) adapt step sizes; ``seed`` instead of the run's. The same arguments give the same samples. A
         model of classes draws them as often as they are in the data, or as ``condition`` says.
         """
-        conditions = None if condition is None else self._given(condition, n)
+        conditions = None if condition is None else self._given(condition, n, in_turn=True)
         return self._model.sample(n, steps, seed, warm_up, conditions)
 
     def score(self, x: Array, threshold: Union[bool, int, str, "os.PathLike[str]"] = False) -> Scores:
@@ -218,7 +219,7 @@ def energy(
     """
     if not isinstance(kind, Mapping):
         raise EbmError(f"energy: found {type(kind).__name__}, wanted a dictionary with a kind; load() opens files")
-    whole = dict(kind) if isinstance(kind.get("energy"), Mapping) else {"energy": dict(kind)}
+    whole: dict[str, Any] = {"energy": dict(kind)} if "kind" in kind else dict(kind)
     if shape is not None:
         whole["generate"] = {**whole.get("generate", {}), "shape": [int(n) for n in shape]}
     whole.setdefault("format", 1)
@@ -254,7 +255,7 @@ def from_function(function: Function, shape: Sequence[int], *, dtype: Any = np.f
 def from_torch(energy_of: Callable[[Any], Any], shape: Sequence[int], *, dtype: Any = np.float32) -> Energy:
     """The energy of a function of PyTorch, which autograd differentiates: ``energy_of(x)`` maps a tensor
     ``(B, *shape)`` to energies ``(B,)``."""
-    import torch
+    import torch  # type: ignore[import-not-found,unused-ignore]
 
     def function(x: Floats) -> tuple[Array, Array]:
         with torch.enable_grad():

@@ -126,7 +126,7 @@ def quadrature(
         raise EbmError(f"temperature: is {temperature}, must be > 0")
     at = np.zeros(0) if places is None else np.ascontiguousarray(table(places, "places").reshape(-1), dtype=np.float64)
     given = None if condition is None else energy._given(condition, 1)
-    plane = {
+    plane: _native._Plane = {
         "centre": [float(v) for v in centre],
         "spread": [float(v) for v in spread],
         "tolerance": tolerance,

@@ -72,7 +72,7 @@ def train(
     ``data`` replaces the section ``[data]``: an array of samples ``(n, ...)``, or the text for a set (``"digits"``, a file, a
     folder). An array is written beside the run (``data-<digest>.npy``), so that the run can be continued and
     measured; other settings of a section ``[data]`` of kind ``npy`` stay. Floats are used as they are, bytes are images.
-    ``labels`` ``(n,)`` are the classes of the samples, whole numbers from 0.
+    ``labels`` ``(n,)`` are the classes of the samples, whole numbers from 0: the condition of the energy.
 
     The run directory is ``out``, or a numbered one below ``runs``. ``progress`` is told of the run at most every ``every``
     seconds, in the thread that called: ``True`` prints a line, a function gets a dictionary. With ``bare`` no samples are
@@ -81,7 +81,7 @@ def train(
     Ctrl-C, or an exception in ``progress``, stops the run after its state is saved, and is raised: :func:`resume` goes on.
     A run that diverges is no exception but a warning: see :attr:`Run.outcome`.
     """
-    made = {
+    made: dict[str, Any] = {
         "path": None if config is None or isinstance(config, Mapping) else os.fspath(config),
         "json": as_json(config) if isinstance(config, Mapping) else None,
         "changes": changed(changes),
@@ -94,7 +94,7 @@ def train(
         folder = os.fspath(runs) if out is None else os.path.dirname(os.fspath(out)) or "."
         made["data"] = "npy:path=" + json.dumps(_written(folder, "data", _samples(data)))
         if labels is not None:
-            made["data"] += ",label_file=" + json.dumps(_written(folder, "labels", _classes(labels, len(data))))
+            made["data"] += ",labels=true,label_file=" + json.dumps(_written(folder, "labels", _classes(labels, len(data))))
     elif labels is not None:
         raise EbmError("labels: were given without an array of data; labels of files are settings of [data]")
     return _ended(*_native.train(made, _teller(progress), every))
@@ -184,9 +184,9 @@ def _written(folder: str, name: str, array: Any) -> str:
     try:
         os.makedirs(folder, exist_ok=True)
         if not os.path.exists(path):
-            with tempfile.NamedTemporaryFile(dir=folder, prefix=".writing-", suffix=".npy", delete=False) as file:
-                np.save(file, array)
-            os.replace(file.name, path)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as beside:
+                np.save(os.path.join(beside, "array.npy"), array)
+                os.replace(os.path.join(beside, "array.npy"), path)
     except OSError as e:
         raise EbmError(f"data: cannot be written beside the run: {e}") from e
     return path
