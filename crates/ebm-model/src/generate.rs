@@ -23,6 +23,8 @@ pub struct Generator<'a> {
     pub starts: &'a Starts,
     /// What the sampler learnt in training (adapted step sizes).
     pub memory: BTreeMap<String, Tensor>,
+    /// Where the chains start, `(n, ...)`, in place of fresh starts.
+    pub begin: Option<Tensor>,
     /// Training samples `(m, ...)` for transitions that look at some.
     pub reference: Option<Tensor>,
     /// Largest number of rows at a time.
@@ -44,7 +46,7 @@ impl Generator<'_> {
     /// `n` samples `(n, ...)` under the conditions `cond` (`(m, c)` used in turn, or none).
     ///
     /// # Errors
-    /// If a start or the program fails, or a sample is not finite.
+    /// If a start or the program fails, there are fewer starts than samples, or a sample is not finite.
     pub fn draw(&self, n: usize, cond: Option<&Tensor>, key: Key) -> Result<Tensor> {
         self.draw_watched(n, cond, key, &mut Blind)
     }
@@ -67,7 +69,10 @@ impl Generator<'_> {
             let rows = (n - first).min(self.batch.max(1));
             let chains = Chains::range(first as u64, rows);
             let cond = cond.map(|c| rows_in_turn(c, first, rows)).transpose()?;
-            let x = self.starts.fresh(&energy, &chains, cond.as_ref(), key.at("start"))?;
+            let x = match &self.begin {
+                Some(begin) => begin.narrow(0, first, rows)?.contiguous()?,
+                None => self.starts.fresh(&energy, &chains, cond.as_ref(), key.at("start"))?,
+            };
             let at = Batch::new(x)?.with_chains(chains).with_cond(cond);
             let mut memory = self.memory.clone();
             let mut request = DrawRequest::new(probe, &mut memory).with_reference(self.reference.as_ref());

@@ -260,6 +260,7 @@ impl Model {
             energy: self.parts.energy.as_ref(),
             sampler: self.parts.generator.as_ref(),
             starts: &self.parts.starts,
+            begin: None,
             memory: self.memory.clone(),
             reference: self.facts.reference.clone(),
             batch: self.batch(),

@@ -191,6 +191,7 @@ impl TrainState {
             energy: self.sampled_energy(plan)?.as_ref(),
             sampler: plan.parts.generator.as_ref(),
             starts: &plan.parts.starts,
+            begin: None,
             memory: entries_of(first, plan.layout.shards, &self.sampler),
             reference: plan.facts.reference.clone(),
             batch: plan.config.run.batch,

@@ -5,6 +5,7 @@ pub(crate) mod fit;
 pub(crate) mod lines;
 pub(crate) mod named;
 mod read;
+pub(crate) mod rows;
 pub(crate) mod set;
 pub(crate) mod units;
 

@@ -9,8 +9,10 @@
 //! # Ok::<(), ebm::Error>(())
 //! ```
 
+mod arrays;
 pub(crate) mod compose;
 pub(crate) mod draw;
+pub(crate) mod draws;
 pub(crate) mod energies;
 mod film;
 pub(crate) mod moves;
@@ -20,6 +22,7 @@ mod score;
 pub(crate) mod scorer;
 pub(crate) mod threshold;
 
+pub use arrays::{ArrayFiles, ScoreArrays, directions, starts};
 pub use compose::{compose, reads_as_line};
 pub use draw::{SampleOptions, drawn_under, sample};
 pub use film::Copying;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ebm::Error;
-use ebm::model::{SampleOptions, drawn_under, sample};
+use ebm::model::{SampleOptions, drawn_under, sample, starts};
 
 use crate::args::{DrawArgs, ForceArg, ModelArgs};
 use crate::outcome::{End, Outcome};
@@ -15,14 +15,21 @@ use crate::output::Output;
 pub(crate) struct Sample {
     #[command(flatten)]
     model: ModelArgs,
-    /// Number of samples.
-    #[arg(long = "n", short = 'n', default_value_t = 64)]
-    count: usize,
+    /// Number of samples; 64, or as many as there are starting points, without it.
+    #[arg(long = "n", short = 'n')]
+    count: Option<usize>,
     #[command(flatten)]
     draw: DrawArgs,
     /// Where to: .png for a picture, .npy for the numbers; without it samples.png, or samples.npy of what is no picture.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Where the chains start: an array (n, ...) in the units of samples; without it where the model's start.
+    #[arg(long, value_name = "FILE.npy")]
+    start: Option<PathBuf>,
+    /// All states after the warm-up (half of the program) as an array x (chains, draws, ...), with what the steps say under
+    /// ArviZ's names.
+    #[arg(long, value_name = "FILE.npz")]
+    draws: Option<PathBuf>,
     /// The first chains over time, a row a chain.
     #[arg(long, value_name = "FILE.png")]
     strip: Option<PathBuf>,
@@ -38,19 +45,23 @@ pub(crate) struct Sample {
 
 impl Sample {
     pub fn run(self, out: &mut Output) -> Outcome {
-        if self.count == 0 {
+        if self.count == Some(0) {
             return Err(Error::invalid("count", 0, "at least 1").into());
         }
         let model = self.model.open()?;
+        let start = self.start.as_deref().map(|path| starts(&model, path)).transpose()?;
+        let count = self.count.unwrap_or(start.as_ref().map_or(64, |s| s.dims()[0]));
         let name =
             if ebm::draw::picture::can_draw(model.sample_shape()) { "samples.png" } else { "samples.npy" };
         let file = self.out.unwrap_or_else(|| name.into());
         let options = SampleOptions {
-            count: self.count,
+            count,
             steps: self.draw.steps,
             seed: self.draw.seed.seed,
             out: file.clone(),
             overwrite: self.force.force,
+            draws: self.draws,
+            start,
             strip: self.strip,
             animation: self.animation,
             neighbours: self.neighbours,
@@ -58,7 +69,7 @@ impl Sample {
         };
         let drawn = sample(&model, &options)?;
         out.line(format!("{} {:?}", file.display(), drawn.dims()))?;
-        if let Some(conditions) = drawn_under(&model, self.count, self.draw.seed.seed)? {
+        if let Some(conditions) = drawn_under(&model, count, self.draw.seed.seed)? {
             out.line(format!("given {conditions}"))?;
         }
         out.flush()?;

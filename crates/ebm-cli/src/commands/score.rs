@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use ebm::model::ScoreKind;
 use ebm::model::Threshold;
-use ebm::model::{ScoreOptions, ScoreRow};
+use ebm::model::{ArrayFiles, ScoreArrays, ScoreOptions, ScoreRow, directions};
 use serde_json::json;
 
-use crate::args::RunChanges;
+use crate::args::{ForceArg, RunChanges};
 use crate::filter;
-use crate::outcome::{End, Outcome};
+use crate::outcome::{End, Failure, Outcome};
 use crate::output::{Output, field};
 
 #[derive(Debug, Args)]
@@ -34,6 +34,17 @@ pub(crate) struct Score {
     /// Samples that are scored together; as in training without it.
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
+    /// The energies as an array (n,).
+    #[arg(long, value_name = "FILE.npy")]
+    energies: Option<PathBuf>,
+    /// The slopes, dE/dx, as an array (n, ...).
+    #[arg(long, value_name = "FILE.npy")]
+    slope: Option<PathBuf>,
+    /// Hessian-vector products as an array (n, ...): of one input, each sample with its row of the array V.npy.
+    #[arg(long, num_args = 2, value_names = ["V.npy", "FILE.npy"])]
+    hvp: Vec<PathBuf>,
+    #[command(flatten)]
+    force: ForceArg,
     #[command(flatten)]
     changes: RunChanges,
 }
@@ -45,6 +56,19 @@ impl Score {
             Some(which) => Some(Threshold::open(&model, &self.run, which.as_deref())?),
             None => None,
         };
+        let (along, hvp) = match &self.hvp[..] {
+            [v, file] if self.inputs.len() == 1 => (Some(directions(&model, v)?), Some(file.clone())),
+            [] => (None, None),
+            _ => {
+                let found = self.inputs.len();
+                let text =
+                    format!("--hvp: found {found} inputs, wanted one, whose samples have the rows of V.npy");
+                return Err(Failure::Usage(text));
+            }
+        };
+        let (energies, slope) = (self.energies, self.slope);
+        let files = ArrayFiles { energies, slope, hvp, overwrite: self.force.force };
+        let mut arrays = ScoreArrays::new(&model, files)?;
         let sets = filter::sets(&self.inputs)?;
         let line = Line {
             terms: ebm::model::score_terms(&model)?,
@@ -56,17 +80,22 @@ impl Score {
             // Who writes lines may wait for it.
             out.flush()?;
         }
-        let options = ScoreOptions { fit: self.fit, batch: self.batch, threshold };
+        let (slope, directions) = (arrays.wants_slope(), along);
+        let options = ScoreOptions { fit: self.fit, batch: self.batch, threshold, slope, directions };
         for set in &sets {
             filter::rows(
                 out,
                 |row| line.of(row),
-                |sink| match set {
-                    Some(set) => ebm::model::score(&model, set, &options, sink),
-                    None => ebm::model::score_lines(&model, std::io::stdin().lock(), &options, sink),
+                |sink| {
+                    let mut keep = |rows: &[ScoreRow]| arrays.take(rows).and_then(|()| sink(rows));
+                    match set {
+                        Some(set) => ebm::model::score(&model, set, &options, &mut keep),
+                        None => ebm::model::score_lines(&model, std::io::stdin().lock(), &options, &mut keep),
+                    }
                 },
             )?;
         }
+        arrays.write()?;
         out.flush()?;
         Ok(End::Done)
     }

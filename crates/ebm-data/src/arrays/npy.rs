@@ -287,11 +287,30 @@ pub(crate) fn c_order(raw: &[u8], dims: &[usize], size: usize) -> Vec<u8> {
 /// If the product of `dims` is not the number of values, or there are so many sizes that the header
 /// outgrows version 1.0 (65,535 bytes).
 pub fn encode(values: &[f32], dims: &[usize]) -> Result<Vec<u8>> {
+    let mut out = head("<f4", values.len(), dims)?;
+    out.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    Ok(out)
+}
+
+/// The same of values in any type, in which they are stored.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_values(values: &NpyValues, dims: &[usize]) -> Result<Vec<u8>> {
+    let order =
+        if matches!(values, NpyValues::Bool(_) | NpyValues::U8(_) | NpyValues::I8(_)) { '|' } else { '<' };
+    let mut out = head(&format!("{order}{}", values.kind()), values.len(), dims)?;
+    values.put(&mut out);
+    Ok(out)
+}
+
+/// What stands before the `count` values of such a file; `descr` is NumPy's name of their type.
+fn head(descr: &str, count: usize, dims: &[usize]) -> Result<Vec<u8>> {
     let product = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d));
-    if product != Some(values.len()) {
+    if product != Some(count) {
         return Err(DataError::mismatch(
             "values of an npy array",
-            values.len().to_string(),
+            count.to_string(),
             format!("the product of its shape {dims:?}"),
         ));
     }
@@ -300,7 +319,7 @@ pub fn encode(values: &[f32], dims: &[usize]) -> Result<Vec<u8>> {
         1 => shape.trim_end(),
         _ => shape.trim_end_matches(", "),
     };
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}");
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
     // NumPy aligns the values to 64 bytes: 10 bytes stand before the header, a line feed ends it.
     let padding = (64 - (10 + header.len() + 1) % 64) % 64;
     header.extend(std::iter::repeat_n(' ', padding));
@@ -310,7 +329,6 @@ pub fn encode(values: &[f32], dims: &[usize]) -> Result<Vec<u8>> {
     let mut out = b"\x93NUMPY\x01\x00".to_vec();
     out.extend(len.to_le_bytes());
     out.extend(header.as_bytes());
-    out.extend(values.iter().flat_map(|v| v.to_le_bytes()));
     Ok(out)
 }
 
@@ -369,8 +387,22 @@ mod tests {
         expected.resize(127, b' ');
         expected.extend(b"\n\x00\x00\x80\x3f\x00\x00\x00\xc0");
         assert_eq!(encode(&[1.0, -2.0], &[2, 1]).unwrap(), expected);
+        assert_eq!(encode_values(&NpyValues::F32(vec![1.0, -2.0]), &[2, 1]).unwrap(), expected);
         assert!(encode(&[1.0], &[2]).is_err());
         assert!(encode(&[1.0], &vec![1; 40_000]).is_err());
+    }
+
+    #[test]
+    fn values_of_every_type_come_back_in_it() {
+        for values in [
+            NpyValues::Bool(vec![0, 1]),
+            NpyValues::U8(vec![7, 255]),
+            NpyValues::I64(vec![-3, 1 << 40]),
+            NpyValues::F64(vec![0.1, f64::NEG_INFINITY]),
+        ] {
+            let back = Npy::parse(&encode_values(&values, &[1, 2]).unwrap(), "f").unwrap();
+            assert_eq!((back.dims(), back.values()), (&[1, 2][..], &values));
+        }
     }
 
     #[test]

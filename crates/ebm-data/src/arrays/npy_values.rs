@@ -122,6 +122,11 @@ impl NpyValues {
         })
     }
 
+    /// Appends the values in little-endian order.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        each!(self, v => out.extend(v.iter().flat_map(|x| x.to_le_bytes())));
+    }
+
     pub(super) fn channels_first(&self, pixels: usize, channels: usize) -> Self {
         let (p, c) = (pixels, channels);
         match self {

@@ -1,13 +1,14 @@
 //! Archives of NumPy arrays: `.npz` files, stored (`savez`) or deflated (`savez_compressed`).
 
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek};
+use std::io::{BufReader, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use zip::ZipArchive;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::error::Origin;
-use crate::npy::{Classes, Npy, NpyRows};
+use crate::npy::{Classes, Npy, NpyRows, NpyValues, encode_values};
 use crate::unpack::Unpacked;
 use crate::{DataError, Result};
 
@@ -108,6 +109,56 @@ impl<R: Read + Seek> Npz<R> {
     }
 }
 
+/// An array on its way into an archive.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Named {
+    /// Its name, without an ending.
+    pub name: String,
+    /// Its values in row-major order.
+    pub values: NpyValues,
+    /// Its sizes, slowest first.
+    pub dims: Vec<usize>,
+}
+
+/// An archive of these arrays as bytes, stored as `numpy.savez` stores them: the same arrays give the same bytes.
+///
+/// # Errors
+/// If an array's sizes do not fit its values, or two have one name.
+///
+/// ```
+/// use ebm_data::npy::NpyValues;
+/// use ebm_data::npz::{Named, Npz, encode};
+/// let x = Named { name: "x".into(), values: NpyValues::F64(vec![0.5, 1.5]), dims: vec![1, 2] };
+/// let file = encode(&[x])?;
+/// assert_eq!(Npz::parse(&file, "f.npz")?.array("x")?.dims(), [1, 2]);
+/// # Ok::<(), ebm_data::DataError>(())
+/// ```
+pub fn encode(arrays: &[Named]) -> Result<Vec<u8>> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    // The time of an entry is that of its making by default, and would change the bytes.
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .last_modified_time(zip::DateTime::default())
+        .large_file(true);
+    let refused = |name: &str, e: String| {
+        DataError::mismatch(format!("array `{name}` of an npz archive"), e, "a name of its own and room")
+    };
+    for Named { name, values, dims } in arrays {
+        let file = encode_values(values, dims)?;
+        zip.start_file(format!("{name}.npy"), options).map_err(|e| refused(name, e.to_string()))?;
+        zip.write_all(&file).map_err(|e| refused(name, e.to_string()))?;
+    }
+    Ok(zip.finish().map_err(|e| refused("", e.to_string()))?.into_inner())
+}
+
+/// Writes [`encode`]'s bytes to `path`; the file appears whole or not at all.
+///
+/// # Errors
+/// As [`encode`], and if the folder does not exist or cannot be written.
+pub fn write(path: impl AsRef<Path>, arrays: &[Named]) -> Result<()> {
+    crate::atomic::write(path.as_ref(), &encode(arrays)?)
+}
+
 fn damaged(path: &Path, item: &str, e: &zip::result::ZipError) -> DataError {
     Origin(path).format(0, item, format!("unreadable ({e})"), "a zip archive as numpy.savez writes it")
 }
@@ -115,21 +166,17 @@ fn damaged(path: &Path, item: &str, e: &zip::result::ZipError) -> DataError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::io::Write;
-
     use proptest::prelude::*;
-    use zip::write::SimpleFileOptions;
-    use zip::{CompressionMethod, ZipWriter};
 
     use super::*;
-    use crate::npy::encode;
+    use crate::npy::encode as encode_npy;
 
     fn archive(method: CompressionMethod) -> Vec<u8> {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
         let options = SimpleFileOptions::default().compression_method(method);
         for (name, values) in [("y.npy", vec![7.0f32]), ("x.npy", vec![0.5; 300])] {
             zip.start_file(name, options).unwrap();
-            zip.write_all(&encode(&values, &[values.len()]).unwrap()).unwrap();
+            zip.write_all(&encode_npy(&values, &[values.len()]).unwrap()).unwrap();
         }
         zip.finish().unwrap().into_inner()
     }
@@ -155,6 +202,21 @@ mod tests {
             let text = npz.array("z").unwrap_err().to_string();
             assert_eq!(text, "array in f.npz: found no `z`, expected one of x, y");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_has_the_same_bytes_each_time() {
+        let of = |name: &str, values| Named { name: name.into(), values, dims: vec![2, 1] };
+        let arrays = [of("x", NpyValues::F64(vec![0.5, -1.0])), of("diverging", NpyValues::Bool(vec![0, 1]))];
+        let bytes = super::encode(&arrays).unwrap();
+        assert_eq!(super::encode(&arrays).unwrap(), bytes);
+        let mut npz = Npz::parse(&bytes, "f.npz").unwrap();
+        for Named { name, values, dims } in &arrays {
+            let back = npz.array(name).unwrap();
+            assert_eq!((back.values(), back.dims()), (values, &dims[..]));
+        }
+        let twice = super::encode(&[arrays[0].clone(), arrays[0].clone()]).unwrap_err().to_string();
+        assert!(twice.contains("`x`"), "{twice}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! How well chains mix: effective sample sizes, split R-hat, autocorrelation times, acceptance.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use ebm_core::Stepped;
 use ebm_data::npy::{Npy, NpyValues};
 use ebm_eval::{
@@ -12,15 +12,17 @@ use ebm_eval::{
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::model::draws::{Draws, Kept, ending};
 use crate::model::moves::{MoveWatch, StepSizes, Trajectories};
 use crate::model::open::{Model, Sampling};
 use crate::tensors::equally_spaced;
+use crate::whole_file::free;
 
 /// Numbers that are recorded at most: 1 GiB.
 const MOST: usize = 1 << 27;
 
 /// Which chains are run, and what of them is recorded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ChainOptions {
     /// Chains.
     pub chains: usize,
@@ -34,11 +36,29 @@ pub struct ChainOptions {
     pub coordinates: usize,
     /// Seed; that of the run without it.
     pub seed: Option<u64>,
+    /// Where the chains start, `(n, ...)` with at least as many rows as chains, in place of fresh starts: see
+    /// [`starts`](crate::model::starts).
+    pub start: Option<Tensor>,
+    /// Where all coordinates of the draws go, with the statistics of their steps; `.npz`.
+    pub draws: Option<PathBuf>,
+    /// Whether that file is replaced if it is there.
+    pub overwrite: bool,
 }
 
 impl Default for ChainOptions {
     fn default() -> Self {
-        ChainOptions { chains: 4, steps: 1000, warm_up: 500, thin: 1, coordinates: 8, seed: None }
+        let (start, draws, overwrite) = (None, None, false);
+        ChainOptions {
+            chains: 4,
+            steps: 1000,
+            warm_up: 500,
+            thin: 1,
+            coordinates: 8,
+            seed: None,
+            start,
+            draws,
+            overwrite,
+        }
     }
 }
 
@@ -138,12 +158,25 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
         }
         Ok(())
     };
-    let mut watch = MoveWatch::beside(&mut recorder);
-    let sampling =
-        Sampling { steps: Some(all_steps), warm_up: Some(o.warm_up), seed: o.seed, ..Sampling::default() };
+    let mut file = None;
+    if let Some(path) = &o.draws {
+        ending("draws", path, "npz")?;
+        free("draws", path, o.overwrite)?;
+        file = Some(Draws::new(energy.as_ref(), model.dtype(), (o.chains, draws), (o.warm_up, o.thin))?);
+    }
+    let mut kept = Kept::beside(&mut recorder, file);
+    let mut watch = MoveWatch::beside(&mut kept);
+    let sampling = Sampling {
+        steps: Some(all_steps),
+        warm_up: Some(o.warm_up),
+        seed: o.seed,
+        start: o.start.as_ref(),
+        ..Sampling::default()
+    };
     model.sample_watched(o.chains, sampling, &mut watch)?;
     let (accepted, divergences, step_sizes) = (watch.accepted(), watch.divergences(), watch.step_sizes());
     let (carried, trajectories) = (watch.carried(), watch.trajectories());
+    let file = kept.draws();
     if record.seen != o.chains * draws {
         return Err(Error::unfit(
             "the generation program",
@@ -165,6 +198,9 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
         ..ChainFacts::default()
     };
     let (rows, advice) = rows(names, &record.rows, (o.chains, draws), facts)?;
+    if let (Some(file), Some(path)) = (file, &o.draws) {
+        file.write(path)?;
+    }
     Ok(ChainMeasures {
         of: model.sampler().with_steps(all_steps).name(),
         chains: o.chains,

@@ -7,6 +7,7 @@ use ebm_core::{Condition, Split};
 use ebm_draw::picture;
 
 use crate::error::{Error, Result};
+use crate::model::draws::{Draws, Kept, ending};
 use crate::model::film::{Film, animate, neighbours, strip};
 use crate::model::moves::MoveWatch;
 use crate::model::open::{Model, Sampling};
@@ -30,6 +31,10 @@ pub struct SampleOptions {
     pub strip: Option<PathBuf>,
     /// All chains over time as an animation; `.gif`.
     pub animation: Option<PathBuf>,
+    /// Every state after the warm-up, half of the program, with the statistics of its steps; `.npz`.
+    pub draws: Option<PathBuf>,
+    /// Where the chains start, `(n, ...)` with at least `count` rows, in place of fresh starts: see [`starts`](crate::model::starts).
+    pub start: Option<Tensor>,
     /// Samples with their nearest training samples to the right of each; `.png`.
     pub neighbours: Option<PathBuf>,
     /// Called after every step with the number of steps done of all pieces of chains.
@@ -61,10 +66,22 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
     free("out", &options.out, options.overwrite)?;
     check(model, options)?;
     let mut film = Film::new(options.strip.is_some() || options.animation.is_some(), options.progress);
-    let mut watch = MoveWatch::beside(&mut film);
-    let sampling = Sampling { steps: options.steps, seed: options.seed, ..Sampling::default() };
+    let steps = options.steps.unwrap_or(model.sampler().steps());
+    let warm_up = options.draws.is_some().then_some(steps / 2);
+    let draws = warm_up.map(|warm_up| {
+        let size = (options.count, steps - warm_up);
+        Draws::new(model.energy().as_ref(), model.dtype(), size, (warm_up, 1))
+    });
+    let mut kept = Kept::beside(&mut film, draws.transpose()?);
+    let mut watch = MoveWatch::beside(&mut kept);
+    let start = options.start.as_ref();
+    let sampling =
+        Sampling { steps: options.steps, warm_up, seed: options.seed, start, ..Sampling::default() };
     let drawn = model.sample_watched(options.count, sampling, &mut watch)?;
     watch.tell();
+    if let (Some(draws), Some(path)) = (kept.draws(), &options.draws) {
+        draws.write(path)?;
+    }
     write(model, options, film, &drawn)?;
     if ending == "npy" {
         ebm_data::npy::write(&options.out, &floats(&drawn)?, drawn.dims())?;
@@ -124,7 +141,12 @@ fn check(model: &Model, options: &SampleOptions) -> Result<()> {
         ("strip", options.strip.as_deref()),
         ("animation", options.animation.as_deref()),
         ("neighbours", options.neighbours.as_deref()),
+        ("draws", options.draws.as_deref()),
     ])?;
+    if let Some(path) = &options.draws {
+        ending("draws", path, "npz")?;
+        free("draws", path, options.overwrite)?;
+    }
     for (setting, path, ending, drawable) in [
         ("strip", &options.strip, "png", matches!(shape, [1 | 3, _, _])),
         ("animation", &options.animation, "gif", picture::can_draw(shape)),

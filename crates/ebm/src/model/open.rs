@@ -46,6 +46,8 @@ pub struct Sampling<'a> {
     pub energy: Option<&'a dyn EnergyFn>,
     /// Conditions `(m, c)` of the samples, used in turn; without them classes as often as in the training data.
     pub conditions: Option<&'a Tensor>,
+    /// Where the chains start, `(n, ...)`, one row a sample, in place of fresh starts.
+    pub start: Option<&'a Tensor>,
 }
 
 /// Longest vectors that are tried on an energy of which nothing says the shape of its samples.
@@ -222,7 +224,7 @@ impl Model {
     pub fn sample_watched(
         &self,
         n: usize,
-        Sampling { steps, warm_up, seed, energy, conditions }: Sampling<'_>,
+        Sampling { steps, warm_up, seed, energy, conditions, start }: Sampling<'_>,
         probe: &mut dyn Probe,
     ) -> Result<Tensor> {
         let entries = n.checked_mul(self.sample_shape().iter().product::<usize>().max(1));
@@ -246,6 +248,13 @@ impl Model {
         }
         if let Some(energy) = energy {
             generator.energy = energy;
+        }
+        if let Some(start) = start {
+            if start.dims()[0] < n {
+                let wanted = format!("at most {}: a starting point for each", start.dims()[0]);
+                return Err(Error::invalid("count", n, wanted));
+            }
+            generator.begin = Some(start.clone());
         }
         let key = self.generation_key(seed);
         if let Some(conditions) = conditions {

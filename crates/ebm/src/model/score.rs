@@ -1,7 +1,10 @@
 //! Energies of samples from files or from a stream, a few at a time.
 
+use std::cell::Cell;
 use std::io::Read;
 use std::path::PathBuf;
+
+use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 use crate::inputs::lines::lines;
@@ -24,6 +27,10 @@ pub struct ScoreRow {
     pub terms: Vec<f64>,
     /// The threshold's score, and whether the sample is inside; only with a threshold.
     pub verdict: Option<(f64, bool)>,
+    /// `∇ₓE`, flattened; empty unless [`ScoreOptions::slope`] asks for it.
+    pub slope: Vec<f64>,
+    /// `∇²E·v`, flattened; empty without [`ScoreOptions::directions`].
+    pub product: Vec<f64>,
 }
 
 /// How samples are scored.
@@ -35,6 +42,10 @@ pub struct ScoreOptions {
     pub batch: Option<usize>,
     /// What to judge samples by.
     pub threshold: Option<Threshold>,
+    /// Whether rows have their slopes.
+    pub slope: bool,
+    /// A direction v for each sample of the set, `(n, ...)`, along which Hessians are wanted.
+    pub directions: Option<Tensor>,
 }
 
 /// The names of the terms that rows of scores have: those of the model's energy, or of the marginal one where it takes a class.
@@ -55,7 +66,8 @@ pub type RowSink<'a> = dyn FnMut(&[ScoreRow]) -> Result<()> + 'a;
 /// If a file cannot be read, samples have another shape than the energy's or values that are not finite, or `sink` fails.
 pub fn score(model: &Model, set: &Inputs, options: &ScoreOptions, sink: &mut RowSink<'_>) -> Result<()> {
     let work = Work::new(model, options)?;
-    set.each(work.rows, None, &work.scorer.fit(work.fit), &mut |piece| sink(&work.rows_of(piece)?))
+    set.each(work.rows, None, &work.scorer.fit(work.fit), &mut |piece| sink(&work.rows_of(piece)?))?;
+    work.end()
 }
 
 /// As [`score`] for samples that stand on lines of a stream; see [`inputs::lines`](crate::inputs::lines).
@@ -69,7 +81,8 @@ pub fn score_lines(
     sink: &mut RowSink<'_>,
 ) -> Result<()> {
     let work = Work::new(model, options)?;
-    lines(from, work.rows, &work.scorer.fit(work.fit), &mut |piece| sink(&work.rows_of(piece)?))
+    lines(from, work.rows, &work.scorer.fit(work.fit), &mut |piece| sink(&work.rows_of(piece)?))?;
+    work.end()
 }
 
 /// As [`score`] for samples in memory: `values` are all samples, one after the other, in the units of training samples.
@@ -97,6 +110,10 @@ struct Work<'a> {
     threshold: Option<&'a Threshold>,
     rows: usize,
     fit: bool,
+    slope: bool,
+    directions: Option<&'a Tensor>,
+    /// Samples so far.
+    seen: Cell<usize>,
 }
 
 impl<'a> Work<'a> {
@@ -109,15 +126,51 @@ impl<'a> Work<'a> {
             rows: options.batch.unwrap_or(model.batch()).max(1),
             // A threshold holds for samples that are treated as those it was fitted on.
             fit: options.fit || threshold.is_some_and(|t| t.fit),
+            slope: options.slope,
+            directions: options.directions.as_ref(),
+            seen: Cell::new(0),
         })
     }
 
+    /// Checks that every direction had its sample.
+    fn end(&self) -> Result<()> {
+        match self.directions.map_or(self.seen.get(), |v| v.dims()[0]) == self.seen.get() {
+            true => Ok(()),
+            false => Err(self.uneven(&format!("{} samples", self.seen.get()))),
+        }
+    }
+
+    fn uneven(&self, samples: &str) -> Error {
+        let n = self.directions.map_or(0, |v| v.dims()[0]);
+        Error::unfit("hvp", format!("found {n} directions for {samples}, wanted one for each sample"))
+    }
+
+    /// Slopes and products of the piece, one vector a sample; empty where they are not wanted.
+    fn derivatives(&self, piece: &Piece) -> Result<[Vec<Vec<f64>>; 2]> {
+        let (n, from) = (piece.len(), self.seen.get());
+        self.seen.set(from + n);
+        let slopes = if self.slope { self.scorer.slopes(piece)? } else { vec![Vec::new(); n] };
+        let products = match self.directions {
+            Some(v) if from + n > v.dims()[0] => return Err(self.uneven("more samples")),
+            Some(v) => {
+                let v = v.narrow(0, from, n).map_err(ebm_core::Error::from)?;
+                self.scorer.products(piece, &v)?
+            }
+            None => vec![Vec::new(); n],
+        };
+        Ok([slopes, products])
+    }
+
     fn rows_of(&self, piece: Piece) -> Result<Vec<ScoreRow>> {
+        let [slopes, products] = self.derivatives(&piece)?;
         let scored = self.scorer.score(&piece)?;
         let mut verdicts = self.threshold.map(|t| t.judge(&self.scorer, &scored).into_iter());
         let rows = piece.places.into_iter().zip(scored.energy.iter().zip(scored.terms));
+        let rows = rows.zip(slopes.into_iter().zip(products));
         Ok(rows
-            .map(|((file, index), (energy, terms))| ScoreRow {
+            .map(|(((file, index), (energy, terms)), (slope, product))| ScoreRow {
+                slope,
+                product,
                 file,
                 index,
                 energy: *energy,

@@ -146,22 +146,32 @@ impl Scorer {
         Fit { shape: self.spec().sample_shape.clone(), resize, units: self.units }
     }
 
-    pub fn score(&self, piece: &Piece) -> Result<Scored> {
+    fn batch(&self, piece: &Piece) -> Result<Batch> {
         let mut dims = vec![piece.len()];
         dims.extend(&self.spec().sample_shape);
         let x = Tensor::from_vec(piece.values.clone(), dims, &Device::Cpu)
             .and_then(|t| t.to_dtype(self.dtype)?.to_device(&self.device))
             .map_err(ebm_core::Error::from)?;
-        let batch = Batch::new(x)?;
-        let rows = |t: Tensor| -> Result<Vec<Vec<f64>>> {
-            let t = t.to_dtype(DType::F64).and_then(|t| t.to_vec2::<f64>());
-            Ok(t.map_err(ebm_core::Error::from)?)
-        };
+        Ok(Batch::new(x)?)
+    }
+
+    /// `∇ₓE` of each sample, flattened.
+    pub fn slopes(&self, piece: &Piece) -> Result<Vec<Vec<f64>>> {
+        rows(self.energy.slope(&self.batch(piece)?)?.grad)
+    }
+
+    /// `∇²E·v` of each sample, flattened, with its row of `v` `(B, ...)`.
+    pub fn products(&self, piece: &Piece, v: &Tensor) -> Result<Vec<Vec<f64>>> {
+        rows(self.energy.hvp(&self.batch(piece)?, v)?)
+    }
+
+    pub fn score(&self, piece: &Piece) -> Result<Scored> {
+        let batch = self.batch(piece)?;
         let terms = rows(self.energy.terms(&batch)?)?;
         let energy: Vec<f64> = terms.iter().map(|t| t.iter().sum()).collect();
         let mut grad_norm = Vec::new();
         if self.slope {
-            let grad = self.energy.slope(&batch)?.grad.flatten_from(1).map_err(ebm_core::Error::from)?;
+            let grad = self.energy.slope(&batch)?.grad;
             grad_norm = rows(grad)?.iter().map(|g| g.iter().map(|v| v * v).sum::<f64>().sqrt()).collect();
         }
         for (values, what) in [(&energy, "energy"), (&grad_norm, "gradient")] {
@@ -199,6 +209,13 @@ impl Scorer {
             ScoreKind::Typicality => scored.energy.iter().map(|e| (e - mean.unwrap_or(0.0)).abs()).collect(),
         }
     }
+}
+
+/// The numbers `(B, ...)` of each row.
+fn rows(t: Tensor) -> Result<Vec<Vec<f64>>> {
+    let rows =
+        t.flatten_from(1).and_then(|t| t.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_vec2::<f64>());
+    Ok(rows.map_err(ebm_core::Error::from)?)
 }
 
 /// The set whose mean energy typicality is measured from: the held-out part of a run's data, or its training part.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ebm::measure::{ChainMeasures, ChainOptions, measure_chain_file, measure_chains};
+use ebm::model::starts;
 
 use super::figures::Figures;
 use crate::args::{RunChanges, SeedArg};
@@ -15,7 +16,7 @@ pub(crate) struct ChainsCommand {
     /// A run directory or a configuration, whose generation program is run; or an .npy array (chains, draws, ...).
     #[arg(value_name = "RUN|CONFIG.toml|FILE.npy")]
     target: PathBuf,
-    /// Chains; 4 without it.
+    /// Chains; 4, or as many as there are starting points, without it.
     #[arg(long, value_name = "N")]
     chains: Option<usize>,
     /// Steps that are recorded; 1000 without it.
@@ -30,6 +31,12 @@ pub(crate) struct ChainsCommand {
     /// Coordinates that are recorded at most, at equal distances.
     #[arg(long, value_name = "N", default_value_t = ChainOptions::default().coordinates)]
     coordinates: usize,
+    /// Where the chains start: an array (chains, ...) in the units of samples; without it where the model's start.
+    #[arg(long, value_name = "FILE.npy")]
+    start: Option<PathBuf>,
+    /// The draws of all coordinates as an array x (chains, draws, ...), with what the steps say under ArviZ's names.
+    #[arg(long, value_name = "FILE.npz")]
+    draws: Option<PathBuf>,
     #[command(flatten)]
     seed: SeedArg,
     #[command(flatten)]
@@ -47,13 +54,17 @@ impl ChainsCommand {
         } else {
             let model = self.changes.open(&self.target)?;
             let usual = ChainOptions::default();
+            let start = self.start.as_deref().map(|path| starts(&model, path)).transpose()?;
             let options = ChainOptions {
-                chains: self.chains.unwrap_or(usual.chains),
+                chains: self.chains.unwrap_or(start.as_ref().map_or(usual.chains, |s| s.dims()[0])),
                 steps: self.steps.unwrap_or(usual.steps),
                 warm_up: self.warm_up.unwrap_or(usual.warm_up),
                 thin: self.thin.unwrap_or(usual.thin),
                 coordinates: self.coordinates,
                 seed: self.seed.seed,
+                start,
+                draws: self.draws.clone(),
+                overwrite: self.figures.replaces(),
             };
             measure_chains(&model, &options)?
         };
@@ -67,6 +78,8 @@ impl ChainsCommand {
             ("--steps", self.steps.is_some()),
             ("--warm-up", self.warm_up.is_some()),
             ("--thin", self.thin.is_some()),
+            ("--start", self.start.is_some()),
+            ("--draws", self.draws.is_some()),
             ("--seed", self.seed.seed.is_some()),
             ("--set, --data or --device", self.changes.any()),
         ];

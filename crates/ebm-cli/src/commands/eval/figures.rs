@@ -25,6 +25,11 @@ impl Figures {
         self.json.as_ref().map_or(Ok(()), |path| whole_file::free("json", path, self.force.force))
     }
 
+    /// Whether files that are there may be replaced.
+    pub fn replaces(&self) -> bool {
+        self.force.force
+    }
+
     /// Writes the file, if there is one, and the table.
     pub fn write(&self, out: &mut Output, found: &impl Serialize, table: String) -> Outcome {
         if let Some(path) = &self.json {

@@ -1,0 +1,55 @@
+//! Points that a call is given as an `.npy` file: where chains start, directions of products.
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use ebm_core::Domain;
+use ebm_data::npy::{Npy, NpyValues};
+
+use crate::error::{Error, Result};
+
+/// The numbers `(n, ...)` of an `.npy` file, `shape` the shape of one row, in the units of samples.
+///
+/// # Errors
+/// If it cannot be read, has another shape or no rows, or holds a value that is not finite.
+pub(crate) fn rows(path: &Path, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+    let npy = Npy::read(path)?;
+    let dims = npy.dims().to_vec();
+    if dims.first().is_none_or(|n| *n == 0) || dims[1..] != *shape {
+        let wanted = format!("(n{})", shape.iter().map(|d| format!(", {d}")).collect::<String>());
+        return Err(unfit(path, format!("has shape {dims:?}, expected {wanted}: a row for each sample")));
+    }
+    let values: Vec<f64> = match npy.values() {
+        NpyValues::F64(v) => v.clone(),
+        other => other.clone().into_f32().into_iter().map(f64::from).collect(),
+    };
+    let width = shape.iter().product::<usize>().max(1);
+    if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+        return Err(unfit(
+            path,
+            format!("holds {} in row {}, expected finite numbers", values[i], i / width),
+        ));
+    }
+    let t = Tensor::from_vec(values, dims, &Device::Cpu);
+    Ok(t.and_then(|t| t.to_dtype(dtype)?.to_device(device)).map_err(ebm_core::Error::from)?)
+}
+
+/// Checks that points are of a domain: states of discrete samples.
+///
+/// # Errors
+/// If one is not.
+pub(crate) fn of_domain(path: &Path, rows: &Tensor, domain: Domain) -> Result<()> {
+    let width = rows.elem_count() / rows.dims()[0].max(1);
+    let outside = domain.outside(&crate::tensors::floats(rows)?, width);
+    match domain.is_discrete() && outside > 0 {
+        true => Err(unfit(
+            path,
+            format!("has {outside} values that are not of this energy's samples, expected {domain}"),
+        )),
+        false => Ok(()),
+    }
+}
+
+fn unfit(path: &Path, message: String) -> Error {
+    ebm_core::Error::data(path, message).into()
+}
