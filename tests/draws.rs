@@ -49,7 +49,17 @@ fn draws_have_the_names_of_arviz_and_the_energies_of_their_states() {
     s.run(&[&chains[..], &["--draws", "d.npz"]].concat()).ok();
     let mut npz = Npz::open(s.path("d.npz")).unwrap();
     let names = npz.names();
-    for name in ["acceptance_rate", "diverging", "energy", "lp", "n_steps", "reached_max_treedepth", "step_size", "tree_depth", "x"] {
+    for name in [
+        "acceptance_rate",
+        "diverging",
+        "energy",
+        "lp",
+        "n_steps",
+        "reached_max_treedepth",
+        "step_size",
+        "tree_depth",
+        "x",
+    ] {
         assert!(names.iter().any(|n| n == name), "{name}: {names:?}");
     }
     let x = npz.array("x").unwrap();
@@ -96,9 +106,11 @@ fn chains_start_where_a_file_says() {
         // Steps of a millionth.
         assert!((f64::from(*x) - at).abs() < 1e-4, "{x} {at}");
     }
-    let ran = s.run(&["eval", "chains", "run.toml", "--start", "start.npy", "--steps", "8", "--warm-up", "0"]).ok();
+    let ran =
+        s.run(&["eval", "chains", "run.toml", "--start", "start.npy", "--steps", "8", "--warm-up", "0"]).ok();
     assert!(ran.out.contains("3 chains"), "{ran:?}");
-    s.run(&["sample", "run.toml", "--start", "start.npy", "-n", "4", "--out", "y.npy"]).fails(2, &["--n 4", "at most 3"]);
+    s.run(&["sample", "run.toml", "--start", "start.npy", "-n", "4", "--out", "y.npy"])
+        .fails(2, &["--n 4", "at most 3"]);
     save(&s, "wide.npy", vec![0.0; 9], &[3, 3]);
     s.run(&["sample", "run.toml", "--start", "wide.npy"]).fails(3, &["[3, 3]", "(n, 2)"]);
     save(&s, "nan.npy", vec![0.0, f64::NAN], &[1, 2]);
@@ -113,7 +125,8 @@ fn slopes_and_products_are_those_of_the_closed_form() {
     let (x, v) = (vec![0.5, -0.25, 2.0, 1.0, -1.0, 0.0], vec![1.0, 0.0, 0.0, 1.0, 2.0, -1.0]);
     save(&s, "x.npy", x.clone(), &[3, 2]);
     save(&s, "v.npy", v.clone(), &[3, 2]);
-    let score = ["score", "run.toml", "x.npy", "--energies", "e.npy", "--slope", "g.npy", "--hvp", "v.npy", "h.npy"];
+    let score =
+        ["score", "run.toml", "x.npy", "--energies", "e.npy", "--slope", "g.npy", "--hvp", "v.npy", "h.npy"];
     // Pieces of two samples: rows of V go with theirs.
     let ran = s.run(&[&score[..], &["--batch", "2"]].concat()).ok();
     assert_eq!(ran.out.lines().count(), 4);
@@ -125,7 +138,13 @@ fn slopes_and_products_are_those_of_the_closed_form() {
         let [a, b] = times(&y);
         let [c, d] = times(&v[2 * i..2 * i + 2]);
         let want = [0.5 * (y[0] * a + y[1] * b), a, b, c, d];
-        let found = [doubles(&e)[i], doubles(&g)[2 * i], doubles(&g)[2 * i + 1], doubles(&h)[2 * i], doubles(&h)[2 * i + 1]];
+        let found = [
+            doubles(&e)[i],
+            doubles(&g)[2 * i],
+            doubles(&g)[2 * i + 1],
+            doubles(&h)[2 * i],
+            doubles(&h)[2 * i + 1],
+        ];
         // Samples of files are numbers in f32, exact here; the rest is rounding in f64.
         assert!(want.iter().zip(found).all(|(w, f)| (w - f).abs() < 1e-12), "{want:?} {found:?}");
     }

@@ -128,6 +128,17 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
+    /// The changes of settings, for a model that is opened and not trained.
+    pub fn listed(&self) -> Result<Vec<Override>, Failure> {
+        if self.data.is_some() || self.steps.is_some() || self.seed.is_some() {
+            let text = "--data, --steps, --seed: found a model that is written down, wanted none of them";
+            return Err(Failure::Usage(text.into()));
+        }
+        let mut all = self.device.changes();
+        all.extend(set(&self.set)?);
+        Ok(all)
+    }
+
     /// The configuration of `file`, or the quick start, with the changes made; `--set` comes last.
     pub fn source(&self, file: Option<&Path>) -> Result<Source, Failure> {
         let mut source = match file {

@@ -6,6 +6,7 @@ use candle_core::{D, Tensor};
 
 use crate::energy::conditionals::Conditionals;
 use crate::energy::domain::Domain;
+use crate::energy::outline::Outline;
 use crate::operators::{Entry, Formula, map_entries};
 use crate::plan::NetPlan;
 use crate::{Batch, Error, Key, ParamSet, Result, Stop};
@@ -16,6 +17,7 @@ pub mod conditionals;
 pub mod domain;
 pub mod given;
 pub mod opaque;
+pub mod outline;
 pub mod pull_back;
 mod severed;
 
@@ -251,6 +253,17 @@ pub trait EnergyFn: Send + Sync {
     /// names in it are those of [`EnergyFn::params`].
     fn plan(&self) -> Option<&NetPlan> {
         None
+    }
+
+    /// What it is made of, with its tensors, for whoever writes it down for another program.
+    ///
+    /// # Errors
+    /// If it is made of something that has no such form: names the part.
+    fn outline(&self) -> Result<Outline> {
+        match self.plan() {
+            Some(plan) => Ok(Outline::Net { plan: plan.clone(), params: self.params().clone() }),
+            None => Err(outline::unwritten("an energy of its own")),
+        }
     }
 
     /// Runs a whole row program (steps that touch each row alone) if this energy can do so faster

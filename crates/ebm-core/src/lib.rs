@@ -86,6 +86,7 @@ pub use energy::compose::{Conditioned, Frozen, Part, SoftMin, Sum};
 pub use energy::conditionals::{Conditionals, Pairs};
 pub use energy::domain::{Domain, one_hot};
 pub use energy::opaque::Opaque;
+pub use energy::outline::{Formula, Outline, OutlinePart};
 pub use energy::pull_back::{Map, PullBack, Separable};
 pub use energy::{
     Condition, Density, EnergyFn, EnergySpec, Exactness, RowProgram, RowStep, Slope, ThetaGrad, Walked,

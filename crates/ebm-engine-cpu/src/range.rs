@@ -142,6 +142,10 @@ impl EnergyFn for InRange {
         self.twin.plan()
     }
 
+    fn outline(&self) -> Result<ebm_core::Outline> {
+        self.graph.outline()
+    }
+
     fn walk(&self, at: &Batch, program: &RowProgram, key: Key) -> Result<Option<Walked>> {
         match self.shares(at, None)? {
             None => self.twin.walk(at, program, key),

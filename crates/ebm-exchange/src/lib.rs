@@ -4,6 +4,8 @@
 //! (`ebm convert`) with `inventory::submit!`; nothing else needs to name that crate.
 
 mod moments;
+pub mod sequential;
+pub mod torch;
 pub mod weights;
 
 use std::collections::BTreeMap;

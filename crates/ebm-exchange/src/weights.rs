@@ -316,6 +316,11 @@ impl WeightFile {
         inside.collect()
     }
 
+    /// Whether [`names`](Self::names) stand in the order in which they were saved; those of safetensors are sorted.
+    pub fn is_in_order(&self) -> bool {
+        matches!(self.source, Source::Torch(..))
+    }
+
     /// What else the file holds than tensors; nothing of safetensors.
     pub(crate) fn items(&self) -> &[(Vec<String>, Item)] {
         match &self.source {

@@ -82,8 +82,14 @@ impl Model {
             let to = |n: Numbers| n.tensor(self.inner.dtype(), self.inner.device());
             let conditions: Option<Tensor> = conditions.map(to).transpose()?;
             let energy = Stoppable::new(self.inner.energy().as_ref(), &stop);
-            let sampling =
-                Sampling { steps, warm_up, seed, energy: Some(&energy), conditions: conditions.as_ref() };
+            let sampling = Sampling {
+                steps,
+                warm_up,
+                seed,
+                energy: Some(&energy),
+                conditions: conditions.as_ref(),
+                ..Sampling::default()
+            };
             Ok(Numbers::of(&self.inner.sample_watched(n, sampling, &mut Blind)?)?)
         })?;
         drawn.array(py)

@@ -2,6 +2,8 @@
 
 mod compare;
 mod convert;
+mod torch;
 
 pub use compare::compare;
 pub use convert::{Export, Import, ImportOptions, Remark, export, import, keys};
+pub use torch::{TorchExport, export_torch};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
-    Batch, BuildCx, Condition, EnergyConfig, EnergyFn, EnergySpec, Error, ParamSet, Result, Role, Settings,
-    Slope, ThetaGrad, WeightFn, centre_and_spread, per_row, plugin, row_sum,
+    Batch, BuildCx, Condition, EnergyConfig, EnergyFn, EnergySpec, Error, Formula, Outline, ParamSet, Result,
+    Role, Settings, Slope, ThetaGrad, WeightFn, centre_and_spread, per_row, plugin, row_sum,
 };
 
 /// Sines, and as many cosines, of the logarithm of the noise level.
@@ -175,6 +175,24 @@ impl EnergyFn for NoiseConditioned {
         let square = seen.scale.sqr()?;
         let inner = Seen::times(&self.net.hvp(&seen.at, v)?, &(&square * &seen.gain)?)?;
         Ok((Seen::times(v, &square)? + inner)?)
+    }
+
+    fn outline(&self) -> Result<Outline> {
+        let own = |name: &str| Some((name.to_string(), self.params.get(name)?.clone(), Role::Buffer));
+        let python = format!(
+            "# |x - m|²/2(σ² + d²) + (d/σ) n((x - m)/√(σ² + d²), c), with σ the condition\n\
+             level = x.new_full((len(x),), {:?}) if condition is None else condition.to(x.dtype).reshape(-1)\n\
+             scale = (level.square() + self.spread.square()).rsqrt()\n\
+             z = (x - self.mean) * scale.reshape((-1,) + (1,) * (x.dim() - 1))\n\
+             rates = x.new_tensor([0.25 * 1.6 ** k for k in range({WAVES})])\n\
+             angles = (level / self.spread).log().unsqueeze(1) * rates\n\
+             features = torch.cat([angles.sin(), angles.cos()], 1)\n\
+             return 0.5 * z.flatten(1).square().sum(1) + self.spread / level * self.net(z, features)",
+            self.level
+        );
+        let tensors = [MEAN, SPREAD].iter().filter_map(|name| own(name)).collect();
+        let parts = vec![(NET.to_string(), self.net.outline()?)];
+        Ok(Outline::Formula(Formula { name: "noise-conditioned".into(), tensors, parts, python }))
     }
 
     fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {

@@ -57,6 +57,15 @@ impl Forward for Bent {
         }
         Ok(e)
     }
+
+    fn python(&self) -> Option<String> {
+        let (b, s2) = (self.bend, self.sd * self.sd);
+        Some(format!(
+            "x = x.flatten(1)\n\
+             off = x[:, 1] - {b:?} * (x[:, 0].square() - {s2:?})\n\
+             return 0.5 * (x[:, 0].square() / {s2:?} + off.square() + x[:, 2:].square().sum(1))"
+        ))
+    }
 }
 
 impl KnownDensity for Bent {

@@ -72,6 +72,18 @@ impl Forward for Board {
         let both = Tensor::new(both, x.value().device())?.to_dtype(x.value().dtype())?;
         first.plus(&second)?.log_sum_exp_last()?.shift(&both)?.scale(-1.0)
     }
+
+    fn python(&self) -> Option<String> {
+        let (edge, both) = (self.edge, 2.0 * (-(-1.0 / self.edge).exp_m1()).ln());
+        Some(format!(
+            "def intervals(x):\n    \
+                 t = x / {edge:?} + self.minus_lines\n    \
+                 return F.logsigmoid(t)[:, :4] - F.softplus(t)[:, 1:]\n\
+             x = x.flatten(1)\n\
+             squares = intervals(x[:, :1]) @ self.first + intervals(x[:, 1:]) @ self.second\n\
+             return -torch.logsumexp(squares, 1) - {both:?}"
+        ))
+    }
 }
 
 impl KnownDensity for Board {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::plan::NetPlan;
 use ebm_core::{
-    Autograd, Batch, BuildCx, Chains, Density, EnergyFn, EnergySpec, Error, Forward, Key, ParamSet, Result,
-    Slope, ThetaGrad, View, WeightFn,
+    Autograd, Batch, BuildCx, Chains, Density, EnergyFn, EnergySpec, Error, Forward, Key, Outline, ParamSet,
+    Result, Slope, ThetaGrad, View, WeightFn,
 };
 
 use crate::Stream;
@@ -146,6 +146,9 @@ impl<F: KnownDensity> EnergyFn for Closed<F> {
     }
     fn plan(&self) -> Option<&NetPlan> {
         self.inner.plan()
+    }
+    fn outline(&self) -> Result<Outline> {
+        self.inner.outline()
     }
     fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {
         self.inner.refreshed_buffers()

@@ -86,6 +86,11 @@ impl Forward for Wells {
         let well = y.pointwise(|t| t.sqr()?.affine(1.0, -1.0)?.sqr(), |t| t.sqr()?.affine(4.0, -4.0)? * t)?;
         well.sum_last()?.scale(self.barrier)
     }
+
+    fn python(&self) -> Option<String> {
+        let (barrier, minimum) = (self.barrier, self.minimum);
+        Some(format!("return {barrier:?} * ((x.flatten(1) / {minimum:?}).square() - 1).square().sum(1)"))
+    }
 }
 
 impl KnownDensity for Wells {

@@ -147,6 +147,22 @@ impl Forward for Posterior {
         let jacobian = t.scale(if self.centred { 7.0 } else { -1.0 })?;
         e.scale(0.5)?.plus(&cauchy)?.plus(&jacobian)
     }
+
+    fn python(&self) -> Option<String> {
+        let of_effects = match self.centred {
+            true => "theta, residual, jacobian = effects, (effects - mu) * (-t).exp(), 7 * t",
+            false => "theta, residual, jacobian = mu + t.exp() * effects, effects, -t",
+        };
+        Some(format!(
+            "x = x.flatten(1)\n\
+             mu, t, effects = x[:, :1], x[:, 1:2], x[:, 2:]\n\
+             {of_effects}\n\
+             gap = (theta - x.new_tensor({EFFECTS:?})) / x.new_tensor({ERRORS:?})\n\
+             e = gap.square().sum(1) + residual.square().sum(1) + (mu / {PRIOR:?}).square().squeeze(1)\n\
+             cauchy = F.softplus(2 * t - 2 * math.log({PRIOR:?}))\n\
+             return 0.5 * e + (cauchy + jacobian).squeeze(1)"
+        ))
+    }
 }
 
 impl KnownDensity for Posterior {

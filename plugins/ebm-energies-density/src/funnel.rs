@@ -49,6 +49,15 @@ impl Forward for Neck {
         let width = square.mul(&v.scale(-1.0)?.exp()?)?.scale(0.5)?;
         neck.plus(&width)?.plus(&v.scale(0.5 * self.rest as f64)?)
     }
+
+    fn python(&self) -> Option<String> {
+        let (variance, rest) = (self.sd * self.sd, self.rest);
+        Some(format!(
+            "x = x.flatten(1)\n\
+             v, square = x[:, 0], x[:, 1:].square().sum(1)\n\
+             return 0.5 * (v.square() / {variance:?} + square * (-v).exp() + {rest} * v)"
+        ))
+    }
 }
 
 impl KnownDensity for Neck {

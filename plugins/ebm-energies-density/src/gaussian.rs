@@ -134,6 +134,13 @@ impl Forward for Normal {
         };
         z.square()?.sum_last()?.scale(0.5)
     }
+
+    fn python(&self) -> Option<String> {
+        let whole = "y = x.flatten(1) - self.mean\n\
+                     z = F.linear(y, self.whitening) if hasattr(self, \"whitening\") else y * self.inverse_sd\n\
+                     return 0.5 * z.square().sum(1)";
+        Some(whole.into())
+    }
 }
 
 impl Normal {

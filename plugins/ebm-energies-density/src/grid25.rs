@@ -45,6 +45,14 @@ impl Forward for Modes {
         let logits = x.shift(p.get("minus_centres")?)?.square()?.scale(-0.5 / (self.sd * self.sd))?;
         logits.log_sum_exp_last()?.flatten()?.sum_last()?.scale(-1.0)
     }
+
+    fn python(&self) -> Option<String> {
+        let variance = self.sd * self.sd;
+        Some(format!(
+            "logits = -0.5 / {variance:?} * (x.flatten(1).unsqueeze(2) + self.minus_centres).square()\n\
+             return -torch.logsumexp(logits, 2).sum(1)"
+        ))
+    }
 }
 
 impl KnownDensity for Modes {

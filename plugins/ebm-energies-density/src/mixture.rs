@@ -109,6 +109,13 @@ impl Forward for Mixture {
         let features = V::join(&[y, square], |parts| Tensor::cat(parts, 1))?;
         features.matmul(p.get("slopes")?)?.shift(p.get("levels")?)?.log_sum_exp_last()?.scale(-1.0)
     }
+
+    fn python(&self) -> Option<String> {
+        let whole = "y = x.flatten(1) + self.offset\n\
+                     features = torch.cat([y, y.square().sum(1, keepdim=True)], 1)\n\
+                     return -torch.logsumexp(features @ self.slopes + self.levels, 1)";
+        Some(whole.into())
+    }
 }
 
 impl KnownDensity for Mixture {

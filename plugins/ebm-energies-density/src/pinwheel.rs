@@ -109,6 +109,14 @@ impl Forward for Arms {
         let sum = squares.linear(|t| t.narrow(1, 0, k)? + t.narrow(1, k, k)?)?;
         sum.scale(-0.5)?.shift(p.get("levels")?)?.log_sum_exp_last()?.scale(-1.0)
     }
+
+    fn python(&self) -> Option<String> {
+        let k = self.parts.len();
+        Some(format!(
+            "squares = (x.flatten(1) @ self.whiten + self.offset).square()\n\
+             return -torch.logsumexp(-0.5 * (squares[:, :{k}] + squares[:, {k}:]) + self.levels, 1)"
+        ))
+    }
 }
 
 impl KnownDensity for Arms {

@@ -126,6 +126,27 @@ impl Forward for Layers {
             None => x.flatten()?.sum_last()?.scale(0.0),
         }
     }
+
+    fn python(&self) -> Option<String> {
+        let held: Vec<usize> = self.all(false).map(|l| self.sizes[l]).collect();
+        let mut text = format!(
+            "# the layers that a sample holds, and those that are summed over\nv = x.flatten(1).split({held:?}, 1)\nlog_p = 0\n"
+        );
+        for l in self.all(false) {
+            text += &format!("log_p = log_p + (v[{}] * self.bias{l}).sum(1)\n", l / 2);
+        }
+        for l in self.all(true) {
+            let above = match l + 1 < self.sizes.len() {
+                true => format!(" + v[{}] @ self.weight{}.T", l.div_ceil(2), l + 1),
+                false => String::new(),
+            };
+            text += &format!(
+                "log_p = log_p + F.softplus(v[{}] @ self.weight{l}{above} + self.bias{l}).sum(1)\n",
+                l / 2
+            );
+        }
+        Some(text + "return -log_p")
+    }
 }
 
 impl Laws for Layers {

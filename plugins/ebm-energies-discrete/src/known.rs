@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    Autograd, Batch, Conditionals, EnergyFn, EnergySpec, Forward, Key, Pairs, ParamSet, Result, Role, Slope,
-    ThetaGrad, View, WeightFn,
+    Autograd, Batch, Conditionals, EnergyFn, EnergySpec, Forward, Key, Outline, Pairs, ParamSet, Result,
+    Role, Slope, ThetaGrad, View, WeightFn,
 };
 
 /// A forward function with known conditional laws, for the parameters `p` of the moment.
@@ -105,6 +105,9 @@ impl<F: Laws> EnergyFn for Known<F> {
     }
     fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor> {
         self.inner.hvp(at, v)
+    }
+    fn outline(&self) -> Result<Outline> {
+        self.inner.outline()
     }
     fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {
         self.inner.refreshed_buffers()

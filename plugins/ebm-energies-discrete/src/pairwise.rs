@@ -86,6 +86,21 @@ impl Forward for Pairwise {
         let equal = end(&self.ends.0)?.mul(&end(&self.ends.1)?)?.linear(|t| t.sum(2))?;
         equal.times(p.get("coupling")?)?.sum_last()?.plus(&own)?.scale(-1.0)
     }
+
+    fn python(&self) -> Option<String> {
+        let (sites, states) = (self.graph.sites, self.states);
+        let pairs = format!(
+            "sites = x.reshape(len(x), {sites}, {states})\n\
+             pairs = (sites[:, self.one_end] * sites[:, self.other_end]).sum(2)\n\
+             own = (x.flatten(1) * self.field).sum(1)\n\
+             return -(pairs * self.coupling).sum(1) - own"
+        );
+        Some(pairs)
+    }
+
+    fn constants(&self) -> Vec<(String, Tensor)> {
+        vec![("one_end".into(), self.ends.0.clone()), ("other_end".into(), self.ends.1.clone())]
+    }
 }
 
 fn numbers(p: &View, name: &str) -> Result<Vec<f64>> {

@@ -146,6 +146,22 @@ impl Forward for Units {
         let shift = (p.get("shift")? + weight.matmul(&step.unsqueeze(1)?)?.squeeze(1)?)?;
         Ok(BTreeMap::from([("centre".into(), (centre + step)?), ("shift".into(), shift)]))
     }
+
+    fn python(&self) -> Option<String> {
+        let own = match self.sd {
+            None => "own = (v * visible).sum(1)".to_string(),
+            Some(sd) => format!("own = -0.5 * (v - visible).square().sum(1) / {:?}", sd * sd),
+        };
+        let sd = self.sd.unwrap_or(1.0);
+        Some(format!(
+            "v, visible, centre = x.flatten(1), self.visible, 0.0\n\
+             if hasattr(self, \"offset\"):  # centred units\n    \
+                 v, visible, centre = v - self.offset, visible + self.shift, self.centre\n\
+             odds = v / {sd:?} @ self.weight + self.hidden\n\
+             {own}\n\
+             return -(own + (F.softplus(odds) - centre * odds).sum(1))"
+        ))
+    }
 }
 
 impl Laws for Units {

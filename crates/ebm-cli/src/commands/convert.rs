@@ -1,9 +1,11 @@
 //! `ebm convert`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use ebm::interop::{ImportOptions, Remark, export, import, keys};
+use ebm::Model;
+use ebm::config::Override;
+use ebm::interop::{ImportOptions, Remark, export, export_torch, import, keys};
 use ebm::train::Weights;
 
 use crate::args::Changes;
@@ -12,9 +14,13 @@ use crate::output::Output;
 
 #[derive(Debug, Args)]
 pub(crate) struct Convert {
-    /// A checkpoint of another program (with --config), or a run directory (with --to).
+    /// A checkpoint of another program (with --config), or a run directory (with --to); with `--to torch` also a configuration
+    /// or a composition.
     #[arg(value_name = "FILE|RUN")]
     from: PathBuf,
+    /// The new folder of `--to torch`.
+    #[arg(value_name = "DIR")]
+    directory: Option<PathBuf>,
     /// The configuration whose energy takes the weights; makes a run directory.
     #[arg(long, value_name = "CONFIG.toml", conflicts_with = "to")]
     config: Option<PathBuf>,
@@ -31,12 +37,13 @@ pub(crate) struct Convert {
     step: Option<u64>,
     #[command(flatten)]
     changes: Changes,
-    /// Write the run's weights under the other program's names.
-    #[arg(long, value_name = "FILE.safetensors")]
+    /// Write the run's weights under the other program's names, or, with `torch`, the energy as a module of PyTorch: DIR
+    /// with energy.py and weights.safetensors.
+    #[arg(long, value_name = "FILE.safetensors|torch")]
     to: Option<PathBuf>,
-    /// Which weights to write.
-    #[arg(long, value_enum, default_value = "average")]
-    weights: Which,
+    /// Which weights to write; their average without it, or as `generate.weights` says with `--to torch`.
+    #[arg(long, value_enum)]
+    weights: Option<Which>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -71,10 +78,15 @@ impl Convert {
                 ))?;
                 taken.remarks.iter().map(remark).collect()
             }
+            (None, Some(to)) if to == Path::new("torch") => return self.to_torch(out),
             (None, Some(to)) => {
+                if let Some(directory) = &self.directory {
+                    let text = format!("{}: wanted one file or run, or `--to torch`", directory.display());
+                    return Err(Failure::Usage(text));
+                }
                 let weights = match self.weights {
-                    Which::Average => Weights::Average,
-                    Which::Live => Weights::Live,
+                    Some(Which::Live) => Weights::Live,
+                    _ => Weights::Average,
                 };
                 let given = export(&self.from, to, weights)?;
                 if self.json {
@@ -93,14 +105,40 @@ impl Convert {
             (None, None) => {
                 let holds = keys(&self.from)
                     .map_or(String::new(), |keys| format!("; {} holds {keys}", self.from.display()));
-                let wanted = "wanted --config CONFIG.toml (a checkpoint becomes a run) or --to FILE.safetensors (a run \
-                              becomes a checkpoint)";
+                let wanted = "wanted --config CONFIG.toml (a checkpoint becomes a run), --to FILE.safetensors (a run \
+                              becomes a checkpoint) or --to torch DIR (a run becomes a module)";
                 return Err(Failure::Usage(format!("{wanted}{holds}")));
             }
         };
         for remark in remarks {
             out.line(format!("note: {remark}"))?;
         }
+        out.flush()?;
+        Ok(End::Done)
+    }
+
+    /// The energy as a module.
+    fn to_torch(self, out: &mut Output) -> Outcome {
+        let Some(directory) = &self.directory else {
+            return Err(Failure::Usage("--to torch: wanted the folder to make, as in --to torch DIR".into()));
+        };
+        let mut changes = self.changes.listed()?;
+        if let Some(weights) = self.weights {
+            let name = if matches!(weights, Which::Live) { "live" } else { "average" };
+            let place = ebm::config::Path::default().key("generate").key("weights");
+            changes.push(Override::new(place, name, format!("--weights {name}")));
+        }
+        let model = Model::open(&self.from, &changes)?;
+        let given = export_torch(&model, &self.from.display().to_string(), directory)?;
+        if self.json {
+            out.json(&given)?;
+            return Ok(End::Done);
+        }
+        let (tensors, numbers) = (given.tensors, given.numbers);
+        out.line(format!(
+            "{}: energy.py and {tensors} tensors of {numbers} numbers",
+            given.directory.display()
+        ))?;
         out.flush()?;
         Ok(End::Done)
     }

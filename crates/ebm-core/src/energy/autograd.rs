@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Tensor, Var};
 
+use super::outline::{Formula, Outline, unwritten};
 use super::severed::Severed;
 use crate::plan::NetPlan;
-use crate::{Batch, Diff, Dual, EnergyFn, EnergySpec, ParamSet, Result, Slope, ThetaGrad, View, WeightFn};
+use crate::{
+    Batch, Diff, Dual, EnergyFn, EnergySpec, ParamSet, Result, Role, Slope, ThetaGrad, View, WeightFn,
+};
 
 /// The only function most authors write. [`Autograd`] derives every call of [`EnergyFn`] from it:
 /// `V = Tensor` gives values and reverse gradients, `V = Dual` carries a tangent along.
@@ -26,6 +29,17 @@ pub trait Forward: Send + Sync + 'static {
     fn slope(&self, p: &View, x: &Tensor, cond: Option<&Tensor>) -> Result<Option<(Tensor, Tensor)>> {
         let _ = (p, x, cond);
         Ok(None)
+    }
+
+    /// The same formula in Python, for those who take the energy to PyTorch: see [`Formula::python`]. Without it an energy
+    /// that has no layer plan stays here.
+    fn python(&self) -> Option<String> {
+        None
+    }
+
+    /// Tensors besides the parameters that the Python reads, by name.
+    fn constants(&self) -> Vec<(String, Tensor)> {
+        Vec::new()
     }
 
     /// New values of buffers after an update (power iteration), from the parameters `p`.
@@ -153,6 +167,20 @@ impl<F: Forward> EnergyFn for Autograd<F> {
 
     fn plan(&self) -> Option<&NetPlan> {
         self.plan.as_ref()
+    }
+
+    fn outline(&self) -> Result<Outline> {
+        let formula = |text| {
+            let mut formula = Formula::new(self.spec.terms.join(" and "), &self.params, text);
+            let constants = self.net.constants().into_iter().map(|(name, t)| (name, t, Role::Buffer));
+            formula.tensors.extend(constants);
+            Outline::Formula(formula)
+        };
+        match (&self.plan, self.net.python()) {
+            (Some(plan), _) => Ok(Outline::Net { plan: plan.clone(), params: self.params.clone() }),
+            (None, Some(text)) => Ok(formula(text)),
+            (None, None) => Err(unwritten(&self.name)),
+        }
     }
 
     fn engine(&self) -> String {

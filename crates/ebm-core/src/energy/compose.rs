@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use crate::energy::outline::OutlinePart;
 use crate::{Batch, Condition, EnergyFn, EnergySpec, Error, Exactness, ParamSet, Result};
 
 pub use conditioned::Conditioned;
@@ -105,6 +106,12 @@ fn prefixed_buffers(parts: &[Part]) -> Result<BTreeMap<String, Tensor>> {
         all.extend(prefixed(&p.name, p.energy.refreshed_buffers()?));
     }
     Ok(all)
+}
+
+fn outlines(parts: &[Part]) -> Result<Vec<OutlinePart>> {
+    let of =
+        |p: &Part| Ok(OutlinePart { name: p.name.clone(), weight: p.weight, energy: p.energy.outline()? });
+    parts.iter().map(of).collect()
 }
 
 fn no_terms(at: &Batch) -> Result<Tensor> {

@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Tensor, Var};
 
+use super::outline::{Outline, unwritten};
 use super::severed::Severed;
 use crate::{
     Batch, EnergyFn, EnergySpec, Error, Exactness, ParamSet, Result, Slope, ThetaGrad, View, WeightFn,
@@ -75,6 +76,10 @@ impl EnergyFn for Opaque {
 
     fn terms(&self, at: &Batch) -> Result<Tensor> {
         self.forward(self.params.frozen(), &at.x.detach(), at)
+    }
+
+    fn outline(&self) -> Result<Outline> {
+        Err(unwritten(&self.name))
     }
 
     fn slope(&self, at: &Batch) -> Result<Slope> {

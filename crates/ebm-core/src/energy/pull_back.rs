@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, DeviceLocation, Tensor};
 
+use crate::energy::outline::{Outline, unwritten};
 use crate::plan::{NetPlan, Op, Pool};
 use crate::{Batch, EnergyFn, EnergySpec, Error, ParamSet, Result, Slope, ThetaGrad, WeightFn};
 
@@ -37,6 +38,11 @@ pub trait Map: Send + Sync {
     /// Whether the map is linear, so that [`Map::bend`] is zero and never called.
     fn is_linear(&self) -> bool {
         true
+    }
+
+    /// The matrices R `(H', H)` and C `(W', W)` if it is `R x Cᵀ` for each channel.
+    fn matrices(&self) -> Option<(Vec<Vec<f64>>, Vec<Vec<f64>>)> {
+        None
     }
 
     /// The map as operations of a layer plan, each with the shape of its result, if it is made of such.
@@ -129,6 +135,13 @@ impl EnergyFn for PullBack {
         self.plan.as_ref()
     }
 
+    fn outline(&self) -> Result<Outline> {
+        let Some((rows, columns)) = self.map.matrices() else {
+            return Err(unwritten("a view by another map"));
+        };
+        Ok(Outline::View { rows, columns, inner: Box::new(self.inner.outline()?) })
+    }
+
     fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {
         self.inner.refreshed_buffers()
     }
@@ -211,7 +224,7 @@ impl Separable {
         Ok(Tensor::from_vec(flat, (m.len(), width), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)
     }
 
-    fn matrices(&self, like: &Tensor) -> Result<(Tensor, Tensor)> {
+    fn tensors(&self, like: &Tensor) -> Result<(Tensor, Tensor)> {
         let (dtype, place) = (like.dtype(), like.device().location());
         // A poisoned lock only means that another thread stopped while making a matrix.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
@@ -225,7 +238,7 @@ impl Separable {
     }
 
     fn transform(&self, x: &Tensor, transpose: bool) -> Result<Tensor> {
-        let (rows, columns) = self.matrices(x)?;
+        let (rows, columns) = self.tensors(x)?;
         let (b, c, _, _) = x.dims4()?;
         let (left, right) = if transpose { (rows.t()?, columns) } else { (rows, columns.t()?) };
         let left = left.contiguous()?;
@@ -239,6 +252,10 @@ impl Separable {
 }
 
 impl Map for Separable {
+    fn matrices(&self) -> Option<(Vec<Vec<f64>>, Vec<Vec<f64>>)> {
+        Some((self.rows.clone(), self.columns.clone()))
+    }
+
     fn input_shape(&self) -> &[usize] {
         &self.from
     }

@@ -73,6 +73,10 @@ impl EnergyFn for Stoppable<'_> {
         self.inner.params()
     }
 
+    fn outline(&self) -> Result<crate::Outline> {
+        self.inner.outline()
+    }
+
     fn terms(&self, at: &Batch) -> Result<Tensor> {
         self.stop.check()?;
         self.inner.terms(at)

@@ -223,6 +223,10 @@ impl EnergyFn for ConvEnergy {
         self.graph.plan()
     }
 
+    fn outline(&self) -> Result<ebm_core::Outline> {
+        self.graph.outline()
+    }
+
     fn walk(&self, at: &Batch, program: &RowProgram, key: Key) -> Result<Option<Walked>> {
         if program.steps.is_empty() || !self.covers(at)? {
             return self.graph.walk(at, program, key);

@@ -244,6 +244,10 @@ impl EnergyFn for DenseEnergy {
         self.graph.plan()
     }
 
+    fn outline(&self) -> Result<ebm_core::Outline> {
+        self.graph.outline()
+    }
+
     fn walk(&self, at: &Batch, program: &RowProgram, key: Key) -> Result<Option<Walked>> {
         // A walk moves whole rows, and conditions are to stay.
         if !self.covers(at) || program.steps.is_empty() || self.plan.condition() > 0 {

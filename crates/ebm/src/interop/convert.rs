@@ -91,6 +91,9 @@ pub struct Export {
     pub remarks: Vec<String>,
 }
 
+/// What weights that are matched by order and shape are said to be of.
+const SEQUENTIAL: &str = "torch.nn.Sequential";
+
 /// The linked exchange that knows this energy.
 fn exchange(energy: &Value) -> Result<&'static Exchange> {
     let all = exchanges();
@@ -147,8 +150,13 @@ pub fn import(file: &Path, source: &Source, options: &ImportOptions) -> Result<I
     }
     let plan = build(source)?;
     let energy = plan.config().tree()?.get("energy").cloned().unwrap_or_default();
-    let exchange = exchange(&energy)?;
-    let incoming = (exchange.read)(file, options.key.as_deref(), plan.energy().params());
+    let (params, key) = (plan.energy().params(), options.key.as_deref());
+    let (program, incoming) = match (exchange(&energy), plan.energy().plan()) {
+        (Ok(exchange), _) => (exchange.name, (exchange.read)(file, key, params)),
+        // Layers of the user's own, by order and shape.
+        (Err(_), Some(layers)) => (SEQUENTIAL, ebm_exchange::sequential::read(file, key, layers, params)),
+        (Err(e), None) => return Err(e),
+    };
     let incoming = incoming.map_err(|e| about(file, e))?;
     let mut remarks: Vec<Remark> = incoming.remarks.into_iter().map(Remark::Other).collect();
     let mut state = TrainState::new(&plan).map_err(|e| source.place(e))?;
@@ -219,7 +227,7 @@ pub fn import(file: &Path, source: &Source, options: &ImportOptions) -> Result<I
         directory,
         step: state.step,
         parameters: state.params.count(),
-        program: exchange.name.into(),
+        program: program.into(),
         remarks,
     })
 }
@@ -236,6 +244,7 @@ fn converted(
 fn about(file: &Path, e: ebm_core::Error) -> Error {
     match e {
         ebm_core::Error::Config { path, message } if path == "key" => Error::missing(&["key"], message),
+        e @ ebm_core::Error::Capability { .. } => e.into(),
         e
         @ (ebm_core::Error::Data { .. } | ebm_core::Error::DataFile(_) | ebm_core::Error::Absent { .. }) => {
             e.into()
@@ -255,6 +264,17 @@ fn in_order(bytes: &[u8]) -> Option<Vec<u8>> {
     // As the library does, so that tensors are aligned.
     text.resize(text.len().next_multiple_of(8), b' ');
     Some([&(text.len() as u64).to_le_bytes()[..], &text, data].concat())
+}
+
+/// Tensors as a safetensors file with these facts, the same bytes each time.
+pub(super) fn encoded<const N: usize>(
+    tensors: &BTreeMap<String, Tensor>,
+    facts: [(&str, String); N],
+) -> Result<Vec<u8>> {
+    let facts = facts.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+    let bytes = safetensors::serialize(tensors.iter().map(|(k, v)| (k.as_str(), v)), Some(facts))
+        .map_err(|e| ebm_core::Error::plugin("convert", e))?;
+    in_order(&bytes).ok_or_else(|| Error::unfit("the tensors", "were not written as safetensors"))
 }
 
 /// Writes the weights of a run under another program's names into the safetensors file `file`.
@@ -283,11 +303,7 @@ pub fn export(run: &Path, file: &Path, weights: Weights) -> Result<Export> {
         ("step", step.to_string()),
         ("weights", if weights == Weights::Live { "live" } else { "average" }.to_string()),
     ];
-    let facts = facts.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
-    let bytes = safetensors::serialize(written.tensors.iter().map(|(k, v)| (k.as_str(), v)), Some(facts))
-        .map_err(|e| ebm_core::Error::plugin("convert", e))?;
-    let bytes =
-        in_order(&bytes).ok_or_else(|| Error::unfit(file.display(), "was not written as safetensors"))?;
+    let bytes = encoded(&written.tensors, facts)?;
     // Only a file that is not there is made: `new` above was the friendly answer, this is the safe one.
     whole_file::make("to", file, &bytes)?;
     Ok(Export {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use crate::energy::outline::Outline;
 use crate::{Batch, Condition, EnergyFn, EnergySpec, Error, ParamSet, Result, Slope, ThetaGrad, WeightFn};
 
 /// An energy under one fixed condition for all rows.
@@ -77,6 +78,10 @@ impl EnergyFn for Conditioned {
         key: crate::Key,
     ) -> Result<Option<crate::Walked>> {
         self.inner.walk(&self.at(at)?, program, key)
+    }
+
+    fn outline(&self) -> Result<Outline> {
+        Ok(Outline::Given { condition: self.condition.clone(), inner: Box::new(self.inner.outline()?) })
     }
 
     fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::no_terms;
+use crate::energy::outline::Outline;
 use crate::{Batch, EnergyFn, EnergySpec, ParamSet, Result, Slope, ThetaGrad, WeightFn};
 
 /// An energy whose parameters are not trained: it shows none.
@@ -57,6 +58,10 @@ impl EnergyFn for Frozen {
         key: crate::Key,
     ) -> Result<Option<crate::Walked>> {
         self.inner.walk(at, program, key)
+    }
+
+    fn outline(&self) -> Result<Outline> {
+        self.inner.outline()
     }
 
     fn density(&self) -> Option<&dyn crate::Density> {

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use candle_core::{D, DType, Tensor};
 
 use super::{
-    Conditioned, Part, common_spec, describe, layers, merged_params, no_terms, prefixed, prefixed_buffers,
+    Conditioned, Part, common_spec, describe, layers, merged_params, no_terms, outlines, prefixed,
+    prefixed_buffers,
 };
 use crate::diff::from_top;
+use crate::energy::outline::{Outline, OutlinePart};
 use crate::{Batch, EnergyFn, EnergySpec, Error, ParamSet, Result, Slope, ThetaGrad, WeightFn, per_row};
 
 /// `E = −(1/β) log Σ exp(−β (αₖEₖ + log Zₖ))`: disjunction, mixtures. One term.
@@ -208,6 +210,20 @@ impl EnergyFn for SoftMin {
             sum = ((sum + curved.broadcast_mul(&share)?)? + grads[k].broadcast_mul(&c)?)?;
         }
         Ok(sum)
+    }
+
+    fn outline(&self) -> Result<Outline> {
+        let mut parts = outlines(&self.parts)?;
+        Ok(match (self.one, parts.pop()) {
+            // All parts are the same energy, each under its class.
+            (true, Some(OutlinePart { energy: Outline::Given { inner, .. }, .. })) => {
+                Outline::Marginal { classes: self.parts.len(), inner }
+            }
+            (_, last) => {
+                parts.extend(last);
+                Outline::SoftMin { sharpness: self.sharpness, parts, log_z: self.log_z.clone() }
+            }
+        })
     }
 
     fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {

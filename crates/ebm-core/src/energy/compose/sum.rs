@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::{Part, common_spec, describe, layers, merged_params, no_terms, prefixed, prefixed_buffers};
+use super::{
+    Part, common_spec, describe, layers, merged_params, no_terms, outlines, prefixed, prefixed_buffers,
+};
+use crate::energy::outline::Outline;
 use crate::plan::NetPlan;
 use crate::{Batch, EnergyFn, EnergySpec, Error, ParamSet, Result, Slope, ThetaGrad, WeightFn};
 
@@ -124,6 +127,10 @@ impl EnergyFn for Sum {
 
     fn plan(&self) -> Option<&NetPlan> {
         self.plan.as_ref()
+    }
+
+    fn outline(&self) -> Result<Outline> {
+        Ok(Outline::Sum(outlines(&self.parts)?))
     }
 
     fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {
