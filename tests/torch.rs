@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use ebm_data::npy::Npy;
 use golden::Golden;
+use safetensors::Dtype;
 use serde_json::Value;
 use support::{SMALL, Scratch};
 
@@ -107,9 +108,9 @@ fn file(s: &Scratch, name: &str, tensors: &[(&str, &[usize])]) {
     let made = tensors.iter().enumerate().map(|(k, (name, dims))| {
         let n: usize = dims.iter().product();
         let data = (0..n).flat_map(|i| ((k * 31 + i) as f32 / 64.0).to_le_bytes()).collect();
-        ((*name).to_string(), ("F32".to_string(), dims.to_vec(), data))
+        ((*name).to_string(), (Dtype::F32, dims.to_vec(), data))
     });
-    Golden { settings: BTreeMap::new(), tensors: made.collect() }.save(&s.path(name));
+    Golden { settings: Default::default(), tensors: made.collect() }.save(&s.path(name));
 }
 
 #[test]

@@ -31,13 +31,9 @@ impl<'a> Layers<'a> {
         blocks: &'a mut BTreeSet<&'static str>,
     ) -> Result<(String, BTreeMap<String, Tensor>)> {
         if plan.products != Products::Full {
-            let hint = "PyTorch rounds other numbers: train with another `run.dtype`";
-            return Err(Error::capability(
-                "the PyTorch module",
-                "full products",
-                "convolutions of rounded products",
-                hint,
-            ));
+            let hint = "PyTorch rounds other numbers: take a run of another `run.dtype`";
+            let found = format!("`{name}`, whose convolutions round products to bfloat16,");
+            return Err(Error::capability("the PyTorch module", "full products", found, hint));
         }
         let (init, tensors) = (String::new(), BTreeMap::new());
         let (made, used, owners) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());

@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 /// Numbers of all draws that are kept at most: 1 GiB in f64.
 const MOST: usize = 1 << 27;
 
+/// Statistics of a draw, at most as many as any step tells.
+const TOLD: usize = 16;
+
 /// The name of the samples in the file.
 const SAMPLES: &str = "x";
 
@@ -64,8 +67,10 @@ impl<'a> Draws<'a> {
         (warm_up, thin): (usize, usize),
     ) -> Result<Self> {
         let shape = energy.spec().sample_shape.clone();
-        let all = shape.iter().chain([&chains, &count]).try_fold(1usize, |n, d| n.checked_mul(*d));
-        let Some(all) = all.filter(|n| *n <= MOST) else {
+        let width = shape.iter().product::<usize>();
+        let product = |w: usize| chains.checked_mul(count)?.checked_mul(w);
+        let fits = product(width + TOLD).is_some_and(|n| n <= MOST);
+        let Some(all) = product(width).filter(|_| fits) else {
             let wanted = format!(
                 "fewer chains or steps: at most {MOST} numbers are kept, of {chains} chains of {count} draws of shape {shape:?}"
             );
