@@ -149,10 +149,15 @@ fn slopes_and_products_are_those_of_the_closed_form() {
         assert!(want.iter().zip(found).all(|(w, f)| (w - f).abs() < 1e-12), "{want:?} {found:?}");
     }
     s.run(&score).fails(2, &["already exists"]);
+    // Rows before the one that is missing have been written.
+    let uneven = |v: &str, said: &str| {
+        let ran = s.run(&["score", "run.toml", "x.npy", "--hvp", v, "new.npy"]);
+        assert!(ran.code == Some(2) && ran.err.contains(said), "{ran:?}");
+    };
     save(&s, "two.npy", v[..4].to_vec(), &[2, 2]);
-    s.run(&["score", "run.toml", "x.npy", "--hvp", "two.npy", "new.npy"]).fails(2, &["2 directions"]);
+    uneven("two.npy", "2 directions");
     save(&s, "four.npy", [&v[..], &[0.0, 0.0]].concat(), &[4, 2]);
-    s.run(&["score", "run.toml", "x.npy", "--hvp", "four.npy", "new.npy"]).fails(2, &["4 directions"]);
+    uneven("four.npy", "4 directions");
     s.run(&["score", "run.toml", "x.npy", "x.npy", "--hvp", "v.npy", "new.npy"]).fails(2, &["2 inputs"]);
     s.run(&["score", "run.toml", "x.npy", "--slope", "new.csv"]).fails(2, &[".npy"]);
     assert!(!s.path("new.npy").exists());
