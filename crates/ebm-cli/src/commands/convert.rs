@@ -78,7 +78,7 @@ impl Convert {
                 ))?;
                 taken.remarks.iter().map(remark).collect()
             }
-            (None, Some(to)) if to == Path::new("torch") => return self.to_torch(out),
+            (None, Some(to)) if to == Path::new("torch") => return self.write_module(out),
             (None, Some(to)) => {
                 if let Some(directory) = &self.directory {
                     let text = format!("{}: wanted one file or run, or `--to torch`", directory.display());
@@ -118,7 +118,7 @@ impl Convert {
     }
 
     /// The energy as a module.
-    fn to_torch(self, out: &mut Output) -> Outcome {
+    fn write_module(self, out: &mut Output) -> Outcome {
         let Some(directory) = &self.directory else {
             return Err(Failure::Usage("--to torch: wanted the folder to make, as in --to torch DIR".into()));
         };

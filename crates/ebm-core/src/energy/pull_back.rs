@@ -41,7 +41,7 @@ pub trait Map: Send + Sync {
     }
 
     /// The matrices R `(H', H)` and C `(W', W)` if it is `R x Cᵀ` for each channel.
-    fn matrices(&self) -> Option<(Vec<Vec<f64>>, Vec<Vec<f64>>)> {
+    fn matrices(&self) -> Option<[Vec<Vec<f64>>; 2]> {
         None
     }
 
@@ -136,7 +136,7 @@ impl EnergyFn for PullBack {
     }
 
     fn outline(&self) -> Result<Outline> {
-        let Some((rows, columns)) = self.map.matrices() else {
+        let Some([rows, columns]) = self.map.matrices() else {
             return Err(unwritten("a view by another map"));
         };
         Ok(Outline::View { rows, columns, inner: Box::new(self.inner.outline()?) })
@@ -252,8 +252,8 @@ impl Separable {
 }
 
 impl Map for Separable {
-    fn matrices(&self) -> Option<(Vec<Vec<f64>>, Vec<Vec<f64>>)> {
-        Some((self.rows.clone(), self.columns.clone()))
+    fn matrices(&self) -> Option<[Vec<Vec<f64>>; 2]> {
+        Some([self.rows.clone(), self.columns.clone()])
     }
 
     fn input_shape(&self) -> &[usize] {
