@@ -8,6 +8,7 @@ mod npy_classes;
 pub(crate) mod npy_header;
 mod npy_rows;
 mod npy_values;
+mod npy_write;
 pub mod npz;
 pub mod pickle;
 pub mod torch;

@@ -94,7 +94,7 @@ pub fn read(path: &Path, key: Option<&str>, plan: &NetPlan, params: &ParamSet) -
     let pairs = modules.iter().zip(&wanted).map(|(m, w)| format!("{m} is {}", base(&w.weight)));
     let mut remarks = chosen.remarks;
     remarks.push(format!("by order and shape {}", pairs.collect::<Vec<_>>().join(", ")));
-    remarks.push("weights say nothing of what stands between them: compare energies of a few samples (`ebm score`) before anything else".into());
+    remarks.push("weights say nothing of what stands between them: compare the energies of a few samples before anything else".into());
     Ok(Incoming { live, average, remarks, ..Incoming::default() })
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn unwritten(name: &str) -> Error {
 /// An energy taken apart, with the tensors of its parts: networks as plans, compositions as what they compose.
 ///
 /// ```
-/// use ebm_core::{Batch, BuildCx, Diff, EnergyFn, Forward, Key, Outline, Result, View, candle};
+/// use ebm_core::{BuildCx, Diff, EnergyFn, Forward, Key, Outline, Result, View, candle};
 /// struct Bowl;
 /// impl Forward for Bowl {
 ///     fn terms<V: Diff>(&self, _: &View, x: &V, _: Option<&candle::Tensor>) -> Result<V> {
