@@ -36,4 +36,4 @@ pub use sets::array_set::ArraySet;
 pub use sets::image_set::ImageSet;
 pub use sets::report::{LeftOut, Parts, Report};
 pub use sets::split;
-pub use tables::parquet;
+pub use tables::{csv, parquet, table};

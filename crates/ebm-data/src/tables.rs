@@ -1,7 +1,10 @@
-//! Tables with pictures in them: Parquet.
+//! Tables of numbers and words, and tables with pictures in them: CSV and Parquet.
 
+pub mod csv;
 pub mod parquet;
 mod parquet_columns;
 mod parquet_files;
 mod parquet_labels;
 mod parquet_pages;
+mod parquet_table;
+pub mod table;

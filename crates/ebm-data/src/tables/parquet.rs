@@ -85,15 +85,9 @@ impl ParquetImages {
             find(&schema, path, image, |t| t == Type::BYTE_ARRAY, "binary")?;
             gathered.file(&reader, path)?;
             for index in 0..reader.num_row_groups() {
-                let claim = reader.metadata().row_group(index).num_rows();
-                // No row takes less than a byte, whatever the file claims.
+                // No picture takes less than a byte, whatever the file claims.
                 let most = fs::metadata(path).map_err(DataError::io(path, "open"))?.len();
-                let rows =
-                    u64::try_from(claim).ok().filter(|n| *n <= most).and_then(|n| usize::try_from(n).ok());
-                let rows = rows.ok_or_else(|| {
-                    let expected = format!("what a file of {most} bytes can hold");
-                    Origin(path).format(0, format!("row group {index}"), format!("of {claim} rows"), expected)
-                })?;
+                let rows = rows_of(&reader, path, index, most)?;
                 guarded(path, || gathered.group(&reader, path, index, rows))?;
                 groups.push(Group { file, index, first, rows });
                 first += rows;
@@ -226,7 +220,22 @@ pub(super) fn damaged(path: &Path, item: &str) -> impl Fn(ParquetError) -> DataE
     }
 }
 
-fn reader(path: &Path) -> Result<SerializedFileReader<File>> {
+/// Number of rows of a row group, which claims no more than `most`.
+pub(super) fn rows_of(
+    reader: &SerializedFileReader<File>,
+    path: &Path,
+    index: usize,
+    most: u64,
+) -> Result<usize> {
+    let claim = reader.metadata().row_group(index).num_rows();
+    let rows = u64::try_from(claim).ok().filter(|n| *n <= most).and_then(|n| usize::try_from(n).ok());
+    rows.ok_or_else(|| {
+        let expected = format!("at most {most}, which a file of this size can hold");
+        Origin(path).format(0, format!("row group {index}"), format!("of {claim} rows"), expected)
+    })
+}
+
+pub(super) fn reader(path: &Path) -> Result<SerializedFileReader<File>> {
     let meta = fs::metadata(path).map_err(DataError::io(path, "open"))?;
     if !meta.is_file() {
         return Err(Origin(path).format(0, "the path", "no regular file", "a file"));
@@ -254,7 +263,7 @@ fn reader(path: &Path) -> Result<SerializedFileReader<File>> {
 }
 
 /// Runs `f`; where the library gives up on a damaged file instead of saying so, that is an error of the file, too.
-fn guarded<T>(path: &Path, f: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn guarded<T>(path: &Path, f: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| {
         Err(Origin(path).format(0, "the file", "damaged", "a sound Parquet file; write or fetch it again"))
     })

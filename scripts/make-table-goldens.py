@@ -1,0 +1,34 @@
+"""Writes the tables that crates/ebm-data/tests/tables.rs reads, with the libraries that people write tables with.
+
+    python scripts/make-table-goldens.py
+
+pyarrow and pandas; both are needed only here.
+"""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+HERE = Path(__file__).resolve().parent.parent / "crates/ebm-data/tests/data/tables"
+HERE.mkdir(parents=True, exist_ok=True)
+
+columns = {
+    "whole": pa.array([1, -2, 3, 4, 5], pa.int64()),
+    "large": pa.array([0, 4294967295, 2, 3, 4], pa.uint32()),
+    "single": pa.array([0.5, 1.5, -2.5, 0.0, 1e9], pa.float32()),
+    "double": pa.array([0.1, 0.2, 0.3, 0.4, -1e-300], pa.float64()),
+    "truth": pa.array([True, False, True, True, False]),
+    "word": pa.array(["cook", "smith", "cook", "baker", "smith"]),
+}
+for packing in ["snappy", "zstd"]:
+    pq.write_table(pa.table(columns), HERE / f"{packing}.parquet", compression=packing, row_group_size=2)
+pq.write_table(pa.table({"x": pa.array([1.0, 2.0, None, 4.0]), "w": ["a", None, "b", "c"]}), HERE / "nulls.parquet", row_group_size=2)
+pq.write_table(pa.table({"x": pa.array([1.0, float("nan")])}), HERE / "nan.parquet")
+pq.write_table(pa.table({"price": pa.array([Decimal("1.25"), Decimal("2.50")])}), HERE / "decimals.parquet")
+pq.write_table(pa.table({"x": pa.array([[1.0, 2.0], [3.0]])}), HERE / "lists.parquet")
+frame = pd.DataFrame({c: v.to_pylist() for c, v in columns.items()})
+frame.to_csv(HERE / "pandas.csv", index=False)
+frame.to_parquet(HERE / "pandas.parquet", index=False)
