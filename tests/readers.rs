@@ -20,6 +20,7 @@ use ebm::Source;
 use ebm::core::{Event, ObserverConfig, RunPaths};
 use ebm::data::folder::FolderOptions;
 use ebm::data::parquet::{ParquetImages, ParquetOptions};
+use ebm::data::table::{Table, TableOptions, Take};
 use ebm::data::{idx, mat, npy, npz, pickle, pictures};
 use ebm::features::Description;
 use ebm::inputs::Fit;
@@ -194,6 +195,13 @@ fn readers(run: &Path) -> Vec<Reader<'_>> {
                 drop(images.read());
             }
         }),
+        reader("table", of(&["csv", "parquet"]), |p| {
+            let options = TableOptions::default();
+            let take = |n: &String| (n.clone(), if n.starts_with('w') { Take::Words } else { Take::Numbers });
+            if let Ok(names) = Table::names(p, &options) {
+                drop(Table::read(p, &options, &names.iter().map(take).collect::<Vec<_>>()));
+            }
+        }),
         reader("zip", of(&["zip"]), archive),
         reader("tar", of(&["tar"]), archive),
         reader("tfrecord", of(&["tfrecord", "tfrecords"]), archive),
@@ -219,7 +227,7 @@ fn readers(run: &Path) -> Vec<Reader<'_>> {
             drop(ebm::model::compose(&text, Path::new("nowhere")));
         }),
         reader("lines", below(run, &["lines"]), |p| {
-            let fit = Fit { shape: vec![1, 2, 2], resize: true, units: None };
+            let fit = Fit { resize: true, ..Fit::of_shape(&[1, 2, 2]) };
             drop(ebm::inputs::lines(fs::File::open(p).unwrap(), 4, &fit, &mut |_| Ok(())));
         }),
     ];

@@ -118,6 +118,8 @@ pub fn files(folder: &Path) {
     fs::write(folder.join("train-labels-idx1-ubyte.gz"), idx(&[16], vec![1; 16])).unwrap();
     let values: Vec<f32> = bytes(32 * 64).into_iter().map(|b| f32::from(b) / 256.0).collect();
     fs::write(folder.join("train.npy"), ebm::data::npy::encode(&values, &[32, 1, 8, 8]).unwrap()).unwrap();
+    let rows = bytes(64).chunks(2).map(|b| format!("{},{}\n", b[0], b[1])).collect::<String>();
+    fs::write(folder.join("train.csv"), format!("x,y\n{rows}")).unwrap();
     for class in ["a", "b"] {
         fs::create_dir_all(folder.join("pictures").join(class)).unwrap();
         for i in 0..8u8 {

@@ -118,6 +118,7 @@ pub use sampling::sampler::{Blind, DrawRequest, Drawn, Probe, Sampler};
 pub use sampling::sensitivity::Sensitivity;
 pub use sampling::stop::{Stop, Stoppable};
 pub use sampling::transition::{Adjust, ChainState, StepInfo, Stepped, Transition};
+pub use training::columns::{Cell, Cells, Column, Columns, NoSuchCell};
 pub use training::data::{DataSource, Labelled, MOMENTS_OF, Split, centre_and_spread, count_classes};
 pub use training::health::{Cause, Finding, Level};
 pub use training::objective::{

@@ -1,5 +1,6 @@
 //! What a training run is made of beside energies and samplers: data, objectives, optimisers, ranks, reports, findings.
 
+pub(crate) mod columns;
 pub(crate) mod data;
 pub(crate) mod health;
 pub(crate) mod objective;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::SliceSafetensors;
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{Domain, Error, Places, Report, Result, way};
+use ebm_core::{Columns, Domain, Error, Places, Report, Result, way};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{self, sha256};
@@ -97,6 +97,9 @@ pub struct Manifest {
     /// Number of grey values of dequantised images.
     #[serde(default)]
     pub levels: Option<u32>,
+    /// The columns of the table that samples were made of; empty of samples in the units of their files.
+    #[serde(default, skip_serializing_if = "Columns::is_empty")]
+    pub columns: Columns,
     /// Way from the checkpoint to the folder from which relative paths of the configuration count; absolute in format 1.
     pub base: PathBuf,
     /// Digest of the settings that a continuation must share.
@@ -203,6 +206,7 @@ impl Contents {
             domain: m.domain,
             mean: tensor("mean"),
             levels: m.levels,
+            columns: m.columns.clone(),
             conditions: tensor("conditions"),
             reference: tensor("reference"),
         }

@@ -1,7 +1,7 @@
 //! What a model must know of the samples it was trained on.
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{Condition, Domain, EnergyFn, Error, Given, Key, Result};
+use ebm_core::{Columns, Condition, Domain, EnergyFn, Error, Given, Key, Result};
 
 /// Conditions that are drawn at most; more samples have them in turn.
 const MOST_DRAWN: usize = 1 << 16;
@@ -28,6 +28,8 @@ pub struct Facts {
     pub mean: Option<Tensor>,
     /// Number of grey values of dequantised images.
     pub levels: Option<u32>,
+    /// The columns of the table that samples were made of; empty of samples in the units of their files.
+    pub columns: Columns,
     /// Conditions of the first data batch `(m, c)`, under which samples are drawn in turn where there are no `class_counts`. `None` without a condition,
     /// and of a checkpoint of format 1, which kept none.
     pub conditions: Option<Tensor>,

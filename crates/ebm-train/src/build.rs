@@ -231,6 +231,7 @@ pub fn facts(data: &dyn DataSource, batch: usize, key: Key) -> Result<Facts> {
         domain: Some(data.domain()).filter(|d| d.is_discrete()),
         mean: mean(data)?,
         levels: data.levels(),
+        columns: data.columns().cloned().unwrap_or_default(),
         conditions,
         reference: None,
     })

@@ -151,6 +151,7 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
         seen: facts.seen,
         domain: facts.domain,
         levels: facts.levels,
+        columns: facts.columns.clone(),
         base: base_of(&path, &plan.places),
         config_digest: config_digest(&plan.tree),
         crates: versions(),
@@ -226,6 +227,18 @@ fn same_classes(plan: &Plan, contents: &Contents) -> Result<()> {
     ))
 }
 
+/// Refuses a table whose numbers stand for others than those of the checkpoint: its weights know the numbers that stand for cells.
+fn same_columns(plan: &Plan, contents: &Contents) -> Result<()> {
+    let Some(difference) = contents.manifest.columns.difference(&plan.facts.columns) else { return Ok(()) };
+    Err(Error::config(
+        "data",
+        format!(
+            "has other columns than the checkpoint {}: {difference}, the checkpoint's first; name the table that the run was trained on, or train anew",
+            contents.path.display()
+        ),
+    ))
+}
+
 /// The state of a checkpoint, written into the plan's energy.
 ///
 /// # Errors
@@ -251,6 +264,7 @@ pub fn restore(plan: &Plan, contents: &Contents) -> Result<TrainState> {
     }
     same_data(plan, contents)?;
     same_classes(plan, contents)?;
+    same_columns(plan, contents)?;
     keeps_schedules(plan, contents)?;
     let layout = &plan.layout;
     let own = |shard: usize| {

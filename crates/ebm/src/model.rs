@@ -24,7 +24,7 @@ pub(crate) mod threshold;
 
 pub use arrays::{ArrayFiles, ScoreArrays, directions, starts};
 pub use compose::{compose, reads_as_line};
-pub use draw::{SampleOptions, drawn_under, sample};
+pub use draw::{SampleOptions, drawn_under, natural_file, sample};
 pub use film::Copying;
 pub use open::{Model, Sampling};
 pub use restore::{Restoration, RestoreOptions, restore};

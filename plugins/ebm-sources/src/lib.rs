@@ -1,4 +1,4 @@
-//! Data sources: embedded digits, published sets as downloaded, arrays, folders and archives of pictures, 2-D sets.
+//! Data sources: embedded digits, published sets as downloaded, arrays, tables and series, folders and archives of pictures, 2-D sets.
 //!
 //! ```
 //! use ebm_core::{BuildCx, DataConfig, Key, candle::{DType, Device}};
@@ -24,7 +24,9 @@ mod npy;
 mod order;
 mod parquet;
 mod points;
+mod standard;
 mod svhn;
+mod table;
 mod toy2d;
 
 pub use cifar10::Cifar10;
@@ -36,11 +38,12 @@ pub use imagenet32::Imagenet32;
 pub use images::{Binary, ImageOptions, ImageSource};
 pub use labels::MissingLabels;
 pub use mnist5k::Mnist5k;
-pub use npy::{Layout, NpyArray, Values};
+pub use npy::{Axis, Layout, NpyArray, Values};
 pub use order::Order;
 pub use parquet::Parquet;
 pub use points::PointSource;
 pub use svhn::Svhn;
+pub use table::{AngleColumn, TableRows};
 pub use toy2d::Toy2dSet;
 
 use std::sync::Arc;

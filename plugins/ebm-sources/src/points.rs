@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{Batch, Chains, DataSource, Domain, Error, Key, Labelled, Result, Split, count_classes};
+use ebm_core::{
+    Batch, Chains, Columns, DataSource, Domain, Error, Key, Labelled, Result, Split, count_classes,
+};
 use ebm_data::ArraySet;
 
 use crate::Order;
@@ -18,6 +20,7 @@ pub struct PointSource {
     noise: f64,
     labels: Labels,
     domain: Domain,
+    columns: Option<Columns>,
 }
 
 /// Classes of samples.
@@ -62,6 +65,7 @@ impl PointSource {
             noise,
             labels: Labels::default(),
             domain: Domain::Real,
+            columns: None,
         })
     }
 
@@ -87,6 +91,11 @@ impl PointSource {
     /// The same source with classes of its samples, each as many as there are samples.
     pub(crate) fn with_labels(self, labels: Labels) -> Self {
         PointSource { labels, ..self }
+    }
+
+    /// The same source of samples that were made of these columns.
+    pub(crate) fn with_columns(self, columns: Columns) -> Self {
+        PointSource { columns: Some(columns), ..self }
     }
 }
 
@@ -184,6 +193,17 @@ impl DataSource for PointSource {
 
     fn domain(&self) -> Domain {
         self.domain
+    }
+
+    fn range(&self) -> Option<(f64, f64)> {
+        match self.domain {
+            Domain::Box(low, high) => Some((low, high)),
+            _ => None,
+        }
+    }
+
+    fn columns(&self) -> Option<&Columns> {
+        self.columns.as_ref()
     }
 
     fn class_names(&self) -> &[String] {

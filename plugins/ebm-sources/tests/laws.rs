@@ -26,6 +26,9 @@ fn files() -> tempfile::TempDir {
     bytes.extend(header.as_bytes());
     bytes.extend(0u8..60);
     std::fs::write(folder.path().join("bytes.npy"), bytes).unwrap();
+    let rows = (0..12).map(|i| format!("{}.5,{},{},{}\n", i * i, ["a", "b", "c"][i % 3], i * 40, i % 2));
+    let table = format!("x,word,angle,class\n{}", rows.collect::<String>());
+    std::fs::write(folder.path().join("table.csv"), table).unwrap();
     let mut idx = vec![0, 0, 8, 3, 0, 0, 0, 10, 0, 0, 0, 2, 0, 0, 0, 3];
     idx.extend(0u8..60);
     std::fs::write(folder.path().join("images"), idx).unwrap();
@@ -46,6 +49,9 @@ fn sources_are_functions_of_epoch_index_and_key() {
         "kind = 'toy2d'\nname = 'rings'\ntrain = 37\nheld_out = 5",
         "kind = 'npy'\npath = 'points.npy'\nnoise = 0.1\nheld_out = 'points.npy'",
         "kind = 'npy'\npath = 'bytes.npy'",
+        "kind = 'table'\npath = 'table.csv'\nleave_out = ['word']\nlabel = 'class'\nlabels = true\nheld_out_every = 4\nnoise = 0.1",
+        "kind = 'table'\npath = 'table.csv'\ncolumns = ['x', 'angle']\nwindow = 3\nstep = 1\nheld_out_last = 4",
+        "kind = 'table'\npath = 'table.csv'\ncolumns = ['angle']\nangles = [{ column = 'angle' }]",
         "kind = 'idx'\nimages = 'images'\nlabel_file = 'labels'\nlabels = true\nheld_out_every = 4",
         &format!("kind = 'parquet'\nroot = {parquet:?}\nlabels = true"),
     ] {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ebm::Error;
-use ebm::model::{SampleOptions, drawn_under, sample, starts};
+use ebm::model::{SampleOptions, drawn_under, natural_file, sample, starts};
 
 use crate::args::{DrawArgs, ForceArg, ModelArgs};
 use crate::outcome::{End, Outcome};
@@ -20,7 +20,8 @@ pub(crate) struct Sample {
     count: Option<usize>,
     #[command(flatten)]
     draw: DrawArgs,
-    /// Where to: .png for a picture, .npy for the numbers; without it samples.png, or samples.npy of what is no picture.
+    /// Where to: .png for a picture, .npy for the numbers, .csv for a table in its own units; without it samples.csv of a model of
+    /// a table, samples.png of what is a picture, and else samples.npy.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Where the chains start: an array (n, ...) in the units of samples; without it where the model's start.
@@ -51,9 +52,7 @@ impl Sample {
         let model = self.model.open()?;
         let start = self.start.as_deref().map(|path| starts(&model, path)).transpose()?;
         let count = self.count.unwrap_or(start.as_ref().map_or(64, |s| s.dims()[0]));
-        let name =
-            if ebm::draw::picture::can_draw(model.sample_shape()) { "samples.png" } else { "samples.npy" };
-        let file = self.out.unwrap_or_else(|| name.into());
+        let file = self.out.unwrap_or_else(|| natural_file(&model).into());
         let options = SampleOptions {
             count,
             steps: self.draw.steps,

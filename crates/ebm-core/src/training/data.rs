@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::{Batch, Domain, Key, Result};
+use crate::{Batch, Columns, Domain, Key, Result};
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,12 @@ pub trait DataSource: Send + Sync {
     /// Names of the classes by their number; empty if they have none.
     fn class_names(&self) -> &[String] {
         &[]
+    }
+
+    /// The columns of the table that samples were made of, with what was learnt of its training rows; `None` of samples that
+    /// are in the units of their files.
+    fn columns(&self) -> Option<&Columns> {
+        None
     }
 
     /// The source's name for messages.

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use ebm_core::Columns;
 use ebm_data::folder::luma;
 use ebm_data::resize::bilinear;
+use ebm_model::Facts;
 
 use super::units::Units;
 use crate::error::{Error, Result};
@@ -17,9 +19,21 @@ pub struct Fit {
     pub resize: bool,
     /// What the model was trained on, if that is known: samples in other units are refused or remarked upon.
     pub units: Option<Units>,
+    /// The columns that samples of the model are made of: tables and numbers in their units become such samples.
+    pub columns: Columns,
 }
 
 impl Fit {
+    /// Samples of this shape as they are.
+    pub fn of_shape(shape: &[usize]) -> Self {
+        Fit { shape: shape.to_vec(), resize: false, units: None, columns: Columns::default() }
+    }
+
+    /// Samples of this shape as a model knows them that has these facts.
+    pub fn known(shape: &[usize], facts: &Facts) -> Self {
+        Fit { units: Units::of(facts), columns: facts.columns.clone(), ..Fit::of_shape(shape) }
+    }
+
     /// Samples `(n, found...)` in the wanted shape; `place` stands in messages. Says whether values changed.
     ///
     /// # Errors
@@ -79,7 +93,7 @@ mod tests {
     use super::*;
 
     fn fit(shape: &[usize], resize: bool) -> Fit {
-        Fit { shape: shape.to_vec(), resize, units: None }
+        Fit { resize, ..Fit::of_shape(shape) }
     }
 
     #[test]

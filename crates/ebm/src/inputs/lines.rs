@@ -20,7 +20,7 @@ const LONGEST: u64 = 1 << 28;
 struct Written {
     /// A picture.
     path: Option<PathBuf>,
-    /// The values, in the units of training samples, row by row.
+    /// The values, in the units of training samples or of the table that these were made of, row by row.
     values: Option<Vec<f32>>,
     /// Name for the output; the number of the line without it.
     id: Option<String>,
@@ -106,7 +106,7 @@ fn sample(line: &[u8], number: u64, fit: &Fit, seen: &mut Tally) -> Result<Optio
             seen.see(&values, Some(256), Path::new(&here))?;
             Ok(Some((values, written.id.map_or(path, PathBuf::from))))
         }
-        (None, Some(values)) => {
+        (None, Some(mut values)) => {
             let wanted: usize = fit.shape.iter().product();
             if values.len() != wanted {
                 return Err(wrong(format!(
@@ -116,6 +116,7 @@ fn sample(line: &[u8], number: u64, fit: &Fit, seen: &mut Tally) -> Result<Optio
                 )));
             }
             finite(&values, wanted, Path::new(&here), |_| 0)?;
+            fit.columns.from_own(&mut values);
             seen.see(&values, None, Path::new(&here))?;
             Ok(Some((values, written.id.map_or_else(|| "-".into(), PathBuf::from))))
         }
@@ -130,7 +131,7 @@ mod tests {
 
     fn all(text: &str, rows: usize) -> (Vec<(String, u64, f32)>, Result<()>) {
         let mut found = Vec::new();
-        let fit = Fit { shape: vec![2], resize: false, units: None };
+        let fit = Fit::of_shape(&[2]);
         let ended = lines(text.as_bytes(), rows, &fit, &mut |p: Piece| {
             assert!(p.len() <= rows && p.values.len() == 2 * p.len());
             found.extend(

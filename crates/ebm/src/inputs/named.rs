@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 
 /// The `[data]` section for `what`: a linked kind, with settings (`npy:path=a.npy,noise=0.1`) or without; a folder of
 /// pictures, of the files of MNIST or a set of its form, CIFAR-10, CIFAR-100, ImageNet-32, SVHN or Parquet; or a file:
-/// `.npy`, `.npz` (`set.npz:images` names an array), `.parquet`, `.mat` of SVHN, `.bin` of CIFAR-10, an archive of pictures,
+/// `.npy`, `.npz` (`set.npz:images` names an array), `.parquet`, a table (`.csv`, `.tsv`, Parquet without pictures), `.mat` of SVHN, `.bin` of CIFAR-10, an archive of pictures,
 /// or IDX.
 ///
 /// # Errors
@@ -54,6 +54,7 @@ fn setting_of(setting: &'static str, what: &str) -> Result<Value> {
     let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     match ending.as_str() {
         "npy" | "npz" => Ok(table(&[("kind", "npy"), ("path", what)])),
+        _ if ebm_data::table::is_table(path) => Ok(table(&[("kind", "table"), ("path", what)])),
         "parquet" => Ok(table(&[("kind", "parquet"), ("root", what)])),
         "mat" => Ok(table(&[("kind", "svhn"), ("root", what)])),
         "bin" => Ok(table(&[("kind", "cifar10"), ("root", what)])),

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::DType;
-use ebm_core::Labelled;
+use ebm_core::{Cell, Cells, Column, Columns, DataSource, Labelled};
 use ebm_data::ImageSet;
 use ebm_data::folder::{Channels, FolderOptions, read_picture};
 use ebm_data::idx::{IdxRows, IdxValues};
 use ebm_data::npy::{NpyRows, NpyValues};
+use ebm_data::table::{self, Table, TableOptions, Take};
 
 use super::fit::{Fit, level};
 use super::set::{From, Inputs, Piece};
@@ -49,9 +50,10 @@ impl Inputs {
                 dims
             }
             From::Idx(path) => IdxRows::open(path)?.sample_dims().to_vec(),
+            From::Table(path) => vec![Table::names(path, &TableOptions::default())?.len()],
             From::Cifar(_) => vec![3, 32, 32],
             From::Pictures(files) => {
-                let fit = Fit { shape: vec![3], resize: false, units: None };
+                let fit = Fit::of_shape(&[3]);
                 let first = files.first().map(|f| picture(f, &fit)).transpose()?;
                 first.map_or_else(Vec::new, |p| vec![p.shape().0, p.shape().1, p.shape().2])
             }
@@ -83,7 +85,7 @@ impl Inputs {
         match &self.from {
             From::Source(source, split) => {
                 let stored = source.stored(*split, usize::MAX)?;
-                gather.stored(stored, Path::new(&self.name), source.levels())?;
+                gather.stored(stored, Path::new(&self.name), source.as_ref())?;
             }
             From::Npy(path) => {
                 let levels = levels_of(NpyRows::open(path)?)?;
@@ -95,6 +97,7 @@ impl Inputs {
                 ebm_data::npz::Npz::open(path)?.rows(array, |rows| gather.npy(rows, &place, levels))?;
             }
             From::Idx(path) => gather.idx(path)?,
+            From::Table(path) => gather.table(path)?,
             From::Cifar(files) => gather.cifar(files)?,
             From::Pictures(files) => gather.pictures(files)?,
         }
@@ -130,15 +133,65 @@ impl Gather<'_, '_> {
     }
 
     fn npy(&mut self, mut rows: NpyRows<'_>, path: &Path, levels: u32) -> Result<()> {
-        let dims = rows.sample_dims().to_vec();
+        let (dims, columns) = (rows.sample_dims().to_vec(), self.fit.columns.clone());
         self.rows_of(path, &dims, rows.left(), |n| {
             Ok(match rows.next(n)? {
                 NpyValues::U8(bytes) | NpyValues::Bool(bytes) => {
                     let middle = |b: u8| (f32::from(b) + 0.5) / levels as f32;
                     (bytes.into_iter().map(middle).collect(), Some(levels))
                 }
-                other => (other.into_f32(), None),
+                other => {
+                    let mut values = other.into_f32();
+                    columns.from_own(&mut values);
+                    (values, None)
+                }
             })
+        })
+    }
+
+    /// Samples of a table are made of the columns that the model knows; without such all columns are numbers.
+    fn table(&mut self, path: &Path) -> Result<()> {
+        let (own, fit) = (plain_columns(path, self.fit)?, self.fit);
+        let columns = own.as_ref().unwrap_or(&fit.columns);
+        let numbered = columns.list().iter().all(|c| c.name.parse::<usize>().is_ok());
+        // Numbers may be the names of columns that have none, or stand in a line of names that was written of them.
+        let named = |names: Vec<String>| columns.list().iter().all(|c| names.contains(&c.name));
+        let header = !numbered || Table::names(path, &TableOptions::default()).is_ok_and(named);
+        let options = TableOptions { header, ..TableOptions::default() };
+        let take = |c: &Column| if matches!(c.cells, Cells::Words(_)) { Take::Words } else { Take::Numbers };
+        let wanted: Vec<_> = columns.list().iter().map(|c| (c.name.clone(), take(c))).collect();
+        let table = Table::read(path, &options, &wanted)?;
+        let (rows, each, width) = (table.len(), columns.each(), columns.width());
+        let refuse = |message: String| Error::from(ebm_core::Error::data(path, message));
+        if rows.saturating_mul(width) > table::MOST_VALUES {
+            let most = table::MOST_VALUES;
+            return Err(refuse(format!(
+                "makes {rows} rows of {width} values, wanted at most {most} in all: split it"
+            )));
+        }
+        if rows % each != 0 {
+            tracing::warn!(
+                "{}: the last {} of {rows} rows make no series of {each}",
+                path.display(),
+                rows % each
+            );
+        }
+        let cell = |row: usize, at: usize| match (table.number(row, at), table.word(row, at)) {
+            (Some(v), _) => Cell::Number(v),
+            (None, word) => Cell::Word(word.unwrap_or_default()),
+        };
+        let values = columns.samples(rows, each, cell).map_err(|e| {
+            let name = columns.list().get(e.column).map_or("", |c| c.name.as_str());
+            let row = e.row;
+            refuse(format!(
+                "row {row} (from 0) holds `{}` in column `{name}`, which no training row did",
+                e.found
+            ))
+        })?;
+        let dims = if each > 1 { vec![width, each] } else { vec![width] };
+        let mut left = values.chunks(self.rows * each * width);
+        self.rows_of(path, &dims, (rows / each) as u64, |_| {
+            Ok((left.next().unwrap_or_default().to_vec(), None))
         })
     }
 
@@ -202,16 +255,25 @@ impl Gather<'_, '_> {
         Ok(())
     }
 
-    fn stored(&mut self, set: Option<Labelled>, name: &Path, levels: Option<u32>) -> Result<()> {
+    fn stored(&mut self, set: Option<Labelled>, name: &Path, source: &dyn DataSource) -> Result<()> {
         let Some(x) = set.map(|l| l.x) else { return Ok(()) };
+        let (levels, plain) = (source.levels(), Columns::default());
+        // A table of its own has learnt other numbers than the one of the model.
+        let fit = self.fit;
+        let (own, known) = (source.columns().unwrap_or(&plain), &fit.columns);
+        let other = own.difference(known).is_some();
         let n = x.dims().first().copied().unwrap_or(0);
         self.total(n as u64);
         for first in (0..n).step_by(self.rows) {
             let count = self.rows.min(n - first);
-            let values = x
+            let mut values = x
                 .narrow(0, first, count)
                 .and_then(|t| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>())
                 .map_err(ebm_core::Error::from)?;
+            if other {
+                own.to_own(&mut values);
+                known.from_own(&mut values);
+            }
             self.add(values, &x.dims()[1..], name, first as u64, count as u64, levels)?;
         }
         Ok(())
@@ -275,6 +337,16 @@ impl Gather<'_, '_> {
         self.any = true;
         (self.sink)(std::mem::replace(&mut self.kept, none))
     }
+}
+
+/// All columns of a table as numbers, where the model knows none.
+fn plain_columns(path: &Path, fit: &Fit) -> Result<Option<Columns>> {
+    if !fit.columns.is_empty() {
+        return Ok(None);
+    }
+    let plain = |name| Column { name, cells: Cells::Numbers { centre: 0.0, spread: 1.0 } };
+    let names = Table::names(path, &TableOptions::default())?;
+    Ok(Some(Columns::new(names.into_iter().map(plain).collect(), 1)))
 }
 
 /// Number of levels of bytes as images, as training sees them: 2 if there are only 0 and 1, else 256.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ebm_core::{DataSource, Family, Split};
+use ebm_core::{Columns, DataSource, Family, Split};
 
 use super::named::{data_setting, kind_of, open_data};
 use super::units::Units;
@@ -55,6 +55,8 @@ pub(super) enum From {
     Idx(PathBuf),
     /// Binary files of CIFAR-10.
     Cifar(Vec<PathBuf>),
+    /// Rows of a table.
+    Table(PathBuf),
     /// Pictures.
     Pictures(Vec<PathBuf>),
 }
@@ -62,7 +64,7 @@ pub(super) enum From {
 impl Inputs {
     /// The set that `what` names: a linked kind of data (`digits`), one with settings
     /// (`idx:images=a,held_out_images=b`), a picture, a folder of pictures, the folder or a file of CIFAR-10's binary
-    /// version, an `.npy` file `(N, ...)`, an array of an archive (`set.npz` if it holds one, `set.npz:images`), or an
+    /// version, an `.npy` file `(N, ...)`, a table (`.csv`, `.tsv`, or Parquet without pictures), an array of an archive (`set.npz` if it holds one, `set.npz:images`), or an
     /// IDX file, plain or gzipped. Folders of MNIST's four files, of CIFAR-100 and of Parquet files, and a Parquet file, are
     /// read as `--data` of `ebm train` reads them.
     ///
@@ -116,6 +118,7 @@ impl Inputs {
                 From::Pictures(vec![path])
             }
             Some("bin") => From::Cifar(vec![path]),
+            _ if ebm_data::table::is_table(&path) => From::Table(path),
             Some("parquet" | "mat") => source(open_data(what)?, None, what)?,
             _ if ebm_data::pictures::is_archive(&path) => source(open_data(what)?, None, what)?,
             _ => From::Idx(path),
@@ -177,8 +180,13 @@ impl Inputs {
         match &self.from {
             From::Source(source, _) => Units::new(source.range()?, source.levels()),
             From::Pictures(_) | From::Cifar(_) => Units::new((0.0, 1.0), Some(256)),
-            From::Npy(_) | From::Npz(..) | From::Idx(_) => None,
+            From::Npy(_) | From::Npz(..) | From::Idx(_) | From::Table(_) => None,
         }
+    }
+
+    /// The columns that its samples are made of, as far as it has learnt such.
+    pub(crate) fn columns(&self) -> Option<&Columns> {
+        self.source().and_then(|s| s.columns())
     }
 
     /// As it was named.

@@ -69,6 +69,9 @@ pub struct Likelihood {
     /// Bounds of their mean log-likelihood by those of log Z, the lower first; the held-out samples are taken as they are.
     #[serde(serialize_with = "serialize_extended_option")]
     pub log_likelihood: Option<(f64, f64)>,
+    /// What the log-likelihood loses where it is of the table's own units and not of the numbers that stand for them: nats a
+    /// sample. `None` of samples that were made of no table.
+    pub own_units: Option<f64>,
     /// The same in bits a value of 256 levels, for images; the lower first.
     #[serde(serialize_with = "serialize_extended_option")]
     pub bits_per_dim: Option<(f64, f64)>,
@@ -87,6 +90,7 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
     if prior.spec().domain.is_discrete() {
         return of_discrete(model, prior.as_ref(), options);
     }
+    model.facts().columns.bounded().map_err(|why| Error::unfit("the likelihood", why))?;
     let energy: Arc<dyn EnergyFn> = Arc::new(Sum::scaled("energy", prior, 1.0 / t)?);
     let (shape, range) = (model.sample_shape().to_vec(), model.facts().range);
     let data = match model.data() {
@@ -157,6 +161,7 @@ pub fn likelihood(model: &Model, options: &LikelihoodOptions) -> Result<Likeliho
         temperature: t,
         bracket,
         exact: None,
+        own_units: own_units(model),
         quadrature: plane.as_ref().map(|p| p.log_z),
         plane,
         no_quadrature,
@@ -208,9 +213,16 @@ fn of_discrete(model: &Model, energy: &dyn EnergyFn, options: &LikelihoodOptions
         exact: exact_log_z(energy)?.map(|e| e.log_z),
         held_out: held.len(),
         bits_per_dim: None,
+        own_units: own_units(model),
         log_likelihood: (!held.is_empty()).then(|| bracket.log_likelihood(mean)),
         log_z,
     })
+}
+
+/// See [`Likelihood::own_units`].
+pub(super) fn own_units(model: &Model) -> Option<f64> {
+    let columns = &model.facts().columns;
+    (!columns.is_empty()).then(|| columns.log_units(model.sample_shape().iter().product()))
 }
 
 /// The settings of a part without the braces around them, in one line.

@@ -76,7 +76,7 @@ pub type ClassSink<'a> = dyn FnMut(&[ClassRow]) -> Result<()> + 'a;
 pub fn classify(network: &Network, set: Option<&Inputs>, fit: bool, sink: &mut ClassSink<'_>) -> Result<()> {
     let classes = classes_of(network)?;
     let shape = network.description().input;
-    let fit = Fit { shape: shape.to_vec(), resize: fit, units: None };
+    let fit = Fit { resize: fit, ..Fit::of_shape(&shape) };
     let mut take = |piece: Piece| {
         let seen = network.see(&piece.values, shape)?;
         let probabilities = seen.probabilities.unwrap_or_default();

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::inputs::fit::Fit;
 use crate::inputs::set::{Inputs, Piece};
-use crate::inputs::units::Units;
+use crate::measure::likelihood::own_units;
 use crate::measure::temperature;
 use crate::model::open::Model;
 use crate::tensors::floats;
@@ -26,6 +26,19 @@ pub enum Subject<'a> {
     Model(&'a Model),
     /// Samples that are there.
     Set(&'a Inputs),
+}
+
+impl Subject<'_> {
+    /// How sets are read to be compared with it: as its model knows samples, or as the data they are held against.
+    pub(crate) fn fit(&self, against: &Inputs, shape: &[usize]) -> Fit {
+        match self {
+            Subject::Model(model) => Fit::known(shape, model.facts()),
+            Subject::Set(_) => {
+                let columns = against.columns().cloned().unwrap_or_default();
+                Fit { units: against.units(), columns, ..Fit::of_shape(shape) }
+            }
+        }
+    }
 }
 
 /// How samples are measured.
@@ -86,6 +99,8 @@ pub struct SampleMeasures {
     pub rows: Vec<MeasureRow>,
     /// Of the energy itself, in the plane; nats.
     pub plane: Option<PlaneScore>,
+    /// What its log-likelihood loses in the units of the table that samples were made of; nats.
+    pub own_units: Option<f64>,
     /// What its quadrature was taken over.
     pub plane_cells: Option<PlaneIntegral>,
     /// Why the energy has no quadrature in the plane.
@@ -148,13 +163,9 @@ pub fn measure_samples(what: &Subject<'_>, options: &SampleMeasureOptions) -> Re
     let kinds = Kind::all(&o.features, &shape)?;
     let source = against.source().cloned();
     let keep = if shape == [2] { usize::MAX } else { NEAR };
-    let units = match what {
-        Subject::Model(model) => Units::of(model.facts()),
-        Subject::Set(_) => against.units(),
-    };
+    let fit = Fit { resize: o.fit, ..what.fit(&against, &shape) };
     let gather = |set: &Inputs, most: u64| -> Result<Seen> {
         let mut seen = Seen::new(&kinds, &shape, keep);
-        let fit = Fit { shape: shape.clone(), resize: o.fit, units };
         set.each(TOGETHER, Some(most), &fit, &mut |piece: Piece| seen.add(&piece.values))?;
         seen.enough(set.name())?;
         Ok(seen)
@@ -219,6 +230,10 @@ pub fn measure_samples(what: &Subject<'_>, options: &SampleMeasureOptions) -> Re
         networks,
         rows,
         plane,
+        own_units: match what {
+            Subject::Model(model) => own_units(model),
+            Subject::Set(_) => None,
+        },
         plane_cells,
         no_plane,
         seed,

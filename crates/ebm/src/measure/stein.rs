@@ -8,7 +8,6 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::inputs::fit::Fit;
 use crate::inputs::set::Inputs;
-use crate::inputs::units::Units;
 use crate::measure::temperature;
 use crate::model::energies::{tell, without_condition};
 use crate::model::open::Model;
@@ -90,7 +89,7 @@ pub fn stein(model: &Model, options: &SteinOptions) -> Result<SteinReport> {
                 return Err(Error::invalid("steps", steps, "samples that are drawn; these are there"));
             }
             let (set, mut all) = (Inputs::open(what)?, Vec::new());
-            let fit = Fit { shape: shape.clone(), resize: false, units: Units::of(model.facts()) };
+            let fit = Fit::known(&shape, model.facts());
             set.each(model.batch(), Some(o.count as u64), &fit, &mut |piece| {
                 all.extend(piece.values.iter().map(|v| f64::from(*v)));
                 Ok(())

@@ -4,9 +4,7 @@ use ebm_eval::{ClassifierTest, Features, TestClassifier, classifier_test};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::inputs::fit::Fit;
 use crate::inputs::set::Inputs;
-use crate::inputs::units::Units;
 use crate::measure::samples::Subject;
 use crate::tensors::numbers;
 
@@ -63,12 +61,9 @@ pub fn two_sample(what: &Subject<'_>, options: &TwoSampleOptions) -> Result<TwoS
         Subject::Set(_) => against.shape()?,
     };
     let width: usize = shape.iter().product();
-    let units = match what {
-        Subject::Model(model) => Units::of(model.facts()),
-        Subject::Set(_) => against.units(),
-    };
+    let fit = what.fit(&against, &shape);
     let table = |set: &Inputs| -> Result<Features> {
-        let (mut all, fit) = (Vec::new(), Fit { shape: shape.clone(), resize: false, units });
+        let mut all = Vec::new();
         set.each(TOGETHER, Some(o.count as u64), &fit, &mut |piece| {
             all.extend(piece.values.iter().map(|v| f64::from(*v)));
             Ok(())

@@ -1,9 +1,9 @@
 //! Samples of a model, written to files: numbers, pictures, chains over time, neighbours.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use ebm_core::{Condition, Split};
+use ebm_core::{Columns, Condition, Split};
 use ebm_draw::picture;
 
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ pub struct SampleOptions {
     pub steps: Option<usize>,
     /// Seed; without it that of the run.
     pub seed: Option<u64>,
-    /// `.png` for a picture, `.npy` for the numbers.
+    /// `.png` for a picture, `.npy` for the numbers, `.csv` for a table of a model of one; numbers are in the table's own units.
     pub out: PathBuf,
     /// Whether files that are there already are replaced.
     pub overwrite: bool,
@@ -50,6 +50,11 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
     let shape = model.sample_shape();
     match ending {
         "npy" => {}
+        "csv" if !model.facts().columns.is_empty() => {}
+        "csv" => {
+            let wanted = "a file ending in .png or .npy: the model was trained on no table with columns";
+            return Err(Error::invalid("out", options.out.display(), wanted));
+        }
         "png" if picture::can_draw(shape) => {}
         "png" => {
             return Err(Error::invalid(
@@ -59,7 +64,11 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
             ));
         }
         _ => {
-            return Err(Error::invalid("out", options.out.display(), "a file ending in .png or .npy"));
+            return Err(Error::invalid(
+                "out",
+                options.out.display(),
+                "a file ending in .png, .npy, or .csv of a table",
+            ));
         }
     }
     // Before minutes of sampling, not after them.
@@ -83,12 +92,43 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
         draws.write(path)?;
     }
     write(model, options, film, &drawn)?;
-    if ending == "npy" {
-        ebm_data::npy::write(&options.out, &floats(&drawn)?, drawn.dims())?;
-    } else {
-        picture::write(&options.out, &drawn, background(model)?.as_ref())?;
+    match ending {
+        "npy" => {
+            let mut values = floats(&drawn)?;
+            model.facts().columns.to_own(&mut values);
+            ebm_data::npy::write(&options.out, &values, drawn.dims())?;
+        }
+        "csv" => write_table(&model.facts().columns, &floats(&drawn)?, &options.out)?,
+        _ => picture::write(&options.out, &drawn, background(model)?.as_ref())?,
     }
     Ok(drawn)
+}
+
+/// The file that samples of a model go to where none is named: a table of what was one, else a picture, else numbers.
+pub fn natural_file(model: &Model) -> &'static str {
+    let columns = &model.facts().columns;
+    match () {
+        () if columns.list().iter().any(|c| c.name.parse::<usize>().is_err()) => "samples.csv",
+        () if picture::can_draw(model.sample_shape()) => "samples.png",
+        () => "samples.npy",
+    }
+}
+
+/// Name of the column that tells series apart.
+const SERIES: &str = "series";
+
+/// Writes samples as rows of the table that they were made of; of series all rows one after the other, each with the number of
+/// its series.
+fn write_table(columns: &Columns, values: &[f32], out: &Path) -> Result<()> {
+    let mut names: Vec<String> = columns.list().iter().map(|c| c.name.clone()).collect();
+    let mut rows = columns.rows(values);
+    if columns.each() > 1 && !names.iter().any(|n| n == SERIES) {
+        names.insert(0, SERIES.into());
+        for (i, row) in rows.iter_mut().enumerate() {
+            row.insert(0, (i / columns.each()).to_string());
+        }
+    }
+    Ok(ebm_data::csv::write(out, &names, &rows)?)
 }
 
 /// The conditions that `count` samples are drawn under with this seed, in words: classes, each with its number of samples if there are

@@ -206,6 +206,14 @@ impl Model {
             return Ok(data);
         }
         let opened = data_of(&self.trained_on)?;
+        if let Some(columns) = opened.columns()
+            && let Some(difference) = self.facts().columns.difference(columns)
+        {
+            let message = format!(
+                "is a table with other columns than the run was trained on: {difference}, the run's first; name the table as it was then"
+            );
+            return Err(ebm_core::Error::config("data", message).into());
+        }
         Ok(self.data.get_or_init(|| opened))
     }
 

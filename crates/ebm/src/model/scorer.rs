@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use ebm_core::{Batch, EnergyFn, EnergySpec};
+use ebm_model::Facts;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::inputs::fit::Fit;
 use crate::inputs::set::{Inputs, Piece};
-use crate::inputs::units::Units;
 use crate::model::energies::{tell, without_condition};
 use crate::model::open::Model;
 
@@ -125,7 +125,7 @@ pub(crate) struct Scorer {
     dtype: DType,
     device: Device,
     slope: bool,
-    units: Option<Units>,
+    facts: Facts,
 }
 
 impl Scorer {
@@ -134,8 +134,8 @@ impl Scorer {
         let (dtype, device) = (model.dtype(), model.device().clone());
         let slope = kinds.contains(&ScoreKind::GradNorm);
         tell(model);
-        let units = Units::of(model.facts());
-        Ok(Scorer { energy: without_condition(model)?, dtype, device, slope, units })
+        let facts = model.facts().clone();
+        Ok(Scorer { energy: without_condition(model)?, dtype, device, slope, facts })
     }
 
     pub fn spec(&self) -> &EnergySpec {
@@ -143,7 +143,7 @@ impl Scorer {
     }
 
     pub fn fit(&self, resize: bool) -> Fit {
-        Fit { shape: self.spec().sample_shape.clone(), resize, units: self.units }
+        Fit { resize, ..Fit::known(&self.spec().sample_shape, &self.facts) }
     }
 
     fn batch(&self, piece: &Piece) -> Result<Batch> {

@@ -118,6 +118,10 @@ fn table(found: &Likelihood) -> String {
         let name = "log-likelihood";
         text += &format!("{name:<22} {low:>12.4} to {high:.4} nats, {} held-out samples\n", found.held_out);
     }
+    if let Some(((low, high), units)) = found.log_likelihood.zip(found.own_units) {
+        let (name, low, high) = ("in the table's units", low - units, high - units);
+        text += &format!("{name:<22} {low:>12.4} to {high:.4} nats, of densities a unit of each column\n");
+    }
     if let Some((low, high)) = found.bits_per_dim {
         text += &format!("{:<22} {low:>12.4} to {high:.4}\n", "bits a value");
     }

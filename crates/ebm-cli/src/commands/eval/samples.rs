@@ -133,6 +133,10 @@ fn table(found: &SampleMeasures) -> String {
         ] {
             text += &format!("{name:<wide$} {:>21}\n", number(value));
         }
+        if let Some(units) = found.own_units {
+            let name = "in the table's units";
+            text += &format!("{name:<wide$} {:>21}\n", number(p.ll - units));
+        }
     }
     if let Some(why) = &found.no_plane {
         text += &format!("log Z by quadrature: none; {why}\n");

@@ -1,0 +1,363 @@
+//! How the columns of a table become the numbers of samples, and numbers of samples a table again.
+
+use std::f64::consts::TAU;
+
+use serde::{Deserialize, Serialize};
+
+/// A cell of a table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell<'a> {
+    /// A number in the table's own units.
+    Number(f64),
+    /// A word.
+    Word(&'a str),
+}
+
+/// What the cells of a column are, and what stands for them in a sample.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cells {
+    /// Numbers `v`, for which `(v - centre) / spread` stands.
+    Numbers {
+        /// Of the training rows, or 0.
+        centre: f64,
+        /// Of the training rows, or 1; above 0.
+        spread: f64,
+    },
+    /// Angles of which a turn is `period`, for which radians in (-π, π] stand.
+    Angles {
+        /// A turn in the table's own units; above 0.
+        period: f64,
+    },
+    /// One of these words, for which a one-hot vector stands.
+    Words(Vec<String>),
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name in the table.
+    pub name: String,
+    /// What its cells are.
+    pub cells: Cells,
+}
+
+impl Column {
+    /// Values of a sample that stand for a cell.
+    pub fn width(&self) -> usize {
+        match &self.cells {
+            Cells::Words(words) => words.len(),
+            _ => 1,
+        }
+    }
+}
+
+/// The columns that samples were made of. A sample has [`Columns::width`] runs of `each` values, a run for each value that
+/// stands for a cell, so of shape `(width,)` or `(width, T)`: `T` rows of a series, `each = T`. Samples of shape
+/// `(P, width)`, points of a set, have `each = 1` and repeat. A checkpoint keeps them, so that what was learnt of the
+/// training rows is what samples, scores and measures are in.
+///
+/// ```
+/// use ebm_core::{Cell, Cells, Column, Columns};
+/// let age = Column { name: "age".into(), cells: Cells::Numbers { centre: 40.0, spread: 10.0 } };
+/// let sex = Column { name: "sex".into(), cells: Cells::Words(vec!["f".into(), "m".into()]) };
+/// let columns = Columns::new(vec![age, sex], 1);
+/// let row = [Cell::Number(50.0), Cell::Word("m")];
+/// let sample = columns.samples(1, 1, |_, column| row[column]).unwrap();
+/// assert_eq!(sample, [1.0, 0.0, 1.0]);
+/// assert_eq!(columns.rows(&[1.5, 0.2, 0.9]), [["55", "m"]]);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Columns {
+    columns: Vec<Column>,
+    each: usize,
+}
+
+/// A word that a column does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoSuchCell {
+    /// Its row, from 0.
+    pub row: usize,
+    /// Number of its column among these.
+    pub column: usize,
+    /// What stood there.
+    pub found: String,
+}
+
+impl Columns {
+    /// These columns, with so many values of a sample in a row for each value that stands for a cell.
+    pub fn new(columns: Vec<Column>, each: usize) -> Self {
+        Columns { columns, each: each.max(1) }
+    }
+
+    /// Whether samples were made of no table.
+    pub fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// The columns, in order.
+    pub fn list(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Rows of a sample of a series; 1 of others.
+    pub fn each(&self) -> usize {
+        self.each.max(1)
+    }
+
+    /// Values that stand for a row.
+    pub fn width(&self) -> usize {
+        self.columns.iter().map(Column::width).sum()
+    }
+
+    /// The values that stand for a row's cells, as `(column, place)`: place within a one-hot vector, 0 of numbers.
+    fn places(&self) -> Vec<(&Column, usize)> {
+        self.columns.iter().flat_map(|c| (0..c.width()).map(move |place| (c, place))).collect()
+    }
+
+    /// Turns values of whole samples into the table's own units where they are numbers or angles; one-hot vectors stay.
+    pub fn to_own(&self, values: &mut [f32]) {
+        self.each_value(values, |cells, v| match cells {
+            Cells::Numbers { centre, spread } => v.mul_add(*spread, *centre),
+            Cells::Angles { period } => (v / TAU * period).rem_euclid(*period),
+            Cells::Words(_) => v,
+        });
+    }
+
+    /// The way back of [`Columns::to_own`].
+    pub fn from_own(&self, values: &mut [f32]) {
+        self.each_value(values, |cells, v| known(cells, v));
+    }
+
+    fn each_value(&self, values: &mut [f32], to: impl Fn(&Cells, f64) -> f64) {
+        let (places, each) = (self.places(), self.each());
+        if places.is_empty() {
+            return;
+        }
+        for (i, v) in values.iter_mut().enumerate() {
+            *v = to(&places[i / each % places.len()].0.cells, f64::from(*v)) as f32;
+        }
+    }
+
+    /// Values `(N, width)` or `(N, width, each)` of the samples that begin at every `step`-th of `rows` rows of a table and take
+    /// [`Columns::each`] of them; rows behind the last whole sample are left.
+    ///
+    /// # Errors
+    /// At the first word that its column does not have.
+    pub fn samples<'a>(
+        &self,
+        rows: usize,
+        step: usize,
+        cell: impl Fn(usize, usize) -> Cell<'a>,
+    ) -> Result<Vec<f32>, NoSuchCell> {
+        let (each, width) = (self.each(), self.width());
+        let count = if rows < each { 0 } else { (rows - each) / step.max(1) + 1 };
+        let mut all = vec![0f32; count * each * width];
+        for (sample, values) in all.chunks_exact_mut((each * width).max(1)).enumerate() {
+            for at in 0..each {
+                let row = sample * step.max(1) + at;
+                let mut first = 0;
+                for (i, column) in self.columns.iter().enumerate() {
+                    let refuse = |found: String| NoSuchCell { row, column: i, found };
+                    match (cell(row, i), &column.cells) {
+                        (Cell::Word(word), Cells::Words(words)) => {
+                            let place = words.iter().position(|w| w == word);
+                            let place = place.ok_or_else(|| refuse(word.to_string()))?;
+                            values[(first + place) * each + at] = 1.0;
+                        }
+                        (Cell::Number(v), Cells::Numbers { .. } | Cells::Angles { .. }) => {
+                            values[first * each + at] = known(&column.cells, v) as f32;
+                        }
+                        (Cell::Word(found), _) => return Err(refuse(found.to_string())),
+                        (Cell::Number(v), _) => return Err(refuse(v.to_string())),
+                    }
+                    first += column.width();
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The rows that stand for samples, in the table's own units: of words the likeliest one. A sample of a series has
+    /// [`Columns::each`] rows.
+    pub fn rows(&self, values: &[f32]) -> Vec<Vec<String>> {
+        let (each, width) = (self.each(), self.width());
+        let mut own = values.to_vec();
+        self.to_own(&mut own);
+        let mut rows = Vec::new();
+        for sample in own.chunks_exact((each * width).max(1)) {
+            for at in 0..each {
+                let mut first = 0;
+                let mut row = Vec::with_capacity(self.columns.len());
+                for column in &self.columns {
+                    let value = |place: usize| sample[(first + place) * each + at];
+                    row.push(match &column.cells {
+                        Cells::Words(words) => {
+                            let likelier =
+                                |best: usize, p: usize| if value(p) > value(best) { p } else { best };
+                            words[(0..words.len()).fold(0, likelier)].clone()
+                        }
+                        _ => value(0).to_string(),
+                    });
+                    first += column.width();
+                }
+                rows.push(row);
+            }
+        }
+        rows
+    }
+
+    /// What a mean log density of samples of `len` values loses where it is taken over the table's own units and not over the
+    /// numbers that stand for them: the sum of the logarithms of their spreads, in nats.
+    pub fn log_units(&self, len: usize) -> f64 {
+        let times = len / self.width().max(1);
+        let log = |c: &Column| match &c.cells {
+            Cells::Numbers { spread, .. } => spread.ln(),
+            Cells::Angles { period } => (period / TAU).ln(),
+            Cells::Words(_) => 0.0,
+        };
+        self.columns.iter().map(log).sum::<f64>() * times as f64
+    }
+
+    /// Whether an energy of them can have a finite integral: not if there are angles beside other columns, over whose line a
+    /// periodic energy has none.
+    ///
+    /// # Errors
+    /// In words, why not.
+    pub fn bounded(&self) -> Result<(), String> {
+        let is_angle = |c: &&Column| matches!(c.cells, Cells::Angles { .. });
+        match self.columns.iter().find(is_angle) {
+            Some(angle) if !self.columns.iter().all(|c| is_angle(&c)) => Err(format!(
+                "has no meaning with the column of angles `{}` beside others: a periodic energy has no finite integral over its line",
+                angle.name
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there are words.
+    pub fn has_words(&self) -> bool {
+        self.columns.iter().any(|c| matches!(c.cells, Cells::Words(_)))
+    }
+
+    /// What first tells `other` from these, in words; `None` if nothing does.
+    pub fn difference(&self, other: &Columns) -> Option<String> {
+        let names = |c: &Columns| c.columns.iter().map(|c| c.name.clone()).collect::<Vec<_>>().join(", ");
+        let (own, others) = (names(self), names(other));
+        if own != others || self.each() != other.each() {
+            let series =
+                |c: &Columns| if c.each() > 1 { format!(", {} rows", c.each()) } else { String::new() };
+            return Some(format!("[{own}{}] and [{others}{}]", series(self), series(other)));
+        }
+        let mut pairs = self.columns.iter().zip(&other.columns);
+        pairs
+            .find(|(a, b)| !alike(&a.cells, &b.cells))
+            .map(|(a, b)| format!("column `{}`: {} and {}", a.name, said(&a.cells), said(&b.cells)))
+    }
+}
+
+/// What stands for a number in a table's own units.
+fn known(cells: &Cells, v: f64) -> f64 {
+    match cells {
+        Cells::Numbers { centre, spread } => (v - centre) / spread,
+        Cells::Angles { period } => {
+            let turn = (v / period).rem_euclid(1.0);
+            TAU * if turn > 0.5 { turn - 1.0 } else { turn }
+        }
+        Cells::Words(_) => v,
+    }
+}
+
+/// Numbers that were written and read again may differ in their last bit.
+fn alike(a: &Cells, b: &Cells) -> bool {
+    let near = |a: f64, b: f64| (a - b).abs() <= 4.0 * f64::EPSILON * a.abs().max(b.abs());
+    match (a, b) {
+        (Cells::Numbers { centre: a, spread: s }, Cells::Numbers { centre: b, spread: t }) => {
+            near(*a, *b) && near(*s, *t)
+        }
+        (Cells::Angles { period: a }, Cells::Angles { period: b }) => near(*a, *b),
+        (a, b) => a == b,
+    }
+}
+
+fn said(cells: &Cells) -> String {
+    match cells {
+        Cells::Numbers { centre, spread } => format!("numbers around {centre}, spread {spread}"),
+        Cells::Angles { period } => format!("angles of period {period}"),
+        Cells::Words(words) => format!("the words {}", words.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn columns(each: usize) -> Columns {
+        let column = |name: &str, cells| Column { name: name.into(), cells };
+        let words = Cells::Words(["a", "b", "c"].map(String::from).to_vec());
+        Columns::new(
+            vec![
+                column("x", Cells::Numbers { centre: 5.0, spread: 2.0 }),
+                column("w", words),
+                column("wind", Cells::Angles { period: 360.0 }),
+            ],
+            each,
+        )
+    }
+
+    const ROWS: [[Cell<'static>; 3]; 4] = [
+        [Cell::Number(7.0), Cell::Word("a"), Cell::Number(90.0)],
+        [Cell::Number(3.0), Cell::Word("c"), Cell::Number(270.0)],
+        [Cell::Number(5.0), Cell::Word("b"), Cell::Number(-720.0)],
+        [Cell::Number(6.0), Cell::Word("b"), Cell::Number(180.0)],
+    ];
+
+    #[test]
+    fn a_series_has_its_channels_first_and_comes_back_row_by_row() {
+        let two = columns(2);
+        let values = two.samples(4, 1, |row, column| ROWS[row][column]).unwrap();
+        // Three windows of two rows, five channels.
+        assert_eq!(values.len(), 3 * 2 * 5);
+        assert_eq!(values[..8], [1.0, -1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+        assert!(
+            (f64::from(values[8]) - TAU / 4.0).abs() < 1e-6
+                && (f64::from(values[9]) + TAU / 4.0).abs() < 1e-6
+        );
+        let rows = two.rows(&values[..10]);
+        assert_eq!([&rows[0][..2], &rows[1][..2]], [["7", "a"], ["3", "c"]]);
+        assert!((rows[1][2].parse::<f64>().unwrap() - 270.0).abs() < 1e-3, "{rows:?}");
+        let spare = two.samples(3, 2, |row, column| ROWS[row][column]).unwrap();
+        assert_eq!(spare.len(), 10);
+        assert!(columns(9).samples(4, 1, |r, c| ROWS[r][c]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn own_units_and_back_are_the_same_numbers() {
+        let one = columns(1);
+        let values = one.samples(4, 1, |row, column| ROWS[row][column]).unwrap();
+        let mut there = values.clone();
+        one.to_own(&mut there);
+        assert_eq!(there[..4], [7.0, 1.0, 0.0, 0.0]);
+        one.from_own(&mut there);
+        assert!(values.iter().zip(&there).all(|(a, b)| (a - b).abs() < 1e-6), "{values:?} {there:?}");
+        // One spread of 2 and a turn of 360 degrees.
+        assert!((one.log_units(5) - (2f64.ln() + (360.0 / TAU).ln())).abs() < 1e-12);
+        assert!((one.log_units(15) - 3.0 * one.log_units(5)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn unknown_words_and_other_columns_are_told() {
+        let one = columns(1);
+        let unknown = one.samples(1, 1, |_, c| if c == 1 { Cell::Word("z") } else { ROWS[0][c] });
+        assert_eq!(unknown.unwrap_err(), NoSuchCell { row: 0, column: 1, found: "z".into() });
+        let text = serde_json::to_string(&one).unwrap();
+        assert_eq!(one.difference(&serde_json::from_str(&text).unwrap()), None);
+        let mut other = one.clone();
+        other.columns[0].cells = Cells::Numbers { centre: 5.0, spread: 2.1 };
+        assert!(one.difference(&other).unwrap().contains("`x`"));
+        other.columns.pop();
+        assert!(one.difference(&other).unwrap().contains("wind"));
+        assert!(one.difference(&columns(2)).is_some());
+    }
+}

@@ -1,0 +1,467 @@
+//! `table`: rows of a CSV or Parquet file as samples, or windows of its rows as series.
+
+use std::f32::consts::PI;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ebm_core::{
+    BuildCx, Cell, Cells, Column, Columns, DataConfig, DataSource, Domain, Error, Result, Settings, plugin,
+};
+use ebm_data::table::{MOST_VALUES, Table, TableOptions, Take};
+use ebm_data::{ArraySet, split};
+
+use crate::points::Labels;
+use crate::standard::standard;
+use crate::{Order, PointSource, data_error, placed, some_are_left};
+
+/// More one-hot values of a column than this are text or identities, not categories.
+const MOST_CATEGORIES: usize = 256;
+
+/// Settings of `table`.
+#[derive(Clone, Debug, Settings)]
+pub struct TableRows {
+    /// File of training rows: CSV, or Parquet if it ends in parquet; relative to the configuration file.
+    pub path: PathBuf,
+    /// File of held-out rows with the same columns.
+    pub held_out: Option<PathBuf>,
+    /// Without a held-out file: hold out every this many samples; 0 for none.
+    #[setting(default = 0, at_least = 0)]
+    pub held_out_every: usize,
+    /// Without a held-out file: hold out so many rows at the end, as of a series; 0 for none.
+    #[setting(default = 0, at_least = 0, unit = "rows")]
+    pub held_out_last: usize,
+    /// Columns that make a sample, in this order; empty: all but the label and those left out.
+    #[setting(default = [])]
+    pub columns: Vec<String>,
+    /// Columns that are not read.
+    #[setting(default = [])]
+    pub leave_out: Vec<String>,
+    /// Columns of words, or of whole numbers that are names: one-hot vectors.
+    #[setting(default = [])]
+    pub categories: Vec<String>,
+    /// Columns of angles, which become radians.
+    #[setting(default = [])]
+    pub angles: Vec<AngleColumn>,
+    /// Column of classes.
+    pub label: Option<String>,
+    /// Label as one-hot condition.
+    #[setting(default = false)]
+    pub labels: bool,
+    /// Whether numbers get mean 0 and deviation 1 over the training rows.
+    #[setting(default = true)]
+    pub standardise: bool,
+    /// Rows of a sample; of more than 1 samples are series of shape (columns, window).
+    #[setting(default = 1, at_least = 1, at_most = 1e6, unit = "rows")]
+    pub window: usize,
+    /// Rows from the beginning of a sample to that of the next; absent: `window`.
+    #[setting(at_least = 1, unit = "rows")]
+    pub step: Option<usize>,
+    /// Deviation of Gaussian noise added to all values afresh at each draw, after standardising.
+    #[setting(default = 0.0, at_least = 0.0)]
+    pub noise: f64,
+    /// The character between values of text; absent: the one of comma, semicolon and tab that the first line has most of.
+    pub delimiter: Option<String>,
+    /// Whether the first line has the names of the columns; else they are called "1", "2" and so on.
+    #[setting(default = true)]
+    pub header: bool,
+    /// Order of an epoch.
+    #[setting(default = Order::Shuffle)]
+    pub order: Order,
+}
+
+/// A column of angles.
+#[derive(Clone, Debug, Settings)]
+pub struct AngleColumn {
+    /// Its name.
+    pub column: String,
+    /// A whole turn in the table's own units.
+    #[setting(default = 360.0, above = 0.0)]
+    pub period: f64,
+}
+
+#[plugin(
+    "table",
+    summary = "rows of a CSV or Parquet file: standardised numbers, one-hot words, angles; or windows of them as series",
+    source = "RFC 4180; Apache Parquet",
+    example = "path = \"train.csv\"\nheld_out_every = 10"
+)]
+impl DataConfig for TableRows {
+    fn make(&self, cx: &mut BuildCx) -> Result<Arc<dyn DataSource>> {
+        let options = self.options(cx)?;
+        let path = cx.resolve(&self.path);
+        let wanted = self.wanted(cx, &path, &options)?;
+        let whole = Table::read(&path, &options, &wanted).map_err(data_error)?;
+        let held = self.held_out.as_ref().map(|file| {
+            let file = cx.resolve(file);
+            Table::read(&file, &options, &wanted).map(|t| (file, t)).map_err(data_error)
+        });
+        let mut parts = Parts { train: whole, held: held.transpose()?, first_held: 0 };
+        let step = self.step.unwrap_or(self.window);
+        self.hold_out(cx, &mut parts, step, &path)?;
+        let columns = self.learnt(cx, &parts.train, &wanted)?;
+        let make = |table: &Table, file: &Path| self.samples(cx, &columns, table, file, step);
+        let mut train = make(&parts.train, &path)?;
+        let mut held = parts.held.as_ref().map(|(file, table)| make(table, file)).transpose()?;
+        let mut labels = self.classes(cx, &parts)?;
+        if self.held_out_every > 0 {
+            let (kept, out) = split::every(train.len(), self.held_out_every).map_err(data_error)?;
+            held = Some(train.select(&out).map_err(data_error)?);
+            train = train.select(&kept).map_err(data_error)?;
+            let part = |rows: &[usize]| labels.train.as_ref().map(|l| rows.iter().map(|i| l[*i]).collect());
+            (labels.train, labels.held_out) = (part(&kept), part(&out));
+        }
+        let all_angles = columns.list().iter().all(|c| matches!(c.cells, Cells::Angles { .. }));
+        if !all_angles && !self.angles.is_empty() {
+            cx.note("angles stand beside other columns: a periodic energy has no finite integral over them, so no held-out likelihood");
+        }
+        if columns.has_words() && self.noise == 0.0 {
+            cx.note("one-hot vectors have a density only with noise on them: `noise` spreads them, 0.1 to 0.3 for a start");
+        }
+        let source = PointSource::new("table", train, held, self.order, self.noise);
+        let source = source.map(|s| s.with_labels(labels).with_columns(columns));
+        let turn = f64::from(PI);
+        let on_circles = |s: PointSource| if all_angles { s.on(Domain::Box(-turn, turn)) } else { Ok(s) };
+        placed(cx, "table", source.and_then(on_circles))
+    }
+}
+
+/// Training and held-out rows.
+struct Parts {
+    train: Table,
+    held: Option<(PathBuf, Table)>,
+    /// The row of the file at which the held-out ones begin, where they are of the same.
+    first_held: usize,
+}
+
+impl TableRows {
+    fn options(&self, cx: &BuildCx) -> Result<TableOptions> {
+        let delimiter = match self.delimiter.as_deref().map(str::as_bytes) {
+            None => None,
+            Some([one]) if one.is_ascii() && !b"\"\r\n".contains(one) => Some(*one),
+            Some(_) => return Err(cx.refuse("delimiter", "is no single ASCII character, such as \";\"")),
+        };
+        Ok(TableOptions { delimiter, header: self.header })
+    }
+
+    /// The columns that are read, those of samples first and the label behind them.
+    fn wanted(&self, cx: &BuildCx, path: &Path, options: &TableOptions) -> Result<Vec<(String, Take)>> {
+        let names = Table::names(path, options).map_err(data_error)?;
+        let angles: Vec<String> = self.angles.iter().map(|a| a.column.clone()).collect();
+        let label: Vec<String> = self.label.iter().cloned().collect();
+        for (setting, named) in [
+            ("columns", &self.columns),
+            ("leave_out", &self.leave_out),
+            ("categories", &self.categories),
+            ("angles", &angles),
+            ("label", &label),
+        ] {
+            for (i, name) in named.iter().enumerate() {
+                if !names.contains(name) {
+                    let message =
+                        format!("names the column `{name}`, but {} has {}", path.display(), names.join(", "));
+                    return Err(cx.refuse(setting, message));
+                }
+                if named[..i].contains(name) {
+                    return Err(cx.refuse(setting, format!("names the column `{name}` twice")));
+                }
+            }
+        }
+        let wanted: Vec<String> = match self.columns.is_empty() {
+            true => {
+                let left = |n: &&String| !self.leave_out.contains(n) && !label.contains(n);
+                names.iter().filter(left).cloned().collect()
+            }
+            false => self.columns.clone(),
+        };
+        for name in &wanted {
+            if label.contains(name) || self.leave_out.contains(name) {
+                let message = format!("names the column `{name}`, which is the label or left out");
+                return Err(cx.refuse("columns", message));
+            }
+        }
+        if wanted.is_empty() {
+            return Err(cx.refuse("columns", "leaves no column that makes a sample"));
+        }
+        for (setting, named) in [("categories", &self.categories), ("angles", &angles)] {
+            if let Some(name) = named.iter().find(|n| !wanted.contains(n)) {
+                return Err(cx.refuse(setting, format!("names the column `{name}`, which makes no sample")));
+            }
+        }
+        if let Some(name) = angles.iter().find(|n| self.categories.contains(n)) {
+            return Err(cx.refuse("angles", format!("names the column `{name}`, which is one of categories")));
+        }
+        if self.labels && label.is_empty() {
+            return Err(cx.refuse("labels", "asks for labels, but there are none: name the column as label"));
+        }
+        if self.window > 1 && !label.is_empty() {
+            return Err(
+                cx.refuse("label", "gives each row a class, but a sample is a window of rows: leave it out")
+            );
+        }
+        let take = |n: &String| if self.categories.contains(n) { Take::Words } else { Take::Numbers };
+        let of_samples = wanted.into_iter().map(|n| (n.clone(), take(&n)));
+        Ok(of_samples.chain(label.into_iter().map(|n| (n, Take::Words))).collect())
+    }
+
+    /// Refuses two ways of holding out, and takes the last rows out of training.
+    fn hold_out(&self, cx: &BuildCx, parts: &mut Parts, step: usize, path: &Path) -> Result<()> {
+        some_are_left(cx, self.held_out_every)?;
+        let ways = [self.held_out.is_some(), self.held_out_every > 0, self.held_out_last > 0];
+        if ways.iter().filter(|w| **w).count() > 1 {
+            let setting = if self.held_out_every > 0 { "held_out_every" } else { "held_out_last" };
+            return Err(cx.refuse(setting, "is a second way of holding rows out: leave one of them out"));
+        }
+        if self.held_out_every > 0 && step < self.window {
+            let message = format!(
+                "would hold out windows that share rows with those of training, as step = {step} is below window = {}: set held_out_last",
+                self.window
+            );
+            return Err(cx.refuse("held_out_every", message));
+        }
+        let rows = parts.train.len();
+        if self.held_out_last > 0 {
+            let Some(kept) = rows.checked_sub(self.held_out_last).filter(|kept| *kept > 0) else {
+                let message = format!(
+                    "is {}, but the table has {rows} rows: leave some to train on",
+                    self.held_out_last
+                );
+                return Err(cx.refuse("held_out_last", message));
+            };
+            let (first, last): (Vec<usize>, Vec<usize>) = ((0..kept).collect(), (kept..rows).collect());
+            parts.held = Some((path.to_path_buf(), parts.train.select(&last)));
+            parts.train = parts.train.select(&first);
+            parts.first_held = kept;
+        }
+        Ok(())
+    }
+
+    /// What stands for the cells of each column, learnt of the training rows alone.
+    fn learnt(&self, cx: &BuildCx, table: &Table, wanted: &[(String, Take)]) -> Result<Columns> {
+        let every = self.held_out_every;
+        // Every so many samples are held out, so what is learnt must not see their rows.
+        let trains =
+            |row: &usize| every == 0 || !(row / self.step.unwrap_or(self.window)).is_multiple_of(every);
+        let mut columns = Vec::new();
+        for (at, (name, take)) in
+            wanted.iter().enumerate().filter(|(_, (n, _))| Some(n) != self.label.as_ref())
+        {
+            let refuse = |setting: &str, what: &str| cx.refuse(setting, format!("of column `{name}` {what}"));
+            let cells = match (take, self.angles.iter().find(|a| a.column == *name)) {
+                (_, Some(angle)) => Cells::Angles { period: angle.period },
+                (Take::Words, _) => Cells::Words(table.words(at)),
+                (Take::Numbers, _) if !self.standardise => Cells::Numbers { centre: 0.0, spread: 1.0 },
+                (Take::Numbers, _) => {
+                    let rows = (0..table.len()).filter(trains);
+                    standard(rows.filter_map(|row| table.number(row, at)))
+                        .map_err(|e| refuse("standardise", &e))?
+                }
+            };
+            match &cells {
+                Cells::Words(words) if words.len() > MOST_CATEGORIES => {
+                    let what = format!(
+                        "has {} different words, wanted at most {MOST_CATEGORIES}: is it text or an identity? Leave it out",
+                        words.len()
+                    );
+                    return Err(refuse("categories", &what));
+                }
+                Cells::Words(words) if words.len() < 2 => {
+                    let what = "has one word in all training rows: leave it out";
+                    return Err(refuse("categories", what));
+                }
+                _ => {}
+            }
+            columns.push(Column { name: name.clone(), cells });
+        }
+        Ok(Columns::new(columns, self.window))
+    }
+
+    fn samples(
+        &self,
+        cx: &BuildCx,
+        columns: &Columns,
+        table: &Table,
+        file: &Path,
+        step: usize,
+    ) -> Result<ArraySet> {
+        let (rows, width) = (table.len(), columns.width());
+        if rows < self.window {
+            let message = format!("is {}, but {} has {rows} rows for it", self.window, file.display());
+            return Err(cx.refuse("window", message));
+        }
+        let count = (rows - self.window) / step + 1;
+        if count.saturating_mul(self.window).saturating_mul(width) > MOST_VALUES {
+            let message = format!(
+                "makes {count} samples of {} values, wanted at most {MOST_VALUES} in all: widen it, or name fewer columns",
+                self.window * width
+            );
+            return Err(cx.refuse("step", message));
+        }
+        let cell = |row: usize, at: usize| match table.word(row, at) {
+            Some(word) => Cell::Word(word),
+            None => Cell::Number(table.number(row, at).unwrap_or(f64::NAN)),
+        };
+        let values = columns.samples(rows, step, cell).map_err(|e| {
+            let name = columns.list().get(e.column).map_or("", |c| c.name.as_str());
+            let message = format!(
+                "row {} (from 0) holds `{}` in column `{name}`, which no training row does: leave the row out, or train on it",
+                e.row, e.found
+            );
+            Error::data(file, message)
+        })?;
+        let dims = if self.window > 1 { vec![count, width, self.window] } else { vec![count, width] };
+        ArraySet::new(values, dims).map_err(data_error)
+    }
+
+    /// Classes of training and held-out rows, by the words of the training rows.
+    fn classes(&self, cx: &BuildCx, parts: &Parts) -> Result<Labels> {
+        let Some(label) = &self.label else { return Ok(Labels::default()) };
+        let at = self.label_at(&parts.train);
+        let names = parts.train.words(at);
+        let of = |table: &Table, file: &Path, first: usize| -> Result<Vec<u32>> {
+            let class = |row: usize| {
+                let word = table.word(row, at).unwrap_or_default();
+                names.iter().position(|n| n == word).map(|c| c as u32).ok_or_else(|| {
+                    let message = format!(
+                        "row {} (from 0) has the class `{word}` in column `{label}`, which no training row has",
+                        first + row
+                    );
+                    Error::data(file, message)
+                })
+            };
+            (0..table.len()).map(class).collect()
+        };
+        let train = of(&parts.train, &cx.resolve(&self.path), 0)?;
+        if self.labels && names.len() > MOST_CATEGORIES.max(parts.train.len() / 2) {
+            let message =
+                format!("are {} different words of {} rows: is `{label}` a class?", names.len(), train.len());
+            return Err(cx.refuse("labels", message));
+        }
+        let held = parts.held.as_ref().map(|(file, table)| of(table, file, parts.first_held)).transpose()?;
+        let classes = if self.labels { names.len() } else { 0 };
+        Ok(Labels { train: Some(train), held_out: held, classes, names })
+    }
+
+    /// The label is read behind the columns of samples.
+    fn label_at(&self, table: &Table) -> usize {
+        table.width() - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ebm_core::candle::{DType, Device};
+    use ebm_core::{Key, Split};
+
+    use super::*;
+
+    const PEOPLE: &str = "age,job,pay,wind,kind
+20,cook,1e3,0,yes
+30,smith,2e3,90,no
+40,cook,3e3,180,yes
+50,baker,4e3,270,no
+60,smith,9e3,45,yes
+";
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("people.csv"), PEOPLE).unwrap();
+        std::fs::write(folder.path().join("others.csv"), PEOPLE.replace("baker", "pilot")).unwrap();
+        folder
+    }
+
+    fn made(folder: &Path, text: &str) -> (Result<Arc<dyn DataSource>>, String) {
+        let cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0)).with_path("data");
+        let mut cx = cx.with_places(folder);
+        let config: TableRows = toml::from_str(&format!("path = 'people.csv'\n{text}")).unwrap();
+        (config.build(&mut cx), cx.notes().join("\n"))
+    }
+
+    fn stored(source: &dyn DataSource, split: Split) -> (Vec<f32>, Vec<usize>, Option<Vec<u32>>) {
+        let stored = source.stored(split, 99).unwrap().unwrap();
+        (stored.x.flatten_all().unwrap().to_vec1().unwrap(), stored.x.dims().to_vec(), stored.labels)
+    }
+
+    #[test]
+    fn numbers_are_standardised_by_training_rows_alone() {
+        let folder = folder();
+        let (source, _) =
+            made(folder.path(), "columns = ['age']\nlabel = 'kind'\nlabels = true\nheld_out_every = 4");
+        let source = source.unwrap();
+        // Rows 0 and 4 are held out: 30, 40, 50 have mean 40 and deviation sqrt(200/3).
+        let spread = (200f64 / 3.0).sqrt();
+        let (x, dims, labels) = stored(source.as_ref(), Split::Train);
+        assert_eq!((dims, labels), (vec![3, 1], Some(vec![0, 1, 0])));
+        assert_eq!(x, [-10.0 / spread, 0.0, 10.0 / spread].map(|v| v as f32));
+        let (held, _, labels) = stored(source.as_ref(), Split::HeldOut);
+        assert_eq!(
+            (held, labels),
+            ([-20.0 / spread, 20.0 / spread].map(|v| v as f32).to_vec(), Some(vec![1, 1]))
+        );
+        assert_eq!((source.condition(), source.class_names()), (2, &["no".to_string(), "yes".into()][..]));
+        assert_eq!(source.columns().unwrap().rows(&x), [["30"], ["40"], ["50"]]);
+    }
+
+    #[test]
+    fn words_are_one_hot_and_angles_radians_of_their_period() {
+        let folder = folder();
+        let (source, notes) = made(
+            folder.path(),
+            "columns = ['job', 'wind']\ncategories = ['job']\nangles = [{ column = 'wind' }]",
+        );
+        let (x, dims, _) = stored(source.unwrap().as_ref(), Split::Train);
+        assert_eq!((dims, &x[..3]), (vec![5, 4], &[0.0, 1.0, 0.0][..]));
+        assert!((x[7] - PI / 2.0).abs() < 1e-6 && (x[15] + PI / 2.0).abs() < 1e-6, "{x:?}");
+        assert!(notes.contains("no held-out likelihood") && notes.contains("noise"), "{notes}");
+        let (source, notes) = made(folder.path(), "columns = ['wind']\nangles = [{ column = 'wind' }]");
+        assert!(source.unwrap().range().is_some() && notes.is_empty(), "{notes}");
+    }
+
+    #[test]
+    fn windows_are_series_and_the_last_rows_are_held_out() {
+        let folder = folder();
+        let text = "columns = ['age', 'pay']\nstandardise = false\nwindow = 2\nstep = 1\nheld_out_last = 2";
+        let source = made(folder.path(), text).0.unwrap();
+        let (x, dims, _) = stored(source.as_ref(), Split::Train);
+        assert_eq!((dims, &x[..4]), (vec![2, 2, 2], &[20.0, 30.0, 1e3, 2e3][..]));
+        let (x, dims, _) = stored(source.as_ref(), Split::HeldOut);
+        assert_eq!((dims, x), (vec![1, 2, 2], vec![50.0, 60.0, 4e3, 9e3]));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_by_setting_row_and_column() {
+        let folder = folder();
+        for (text, parts) in [
+            ("", &["row 0 (from 0; line 2), column `job`", "\"cook\"", "categories"][..]),
+            ("columns = ['wages']", &["data.columns", "`wages`", "age, job, pay, wind, kind"]),
+            ("columns = ['age', 'age']", &["data.columns", "`age` twice"]),
+            ("columns = ['age']\nlabel = 'age'", &["data.columns", "is the label"]),
+            ("columns = ['age']\ncategories = ['job']", &["data.categories", "makes no sample"]),
+            ("columns = ['age']\nlabels = true", &["data.labels", "name the column as label"]),
+            (
+                "columns = ['age']\nheld_out = 'others.csv'\nheld_out_last = 1",
+                &["data.held_out_last", "second way"],
+            ),
+            ("columns = ['age']\nheld_out_every = 1", &["data.held_out_every"]),
+            ("columns = ['age']\nheld_out_last = 5", &["data.held_out_last", "5 rows"]),
+            (
+                "columns = ['age']\nheld_out_last = 4",
+                &["data.standardise", "column `age` is constant", "hold 20"],
+            ),
+            (
+                "columns = ['age']\nwindow = 3\nstep = 1\nheld_out_every = 2",
+                &["data.held_out_every", "held_out_last"],
+            ),
+            ("columns = ['age']\nwindow = 9", &["data.window", "5 rows"]),
+            ("columns = ['age']\ndelimiter = '::'", &["data.delimiter"]),
+            (
+                "columns = ['job']\ncategories = ['job']\nheld_out = 'others.csv'",
+                &["others.csv", "row 3 (from 0) holds `pilot` in column `job`"],
+            ),
+        ] {
+            let error =
+                made(folder.path(), text).0.err().unwrap_or_else(|| panic!("{text} is taken")).to_string();
+            parts.iter().for_each(|part| assert!(error.contains(part), "{part} is not in: {error}"));
+        }
+    }
+}
