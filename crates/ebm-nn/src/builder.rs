@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use candle_core::{Device, Tensor};
 use ebm_core::plan::{Activation, NetPlan, Node, NodeId, Op, PlanTerm, Pool, WeightRule};
-use ebm_core::{Autograd, BuildCx, Condition, EnergyFn, EnergySpec, Error, Init, Result};
+use ebm_core::{Autograd, BuildCx, Condition, EnergyFn, EnergySpec, Error, Init, Result, Role};
 
 use crate::plan_net::PlanNet;
 use crate::shape::{attention_channels, result_shape};
@@ -239,6 +240,29 @@ impl<'a> NetBuilder<'a> {
             2 * features,
         )?;
         self.cx.buffer(&frequencies, (features, inner), Init::Normal(std::f64::consts::TAU * scale))?;
+        Ok(self)
+    }
+
+    /// The cosines of 1 to `harmonics` times each value, then their sines (fixed features of [`Op::Fourier`], buffer
+    /// `{name}.frequencies`, `(harmonics·D, D)`): values are angles in radians, of which whole turns are not seen.
+    ///
+    /// # Errors
+    /// If the current value is no vector, `harmonics` is 0, or the name is taken.
+    pub fn periodic(&mut self, name: &str, harmonics: usize) -> Result<&mut Self> {
+        let inner = self.width();
+        let mut multiples = vec![0f64; harmonics * inner * inner];
+        for row in 0..harmonics * inner {
+            multiples[row * inner + row % inner] = (row / inner + 1) as f64;
+        }
+        if harmonics == 0 {
+            let message = "has 0 harmonics, wanted 1 or more";
+            return Err(Error::config(format!("{}.{name}", self.cx.path()), message));
+        }
+        let frequencies = format!("{name}.frequencies");
+        let op = Op::Fourier { frequencies: frequencies.clone() };
+        self.push(Some(name), op, vec![self.here], 2 * harmonics * inner)?;
+        let rows = Tensor::from_vec(multiples, (harmonics * inner, inner), &Device::Cpu)?;
+        self.cx.value(&frequencies, &rows, Role::Buffer)?;
         Ok(self)
     }
 

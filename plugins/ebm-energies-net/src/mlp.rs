@@ -24,6 +24,10 @@ pub struct Mlp {
     pub first_scale: f64,
     /// Fixed random features cos(Bx), sin(Bx) before the first layer.
     pub fourier: Option<FourierFeatures>,
+    /// For samples that are angles in radians: cosines and sines of 1 to this many times each, so that a whole turn changes no
+    /// energy; 0 for none.
+    #[setting(default = 0, at_least = 0, at_most = 1024)]
+    pub periodic: usize,
     /// The condition stands beside the values that each hidden layer takes.
     #[setting(default = false)]
     pub conditional: bool,
@@ -53,8 +57,16 @@ impl EnergyConfig for Mlp {
             let message = "is true, but there are no `hidden` layers that could take the condition";
             return Err(cx.refuse("conditional", message));
         }
+        if self.periodic > 0 && self.fourier.is_some() {
+            return Err(
+                cx.refuse("periodic", "has features of its own, and there is `fourier`: leave one out")
+            );
+        }
         let mut net = NetBuilder::new(cx);
         net.flatten()?;
+        if self.periodic > 0 {
+            net.periodic("periodic", self.periodic)?;
+        }
         if let Some(f) = &self.fourier {
             net.fourier("fourier", f.features, f.scale)?;
         }
