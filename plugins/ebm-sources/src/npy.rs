@@ -5,14 +5,14 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ebm_core::{BuildCx, Column, Columns, DataConfig, DataSource, Domain, Error, Result, Settings, plugin};
+use ebm_core::{BuildCx, DataConfig, DataSource, Domain, Error, Result, Settings, plugin};
 use ebm_data::npy::{Classes, Npy, NpyValues, channels_last};
 use ebm_data::npz::Npz;
-use ebm_data::{ArraySet, split};
+use ebm_data::split;
 
 use crate::labels::{Given, MissingLabels};
 use crate::points::{Labels, finite};
-use crate::standard::standard;
+use crate::standard::{Axis, along, known};
 use crate::{ImageOptions, ImageSource, PointSource, data_error, placed, remark_dim, some_are_left};
 
 /// Settings of `npy`.
@@ -66,15 +66,6 @@ pub enum Values {
     Spins,
     /// One-hot vectors along the last axis.
     OneHot,
-}
-
-/// An axis of a sample, whose entries are standardised each by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
-pub enum Axis {
-    /// Columns (N, D), channels of series (N, C, T).
-    First,
-    /// Columns (N, D), coordinates of points (N, P, D).
-    Last,
 }
 
 /// Where the channels of pictures stand.
@@ -269,26 +260,16 @@ impl NpyArray {
             held = Some(train.select(&out).map_err(data_error)?);
             train = train.select(&rows).map_err(data_error)?;
         }
-        let columns = match self.standardise {
-            Some(_) if self.values.is_some() => {
-                return Err(
-                    cx.refuse("standardise", "would change the values that `values` states: leave one out")
-                );
-            }
-            Some(axis) => {
-                let columns = learnt(cx, axis, &train)?;
-                let known = |set: ArraySet| {
-                    let dims = set.dims().to_vec();
-                    let mut values = set.into_values();
-                    columns.from_own(&mut values);
-                    ArraySet::new(values, dims).map_err(data_error)
-                };
-                train = known(train)?;
-                held = held.map(known).transpose()?;
-                Some(columns)
-            }
-            None => None,
-        };
+        if self.standardise.is_some() && self.values.is_some() {
+            return Err(
+                cx.refuse("standardise", "would change the values that `values` states: leave one out")
+            );
+        }
+        let columns = self.standardise.map(|axis| along(cx, axis, &train)).transpose()?;
+        if let Some(columns) = &columns {
+            train = known(columns, train)?;
+            held = held.map(|held| known(columns, held)).transpose()?;
+        }
         if self.images.labels {
             let most = labels.train.as_ref().and_then(|l| l.iter().max()).copied();
             let Some(most) = most else {
@@ -316,22 +297,6 @@ impl NpyArray {
         let source = source.map(|s| s.with_labels(labels));
         placed(cx, "npy", source.map(|s| if let Some(c) = columns { s.with_columns(c) } else { s }))
     }
-}
-
-/// The columns of training samples along an axis, called by their number.
-fn learnt(cx: &BuildCx, axis: Axis, train: &ArraySet) -> Result<Columns> {
-    let sample = &train.dims()[1..];
-    let (width, each) = match axis {
-        Axis::First => (sample.first().copied().unwrap_or(1), sample.iter().skip(1).product()),
-        Axis::Last => (sample.last().copied().unwrap_or(1), 1),
-    };
-    let column = |at: usize| {
-        let values = train.values().iter().enumerate().filter(|(i, _)| i / each % width == at);
-        let cells = standard(values.map(|(_, v)| f64::from(*v)));
-        let refuse = |why| cx.refuse("standardise", format!("of entry {at} (from 0) {why}"));
-        Ok(Column { name: at.to_string(), cells: cells.map_err(refuse)? })
-    };
-    Ok(Columns::new((0..width).map(column).collect::<Result<_>>()?, each))
 }
 
 /// Classes of a file, or of an array of the archive `beside` them, and the file.
@@ -506,33 +471,5 @@ mod tests {
         assert_eq!(x.max_all().unwrap().to_scalar::<f32>().unwrap(), 1.0);
         refused(folder.path(), "path = \"x.npy\"\nlevels = 4", &["x.npy", "below levels = 4"]);
         refused(folder.path(), "path = \"v.npy\"\nlevels = 4", &["data.levels", "no bytes"]);
-    }
-
-    #[test]
-    fn numbers_are_standardised_along_an_axis_and_come_back() {
-        let folder = folder();
-        let series: Vec<f32> = (0..24).map(|i| (i * i % 17) as f32 + 10.0 * (i / 3 % 2) as f32).collect();
-        ebm_data::npy::write(folder.path().join("s.npy"), &series, &[4, 2, 3]).unwrap();
-        for (axis, width, each) in [("first", 2, 3), ("last", 3, 1)] {
-            let source =
-                made(folder.path(), &format!("path = \"s.npy\"\nstandardise = \"{axis}\"")).0.unwrap();
-            let columns = source.columns().unwrap();
-            assert_eq!((columns.width(), columns.each()), (width, each));
-            let x = source.stored(Split::Train, 9).unwrap().unwrap().x;
-            let mut values = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            for at in 0..width {
-                let own: Vec<f64> =
-                    (0..24).filter(|i| i / each % width == at).map(|i| f64::from(values[i])).collect();
-                let mean = own.iter().sum::<f64>() / own.len() as f64;
-                let variance = own.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / own.len() as f64;
-                // Values are rounded to single precision.
-                assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-5, "{axis} {at}: {mean} {variance}");
-            }
-            columns.to_own(&mut values);
-            assert!(values.iter().zip(&series).all(|(a, b)| (a - b).abs() < 1e-5));
-        }
-        refused(folder.path(), "path = \"x.npy\"\nstandardise = \"first\"", &["data.standardise", "bytes"]);
-        ebm_data::npy::write(folder.path().join("c.npy"), &[1.0, 5.0, 2.0, 5.0], &[2, 2]).unwrap();
-        refused(folder.path(), "path = \"c.npy\"\nstandardise = \"last\"", &["entry 1", "constant"]);
     }
 }

@@ -54,13 +54,7 @@ pub(super) fn read(path: &Path, wanted: &[(String, Take)]) -> Result<Table> {
         let mut columns = Vec::with_capacity(wanted.len());
         for (name, take) in wanted {
             let mut column = Gathered::new(*take);
-            let at = find(
-                &schema,
-                path,
-                name,
-                |t| !matches!(t, Type::INT96 | Type::FIXED_LEN_BYTE_ARRAY),
-                "numbers, truth values or words",
-            )?;
+            let at = find(&schema, path, name, |t| t != Type::INT96, "numbers, truth values or words")?;
             let kind = schema.column(at);
             plain(path, &kind, name)?;
             for (index, (first, count)) in groups.iter().enumerate() {
