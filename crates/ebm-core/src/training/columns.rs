@@ -126,7 +126,7 @@ impl Columns {
 
     /// The way back of [`Columns::to_own`].
     pub fn from_own(&self, values: &mut [f32]) {
-        self.each_value(values, |cells, v| known(cells, v));
+        self.each_value(values, known);
     }
 
     fn each_value(&self, values: &mut [f32], to: impl Fn(&Cells, f64) -> f64) {
