@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_the_population_and_constants_are_refused() {
-        let of = |v: &[f64]| standard(v.to_vec().into_iter());
+        let of = |v: &[f64]| standard(v.iter().copied());
         assert_eq!(of(&[1.0, 3.0, 5.0, 7.0]).unwrap(), Cells::Numbers { centre: 4.0, spread: 5f64.sqrt() });
         // A mean that is rounded leaves distances of a last bit, which are no deviation.
         let text = of(&[0.1; 10]).unwrap_err();
