@@ -67,7 +67,7 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
             return Err(Error::invalid(
                 "out",
                 options.out.display(),
-                "a file ending in .png, .npy, or .csv of a table",
+                "a file ending in .png or .npy, or in .csv of a model of a table",
             ));
         }
     }
