@@ -113,6 +113,7 @@ pub use sampling::drive::{Program, common_bounds, drive, one_step};
 pub use sampling::entropy::{EntropyEstimate, EntropyEstimator};
 pub use sampling::learning::Learning;
 pub use sampling::link::{Link, SlopeDemand, Trail, Transpose};
+pub use sampling::population::{effective_share, furthest, systematic};
 pub use sampling::replay::ReplayBuffer;
 pub use sampling::sampler::{Blind, DrawRequest, Drawn, Probe, Sampler};
 pub use sampling::sensitivity::Sensitivity;

@@ -164,6 +164,14 @@ fn objective(plan: &Plan) -> Result<()> {
         );
         return Err(Error::config(path, message));
     }
+    if needs.own_chains && plan.parts.sampler.couples_chains() {
+        return Err(Error::capability(
+            who(),
+            "chains that go on alone, for each has an energy of its own",
+            format!("sampler `{}`", plan.parts.sampler.name()),
+            "use a program that moves every chain by itself, such as a `chain` of `mala`",
+        ));
+    }
     if needs.bank > 0 && plan.config.replay.is_none() {
         return Err(Error::capability(
             who(),

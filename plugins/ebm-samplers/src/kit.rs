@@ -17,6 +17,7 @@ pub(crate) mod ladder;
 mod metric;
 pub(crate) mod places;
 pub mod rows;
+pub(crate) mod rungs;
 mod tuning;
 mod windows;
 

@@ -18,6 +18,7 @@
 //! | `chain` | sampler | steps of one transition |
 //! | `rounds` | sampler | blocks of steps with transitions in between (generation) |
 //! | `tempering` | sampler | a program at one temperature after the other, hot to cold |
+//! | `sequential-monte-carlo` | sampler | the same with a population that is weighed and resampled on the way |
 //! | `probability-flow` | sampler | down the noise levels of a noise-conditioned energy |
 //! | `replica-exchange` | sampler | a program at several temperatures at once, chains change places |
 //!
@@ -53,6 +54,7 @@ mod probability_flow;
 mod replica_exchange;
 mod riemannian_hmc;
 mod rounds;
+mod sequential_monte_carlo;
 mod svgd;
 mod tempering;
 mod ula;
@@ -73,6 +75,7 @@ pub use probability_flow::{Method, ProbabilityFlow};
 pub use replica_exchange::{ReplicaExchange, ReplicaExchangeConfig};
 pub use riemannian_hmc::{RiemannianHmc, RiemannianHmcConfig};
 pub use rounds::{Rounds, RoundsConfig};
+pub use sequential_monte_carlo::{SequentialMonteCarlo, SequentialMonteCarloConfig};
 pub use svgd::Svgd;
 pub use tempering::{Tempering, TemperingConfig};
 pub use ula::UlaConfig;

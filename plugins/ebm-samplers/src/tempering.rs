@@ -1,14 +1,13 @@
 //! A whole program at one temperature after the other, from hot to cold.
 
-use std::sync::Arc;
-
 use ebm_core::candle::Tensor;
 use ebm_core::{
     Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Key, Result, Sampler, SamplerConfig,
     Sensitivity, Settings, StepInfo, Trail, plugin,
 };
 
-use crate::kit::{Cooled, Curves, LadderSettings, ladder};
+use crate::kit::rungs::Rungs;
+use crate::kit::{Curves, LadderSettings, ladder};
 
 /// Runs a program on `E/T` for each temperature of a ladder that falls (Kirkpatrick, Gelatt, Vecchi 1983): hot
 /// chains cross barriers, cold ones settle. What a program is does not matter: steps, rounds, jumps.
@@ -23,12 +22,7 @@ use crate::kit::{Cooled, Curves, LadderSettings, ladder};
 /// The program's own temperature must be 1 (the ladder has the temperatures), or weights are wrong. What
 /// it adapts, it adapts for each rung apart. Trails go through all rungs; probes see steps on `E/T`.
 #[derive(Clone)]
-pub struct Tempering {
-    program: Arc<dyn Sampler>,
-    /// The program on the coldest rung.
-    last: Arc<dyn Sampler>,
-    temperatures: Vec<f64>,
-}
+pub struct Tempering(Rungs);
 
 impl Tempering {
     /// `program` on each of `temperatures`, hot first.
@@ -36,13 +30,7 @@ impl Tempering {
     /// # Errors
     /// If they are fewer than two, not positive, or do not fall.
     pub fn new(program: Box<dyn Sampler>, temperatures: &[f64]) -> Result<Self> {
-        let temperatures = ladder::temperatures("tempering", Some(temperatures), (None, None))?;
-        let program: Arc<dyn Sampler> = program.into();
-        Ok(Tempering { last: program.clone(), program, temperatures })
-    }
-
-    fn on(&self, rung: usize) -> &dyn Sampler {
-        if rung + 1 == self.temperatures.len() { self.last.as_ref() } else { self.program.as_ref() }
+        Ok(Tempering(Rungs::new("tempering", program, temperatures)?))
     }
 }
 
@@ -52,18 +40,17 @@ impl Sampler for Tempering {
         let mut at = from;
         let (mut done, mut links, mut curves) = (0, Vec::new(), Curves::default());
         let mut weight: Option<Tensor> = None;
-        for (r, temperature) in self.temperatures.iter().enumerate() {
-            let program = self.on(r);
+        for (r, temperature) in self.0.temperatures.iter().enumerate() {
+            let program = self.0.on(r);
             let trail = request.trail.saturating_sub(self.steps() - done - program.steps());
             let key = key.at("rung").at(r);
-            // Each rung has step sizes of its own, and so its share of the warm-up.
-            let warm_up = request.warm_up.map(|n| n.saturating_mul(program.steps()) / self.steps().max(1));
+            let warm_up = self.0.warm_up(r, request);
             drawn = request.part(done, ladder::reach(program, trail), |inner| {
                 inner.warm_up = warm_up;
                 ladder::on_rung(program, (r, *temperature), e, at, key, inner)
             })?;
             at = drawn.last.at.clone();
-            if let Some(next) = self.temperatures.get(r + 1) {
+            if let Some(next) = self.0.temperatures.get(r + 1) {
                 let step = ladder::end_energy(e, &drawn)?.affine(1.0 / temperature - 1.0 / next, 0.0)?;
                 weight = Some(match weight {
                     Some(sum) => (sum + step)?,
@@ -82,47 +69,38 @@ impl Sampler for Tempering {
     }
 
     fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
-        // Rungs see E/T, which knows no conditional laws.
-        let cooled = Cooled::new(e, 2.0);
-        self.program.fits(&cooled)?;
-        self.last.fits(&cooled)
+        self.0.fits(e)
     }
 
     fn couples_chains(&self) -> bool {
-        self.program.couples_chains()
+        self.0.program.couples_chains()
     }
 
     fn needs_reference(&self) -> bool {
-        self.program.needs_reference()
+        self.0.program.needs_reference()
     }
 
     fn sensitivity(&self, trail: usize) -> Sensitivity {
-        let cold = self.last.steps();
-        let hot = trail.saturating_sub(cold).min(self.program.steps());
-        Sensitivity::all([self.last.sensitivity(trail.min(cold)), self.program.sensitivity(hot)])
+        let cold = self.0.last.steps();
+        let hot = trail.saturating_sub(cold).min(self.0.program.steps());
+        Sensitivity::all([self.0.last.sensitivity(trail.min(cold)), self.0.program.sensitivity(hot)])
     }
 
     fn bounds(&self) -> Option<(f64, f64)> {
-        self.program.bounds()
+        self.0.program.bounds()
     }
 
     fn steps(&self) -> usize {
-        (self.temperatures.len() - 1).saturating_mul(self.program.steps()).saturating_add(self.last.steps())
+        self.0.steps()
     }
 
     /// The same number on each rung; what is left over goes to the coldest.
     fn with_steps(&self, steps: usize) -> Box<dyn Sampler> {
-        let hot = self.temperatures.len() - 1;
-        let each = steps / (hot + 1);
-        Box::new(Tempering {
-            program: self.program.with_steps(each).into(),
-            last: self.program.with_steps(steps - hot * each).into(),
-            temperatures: self.temperatures.clone(),
-        })
+        Box::new(Tempering(self.0.with_steps(steps)))
     }
 
     fn name(&self) -> String {
-        format!("{} at {} temperatures in turn", self.program.name(), self.temperatures.len())
+        format!("{} at {} temperatures in turn", self.0.program.name(), self.0.temperatures.len())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use ebm_core::candle::{DType, Device};
 use ebm_core::{Batch, Chains, Key, Program, Result, Sampler, Transition};
-use ebm_samplers::{Chain, Langevin, ReplicaExchange, Rounds, Tempering};
+use ebm_samplers::{Chain, Langevin, ReplicaExchange, Rounds, SequentialMonteCarlo, Tempering};
 use ebm_testkit::{check_sampler, toy};
 
 type Step = Box<dyn Transition>;
@@ -42,6 +42,9 @@ fn rounds_in_blocks_between_and_at_the_end() {
 fn programs_on_a_ladder() {
     check(|t| Ok(Box::new(Tempering::new(Box::new(Chain::new(t, 2)), &[4.0, 2.0, 1.0])?)));
     check(|t| Ok(Box::new(ReplicaExchange::new(Box::new(Chain::new(t, 2)), 3, &[4.0, 1.0])?)));
+    let smc = |t| SequentialMonteCarlo::new(Box::new(Chain::new(t, 2)), &[4.0, 2.0, 1.0]);
+    check(|t| Ok(Box::new(smc(t)?)));
+    check(|t| Ok(Box::new(smc(t)?.adapting(0.9))));
     check(|t| {
         Ok(Box::new(ReplicaExchange::new(Box::new(Chain::new(t, 2)), 3, &[4.0, 2.0, 1.0])?.adapting()))
     });
@@ -51,18 +54,22 @@ fn programs_on_a_ladder() {
 #[test]
 fn a_part_that_cannot_tell_refuses_the_trails_that_reach_it() {
     let hmc = || Box::new(ebm_samplers::Hmc::new(0.1, 2)) as Step;
-    let all: [(Box<dyn Sampler>, usize); 5] = [
+    let all: [(Box<dyn Sampler>, usize); 6] = [
         (Box::new(Program::new("late", 8, vec![hmc(), plain()], |k, of| usize::from(2 * k >= of))), 4),
         (Box::new(Rounds::new(plain(), 3, 2, vec![hmc()]).refined(3)), 2),
         (Box::new(Rounds::new(plain(), 3, 2, vec![]).finished(hmc())), 0),
         (Box::new(ReplicaExchange::new(Box::new(Chain::new(plain(), 5)), 3, &[2.0, 1.0]).unwrap()), 5),
+        (Box::new(SequentialMonteCarlo::new(Box::new(Chain::new(plain(), 3)), &[2.0, 1.0]).unwrap()), 3),
         (Box::new(Chain::new(hmc(), 5)), 0),
     ];
     for (s, exact) in all {
         for n in 0..9 {
             let told = format!("{:?}", s.sensitivity(n));
             assert_eq!(s.sensitivity(n).is_exact(), n <= exact, "{} with {n}: {told}", s.name());
-            assert!(n <= exact || told.contains("hmc") || told.contains("exchange"), "{told}");
+            assert!(
+                n <= exact || ["hmc", "exchange", "resampling"].iter().any(|w| told.contains(w)),
+                "{told}"
+            );
         }
     }
 }

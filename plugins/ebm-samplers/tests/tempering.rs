@@ -9,7 +9,7 @@ use ebm_core::{
     Batch, Blind, BuildCx, DrawRequest, Drawn, EnergyConfig, EnergyFn, Key, Sampler, Sensitivity, Stepped,
 };
 use ebm_energies_density::{DoubleWell, GaussianMixture, Grid25, RoundGaussian};
-use ebm_samplers::{Chain, Langevin, Mala, ReplicaExchange, Tempering};
+use ebm_samplers::{Chain, Langevin, Mala, ReplicaExchange, SequentialMonteCarlo, Tempering};
 
 type Memory = BTreeMap<String, Tensor>;
 
@@ -91,6 +91,19 @@ fn lopsided() -> Arc<dyn EnergyFn> {
     energy(&GaussianMixture { components: vec![part(-3.0, 0.2), part(3.0, 0.8)] }, 2)
 }
 
+/// The normaliser of [`lopsided`] at T = 1, 2π, over that at `temperature`, a sum over a lattice.
+fn lopsided_ratio(e: &dyn EnergyFn, temperature: f64) -> f64 {
+    let (cells, width) = (400, 40.0);
+    let h = 2.0 * width / f64::from(cells);
+    let points: Vec<[f64; 2]> = (0..cells)
+        .flat_map(|i| (0..cells).map(move |j| [f64::from(i), f64::from(j)].map(|k| (k + 0.5) * h - width)))
+        .collect();
+    let points = Tensor::from_vec(points.concat(), (points.len(), 2), &Device::Cpu).unwrap();
+    let u = e.energy(&Batch::new(points).unwrap()).unwrap();
+    let hot: f64 = u.to_vec1::<f64>().unwrap().iter().map(|u| (-u / temperature).exp() * h * h).sum();
+    std::f64::consts::TAU / hot
+}
+
 #[test]
 fn unequal_modes_get_their_weights() {
     let (n, e) = (600, lopsided());
@@ -144,19 +157,83 @@ fn weights_mend_what_fast_cooling_spoils() {
     let error = error.sqrt() / total;
     assert!((heavy - 0.8).abs() < 4.0 * error, "{heavy} ± {error}");
     assert!(error < 0.04, "{error}");
-    // Its mean is the ratio of the normalisers: 2π at T = 1, the sum over a lattice at T = 100.
-    let (cells, width) = (400, 40.0);
-    let h = 2.0 * width / f64::from(cells);
-    let points: Vec<[f64; 2]> = (0..cells)
-        .flat_map(|i| (0..cells).map(move |j| [f64::from(i), f64::from(j)].map(|k| (k + 0.5) * h - width)))
-        .collect();
-    let points = Tensor::from_vec(points.concat(), (points.len(), 2), &Device::Cpu).unwrap();
-    let u = e.energy(&Batch::new(points).unwrap()).unwrap();
-    let hot: f64 = u.to_vec1::<f64>().unwrap().iter().map(|u| (-u / ladder[0]).exp() * h * h).sum();
-    let ratio = std::f64::consts::TAU / hot;
+    // Its mean is the ratio of the normalisers.
+    let ratio = lopsided_ratio(e.as_ref(), ladder[0]);
     let (got, n) = (total / n as f64, n as f64);
     let spread = (mean(w.iter().map(|w| w * w)) - got * got).sqrt();
     assert!((got - ratio).abs() < 4.0 * spread / n.sqrt(), "{got} wants {ratio}, spread {spread}");
+}
+
+/// Populations cooled as fast, resampled: the shares themselves are right, and so is the ratio of the normalisers.
+#[test]
+fn resampled_populations_have_the_weights_of_the_modes() {
+    let (size, count, e, ladder) = (150, 16, lopsided(), geometric(100.0, 8));
+    let start = at(size, &[-3.0, 0.0]);
+    let mut learnt = Memory::new();
+    // The first rung forgets the start: steps there are long.
+    let smc = |rate, steps| SequentialMonteCarlo::new(mala(rate, steps), &ladder).unwrap();
+    draw(&smc(0.5, 60), e.as_ref(), start.clone(), 1, &mut learnt);
+    let ratio = lopsided_ratio(e.as_ref(), ladder[0]).ln();
+    for adapts in [false, true] {
+        let s = if adapts { smc(0.0, 25).adapting(0.7) } else { smc(0.0, 25) };
+        let (mut shares, mut ratios, mut within) = (Vec::new(), Vec::new(), Vec::new());
+        for key in 0..count {
+            let drawn = draw(&s, e.as_ref(), start.clone(), 10 + key, &mut learnt.clone());
+            shares.push(share(&column(&drawn.last.at.x, 0), |x| x > 0.0));
+            ratios.push(drawn.info["log_ratio"].to_vec1::<f64>().unwrap()[0]);
+            within.extend(column(&drawn.last.at.x, 1));
+            let least = drawn.info["effective"].to_vec1::<f64>().unwrap()[0];
+            assert!(least > if adapts { 0.69 } else { 0.3 }, "{least}");
+            assert_eq!(drawn.curves["effective"].dims(), [ladder.len() - 1]);
+        }
+        // Populations know nothing of each other: their spread is the error.
+        let error = |all: &[f64]| {
+            let m = mean(all.iter().copied());
+            (all.iter().map(|v| (v - m).powi(2)).sum::<f64>() / (all.len() * (all.len() - 1)) as f64).sqrt()
+        };
+        for (all, want, most) in [(&shares, 0.8, 0.03), (&ratios, ratio, 0.05)] {
+            let (got, error) = (mean(all.iter().copied()), error(all));
+            assert!((got - want).abs() < 4.0 * error && error < most, "{got} ± {error}, wants {want}");
+        }
+        // Copies have moved apart: the variance within a mode, 0.09, to 4 errors of a third of the chains.
+        let (y, n) = (mean(within.iter().map(|y| y * y)), within.len() as f64 / 3.0);
+        assert!((y / 0.09 - 1.0).abs() < 4.0 * (2.0 / n).sqrt(), "{y}");
+    }
+}
+
+/// Chains under different conditions are populations of their own: none takes the place of one under another.
+#[test]
+fn conditions_keep_their_chains() {
+    let mut spec = ebm_core::EnergySpec::new(&[1], &["e"]);
+    spec.condition = ebm_core::Condition::Required(1);
+    // Under condition c the energy is c + x²/2: by far the lower one would win all places.
+    let e = ebm_core::Autograd::new("by condition", ByCondition, spec, ebm_core::ParamSet::default());
+    let n = 40;
+    let cond =
+        Tensor::from_vec((0..n).map(|i| f64::from(50 * (i % 2))).collect(), (n as usize, 1), &Device::Cpu);
+    let from = at(n as usize, &[0.0]).with_cond(Some(cond.unwrap()));
+    let s = SequentialMonteCarlo::new(mala(0.0, 5), &[8.0, 4.0, 2.0, 1.0]).unwrap().adapting(0.9);
+    let drawn = draw(&s, &e, from.clone(), 1, &mut Memory::new());
+    let bits = |b: &Batch| b.cond.as_ref().unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    assert_eq!(bits(&drawn.last.at), bits(&from));
+    let ratios = drawn.info["log_ratio"].to_vec1::<f64>().unwrap();
+    // Of both is ½ log(1/8), less what the constant costs.
+    let gap = ratios[0] - ratios[1] - 50.0 * (1.0 - 1.0 / 8.0);
+    assert!(gap.abs() < 1.0, "{ratios:?}");
+}
+
+/// E(x | c) = c + x²/2.
+struct ByCondition;
+
+impl ebm_core::Forward for ByCondition {
+    fn terms<V: ebm_core::Diff>(
+        &self,
+        _: &ebm_core::View,
+        x: &V,
+        cond: Option<&Tensor>,
+    ) -> ebm_core::Result<V> {
+        x.square()?.scale(0.5)?.shift(cond.unwrap())
+    }
 }
 
 /// A chain does not see its batch, and going on with stored memory is going on, to the bit.
@@ -243,7 +320,8 @@ fn the_trail_goes_through_all_rungs() {
 fn steps_are_shared_out_and_seen_in_order() {
     let program = || Box::new(Chain::new(Box::new(Langevin::new(0.1, 0.1)), 4)) as Box<dyn Sampler>;
     let e = ebm_testkit::toy::bowl(2, 1.0).unwrap();
-    let all: [Box<dyn Sampler>; 2] = [
+    let all: [Box<dyn Sampler>; 3] = [
+        Box::new(SequentialMonteCarlo::new(program(), &[4.0, 2.0, 1.0]).unwrap()),
         Box::new(Tempering::new(program(), &[4.0, 2.0, 1.0]).unwrap()),
         Box::new(ReplicaExchange::new(program(), 3, &[4.0, 2.0, 1.0]).unwrap()),
     ];

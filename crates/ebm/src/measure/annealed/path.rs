@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use ebm_core::energy::compose::{Part, Sum};
-use ebm_core::{Batch, EnergyFn, Key, Learning, Stepped, Transition};
+use ebm_core::{Batch, EnergyFn, Key, Learning, Stepped, Transition, effective_share, furthest, systematic};
 
 use crate::error::Result;
 use crate::model::moves::MoveWatch;
@@ -113,22 +113,17 @@ impl Path<'_> {
         let (mut betas, mut learnt, mut beta) = (Vec::new(), Vec::new(), 0.0);
         while beta < 1.0 {
             let gap = self.gap(&at)?;
-            let share = |next: f64| {
-                let logs: Vec<f64> = gap.iter().map(|g| -(next - beta) * g).collect();
+            let share = |way: f64| {
+                let logs: Vec<f64> = gap.iter().map(|g| -way * g).collect();
                 effective_share(&logs)
             };
-            let mut next = 1.0;
-            if share(1.0) < effective && betas.len() + 1 < MOST_RUNGS {
-                let (mut low, mut high) = (beta, 1.0);
-                for _ in 0..60 {
-                    let middle = 0.5 * (low + high);
-                    if share(middle) < effective { high = middle } else { low = middle }
-                }
-                next = high;
-            }
+            let rest = 1.0 - beta;
+            let way = if betas.len() + 1 < MOST_RUNGS { furthest(rest, effective, share) } else { rest };
+            // Not by a sum, which may miss the end by a rounding.
+            let next = if way < rest { beta + way } else { 1.0 };
             let logs: Vec<f64> = gap.iter().map(|g| -(next - beta) * g).collect();
             let key = key.at("find").at(betas.len());
-            at = resampled(&at, &logs, 0, at.len(), key.at("resample"))?;
+            at = resampled(&at, &logs, 0, key.at("resample"))?;
             // A warm-up at every rung: there are few, and step sizes may fall by a tenth from one to the next.
             for k in 0..SETTLING + self.each {
                 let learning = if k < SETTLING { Learning::WarmUp } else { Learning::Follow };
@@ -194,7 +189,7 @@ impl Path<'_> {
         for (i, (sum, logs)) in sums.iter_mut().zip(weights.chunks_mut(self.size)).enumerate() {
             if effective_share(logs) < RESAMPLE {
                 *sum += log_mean(logs);
-                at = resampled(&at, logs, i * self.size, self.size, key.at(i))?;
+                at = resampled(&at, logs, i * self.size, key.at(i))?;
                 logs.fill(0.0);
             }
         }
@@ -220,34 +215,11 @@ pub(super) fn log_mean(logs: &[f64]) -> f64 {
     ebm_eval::log_sum_exp(logs) - (logs.len() as f64).ln()
 }
 
-/// Weights by their logarithms, the largest 1; one that is no number counts as 0.
-fn weights(logs: &[f64]) -> impl Iterator<Item = f64> + '_ {
-    let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    logs.iter().map(move |l| (l - top).exp()).map(|w| if w.is_finite() { w } else { 0.0 })
-}
-
-/// Effective share of weights by their logarithms (Kong 1992): 1 if all are equal.
-pub(super) fn effective_share(logs: &[f64]) -> f64 {
-    let (sum, squares) = weights(logs).fold((0.0, 0.0), |(s, q), w| (s + w, q + w * w));
-    if squares > 0.0 { sum * sum / squares / logs.len() as f64 } else { 0.0 }
-}
-
-/// `at` with the rows `first..first + n` drawn anew from themselves by their weights, systematically (Carpenter, Clifford, Fearnhead 1999): each
-/// as often as its share of n says, to one.
-pub(super) fn resampled(at: &Batch, logs: &[f64], first: usize, n: usize, key: Key) -> Result<Batch> {
-    let weights: Vec<f64> = weights(logs).collect();
-    let total: f64 = weights.iter().sum();
-    if total <= 0.0 {
-        return Ok(at.clone());
-    }
-    let (u, mut running, mut taken) = (key.uniform_at(0), 0.0, 0);
+/// `at` with the rows from `first` on drawn anew from themselves, as many as there are weights.
+pub(super) fn resampled(at: &Batch, logs: &[f64], first: usize, key: Key) -> Result<Batch> {
     let mut index: Vec<u32> = (0..at.len() as u32).collect();
-    for (row, w) in weights.iter().enumerate() {
-        running += w / total * n as f64;
-        while taken < n && (taken as f64 + u < running || row + 1 == n) {
-            index[first + taken] = (first + row) as u32;
-            taken += 1;
-        }
+    for (place, member) in systematic(logs, key).into_iter().enumerate() {
+        index[first + place] = (first + member) as u32;
     }
     // Copies go their own ways: each place keeps the random numbers of its chain.
     Ok(at.rows(&index)?.with_chains(at.chains.clone()))
