@@ -34,7 +34,12 @@ enum Data {
 }
 
 fn configuration(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/paper").join(name).with_extension("toml")
+    example("paper", name)
+}
+
+fn example(folder: &str, name: &str) -> PathBuf {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    examples.join(folder).join(name).with_extension("toml")
 }
 
 /// Writes stand-in data below the scratch folder and returns the changes that name them.
@@ -144,5 +149,47 @@ fn every_configuration_starts_on_stand_in_data() {
             assert!(ran.out.contains("a step (timed)") && ran.out.contains("for the run"), "{ran:?}");
             assert!(!ran.out.contains("stays on the graph"), "{ran:?}");
         }
+    }
+}
+
+/// CIFAR-10 by objectives of other papers: as they stand they are checked, and small ones train.
+#[test]
+fn cifar10_by_other_objectives_is_checked_and_starts_on_stand_in_data() {
+    for name in ["energy-matching", "recovery"] {
+        let s = Scratch::with("");
+        let mut changes = stand_in(&s, Data::Cifar);
+        let file = example("cifar10", name);
+        let file = file.to_str().unwrap();
+        let check = [&["check", file, "--no-timing"][..], &arguments(&changes)].concat();
+        let ran = s.run(&check).ok();
+        assert!(ran.out.contains("parameters"), "{name}: {ran:?}");
+        let small = [
+            "energy.energy.filters=4",
+            "run.batch=6",
+            "run.report_every=1",
+            "sampler.steps=2",
+            "generate.count=2",
+        ];
+        changes.extend(small.map(String::from));
+        changes.push(match name {
+            // Chains from the first step on.
+            "energy-matching" => "objective.terms[1].on=0".into(),
+            _ => "generate.sampler.levels=3".to_string(),
+        });
+        let train = [&["train", file, "--steps", "2", "--out", "r"][..], &arguments(&changes)].concat();
+        let ran = s.run(&train).ok();
+        assert_eq!(support::logged(&s.path("r")), [1, 2], "{name}: {ran:?}");
+    }
+}
+
+/// Configurations of the plane that train by objectives without chains from the first step on.
+#[test]
+fn the_plane_by_other_objectives_starts() {
+    for name in ["energy-matching", "equilibrium-matching"] {
+        let s = Scratch::with("");
+        let file = example("plane", name);
+        let small = ["--set", "run.batch=16", "--set", "generate.steps=2", "--set", "generate.count=4"];
+        let head = ["train", file.to_str().unwrap(), "--steps", "2", "--out", "r"];
+        s.run(&[&head[..], &small].concat()).ok();
     }
 }
