@@ -217,3 +217,16 @@ fn a_wish_to_stop_leaves_laws_known_and_is_heard_between_blocks() {
     let state = ChainState::new(batch(e.as_ref(), vec![1.0; 4], 1));
     assert!(mover("kind = 'block-gibbs'").step(&heard, &state, Key::root(1)).is_err());
 }
+
+/// A law is kept by a move that leaves some sites alone, too.
+#[test]
+fn a_sweep_redraws_every_site() {
+    let (e, chains) = (energy(&[6], "kind = 'ising'\nlattice = [2, 3]\ncoupling = 0.1"), 200);
+    let state = ChainState::new(batch(e.as_ref(), vec![1.0; 6 * chains], chains));
+    let x = mover("kind = 'block-gibbs'").step(e.as_ref(), &state, Key::root(2)).unwrap().state.at.x;
+    let x = host::numbers(&x).unwrap();
+    for site in 0..6 {
+        // A site of hardly coupled spins turns over in half of the chains, and stays in all with probability 1e-60.
+        assert!(x.chunks(6).any(|row| row[site] < 0.0), "site {site} stays");
+    }
+}
