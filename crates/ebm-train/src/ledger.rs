@@ -124,7 +124,7 @@ impl Ledger {
     /// # Errors
     /// If a file cannot be read, or the ledger not written.
     pub fn note(&mut self, step: u64) -> Result<()> {
-        let files = self.files();
+        let files = self.files(step);
         self.stored.steps.insert(step);
         // A file that is gone is missing from now on, and was told of.
         self.stored.files.retain(|file, _| files.contains(file));
@@ -150,11 +150,17 @@ impl Ledger {
         if self.stored.steps.len() == before {
             return Ok(());
         }
-        let first = self.stored.steps.first().copied().unwrap_or(0);
+        let steps: Vec<u64> = self.stored.steps.iter().copied().collect();
         for all in self.stored.files.values_mut() {
-            if let Some(oldest) = all.range(..=first).next_back().map(|(step, _)| *step) {
-                *all = all.split_off(&oldest);
+            // What is said of the steps that are left, as if there had never been others.
+            let mut left = BTreeMap::new();
+            for step in &steps {
+                let Some((_, was)) = all.range(..=*step).next_back() else { continue };
+                if left.values().next_back() != Some(was) {
+                    left.insert(*step, was.clone());
+                }
             }
+            *all = left;
         }
         self.write()
     }
@@ -166,8 +172,10 @@ impl Ledger {
         write_file(&Files, &self.directory.join(LEDGER), &bytes)
     }
 
-    /// The files that observers have written, below the run directory, with `/` between folders.
-    fn files(&self) -> BTreeSet<String> {
+    /// The files that observers have written up to `step`, below the run directory, with `/` between folders. Pictures of later
+    /// steps are of what a killed program did, and will be drawn again.
+    fn files(&self, step: u64) -> BTreeSet<String> {
+        let of = |name: &str| name.split('.').next()?.rsplit('-').next()?.parse::<u64>().ok();
         let mut found = BTreeSet::new();
         for claim in &self.claims {
             let (folder, prefix) = match claim.split_once('/') {
@@ -181,7 +189,8 @@ impl Ledger {
             for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let whole = !name.starts_with('.') && !name.ends_with(".partial");
-                if whole && name.starts_with(&prefix) && entry.path().is_file() {
+                let done = of(&name).is_none_or(|drawn| drawn <= step);
+                if whole && done && name.starts_with(&prefix) && entry.path().is_file() {
                     found.insert(format!("{folder}/{name}"));
                 }
             }
@@ -345,6 +354,38 @@ mod tests {
             changes(folder.path()),
             ["sheets/samples-6.png: is missing since the checkpoint of step 8"]
         );
+    }
+
+    #[test]
+    fn what_it_says_does_not_depend_on_the_way() {
+        let straight = noted(&[2, 4, 6, 8]);
+        // Stopped and killed on the way: a checkpoint of step 5, pictures of steps that are done again.
+        let other = noted(&[2, 4, 5, 6]);
+        let at = |name: &str| other.path().join(name);
+        std::fs::write(at("metrics.csv"), "2,0.5\n4,0.5\n").unwrap();
+        std::fs::write(at("events/a"), [1; 4]).unwrap();
+        std::fs::remove_file(at("sheets/samples-5.png")).unwrap();
+        let (mut ledger, _) = Ledger::open(other.path(), claims(), 4).unwrap();
+        std::fs::remove_dir(at("checkpoints/step-00000005")).unwrap();
+        ledger.note(4).unwrap();
+        assert!(!ledger.stored.files.contains_key("sheets/samples-6.png"));
+        for step in [6, 8] {
+            let lines: String = (2..=step).step_by(2).map(|s| format!("{s},0.5\n")).collect();
+            std::fs::write(at("metrics.csv"), lines).unwrap();
+            std::fs::write(at("events/a"), vec![1; step]).unwrap();
+            std::fs::write(at(&format!("sheets/samples-{step}.png")), [7; 9]).unwrap();
+            ledger.note(step as u64).unwrap();
+            fs::create_dir_all(at(&format!("checkpoints/step-{step:08}"))).unwrap();
+        }
+        let (mut plain, _) = Ledger::open(straight.path(), claims(), 9).unwrap();
+        for (folder, ledger) in [(straight.path(), &mut plain), (other.path(), &mut ledger)] {
+            for step in [2, 4] {
+                std::fs::remove_dir(folder.join(format!("checkpoints/step-{step:08}"))).unwrap();
+            }
+            ledger.prune().unwrap();
+        }
+        let text = |folder: &Path| std::fs::read_to_string(folder.join(LEDGER)).unwrap();
+        assert_eq!(text(other.path()), text(straight.path()));
     }
 
     #[test]
