@@ -133,3 +133,43 @@ fn what_is_wrong_with_a_table_is_said_before_training() {
         assert!(!s.path("run/checkpoints").exists());
     }
 }
+
+#[test]
+fn starting_points_are_in_the_tables_units_and_far_columns_keep_their_digits() {
+    let s = trained();
+    // Heights around 2,400,000: single precision has quarters there, and what stands for them has them all.
+    let far = people([0, 1, 2], ",").replace("1.", "2400001.");
+    fs::write(s.path("far.csv"), &far).unwrap();
+    s.run(&["train", "run.toml", "--out", "far", "--set", "data.path=\"far.csv\""]).ok();
+    for run in ["run", "far"] {
+        s.run(&["sample", run, "--n", "12", "--out", &format!("{run}.npy")]).ok();
+        s.run(&["sample", run, "--n", "12", "--out", &format!("{run}-of.csv")]).ok();
+        let start = format!("{run}.npy");
+        // No noise and steps of no length: the chains stay where they start.
+        let still = "generate.sampler={kind=\"chain\",steps=1,transition={kind=\"langevin\",step_size=1e-12,noise=0.0}}";
+        let out = format!("{run}-still.csv");
+        s.run(&["sample", run, "--start", &start, "--set", still, "--out", &out]).ok();
+        let read = |name: String| -> Vec<f64> {
+            let text = fs::read_to_string(s.path(&name)).unwrap();
+            text.lines().skip(1).flat_map(|l| l.split(',')).map(|v| v.parse().unwrap()).collect()
+        };
+        let (drawn, still) = (read(format!("{run}-of.csv")), read(out));
+        // Heights within 1e-6 and weights within 1e-2, which are some 1e-6 of their spreads.
+        let off = |i: usize| (drawn[i] - still[i]).abs() / if i % 2 == 0 { 1e-6 } else { 1e-2 };
+        assert_eq!((drawn.len(), still.len()), (24, 24));
+        assert!((0..24).all(|i| off(i) < 1.0), "{drawn:?} {still:?}");
+        let quarters = drawn.iter().step_by(2).all(|h| (h * 4.0).fract() == 0.0);
+        assert!(!quarters, "{drawn:?}");
+    }
+}
+
+#[test]
+fn runs_of_other_tables_do_not_compose() {
+    let s = trained();
+    s.run(&["train", "run.toml", "--out", "same"]).ok();
+    s.run(&["train", "run.toml", "--out", "turned", "--set", "data.columns=[\"weight\", \"height\"]"]).ok();
+    s.run(&["score", "run and same", "people.csv"]).ok();
+    for line in ["run and turned", "run or 0.5 * turned", "turned and not run"] {
+        s.run(&["score", line, "people.csv"]).fails(2, &["other columns or other standardising", "turned"]);
+    }
+}

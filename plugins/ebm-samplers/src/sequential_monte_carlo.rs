@@ -207,6 +207,10 @@ impl Sampler for SequentialMonteCarlo {
         self.rungs.program.bounds()
     }
 
+    fn cools(&self) -> bool {
+        true
+    }
+
     fn steps(&self) -> usize {
         self.rungs.steps()
     }

@@ -90,6 +90,10 @@ impl Sampler for Tempering {
         self.0.program.bounds()
     }
 
+    fn cools(&self) -> bool {
+        true
+    }
+
     fn steps(&self) -> usize {
         self.0.steps()
     }

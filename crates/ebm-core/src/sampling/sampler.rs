@@ -239,6 +239,11 @@ pub trait Sampler: Send + Sync {
         false
     }
 
+    /// Whether it passes through other temperatures than that of the energy, so that only the states at its end are draws.
+    fn cools(&self) -> bool {
+        false
+    }
+
     /// Number of steps of the program.
     fn steps(&self) -> usize;
 

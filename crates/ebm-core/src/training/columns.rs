@@ -2,6 +2,7 @@
 
 use std::f64::consts::TAU;
 
+use candle_core::WithDType;
 use serde::{Deserialize, Serialize};
 
 /// A cell of a table.
@@ -116,7 +117,7 @@ impl Columns {
     }
 
     /// Turns values of whole samples into the table's own units where they are numbers or angles; one-hot vectors stay.
-    pub fn to_own(&self, values: &mut [f32]) {
+    pub fn to_own<T: WithDType>(&self, values: &mut [T]) {
         self.each_value(values, |cells, v| match cells {
             Cells::Numbers { centre, spread } => v.mul_add(*spread, *centre),
             Cells::Angles { period } => (v / TAU * period).rem_euclid(*period),
@@ -125,17 +126,17 @@ impl Columns {
     }
 
     /// The way back of [`Columns::to_own`].
-    pub fn from_own(&self, values: &mut [f32]) {
+    pub fn from_own<T: WithDType>(&self, values: &mut [T]) {
         self.each_value(values, known);
     }
 
-    fn each_value(&self, values: &mut [f32], to: impl Fn(&Cells, f64) -> f64) {
+    fn each_value<T: WithDType>(&self, values: &mut [T], to: impl Fn(&Cells, f64) -> f64) {
         let (places, each) = (self.places(), self.each());
         if places.is_empty() {
             return;
         }
         for (i, v) in values.iter_mut().enumerate() {
-            *v = to(&places[i / each % places.len()].0.cells, f64::from(*v)) as f32;
+            *v = T::from_f64(to(&places[i / each % places.len()].0.cells, v.to_f64()));
         }
     }
 
@@ -182,7 +183,8 @@ impl Columns {
     /// [`Columns::each`] rows.
     pub fn rows(&self, values: &[f32]) -> Vec<Vec<String>> {
         let (each, width) = (self.each(), self.width());
-        let mut own = values.to_vec();
+        // A column may lie far from 0: its numbers have more digits than those that stand for them.
+        let mut own: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
         self.to_own(&mut own);
         let mut rows = Vec::new();
         for sample in own.chunks_exact((each * width).max(1)) {
@@ -197,7 +199,7 @@ impl Columns {
                                 |best: usize, p: usize| if value(p) > value(best) { p } else { best };
                             words[(0..words.len()).fold(0, likelier)].clone()
                         }
-                        _ => value(0).to_string(),
+                        cells => written(cells, value(0)),
                     });
                     first += column.width();
                 }
@@ -233,6 +235,16 @@ impl Columns {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// What stands for a cell of each column, as a formula a line.
+    pub fn formulas(&self) -> Vec<String> {
+        let of = |c: &Column| match &c.cells {
+            Cells::Numbers { centre, spread } => format!("{} = (cell - {centre:?}) / {spread:?}", c.name),
+            Cells::Angles { period } => format!("{} = 2 pi cell / {period:?}, in -pi to pi", c.name),
+            Cells::Words(words) => format!("{}: one-hot of {}", c.name, words.join(", ")),
+        };
+        self.columns.iter().map(of).collect()
     }
 
     /// Whether there are words.
@@ -278,6 +290,19 @@ fn alike(a: &Cells, b: &Cells) -> bool {
         (Cells::Angles { period: a }, Cells::Angles { period: b }) => near(*a, *b),
         (a, b) => a == b,
     }
+}
+
+/// A number of a table, to the digits that single precision of what stands for it has.
+fn written(cells: &Cells, v: f64) -> String {
+    let unit = match cells {
+        Cells::Numbers { spread, .. } => *spread,
+        Cells::Angles { period } => *period,
+        Cells::Words(_) => 1.0,
+    };
+    let places = (7.0 - unit.abs().log10().floor()).clamp(0.0, 17.0) as usize;
+    let text = format!("{v:.places$}");
+    let short = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    if short == "-0" { "0".into() } else { short.into() }
 }
 
 fn said(cells: &Cells) -> String {

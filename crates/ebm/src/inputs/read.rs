@@ -140,6 +140,11 @@ impl Gather<'_, '_> {
                     let middle = |b: u8| (f32::from(b) + 0.5) / levels as f32;
                     (bytes.into_iter().map(middle).collect(), Some(levels))
                 }
+                NpyValues::F64(mut values) => {
+                    // Before digits are lost: a column may lie far from 0.
+                    columns.from_own(&mut values);
+                    (values.into_iter().map(|v| v as f32).collect(), None)
+                }
                 other => {
                     let mut values = other.into_f32();
                     columns.from_own(&mut values);

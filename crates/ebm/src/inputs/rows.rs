@@ -3,23 +3,30 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use ebm_core::Domain;
+use ebm_core::{Columns, Domain};
 use ebm_data::npy::{Npy, NpyValues};
 
 use crate::error::{Error, Result};
 
-/// The numbers `(n, ...)` of an `.npy` file, `shape` the shape of one row, in the units of samples.
+/// The numbers `(n, ...)` of an `.npy` file, `shape` the shape of one row. Of a model of a table they are in the table's units if
+/// `columns` are given.
 ///
 /// # Errors
 /// If it cannot be read, has another shape or no rows, or holds a value that is not finite.
-pub(crate) fn rows(path: &Path, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+pub(crate) fn rows(
+    path: &Path,
+    shape: &[usize],
+    columns: Option<&Columns>,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
     let npy = Npy::read(path)?;
     let dims = npy.dims().to_vec();
     if dims.first().is_none_or(|n| *n == 0) || dims[1..] != *shape {
         let wanted = format!("(n{})", shape.iter().map(|d| format!(", {d}")).collect::<String>());
         return Err(unfit(path, format!("has shape {dims:?}, expected {wanted}: a row for each sample")));
     }
-    let values: Vec<f64> = match npy.values() {
+    let mut values: Vec<f64> = match npy.values() {
         NpyValues::F64(v) => v.clone(),
         other => other.clone().into_f32().into_iter().map(f64::from).collect(),
     };
@@ -29,6 +36,9 @@ pub(crate) fn rows(path: &Path, shape: &[usize], dtype: DType, device: &Device) 
             path,
             format!("holds {} in row {}, expected finite numbers", values[i], i / width),
         ));
+    }
+    if let Some(columns) = columns {
+        columns.from_own(&mut values);
     }
     let t = Tensor::from_vec(values, dims, &Device::Cpu);
     Ok(t.and_then(|t| t.to_dtype(dtype)?.to_device(device)).map_err(ebm_core::Error::from)?)

@@ -36,6 +36,13 @@ pub fn export_torch(model: &Model, of: &str, to: &Path) -> Result<TorchExport> {
     if let Some((low, high)) = model.facts().range {
         about += &format!("\n\nSamples have values in [{low}, {high}], as in training.");
     }
+    let columns = &model.facts().columns;
+    if !columns.is_empty() {
+        about += &format!(
+            "\n\nSamples are not rows of the table but what stands for them in training, column by column:\n{}",
+            columns.formulas().join("\n")
+        );
+    }
     let names = &model.facts().class_names;
     if !names.is_empty() && model.energy().spec().condition.length() == Some(names.len()) {
         about += &format!("\n\nConditions are one-hot: {}.", ebm_core::class_list(names));

@@ -115,7 +115,7 @@ pub struct ChainRow {
 /// only for the part in which they do not.
 ///
 /// # Errors
-/// If an option is out of range, the program does not show each of its steps, or a value is not finite.
+/// If an option is out of range, the program passes through other temperatures or levels, does not show each of its steps, or a value is not finite.
 pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeasures> {
     let o = options;
     let draws = o.steps / o.thin.max(1);
@@ -127,6 +127,13 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
     if draws < FEWEST_DRAWS {
         let wanted = format!("as many as make at least {FEWEST_DRAWS} draws, found {draws} draws");
         return Err(Error::invalid("steps", o.steps, wanted));
+    }
+    if model.sampler().cools() || model.sampler().walks_levels() {
+        return Err(Error::unfit(
+            format!("the generation program ({})", model.sampler().name()),
+            "passes through other temperatures or levels, and only its last states are draws: measure a program that stays at one, such \
+             as `chain`, or draw with `ebm sample`",
+        ));
     }
     let width: usize = model.sample_shape().iter().product();
     let picked: Vec<usize> = equally_spaced(width, o.coordinates).collect();

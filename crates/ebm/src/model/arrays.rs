@@ -111,16 +111,18 @@ impl ScoreArrays {
 /// # Errors
 /// If it cannot be read or its rows have another shape than samples.
 pub fn directions(model: &Model, path: &Path) -> Result<Tensor> {
-    rows(path, model.sample_shape(), model.dtype(), model.device())
+    rows(path, model.sample_shape(), None, model.dtype(), model.device())
 }
 
 /// Starting points `(n, ...)` of an `.npy` file, for [`SampleOptions::start`](crate::model::SampleOptions::start) and
-/// [`ChainOptions::start`](crate::measure::ChainOptions::start): numbers in the units of training samples.
+/// [`ChainOptions::start`](crate::measure::ChainOptions::start): numbers in the units of training samples, of a
+/// table in its own.
 ///
 /// # Errors
 /// If it cannot be read, its rows have another shape than samples, or are none of a discrete energy.
 pub fn starts(model: &Model, path: &Path) -> Result<Tensor> {
-    let start = rows(path, model.sample_shape(), model.dtype(), model.device())?;
+    let columns = Some(&model.facts().columns);
+    let start = rows(path, model.sample_shape(), columns, model.dtype(), model.device())?;
     crate::inputs::rows::of_domain(path, &start, model.energy().spec().domain)?;
     Ok(start)
 }

@@ -15,7 +15,7 @@ mod expression;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ebm_core::Given;
+use ebm_core::{Columns, Given};
 use ebm_model::checkpoint;
 use toml::{Table, Value};
 
@@ -35,6 +35,7 @@ pub fn compose(text: &str, folder: &Path) -> Result<String> {
         Expression::parse(text).map_err(|why| Error::unfit(format!("composition `{text}`"), why))?;
     let mut runs = BTreeMap::new();
     open_all(&expression, &mut runs)?;
+    of_one_table(text, &runs)?;
     let mut composer = Composer { shape: Vec::new(), runs, folder };
     composer.shape = composer.largest(&expression);
     let mut document = Table::new();
@@ -61,6 +62,7 @@ struct Run {
     shape: Vec<usize>,
     condition: usize,
     class_names: Vec<String>,
+    columns: Columns,
 }
 
 fn open(path: &Path) -> Result<Run> {
@@ -78,7 +80,12 @@ fn open(path: &Path) -> Result<Run> {
         ));
     }
     let (_, manifest) = checkpoint::manifest_of(path)?;
-    Ok(Run { shape: manifest.sample_shape, condition: manifest.condition, class_names: manifest.class_names })
+    Ok(Run {
+        shape: manifest.sample_shape,
+        condition: manifest.condition,
+        class_names: manifest.class_names,
+        columns: manifest.columns,
+    })
 }
 
 fn kind(name: &str, settings: impl IntoIterator<Item = (&'static str, Value)>) -> Table {
@@ -95,6 +102,24 @@ fn open_all(of: &Expression, runs: &mut BTreeMap<PathBuf, Run>) -> Result<()> {
             parts.iter().try_for_each(|p| open_all(&p.of, runs))
         }
     }
+}
+
+/// Refuses runs of tables whose samples are not made of the same columns in the same way: one sample would mean another row to
+/// each of them.
+fn of_one_table(text: &str, runs: &BTreeMap<PathBuf, Run>) -> Result<()> {
+    let mut all = runs.iter();
+    let Some((first, run)) = all.next() else { return Ok(()) };
+    for (path, other) in all {
+        if let Some(difference) = run.columns.difference(&other.columns) {
+            let (first, path) = (first.display(), path.display());
+            let message = format!(
+                "{first} and {path} were trained on tables with other columns or other standardising: {difference}; train them on one \
+                 table, or with `standardise = false`"
+            );
+            return Err(Error::unfit(format!("composition `{text}`"), message));
+        }
+    }
+    Ok(())
 }
 
 /// Writes energies of samples of one shape.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 use ebm_core::{Columns, Condition, Split};
+use ebm_data::npy::{NpyValues, encode_values};
 use ebm_draw::picture;
 
 use crate::error::{Error, Result};
@@ -12,7 +13,7 @@ use crate::model::film::{Film, animate, neighbours, strip};
 use crate::model::moves::MoveWatch;
 use crate::model::open::{Model, Sampling};
 use crate::tensors::floats;
-use crate::whole_file::{apart, free};
+use crate::whole_file::{self, apart, free};
 
 /// What to draw and where to write it.
 #[derive(Clone, Debug, Default)]
@@ -94,9 +95,15 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
     write(model, options, film, &drawn)?;
     match ending {
         "npy" => {
-            let mut values = floats(&drawn)?;
-            model.facts().columns.to_own(&mut values);
-            ebm_data::npy::write(&options.out, &values, drawn.dims())?;
+            let (columns, values) = (&model.facts().columns, floats(&drawn)?);
+            if columns.is_empty() {
+                ebm_data::npy::write(&options.out, &values, drawn.dims())?;
+            } else {
+                let mut own: Vec<f64> = values.into_iter().map(f64::from).collect();
+                columns.to_own(&mut own);
+                let bytes = encode_values(&NpyValues::F64(own), drawn.dims())?;
+                whole_file::make("out", &options.out, &bytes)?;
+            }
         }
         "csv" => write_table(&model.facts().columns, &floats(&drawn)?, &options.out)?,
         _ => picture::write(&options.out, &drawn, background(model)?.as_ref())?,
