@@ -292,14 +292,14 @@ fn alike(a: &Cells, b: &Cells) -> bool {
     }
 }
 
-/// A number of a table, to the digits that single precision of what stands for it has.
+/// A number of a table, to the digits that single precision of what stands for it has: a millionth of its unit.
 fn written(cells: &Cells, v: f64) -> String {
     let unit = match cells {
         Cells::Numbers { spread, .. } => *spread,
         Cells::Angles { period } => *period,
         Cells::Words(_) => 1.0,
     };
-    let places = (7.0 - unit.abs().log10().floor()).clamp(0.0, 17.0) as usize;
+    let places = (6.0 - unit.abs().log10().floor()).clamp(0.0, 17.0) as usize;
     let text = format!("{v:.places$}");
     let short = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     if short == "-0" { "0".into() } else { short.into() }
