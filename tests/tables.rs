@@ -155,7 +155,7 @@ fn starting_points_are_in_the_tables_units_and_far_columns_keep_their_digits() {
         };
         let (drawn, still) = (read(format!("{run}-of.csv")), read(out));
         // Heights within 1e-6 and weights within 1e-2, which are some 1e-6 of their spreads.
-        let off = |i: usize| (drawn[i] - still[i]).abs() / if i % 2 == 0 { 1e-6 } else { 1e-2 };
+        let off = |i: usize| (drawn[i] - still[i]).abs() / if i.is_multiple_of(2) { 1e-6 } else { 1e-2 };
         assert_eq!((drawn.len(), still.len()), (24, 24));
         assert!((0..24).all(|i| off(i) < 1.0), "{drawn:?} {still:?}");
         let quarters = drawn.iter().step_by(2).all(|h| (h * 4.0).fract() == 0.0);
