@@ -146,6 +146,9 @@ fn starting_points_are_in_the_tables_units_and_far_columns_keep_their_digits() {
         s.run(&["sample", run, "--n", "12", "--out", &format!("{run}-of.csv")]).ok();
         let start = format!("{run}.npy");
         // No noise and steps of no length: the chains stay where they start.
+        // A file that is there is replaced where that is wanted, and only there.
+        s.run(&["sample", run, "--n", "12", "--out", &start]).fails(2, &["--force"]);
+        s.run(&["sample", run, "--n", "12", "--out", &start, "--force"]).ok();
         let still = "generate.sampler={kind=\"chain\",steps=1,transition={kind=\"langevin\",step_size=1e-12,noise=0.0}}";
         let out = format!("{run}-still.csv");
         s.run(&["sample", run, "--start", &start, "--set", still, "--out", &out]).ok();

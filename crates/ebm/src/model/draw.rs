@@ -13,7 +13,7 @@ use crate::model::film::{Film, animate, neighbours, strip};
 use crate::model::moves::MoveWatch;
 use crate::model::open::{Model, Sampling};
 use crate::tensors::floats;
-use crate::whole_file::{self, apart, free};
+use crate::whole_file::{apart, free, replace};
 
 /// What to draw and where to write it.
 #[derive(Clone, Debug, Default)]
@@ -96,14 +96,14 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
     match ending {
         "npy" => {
             let (columns, values) = (&model.facts().columns, floats(&drawn)?);
-            if columns.is_empty() {
-                ebm_data::npy::write(&options.out, &values, drawn.dims())?;
+            let values = if columns.is_empty() {
+                NpyValues::F32(values)
             } else {
-                let mut own: Vec<f64> = values.into_iter().map(f64::from).collect();
+                let mut own = values.into_iter().map(f64::from).collect::<Vec<_>>();
                 columns.to_own(&mut own);
-                let bytes = encode_values(&NpyValues::F64(own), drawn.dims())?;
-                whole_file::make("out", &options.out, &bytes)?;
-            }
+                NpyValues::F64(own)
+            };
+            replace(&options.out, &encode_values(&values, drawn.dims())?)?;
         }
         "csv" => write_table(&model.facts().columns, &floats(&drawn)?, &options.out)?,
         _ => picture::write(&options.out, &drawn, background(model)?.as_ref())?,
@@ -190,22 +190,17 @@ fn check(model: &Model, options: &SampleOptions) -> Result<()> {
         ("neighbours", options.neighbours.as_deref()),
         ("draws", options.draws.as_deref()),
     ])?;
-    if let Some(path) = &options.draws {
-        ending("draws", path, "npz")?;
-        free("draws", path, options.overwrite)?;
-    }
-    for (setting, path, ending, drawable) in [
+    for (setting, path, wanted, drawable) in [
+        ("draws", &options.draws, "npz", true),
         ("strip", &options.strip, "png", matches!(shape, [1 | 3, _, _])),
         ("animation", &options.animation, "gif", picture::can_draw(shape)),
         ("neighbours", &options.neighbours, "png", matches!(shape, [1 | 3, _, _])),
     ] {
         let Some(path) = path else { continue };
-        let refuse = |wanted: String| Error::invalid(setting, path.display(), wanted);
-        if path.extension().and_then(|e| e.to_str()) != Some(ending) {
-            return Err(refuse(format!("a file ending in .{ending}")));
-        }
+        ending(setting, path, wanted)?;
         if !drawable {
-            return Err(refuse(format!("samples that are pictures, found some of shape {shape:?}")));
+            let wanted = format!("samples that are pictures, found some of shape {shape:?}");
+            return Err(Error::invalid(setting, path.display(), wanted));
         }
         free(setting, path, options.overwrite)?;
     }
