@@ -46,17 +46,17 @@ impl Stored {
         Ok(ebm_model::digest::sha256(&bytes))
     }
 
-    /// The ledger below `directory`, an empty one if there is none, `None` if it is damaged.
-    fn read(directory: &Path) -> Option<Self> {
+    /// The ledger below `directory`, if there is a whole one.
+    fn read(directory: &Path) -> Found {
         let path = directory.join(LEDGER);
         match fs::metadata(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Some(Self::default()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Missing,
             Ok(found) if found.is_file() && found.len() <= LONGEST => {}
-            _ => return None,
+            _ => return Found::Damaged,
         }
-        let stored: Self = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-        let sound = stored.seal().is_ok_and(|digest| digest == stored.digest);
-        sound.then_some(stored)
+        let stored = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        let sound = |stored: &Self| stored.seal().is_ok_and(|digest| digest == stored.digest);
+        stored.filter(sound).map_or(Found::Damaged, Found::Whole)
     }
 
     /// What the files were at `step`, if it speaks of that step.
@@ -65,6 +65,18 @@ impl Stored {
         let files = self.files.iter().filter(move |_| known);
         files.filter_map(move |(file, all)| Some((file.as_str(), all.range(..=step).next_back()?.1)))
     }
+}
+
+/// What is where a ledger should be.
+enum Found {
+    Whole(Stored),
+    Missing,
+    Damaged,
+}
+
+/// What to say where there is no whole ledger.
+fn unknown(state: &str) -> String {
+    format!("{LEDGER}: is {state}; whether the files of observers are as they were is not known")
 }
 
 /// A file as far as it was read.
@@ -90,15 +102,17 @@ impl Ledger {
     /// If it cannot be written.
     pub fn open(directory: &Path, claims: Vec<String>, step: u64) -> Result<(Self, Vec<String>)> {
         let (directory, mut remarks) = (directory.to_path_buf(), Vec::new());
-        let stored = Stored::read(&directory).unwrap_or_else(|| {
-            remarks.push(damaged());
-            Stored::default()
-        });
-        if step > 0 && !claims.is_empty() && !directory.join(LEDGER).exists() {
-            remarks.push(format!(
-                "{LEDGER}: is missing; whether the files of observers are as they were is not known"
-            ));
-        }
+        let stored = match Stored::read(&directory) {
+            Found::Whole(stored) => stored,
+            Found::Missing => {
+                remarks.extend((step > 0 && !claims.is_empty()).then(|| unknown("missing")));
+                Stored::default()
+            }
+            Found::Damaged => {
+                remarks.push(unknown("damaged"));
+                Stored::default()
+            }
+        };
         remarks.extend(stored.at(step).filter_map(|(file, was)| changed(&directory, file, was, step)));
         let mut ledger = Ledger { directory, claims, stored, seen: BTreeMap::new() };
         ledger.forget(step)?;
@@ -250,13 +264,13 @@ fn changed(directory: &Path, file: &str, was: &Extent, step: u64) -> Option<Stri
 /// What has happened to the files of a run's observers since its newest checkpoint, each with the name of the file; nothing
 /// if the run has no ledger.
 pub fn changes(directory: &Path) -> Vec<String> {
-    let Some(stored) = Stored::read(directory) else { return vec![damaged()] };
+    let stored = match Stored::read(directory) {
+        Found::Whole(stored) => stored,
+        Found::Missing => return Vec::new(),
+        Found::Damaged => return vec![unknown("damaged")],
+    };
     let newest = stored.steps.last().copied().unwrap_or(0);
     stored.at(newest).filter_map(|(file, was)| changed(directory, file, was, newest)).collect()
-}
-
-fn damaged() -> String {
-    format!("{LEDGER}: is damaged; whether the files of observers are as they were is not known")
 }
 
 #[cfg(test)]

@@ -82,18 +82,17 @@ impl<F: KnownDensity> Closed<F> {
     /// Energies and gradients by [`KnownDensity::batch`], or of the rows by [`KnownDensity::row`] if there is a formula and the
     /// batch is on the processor.
     fn rows(&self, at: &Batch) -> Result<Option<Slope>> {
-        if at.cond.is_none() && at.dtype() == self.dtype {
-            self.spec().check("closed form", at)?;
-            if let Some((energy, grad)) = self.inner.net().batch(self.view(), &at.x.flatten_from(1)?)? {
-                return Ok(Some(Slope { energy, grad: grad.reshape(at.x.dims())? }));
-            }
+        self.spec().check("closed form", at)?;
+        if at.dtype() == self.dtype
+            && let Some((energy, grad)) = self.inner.net().batch(self.view(), &at.x.flatten_from(1)?)?
+        {
+            return Ok(Some(Slope { energy, grad: grad.reshape(at.x.dims())? }));
         }
         let (b, floats) = (at.len(), matches!(at.dtype(), DType::F32 | DType::F64));
         let width = at.x.elem_count() / b.max(1);
         if !(floats && at.device().is_cpu() && width > 0) {
             return Ok(None);
         }
-        self.spec().check("closed form", at)?;
         let x = at.x.flatten_all()?;
         let x = match at.dtype() {
             DType::F32 => x.to_vec1::<f32>()?.into_iter().map(f64::from).collect(),

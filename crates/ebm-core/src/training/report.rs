@@ -273,6 +273,10 @@ impl RunPaths {
     /// # Errors
     /// If the name is no plain one, is one of the run's own or of a hidden or unfinished file, or another observer has it.
     pub fn claim(&self, key: &str, name: &str) -> Result<PathBuf> {
+        self.claim_named(key, name, false)
+    }
+
+    fn claim_named(&self, key: &str, name: &str, grows: bool) -> Result<PathBuf> {
         let plain = Path::new(name).file_name().is_some_and(|own| own == name);
         // No file system takes longer names; controls in one only confuse.
         let sound = name.len() <= 200 && !name.contains(char::is_control);
@@ -293,7 +297,7 @@ impl RunPaths {
                 self.refuse(key, format!("is {name:?}, which the run itself writes; choose another name"))
             );
         }
-        self.take(key, name, name.to_lowercase(), None)?;
+        self.take(key, name, name, grows)?;
         Ok(self.directory.join(name))
     }
 
@@ -303,9 +307,7 @@ impl RunPaths {
     /// # Errors
     /// As there.
     pub fn claim_growing(&self, key: &str, name: &str) -> Result<PathBuf> {
-        let path = self.claim(key, name)?;
-        self.take(key, name, name.to_lowercase(), Some(name.to_string()))?;
-        Ok(path)
+        self.claim_named(key, name, true)
     }
 
     /// The folder of pictures `sheets`, in which this observer writes those that are called `<what>-<step>.png`, each once. They
@@ -314,8 +316,7 @@ impl RunPaths {
     /// # Errors
     /// If another observer writes such.
     pub fn claim_sheets(&self, what: &str) -> Result<PathBuf> {
-        let place = format!("sheets/{what}");
-        self.take("what", what, place.to_lowercase(), Some(place))?;
+        self.take("what", what, &format!("sheets/{what}"), true)?;
         Ok(self.directory.join("sheets"))
     }
 
@@ -325,8 +326,10 @@ impl RunPaths {
         taken.values().filter_map(|t| t.grows.clone()).collect()
     }
 
-    /// Takes the place `small`: some file systems do not tell large letters from small ones.
-    fn take(&self, key: &str, name: &str, small: String, grows: Option<String>) -> Result<()> {
+    /// Takes a place, which messages call `name`.
+    fn take(&self, key: &str, name: &str, place: &str, grows: bool) -> Result<()> {
+        // Some file systems do not tell large letters from small ones.
+        let small = place.to_lowercase();
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Taken { by: other, .. }) = taken.get(&small).filter(|other| other.by != self.path) {
             let message = match key {
@@ -335,6 +338,7 @@ impl RunPaths {
             };
             return Err(self.refuse(key, message));
         }
+        let grows = grows.then(|| place.to_string());
         taken.insert(small, Taken { by: self.path.clone(), grows });
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use candle_core::Tensor;
+use ebm_core::Batch;
 
 use crate::error::{Error, Result};
 use crate::inputs::lines::lines;
@@ -145,16 +146,16 @@ impl<'a> Work<'a> {
         Error::unfit("hvp", format!("found {n} directions for {samples}, wanted one for each sample"))
     }
 
-    /// Slopes and products of the piece, one vector a sample; empty where they are not wanted.
-    fn derivatives(&self, piece: &Piece) -> Result<[Vec<Vec<f64>>; 2]> {
-        let (n, from) = (piece.len(), self.seen.get());
+    /// Slopes and products of the next samples, one vector a sample; empty where they are not wanted.
+    fn derivatives(&self, at: &Batch) -> Result<[Vec<Vec<f64>>; 2]> {
+        let (n, from) = (at.len(), self.seen.get());
         self.seen.set(from + n);
-        let slopes = if self.slope { self.scorer.slopes(piece)? } else { vec![Vec::new(); n] };
+        let slopes = if self.slope { self.scorer.slopes(at)? } else { vec![Vec::new(); n] };
         let products = match self.directions {
             Some(v) if from + n > v.dims()[0] => return Err(self.uneven("more samples")),
             Some(v) => {
                 let v = v.narrow(0, from, n).map_err(ebm_core::Error::from)?;
-                self.scorer.products(piece, &v)?
+                self.scorer.products(at, &v)?
             }
             None => vec![Vec::new(); n],
         };
@@ -162,8 +163,9 @@ impl<'a> Work<'a> {
     }
 
     fn rows_of(&self, piece: Piece) -> Result<Vec<ScoreRow>> {
-        let [slopes, products] = self.derivatives(&piece)?;
-        let scored = self.scorer.score(&piece)?;
+        let at = self.scorer.batch(&piece)?;
+        let [slopes, products] = self.derivatives(&at)?;
+        let scored = self.scorer.score_at(&piece, &at)?;
         let mut verdicts = self.threshold.map(|t| t.judge(&self.scorer, &scored).into_iter());
         let rows = piece.places.into_iter().zip(scored.energy.iter().zip(scored.terms));
         let rows = rows.zip(slopes.into_iter().zip(products));

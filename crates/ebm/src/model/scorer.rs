@@ -146,7 +146,8 @@ impl Scorer {
         Fit { resize, ..Fit::known(&self.spec().sample_shape, &self.facts) }
     }
 
-    fn batch(&self, piece: &Piece) -> Result<Batch> {
+    /// The samples of a piece.
+    pub fn batch(&self, piece: &Piece) -> Result<Batch> {
         let mut dims = vec![piece.len()];
         dims.extend(&self.spec().sample_shape);
         let x = Tensor::from_vec(piece.values.clone(), dims, &Device::Cpu)
@@ -156,23 +157,27 @@ impl Scorer {
     }
 
     /// `∇ₓE` of each sample, flattened.
-    pub fn slopes(&self, piece: &Piece) -> Result<Vec<Vec<f64>>> {
-        rows(self.energy.slope(&self.batch(piece)?)?.grad)
+    pub fn slopes(&self, at: &Batch) -> Result<Vec<Vec<f64>>> {
+        rows(self.energy.slope(at)?.grad)
     }
 
     /// `∇²E·v` of each sample, flattened, with its row of `v` `(B, ...)`.
-    pub fn products(&self, piece: &Piece, v: &Tensor) -> Result<Vec<Vec<f64>>> {
-        rows(self.energy.hvp(&self.batch(piece)?, v)?)
+    pub fn products(&self, at: &Batch, v: &Tensor) -> Result<Vec<Vec<f64>>> {
+        rows(self.energy.hvp(at, v)?)
     }
 
     pub fn score(&self, piece: &Piece) -> Result<Scored> {
-        let batch = self.batch(piece)?;
-        let terms = rows(self.energy.terms(&batch)?)?;
+        self.score_at(piece, &self.batch(piece)?)
+    }
+
+    /// The same for a piece whose batch was made.
+    pub fn score_at(&self, piece: &Piece, at: &Batch) -> Result<Scored> {
+        let terms = rows(self.energy.terms(at)?)?;
         let energy: Vec<f64> = terms.iter().map(|t| t.iter().sum()).collect();
         let mut grad_norm = Vec::new();
         if self.slope {
-            let grad = self.energy.slope(&batch)?.grad;
-            grad_norm = rows(grad)?.iter().map(|g| g.iter().map(|v| v * v).sum::<f64>().sqrt()).collect();
+            grad_norm =
+                self.slopes(at)?.iter().map(|g| g.iter().map(|v| v * v).sum::<f64>().sqrt()).collect();
         }
         for (values, what) in [(&energy, "energy"), (&grad_norm, "gradient")] {
             if let Some(at) = values.iter().position(|v| !v.is_finite()) {
