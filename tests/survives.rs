@@ -150,7 +150,7 @@ fn a_checkpoint_that_was_set_aside_is_found() {
 
 #[test]
 fn files_that_end_before_the_checkpoint_say_so() {
-    let s = with_observers();
+    let s = Scratch::with(&format!("{SMALL}{OBSERVERS}[[observer]]\nkind = \"tensorboard\"\nevery = 1\n"));
     s.run(&["train", "run.toml", "--out", "straight"]).ok();
     let damages: [fn(&Path); 3] = [
         |file| fs::write(file, "").unwrap(),
@@ -188,6 +188,51 @@ fn files_that_end_before_the_checkpoint_say_so() {
     s.run(&["report", "run", "--out", "page.html"]).ok();
     assert!(fs::read_to_string(s.path("page.html")).unwrap().contains(changed));
     assert!(s.run(&["resume", "run", "--steps", "7"]).ok().err.contains(changed));
+    // Of files with wall times the number of entries is known, also in the middle.
+    fs::remove_dir_all(&run).unwrap();
+    copy(&s.path("straight"), &run);
+    let drop_lines = |name: &str, which: &[usize]| {
+        let text = fs::read_to_string(run.join(name)).unwrap();
+        let kept: Vec<&str> =
+            text.lines().enumerate().filter(|(n, _)| !which.contains(n)).map(|l| l.1).collect();
+        fs::write(run.join(name), kept.join("\n") + "\n").unwrap();
+    };
+    drop_lines("metrics.jsonl", &[2, 3]);
+    drop_lines("metrics.csv", &[2]);
+    let missing = "metrics.jsonl: 2 of 6 entries are missing since the checkpoint of step 6";
+    s.run(&["report", "run", "--out", "page.html", "--force"]).ok();
+    let page = fs::read_to_string(s.path("page.html")).unwrap();
+    assert!(page.contains("metrics.jsonl: has 4 lines of 6 since the checkpoint of step 6"), "{page}");
+    let told = s.run(&["resume", "run", "--steps", "7"]).ok().err;
+    assert!(told.contains(missing) && told.contains("metrics.csv: 1 of 4 entries are missing"), "{told}");
+    // Each is told of once, and a report goes on to say it.
+    assert!(!s.run(&["resume", "run", "--steps", "8"]).ok().err.contains("missing"));
+    s.run(&["report", "run", "--out", "page.html", "--force"]).ok();
+    assert!(fs::read_to_string(s.path("page.html")).unwrap().contains(missing));
+    // Event files of a run that went on lie beside each other: one of them is taken out.
+    let events = || {
+        let folder = fs::read_dir(run.join("tensorboard")).unwrap();
+        let mut files: Vec<_> = folder.map(|e| e.unwrap().path()).collect();
+        files.sort();
+        files
+    };
+    assert!(events().len() > 2, "{:?}", events());
+    fs::remove_file(&events()[1]).unwrap();
+    let told = s.run(&["resume", "run", "--steps", "9"]).ok().err;
+    assert!(told.contains("tensorboard: ") && told.contains("entries are missing since"), "{told}");
+    fs::remove_file(run.join("metrics.csv")).unwrap();
+    fs::remove_dir_all(run.join("tensorboard")).unwrap();
+    s.run(&["report", "run", "--out", "page.html", "--force"]).ok();
+    let page = fs::read_to_string(s.path("page.html")).unwrap();
+    for file in ["metrics.csv", "tensorboard"] {
+        assert!(page.contains(&format!("{file}: is missing since the checkpoint of step 9")), "{page}");
+    }
+    for file in ["samples.png", "measures.json"] {
+        fs::remove_file(run.join(file)).unwrap();
+        s.run(&["report", "run", "--out", "page.html", "--force"]).ok();
+        let page = fs::read_to_string(s.path("page.html")).unwrap();
+        assert!(page.contains(&format!("{file}: is missing since the checkpoint of step 9")), "{page}");
+    }
     // Files that are whole are not remarked on.
     assert!(!s.run(&["resume", "straight", "--steps", "7"]).ok().err.contains("WARN"));
 }

@@ -23,6 +23,12 @@ impl Disk for Files {
     }
 }
 
+/// Whether a file could not be written for want of room.
+pub(crate) fn is_full(e: &Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(e, Error::Io { source, .. } if [StorageFull, QuotaExceeded, FileTooLarge].contains(&source.kind()))
+}
+
 /// Writes a folder of files beside `path` and renames it into place; an older folder of that name is replaced.
 pub(crate) fn write_folder(disk: &dyn Disk, path: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();

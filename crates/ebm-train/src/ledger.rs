@@ -1,6 +1,7 @@
 //! The ledger of a run: what its observers had written when each checkpoint was made, with digests, so that a run that goes
 //! on, or a report of it, can say what has changed since. It speaks of files that only grow and have the same bytes in every
-//! run of the same settings, so it has the same bytes itself, whatever happened to the run on its way.
+//! run of the same settings, so it has the same bytes itself, whatever happened to the run on its way. Of files with wall
+//! times it has the number of entries. What was once found missing stays in it, for reports made later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -31,19 +32,43 @@ struct Extent {
 /// Files by their path below the run directory, each as it was when the checkpoint of a step was made.
 type Entries = BTreeMap<String, BTreeMap<u64, Extent>>;
 
-/// The entries, the steps that they speak of, and a digest of both.
+/// Numbers of entries (lines, records), by the name of the file or folder.
+pub(crate) type Counts = BTreeMap<String, u64>;
+
+/// No more losses are kept: a run has a handful, if any.
+const MOST_LOSSES: usize = 1000;
+
+/// What is known of the files, the steps that it speaks of, and a digest of all.
 #[derive(Default, Serialize, Deserialize)]
 struct Stored {
     digest: String,
     steps: BTreeSet<u64>,
     files: Entries,
+    /// Entries that observers had written at each of the steps.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    counts: BTreeMap<u64, Counts>,
+    /// What was found missing or changed when the run went on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    losses: Vec<String>,
+    /// What was made once the run had ended, as it was then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    ends: BTreeMap<String, Extent>,
 }
 
 impl Stored {
     fn seal(&self) -> Result<String> {
-        let bytes =
-            serde_json::to_vec(&(&self.steps, &self.files)).map_err(|e| Error::plugin("ledger", e))?;
-        Ok(ebm_model::digest::sha256(&bytes))
+        // Ledgers of before had the first two alone.
+        let bytes = match self.counts.is_empty() && self.losses.is_empty() && self.ends.is_empty() {
+            true => serde_json::to_vec(&(&self.steps, &self.files)),
+            false => serde_json::to_vec(&(&self.steps, &self.files, &self.counts, &self.losses, &self.ends)),
+        };
+        Ok(ebm_model::digest::sha256(&bytes.map_err(|e| Error::plugin("ledger", e))?))
+    }
+
+    fn write(&mut self, directory: &Path) -> Result<()> {
+        self.digest = self.seal()?;
+        let bytes = serde_json::to_vec(self).map_err(|e| Error::plugin("ledger", e))?;
+        write_file(&Files, &directory.join(LEDGER), &bytes)
     }
 
     /// The ledger below `directory`, if there is a whole one.
@@ -92,6 +117,8 @@ pub(crate) struct Ledger {
     claims: Vec<String>,
     stored: Stored,
     seen: BTreeMap<String, Seen>,
+    /// What observers had written at the step after which the run goes on.
+    counted: Counts,
 }
 
 impl Ledger {
@@ -114,9 +141,37 @@ impl Ledger {
             }
         };
         remarks.extend(stored.at(step).filter_map(|(file, was)| changed(&directory, file, was, step)));
-        let mut ledger = Ledger { directory, claims, stored, seen: BTreeMap::new() };
+        let counted = stored.counts.get(&step).cloned().unwrap_or_default();
+        let mut ledger = Ledger { directory, claims, stored, seen: BTreeMap::new(), counted };
+        // A run that goes on ends anew.
+        ledger.stored.ends.clear();
+        ledger.lose(&remarks);
         ledger.forget(step)?;
         Ok((ledger, remarks))
+    }
+
+    /// What is missing of the entries of observers at `step`, after which the run goes on, if they have `counts` now.
+    pub fn missing(&self, step: u64, counts: &Counts) -> Vec<String> {
+        let fewer = |(name, was): (&String, &u64)| {
+            let now = *counts.get(name)?;
+            (now < *was).then(|| {
+                format!(
+                    "{name}: {} of {was} entries are missing since the checkpoint of step {step}",
+                    was - now
+                )
+            })
+        };
+        self.counted.iter().filter_map(fewer).collect()
+    }
+
+    /// Keeps what is lost, for reports; it is written with the next note.
+    pub fn lose(&mut self, remarks: &[String]) {
+        let losses = &mut self.stored.losses;
+        for remark in remarks {
+            if losses.len() < MOST_LOSSES && !losses.contains(remark) {
+                losses.push(remark.clone());
+            }
+        }
     }
 
     /// Says nothing of this step and later ones any more: files change that were written up to it.
@@ -127,19 +182,23 @@ impl Ledger {
         self.seen.clear();
         let before = self.stored.steps.len();
         self.stored.steps.retain(|s| *s < step);
+        self.stored.counts.retain(|s, _| *s < step);
         for all in self.stored.files.values_mut() {
             all.retain(|s, _| *s < step);
         }
         if self.stored.steps.len() == before { Ok(()) } else { self.write() }
     }
 
-    /// Notes what the files are at `step`, before its checkpoint is made.
+    /// Notes what the files are at `step`, and the entries that observers have `counts` of, before its checkpoint is made.
     ///
     /// # Errors
     /// If a file cannot be read, or the ledger not written.
-    pub fn note(&mut self, step: u64) -> Result<()> {
+    pub fn note(&mut self, step: u64, counts: Counts) -> Result<()> {
         let files = self.files(step);
         self.stored.steps.insert(step);
+        if !counts.is_empty() {
+            self.stored.counts.insert(step, counts);
+        }
         // A file that is gone is missing from now on, and was told of.
         self.stored.files.retain(|file, _| files.contains(file));
         for file in files {
@@ -161,6 +220,7 @@ impl Ledger {
         let kept: BTreeSet<u64> = list(&checkpoints_of(&self.directory)).into_iter().map(|c| c.0).collect();
         let before = self.stored.steps.len();
         self.stored.steps.retain(|step| kept.contains(step));
+        self.stored.counts.retain(|step, _| kept.contains(step));
         if self.stored.steps.len() == before {
             return Ok(());
         }
@@ -181,9 +241,7 @@ impl Ledger {
 
     fn write(&mut self) -> Result<()> {
         self.stored.files.retain(|_, all| !all.is_empty());
-        self.stored.digest = self.stored.seal()?;
-        let bytes = serde_json::to_vec(&self.stored).map_err(|e| Error::plugin("ledger", e))?;
-        write_file(&Files, &self.directory.join(LEDGER), &bytes)
+        self.stored.write(&self.directory)
     }
 
     /// The files that observers have written up to `step`, below the run directory, with `/` between folders. Pictures of later
@@ -229,6 +287,32 @@ impl Ledger {
     }
 }
 
+/// Whether [`note_ends`] was called for the end of the run; a run without a whole ledger does not tell.
+pub fn has_ends(directory: &Path) -> bool {
+    match Stored::read(directory) {
+        Found::Whole(stored) => !stored.ends.is_empty(),
+        Found::Missing | Found::Damaged => true,
+    }
+}
+
+/// Notes the files `names` that were made below `directory` after the last step of its run, for [`changes`]. A run without a
+/// ledger goes without.
+///
+/// # Errors
+/// If a file cannot be read, or the ledger not written.
+pub fn note_ends(directory: &Path, names: &[&str]) -> Result<()> {
+    let Found::Whole(mut stored) = Stored::read(directory) else { return Ok(()) };
+    for name in names {
+        let path = directory.join(name);
+        let mut digest = Sha256::new();
+        let bytes = File::open(&path).and_then(|file| digested(file, &mut digest));
+        let bytes = bytes.map_err(|e| Error::io(&path, e))?;
+        let extent = Extent { bytes, sha256: hexadecimal(&digest.finalize()) };
+        stored.ends.insert((*name).to_string(), extent);
+    }
+    stored.write(directory)
+}
+
 /// Number of bytes that a file had, which are in the digest now.
 fn digested(mut file: impl io::Read, digest: &mut Sha256) -> io::Result<u64> {
     let (mut buffer, mut bytes) = (vec![0; 1 << 16], 0);
@@ -261,8 +345,40 @@ fn changed(directory: &Path, file: &str, was: &Extent, step: u64) -> Option<Stri
     Some(format!("{file}: {what} since the checkpoint of step {step}"))
 }
 
-/// What has happened to the files of a run's observers since its newest checkpoint, each with the name of the file; nothing
-/// if the run has no ledger.
+/// A file or folder with entries since the checkpoint of `step`, if there are fewer lines in it or if it is not there.
+fn thinned(directory: &Path, name: &str, was: u64, step: u64) -> Option<String> {
+    let path = directory.join(name);
+    let what = match File::open(&path).and_then(|file| Ok((file.metadata()?.is_dir(), file))) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => (was > 0).then(|| "is missing".to_string()),
+        Err(e) => Some(format!("cannot be read ({})", e.kind())),
+        // What its files hold only its observer can read.
+        Ok((true, _)) => {
+            let empty = fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());
+            (was > 0 && empty).then(|| "is empty".to_string())
+        }
+        Ok((false, file)) => {
+            let now = lines(file).unwrap_or(0);
+            (now < was).then(|| format!("has {now} lines of {was}"))
+        }
+    };
+    what.map(|what| format!("{name}: {what} since the checkpoint of step {step}"))
+}
+
+/// Number of ends of lines in a file.
+fn lines(mut file: File) -> io::Result<u64> {
+    let (mut buffer, mut lines) = (vec![0; 1 << 16], 0);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(lines),
+            Ok(n) => lines += buffer[..n].iter().filter(|byte| **byte == b'\n').count() as u64,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// What has happened to the files of a run's observers since its newest checkpoint, each with the name of the file, after what
+/// was lost before; nothing if the run has no ledger.
 pub fn changes(directory: &Path) -> Vec<String> {
     let stored = match Stored::read(directory) {
         Found::Whole(stored) => stored,
@@ -270,7 +386,14 @@ pub fn changes(directory: &Path) -> Vec<String> {
         Found::Damaged => return vec![unknown("damaged")],
     };
     let newest = stored.steps.last().copied().unwrap_or(0);
-    stored.at(newest).filter_map(|(file, was)| changed(directory, file, was, newest)).collect()
+    let counts = stored.counts.get(&newest).into_iter().flatten();
+    let mut all = stored.losses.clone();
+    let now = stored.at(newest).filter_map(|(file, was)| changed(directory, file, was, newest));
+    let ends = stored.ends.iter().filter_map(|(file, was)| changed(directory, file, was, newest));
+    all.extend(
+        ends.chain(now).chain(counts.filter_map(|(name, was)| thinned(directory, name, *was, newest))),
+    );
+    all
 }
 
 #[cfg(test)]
@@ -296,7 +419,7 @@ mod tests {
             fs::write(at(&format!("sheets/samples-{step}.png")), [7; 9]).unwrap();
             fs::write(at(&format!("sheets/mine-{step}.png")), "nobody's").unwrap();
             fs::write(at("events/a"), vec![1; *step as usize]).unwrap();
-            ledger.note(*step).unwrap();
+            ledger.note(*step, Counts::new()).unwrap();
             fs::create_dir_all(at(&format!("checkpoints/step-{step:08}"))).unwrap();
         }
         folder
@@ -357,7 +480,7 @@ mod tests {
         fs::remove_dir(folder.path().join("checkpoints/step-00000004")).unwrap();
         let (mut ledger, found) = Ledger::open(folder.path(), claims(), 8).unwrap();
         assert_eq!(found, [""; 0]);
-        ledger.note(8).unwrap();
+        ledger.note(8, Counts::new()).unwrap();
         ledger.prune().unwrap();
         assert_eq!(ledger.stored.steps, BTreeSet::from([6, 8]));
         assert_eq!(ledger.stored.files["sheets/samples-2.png"].len(), 1);
@@ -381,14 +504,14 @@ mod tests {
         std::fs::remove_file(at("sheets/samples-5.png")).unwrap();
         let (mut ledger, _) = Ledger::open(other.path(), claims(), 4).unwrap();
         std::fs::remove_dir(at("checkpoints/step-00000005")).unwrap();
-        ledger.note(4).unwrap();
+        ledger.note(4, Counts::new()).unwrap();
         assert!(!ledger.stored.files.contains_key("sheets/samples-6.png"));
         for step in [6, 8] {
             let lines: String = (2..=step).step_by(2).map(|s| format!("{s},0.5\n")).collect();
             std::fs::write(at("metrics.csv"), lines).unwrap();
             std::fs::write(at("events/a"), vec![1; step]).unwrap();
             std::fs::write(at(&format!("sheets/samples-{step}.png")), [7; 9]).unwrap();
-            ledger.note(step as u64).unwrap();
+            ledger.note(step as u64, Counts::new()).unwrap();
             fs::create_dir_all(at(&format!("checkpoints/step-{step:08}"))).unwrap();
         }
         let (mut plain, _) = Ledger::open(straight.path(), claims(), 9).unwrap();
@@ -403,6 +526,29 @@ mod tests {
     }
 
     #[test]
+    fn entries_that_are_fewer_than_they_were_and_losses_of_before_are_told() {
+        let folder = noted(&[2]);
+        let counts = |n| Counts::from([("metrics.jsonl".to_string(), n), ("events".to_string(), n)]);
+        std::fs::write(folder.path().join("metrics.jsonl"), "{}\n{}\n{}\n").unwrap();
+        let (mut ledger, _) = Ledger::open(folder.path(), claims(), 2).unwrap();
+        ledger.note(2, counts(3)).unwrap();
+        assert_eq!(changes(folder.path()), [""; 0]);
+        std::fs::write(folder.path().join("metrics.jsonl"), "{}\n{}\n").unwrap();
+        assert_eq!(
+            changes(folder.path()),
+            ["metrics.jsonl: has 2 lines of 3 since the checkpoint of step 2"]
+        );
+        let (mut ledger, _) = Ledger::open(folder.path(), claims(), 2).unwrap();
+        let missing = ledger.missing(2, &Counts::from([("metrics.jsonl".to_string(), 2)]));
+        assert_eq!(missing, ["metrics.jsonl: 1 of 3 entries are missing since the checkpoint of step 2"]);
+        ledger.lose(&missing);
+        ledger.note(2, counts(2)).unwrap();
+        // The next report says it, whatever is there now.
+        assert_eq!(changes(folder.path()), missing);
+        assert_eq!(Ledger::open(folder.path(), claims(), 2).unwrap().1, [""; 0]);
+    }
+
+    #[test]
     fn a_damaged_ledger_is_told_and_begun_anew() {
         let folder = noted(&[2, 4]);
         let path = folder.path().join(LEDGER);
@@ -411,7 +557,7 @@ mod tests {
         let found = remarks(folder.path(), 4);
         assert!(found.len() == 1 && found[0].contains("is damaged"), "{found:?}");
         let (mut ledger, _) = Ledger::open(folder.path(), claims(), 4).unwrap();
-        ledger.note(4).unwrap();
+        ledger.note(4, Counts::new()).unwrap();
         assert_eq!(remarks(folder.path(), 4), [""; 0]);
     }
 }

@@ -1,13 +1,14 @@
 //! The observers of a run, on whatever rank they are: what they are told, what they look at, how they fail.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use ebm_core::candle::Tensor;
 use ebm_core::{Collective, Error, Event, Look, Observer, Report, Result, Stop};
 use serde::{Deserialize, Serialize};
 
+use crate::disk::is_full;
+use crate::ledger::Counts;
 use crate::plan::Plan;
 use crate::state::TrainState;
 use crate::view::{View, look_key};
@@ -72,17 +73,21 @@ impl Observed {
         self.detached
     }
 
-    /// Tells that the run begins after `step`, and warns of what observers found amiss in their files.
+    /// What observers have written, where they count it.
+    pub fn counts(&self) -> Counts {
+        self.all.iter().filter_map(|o| o.entries()).collect()
+    }
+
+    /// Tells that the run begins after `step`, and warns of what observers found amiss in their files, which it returns.
     ///
     /// # Errors
     /// As [`Observed::tell`].
-    pub fn begin(&mut self, plan: &Plan, step: u64, directory: &Path) -> Result<()> {
+    pub fn begin(&mut self, plan: &Plan, step: u64, directory: &Path) -> Result<Vec<String>> {
         let run = &plan.config.run;
         self.tell(&Event::Start { step, of: run.steps, name: &run.name, directory })?;
-        for remark in self.all.iter_mut().flat_map(|o| o.remarks()) {
-            tracing::warn!("{remark}");
-        }
-        Ok(())
+        let remarks: Vec<String> = self.all.iter_mut().flat_map(|o| o.remarks()).collect();
+        remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+        Ok(remarks)
     }
 
     /// Tells of a step, with the chains that they look at; all ranks call it. Whether every observer was done with it: one
@@ -143,10 +148,4 @@ impl Observed {
         });
         full.map_or(Ok(whole), Err)
     }
-}
-
-/// Whether a file could not be written for want of room.
-fn is_full(e: &Error) -> bool {
-    use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(e, Error::Io { source, .. } if [StorageFull, QuotaExceeded, FileTooLarge].contains(&source.kind()))
 }

@@ -2,7 +2,6 @@
 
 mod mend;
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,7 +15,7 @@ use serde::Serialize;
 
 use crate::care::Return;
 use crate::checkpoint;
-use crate::disk::{Files, sweep, write_file};
+use crate::disk::{Files, is_full, sweep, write_file};
 use crate::healthy;
 use crate::ledger::Ledger;
 use crate::observed::Observed;
@@ -284,7 +283,7 @@ impl Course<'_> {
             }
         }
         let directory = self.directory.unwrap_or(Path::new(""));
-        self.observed.begin(self.plan, state.step - u64::from(state.untold), directory)?;
+        let mut lost = self.observed.begin(self.plan, state.step - u64::from(state.untold), directory)?;
         // A program that was killed may not have come to it.
         if let (Some(_), Some(keep)) = (&state.kept, state.keep) {
             self.prune(state.step, keep)?;
@@ -296,8 +295,22 @@ impl Course<'_> {
                 self.checkpoint = None;
             }
         }
+        if !state.untold {
+            let counts = self.observed.counts();
+            let missing = self.ledger.iter().flat_map(|ledger| ledger.missing(state.step, &counts));
+            // Of a file whose observer told something already, that it is shorter is no news.
+            let told = |name: &str| lost.iter().any(|remark| remark.starts_with(name));
+            let news: Vec<String> =
+                missing.filter(|remark| !told(remark.split(':').next().unwrap_or(remark))).collect();
+            news.iter().for_each(|remark| tracing::warn!("{remark}"));
+            lost.extend(news);
+        }
+        if let Some(ledger) = &mut self.ledger {
+            ledger.lose(&lost);
+        }
         if self.checkpoint.is_some() {
-            self.in_ledger(|ledger| ledger.note(state.step).and_then(|()| ledger.prune()));
+            let counts = self.observed.counts();
+            self.in_ledger(|ledger| ledger.note(state.step, counts).and_then(|()| ledger.prune()));
         }
         Ok(())
     }
@@ -437,14 +450,11 @@ impl Course<'_> {
         }
         // A run that is killed from here on has its files as the checkpoint has them, or an older checkpoint.
         self.observed.tell(&Event::Saving { step: state.step })?;
-        self.in_ledger(|ledger| ledger.note(state.step));
+        let counts = self.observed.counts();
+        self.in_ledger(|ledger| ledger.note(state.step, counts));
         let folder = self.checkpoints();
         let path = match checkpoint::save(self.plan, state, &folder) {
-            Err(Error::Io { source, .. })
-                if source.kind() == ErrorKind::StorageFull
-                    && self.plan.ranks().size() == 1
-                    && healthy::make_room(state, &folder) =>
-            {
+            Err(e) if is_full(&e) && self.plan.ranks().size() == 1 && healthy::make_room(state, &folder) => {
                 tracing::warn!(
                     "the disk is full: healthy states make room for a checkpoint, and are kept no more"
                 );

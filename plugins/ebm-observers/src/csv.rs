@@ -77,6 +77,10 @@ impl Observer for Csv {
         self.lines.as_mut().map(Lines::remarks).unwrap_or_default()
     }
 
+    fn entries(&self) -> Option<(String, u64)> {
+        self.lines.as_ref().map(Lines::entries)
+    }
+
     fn name(&self) -> String {
         "csv".into()
     }

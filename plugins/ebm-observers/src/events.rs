@@ -29,6 +29,8 @@ pub(crate) struct Events {
     flushed: Instant,
     /// Step of the last numbers that were found, 0 without any.
     last: u64,
+    /// Records of numbers, histograms and pictures in all files of the folder.
+    count: u64,
     remarks: Vec<String>,
 }
 
@@ -44,14 +46,17 @@ impl Events {
         let mut all: Vec<PathBuf> = all.map_err(io)?.into_iter().map(|e| e.path()).collect();
         all.retain(|path| name_of(path).starts_with(PREFIX));
         all.sort();
-        let mut newest = 0;
+        let (mut newest, mut next) = (0, all.len());
         let (mut last, mut earlier, mut place) = (0, 0, None);
         let (mut saved, mut beyond) = (None, false);
-        let mut remarks = Vec::new();
+        let (mut remarks, mut count) = (Vec::new(), 0);
         for (i, path) in all.iter().enumerate() {
             let name = name_of(path);
-            let seconds = name[PREFIX.len()..].split('.').next();
-            newest = seconds.and_then(|s| s.parse().ok()).unwrap_or(0).max(newest);
+            let mut parts = name[PREFIX.len()..].split('.');
+            newest = parts.next().and_then(|s| s.parse().ok()).unwrap_or(0).max(newest);
+            // One in the middle may have been taken out.
+            next =
+                parts.next().and_then(|s| s.parse().ok()).map_or(0, |n: usize| n.saturating_add(1)).max(next);
             let cut = cut(path, course.step)?;
             for (step, from, to) in cut.numbers {
                 if step != last {
@@ -60,6 +65,7 @@ impl Events {
                 place = (to == cut.length).then_some((path, from));
             }
             saved = cut.saved.or(saved);
+            count += cut.values;
             beyond |= cut.beyond;
             // The end of the newest file is where a program was killed; the others were ended in good order, or cut then.
             if cut.unsound > 0 && (cut.damaged || i + 1 < all.len()) {
@@ -70,6 +76,7 @@ impl Events {
         if let Some((path, from)) = place.filter(|_| course.cut_by_interruption(last, earlier)) {
             shorten(path, from)?;
             (last, earlier) = (earlier, 0);
+            count -= 1;
         }
         remarks.extend(course.gap("tensorboard", last, earlier));
         if let Some(saved) = saved.filter(|saved| !beyond && *saved < course.step && remarks.is_empty()) {
@@ -80,13 +87,13 @@ impl Events {
         }
         // Files are read in the order of their names: a clock that went back must not turn it around.
         let seconds = (now() as u64).max(newest);
-        let files = all.len();
-        let path = folder.join(format!("{PREFIX}{seconds:010}.{files:04}.ebm"));
+        let path = folder.join(format!("{PREFIX}{seconds:010}.{next:04}.ebm"));
         let file =
             OpenOptions::new().append(true).create_new(true).open(&path).map_err(|e| Error::io(&path, e))?;
-        let mut events = Events { path, file, waiting: Vec::new(), flushed: Instant::now(), last, remarks };
+        let mut events =
+            Events { path, file, waiting: Vec::new(), flushed: Instant::now(), last, count, remarks };
         events.push(Message::default().double(1, now()).bytes(3, b"brain.Event:2"));
-        if course.step > 0 || files > 0 {
+        if course.step > 0 || !all.is_empty() {
             events.push(event(course.step + 1).message(7, Message::default().int(1, BEGUN)));
         }
         events.flush()?;
@@ -98,6 +105,11 @@ impl Events {
         self.last
     }
 
+    /// Records of numbers, histograms and pictures in all files of the folder.
+    pub fn entries(&self) -> u64 {
+        self.count
+    }
+
     /// What is to be said of what was found.
     pub fn remarks(&mut self) -> Vec<String> {
         std::mem::take(&mut self.remarks)
@@ -105,6 +117,7 @@ impl Events {
 
     /// Appends one event with these values of a step.
     pub fn write(&mut self, step: u64, values: impl IntoIterator<Item = Message>) -> Result<()> {
+        self.count += 1;
         let summary = values.into_iter().fold(Message::default(), |s, v| s.message(1, v));
         self.push(event(step).message(5, summary));
         if self.flushed.elapsed() > FLUSH { self.flush() } else { Ok(()) }
@@ -161,6 +174,11 @@ fn is_saved(mut event: &[u8]) -> bool {
     })
 }
 
+/// Whether an event holds numbers, histograms or pictures.
+fn has_values(mut event: &[u8]) -> bool {
+    std::iter::from_fn(|| field(&mut event)).any(|(number, _)| number == 5)
+}
+
 /// Whether an event holds numbers under names, and no histogram or picture.
 fn has_numbers(mut event: &[u8]) -> bool {
     while let Some((number, value)) = field(&mut event) {
@@ -178,6 +196,8 @@ struct Cut {
     length: u64,
     /// Step, beginning and end of each record with numbers.
     numbers: Vec<(u64, u64, u64)>,
+    /// Records of numbers, histograms and pictures.
+    values: u64,
     /// Bytes that were no sound records.
     unsound: u64,
     /// Whether they begin with a record that no crash left so.
@@ -193,8 +213,15 @@ fn cut(path: &Path, step: u64) -> Result<Cut> {
     let io = |e| Error::io(path, e);
     let file = File::open(path).map_err(io)?;
     let mut from = BufReader::new(&file);
-    let mut cut =
-        Cut { length: 0, numbers: Vec::new(), unsound: 0, damaged: false, beyond: false, saved: None };
+    let mut cut = Cut {
+        length: 0,
+        numbers: Vec::new(),
+        values: 0,
+        unsound: 0,
+        damaged: false,
+        beyond: false,
+        saved: None,
+    };
     loop {
         let record = match tfrecord::next(&mut from).map_err(io)? {
             Next::Record(record) => record,
@@ -213,6 +240,7 @@ fn cut(path: &Path, step: u64) -> Result<Cut> {
         if has_numbers(&record) {
             cut.numbers.push((step_of(&record), cut.length, end));
         }
+        cut.values += u64::from(has_values(&record));
         if is_saved(&record) {
             cut.saved = Some(step_of(&record));
         }
@@ -331,6 +359,9 @@ pub(crate) mod tests {
         write(folder.path(), 4, 7);
         write(folder.path(), 5, 6);
         assert_eq!(steps(folder.path()), [1, 2, 3, 4, 5, 6]);
+        let again = Events::open(folder.path(), Course { step: 6, of: 100, every: 1 }).unwrap();
+        assert_eq!(again.entries(), 6);
+        std::fs::remove_file(again.path).unwrap();
         // What a TensorBoard that is running must forget: SessionLog START at the first step to come.
         let starts: Vec<u64> = read(folder.path())
             .iter()

@@ -62,6 +62,10 @@ impl Observer for Jsonl {
         self.lines.as_mut().map(Lines::remarks).unwrap_or_default()
     }
 
+    fn entries(&self) -> Option<(String, u64)> {
+        self.lines.as_ref().map(Lines::entries)
+    }
+
     fn name(&self) -> String {
         "jsonl".into()
     }

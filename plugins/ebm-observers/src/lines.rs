@@ -19,6 +19,8 @@ pub(crate) struct Lines {
     flushed: Instant,
     /// Step of the last line, 0 without one.
     last: u64,
+    /// Lines, the header among them.
+    count: u64,
     remarks: Vec<String>,
 }
 
@@ -38,7 +40,8 @@ impl Lines {
         // Ends of the last line, and of the line before those of its step.
         let (mut keep, mut before) = (0, 0);
         let (mut last, mut earlier) = (0, 0);
-        let (mut number, mut unread) = (0, Vec::new());
+        let (mut number, mut unread, mut unordered) = (0, Vec::new(), None);
+        let (mut count, mut count_before) = (0, 0);
         let mut reader = BufReader::new(&file);
         let mut line = Vec::new();
         loop {
@@ -50,15 +53,19 @@ impl Lines {
             number += 1;
             match step_of(&String::from_utf8_lossy(&line)) {
                 Some(step) if step > course.step => break,
-                Some(step) if step != last => (earlier, last, before) = (last, step, keep),
-                Some(_) => {}
+                Some(step) if step > last => {
+                    (earlier, last, before, count_before) = (last, step, keep, count);
+                }
+                Some(step) if step == last => {}
+                Some(_) => unordered = unordered.or(Some(number)),
                 None if header && number == 1 => {}
                 None => unread.push(number),
             }
+            count += 1;
             keep += n as u64;
         }
         if course.cut_by_interruption(last, earlier) {
-            (keep, last) = (before, earlier);
+            (keep, last, count) = (before, earlier, count_before);
             earlier = 0;
         }
         file.set_len(keep).map_err(io)?;
@@ -69,11 +76,17 @@ impl Lines {
             let count = unread.len();
             remarks.push(format!("{name}: {count} of its lines cannot be read, the first is line {first}"));
         }
+        if let Some(first) = unordered {
+            remarks.push(format!(
+                "{name}: its lines are not in the order of their steps, the first is line {first}"
+            ));
+        }
         Ok(Lines {
             path: path.to_path_buf(),
             out: BufWriter::new(file),
             flushed: Instant::now(),
             last,
+            count,
             remarks,
         })
     }
@@ -93,8 +106,14 @@ impl Lines {
         std::mem::take(&mut self.remarks)
     }
 
+    /// Name of the file and number of its lines, the header among them.
+    pub fn entries(&self) -> (String, u64) {
+        (self.path.file_name().unwrap_or_default().to_string_lossy().into_owned(), self.count)
+    }
+
     /// Appends a line.
     pub fn write(&mut self, line: &str) -> Result<()> {
+        self.count += 1;
         writeln!(self.out, "{line}").map_err(|e| Error::io(&self.path, e))?;
         if self.flushed.elapsed() > FLUSH { self.flush() } else { Ok(()) }
     }
@@ -150,6 +169,13 @@ mod tests {
         assert!(remarks("head\n1\n2\n", at(4))[0].contains("x: ends at step 2"));
         assert!(remarks("", at(4))[0].contains("x: holds no step"));
         assert!(remarks("head\n1\n\0\0\0\n3\n", at(3))[0].contains("the first is line 3"));
+        assert!(
+            remarks("head\n1\n3\n2\n3\n", at(3))[0]
+                .contains("not in the order of their steps, the first is line 4")
+        );
+        let mut counted = Lines::open(&path, at(3), true, step).unwrap();
+        counted.write("4").unwrap();
+        assert_eq!(counted.entries(), ("x".into(), 6));
         // Nothing is missing: lines came every ten steps before, and come at every step from now on.
         assert!(remarks("head\n10\n20\n", at(25)).is_empty());
         assert!(remarks("head\n10\n20\n", Course { every: 10, ..at(25) }).is_empty());

@@ -122,6 +122,10 @@ impl Observer for Tensorboard {
         self.events.as_mut().map(Events::remarks).unwrap_or_default()
     }
 
+    fn entries(&self) -> Option<(String, u64)> {
+        self.events.as_ref().map(|events| ("tensorboard".into(), events.entries()))
+    }
+
     fn name(&self) -> String {
         "tensorboard".into()
     }

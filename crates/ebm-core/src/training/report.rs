@@ -142,6 +142,13 @@ pub trait Observer: Send {
         Vec::new()
     }
 
+    /// The file or folder in the run directory that it appends to, and how many entries (lines, records) that holds by now: as
+    /// many in every run of the same settings at the same step. The trainer keeps the number beside each checkpoint and says so
+    /// where a run that goes on finds fewer. `None` if it keeps no count.
+    fn entries(&self) -> Option<(String, u64)> {
+        None
+    }
+
     /// The observer's name for messages.
     fn name(&self) -> String;
 }

@@ -81,7 +81,8 @@ impl Course<'_> {
         agree(self.plan.ranks(), forgotten)?;
         self.in_ledger(|ledger| ledger.forget(to));
         self.observed.begin(self.plan, to, self.directory.unwrap_or(Path::new("")))?;
-        self.in_ledger(|ledger| ledger.note(to).and_then(|()| ledger.prune()));
+        let counts = self.observed.counts();
+        self.in_ledger(|ledger| ledger.note(to, counts).and_then(|()| ledger.prune()));
         Ok(true)
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ebm_core::backend::{self, Backend};
 use ebm_core::{Collective, Stop, agree};
 use ebm_data::folder::FolderOptions;
+use ebm_train::ledger;
 use ebm_train::run::{self, Options};
 use ebm_train::{Outcome, Plan, Purpose, Summary, TrainState};
 use serde::Serialize;
@@ -18,6 +19,11 @@ use crate::run::open::{build, build_for, source_of};
 use crate::run::run_directory::RunDirectory;
 use crate::run::watcher::Watcher;
 use crate::whole_file;
+
+/// The picture of samples at the end of a run.
+const PICTURE: &str = "samples.png";
+/// Their measures.
+const MEASURES: &str = "measures.json";
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
@@ -173,8 +179,10 @@ fn complete(plan: &Plan, state: &TrainState, path: &Path) -> Result<bool> {
     if !pictured {
         return Ok(true);
     }
-    let drawn = ebm_data::folder::read_picture(path.join("samples.png"), &FolderOptions::default()).is_ok();
-    Ok(drawn && (json("measures.json").is_some() || crate::run::measures::wanted(plan)? == 0))
+    let drawn = ebm_data::folder::read_picture(path.join(PICTURE), &FolderOptions::default()).is_ok();
+    Ok(drawn
+        && ledger::has_ends(path)
+        && (json(MEASURES).is_some() || crate::run::measures::wanted(plan)? == 0))
 }
 
 /// A run directory that the first rank holds, and where it is on all.
@@ -256,7 +264,7 @@ fn finish(
     // A sheet shows the classes of the first batch in turn; measures compare with data, which have theirs by frequency.
     let conditions = if measured > 0 { plan.conditions_of(n, key)? } else { plan.conditions()? };
     let drawn = generator.draw(n, conditions.as_ref(), key)?;
-    let file = path.join("samples.png");
+    let file = path.join(PICTURE);
     let background = match plane {
         true => plan.data().stored(ebm_core::Split::Train, 4 * shown)?.map(|l| l.x),
         false => None,
@@ -268,9 +276,9 @@ fn finish(
         let some = drawn.narrow(0, 0, measured).map_err(ebm_core::Error::from)?;
         trained.measures = measure(plan, &some)?;
         if let Some(measures) = &trained.measures {
-            let file = path.join("measures.json");
-            whole_file::replace(&file, whole_file::json(measures)?.as_bytes())?;
+            whole_file::replace(&path.join(MEASURES), whole_file::json(measures)?.as_bytes())?;
         }
     }
-    Ok(())
+    let measures = trained.measures.is_some().then_some(MEASURES);
+    Ok(ledger::note_ends(path, &[Some(PICTURE), measures].into_iter().flatten().collect::<Vec<_>>())?)
 }
