@@ -31,22 +31,23 @@ impl<'a> Ways<'a> {
         Ok(Ways { data, start: n.affine(deviation, 0.0)?, end: data.x.clone(), time })
     }
 
-    /// Demands `½ mean |∇E(x_t) + c (x₁ − x₀)|²` for the term `label`, with a speed c for each row `(B,)`.
+    /// Demands `½ mean |T∇E(x_t) + c (x₁ − x₀)|²` for the term `label`, with a speed c for each row `(B,)` and the temperature T.
     fn demand(
         &self,
         e: &dyn EnergyFn,
         input: &StepInput<'_>,
         label: &'static str,
         speed: &Tensor,
+        temperature: f64,
     ) -> Result<Demands> {
         let of = input.portion_of(self.data).of.max(1) as f64;
         let along = (&self.end - &self.start)?;
         let x = (&self.start + along.broadcast_mul(&per_row(&self.time, &along)?)?)?;
         let at = self.data.with_x(x);
-        let off = (e.slope(&at)?.grad + along.broadcast_mul(&per_row(speed, &along)?)?)?;
+        let off = ((e.slope(&at)?.grad * temperature)? + along.broadcast_mul(&per_row(speed, &along)?)?)?;
         let value = 0.5 * sum(&off.sqr()?)? / of;
         let mut demands = Demands::default();
-        demands.slope(label, at, off.affine(1.0 / of, 0.0)?, value);
+        demands.slope(label, at, off.affine(temperature / of, 0.0)?, value);
         Ok(demands)
     }
 }

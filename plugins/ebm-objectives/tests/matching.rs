@@ -58,7 +58,7 @@ fn levels() -> NoiseLevels {
 #[test]
 fn each_is_the_gradient_of_its_loss_and_portions_add_up() {
     let (plain, data) = (energy(), Batch::new(rows("data", 5)).unwrap());
-    let flow = |pairing| EnergyMatching { deviation: 0.7, pairing };
+    let flow = |pairing| EnergyMatching { deviation: 0.7, temperature: 0.3, pairing, among: 3 };
     let all: [Box<dyn Objective>; 3] = [
         Box::new(flow(Pairing::Optimal)),
         Box::new(flow(Pairing::Independent)),
@@ -85,9 +85,10 @@ fn each_is_the_gradient_of_its_loss_and_portions_add_up() {
 fn the_stiffness_of_a_bowl_is_the_one_of_the_closed_form() {
     let many = DenoisingScoreMatching::over(levels());
     // −E⟨x_t, c (x₁ − x₀)⟩ / E|x_t|² with noise of variance 4: 1.5 (4 − 1)/(4 + 1), and with c = 1 − t 3 (4/3 − 1/6)/(4 + 1).
-    let flow = EnergyMatching { deviation: 2.0, pairing: Pairing::Independent };
+    let flow = EnergyMatching { deviation: 2.0, temperature: 1.0, pairing: Pairing::Independent, among: 1 };
     let still = EquilibriumMatching { deviation: 2.0, gain: 1.0, flat: 0.0 };
-    let cases: [(&dyn Objective, f64); 3] = [(&many, 1.0), (&flow, 0.9), (&still, 0.7)];
+    let cold = EnergyMatching { temperature: 0.5, ..flow.clone() };
+    let cases: [(&dyn Objective, f64); 4] = [(&many, 1.0), (&flow, 0.9), (&cold, 1.8), (&still, 0.7)];
     for (objective, k) in cases {
         let at = |factor: f64| pull(objective, factor * k, 40_000, 4);
         let (below, at, above) = (at(0.8), at(1.0), at(1.2));
@@ -116,7 +117,7 @@ fn optimal_pairs_are_shorter_than_any() {
     let data = Batch::new(normal(64, 2, 8)).unwrap();
     let value = |pairing| {
         let flat = bowl(0.0);
-        let objective = EnergyMatching { deviation: 1.0, pairing };
+        let objective = EnergyMatching { deviation: 1.0, temperature: 1.0, pairing, among: 64 };
         let demands = objective.demands(&flat, &StepInput::new(&data, None, None, 0), Key::root(3)).unwrap();
         fulfil_plainly(&flat, demands).unwrap().1["flow"]
     };

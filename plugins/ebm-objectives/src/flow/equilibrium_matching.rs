@@ -42,7 +42,7 @@ impl Objective for EquilibriumMatching {
         let ways = Ways::from_noise(input.data, self.deviation, key)?;
         let fall = self.gain / (1.0 - self.flat);
         let speed = ways.time.affine(-fall, fall)?.clamp(0.0, self.gain)?;
-        ways.demand(e, input, "eqm", &speed)
+        ways.demand(e, input, "eqm", &speed, 1.0)
     }
 
     fn name(&self) -> String {

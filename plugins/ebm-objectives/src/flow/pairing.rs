@@ -3,16 +3,23 @@
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{Result, flat_rows};
 
-/// For each row of `from` `(n, ...)` the row of `to` `(n, ...)` that is paired with it.
+/// For each row of `from` `(n, ...)` the row of `to` `(n, ...)` that is paired with it, among so many neighbours of both.
 ///
 /// # Errors
 /// If the tensors cannot be read.
-pub(super) fn nearest_pairs(from: &Tensor, to: &Tensor) -> Result<Vec<u32>> {
+pub(super) fn nearest_pairs(from: &Tensor, to: &Tensor, among: usize) -> Result<Vec<u32>> {
     let host =
         |t: &Tensor| -> Result<Tensor> { Ok(flat_rows(t)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?) };
-    // |a − b|² less what does not depend on the pairing.
-    let costs = host(from)?.matmul(&host(to)?.t()?)?.neg()?.to_vec2::<f64>()?;
-    Ok(assignment(&costs))
+    let (from, to) = (host(from)?, host(to)?);
+    let n = from.dim(0)?;
+    let mut pairs = Vec::with_capacity(n);
+    for first in (0..n).step_by(among.max(1)) {
+        let rows = among.min(n - first);
+        // |a − b|² less what does not depend on the pairing.
+        let costs = from.narrow(0, first, rows)?.matmul(&to.narrow(0, first, rows)?.t()?)?.neg()?;
+        pairs.extend(assignment(&costs.to_vec2::<f64>()?).into_iter().map(|j| j + first as u32));
+    }
+    Ok(pairs)
 }
 
 /// The column of each row of a square matrix of finite costs, with the least sum: shortest augmenting paths (Jonker, Volgenant 1987), one row
@@ -107,8 +114,15 @@ mod tests {
         let a = Key::root(1).normal(&Chains::range(0, 40), &[2], DType::F32, &Device::Cpu).unwrap();
         let order: Vec<u32> = (0..40u32).map(|i| i * 7 % 40).collect();
         let b = a.index_select(&Tensor::new(order.clone(), &Device::Cpu).unwrap(), 0).unwrap();
-        let pairs = nearest_pairs(&a, &b.affine(1.0, 3.0).unwrap()).unwrap();
+        let pairs = nearest_pairs(&a, &b.affine(1.0, 3.0).unwrap(), 40).unwrap();
         assert!(pairs.iter().enumerate().all(|(i, j)| order[*j as usize] as usize == i), "{pairs:?}");
-        assert!(nearest_pairs(&a.narrow(0, 0, 0).unwrap(), &b.narrow(0, 0, 0).unwrap()).unwrap().is_empty());
+        let none = nearest_pairs(&a.narrow(0, 0, 0).unwrap(), &b.narrow(0, 0, 0).unwrap(), 40).unwrap();
+        assert!(none.is_empty());
+        // Each eight rows have partners among their own eight.
+        let pairs = nearest_pairs(&a, &a.affine(-1.0, 0.0).unwrap(), 8).unwrap();
+        assert!(pairs.iter().enumerate().all(|(i, j)| i / 8 == *j as usize / 8), "{pairs:?}");
+        let mut columns = pairs.clone();
+        columns.sort_unstable();
+        assert_eq!(columns, (0..40).collect::<Vec<_>>());
     }
 }
