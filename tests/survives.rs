@@ -227,6 +227,15 @@ fn files_that_end_before_the_checkpoint_say_so() {
     for file in ["metrics.csv", "tensorboard"] {
         assert!(page.contains(&format!("{file}: is missing since the checkpoint of step 9")), "{page}");
     }
+    // What the configuration lost is told by every command that reads it.
+    let whole = fs::read_to_string(run.join("config.toml")).unwrap();
+    let observers = whole.find("[[observer]]").unwrap();
+    fs::write(run.join("config.toml"), &whole[..observers]).unwrap();
+    for command in [&["resume", "run"][..], &["sample", "run", "--n", "4", "--out", "drawn.npy"]] {
+        let told = s.run(command).ok().err;
+        assert!(told.contains("config.toml: differs") && told.contains("observer (missing)"), "{told}");
+    }
+    fs::write(run.join("config.toml"), whole).unwrap();
     for file in ["samples.png", "measures.json"] {
         fs::remove_file(run.join(file)).unwrap();
         s.run(&["report", "run", "--out", "page.html", "--force"]).ok();

@@ -1,5 +1,6 @@
 //! Configurations as text: changes, checks with line numbers, and only then values.
 
+pub(crate) mod compared;
 mod locate;
 pub(crate) mod overrides;
 mod path;

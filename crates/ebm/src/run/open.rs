@@ -9,6 +9,7 @@ use ebm_model::checkpoint;
 use ebm_model::config::RunSection;
 use ebm_train::{Plan, Precision, Purpose, run};
 
+use crate::config::compared::differences;
 use crate::config::overrides::Override;
 use crate::config::source::Source;
 use crate::error::{Error, Result};
@@ -16,15 +17,36 @@ use crate::run::device::open_device;
 use crate::run::work;
 
 /// The configuration of a run directory. Files that it names are looked for where they lay from the run when it was trained,
-/// in the current folder, in the run directory and in the folder around it.
+/// in the current folder, in the run directory and in the folder around it. Where it is not that of the newest checkpoint any more
+/// (edited, or cut by an accident), a warning says in what.
 pub(crate) fn source_of(directory: &Path, changes: &[Override]) -> Result<Source> {
     let mut source = Source::file(directory.join("config.toml"))?;
     source.places = match checkpoint::manifest_of(directory) {
-        Ok((at, manifest)) => checkpoint::places(&at, &manifest.base),
+        Ok((at, manifest)) => {
+            warn_of_edits(&source, &at);
+            checkpoint::places(&at, &manifest.base)
+        }
         Err(_) => run::first_places(directory).unwrap_or_else(|| source.places.then(".")),
     };
     source.overrides = changes.to_vec();
     Ok(source)
+}
+
+/// Says where a configuration differs from that of a checkpoint of its run.
+fn warn_of_edits(source: &Source, checkpoint: &Path) {
+    let Ok(before) = std::fs::read_to_string(checkpoint.join("config.toml")) else { return };
+    if before == source.text {
+        return;
+    }
+    let found = differences(&before, &source.text);
+    if !found.is_empty() {
+        tracing::warn!(
+            "{}: differs from the configuration of the newest checkpoint, {}, in {}; what stands in it now holds",
+            source.name,
+            checkpoint.display(),
+            found.join(", ")
+        );
+    }
 }
 
 /// The device of a run, and the engine that offers fused twins on it.
