@@ -3,106 +3,29 @@
 //! run of the same settings, so it has the same bytes itself, whatever happened to the run on its way. Of files with wall
 //! times it has the number of entries. What was once found missing stays in it, for reports made later.
 
+mod changes;
+mod stored;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::Read as _;
+use std::io::{Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use ebm_core::{Error, Result};
 use ebm_model::digest::hexadecimal;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::checkpoint::list;
-use crate::disk::{Files, write_file};
 use crate::run::checkpoints_of;
 
-/// Its name in the run directory.
-pub(crate) const LEDGER: &str = ".written.json";
-/// No ledger is longer: it has some hundred bytes for each file of the run.
-const LONGEST: u64 = 256 << 20;
-
-/// The first so many bytes of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Extent {
-    bytes: u64,
-    sha256: String,
-}
-
-/// Files by their path below the run directory, each as it was when the checkpoint of a step was made.
-type Entries = BTreeMap<String, BTreeMap<u64, Extent>>;
-
-/// Numbers of entries (lines, records), by the name of the file or folder.
-pub(crate) type Counts = BTreeMap<String, u64>;
+use changes::{changed, digested};
+pub use changes::{changes, has_ends, note_ends};
+pub(crate) use stored::Counts;
+use stored::{Extent, Found, Stored, unknown};
 
 /// No more losses are kept: a run has a handful, if any.
 const MOST_LOSSES: usize = 1000;
-
-/// What is known of the files, the steps that it speaks of, and a digest of all.
-#[derive(Default, Serialize, Deserialize)]
-struct Stored {
-    digest: String,
-    steps: BTreeSet<u64>,
-    files: Entries,
-    /// Entries that observers had written at each of the steps.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    counts: BTreeMap<u64, Counts>,
-    /// What was found missing or changed when the run went on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    losses: Vec<String>,
-    /// What was made once the run had ended, as it was then.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    ends: BTreeMap<String, Extent>,
-}
-
-impl Stored {
-    fn seal(&self) -> Result<String> {
-        // Ledgers of before had the first two alone.
-        let bytes = match self.counts.is_empty() && self.losses.is_empty() && self.ends.is_empty() {
-            true => serde_json::to_vec(&(&self.steps, &self.files)),
-            false => serde_json::to_vec(&(&self.steps, &self.files, &self.counts, &self.losses, &self.ends)),
-        };
-        Ok(ebm_model::digest::sha256(&bytes.map_err(|e| Error::plugin("ledger", e))?))
-    }
-
-    fn write(&mut self, directory: &Path) -> Result<()> {
-        self.digest = self.seal()?;
-        let bytes = serde_json::to_vec(self).map_err(|e| Error::plugin("ledger", e))?;
-        write_file(&Files, &directory.join(LEDGER), &bytes)
-    }
-
-    /// The ledger below `directory`, if there is a whole one.
-    fn read(directory: &Path) -> Found {
-        let path = directory.join(LEDGER);
-        match fs::metadata(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Missing,
-            Ok(found) if found.is_file() && found.len() <= LONGEST => {}
-            _ => return Found::Damaged,
-        }
-        let stored = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
-        let sound = |stored: &Self| stored.seal().is_ok_and(|digest| digest == stored.digest);
-        stored.filter(sound).map_or(Found::Damaged, Found::Whole)
-    }
-
-    /// What the files were at `step`, if it speaks of that step.
-    fn at(&self, step: u64) -> impl Iterator<Item = (&str, &Extent)> {
-        let known = self.steps.contains(&step);
-        let files = self.files.iter().filter(move |_| known);
-        files.filter_map(move |(file, all)| Some((file.as_str(), all.range(..=step).next_back()?.1)))
-    }
-}
-
-/// What is where a ledger should be.
-enum Found {
-    Whole(Stored),
-    Missing,
-    Damaged,
-}
-
-/// What to say where there is no whole ledger.
-fn unknown(state: &str) -> String {
-    format!("{LEDGER}: is {state}; whether the files of observers are as they were is not known")
-}
 
 /// A file as far as it was read.
 struct Seen {
@@ -287,118 +210,10 @@ impl Ledger {
     }
 }
 
-/// Whether [`note_ends`] was called for the end of the run; a run without a whole ledger does not tell.
-pub fn has_ends(directory: &Path) -> bool {
-    match Stored::read(directory) {
-        Found::Whole(stored) => !stored.ends.is_empty(),
-        Found::Missing | Found::Damaged => true,
-    }
-}
-
-/// Notes the files `names` that were made below `directory` after the last step of its run, for [`changes`]. A run without a
-/// ledger goes without.
-///
-/// # Errors
-/// If a file cannot be read, or the ledger not written.
-pub fn note_ends(directory: &Path, names: &[&str]) -> Result<()> {
-    let Found::Whole(mut stored) = Stored::read(directory) else { return Ok(()) };
-    for name in names {
-        let path = directory.join(name);
-        let mut digest = Sha256::new();
-        let bytes = File::open(&path).and_then(|file| digested(file, &mut digest));
-        let bytes = bytes.map_err(|e| Error::io(&path, e))?;
-        let extent = Extent { bytes, sha256: hexadecimal(&digest.finalize()) };
-        stored.ends.insert((*name).to_string(), extent);
-    }
-    stored.write(directory)
-}
-
-/// Number of bytes that a file had, which are in the digest now.
-fn digested(mut file: impl io::Read, digest: &mut Sha256) -> io::Result<u64> {
-    let (mut buffer, mut bytes) = (vec![0; 1 << 16], 0);
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(bytes),
-            Ok(n) => {
-                digest.update(&buffer[..n]);
-                bytes += n as u64;
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-}
-
-/// What has happened to a file since the checkpoint of `step`, if it does not begin as it was then.
-fn changed(directory: &Path, file: &str, was: &Extent, step: u64) -> Option<String> {
-    let mut digest = Sha256::new();
-    let read = File::open(directory.join(file))
-        .and_then(|open| digested(open.take(was.bytes), &mut digest))
-        .map_err(|e| e.kind());
-    let what = match read {
-        Err(io::ErrorKind::NotFound) => "is missing".to_string(),
-        Err(kind) => format!("cannot be read ({kind})"),
-        Ok(bytes) if bytes < was.bytes => format!("has {bytes} bytes of {}", was.bytes),
-        Ok(_) if hexadecimal(&digest.finalize()) != was.sha256 => "has been changed".to_string(),
-        Ok(_) => return None,
-    };
-    Some(format!("{file}: {what} since the checkpoint of step {step}"))
-}
-
-/// A file or folder with entries since the checkpoint of `step`, if there are fewer lines in it or if it is not there.
-fn thinned(directory: &Path, name: &str, was: u64, step: u64) -> Option<String> {
-    let path = directory.join(name);
-    let what = match File::open(&path).and_then(|file| Ok((file.metadata()?.is_dir(), file))) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => (was > 0).then(|| "is missing".to_string()),
-        Err(e) => Some(format!("cannot be read ({})", e.kind())),
-        // What its files hold only its observer can read.
-        Ok((true, _)) => {
-            let empty = fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());
-            (was > 0 && empty).then(|| "is empty".to_string())
-        }
-        Ok((false, file)) => {
-            let now = lines(file).unwrap_or(0);
-            (now < was).then(|| format!("has {now} lines of {was}"))
-        }
-    };
-    what.map(|what| format!("{name}: {what} since the checkpoint of step {step}"))
-}
-
-/// Number of ends of lines in a file.
-fn lines(mut file: File) -> io::Result<u64> {
-    let (mut buffer, mut lines) = (vec![0; 1 << 16], 0);
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(lines),
-            Ok(n) => lines += buffer[..n].iter().filter(|byte| **byte == b'\n').count() as u64,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-}
-
-/// What has happened to the files of a run's observers since its newest checkpoint, each with the name of the file, after what
-/// was lost before; nothing if the run has no ledger.
-pub fn changes(directory: &Path) -> Vec<String> {
-    let stored = match Stored::read(directory) {
-        Found::Whole(stored) => stored,
-        Found::Missing => return Vec::new(),
-        Found::Damaged => return vec![unknown("damaged")],
-    };
-    let newest = stored.steps.last().copied().unwrap_or(0);
-    let counts = stored.counts.get(&newest).into_iter().flatten();
-    let mut all = stored.losses.clone();
-    let now = stored.at(newest).filter_map(|(file, was)| changed(directory, file, was, newest));
-    let ends = stored.ends.iter().filter_map(|(file, was)| changed(directory, file, was, newest));
-    all.extend(
-        ends.chain(now).chain(counts.filter_map(|(name, was)| thinned(directory, name, *was, newest))),
-    );
-    all
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::stored::LEDGER;
     use super::*;
 
     fn claims() -> Vec<String> {

@@ -23,5 +23,7 @@ use ebm_optimisers as _;
 use ebm_policies as _;
 use ebm_replays as _;
 use ebm_samplers as _;
+#[cfg(feature = "nuts-rs")]
+use ebm_samplers_nuts_rs as _;
 use ebm_sources as _;
 use ebm_transitions as _;
