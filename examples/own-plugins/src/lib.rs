@@ -23,3 +23,8 @@ pub use spiral::Spiral;
 pub use spread::Spread;
 pub use squared_experts::SquaredExperts;
 pub use two_speed::TwoSpeed;
+
+// The Rust of the front page is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct FrontPage;
