@@ -5,6 +5,8 @@ pub mod parquet;
 mod parquet_columns;
 mod parquet_files;
 mod parquet_labels;
+mod parquet_numbers;
 mod parquet_pages;
 mod parquet_table;
+mod quotes;
 pub mod table;

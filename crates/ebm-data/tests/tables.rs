@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use ebm_data::table::{Table, TableOptions, Take, is_table};
+use ebm_data::table::{Table, TableOptions, Take, is_index, is_table};
 use proptest::prelude::*;
 
 fn at(name: &str) -> PathBuf {
@@ -46,7 +46,6 @@ fn cells_of_parquet_that_are_none_are_named_by_row_and_column() {
         ("nulls.parquet", "w", Take::Words, &["row 1 (from 0), column `w` is missing"]),
         ("nulls.parquet", "y", Take::Words, &["column y", "x, w"]),
         ("nan.parquet", "x", Take::Numbers, &["row 1 (from 0), column `x` is NaN"]),
-        ("decimals.parquet", "price", Take::Numbers, &["decimal", "floats"]),
         ("lists.parquet", "x.list.element", Take::Numbers, &["in a list", "one value a row"]),
         (
             "zstd.parquet",
@@ -60,6 +59,52 @@ fn cells_of_parquet_that_are_none_are_named_by_row_and_column() {
     }
     // Pictures are no table.
     assert!(!is_table(&at("../parquet/snappy.parquet")));
+}
+
+#[test]
+fn times_days_decimals_and_halves_have_one_unit_whatever_they_are_stored_in() {
+    let number = |file: &str, column: &str, row: usize| {
+        read(file, &[(column, Take::Numbers)]).unwrap().number(row, 0).unwrap()
+    };
+    // Half past twelve, 15.25 seconds, on the first of March 2026 in UTC, as `date -u +%s` counts; a file's own seconds drop the rest.
+    let moment: f64 = 1_772_368_215.25;
+    for (file, column, wanted) in [
+        ("typed.parquet", "seconds", moment.floor()),
+        ("typed.parquet", "millis", moment),
+        ("typed.parquet", "micros", moment),
+        ("typed.parquet", "nanos", moment),
+        ("int96.parquet", "nanos", moment),
+        ("typed.parquet", "day", -2.0),
+        ("typed.parquet", "time32", 23_400.5),
+        ("typed.parquet", "time64", 23_400.5),
+        ("typed.parquet", "price", -1.25),
+        ("typed.parquet", "long", -12_345_678_901_234_567_890.5),
+        ("decimals-short.parquet", "price", -1.25),
+        ("decimals-short.parquet", "long", -12_345_678_901_234_567_890.5),
+        ("decimals.parquet", "price", 1.25),
+        ("typed.parquet", "half", 1.5),
+        // A duration, whose unit is in the notes of pandas alone.
+        ("index.parquet", "waited", 1.5),
+    ] {
+        // Thirty digits are rounded twice, to a double and by their scale; all else is exact.
+        let off = (number(file, column, 0) - wanted).abs();
+        assert!(
+            off <= if column == "long" { 2.0 * f64::EPSILON * wanted.abs() } else { 0.0 },
+            "{file} {column}: {off}"
+        );
+        assert!(is_table(&at(file)), "{file}");
+    }
+    assert_eq!(number("index.parquet", "waited", 1), 90.0);
+    let words = read("decimals.parquet", &[("price", Take::Words)]).unwrap();
+    assert_eq!(words.word(0, 0), Some("1.25"));
+}
+
+#[test]
+fn the_index_of_pandas_is_known_by_its_name() {
+    let names = Table::names(at("index.parquet"), &TableOptions::default()).unwrap();
+    let index: Vec<bool> = names.iter().map(|n| is_index(n)).collect();
+    assert_eq!((index, is_index("Unnamed: 0")), (vec![false, false, true], true));
+    assert!(["__index_level_x__", "__index_level___", "Unnamed", "index"].iter().all(|n| !is_index(n)));
 }
 
 proptest! {

@@ -68,14 +68,6 @@ impl Numbers {
         }
     }
 
-    /// All values in f32.
-    pub fn singles(self) -> Vec<f32> {
-        match self.values {
-            Values::Single(v) => v,
-            Values::Double(v) => v.into_iter().map(|v| v as f32).collect(),
-        }
-    }
-
     /// A NumPy array that takes them over as they are.
     pub fn array(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         Ok(match self.values {

@@ -114,7 +114,7 @@ impl Model {
         let (names, rows) = interruptible(py, &Stop::default(), || {
             let open = |run: PathBuf| Threshold::open(&self.inner, &run, which.as_deref());
             let options = ScoreOptions { threshold: run.map(open).transpose()?, ..ScoreOptions::default() };
-            Ok((score_terms(&self.inner)?, score_values(&self.inner, &x.singles(), &options)?))
+            Ok((score_terms(&self.inner)?, score_values(&self.inner, &x.doubles(), &options)?))
         })?;
         told(py, &names, &rows)
     }

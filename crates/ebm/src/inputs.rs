@@ -2,6 +2,7 @@
 
 pub(crate) mod class_names;
 pub(crate) mod fit;
+mod line_rows;
 pub(crate) mod lines;
 pub(crate) mod named;
 mod read;

@@ -63,6 +63,7 @@ pub mod report;
 pub mod run;
 pub mod study;
 mod tensors;
+mod text_file;
 pub mod whole_file;
 
 pub use config::Source;

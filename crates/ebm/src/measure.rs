@@ -17,7 +17,9 @@ mod two_sample;
 
 pub use crate::model::moves::{StepSizes, Trajectories};
 pub use annealed::{AnnealOptions, AnnealedLogZ, SequentialOptions, annealed_log_z};
-pub use chains::{ChainMeasures, ChainOptions, ChainRow, measure_chain_file, measure_chains};
+pub use chains::{
+    ChainMeasures, ChainOptions, ChainRow, draws_all_along, measure_chain_file, measure_chains,
+};
 pub use classes::{ClassOptions, ClassReport, classify_by_energy};
 pub use classifier::{ClassifierSummary, ClassifierTraining, train_classifier};
 pub use independent::{exact_log_z, fields, independent_log_z};

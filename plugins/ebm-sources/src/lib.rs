@@ -27,6 +27,7 @@ mod points;
 mod standard;
 mod svhn;
 mod table;
+mod table_part;
 mod toy2d;
 
 pub use cifar10::Cifar10;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use ebm_core::{
     BuildCx, Cell, Cells, Column, Columns, DataConfig, DataSource, Domain, Error, Result, Settings, plugin,
 };
-use ebm_data::table::{MOST_VALUES, Table, TableOptions, Take};
+use ebm_data::table::{MOST_VALUES, Table, TableOptions, Take, is_index};
 use ebm_data::{ArraySet, split};
 
 use crate::points::Labels;
 use crate::standard::standard;
+use crate::table_part::Part;
 use crate::{Order, PointSource, data_error, placed, some_are_left};
 
 /// More one-hot values of a column than this are text or identities, not categories.
@@ -30,7 +31,7 @@ pub struct TableRows {
     /// Without a held-out file: hold out so many rows at the end, as of a series; 0 for none.
     #[setting(default = 0, at_least = 0, unit = "rows")]
     pub held_out_last: usize,
-    /// Columns that make a sample, in this order; empty: all but the label and those left out.
+    /// Columns that make a sample, in this order; empty: all but the label, the series and those left out.
     #[setting(default = [])]
     pub columns: Vec<String>,
     /// Columns that are not read.
@@ -53,7 +54,9 @@ pub struct TableRows {
     /// Rows of a sample; of more than 1 samples are series of shape (columns, window).
     #[setting(default = 1, at_least = 1, at_most = 1e6, unit = "rows")]
     pub window: usize,
-    /// Rows from the beginning of a sample to that of the next; absent: `window`.
+    /// Column that says of which series a row is: no window has rows of two. Rows of a series may stand apart.
+    pub series: Option<String>,
+    /// Rows from the beginning of a window to that of the next; absent: `window`.
     #[setting(at_least = 1, unit = "rows")]
     pub step: Option<usize>,
     /// Deviation of Gaussian noise added to all values afresh at each draw, after standardising.
@@ -61,9 +64,9 @@ pub struct TableRows {
     pub noise: f64,
     /// The character between values of text; absent: the one of comma, semicolon and tab that the first line has most of.
     pub delimiter: Option<String>,
-    /// Whether the first line has the names of the columns; else they are called "1", "2" and so on.
-    #[setting(default = true)]
-    pub header: bool,
+    /// Whether the first line has the names of the columns; else they are called "1", "2" and so on. Absent: it has, and is refused
+    /// if one of them is a number.
+    pub header: Option<bool>,
     /// Order of an epoch.
     #[setting(default = Order::Shuffle)]
     pub order: Order,
@@ -91,17 +94,27 @@ impl DataConfig for TableRows {
         let path = cx.resolve(&self.path);
         let wanted = self.wanted(cx, &path, &options)?;
         let whole = Table::read(&path, &options, &wanted).map_err(data_error)?;
-        let held = self.held_out.as_ref().map(|file| {
-            let file = cx.resolve(file);
-            Table::read(&file, &options, &wanted).map(|t| (file, t)).map_err(data_error)
-        });
-        let mut parts = Parts { train: whole, held: held.transpose()?, first_held: 0 };
         let step = self.step.unwrap_or(self.window);
-        self.hold_out(cx, &mut parts, step, &path)?;
+        let (train, last) = self.hold_out(cx, whole, step)?;
+        // The label or the series is read behind the columns of samples; no table has both.
+        let series = self.series.as_ref().map(|_| wanted.len() - 1);
+        let first_held = train.len();
+        let train = Part::new(train, path.clone(), 0, series);
+        let held = match (&self.held_out, last) {
+            (Some(file), _) => {
+                let file = cx.resolve(file);
+                let table = Table::read(&file, &options, &wanted).map_err(data_error)?;
+                Some(Part::new(table, file, 0, series))
+            }
+            (None, Some(table)) => Some(Part::new(table, path, first_held, series)),
+            (None, None) => None,
+        };
+        let parts = Parts { train, held };
         let columns = self.learnt(cx, &parts.train, &wanted)?;
-        let make = |table: &Table, file: &Path| self.samples(cx, &columns, table, file, step);
-        let mut train = make(&parts.train, &path)?;
-        let mut held = parts.held.as_ref().map(|(file, table)| make(table, file)).transpose()?;
+        let columns = columns.of_series(self.series.clone());
+        let columns = columns.with_label(self.label.clone().filter(|_| self.labels));
+        let mut train = self.samples(cx, &columns, &parts.train, step)?;
+        let mut held = parts.held.as_ref().map(|part| self.samples(cx, &columns, part, step)).transpose()?;
         let mut labels = self.classes(cx, &parts)?;
         if self.held_out_every > 0 {
             let (kept, out) = split::every(train.len(), self.held_out_every).map_err(data_error)?;
@@ -127,10 +140,8 @@ impl DataConfig for TableRows {
 
 /// Training and held-out rows.
 struct Parts {
-    train: Table,
-    held: Option<(PathBuf, Table)>,
-    /// The row of the file at which the held-out ones begin, where they are of the same.
-    first_held: usize,
+    train: Part,
+    held: Option<Part>,
 }
 
 impl TableRows {
@@ -144,16 +155,18 @@ impl TableRows {
     }
 
     /// The columns that are read, those of samples first and the label behind them.
-    fn wanted(&self, cx: &BuildCx, path: &Path, options: &TableOptions) -> Result<Vec<(String, Take)>> {
+    fn wanted(&self, cx: &mut BuildCx, path: &Path, options: &TableOptions) -> Result<Vec<(String, Take)>> {
         let names = Table::names(path, options).map_err(data_error)?;
         let angles: Vec<String> = self.angles.iter().map(|a| a.column.clone()).collect();
         let label: Vec<String> = self.label.iter().cloned().collect();
+        let series: Vec<String> = self.series.iter().cloned().collect();
         for (setting, named) in [
             ("columns", &self.columns),
             ("leave_out", &self.leave_out),
             ("categories", &self.categories),
             ("angles", &angles),
             ("label", &label),
+            ("series", &series),
         ] {
             for (i, name) in named.iter().enumerate() {
                 if !names.contains(name) {
@@ -168,14 +181,21 @@ impl TableRows {
         }
         let wanted: Vec<String> = match self.columns.is_empty() {
             true => {
-                let left = |n: &&String| !self.leave_out.contains(n) && !label.contains(n);
+                for name in names.iter().filter(|n| is_index(n) && !self.leave_out.contains(n)) {
+                    cx.note(format!(
+                        "the column `{name}` is left out, as pandas writes the numbers of rows under this name; name it among columns to take it"
+                    ));
+                }
+                let beside = [&self.leave_out, &label, &series];
+                let left = |n: &&String| !is_index(n) && !beside.iter().any(|names| names.contains(n));
                 names.iter().filter(left).cloned().collect()
             }
             false => self.columns.clone(),
         };
         for name in &wanted {
-            if label.contains(name) || self.leave_out.contains(name) {
-                let message = format!("names the column `{name}`, which is the label or left out");
+            if [&label, &series, &self.leave_out].iter().any(|names| names.contains(name)) {
+                let message =
+                    format!("names the column `{name}`, which is the label, the series or left out");
                 return Err(cx.refuse("columns", message));
             }
         }
@@ -198,13 +218,25 @@ impl TableRows {
                 cx.refuse("label", "gives each row a class, but a sample is a window of rows: leave it out")
             );
         }
+        if self.window == 1 && self.series.is_some() {
+            return Err(cx.refuse(
+                "series",
+                "tells windows apart, but a sample is one row: set window, or leave it out",
+            ));
+        }
+        if let (Some(step), 1) = (self.step, self.window) {
+            let message = format!(
+                "would leave all but every {step}th row out, as a sample is one row: set window to have series, or leave it out"
+            );
+            return Err(cx.refuse("step", message));
+        }
         let take = |n: &String| if self.categories.contains(n) { Take::Words } else { Take::Numbers };
         let of_samples = wanted.into_iter().map(|n| (n.clone(), take(&n)));
-        Ok(of_samples.chain(label.into_iter().map(|n| (n, Take::Words))).collect())
+        Ok(of_samples.chain(label.into_iter().chain(series).map(|n| (n, Take::Words))).collect())
     }
 
-    /// Refuses two ways of holding out, and takes the last rows out of training.
-    fn hold_out(&self, cx: &BuildCx, parts: &mut Parts, step: usize, path: &Path) -> Result<()> {
+    /// Refuses two ways of holding out, and takes the last rows out of training: those to train on, and the last ones.
+    fn hold_out(&self, cx: &BuildCx, whole: Table, step: usize) -> Result<(Table, Option<Table>)> {
         some_are_left(cx, self.held_out_every)?;
         let ways = [self.held_out.is_some(), self.held_out_every > 0, self.held_out_last > 0];
         if ways.iter().filter(|w| **w).count() > 1 {
@@ -218,32 +250,28 @@ impl TableRows {
             );
             return Err(cx.refuse("held_out_every", message));
         }
-        let rows = parts.train.len();
-        if self.held_out_last > 0 {
-            let Some(kept) = rows.checked_sub(self.held_out_last).filter(|kept| *kept > 0) else {
-                let message = format!(
-                    "is {}, but the table has {rows} rows: leave some to train on",
-                    self.held_out_last
-                );
-                return Err(cx.refuse("held_out_last", message));
-            };
-            let (first, last): (Vec<usize>, Vec<usize>) = ((0..kept).collect(), (kept..rows).collect());
-            parts.held = Some((path.to_path_buf(), parts.train.select(&last)));
-            parts.train = parts.train.select(&first);
-            parts.first_held = kept;
+        if self.held_out_last == 0 {
+            return Ok((whole, None));
         }
-        Ok(())
+        let rows = whole.len();
+        let Some(kept) = rows.checked_sub(self.held_out_last).filter(|kept| *kept > 0) else {
+            let message =
+                format!("is {}, but the table has {rows} rows: leave some to train on", self.held_out_last);
+            return Err(cx.refuse("held_out_last", message));
+        };
+        let (first, last): (Vec<usize>, Vec<usize>) = ((0..kept).collect(), (kept..rows).collect());
+        Ok((whole.select(&first), Some(whole.select(&last))))
     }
 
     /// What stands for the cells of each column, learnt of the training rows alone.
-    fn learnt(&self, cx: &BuildCx, table: &Table, wanted: &[(String, Take)]) -> Result<Columns> {
-        let every = self.held_out_every;
+    fn learnt(&self, cx: &BuildCx, part: &Part, wanted: &[(String, Take)]) -> Result<Columns> {
+        let table = &part.table;
         // Every so many samples are held out, so what is learnt must not see their rows.
-        let trains =
-            |row: &usize| every == 0 || !(row / self.step.unwrap_or(self.window)).is_multiple_of(every);
+        let trains = part.learns(self.held_out_every, self.window, self.step.unwrap_or(self.window));
         let mut columns = Vec::new();
+        let beside = [&self.label, &self.series];
         for (at, (name, take)) in
-            wanted.iter().enumerate().filter(|(_, (n, _))| Some(n) != self.label.as_ref())
+            wanted.iter().enumerate().filter(|(_, (n, _))| !beside.iter().any(|b| b.as_ref() == Some(n)))
         {
             let refuse = |setting: &str, what: &str| cx.refuse(setting, format!("of column `{name}` {what}"));
             let cells = match (take, self.angles.iter().find(|a| a.column == *name)) {
@@ -251,7 +279,7 @@ impl TableRows {
                 (Take::Words, _) => Cells::Words(table.words(at)),
                 (Take::Numbers, _) if !self.standardise => Cells::Numbers { centre: 0.0, spread: 1.0 },
                 (Take::Numbers, _) => {
-                    let rows = (0..table.len()).filter(trains);
+                    let rows = (0..table.len()).filter(|row| trains[*row]);
                     standard(rows.filter_map(|row| table.number(row, at)))
                         .map_err(|e| refuse("standardise", &e))?
                 }
@@ -275,20 +303,25 @@ impl TableRows {
         Ok(Columns::new(columns, self.window))
     }
 
-    fn samples(
-        &self,
-        cx: &BuildCx,
-        columns: &Columns,
-        table: &Table,
-        file: &Path,
-        step: usize,
-    ) -> Result<ArraySet> {
-        let (rows, width) = (table.len(), columns.width());
-        if rows < self.window {
-            let message = format!("is {}, but {} has {rows} rows for it", self.window, file.display());
+    fn samples(&self, cx: &mut BuildCx, columns: &Columns, part: &Part, step: usize) -> Result<ArraySet> {
+        let (table, width) = (&part.table, columns.width());
+        let starts = part.starts(columns, step);
+        let (short, all) = part.too_short(self.window);
+        if starts.is_empty() {
+            let rows = table.len();
+            let series = self.series.as_ref().map_or(String::new(), |_| format!(" in {all} series"));
+            let message =
+                format!("is {}, but {} has {rows} rows{series} for it", self.window, part.file.display());
             return Err(cx.refuse("window", message));
         }
-        let count = (rows - self.window) / step + 1;
+        if short > 0 {
+            cx.note(format!(
+                "{short} of {all} series of {} have fewer than {} rows and are left out",
+                part.file.display(),
+                self.window
+            ));
+        }
+        let count = starts.len();
         if count.saturating_mul(self.window).saturating_mul(width) > MOST_VALUES {
             let message = format!(
                 "makes {count} samples of {} values, wanted at most {MOST_VALUES} in all: widen it, or name fewer columns",
@@ -300,13 +333,14 @@ impl TableRows {
             Some(word) => Cell::Word(word),
             None => Cell::Number(table.number(row, at).unwrap_or(f64::NAN)),
         };
-        let values = columns.samples(rows, step, cell).map_err(|e| {
+        let values = columns.samples(&starts, cell).map_err(|e| {
             let name = columns.list().get(e.column).map_or("", |c| c.name.as_str());
             let message = format!(
                 "row {} (from 0) holds `{}` in column `{name}`, which no training row does: leave the row out, or train on it",
-                e.row, e.found
+                part.row_of_file(e.row),
+                e.found
             );
-            Error::data(file, message)
+            Error::data(&part.file, message)
         })?;
         let dims = if self.window > 1 { vec![count, width, self.window] } else { vec![count, width] };
         ArraySet::new(values, dims).map_err(data_error)
@@ -315,35 +349,31 @@ impl TableRows {
     /// Classes of training and held-out rows, by the words of the training rows.
     fn classes(&self, cx: &BuildCx, parts: &Parts) -> Result<Labels> {
         let Some(label) = &self.label else { return Ok(Labels::default()) };
-        let at = self.label_at(&parts.train);
-        let names = parts.train.words(at);
-        let of = |table: &Table, file: &Path, first: usize| -> Result<Vec<u32>> {
+        let at = parts.train.table.width() - 1;
+        let names = parts.train.table.words(at);
+        let of = |part: &Part| -> Result<Vec<u32>> {
+            let table = &part.table;
             let class = |row: usize| {
                 let word = table.word(row, at).unwrap_or_default();
                 names.iter().position(|n| n == word).map(|c| c as u32).ok_or_else(|| {
                     let message = format!(
                         "row {} (from 0) has the class `{word}` in column `{label}`, which no training row has",
-                        first + row
+                        part.row_of_file(row)
                     );
-                    Error::data(file, message)
+                    Error::data(&part.file, message)
                 })
             };
             (0..table.len()).map(class).collect()
         };
-        let train = of(&parts.train, &cx.resolve(&self.path), 0)?;
-        if self.labels && names.len() > MOST_CATEGORIES.max(parts.train.len() / 2) {
+        let train = of(&parts.train)?;
+        if self.labels && names.len() > MOST_CATEGORIES.max(parts.train.table.len() / 2) {
             let message =
                 format!("are {} different words of {} rows: is `{label}` a class?", names.len(), train.len());
             return Err(cx.refuse("labels", message));
         }
-        let held = parts.held.as_ref().map(|(file, table)| of(table, file, parts.first_held)).transpose()?;
+        let held = parts.held.as_ref().map(of).transpose()?;
         let classes = if self.labels { names.len() } else { 0 };
         Ok(Labels { train: Some(train), held_out: held, classes, names })
-    }
-
-    /// The label is read behind the columns of samples.
-    fn label_at(&self, table: &Table) -> usize {
-        table.width() - 1
     }
 }
 
@@ -429,6 +459,44 @@ mod tests {
     }
 
     #[test]
+    fn no_window_has_rows_of_two_series() {
+        let folder = folder();
+        let boats = "t,boat,x\n0,a,1\n0,b,10\n1,a,2\n1,b,20\n2,a,3\n2,b,30\n0,c,99\n";
+        std::fs::write(folder.path().join("people.csv"), boats).unwrap();
+        let text = "columns = ['x']\nseries = 'boat'\nstandardise = false\nwindow = 2\n";
+        let (source, notes) = made(folder.path(), &format!("{text}step = 1"));
+        let source = source.unwrap();
+        let (x, dims, _) = stored(source.as_ref(), Split::Train);
+        assert_eq!((dims, x), (vec![4, 1, 2], vec![1.0, 2.0, 2.0, 3.0, 10.0, 20.0, 20.0, 30.0]));
+        assert!(
+            notes.contains("1 of 3 series") && source.columns().unwrap().series() == Some("boat"),
+            "{notes}"
+        );
+        // Of samples 0 and 1 the first is held out; what is learnt has seen the rows of the other, and of none a part.
+        let text = text.replace("standardise = false\n", "held_out_every = 2\n");
+        let source = made(folder.path(), &text).0.unwrap();
+        let (x, _, _) = stored(source.as_ref(), Split::Train);
+        assert_eq!(source.columns().unwrap().rows(&x), [["10"], ["20"]]);
+        let (held, _, _) = stored(source.as_ref(), Split::HeldOut);
+        assert_eq!(source.columns().unwrap().rows(&held), [["1"], ["2"]]);
+        // The last rows of the file are held out whatever series they are of.
+        let text = "columns = ['x']\nseries = 'boat'\nwindow = 2\nheld_out_last = 3\nstandardise = false";
+        let error = made(folder.path(), text).0.err().unwrap().to_string();
+        assert!(error.contains("data.window") && error.contains("3 rows in 3 series"), "{error}");
+    }
+
+    #[test]
+    fn the_index_of_pandas_is_left_out_unless_it_is_named() {
+        let folder = folder();
+        std::fs::write(folder.path().join("people.csv"), "Unnamed: 0,x\n0,5\n1,7\n2,9\n").unwrap();
+        let (source, notes) = made(folder.path(), "");
+        assert_eq!(source.unwrap().sample_shape(), [1]);
+        assert!(notes.contains("`Unnamed: 0` is left out"), "{notes}");
+        let (source, notes) = made(folder.path(), "columns = ['Unnamed: 0', 'x']");
+        assert_eq!((source.unwrap().sample_shape(), notes.as_str()), (&[2][..], ""));
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused_by_setting_row_and_column() {
         let folder = folder();
         for (text, parts) in [
@@ -453,6 +521,10 @@ mod tests {
                 &["data.held_out_every", "held_out_last"],
             ),
             ("columns = ['age']\nwindow = 9", &["data.window", "5 rows"]),
+            ("columns = ['age']\nstep = 2", &["data.step", "every 2th row", "set window"]),
+            ("columns = ['age']\nseries = 'job'", &["data.series", "set window"]),
+            ("columns = ['age']\nseries = 'age'\nwindow = 2", &["data.columns", "the series"]),
+            ("columns = ['age']\nseries = 'boat'\nwindow = 2", &["data.series", "`boat`", "age, job"]),
             ("columns = ['age']\ndelimiter = '::'", &["data.delimiter"]),
             (
                 "columns = ['job']\ncategories = ['job']\nheld_out = 'others.csv'",

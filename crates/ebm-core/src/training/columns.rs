@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use candle_core::WithDType;
+use candle_core::{DType, WithDType};
 use serde::{Deserialize, Serialize};
 
 /// A cell of a table.
@@ -64,14 +64,18 @@ impl Column {
 /// let sex = Column { name: "sex".into(), cells: Cells::Words(vec!["f".into(), "m".into()]) };
 /// let columns = Columns::new(vec![age, sex], 1);
 /// let row = [Cell::Number(50.0), Cell::Word("m")];
-/// let sample = columns.samples(1, 1, |_, column| row[column]).unwrap();
+/// let sample: Vec<f32> = columns.samples(&[0], |_, column| row[column]).unwrap();
 /// assert_eq!(sample, [1.0, 0.0, 1.0]);
-/// assert_eq!(columns.rows(&[1.5, 0.2, 0.9]), [["55", "m"]]);
+/// assert_eq!(columns.rows(&[1.5f32, 0.2, 0.9]), [["55", "m"]]);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Columns {
     columns: Vec<Column>,
     each: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    series: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
 }
 
 /// A word that a column does not have.
@@ -88,7 +92,29 @@ pub struct NoSuchCell {
 impl Columns {
     /// These columns, with so many values of a sample in a row for each value that stands for a cell.
     pub fn new(columns: Vec<Column>, each: usize) -> Self {
-        Columns { columns, each: each.max(1) }
+        Columns { columns, each: each.max(1), series: None, label: None }
+    }
+
+    /// The same of a table in which column `series` says of which series a row is: no sample has rows of two.
+    #[must_use]
+    pub fn of_series(self, series: Option<String>) -> Self {
+        Columns { series, ..self }
+    }
+
+    /// The same of a table whose column `label` has the class of a row, which is a sample's condition.
+    #[must_use]
+    pub fn with_label(self, label: Option<String>) -> Self {
+        Columns { label, ..self }
+    }
+
+    /// Name of the column that says of which series a row is.
+    pub fn series(&self) -> Option<&str> {
+        self.series.as_deref()
+    }
+
+    /// Name of the column of classes that are conditions.
+    pub fn label(&self) -> Option<&str> {
+        self.label.as_deref()
     }
 
     /// Whether samples were made of no table.
@@ -140,23 +166,34 @@ impl Columns {
         }
     }
 
-    /// Values `(N, width)` or `(N, width, each)` of the samples that begin at every `step`-th of `rows` rows of a table and take
-    /// [`Columns::each`] of them; rows behind the last whole sample are left.
+    /// The first rows of the samples of series of these lengths, which stand one behind the other: every `step`-th row of a series
+    /// from which on [`Columns::each`] rows are left of it.
+    pub fn starts(&self, lengths: &[usize], step: usize) -> Vec<usize> {
+        let (mut first, mut all) = (0, Vec::new());
+        for length in lengths {
+            if let Some(last) = length.checked_sub(self.each()) {
+                all.extend((0..=last).step_by(step.max(1)).map(|at| first + at));
+            }
+            first += length;
+        }
+        all
+    }
+
+    /// Values `(N, width)` or `(N, width, each)` of the samples that begin at these rows of a table and take
+    /// [`Columns::each`] of them.
     ///
     /// # Errors
     /// At the first word that its column does not have.
-    pub fn samples<'a>(
+    pub fn samples<'a, T: WithDType>(
         &self,
-        rows: usize,
-        step: usize,
+        starts: &[usize],
         cell: impl Fn(usize, usize) -> Cell<'a>,
-    ) -> Result<Vec<f32>, NoSuchCell> {
+    ) -> Result<Vec<T>, NoSuchCell> {
         let (each, width) = (self.each(), self.width());
-        let count = if rows < each { 0 } else { (rows - each) / step.max(1) + 1 };
-        let mut all = vec![0f32; count * each * width];
-        for (sample, values) in all.chunks_exact_mut((each * width).max(1)).enumerate() {
+        let mut all = vec![T::from_f64(0.0); starts.len() * each * width];
+        for (start, values) in starts.iter().zip(all.chunks_exact_mut((each * width).max(1))) {
             for at in 0..each {
-                let row = sample * step.max(1) + at;
+                let row = start + at;
                 let mut first = 0;
                 for (i, column) in self.columns.iter().enumerate() {
                     let refuse = |found: String| NoSuchCell { row, column: i, found };
@@ -164,10 +201,10 @@ impl Columns {
                         (Cell::Word(word), Cells::Words(words)) => {
                             let place = words.iter().position(|w| w == word);
                             let place = place.ok_or_else(|| refuse(word.to_string()))?;
-                            values[(first + place) * each + at] = 1.0;
+                            values[(first + place) * each + at] = T::from_f64(1.0);
                         }
                         (Cell::Number(v), Cells::Numbers { .. } | Cells::Angles { .. }) => {
-                            values[first * each + at] = known(&column.cells, v) as f32;
+                            values[first * each + at] = T::from_f64(known(&column.cells, v));
                         }
                         (Cell::Word(found), _) => return Err(refuse(found.to_string())),
                         (Cell::Number(v), _) => return Err(refuse(v.to_string())),
@@ -179,12 +216,13 @@ impl Columns {
         Ok(all)
     }
 
-    /// The rows that stand for samples, in the table's own units: of words the likeliest one. A sample of a series has
-    /// [`Columns::each`] rows.
-    pub fn rows(&self, values: &[f32]) -> Vec<Vec<String>> {
+    /// The rows that stand for samples, in the table's own units and to the digits that the type of the values has: of words the
+    /// likeliest one. A sample of a series has [`Columns::each`] rows.
+    pub fn rows<T: WithDType>(&self, values: &[T]) -> Vec<Vec<String>> {
         let (each, width) = (self.each(), self.width());
         // A column may lie far from 0: its numbers have more digits than those that stand for them.
-        let mut own: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
+        let mut own: Vec<f64> = values.iter().map(|v| v.to_f64()).collect();
+        let digits = if T::DTYPE == DType::F64 { 14.0 } else { 6.0 };
         self.to_own(&mut own);
         let mut rows = Vec::new();
         for sample in own.chunks_exact((each * width).max(1)) {
@@ -199,7 +237,7 @@ impl Columns {
                                 |best: usize, p: usize| if value(p) > value(best) { p } else { best };
                             words[(0..words.len()).fold(0, likelier)].clone()
                         }
-                        cells => written(cells, value(0)),
+                        cells => written(cells, value(0), digits),
                     });
                     first += column.width();
                 }
@@ -292,14 +330,15 @@ fn alike(a: &Cells, b: &Cells) -> bool {
     }
 }
 
-/// A number of a table, to the digits that single precision of what stands for it has: a millionth of its unit.
-fn written(cells: &Cells, v: f64) -> String {
+/// A number of a table to so many digits behind its unit, which are those of what stands for it: a millionth of the unit in single
+/// precision.
+fn written(cells: &Cells, v: f64, digits: f64) -> String {
     let unit = match cells {
         Cells::Numbers { spread, .. } => *spread,
         Cells::Angles { period } => *period,
         Cells::Words(_) => 1.0,
     };
-    let places = (6.0 - unit.abs().log10().floor()).clamp(0.0, 17.0) as usize;
+    let places = (digits - unit.abs().log10().floor()).clamp(0.0, 17.0) as usize;
     let text = format!("{v:.places$}");
     let short = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     if short == "-0" { "0".into() } else { short.into() }
@@ -341,7 +380,7 @@ mod tests {
     #[test]
     fn a_series_has_its_channels_first_and_comes_back_row_by_row() {
         let two = columns(2);
-        let values = two.samples(4, 1, |row, column| ROWS[row][column]).unwrap();
+        let values = two.samples::<f32>(&two.starts(&[4], 1), |row, column| ROWS[row][column]).unwrap();
         // Three windows of two rows, five channels.
         assert_eq!(values.len(), 3 * 2 * 5);
         assert_eq!(values[..8], [1.0, -1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
@@ -352,20 +391,24 @@ mod tests {
         let rows = two.rows(&values[..10]);
         assert_eq!([&rows[0][..2], &rows[1][..2]], [["7", "a"], ["3", "c"]]);
         assert!((rows[1][2].parse::<f64>().unwrap() - 270.0).abs() < 1e-3, "{rows:?}");
-        let spare = two.samples(3, 2, |row, column| ROWS[row][column]).unwrap();
-        assert_eq!(spare.len(), 10);
-        assert!(columns(9).samples(4, 1, |r, c| ROWS[r][c]).unwrap().is_empty());
+        assert_eq!((two.starts(&[3], 2), columns(9).starts(&[4], 1)), (vec![0], vec![]));
+        // Three series, of which one is too short: no sample has rows of two.
+        assert_eq!((two.starts(&[3, 1, 2], 1), two.starts(&[4, 4], 2)), (vec![0, 1, 4], vec![0, 2, 4, 6]));
     }
 
     #[test]
     fn own_units_and_back_are_the_same_numbers() {
         let one = columns(1);
-        let values = one.samples(4, 1, |row, column| ROWS[row][column]).unwrap();
+        let values = one.samples::<f32>(&[0, 1, 2, 3], |row, column| ROWS[row][column]).unwrap();
         let mut there = values.clone();
         one.to_own(&mut there);
         assert_eq!(there[..4], [7.0, 1.0, 0.0, 0.0]);
         one.from_own(&mut there);
         assert!(values.iter().zip(&there).all(|(a, b)| (a - b).abs() < 1e-6), "{values:?} {there:?}");
+        // Double precision keeps the digits of its own.
+        let third = [Cell::Number(1.0 / 3.0), Cell::Word("a"), Cell::Number(90.0)];
+        let double = one.samples::<f64>(&[0], |_, column| third[column]).unwrap();
+        assert!((one.rows(&double)[0][0].parse::<f64>().unwrap() - 1.0 / 3.0).abs() < 1e-13);
         // One spread of 2 and a turn of 360 degrees.
         assert!((one.log_units(5) - (2f64.ln() + (360.0 / TAU).ln())).abs() < 1e-12);
         assert!((one.log_units(15) - 3.0 * one.log_units(5)).abs() < 1e-12);
@@ -374,7 +417,7 @@ mod tests {
     #[test]
     fn unknown_words_and_other_columns_are_told() {
         let one = columns(1);
-        let unknown = one.samples(1, 1, |_, c| if c == 1 { Cell::Word("z") } else { ROWS[0][c] });
+        let unknown = one.samples::<f32>(&[0], |_, c| if c == 1 { Cell::Word("z") } else { ROWS[0][c] });
         assert_eq!(unknown.unwrap_err(), NoSuchCell { row: 0, column: 1, found: "z".into() });
         let text = serde_json::to_string(&one).unwrap();
         assert_eq!(one.difference(&serde_json::from_str(&text).unwrap()), None);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub use super::npy_classes::Classes;
 pub use super::npy_rows::NpyRows;
 pub use super::npy_values::NpyValues;
-pub(crate) use super::npy_values::decode;
+pub(crate) use super::npy_values::{decode, half};
 pub use super::npy_write::{encode, encode_values, write};
 
 use crate::error::Origin;

@@ -61,6 +61,16 @@ impl NpyValues {
         }
     }
 
+    /// The numbers as f64; only whole numbers of 64 bits beyond 2⁵³ are rounded.
+    // The same cast for every type.
+    #[allow(clippy::unnecessary_cast)]
+    pub fn into_f64(self) -> Vec<f64> {
+        match self {
+            Self::F64(v) => v,
+            other => each!(other, v => v.into_iter().map(|x| x as f64).collect()),
+        }
+    }
+
     /// Number `i` if it is a whole number of 64 bits.
     pub fn whole(&self, i: usize) -> Option<i64> {
         let exact = |x: f64| (x.fract() == 0.0 && x.abs() < 9e15).then_some(x as i64);
@@ -192,7 +202,7 @@ pub(crate) fn decode(raw: Vec<u8>, stored: Stored) -> NpyValues {
 }
 
 /// IEEE 754 half precision, exact in single.
-fn half(bytes: [u8; 2]) -> f32 {
+pub(crate) fn half(bytes: [u8; 2]) -> f32 {
     let bits = u16::from_le_bytes(bytes);
     let (sign, exponent, mantissa) =
         (u32::from(bits >> 15) << 31, u32::from(bits >> 10) & 31, u32::from(bits) & 1023);

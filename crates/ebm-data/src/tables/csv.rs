@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ::csv::{ByteRecord, Reader, ReaderBuilder};
 
+use super::quotes::{Misquoted, Quotes};
 use super::table::{Gathered, Table, TableOptions, Take, fits, no_column, place, table, unlike};
 use crate::error::Origin;
 use crate::{DataError, Result};
@@ -42,7 +43,7 @@ fn open(path: &Path) -> Result<File> {
 const HEAD: u64 = 1 << 16;
 
 /// A file whose beginning was looked at.
-type Begun<R> = Chain<Cursor<Vec<u8>>, R>;
+type Begun<R> = Quotes<Chain<Cursor<Vec<u8>>, R>>;
 
 /// The one of comma, semicolon and tab that the first line has most of, outside of quotes.
 fn delimiter_of(head: &[u8]) -> u8 {
@@ -76,21 +77,25 @@ impl<'p, R: Read> Rows<'p, R> {
         let mut builder = ReaderBuilder::new();
         // Lengths of rows are compared here, where the place can be told.
         builder.has_headers(false).flexible(true).delimiter(delimiter);
-        let mut reader = builder.from_reader(Cursor::new(head).chain(from));
+        let mut reader = builder.from_reader(Quotes::new(Cursor::new(head).chain(from), delimiter));
         let mut record = ByteRecord::new();
-        let any = reader.read_byte_record(&mut record).map_err(|e| unreadable(path, &e))?;
+        let any = reader.read_byte_record(&mut record).map_err(|e| unreadable(path, e))?;
         if !any {
             return Err(Origin(path).format(0, "the table", "empty", "a line of names, and rows below it"));
         }
         let name =
             |(i, cell)| text(path, cell, || format!("the name of column {}", i + 1)).map(str::to_string);
         let texts: Vec<String> = record.iter().enumerate().map(name).collect::<Result<_>>()?;
-        let (names, first) = match options.header {
+        let (names, first) = match options.header.unwrap_or(true) {
             true => {
                 if let Some(at) = texts.iter().position(String::is_empty) {
                     let item = format!("the name of column {}", at + 1);
-                    let expected = "a name; of a file without names set header = false";
+                    let expected = "a name; pandas writes the numbers of rows under none, and does not with index=False; of a \
+                                    file without names set header = false";
                     return Err(Origin(path).format(0, item, "empty", expected));
+                }
+                if options.header.is_none() {
+                    values_for_names(path, &texts)?;
                 }
                 (texts, None)
             }
@@ -119,19 +124,60 @@ impl<'p, R: Read> Rows<'p, R> {
             *record = first;
             return Ok(true);
         }
-        self.reader.read_byte_record(record).map_err(|e| unreadable(self.path, &e))
+        self.reader.read_byte_record(record).map_err(|e| unreadable(self.path, e))
     }
 }
 
-fn unreadable(path: &Path, e: &::csv::Error) -> DataError {
-    Origin(path).format(0, "the table", format!("unreadable ({e})"), "lines of values")
+/// Refuses a first line with numbers in it: values of a file without names would be lost as such.
+fn values_for_names(path: &Path, names: &[String]) -> Result<()> {
+    let is_value = |n: &&String| n.parse::<f64>().is_ok() || MISSING.contains(&n.as_str());
+    let Some(number) = names.iter().find(is_value) else { return Ok(()) };
+    let found = format!("with the number {number} among the names of columns");
+    let expected =
+        "words; set header = false if it has values and the file no names, or header = true if it has names";
+    Err(Origin(path).format(0, "the first line", found, expected))
+}
+
+fn unreadable(path: &Path, e: ::csv::Error) -> DataError {
+    let error = match e.into_kind() {
+        ::csv::ErrorKind::Io(error) => error,
+        other => {
+            return Origin(path).format(0, "the table", format!("unreadable ({other:?})"), "lines of values");
+        }
+    };
+    match error.get_ref().and_then(|e| e.downcast_ref::<Misquoted>()) {
+        Some(Misquoted { line, column, found }) => {
+            let item = format!("line {line}, column {}", column + 1);
+            let expected =
+                "values that have quotes around all of them or none, with quotes inside of them doubled";
+            Origin(path).format(0, item, format!("with {found}"), expected)
+        }
+        None => DataError::io(path, "read")(error),
+    }
 }
 
 fn text<'c>(path: &Path, cell: &'c [u8], item: impl Fn() -> String) -> Result<&'c str> {
-    std::str::from_utf8(cell.trim_ascii()).map_err(|_| {
-        let foreign = crate::foreign::of_file(path).map_or("no UTF-8 text".to_string(), |f| f.to_string());
-        Origin(path).format(0, item(), foreign, "a table as UTF-8 text; write the file again")
+    std::str::from_utf8(cell.trim_ascii()).map_err(|e| {
+        let (found, expected) = match crate::foreign::of_file(path).filter(|f| !f.what.contains("CSV")) {
+            Some(foreign) => (foreign.to_string(), "a table as UTF-8 text; write the file again".to_string()),
+            None => other_encoding(cell.trim_ascii(), e.valid_up_to()),
+        };
+        Origin(path).format(0, item(), found, expected)
     })
+}
+
+/// What bytes that are no UTF-8 probably are, and what to do.
+fn other_encoding(cell: &[u8], at: usize) -> (String, String) {
+    if cell.starts_with(b"\xff\xfe") || cell.starts_with(b"\xfe\xff") {
+        let expected = "UTF-8; convert the file, as `iconv -f UTF-16 -t UTF-8` does";
+        return ("text in UTF-16".into(), expected.into());
+    }
+    let byte = cell.get(at).copied().unwrap_or_default();
+    // The letters of Latin-1 have the numbers of Unicode.
+    let latin: String = cell.iter().take(40).map(|b| char::from(*b)).filter(|c| !c.is_control()).collect();
+    let found = format!("no UTF-8 text (byte {byte:#04x}); in Latin-1 it would be \"{latin}\"");
+    let expected = "UTF-8; convert the file, as `iconv -f LATIN1 -t UTF-8` does, or leave the column out if its name is sound";
+    (found, expected.into())
 }
 
 fn gather<R: Read>(mut rows: Rows<'_, R>, wanted: &[(String, Take)]) -> Result<Table> {
@@ -167,9 +213,9 @@ fn gather<R: Read>(mut rows: Rows<'_, R>, wanted: &[(String, Take)]) -> Result<T
                 Take::Numbers => match cell.parse::<f64>() {
                     Ok(v) => column.number(v),
                     Err(_) if MISSING.contains(&cell) => Err(missing()),
-                    Err(_) => match cell.to_ascii_lowercase().as_str() {
-                        "true" => column.number(1.0),
-                        "false" => column.number(0.0),
+                    Err(_) => match cell {
+                        "true" | "True" | "TRUE" => column.truth(true),
+                        "false" | "False" | "FALSE" => column.truth(false),
                         _ => Err(no_number(cell)),
                     },
                 },
@@ -239,7 +285,17 @@ mod tests {
             ("x,y\n1,2,3\n", &x, &["row 0", "of 3 values, expected 2", "quoted"]),
             ("x,y\n1,2\n7\n", &x, &["row 1", "of 1 values, expected 2"]),
             ("x,x\n1,2\n", &x, &["name of column 2 is `x`, as that of column 1"]),
-            ("x,\n1,2\n", &x, &["name of column 2 is empty", "header = false"]),
+            ("x,\n1,2\n", &x, &["name of column 2 is empty", "header = false", "index=False"]),
+            (
+                "1.5,x\n2,3\n",
+                &x,
+                &["the first line is with the number 1.5", "header = false", "header = true"],
+            ),
+            ("x\n1\ntrue\n", &x, &["row 1 (from 0; line 3)", "truth value true", "numbers"]),
+            ("x\nFALSE\n0\n", &x, &["row 1 (from 0; line 3)", "the number 0", "truth values"]),
+            ("x\ntRue\n", &x, &["the text \"tRue\""]),
+            ("x,y\n3,4\n\"1\"2,4\n", &x, &["line 3, column 1", "`2` behind the quote", "doubled"]),
+            ("x,y\n3,\"4\n5,6\n", &x, &["line 2, column 2", "nothing closes"]),
             ("x\nNaN\n", &x, &["row 0", "`x` is NaN", "finite"]),
             ("x\n-inf\n", &x, &["`x` is -inf"]),
             ("x\n1e999\n", &x, &["`x` is inf"]),
@@ -250,9 +306,19 @@ mod tests {
             let error = parsed(text, wanted).unwrap_err().to_string();
             parts.iter().for_each(|part| assert!(error.contains(part), "{part} is not in: {error}"));
         }
-        let latin =
-            parse(b"x\n\xe9\n", Path::new("t.csv"), &TableOptions::default(), &[("x".into(), Take::Words)]);
-        assert!(latin.unwrap_err().to_string().contains("UTF-8"));
+        let latin = parse(
+            b"x\nok\ncaf\xe9\n",
+            Path::new("t.csv"),
+            &TableOptions::default(),
+            &[("x".into(), Take::Words)],
+        );
+        let latin = latin.unwrap_err().to_string();
+        for part in ["row 1 (from 0; line 3)", "byte 0xe9", "Latin-1", "café", "iconv"] {
+            assert!(latin.contains(part), "{part} is not in: {latin}");
+        }
+        let wide =
+            parse(b"\xff\xfex\0\n\0", Path::new("t"), &TableOptions::default(), &[]).unwrap_err().to_string();
+        assert!(wide.contains("UTF-16"), "{wide}");
     }
 
     #[test]
@@ -264,9 +330,14 @@ mod tests {
             (t.word(0, 1), t.word(1, 1), t.number(1, 2)),
             (Some("x, \"y\""), Some("z"), Some(-2000.0))
         );
-        let options = TableOptions { delimiter: Some(b';'), header: false };
+        let options = TableOptions { delimiter: Some(b';'), header: Some(false) };
         let t = parse(b"1;2\n3;4\n", Path::new("t"), &options, &[("2".into(), Take::Numbers)]).unwrap();
         assert_eq!((t.len(), t.number(1, 0)), (2, Some(4.0)));
+        // Names that are numbers, by their owner's word.
+        let options = TableOptions { delimiter: None, header: Some(true) };
+        let t =
+            parse(b"2019,2020\n3,4\n", Path::new("t"), &options, &[("2020".into(), Take::Numbers)]).unwrap();
+        assert_eq!((t.len(), t.number(0, 0)), (1, Some(4.0)));
     }
 
     #[test]
@@ -299,7 +370,7 @@ mod tests {
         #[test]
         fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let wanted = [("x".to_string(), Take::Numbers)];
-            let _ = parse(&bytes, Path::new("t.csv"), &TableOptions { delimiter: None, header: false }, &wanted);
+            let _ = parse(&bytes, Path::new("t.csv"), &TableOptions { delimiter: None, header: Some(false) }, &wanted);
         }
     }
 }

@@ -12,6 +12,7 @@ use ::parquet::schema::types::ColumnDescriptor;
 use super::csv::missing;
 use super::parquet::{ParquetOptions, damaged, guarded, reader, rows_of, values};
 use super::parquet_columns::{column_names, find, image_column};
+use super::parquet_numbers::{Meaning, Value};
 use super::parquet_pages;
 use super::table::{Gathered, MOST_VALUES, Table, Take, fits, place, table, unlike};
 use crate::error::Origin;
@@ -27,9 +28,9 @@ pub(super) fn without_pictures(path: &Path) -> bool {
     let Ok(reader) = guarded(path, || reader(path)) else { return false };
     let schema = reader.metadata().file_metadata().schema_descr_ptr();
     let bytes = |c: &std::sync::Arc<ColumnDescriptor>| {
-        let words = matches!(c.logical_type_ref(), Some(LogicalType::String))
-            || c.converted_type() == ConvertedType::UTF8;
-        c.physical_type() == Type::BYTE_ARRAY && !words
+        let told = matches!(c.logical_type_ref(), Some(LogicalType::String | LogicalType::Decimal(_)))
+            || [ConvertedType::UTF8, ConvertedType::DECIMAL].contains(&c.converted_type());
+        c.physical_type() == Type::BYTE_ARRAY && !told
     };
     image_column(&schema, path, &ParquetOptions::default()).is_err() && !schema.columns().iter().any(bytes)
 }
@@ -54,49 +55,20 @@ pub(super) fn read(path: &Path, wanted: &[(String, Take)]) -> Result<Table> {
         let mut columns = Vec::with_capacity(wanted.len());
         for (name, take) in wanted {
             let mut column = Gathered::new(*take);
-            let at = find(&schema, path, name, |t| t != Type::INT96, "numbers, truth values or words")?;
+            let at = find(&schema, path, name, |_| true, "numbers, truth values or words")?;
             let kind = schema.column(at);
-            plain(path, &kind, name)?;
+            let meaning = Meaning::of(path, metadata.file_metadata(), &kind)?;
             for (index, (first, count)) in groups.iter().enumerate() {
                 let item = format!("column {name} of row group {index}");
                 let chunk = parquet_pages::column(&file, metadata.row_group(index).column(at), *count);
                 let chunk = chunk.map_err(damaged(path, &item))?;
-                let to = To { column: &mut column, path, name, first: *first, kind: &kind };
+                let to = To { column: &mut column, path, name, first: *first, kind: &kind, meaning };
                 to.take(chunk, (index, *count))?;
             }
             columns.push(column);
         }
         Ok(table(columns, rows))
     })
-}
-
-/// Refuses numbers that mean others than they are.
-fn plain(path: &Path, kind: &ColumnDescriptor, name: &str) -> Result<()> {
-    let decimal = matches!(kind.logical_type_ref(), Some(LogicalType::Decimal { .. }))
-        || kind.converted_type() == ConvertedType::DECIMAL;
-    match decimal {
-        true => {
-            let expected = "plain numbers; write the column again as floats";
-            Err(Origin(path).format(0, format!("column {name}"), "of decimals", expected))
-        }
-        false => Ok(()),
-    }
-}
-
-fn is_unsigned(kind: &ColumnDescriptor) -> bool {
-    matches!(kind.logical_type_ref(), Some(LogicalType::Integer(i)) if !i.is_signed)
-        || matches!(
-            kind.converted_type(),
-            ConvertedType::UINT_8 | ConvertedType::UINT_16 | ConvertedType::UINT_32 | ConvertedType::UINT_64
-        )
-}
-
-/// A value as it is taken.
-enum Value<'v> {
-    Whole(i128),
-    Truth(bool),
-    Real(f64),
-    Bytes(&'v [u8]),
 }
 
 /// Where the values of a column go.
@@ -107,25 +79,30 @@ struct To<'a> {
     /// The first row of the group.
     first: usize,
     kind: &'a ColumnDescriptor,
+    meaning: Meaning,
 }
 
 impl To<'_> {
     fn take(self, chunk: ColumnReader, group: (usize, usize)) -> Result<()> {
-        let unsigned = is_unsigned(self.kind);
+        let meaning = self.meaning;
+        let unsigned = meaning == Meaning::Unsigned;
         match chunk {
-            ColumnReader::BoolColumnReader(c) => self.each(c, group, |v| Value::Truth(*v)),
+            ColumnReader::BoolColumnReader(c) => self.each(c, group, |v| Some(Value::Truth(*v))),
             ColumnReader::Int32ColumnReader(c) => {
-                self.each(c, group, |v| Value::Whole(if unsigned { (*v as u32).into() } else { (*v).into() }))
+                let of =
+                    |v: i32| if unsigned { Value::Whole((v as u32).into()) } else { meaning.whole(v.into()) };
+                self.each(c, group, |v| Some(of(*v)))
             }
             ColumnReader::Int64ColumnReader(c) => {
-                self.each(c, group, |v| Value::Whole(if unsigned { (*v as u64).into() } else { (*v).into() }))
+                let of = |v: i64| if unsigned { Value::Whole((v as u64).into()) } else { meaning.whole(v) };
+                self.each(c, group, |v| Some(of(*v)))
             }
-            ColumnReader::FloatColumnReader(c) => self.each(c, group, |v| Value::Real((*v).into())),
-            ColumnReader::DoubleColumnReader(c) => self.each(c, group, |v| Value::Real(*v)),
-            ColumnReader::ByteArrayColumnReader(c) => self.each(c, group, |v| Value::Bytes(v.data())),
-            _ => {
-                let item = format!("column {}", self.name);
-                Err(Origin(self.path).format(0, item, "of another type", "numbers, truth values or words"))
+            ColumnReader::Int96ColumnReader(c) => self.each(c, group, |v| Some(Meaning::old_instant(v))),
+            ColumnReader::FloatColumnReader(c) => self.each(c, group, |v| Some(Value::Real((*v).into()))),
+            ColumnReader::DoubleColumnReader(c) => self.each(c, group, |v| Some(Value::Real(*v))),
+            ColumnReader::ByteArrayColumnReader(c) => self.each(c, group, |v| meaning.bytes(v.data())),
+            ColumnReader::FixedLenByteArrayColumnReader(c) => {
+                self.each(c, group, |v| meaning.bytes(v.data()))
             }
         }
     }
@@ -134,9 +111,9 @@ impl To<'_> {
         self,
         chunk: ColumnReaderImpl<T>,
         (index, count): (usize, usize),
-        of: impl for<'v> Fn(&'v T::T) -> Value<'v>,
+        of: impl for<'v> Fn(&'v T::T) -> Option<Value<'v>>,
     ) -> Result<()> {
-        let To { column, path, name, first, kind } = self;
+        let To { column, path, name, first, kind, .. } = self;
         let refuse = |row: usize, (found, expected): (String, String)| {
             Origin(path).format(0, place(first + row, None, name), found, expected)
         };
@@ -146,10 +123,19 @@ impl To<'_> {
                 return Err(refuse(next, missing()));
             }
             next += 1;
-            took(column, &of(value)).map_err(|why| refuse(row, why))
+            let value = of(value).ok_or_else(|| refuse(row, unreadable()))?;
+            took(column, &value).map_err(|why| refuse(row, why))
         })?;
         if next < count { Err(refuse(next, missing())) } else { Ok(()) }
     }
+}
+
+/// What is found and expected where bytes are no number of the column's type.
+fn unreadable() -> (String, String) {
+    (
+        "bytes of another length than its type has".into(),
+        "a number of at most 16 bytes; write the file again".into(),
+    )
 }
 
 /// Puts a value into a column.
@@ -158,7 +144,7 @@ fn took(column: &mut Gathered, value: &Value<'_>) -> std::result::Result<(), (St
         |bytes| std::str::from_utf8(bytes).map_err(|_| ("no UTF-8 text".to_string(), "a word".to_string()));
     match (column.take(), value) {
         (Take::Numbers, Value::Whole(v)) => column.number(*v as f64),
-        (Take::Numbers, Value::Truth(v)) => column.number(f64::from(u8::from(*v))),
+        (Take::Numbers, Value::Truth(v)) => column.truth(*v),
         (Take::Numbers, Value::Real(v)) => column.number(*v),
         (Take::Numbers, Value::Bytes(v)) => {
             let shown: String = text(v)?.chars().take(40).collect();

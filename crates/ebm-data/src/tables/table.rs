@@ -14,24 +14,20 @@ pub const MOST_VALUES: usize = 1 << 28;
 const MOST_WORDS: usize = 1 << 16;
 
 /// How the text of a table is read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct TableOptions {
     /// What stands between values; without it the one of comma, semicolon and tab that the first line has most of.
     pub delimiter: Option<u8>,
-    /// Whether the first line has the names of the columns; without names they are called by their number, from 1.
-    pub header: bool,
-}
-
-impl Default for TableOptions {
-    fn default() -> Self {
-        TableOptions { delimiter: None, header: true }
-    }
+    /// Whether the first line has the names of the columns; without names they are called by their number, from 1. `None`: it
+    /// has, and is refused if one of them is a number, as values would be.
+    pub header: Option<bool>,
 }
 
 /// How the cells of a column are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Take {
-    /// As finite numbers; truth values are 0 and 1.
+    /// As finite numbers; a column of truth values is 0 and 1. Of Parquet, instants are seconds since the beginning of 1970 (UTC),
+    /// times of day seconds since midnight, dates days since the beginning of 1970, and decimals have their scale.
     Numbers,
     /// As words, whole numbers and truth values too.
     Words,
@@ -141,6 +137,20 @@ impl Table {
         words
     }
 
+    /// The rows by the series that a column of words says each is of, and the number of rows of each: series one behind the other as
+    /// they come first, rows of each in their order.
+    pub fn series(&self, column: usize) -> (Vec<usize>, Vec<usize>) {
+        let Some(Values::Words(codes, words)) = self.columns.get(column) else {
+            return (Vec::new(), Vec::new());
+        };
+        let mut order: Vec<usize> = (0..codes.len()).collect();
+        // Words have their numbers as they come; the sort keeps rows in order.
+        order.sort_by_key(|row| codes[*row]);
+        let mut lengths = vec![0; words.len()];
+        codes.iter().for_each(|code| lengths[*code as usize] += 1);
+        (order, lengths)
+    }
+
     /// The rows of these numbers, in this order; those beyond the end are left out.
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {
@@ -168,6 +178,12 @@ pub fn is_table(path: &Path) -> bool {
     let text =
         path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv") || e.eq_ignore_ascii_case("tsv"));
     text || (is_parquet(path) && path.is_file() && parquet_table::without_pictures(path))
+}
+
+/// Whether a column has this name from pandas, which writes the index of rows so: no variable.
+pub fn is_index(name: &str) -> bool {
+    let number = name.strip_prefix("__index_level_").and_then(|rest| rest.strip_suffix("__"));
+    name == "Unnamed: 0" || number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Refuses two columns of one name.
@@ -204,11 +220,14 @@ pub(super) struct Gathered {
     codes: Vec<u32>,
     numbered: HashMap<String, u32>,
     words: Vec<String>,
+    /// Whether cells of text were truth values so far.
+    truths: Option<bool>,
 }
 
 impl Gathered {
     pub fn new(take: Take) -> Self {
-        Gathered { take, numbers: Vec::new(), codes: Vec::new(), numbered: HashMap::new(), words: Vec::new() }
+        let (numbers, codes, words) = (Vec::new(), Vec::new(), Vec::new());
+        Gathered { take, numbers, codes, numbered: HashMap::new(), words, truths: None }
     }
 
     fn code(&mut self, word: &str) -> u32 {
@@ -230,7 +249,24 @@ impl Gathered {
             let expected = "a finite number; fill it in, or leave the row out";
             return Err((v.to_string(), expected.into()));
         }
+        if *self.truths.get_or_insert(false) {
+            let expected = "truth values as in the rows before it; write all of them as 0 and 1, or none";
+            return Err((format!("the number {v}"), expected.into()));
+        }
         self.numbers.push(v);
+        Ok(())
+    }
+
+    /// Takes a truth value as 0 or 1.
+    ///
+    /// # Errors
+    /// In words, if there are numbers in the same column.
+    pub fn truth(&mut self, v: bool) -> std::result::Result<(), (String, String)> {
+        if !*self.truths.get_or_insert(true) {
+            let expected = "numbers as in the rows before it; write truth values as 0 and 1";
+            return Err((format!("the truth value {v}"), expected.into()));
+        }
+        self.numbers.push(f64::from(u8::from(v)));
         Ok(())
     }
 

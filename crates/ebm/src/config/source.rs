@@ -14,6 +14,7 @@ use super::path::{Path, Side};
 use super::problem::{Place, Problem, Problems};
 use super::validate::{self, Finding};
 use crate::error::{Error, Result};
+use crate::text_file;
 
 /// The configuration of the quick start: handwritten digits of 8×8 pixels, readable samples in minutes on two cores.
 pub const QUICK_START: &str = include_str!("quickstart.toml");
@@ -48,8 +49,7 @@ impl Source {
     /// If the file cannot be read or is not text.
     pub fn file(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
-        let unread = |source| Error::Unread { what: "configuration", path: path.to_path_buf(), source };
-        let text = std::fs::read_to_string(path).map_err(unread)?;
+        let text = text_file::read("configuration", path)?;
         let base = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
             _ => PathBuf::from("."),

@@ -21,12 +21,14 @@ pub struct Fit {
     pub units: Option<Units>,
     /// The columns that samples of the model are made of: tables and numbers in their units become such samples.
     pub columns: Columns,
+    /// Whether values are used in double precision; else they must be finite in single precision.
+    pub double: bool,
 }
 
 impl Fit {
     /// Samples of this shape as they are.
     pub fn of_shape(shape: &[usize]) -> Self {
-        Fit { shape: shape.to_vec(), resize: false, units: None, columns: Columns::default() }
+        Fit { shape: shape.to_vec(), resize: false, units: None, columns: Columns::default(), double: false }
     }
 
     /// Samples of this shape as a model knows them that has these facts.
@@ -38,7 +40,7 @@ impl Fit {
     ///
     /// # Errors
     /// If the shape differs and images are not to be resized, or are no images with values in [0, 1].
-    pub(super) fn apply(&self, values: Vec<f32>, found: &[usize], place: &Path) -> Result<(Vec<f32>, bool)> {
+    pub(super) fn apply(&self, values: Vec<f64>, found: &[usize], place: &Path) -> Result<(Vec<f64>, bool)> {
         if found == self.shape {
             return Ok((values, false));
         }
@@ -83,8 +85,8 @@ impl Fit {
 }
 
 /// A byte as the middle of its level, as data sources store it.
-pub(crate) fn level(byte: u8) -> f32 {
-    (f32::from(byte) + 0.5) / 256.0
+pub(crate) fn level(byte: u8) -> f64 {
+    (f64::from(byte) + 0.5) / 256.0
 }
 
 #[cfg(test)]

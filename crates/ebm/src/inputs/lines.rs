@@ -1,4 +1,4 @@
-//! Samples named or written out on the lines of a stream: paths of pictures, or JSON.
+//! Samples named or written out on the lines of a stream: paths of pictures, JSON, or rows of a table.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::fit::{Fit, level};
+use super::line_rows::{Head, of_object};
 use super::read::{Sink, finite, picture};
 use super::set::Piece;
 use super::units::Tally;
@@ -21,14 +22,16 @@ struct Written {
     /// A picture.
     path: Option<PathBuf>,
     /// The values, in the units of training samples or of the table that these were made of, row by row.
-    values: Option<Vec<f32>>,
+    values: Option<Vec<f64>>,
     /// Name for the output; the number of the line without it.
     id: Option<String>,
 }
 
 /// Hands the samples that the lines of `from` name to `sink`, at most `rows` at a time, and fewer where the next line
 /// would have to be waited for. A line is the path of a picture, `{"path": "a.png"}`, or `{"values": [0.1, ...]}` with
-/// an optional `"id"`; empty lines are passed over. Memory does not grow with the number of lines.
+/// an optional `"id"`; empty lines are passed over. For a model of a table it may also be an object with its columns by their names
+/// (`{"height": 1.7, "job": "cook"}`, of series lists), or all lines are a table as CSV, the names of columns in the first. Memory does
+/// not grow with the number of lines.
 ///
 /// # Errors
 /// If a line is none of this, a picture cannot be read or does not fit, or `sink` fails; samples of earlier lines have
@@ -38,6 +41,7 @@ pub fn lines(from: impl Read, rows: usize, fit: &Fit, sink: &mut Sink<'_>) -> Re
     let empty = || Piece { values: Vec::new(), places: Vec::new(), levels: None };
     let mut seen = Tally::new(fit.units);
     let (mut kept, mut line, mut number, mut any) = (empty(), Vec::new(), 0u64, false);
+    let mut head = None;
     loop {
         line.clear();
         let mut limited = (&mut from).take(LONGEST);
@@ -46,7 +50,7 @@ pub fn lines(from: impl Read, rows: usize, fit: &Fit, sink: &mut Sink<'_>) -> Re
             break;
         }
         number += 1;
-        match sample(&line, number, fit, &mut seen) {
+        match sample(&line, number, fit, &mut head, &mut seen) {
             Ok(None) => {}
             Ok(Some((values, place))) => {
                 any = true;
@@ -81,13 +85,38 @@ pub fn lines(from: impl Read, rows: usize, fit: &Fit, sink: &mut Sink<'_>) -> Re
 }
 
 /// Values and name of the sample of a line, which `seen` sees; `None` for an empty one.
-fn sample(line: &[u8], number: u64, fit: &Fit, seen: &mut Tally) -> Result<Option<(Vec<f32>, PathBuf)>> {
+fn sample(
+    line: &[u8],
+    number: u64,
+    fit: &Fit,
+    head: &mut Option<Head>,
+    seen: &mut Tally,
+) -> Result<Option<(Vec<f64>, PathBuf)>> {
     let here = format!("standard input, line {number}");
     let wrong = |message: String| -> Error { ebm_core::Error::data(&here, message).into() };
     let text = std::str::from_utf8(line)
         .map_err(|_| wrong("is not UTF-8, wanted the path of a picture or JSON".into()))?
         .trim();
     if text.is_empty() {
+        return Ok(None);
+    }
+    let mut given = |values: Vec<f64>, id: Option<String>| -> Result<Option<(Vec<f64>, PathBuf)>> {
+        seen.see(&values, None, Path::new(&here))?;
+        Ok(Some((values, id.map_or_else(|| "-".into(), PathBuf::from))))
+    };
+    if let Some(head) = head {
+        let values = head.row(text, &fit.columns).map_err(wrong)?;
+        finite(&values, fit.double, values.len(), Path::new(&here), |_| 0)?;
+        return given(values, None);
+    }
+    if text.starts_with('{') && !fit.columns.is_empty() {
+        if let Some(row) = of_object(text, &fit.columns) {
+            let (values, id) = row.map_err(wrong)?;
+            finite(&values, fit.double, values.len(), Path::new(&here), |_| 0)?;
+            return given(values, id);
+        }
+    } else if !fit.columns.is_empty() && !Path::new(text).exists() {
+        *head = Some(Head::of(text, &fit.columns).map_err(wrong)?);
         return Ok(None);
     }
     let written = if text.starts_with('{') {
@@ -115,10 +144,9 @@ fn sample(line: &[u8], number: u64, fit: &Fit, seen: &mut Tally) -> Result<Optio
                     fit.shape
                 )));
             }
-            finite(&values, wanted, Path::new(&here), |_| 0)?;
             fit.columns.from_own(&mut values);
-            seen.see(&values, None, Path::new(&here))?;
-            Ok(Some((values, written.id.map_or_else(|| "-".into(), PathBuf::from))))
+            finite(&values, fit.double, wanted, Path::new(&here), |_| 0)?;
+            given(values, written.id)
         }
         _ => Err(wrong("wanted either `path` or `values`".into())),
     }
@@ -127,12 +155,17 @@ fn sample(line: &[u8], number: u64, fit: &Fit, seen: &mut Tally) -> Result<Optio
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use ebm_core::{Cells, Column, Columns};
+
     use super::*;
 
-    fn all(text: &str, rows: usize) -> (Vec<(String, u64, f32)>, Result<()>) {
+    fn all(text: &str, rows: usize) -> (Vec<(String, u64, f64)>, Result<()>) {
+        all_of(text, rows, &Fit::of_shape(&[2]))
+    }
+
+    fn all_of(text: &str, rows: usize, fit: &Fit) -> (Vec<(String, u64, f64)>, Result<()>) {
         let mut found = Vec::new();
-        let fit = Fit::of_shape(&[2]);
-        let ended = lines(text.as_bytes(), rows, &fit, &mut |p: Piece| {
+        let ended = lines(text.as_bytes(), rows, fit, &mut |p: Piece| {
             assert!(p.len() <= rows && p.values.len() == 2 * p.len());
             found.extend(
                 p.places
@@ -152,6 +185,41 @@ mod tests {
             let (found, ended) = all(text, rows);
             ended.unwrap();
             assert_eq!(found, [("-".into(), 0, 1.0), ("b".into(), 2, 2.0), ("-".into(), 3, 3.0)]);
+        }
+    }
+
+    /// A model of heights around 1.5 and of two jobs would have three numbers a sample; this one has two.
+    fn table() -> Fit {
+        let number = |centre| Cells::Numbers { centre, spread: 2.0 };
+        let column = |name: &str, cells| Column { name: name.into(), cells };
+        let columns = vec![column("height", number(1.0)), column("weight", number(0.0))];
+        Fit { columns: Columns::new(columns, 1), ..Fit::of_shape(&[2]) }
+    }
+
+    #[test]
+    fn rows_of_a_table_come_by_the_names_of_its_columns_in_json_and_csv() {
+        let json = "{\"weight\": 3, \"other\": \"x\", \"height\": 2}\n{\"height\": 1, \"weight\": 5, \"id\": \"b\"}\n";
+        let (found, ended) = all_of(json, 9, &table());
+        ended.unwrap();
+        assert_eq!(found, [("-".into(), 0, 1.5), ("b".into(), 1, 2.5)]);
+        for rows in [1, 9] {
+            let (found, ended) = all_of("other;weight;height\nx;3;2\n\n\"y;z\";5;1\n", rows, &table());
+            ended.unwrap();
+            assert_eq!(found, [("-".into(), 1, 1.5), ("-".into(), 3, 2.5)]);
+        }
+        for (text, parts) in [
+            ("{\"height\": 2}\n", &["line 1: without the column `weight`"][..]),
+            (
+                "{\"height\": \"tall\", \"weight\": 1}\n",
+                &["line 1: column `height` holds \"tall\"", "a number"],
+            ),
+            ("{\"height\": null, \"weight\": 1}\n", &["line 1: column `height` holds null"]),
+            ("height,weight\n1,2\n1\n", &["line 3", "of 1 values"]),
+            ("height,weight\n1,2\nx,1\n", &["line 3", "column `height` is the text \"x\""]),
+            ("height,width\n1,2\n", &["line 1", "without a column `weight`", "height, width"]),
+        ] {
+            let text = (all_of(text, 9, &table()).1.unwrap_err().to_string(), text);
+            parts.iter().for_each(|part| assert!(text.0.contains(part), "{part} is not in: {text:?}"));
         }
     }
 

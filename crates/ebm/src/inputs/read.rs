@@ -50,7 +50,7 @@ impl Inputs {
                 dims
             }
             From::Idx(path) => IdxRows::open(path)?.sample_dims().to_vec(),
-            From::Table(path) => vec![Table::names(path, &TableOptions::default())?.len()],
+            From::Table(path) => vec![variables(path)?.len()],
             From::Cifar(_) => vec![3, 32, 32],
             From::Pictures(files) => {
                 let fit = Fit::of_shape(&[3]);
@@ -137,16 +137,11 @@ impl Gather<'_, '_> {
         self.rows_of(path, &dims, rows.left(), |n| {
             Ok(match rows.next(n)? {
                 NpyValues::U8(bytes) | NpyValues::Bool(bytes) => {
-                    let middle = |b: u8| (f32::from(b) + 0.5) / levels as f32;
+                    let middle = |b: u8| (f64::from(b) + 0.5) / f64::from(levels);
                     (bytes.into_iter().map(middle).collect(), Some(levels))
                 }
-                NpyValues::F64(mut values) => {
-                    // Before digits are lost: a column may lie far from 0.
-                    columns.from_own(&mut values);
-                    (values.into_iter().map(|v| v as f32).collect(), None)
-                }
                 other => {
-                    let mut values = other.into_f32();
+                    let mut values = other.into_f64();
                     columns.from_own(&mut values);
                     (values, None)
                 }
@@ -158,15 +153,21 @@ impl Gather<'_, '_> {
     fn table(&mut self, path: &Path) -> Result<()> {
         let (own, fit) = (plain_columns(path, self.fit)?, self.fit);
         let columns = own.as_ref().unwrap_or(&fit.columns);
-        let numbered = columns.list().iter().all(|c| c.name.parse::<usize>().is_ok());
-        // Numbers may be the names of columns that have none, or stand in a line of names that was written of them.
-        let named = |names: Vec<String>| columns.list().iter().all(|c| names.contains(&c.name));
-        let header = !numbered || Table::names(path, &TableOptions::default()).is_ok_and(named);
+        let header = if own.is_some() { None } else { Some(has_names(path, columns)) };
         let options = TableOptions { header, ..TableOptions::default() };
-        let take = |c: &Column| if matches!(c.cells, Cells::Words(_)) { Take::Words } else { Take::Numbers };
-        let wanted: Vec<_> = columns.list().iter().map(|c| (c.name.clone(), take(c))).collect();
-        let table = Table::read(path, &options, &wanted)?;
-        let (rows, each, width) = (table.len(), columns.each(), columns.width());
+        let table = Table::read(path, &options, &taken(columns))?;
+        let (each, width) = (columns.each(), columns.width());
+        let (table, order, lengths) = match columns.series() {
+            Some(_) => {
+                let (order, lengths) = table.series(columns.list().len());
+                (table.select(&order), order, lengths)
+            }
+            None => {
+                let rows = table.len();
+                (table, (0..rows).collect(), vec![rows])
+            }
+        };
+        let (rows, starts) = (table.len(), columns.starts(&lengths, each));
         let refuse = |message: String| Error::from(ebm_core::Error::data(path, message));
         if rows.saturating_mul(width) > table::MOST_VALUES {
             let most = table::MOST_VALUES;
@@ -174,20 +175,18 @@ impl Gather<'_, '_> {
                 "makes {rows} rows of {width} values, wanted at most {most} in all: split it"
             )));
         }
-        if rows % each != 0 {
-            tracing::warn!(
-                "{}: the last {} of {rows} rows make no series of {each}",
-                path.display(),
-                rows % each
-            );
+        let left = rows - starts.len() * each;
+        if left > 0 {
+            let which = if columns.series().is_some() { "at the ends of series" } else { "the last" };
+            tracing::warn!("{}: {left} of {rows} rows, {which}, make no series of {each}", path.display());
         }
         let cell = |row: usize, at: usize| match (table.number(row, at), table.word(row, at)) {
             (Some(v), _) => Cell::Number(v),
             (None, word) => Cell::Word(word.unwrap_or_default()),
         };
-        let values = columns.samples(rows, each, cell).map_err(|e| {
+        let values = columns.samples(&starts, cell).map_err(|e| {
             let name = columns.list().get(e.column).map_or("", |c| c.name.as_str());
-            let row = e.row;
+            let row = order.get(e.row).copied().unwrap_or(e.row);
             refuse(format!(
                 "row {row} (from 0) holds `{}` in column `{name}`, which no training row did",
                 e.found
@@ -195,7 +194,7 @@ impl Gather<'_, '_> {
         })?;
         let dims = if each > 1 { vec![width, each] } else { vec![width] };
         let mut left = values.chunks(self.rows * each * width);
-        self.rows_of(path, &dims, (rows / each) as u64, |_| {
+        self.rows_of(path, &dims, starts.len() as u64, |_| {
             Ok((left.next().unwrap_or_default().to_vec(), None))
         })
     }
@@ -205,7 +204,7 @@ impl Gather<'_, '_> {
         let dims = rows.sample_dims().to_vec();
         self.rows_of(path, &dims, rows.left(), |n| match rows.next(n)? {
             IdxValues::U8(bytes) => Ok((bytes.into_iter().map(level).collect(), Some(256))),
-            other => Ok((other.into_f32(), None)),
+            other => Ok((other.into_f32().into_iter().map(f64::from).collect(), None)),
         })
     }
 
@@ -215,7 +214,7 @@ impl Gather<'_, '_> {
         path: &Path,
         dims: &[usize],
         of: u64,
-        mut next: impl FnMut(usize) -> Result<(Vec<f32>, Option<u32>)>,
+        mut next: impl FnMut(usize) -> Result<(Vec<f64>, Option<u32>)>,
     ) -> Result<()> {
         self.total(of);
         for first in (0..of).step_by(self.rows) {
@@ -273,7 +272,7 @@ impl Gather<'_, '_> {
             let count = self.rows.min(n - first);
             let mut values = x
                 .narrow(0, first, count)
-                .and_then(|t| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>())
+                .and_then(|t| t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>())
                 .map_err(ebm_core::Error::from)?;
             if other {
                 own.to_own(&mut values);
@@ -287,7 +286,7 @@ impl Gather<'_, '_> {
     /// Takes `n` samples of a file, from its sample `first` on.
     fn add(
         &mut self,
-        values: Vec<f32>,
+        values: Vec<f64>,
         dims: &[usize],
         path: &Path,
         first: u64,
@@ -310,7 +309,7 @@ impl Gather<'_, '_> {
                 .copied()
                 .collect()
         };
-        finite(&values, width, path, |i| first + chosen[i.min(chosen.len() - 1)])?;
+        finite(&values, self.fit.double, width, path, |i| first + chosen[i.min(chosen.len() - 1)])?;
         self.seen.see(&values, levels, path)?;
         let (values, changed) = self.fit.apply(values, dims, path)?;
         let levels = if changed { Some(256) } else { levels };
@@ -344,14 +343,48 @@ impl Gather<'_, '_> {
     }
 }
 
+/// The columns that make samples, with how their cells are taken, and behind them that of the series.
+pub(super) fn taken(columns: &Columns) -> Vec<(String, Take)> {
+    let take = |c: &Column| if matches!(c.cells, Cells::Words(_)) { Take::Words } else { Take::Numbers };
+    let of_samples = columns.list().iter().map(|c| (c.name.clone(), take(c)));
+    of_samples.chain(columns.series().map(|name| (name.to_string(), Take::Words))).collect()
+}
+
+/// Whether the first line of a table with these columns has their names. Columns without names are called by their numbers, which
+/// samples that were written of them have as names in their first line.
+fn has_names(path: &Path, columns: &Columns) -> bool {
+    let numbered = |name: &str| name.parse::<usize>().is_ok();
+    if !columns.list().iter().all(|c| numbered(&c.name)) {
+        return true;
+    }
+    let options = TableOptions { header: Some(true), ..TableOptions::default() };
+    let Ok(names) = Table::names(path, &options) else { return false };
+    let beside = [columns.series(), columns.label()];
+    let named = columns.list().iter().all(|c| names.contains(&c.name))
+        && names.iter().all(|n| numbered(n) || beside.contains(&Some(n.as_str())));
+    if named {
+        tracing::info!("{}: the first line is taken for the numbers of columns", path.display());
+    }
+    named
+}
+
+/// The names of a table's columns but for that of pandas' index.
+fn variables(path: &Path) -> Result<Vec<String>> {
+    let names = Table::names(path, &TableOptions::default())?;
+    let (index, names): (Vec<String>, Vec<String>) = names.into_iter().partition(|n| table::is_index(n));
+    for name in index {
+        tracing::info!("{}: the column `{name}`, in which pandas numbers rows, is left out", path.display());
+    }
+    Ok(names)
+}
+
 /// All columns of a table as numbers, where the model knows none.
 fn plain_columns(path: &Path, fit: &Fit) -> Result<Option<Columns>> {
     if !fit.columns.is_empty() {
         return Ok(None);
     }
     let plain = |name| Column { name, cells: Cells::Numbers { centre: 0.0, spread: 1.0 } };
-    let names = Table::names(path, &TableOptions::default())?;
-    Ok(Some(Columns::new(names.into_iter().map(plain).collect(), 1)))
+    Ok(Some(Columns::new(variables(path)?.into_iter().map(plain).collect(), 1)))
 }
 
 /// Number of levels of bytes as images, as training sees them: 2 if there are only 0 and 1, else 256.
@@ -380,9 +413,15 @@ pub(super) fn picture(file: &Path, fit: &Fit) -> Result<ImageSet> {
     Ok(read_picture(file, &FolderOptions { channels, ..FolderOptions::default() })?)
 }
 
-/// Errs on the first value that is not finite, with the number of its sample.
-pub(super) fn finite(values: &[f32], width: usize, file: &Path, index: impl Fn(usize) -> u64) -> Result<()> {
-    match values.iter().position(|v| !v.is_finite()) {
+/// Errs on the first value that is not finite in the precision of its use, with the number of its sample.
+pub(super) fn finite(
+    values: &[f64],
+    double: bool,
+    width: usize,
+    file: &Path,
+    index: impl Fn(usize) -> u64,
+) -> Result<()> {
+    match values.iter().position(|v| !if double { v.is_finite() } else { (*v as f32).is_finite() }) {
         None => Ok(()),
         Some(at) => {
             let index = index(at / width.max(1));

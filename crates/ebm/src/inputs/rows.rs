@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use ebm_core::{Columns, Domain};
-use ebm_data::npy::{Npy, NpyValues};
+use ebm_data::npy::Npy;
 
 use crate::error::{Error, Result};
 
@@ -24,12 +24,20 @@ pub(crate) fn rows(
     let dims = npy.dims().to_vec();
     if dims.first().is_none_or(|n| *n == 0) || dims[1..] != *shape {
         let wanted = format!("(n{})", shape.iter().map(|d| format!(", {d}")).collect::<String>());
-        return Err(unfit(path, format!("has shape {dims:?}, expected {wanted}: a row for each sample")));
+        let (numbers, of_one) = (dims.iter().product::<usize>(), shape.iter().product::<usize>().max(1));
+        let hint = match numbers > 0 && numbers.is_multiple_of(of_one) {
+            true => {
+                let to = [&[numbers / of_one][..], shape].concat();
+                format!("; its numbers are those of {} samples: reshape it to {to:?}", numbers / of_one)
+            }
+            false => format!("; a sample has {of_one} numbers"),
+        };
+        return Err(unfit(
+            path,
+            format!("has shape {dims:?}, expected {wanted}, a row for each sample{hint}"),
+        ));
     }
-    let mut values: Vec<f64> = match npy.values() {
-        NpyValues::F64(v) => v.clone(),
-        other => other.clone().into_f32().into_iter().map(f64::from).collect(),
-    };
+    let mut values = npy.values().clone().into_f64();
     let width = shape.iter().product::<usize>().max(1);
     if let Some(i) = values.iter().position(|v| !v.is_finite()) {
         return Err(unfit(

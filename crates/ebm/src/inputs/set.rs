@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 /// Samples of one shape that go through a model together.
 #[derive(Clone, Debug)]
 pub struct Piece {
-    /// Values of all samples, one sample after the other, in the units of training samples.
-    pub values: Vec<f32>,
+    /// Values of all samples, one sample after the other, in the units of training samples and with all digits of their file.
+    pub values: Vec<f64>,
     /// File and number within it of each sample, from 0.
     pub places: Vec<(PathBuf, u64)>,
     /// Grey values of the samples: each stands in the middle of its level. `None` for numbers that are used as they are.
@@ -30,6 +30,11 @@ impl Piece {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
+    }
+
+    /// The values in single precision.
+    pub fn floats(&self) -> Vec<f32> {
+        self.values.iter().map(|v| *v as f32).collect()
     }
 
     /// Number of values of a sample.

@@ -36,24 +36,24 @@ pub(super) struct Tally {
     units: Option<Units>,
     all: usize,
     outside: usize,
-    low: f32,
-    high: f32,
+    low: f64,
+    high: f64,
     levels: Option<u32>,
 }
 
 impl Tally {
     pub(super) fn new(units: Option<Units>) -> Self {
-        Tally { units, all: 0, outside: 0, low: f32::INFINITY, high: f32::NEG_INFINITY, levels: None }
+        Tally { units, all: 0, outside: 0, low: f64::INFINITY, high: f64::NEG_INFINITY, levels: None }
     }
 
     /// Sees some values.
     ///
     /// # Errors
     /// If they are bytes as numbers where the model's data are in [0, 1]: no measure of such would mean anything.
-    pub(super) fn see(&mut self, values: &[f32], levels: Option<u32>, place: &Path) -> Result<()> {
+    pub(super) fn see(&mut self, values: &[f64], levels: Option<u32>, place: &Path) -> Result<()> {
         let Some(units) = self.units else { return Ok(()) };
         let width = units.high - units.low;
-        let ends = ((units.low - BESIDE * width) as f32, (units.high + BESIDE * width) as f32);
+        let ends = (units.low - BESIDE * width, units.high + BESIDE * width);
         for v in values {
             self.outside += usize::from(!(ends.0..=ends.1).contains(v));
             (self.low, self.high) = (self.low.min(*v), self.high.max(*v));
@@ -65,7 +65,7 @@ impl Tally {
             let message = format!(
                 "holds numbers up to {}, and the model was trained on values in [{:?}, {:?}]: divide them by 255, or store them as \
                  unsigned bytes",
-                self.high, units.low, units.high
+                self.high as f32, units.low, units.high
             );
             return Err(ebm_core::Error::data(place, message).into());
         }
@@ -83,8 +83,8 @@ impl Tally {
                 100.0 * share,
                 units.low,
                 units.high,
-                self.low,
-                self.high
+                self.low as f32,
+                self.high as f32
             ));
         }
         match (units.levels, self.levels) {
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn bytes_as_numbers_are_refused_and_other_units_remarked_upon() {
         let images = || tally(Some((0.0, 1.0)), None, Some(256));
-        let see = |mut t: Tally, values: &[f32], levels| -> std::result::Result<Option<String>, String> {
+        let see = |mut t: Tally, values: &[f64], levels| -> std::result::Result<Option<String>, String> {
             t.see(values, levels, Path::new("a.npy")).map_err(|e| e.to_string())?;
             Ok(t.remark())
         };

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use ebm_core::Stepped;
-use ebm_data::npy::{Npy, NpyValues};
+use ebm_core::{Sampler, Stepped};
+use ebm_data::npy::Npy;
 use ebm_eval::{
     ChainAdvice, ChainFacts, ChainSummary, FEWEST_DRAWS, Traces, chain_advice, ess_mean, serialize_extended,
     summarise,
@@ -109,6 +109,21 @@ pub struct ChainRow {
     pub autocorrelation_time: f64,
 }
 
+/// Refuses a program of which only the last states are draws; `what` it is stands in the message.
+///
+/// # Errors
+/// If it passes through other temperatures or levels.
+pub fn draws_all_along(sampler: &dyn Sampler, what: &str) -> Result<()> {
+    match sampler.cools() || sampler.walks_levels() {
+        false => Ok(()),
+        true => Err(Error::unfit(
+            format!("{what} ({})", sampler.name()),
+            "passes through other temperatures or levels, and only its last states are draws: run a program that stays at one as chains, \
+             such as `chain`, or draw samples of this one",
+        )),
+    }
+}
+
 /// Runs the generation program of `model` as chains and measures the energy and coordinates after each step.
 ///
 /// A program whose steps change on the way (annealed step sizes) is no chain: what it says of a stationary distribution holds
@@ -128,13 +143,7 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
         let wanted = format!("as many as make at least {FEWEST_DRAWS} draws, found {draws} draws");
         return Err(Error::invalid("steps", o.steps, wanted));
     }
-    if model.sampler().cools() || model.sampler().walks_levels() {
-        return Err(Error::unfit(
-            format!("the generation program ({})", model.sampler().name()),
-            "passes through other temperatures or levels, and only its last states are draws: measure a program that stays at one, such \
-             as `chain`, or draw with `ebm sample`",
-        ));
-    }
+    draws_all_along(model.sampler(), "the generation program")?;
     let width: usize = model.sample_shape().iter().product();
     let picked: Vec<usize> = equally_spaced(width, o.coordinates).collect();
     let numbers_kept = (picked.len() + 1).checked_mul(o.chains).and_then(|n| n.checked_mul(draws));
@@ -285,10 +294,7 @@ pub fn measure_chain_file(path: &Path, coordinates: usize) -> Result<ChainMeasur
             return Err(ebm_core::Error::data(path, message).into());
         }
     };
-    let values: Vec<f64> = match npy.values() {
-        NpyValues::F64(v) => v.clone(),
-        other => other.clone().into_f32().into_iter().map(f64::from).collect(),
-    };
+    let values = npy.values().clone().into_f64();
     let picked: Vec<usize> = equally_spaced(width, coordinates).collect();
     if picked.is_empty() {
         return Err(Error::unfit(path.display(), "found no coordinate to measure"));

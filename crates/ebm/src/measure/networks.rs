@@ -78,7 +78,7 @@ pub fn classify(network: &Network, set: Option<&Inputs>, fit: bool, sink: &mut C
     let shape = network.description().input;
     let fit = Fit { resize: fit, ..Fit::of_shape(&shape) };
     let mut take = |piece: Piece| {
-        let seen = network.see(&piece.values, shape)?;
+        let seen = network.see(&piece.floats(), shape)?;
         let probabilities = seen.probabilities.unwrap_or_default();
         let rows: Vec<ClassRow> = piece
             .places

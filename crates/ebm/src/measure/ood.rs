@@ -243,7 +243,8 @@ impl Work<'_> {
                 let mut u = vec![0f32; width];
                 for (i, x) in (first..).zip(piece.values.chunks_mut(width.max(1))) {
                     key.fill_uniform(i, &mut u);
-                    x.iter_mut().zip(&u).for_each(|(v, u)| *v += (u - 0.5) / levels as f32);
+                    let spread = |v: f64, u: f32| f64::from(v as f32 + (u - 0.5) / levels as f32);
+                    x.iter_mut().zip(&u).for_each(|(v, u)| *v = spread(*v, *u));
                 }
             }
             let n = piece.len() as u64;
@@ -291,7 +292,7 @@ impl Work<'_> {
         self.each(inside, self.options.count, &mut |first, piece| {
             total = first + piece.len() as u64;
             let width = piece.width();
-            for (i, x) in (first..).zip(piece.values.chunks(width.max(1))) {
+            for (i, x) in (first..).zip(piece.floats().chunks(width.max(1))) {
                 x.iter().for_each(|v| (low, high) = (low.min(*v), high.max(*v)));
                 if numbers.len() < PARTNERS as usize {
                     numbers.push(i);

@@ -111,7 +111,7 @@ impl Rule {
     pub(crate) fn make(&self, piece: &Piece, first: u64, inside: &Inside, key: Key) -> Piece {
         let (low, high) = inside.range;
         let span = high - low;
-        let mut values = piece.values.clone();
+        let mut values = piece.floats();
         let width = piece.width();
         for (i, x) in (first..).zip(values.chunks_mut(width.max(1))) {
             match self {
@@ -151,6 +151,7 @@ impl Rule {
             }
         }
         // What is made is no longer on the grid of levels.
+        let values = values.into_iter().map(f64::from).collect();
         Piece { values, places: piece.places.clone(), levels: None }
     }
 }
@@ -193,6 +194,7 @@ mod tests {
         let places = (0..n as u64).map(|i| ("a".into(), i)).collect();
         let numbers: Vec<u64> = (0..n as u64).collect();
         let inside = Inside { shape: vec![2, 4, 4], range: (0.0, 1.0), partners: values.clone(), numbers };
+        let values = values.into_iter().map(f64::from).collect();
         (Piece { values, places, levels: Some(97) }, inside)
     }
 
@@ -225,7 +227,7 @@ mod tests {
         let (all, known) = inside(3);
         let made = rule("rule:interpolation").make(&all, 0, &known, Key::root(0)).values;
         for (i, x) in made.chunks(32).enumerate() {
-            let other: Vec<f32> = x.iter().zip(&all.values[i * 32..]).map(|(m, a)| 2.0 * m - a).collect();
+            let other: Vec<f64> = x.iter().zip(&all.values[i * 32..]).map(|(m, a)| 2.0 * m - a).collect();
             let near = |j: usize| {
                 other.iter().zip(&all.values[j * 32..(j + 1) * 32]).all(|(a, b)| (a - b).abs() < 1e-6)
             };

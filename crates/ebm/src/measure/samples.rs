@@ -166,7 +166,7 @@ pub fn measure_samples(what: &Subject<'_>, options: &SampleMeasureOptions) -> Re
     let fit = Fit { resize: o.fit, ..what.fit(&against, &shape) };
     let gather = |set: &Inputs, most: u64| -> Result<Seen> {
         let mut seen = Seen::new(&kinds, &shape, keep);
-        set.each(TOGETHER, Some(most), &fit, &mut |piece: Piece| seen.add(&piece.values))?;
+        set.each(TOGETHER, Some(most), &fit, &mut |piece: Piece| seen.add(&piece.floats()))?;
         seen.enough(set.name())?;
         Ok(seen)
     };

@@ -91,7 +91,7 @@ pub fn stein(model: &Model, options: &SteinOptions) -> Result<SteinReport> {
             let (set, mut all) = (Inputs::open(what)?, Vec::new());
             let fit = Fit::known(&shape, model.facts());
             set.each(model.batch(), Some(o.count as u64), &fit, &mut |piece| {
-                all.extend(piece.values.iter().map(|v| f64::from(*v)));
+                all.extend_from_slice(&piece.values);
                 Ok(())
             })?;
             (set.name().to_string(), all)

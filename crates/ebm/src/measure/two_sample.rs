@@ -65,7 +65,7 @@ pub fn two_sample(what: &Subject<'_>, options: &TwoSampleOptions) -> Result<TwoS
     let table = |set: &Inputs| -> Result<Features> {
         let mut all = Vec::new();
         set.each(TOGETHER, Some(o.count as u64), &fit, &mut |piece| {
-            all.extend(piece.values.iter().map(|v| f64::from(*v)));
+            all.extend_from_slice(&piece.values);
             Ok(())
         })?;
         let n = all.len() / width.max(1);

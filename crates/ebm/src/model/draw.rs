@@ -1,9 +1,9 @@
 //! Samples of a model, written to files: numbers, pictures, chains over time, neighbours.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use candle_core::Tensor;
-use ebm_core::{Columns, Condition, Split};
+use candle_core::{DType, Tensor};
+use ebm_core::{Condition, Split};
 use ebm_data::npy::{NpyValues, encode_values};
 use ebm_draw::picture;
 
@@ -12,7 +12,7 @@ use crate::model::draws::{Draws, Kept, ending};
 use crate::model::film::{Film, animate, neighbours, strip};
 use crate::model::moves::MoveWatch;
 use crate::model::open::{Model, Sampling};
-use crate::tensors::floats;
+use crate::tensors::{floats, numbers};
 use crate::whole_file::{apart, free, replace};
 
 /// What to draw and where to write it.
@@ -95,17 +95,16 @@ pub fn sample(model: &Model, options: &SampleOptions) -> Result<Tensor> {
     write(model, options, film, &drawn)?;
     match ending {
         "npy" => {
-            let (columns, values) = (&model.facts().columns, floats(&drawn)?);
-            let values = if columns.is_empty() {
-                NpyValues::F32(values)
-            } else {
-                let mut own = values.into_iter().map(f64::from).collect::<Vec<_>>();
-                columns.to_own(&mut own);
-                NpyValues::F64(own)
+            let (columns, mut own) = (&model.facts().columns, numbers(&drawn)?);
+            columns.to_own(&mut own);
+            let single = columns.is_empty() && model.dtype() != DType::F64;
+            let values = match single {
+                true => NpyValues::F32(own.into_iter().map(|v| v as f32).collect()),
+                false => NpyValues::F64(own),
             };
             replace(&options.out, &encode_values(&values, drawn.dims())?)?;
         }
-        "csv" => write_table(&model.facts().columns, &floats(&drawn)?, &options.out)?,
+        "csv" => write_table(model, options, &drawn)?,
         _ => picture::write(&options.out, &drawn, background(model)?.as_ref())?,
     }
     Ok(drawn)
@@ -124,18 +123,79 @@ pub fn natural_file(model: &Model) -> &'static str {
 /// Name of the column that tells series apart.
 const SERIES: &str = "series";
 
-/// Writes samples as rows of the table that they were made of; of series all rows one after the other, each with the number of
-/// its series.
-fn write_table(columns: &Columns, values: &[f32], out: &Path) -> Result<()> {
+/// Writes samples as rows of the table that they were made of, with the class that each was drawn under where the table has a
+/// column of them; of series all rows one after the other, each with the number of its series.
+fn write_table(model: &Model, options: &SampleOptions, drawn: &Tensor) -> Result<()> {
+    let columns = &model.facts().columns;
     let mut names: Vec<String> = columns.list().iter().map(|c| c.name.clone()).collect();
-    let mut rows = columns.rows(values);
-    if columns.each() > 1 && !names.iter().any(|n| n == SERIES) {
-        names.insert(0, SERIES.into());
+    let mut rows = match model.dtype() {
+        DType::F64 => columns.rows(&numbers(drawn)?),
+        _ => columns.rows(&floats(drawn)?),
+    };
+    if let (Some(label), Some(classes)) = (columns.label(), classes_drawn(model, options)?) {
+        names.push(label.into());
+        rows.iter_mut().zip(classes).for_each(|(row, class)| row.push(class));
+    }
+    let series = columns.series().unwrap_or(SERIES);
+    if columns.each() > 1 && !names.iter().any(|n| n == series) {
+        names.insert(0, series.into());
         for (i, row) in rows.iter_mut().enumerate() {
             row.insert(0, (i / columns.each()).to_string());
         }
     }
-    Ok(ebm_data::csv::write(out, &names, &rows)?)
+    Ok(ebm_data::csv::write(&options.out, &names, &rows)?)
+}
+
+/// The conditions of samples.
+enum Under {
+    /// None, or nothing that can be said of it.
+    Nothing,
+    /// Of all samples, in words.
+    All(String),
+    /// Rows of so many numbers, used in turn.
+    Rows(Vec<f32>, usize),
+}
+
+impl Under {
+    fn of(model: &Model, count: usize, seed: Option<u64>) -> Result<Self> {
+        let (facts, given) = (model.facts(), model.config().generate.given.as_ref());
+        let length = facts.condition;
+        let conditions = model.conditions_of(count, model.generation_key(seed))?;
+        Ok(match (given, conditions) {
+            (given, _) if length == 0 => given.map_or(Under::Nothing, |g| Under::All(g.to_string())),
+            (Some(given), _) => match given.vector(length, &facts.class_names) {
+                Ok(vector) => Under::Rows(vector.into_iter().map(|v| v as f32).collect(), length),
+                Err(_) => Under::Nothing,
+            },
+            (None, Some(conditions)) if model.energy().spec().condition != Condition::None => {
+                Under::Rows(floats(&conditions)?, length)
+            }
+            _ => Under::Nothing,
+        })
+    }
+
+    /// The class of each row, if all rows are one-hot.
+    fn classes(&self) -> Option<Vec<usize>> {
+        let Under::Rows(values, length) = self else { return None };
+        let class = |row: &[f32]| {
+            let place = row.iter().position(|v| *v == 1.0)?;
+            row.iter().enumerate().all(|(i, v)| i == place || *v == 0.0).then_some(place)
+        };
+        values.chunks(*length).map(class).collect()
+    }
+}
+
+fn class_name(model: &Model, class: usize) -> String {
+    model.facts().class_names.get(class).cloned().unwrap_or_else(|| class.to_string())
+}
+
+/// The class that each sample is drawn under, if they are drawn under classes.
+fn classes_drawn(model: &Model, options: &SampleOptions) -> Result<Option<Vec<String>>> {
+    let classes = Under::of(model, options.count, options.seed)?.classes().filter(|c| !c.is_empty());
+    let each = |classes: Vec<usize>| {
+        (0..options.count).map(|i| class_name(model, classes[i % classes.len()])).collect()
+    };
+    Ok(classes.map(each))
 }
 
 /// The conditions that `count` samples are drawn under with this seed, in words: classes, each with its number of samples if there are
@@ -144,26 +204,16 @@ fn write_table(columns: &Columns, values: &[f32], out: &Path) -> Result<()> {
 /// # Errors
 /// As [`Model::conditions`](ebm_model::Model::conditions).
 pub fn drawn_under(model: &Model, count: usize, seed: Option<u64>) -> Result<Option<String>> {
-    let (facts, given) = (model.facts(), model.config().generate.given.as_ref());
-    let length = facts.condition;
-    let values: Vec<f32> = match (given, model.conditions_of(count, model.generation_key(seed))?) {
-        _ if length == 0 => return Ok(given.map(ToString::to_string)),
-        (Some(given), _) => match given.vector(length, &facts.class_names) {
-            Ok(vector) => vector.into_iter().map(|v| v as f32).collect(),
-            Err(_) => return Ok(None),
-        },
-        (None, Some(conditions)) if model.energy().spec().condition != Condition::None => {
-            floats(&conditions)?
-        }
-        _ => return Ok(None),
+    let under = Under::of(model, count, seed)?;
+    let classes = under.classes();
+    let (values, length) = match under {
+        Under::Nothing => return Ok(None),
+        Under::All(text) => return Ok(Some(text)),
+        Under::Rows(values, length) => (values, length),
     };
     let rows: Vec<&[f32]> = values.chunks(length).collect();
     // One-hot rows are classes; other conditions are only counted.
-    let class = |row: &[f32]| {
-        let place = row.iter().position(|v| *v == 1.0)?;
-        row.iter().enumerate().all(|(i, v)| i == place || *v == 0.0).then_some(place)
-    };
-    let Some(classes) = rows.iter().map(|row| class(row)).collect::<Option<Vec<usize>>>() else {
+    let Some(classes) = classes else {
         return Ok(Some(match rows[..] {
             [one] => format!("{one:?}"),
             _ => format!("{} conditions of the data in turn", rows.len().min(count)),
@@ -171,12 +221,14 @@ pub fn drawn_under(model: &Model, count: usize, seed: Option<u64>) -> Result<Opt
     };
     let mut counts = vec![0usize; length];
     (0..count).for_each(|i| counts[classes[i % classes.len()]] += 1);
-    let names = &facts.class_names;
-    let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
     let drawn: Vec<usize> = (0..length).filter(|class| counts[*class] > 0).collect();
     Ok(Some(match drawn[..] {
-        [one] => name(one),
-        _ => drawn.iter().map(|c| format!("{} ({})", name(*c), counts[*c])).collect::<Vec<_>>().join(", "),
+        [one] => class_name(model, one),
+        _ => drawn
+            .iter()
+            .map(|c| format!("{} ({})", class_name(model, *c), counts[*c]))
+            .collect::<Vec<_>>()
+            .join(", "),
     }))
 }
 

@@ -90,7 +90,7 @@ pub fn score_lines(
 ///
 /// # Errors
 /// As [`score`], or if `values` are no whole number of samples.
-pub fn score_values(model: &Model, values: &[f32], options: &ScoreOptions) -> Result<Vec<ScoreRow>> {
+pub fn score_values(model: &Model, values: &[f64], options: &ScoreOptions) -> Result<Vec<ScoreRow>> {
     let work = Work::new(model, options)?;
     let width = model.sample_shape().iter().product::<usize>().max(1);
     if !values.len().is_multiple_of(width) {
@@ -143,7 +143,8 @@ impl<'a> Work<'a> {
 
     fn uneven(&self, samples: &str) -> Error {
         let n = self.directions.map_or(0, |v| v.dims()[0]);
-        Error::unfit("hvp", format!("found {n} directions for {samples}, wanted one for each sample"))
+        let wanted = "wanted one for each, in the order of the samples";
+        Error::unfit("the array of directions (hvp)", format!("has {n} rows for {samples}, {wanted}"))
     }
 
     /// Slopes and products of the next samples, one vector a sample; empty where they are not wanted.
@@ -152,7 +153,9 @@ impl<'a> Work<'a> {
         self.seen.set(from + n);
         let slopes = if self.slope { self.scorer.slopes(at)? } else { vec![Vec::new(); n] };
         let products = match self.directions {
-            Some(v) if from + n > v.dims()[0] => return Err(self.uneven("more samples")),
+            Some(v) if from + n > v.dims()[0] => {
+                return Err(self.uneven(&format!("at least {} samples", from + n)));
+            }
             Some(v) => {
                 let v = v.narrow(0, from, n).map_err(ebm_core::Error::from)?;
                 self.scorer.products(at, &v)?

@@ -143,7 +143,8 @@ impl Scorer {
     }
 
     pub fn fit(&self, resize: bool) -> Fit {
-        Fit { resize, ..Fit::known(&self.spec().sample_shape, &self.facts) }
+        let double = self.dtype == DType::F64;
+        Fit { resize, double, ..Fit::known(&self.spec().sample_shape, &self.facts) }
     }
 
     /// The samples of a piece.

@@ -173,11 +173,7 @@ impl Threshold {
             Some(which) if which.parse::<u64>().is_ok() => folder.join(format!("{which}.json")),
             Some(which) => PathBuf::from(which),
         };
-        let text = std::fs::read_to_string(&path).map_err(|source| Error::Unread {
-            what: "threshold",
-            path: path.clone(),
-            source,
-        })?;
+        let text = crate::text_file::read("threshold", &path)?;
         let found: Threshold = serde_json::from_str(&text)
             .map_err(|e| ebm_core::Error::data(&path, format!("is no threshold: {e}; fit it again")))?;
         if !FORMATS.contains(&found.format) || !found.threshold.is_finite() {

@@ -9,6 +9,7 @@ use super::changes::{Axis, changes, heeded, product};
 use crate::config::overrides::Override;
 use crate::config::source::Source;
 use crate::error::{Error, Result};
+use crate::text_file;
 
 /// A grid of short trainings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,11 +89,7 @@ impl Study {
     /// If it cannot be read or something in it is wrong, with its line.
     pub fn file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Unread {
-            what: "study",
-            path: path.to_path_buf(),
-            source,
-        })?;
+        let text = text_file::read("study", path)?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
         Study::text(&path.display().to_string(), &text, &folder)
     }
