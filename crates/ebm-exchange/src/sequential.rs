@@ -252,13 +252,60 @@ fn refusal(names: &[String], shapes: &BTreeMap<String, Vec<usize>>, wanted: &[Wa
         .iter()
         .take(SHOWN)
         .map(|w| format!("{:?}{}", w.dims, if w.bias.is_some() { "" } else { " without bias" }));
+    let first = first_difference(names, shapes, wanted).map_or(String::new(), |d| format!(" ({d})"));
     format!(
-        "its layers are not those of this network: found {}{}; wanted, in this order, modules with weights {}{}",
+        "its layers are not those of this network{first}: found {}{}; wanted, in this order, modules with weights {}{}",
         found.collect::<Vec<_>>().join(", "),
         more(names.len()),
         wants.collect::<Vec<_>>().join(", "),
         more(wanted.len())
     )
+}
+
+/// What first stands against the layers of the file, by its name: a key that is of no layer, a bias that is there or not, another
+/// shape, another number of layers.
+fn first_difference(
+    names: &[String],
+    shapes: &BTreeMap<String, Vec<usize>>,
+    wanted: &[Wanted],
+) -> Option<String> {
+    // The key under which most layers are; where only one thing is wrong, that is the one that was meant.
+    let odd = names.iter().find(|name| ends(name).is_none());
+    let known: Vec<String> = names.iter().filter(|name| ends(name).is_some()).cloned().collect();
+    let mut found = layers(&known, shapes, "")?;
+    order(&mut found, true);
+    let fits = |f: &Found, w: &Wanted| f.dims == w.dims && f.bias == w.bias.is_some();
+    let all_fit = found.len() == wanted.len() && found.iter().zip(wanted).all(|(f, w)| fits(f, w));
+    if let (Some(odd), true) = (odd, all_fit) {
+        return Some(format!(
+            "`{odd}` is neither a weight nor a bias of a layer: leave it out, or save the layers under a key of their own"
+        ));
+    }
+    let Some((f, w)) = found.iter().zip(wanted).find(|(f, w)| !fits(f, w)) else {
+        // One list is the beginning of the other.
+        let (have, want) = (found.len(), wanted.len());
+        let more = found.get(want).map(|f| format!("`{}` is one layer too many", f.module));
+        let less = wanted.get(have).map(|w| format!("no layer is left for `{}`", base(&w.weight)));
+        return more.or(less);
+    };
+    Some(match (f.dims == w.dims, w.bias.is_some()) {
+        (true, true) => format!(
+            "`{}` is missing: `{}` needs a bias, zeros if it has none",
+            join(&f.module, "bias"),
+            base(&w.weight)
+        ),
+        (true, false) => {
+            format!("`{}` is one too many: `{}` has no bias", join(&f.module, "bias"), base(&w.weight))
+        }
+        (false, _) if f.dims.is_empty() => format!("`{}` is missing", join(&f.module, "weight")),
+        (false, _) => format!(
+            "`{}` is {:?}, where `{}` is {:?}",
+            join(&f.module, "weight"),
+            f.dims,
+            base(&w.weight),
+            w.dims
+        ),
+    })
 }
 
 #[cfg(test)]
@@ -278,6 +325,30 @@ mod tests {
         order(&mut all, true);
         assert_eq!(all.map(|f| f.module), ["features.0", "classifier.0"]);
         assert_eq!(natural("layer9.fc", "layer10.fc"), Ordering::Less);
+    }
+
+    #[test]
+    fn what_stands_against_a_file_is_named() {
+        let said = |names: &[&str], dims: &[(&str, [usize; 2])]| {
+            let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
+            let shapes: BTreeMap<_, _> = dims.iter().map(|(n, d)| (n.to_string(), d.to_vec())).collect();
+            let wanted = [("layer1", [3, 2]), ("head", [1, 3])].map(|(n, d)| Wanted {
+                weight: format!("{n}.weight"),
+                bias: Some(format!("{n}.bias")),
+                dims: d.to_vec(),
+            });
+            refusal(&names, &shapes, &wanted)
+        };
+        let both = [("0.weight", [3, 2]), ("2.weight", [1, 3])];
+        let no_bias = said(&["0.weight", "0.bias", "2.weight"], &both);
+        assert!(no_bias.contains("`2.bias` is missing: `head` needs a bias"), "{no_bias}");
+        let odd = said(&["0.weight", "0.bias", "2.weight", "2.bias", "log_z"], &both);
+        assert!(odd.contains("`log_z` is neither a weight nor a bias"), "{odd}");
+        let other = [("0.weight", [3, 2]), ("2.weight", [2, 3])];
+        let shape = said(&["0.weight", "0.bias", "2.weight", "2.bias"], &other);
+        assert!(shape.contains("`2.weight` is [2, 3], where `head` is [1, 3]"), "{shape}");
+        let short = said(&["0.weight", "0.bias"], &both[..1]);
+        assert!(short.contains("no layer is left for `head`"), "{short}");
     }
 
     #[test]

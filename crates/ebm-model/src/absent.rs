@@ -1,16 +1,34 @@
-//! The program of a run that has none: its objective samples nothing, and nobody said how its energy is to be sampled.
+//! The program of a model that has none: its objective samples nothing and nobody said how its energy is to be sampled, or what was
+//! said does not fit the energy. Energies, slopes and measures of data need none.
 
 use ebm_core::{Batch, DrawRequest, Drawn, EnergyFn, Error, Key, Result, Sampler, Sensitivity};
 
 /// Refuses to draw.
-pub(crate) struct Absent;
+#[derive(Clone, Default)]
+pub(crate) struct Absent {
+    /// Why the program that there is cannot be used: its setting, and what is wrong.
+    unfit: Option<(String, String)>,
+}
+
+impl Absent {
+    /// In place of the program at `setting` of the configuration, which was refused.
+    pub fn refused(setting: &str, why: Error) -> Self {
+        let unfit = match why {
+            Error::Config { path, message } => (path, message),
+            other => (setting.to_string(), other.to_string()),
+        };
+        Absent { unfit: Some(unfit) }
+    }
+}
 
 impl Sampler for Absent {
     fn draw(&self, _: &dyn EnergyFn, _: Batch, _: Key, _: &mut DrawRequest<'_>) -> Result<Drawn> {
-        Err(Error::config(
-            "generate.sampler",
-            "is missing, and so is the section [sampler]: add one of them to say how the energy is sampled",
-        ))
+        let missing = || {
+            let message = "is missing, and so is the section [sampler]: add one of them to say how the energy is sampled";
+            ("generate.sampler".to_string(), message.to_string())
+        };
+        let (setting, why) = self.unfit.clone().unwrap_or_else(missing);
+        Err(Error::config(setting, why))
     }
 
     fn fits(&self, _: &dyn EnergyFn) -> Result<()> {
@@ -27,7 +45,7 @@ impl Sampler for Absent {
     }
 
     fn with_steps(&self, _: usize) -> Box<dyn Sampler> {
-        Box::new(Absent)
+        Box::new(self.clone())
     }
 
     fn name(&self) -> String {

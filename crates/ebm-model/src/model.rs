@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{Condition, Conditioned, EnergyFn, Engine, Error, Key, Places, Result, Sampler};
 
+use crate::absent::Absent;
 use crate::checkpoint::{self, Contents, Depth, Manifest, Newest, entries_of};
 use crate::config::{ModelConfig, Weights};
 use crate::energies::Energies;
@@ -126,6 +127,16 @@ impl Model {
             return Err(Error::shape("energy", found, expected, hint));
         }
         model.under_given()
+    }
+
+    /// The same where the program that there is was refused, for whoever only asks for energies: to draw says why.
+    #[must_use]
+    pub fn refusing_to_draw(mut self, why: Error) -> Self {
+        let absent = Absent::refused("sampler", why);
+        self.parts.sampler = Box::new(absent.clone());
+        self.parts.generator = Box::new(absent);
+        self.parts.draws = false;
+        self
     }
 
     /// The same with the energy under the one condition that `generate.given` says.

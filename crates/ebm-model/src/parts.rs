@@ -105,7 +105,7 @@ impl Parts {
         let mut cx = setup.context("sampler");
         let sampler = match sections.sampler {
             Some(own) => own.build(&mut cx)?,
-            None => Box::new(Absent),
+            None => Box::new(Absent::default()),
         };
         notes.extend_from_slice(cx.notes());
         let draws = sections.sampler.is_some() || sections.generate.sampler.is_some();
@@ -144,7 +144,7 @@ impl Parts {
         starts: Starts,
     ) -> Self {
         let draws = sampler.is_some();
-        let sampler = sampler.unwrap_or_else(|| Box::new(Absent));
+        let sampler = sampler.unwrap_or_else(|| Box::new(Absent::default()));
         let generator = sampler.with_steps(steps);
         Parts { energy, sampler, generator, draws, starts, notes: Vec::new() }
     }

@@ -112,4 +112,41 @@ impl Forward for Along {
         let (weight, bias) = get("head".into())?;
         layers::linear(&h, weight, Some(bias))
     }
+
+    fn python(&self) -> Option<String> {
+        let pair = |name: &str| format!("self.{name}_weight, self.{name}_bias");
+        let activated = |h: String| match self.activation {
+            Activation::Swish => format!("F.silu({h})"),
+            Activation::Tanh => format!("torch.tanh({h})"),
+            Activation::Softplus => format!("F.softplus({h})"),
+            Activation::Relu => format!("F.relu({h})"),
+            Activation::LeakyRelu(slope) => format!("F.leaky_relu({h}, {slope:?})"),
+            Activation::Sigmoid => format!("torch.sigmoid({h})"),
+            Activation::Square => format!("{h}.square()"),
+        };
+        let mut lines = vec![match self.points {
+            true => "h = x.reshape(len(x), -1, x.shape[-1]).transpose(1, 2)".to_string(),
+            false => "h = x.reshape(len(x), -1, x.shape[-1])".to_string(),
+        }];
+        for (i, step) in self.steps.iter().enumerate() {
+            let (layer, stride, padding) = (pair(&format!("conv{}", i + 1)), step.stride, step.kernel / 2);
+            let h = format!("F.conv1d(h, {layer}, stride={stride}, padding={padding})");
+            lines.push(format!("h = {}", activated(h)));
+        }
+        lines.push(match self.pooling {
+            Pooling::Flatten => "h = h.flatten(1)".into(),
+            Pooling::Mean => "h = h.mean(2)".into(),
+        });
+        for i in 0..self.hidden.len() {
+            if self.condition > 0 {
+                lines.push("h = torch.cat([h, condition.to(h.dtype)], 1)".into());
+            }
+            lines.push(format!(
+                "h = {}",
+                activated(format!("F.linear(h, {})", pair(&format!("dense{}", i + 1))))
+            ));
+        }
+        lines.push(format!("return F.linear(h, {}).squeeze(1)", pair("head")));
+        Some(lines.join("\n"))
+    }
 }

@@ -15,6 +15,7 @@ use crate::config::source::Source;
 use crate::error::{Error, Result};
 use crate::run::open::build;
 use crate::run::run_directory::RunDirectory;
+use crate::tensors::numbers;
 use crate::whole_file;
 
 /// What became of a foreign checkpoint.
@@ -164,6 +165,13 @@ pub fn import(file: &Path, source: &Source, options: &ImportOptions) -> Result<I
         let Some(mine) = state.params.get(name) else { return Ok(t.clone()) };
         Ok(t.to_dtype(mine.dtype())?.to_device(mine.device())?)
     };
+    let sets = [("", Some(&incoming.live)), (" of the average", incoming.average.as_ref())];
+    let moments = incoming.optimiser.as_ref().map(|(_, moments)| &moments.tensors);
+    for (of, tensors) in sets.into_iter().chain([(" of the optimiser", moments)]) {
+        for (name, tensor) in tensors.into_iter().flatten() {
+            finite(file, name, of, tensor)?;
+        }
+    }
     let live = converted(&incoming.live, &like)?;
     if let Some(average) = &mut state.average {
         let given = incoming.average.as_ref().unwrap_or(&incoming.live);
@@ -206,6 +214,14 @@ pub fn import(file: &Path, source: &Source, options: &ImportOptions) -> Result<I
             )));
         }
     }
+    let columns = &plan.facts().columns;
+    if !columns.is_empty() {
+        // The network gets what stands for the cells, whatever its author trained it on.
+        remarks.push(Remark::Other(format!(
+            "the network takes these numbers, column by column, and gives energies of them; if it was trained on others, set data.standardise = false or train it on these: {}",
+            columns.formulas().join("; ")
+        )));
+    }
     if state.replay.is_some() {
         remarks.push(Remark::Other(
             "such a file holds no chains: the replay buffer begins as the configuration fills it".into(),
@@ -230,6 +246,22 @@ pub fn import(file: &Path, source: &Source, options: &ImportOptions) -> Result<I
         program: program.into(),
         remarks,
     })
+}
+
+/// Refuses a tensor with a value that is not finite: it would make every energy one.
+fn finite(file: &Path, name: &str, of: &str, tensor: &Tensor) -> Result<()> {
+    let values = numbers(tensor)?;
+    let Some(at) = values.iter().position(|v| !v.is_finite()) else { return Ok(()) };
+    let mut index = vec![0; tensor.dims().len()];
+    tensor.dims().iter().enumerate().rev().fold(at, |rest, (axis, size)| {
+        index[axis] = rest % size;
+        rest / size
+    });
+    let message = format!(
+        "holds {} at {index:?} of the weights for `{name}`{of}, wanted finite numbers: take a checkpoint from before the training diverged",
+        values[at]
+    );
+    Err(ebm_core::Error::data(file, message).into())
 }
 
 fn converted(
@@ -332,6 +364,12 @@ mod tests {
         };
         let bytes = write();
         assert!((0..4).all(|_| write() == bytes));
+        let wrong = Tensor::new(&[[1f32, 2.0, 3.0], [4.0, f32::NAN, 5.0]], &Device::Cpu).unwrap();
+        let text = finite(Path::new("w.pt"), "a.weight", "", &wrong).unwrap_err().to_string();
+        assert!(
+            text.contains("w.pt") && text.contains("NaN at [1, 1] of the weights for `a.weight`"),
+            "{text}"
+        );
         let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(read.tensor("a").unwrap().shape(), [2]);
         let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();

@@ -49,7 +49,7 @@ pub fn export_torch(model: &Model, of: &str, to: &Path) -> Result<TorchExport> {
     }
     // A name may hold what would end the text.
     let about = about.replace(['\\', '"'], "'");
-    let made = module(model.energy().as_ref(), model.dtype(), &about)?;
+    let made = module(model.energy().as_ref(), model.dtype(), &about).map_err(|e| with_kind(model, e))?;
     let facts = [("format", "pt".to_string()), ("of", of.to_string())];
     let bytes = encoded(&made.tensors, facts)?;
     whole_file::make_folder(to, |folder| {
@@ -58,4 +58,23 @@ pub fn export_torch(model: &Model, of: &str, to: &Path) -> Result<TorchExport> {
     })?;
     let numbers = made.tensors.values().map(Tensor::elem_count).sum();
     Ok(TorchExport { directory: to.to_path_buf(), tensors: made.tensors.len(), numbers })
+}
+
+/// The refusal of a part of an energy with the part's kind behind its place in the configuration.
+fn with_kind(model: &Model, e: ebm_core::Error) -> ebm_core::Error {
+    match e {
+        ebm_core::Error::Capability { who, what, from, hint } => {
+            let kind = kind_of(model, from.trim_matches('`'));
+            let from = kind.map_or(from.clone(), |kind| format!("{from} (kind `{kind}`)"));
+            ebm_core::Error::Capability { who, what, from, hint }
+        }
+        other => other,
+    }
+}
+
+/// The kind of the part at a dotted path of the model's configuration, such as `energy.parts[1].energy`.
+fn kind_of(model: &Model, path: &str) -> Option<String> {
+    let tree = model.config().tree().ok()?;
+    let pointer = format!("/{}", path.replace('.', "/").replace('[', "/").replace(']', ""));
+    tree.pointer(&pointer)?.get("kind")?.as_str().map(String::from)
 }

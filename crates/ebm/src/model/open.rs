@@ -141,11 +141,15 @@ impl Model {
         let own_data = document.contains_key("data");
         let first = first_run(&document, &source.places);
         let lender = first.as_ref().map(|run| source_of(run, &[])).transpose()?;
+        let mut lent_sections = Vec::new();
         if let Some(lender) = &lender {
             let lent = lender.document()?;
             for section in LENT {
                 let (missing, theirs) = (!document.contains_key(section), lent.get(section));
-                theirs.filter(|_| missing).map(|value| document.insert(section.into(), value.clone()));
+                if let Some(value) = theirs.filter(|_| missing) {
+                    document.insert(section.into(), value.clone());
+                    lent_sections.push(section);
+                }
             }
         }
         let config = source.model_of(&document)?;
@@ -166,7 +170,23 @@ impl Model {
                 facts
             }
         };
-        let model = ebm_model::Model::fresh(config, facts, &source.places, &device, engine);
+        let fresh =
+            |config| ebm_model::Model::fresh(config, facts.clone(), &source.places, &device, engine.clone());
+        let model = match fresh(config) {
+            Ok(model) => Ok(model),
+            // What a part was sampled with need not fit the whole, whose energies are there all the same.
+            Err(why) if lent_sections.contains(&"sampler") => {
+                lent_sections.iter().filter(|s| **s != "generate").for_each(|s| _ = document.remove(*s));
+                if let Some(Value::Table(generate)) = document.get_mut("generate") {
+                    generate.remove("sampler");
+                }
+                match source.model_of(&document).and_then(|config| Ok(fresh(config)?)) {
+                    Ok(model) => Ok(model.refusing_to_draw(why)),
+                    Err(_) => Err(why),
+                }
+            }
+            Err(why) => Err(why),
+        };
         Self::complete(model.map_err(|e| source.place(e))?, trained_on, opened)
     }
 
