@@ -20,12 +20,13 @@ mod filter;
 mod outcome;
 mod output;
 mod ranks;
+mod replaced;
 mod say;
 mod signals;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use outcome::{End, Failure, INTERRUPTED, Outcome};
 use output::Output;
@@ -94,8 +95,10 @@ pub fn main() -> ExitCode {
 
 /// Runs a command line; the first argument is the program's name.
 pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => arguments,
+    let parsed = Arguments::command().try_get_matches_from(arguments);
+    let parsed = parsed.and_then(|given| Ok((Arguments::from_arg_matches(&given)?, given)));
+    let (arguments, given) = match parsed {
+        Ok(both) => both,
         Err(e) => {
             ranks::after_the_first();
             // Help and version are results, all else is for standard error; a closed one is no reason to panic.
@@ -106,7 +109,10 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<std::ffi::OsString> + C
     log(arguments.log.as_deref());
     fault::quiet();
     let mut out = Output::new();
-    let ended = fault::caught(|| dispatch(arguments.command, &mut out));
+    let ended = match replaced::apart(&given) {
+        Ok(()) => fault::caught(|| dispatch(arguments.command, &mut out)),
+        Err(refusal) => Err(Failure::Usage(refusal)),
+    };
     match ended {
         Ok(End::Done) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Ok(End::Interrupted) => ExitCode::from(INTERRUPTED),

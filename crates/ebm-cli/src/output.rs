@@ -10,18 +10,41 @@ use crate::outcome::{End, Failure, Outcome};
 /// Standard output.
 pub(crate) struct Output {
     out: BufWriter<Stdout>,
+    /// Whether a command goes on after its reader has gone, as it has more to do than to print; and whether that happened.
+    goes_on: bool,
+    gone: bool,
 }
 
 impl Output {
     pub fn new() -> Self {
-        Output { out: BufWriter::new(io::stdout()) }
+        Output { out: BufWriter::new(io::stdout()), goes_on: false, gone: false }
+    }
+
+    /// From here on a reader that goes away does not end the command: what it would have read is dropped.
+    pub fn go_on_without_reader(&mut self) {
+        self.goes_on = true;
+    }
+
+    /// The outcome of a write.
+    fn done(&mut self, written: io::Result<()>) -> Result<(), Failure> {
+        match written {
+            Err(e) if self.goes_on && e.kind() == io::ErrorKind::BrokenPipe => {
+                self.gone = true;
+                Ok(())
+            }
+            other => other.map_err(failed),
+        }
     }
 
     /// Writes a line.
     pub fn line(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
         let text = text.as_ref();
         let newline = if text.ends_with('\n') { "" } else { "\n" };
-        write!(self.out, "{text}{newline}").map_err(failed)
+        if self.gone {
+            return Ok(());
+        }
+        let written = write!(self.out, "{text}{newline}");
+        self.done(written)
     }
 
     /// Writes a value as JSON.
@@ -43,7 +66,11 @@ impl Output {
 
     /// Hands everything to the reader.
     pub fn flush(&mut self) -> Result<(), Failure> {
-        self.out.flush().map_err(failed)
+        if self.gone {
+            return Ok(());
+        }
+        let written = self.out.flush();
+        self.done(written)
     }
 }
 

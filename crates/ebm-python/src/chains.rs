@@ -47,6 +47,7 @@ pub(crate) fn chains<'py>(
         let mut cx = cx.with_domain(spec.domain, None).with_path("sampler");
         let sampler = config.build(&mut cx).map_err(|e| source.place(e))?;
         sampler.fits(energy.inner.as_ref())?;
+        ebm::measure::draws_all_along(sampler.as_ref(), "the sampler")?;
         let tensor = |n: Numbers| n.tensor(energy.dtype, &energy.device);
         let start = Batch::new(tensor(start)?)?.with_cond(condition.map(tensor).transpose()?);
         spec.check("start", &start)?;

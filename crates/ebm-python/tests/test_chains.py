@@ -42,6 +42,11 @@ def test_wrong_samplers_and_starts_are_refused(bowl):
         ebm.sample(bowl, start, {"kind": "mola"}, draws=3)
     with pytest.raises(ebm.EbmError, match=r"found shape \[2, 3\], expected \(B, 2\)"):
         ebm.sample(bowl, np.zeros((2, 3)), MALA, draws=3)
+    # Its states on the way are of other temperatures, and no draws.
+    program = {"kind": "chain", "steps": 2, "transition": {"kind": "ula", "step_size": 0.1}}
+    smc = {"kind": "sequential-monte-carlo", "hottest": 30.0, "rungs": 3, "program": program}
+    with pytest.raises(ebm.EbmError, match="passes through other temperatures"):
+        ebm.sample(bowl, start, smc, draws=3)
     with pytest.raises(ebm.EbmError, match="draws 0"):
         ebm.sample(bowl, start, MALA, draws=0)
 

@@ -24,7 +24,8 @@ pub(crate) struct Sample {
     /// a table, samples.png of what is a picture, and else samples.npy.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Where the chains start: an array (n, ...) in the units of samples; without it where the model's start.
+    /// Where the chains start: an array (n, ...) with the shape of samples in each row and a row for each chain, in the units in
+    /// which `--out` writes samples (of a table its own); without it fresh starts, as the model's chains begin.
     #[arg(long, value_name = "FILE.npy")]
     start: Option<PathBuf>,
     /// All states after the warm-up (half of the program) as an array x (chains, draws, ...), with what the steps say under

@@ -17,8 +17,8 @@ use crate::output::{Output, field};
 pub(crate) struct Score {
     /// The run directory.
     run: PathBuf,
-    /// Linked kinds of data, .npy, .npz (NAME.npz:ARRAY) or IDX files, CIFAR-10 (.bin or its folder), pictures, folders
-    /// of pictures; `-` reads paths of pictures or JSON from standard input, one a line.
+    /// Linked kinds of data, .npy, .npz (NAME.npz:ARRAY) or IDX files, tables (.csv, .tsv, Parquet), CIFAR-10 (.bin or its
+    /// folder), pictures, folders of pictures; `-` reads standard input: paths of pictures or JSON, one a line, or CSV.
     #[arg(required = true, value_name = "NAME|PATH|-")]
     inputs: Vec<String>,
     /// Say whether each sample is inside, by the run's newest threshold, one of its numbers, or a file; see `ebm eval
@@ -68,6 +68,10 @@ impl Score {
         };
         let (energies, slope) = (self.energies, self.slope);
         let files = ArrayFiles { energies, slope, hvp, overwrite: self.force.force };
+        if files.energies.is_some() || files.slope.is_some() || files.hvp.is_some() {
+            // `ebm score ... | head` still wants its arrays.
+            out.go_on_without_reader();
+        }
         let mut arrays = ScoreArrays::new(&model, files)?;
         let sets = filter::sets(&self.inputs)?;
         let line = Line {
