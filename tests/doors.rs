@@ -97,7 +97,7 @@ fn directions_of_another_number_or_shape_are_refused_with_both() {
     let flat = encode_values(&NpyValues::F64(vec![1.0; 6]), &[6]).unwrap();
     fs::write(s.path("flat.npy"), flat).unwrap();
     let ran = s.run(&["score", "run.toml", "x.npy", "--hvp", "few.npy", "h.npy"]);
-    assert!(ran.code == Some(2) && ran.err.contains("1 rows for at least 3 samples"), "{ran:?}");
+    assert!(ran.code == Some(2) && ran.err.contains("found 1 directions for at least 3 samples"), "{ran:?}");
     let shape = ["flat.npy", "(n, 2)", "reshape it to [3, 2]"];
     s.run(&["score", "run.toml", "x.npy", "--hvp", "flat.npy", "h.npy"]).fails(3, &shape);
     assert!(!s.path("h.npy").exists());

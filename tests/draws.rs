@@ -145,7 +145,7 @@ fn slopes_and_products_are_those_of_the_closed_form() {
             doubles(&h)[2 * i],
             doubles(&h)[2 * i + 1],
         ];
-        // Samples of files are numbers in f32, exact here; the rest is rounding in f64.
+        // Rounding in f64.
         assert!(want.iter().zip(found).all(|(w, f)| (w - f).abs() < 1e-12), "{want:?} {found:?}");
     }
     s.run(&score).fails(2, &["already exists"]);
@@ -155,9 +155,9 @@ fn slopes_and_products_are_those_of_the_closed_form() {
         assert!(ran.code == Some(2) && ran.err.contains(said), "{ran:?}");
     };
     save(&s, "two.npy", v[..4].to_vec(), &[2, 2]);
-    uneven("two.npy", "2 directions");
+    uneven("two.npy", "2 directions for at least 3 samples");
     save(&s, "four.npy", [&v[..], &[0.0, 0.0]].concat(), &[4, 2]);
-    uneven("four.npy", "4 directions");
+    uneven("four.npy", "4 directions for 3 samples");
     s.run(&["score", "run.toml", "x.npy", "x.npy", "--hvp", "v.npy", "new.npy"]).fails(2, &["2 inputs"]);
     s.run(&["score", "run.toml", "x.npy", "--slope", "new.csv"]).fails(2, &[".npy"]);
     assert!(!s.path("new.npy").exists());

@@ -133,16 +133,8 @@ fn fitting(
     wanted: &[Wanted],
     listed: bool,
 ) -> Vec<(String, Vec<String>)> {
-    let mut prefixes = BTreeSet::from([String::new()]);
-    for name in names {
-        let mut at = 0;
-        while let Some(dot) = name[at..].find('.') {
-            prefixes.insert(name[..at + dot].to_string());
-            at += dot + 1;
-        }
-    }
     let mut all = Vec::new();
-    for prefix in prefixes {
+    for prefix in prefixes(names) {
         let Some(mut found) = layers(names, shapes, &prefix) else { continue };
         order(&mut found, listed);
         let fits = found.len() == wanted.len()
@@ -152,6 +144,19 @@ fn fitting(
         }
     }
     all
+}
+
+/// All keys that lead to tensors, and none.
+fn prefixes(names: &[String]) -> BTreeSet<String> {
+    let mut prefixes = BTreeSet::from([String::new()]);
+    for name in names {
+        let mut at = 0;
+        while let Some(dot) = name[at..].find('.') {
+            prefixes.insert(name[..at + dot].to_string());
+            at += dot + 1;
+        }
+    }
+    prefixes
 }
 
 /// The layers below a key, in the order of the file; `None` if there is something else below it.
@@ -269,10 +274,12 @@ fn first_difference(
     shapes: &BTreeMap<String, Vec<usize>>,
     wanted: &[Wanted],
 ) -> Option<String> {
-    // The key under which most layers are; where only one thing is wrong, that is the one that was meant.
     let odd = names.iter().find(|name| ends(name).is_none());
     let known: Vec<String> = names.iter().filter(|name| ends(name).is_some()).cloned().collect();
-    let mut found = layers(&known, shapes, "")?;
+    // A key under which there are as many layers as wanted is the one that was meant, such as one beside that of an average.
+    let mut below = prefixes(&known).into_iter().filter_map(|prefix| layers(&known, shapes, &prefix));
+    let meant = below.find(|found| found.len() == wanted.len());
+    let mut found = meant.or_else(|| layers(&known, shapes, ""))?;
     order(&mut found, true);
     let fits = |f: &Found, w: &Wanted| f.dims == w.dims && f.bias == w.bias.is_some();
     let all_fit = found.len() == wanted.len() && found.iter().zip(wanted).all(|(f, w)| fits(f, w));
@@ -344,6 +351,12 @@ mod tests {
         assert!(no_bias.contains("`2.bias` is missing: `head` needs a bias"), "{no_bias}");
         let odd = said(&["0.weight", "0.bias", "2.weight", "2.bias", "log_z"], &both);
         assert!(odd.contains("`log_z` is neither a weight nor a bias"), "{odd}");
+        let two =
+            ["ema.0.weight", "ema.0.bias", "ema.2.weight", "net.0.weight", "net.0.bias", "net.2.weight"];
+        let of_two = two.into_iter().filter(|n| n.ends_with("weight"));
+        let of_two: Vec<_> = of_two.map(|n| (n, if n.contains(".0.") { [3, 2] } else { [1, 3] })).collect();
+        let average = said(&two, &of_two);
+        assert!(average.contains("`2.bias` is missing"), "{average}");
         let other = [("0.weight", [3, 2]), ("2.weight", [2, 3])];
         let shape = said(&["0.weight", "0.bias", "2.weight", "2.bias"], &other);
         assert!(shape.contains("`2.weight` is [2, 3], where `head` is [1, 3]"), "{shape}");

@@ -27,6 +27,7 @@ mod points;
 mod standard;
 mod svhn;
 mod table;
+mod table_columns;
 mod table_part;
 mod toy2d;
 

@@ -1,13 +1,13 @@
 //! `table`: rows of a CSV or Parquet file as samples, or windows of its rows as series.
 
 use std::f32::consts::PI;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ebm_core::{
     BuildCx, Cell, Cells, Column, Columns, DataConfig, DataSource, Domain, Error, Result, Settings, plugin,
 };
-use ebm_data::table::{MOST_VALUES, Table, TableOptions, Take, is_index};
+use ebm_data::table::{MOST_VALUES, Table, Take};
 use ebm_data::{ArraySet, split};
 
 use crate::points::Labels;
@@ -145,96 +145,6 @@ struct Parts {
 }
 
 impl TableRows {
-    fn options(&self, cx: &BuildCx) -> Result<TableOptions> {
-        let delimiter = match self.delimiter.as_deref().map(str::as_bytes) {
-            None => None,
-            Some([one]) if one.is_ascii() && !b"\"\r\n".contains(one) => Some(*one),
-            Some(_) => return Err(cx.refuse("delimiter", "is no single ASCII character, such as \";\"")),
-        };
-        Ok(TableOptions { delimiter, header: self.header })
-    }
-
-    /// The columns that are read, those of samples first and the label behind them.
-    fn wanted(&self, cx: &mut BuildCx, path: &Path, options: &TableOptions) -> Result<Vec<(String, Take)>> {
-        let names = Table::names(path, options).map_err(data_error)?;
-        let angles: Vec<String> = self.angles.iter().map(|a| a.column.clone()).collect();
-        let label: Vec<String> = self.label.iter().cloned().collect();
-        let series: Vec<String> = self.series.iter().cloned().collect();
-        for (setting, named) in [
-            ("columns", &self.columns),
-            ("leave_out", &self.leave_out),
-            ("categories", &self.categories),
-            ("angles", &angles),
-            ("label", &label),
-            ("series", &series),
-        ] {
-            for (i, name) in named.iter().enumerate() {
-                if !names.contains(name) {
-                    let message =
-                        format!("names the column `{name}`, but {} has {}", path.display(), names.join(", "));
-                    return Err(cx.refuse(setting, message));
-                }
-                if named[..i].contains(name) {
-                    return Err(cx.refuse(setting, format!("names the column `{name}` twice")));
-                }
-            }
-        }
-        let wanted: Vec<String> = match self.columns.is_empty() {
-            true => {
-                for name in names.iter().filter(|n| is_index(n) && !self.leave_out.contains(n)) {
-                    cx.note(format!(
-                        "the column `{name}` is left out, as pandas writes the numbers of rows under this name; name it among columns to take it"
-                    ));
-                }
-                let beside = [&self.leave_out, &label, &series];
-                let left = |n: &&String| !is_index(n) && !beside.iter().any(|names| names.contains(n));
-                names.iter().filter(left).cloned().collect()
-            }
-            false => self.columns.clone(),
-        };
-        for name in &wanted {
-            if [&label, &series, &self.leave_out].iter().any(|names| names.contains(name)) {
-                let message =
-                    format!("names the column `{name}`, which is the label, the series or left out");
-                return Err(cx.refuse("columns", message));
-            }
-        }
-        if wanted.is_empty() {
-            return Err(cx.refuse("columns", "leaves no column that makes a sample"));
-        }
-        for (setting, named) in [("categories", &self.categories), ("angles", &angles)] {
-            if let Some(name) = named.iter().find(|n| !wanted.contains(n)) {
-                return Err(cx.refuse(setting, format!("names the column `{name}`, which makes no sample")));
-            }
-        }
-        if let Some(name) = angles.iter().find(|n| self.categories.contains(n)) {
-            return Err(cx.refuse("angles", format!("names the column `{name}`, which is one of categories")));
-        }
-        if self.labels && label.is_empty() {
-            return Err(cx.refuse("labels", "asks for labels, but there are none: name the column as label"));
-        }
-        if self.window > 1 && !label.is_empty() {
-            return Err(
-                cx.refuse("label", "gives each row a class, but a sample is a window of rows: leave it out")
-            );
-        }
-        if self.window == 1 && self.series.is_some() {
-            return Err(cx.refuse(
-                "series",
-                "tells windows apart, but a sample is one row: set window, or leave it out",
-            ));
-        }
-        if let (Some(step), 1) = (self.step, self.window) {
-            let message = format!(
-                "would leave all but every {step}th row out, as a sample is one row: set window to have series, or leave it out"
-            );
-            return Err(cx.refuse("step", message));
-        }
-        let take = |n: &String| if self.categories.contains(n) { Take::Words } else { Take::Numbers };
-        let of_samples = wanted.into_iter().map(|n| (n.clone(), take(&n)));
-        Ok(of_samples.chain(label.into_iter().chain(series).map(|n| (n, Take::Words))).collect())
-    }
-
     /// Refuses two ways of holding out, and takes the last rows out of training: those to train on, and the last ones.
     fn hold_out(&self, cx: &BuildCx, whole: Table, step: usize) -> Result<(Table, Option<Table>)> {
         some_are_left(cx, self.held_out_every)?;
@@ -380,6 +290,8 @@ impl TableRows {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
     use ebm_core::candle::{DType, Device};
     use ebm_core::{Key, Split};
 
@@ -521,7 +433,7 @@ mod tests {
                 &["data.held_out_every", "held_out_last"],
             ),
             ("columns = ['age']\nwindow = 9", &["data.window", "5 rows"]),
-            ("columns = ['age']\nstep = 2", &["data.step", "every 2th row", "set window"]),
+            ("columns = ['age']\nstep = 2", &["data.step", "one row in 2", "set window"]),
             ("columns = ['age']\nseries = 'job'", &["data.series", "set window"]),
             ("columns = ['age']\nseries = 'age'\nwindow = 2", &["data.columns", "the series"]),
             ("columns = ['age']\nseries = 'boat'\nwindow = 2", &["data.series", "`boat`", "age, job"]),

@@ -201,7 +201,9 @@ pub(super) fn unlike(path: &Path, names: Vec<String>) -> Result<Vec<String>> {
 
 /// The error of columns that are not there.
 pub(super) fn no_column(path: &Path, name: &str, names: &[String]) -> DataError {
-    let expected = format!("one of {}", names.join(", "));
+    let numbers = names.iter().any(|n| n.parse::<f64>().is_ok());
+    let hint = if numbers { "; has the file no line of names?" } else { "" };
+    let expected = format!("one of {}{hint}", names.join(", "));
     Origin(path).format(0, "the table", format!("without a column `{name}`"), expected)
 }
 

@@ -6,13 +6,16 @@ use ebm_core::{Cell, Cells, Column, Columns};
 use ebm_data::table::{Table, TableOptions};
 use serde_json::{Map, Value};
 
-use super::read::taken;
+use super::read::{cell, taken};
 
 /// Values of a sample, or what is wrong with its line.
 type Row = Result<Vec<f64>, String>;
 
+/// The same with the name that the line gives the sample.
+type Named = Result<(Vec<f64>, Option<String>), String>;
+
 /// Values of the sample that an object holds by the names of columns, and its `id`; `None` if it is an object of another form.
-pub(super) fn of_object(text: &str, columns: &Columns) -> Option<Result<(Vec<f64>, Option<String>), String>> {
+pub(super) fn of_object(text: &str, columns: &Columns) -> Option<Named> {
     let object: Map<String, Value> = serde_json::from_str(text).ok()?;
     if ["values", "path"].iter().any(|key| object.contains_key(*key) && !named(columns, key)) {
         return None;
@@ -95,11 +98,9 @@ impl Head {
     /// The values of the sample on a line below it.
     pub fn row(&self, line: &str, columns: &Columns) -> Row {
         let table = parse(&format!("{}\n{line}\n", self.0), columns)?;
-        let cell = |row: usize, at: usize| match (table.number(row, at), table.word(row, at)) {
-            (Some(v), _) => Cell::Number(v),
-            (None, word) => Cell::Word(word.unwrap_or_default()),
-        };
-        columns.samples(&[0], cell).map_err(|e| unknown(columns, e.column, &e.found))
+        columns
+            .samples(&[0], |row, at| cell(&table, row, at))
+            .map_err(|e| unknown(columns, e.column, &e.found))
     }
 }
 

@@ -180,11 +180,7 @@ impl Gather<'_, '_> {
             let which = if columns.series().is_some() { "at the ends of series" } else { "the last" };
             tracing::warn!("{}: {left} of {rows} rows, {which}, make no series of {each}", path.display());
         }
-        let cell = |row: usize, at: usize| match (table.number(row, at), table.word(row, at)) {
-            (Some(v), _) => Cell::Number(v),
-            (None, word) => Cell::Word(word.unwrap_or_default()),
-        };
-        let values = columns.samples(&starts, cell).map_err(|e| {
+        let values = columns.samples(&starts, |row, at| cell(&table, row, at)).map_err(|e| {
             let name = columns.list().get(e.column).map_or("", |c| c.name.as_str());
             let row = order.get(e.row).copied().unwrap_or(e.row);
             refuse(format!(
@@ -340,6 +336,14 @@ impl Gather<'_, '_> {
         let none = Piece { values: Vec::new(), places: Vec::new(), levels: None };
         self.any = true;
         (self.sink)(std::mem::replace(&mut self.kept, none))
+    }
+}
+
+/// A cell of a column that was read.
+pub(super) fn cell(table: &Table, row: usize, at: usize) -> Cell<'_> {
+    match (table.number(row, at), table.word(row, at)) {
+        (Some(v), _) => Cell::Number(v),
+        (None, word) => Cell::Word(word.unwrap_or_default()),
     }
 }
 

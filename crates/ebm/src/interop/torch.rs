@@ -75,6 +75,6 @@ fn with_kind(model: &Model, e: ebm_core::Error) -> ebm_core::Error {
 /// The kind of the part at a dotted path of the model's configuration, such as `energy.parts[1].energy`.
 fn kind_of(model: &Model, path: &str) -> Option<String> {
     let tree = model.config().tree().ok()?;
-    let pointer = format!("/{}", path.replace('.', "/").replace('[', "/").replace(']', ""));
+    let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
     tree.pointer(&pointer)?.get("kind")?.as_str().map(String::from)
 }

@@ -144,7 +144,7 @@ impl<'a> Work<'a> {
     fn uneven(&self, samples: &str) -> Error {
         let n = self.directions.map_or(0, |v| v.dims()[0]);
         let wanted = "wanted one for each, in the order of the samples";
-        Error::unfit("the array of directions (hvp)", format!("has {n} rows for {samples}, {wanted}"))
+        Error::unfit("hvp", format!("found {n} directions for {samples}, {wanted}"))
     }
 
     /// Slopes and products of the next samples, one vector a sample; empty where they are not wanted.

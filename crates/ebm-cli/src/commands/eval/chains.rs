@@ -31,7 +31,8 @@ pub(crate) struct ChainsCommand {
     /// Coordinates that are recorded at most, at equal distances.
     #[arg(long, value_name = "N", default_value_t = ChainOptions::default().coordinates)]
     coordinates: usize,
-    /// Where the chains start: an array (chains, ...) in the units of samples; without it where the model's start.
+    /// Where the chains start: an array (chains, ...) with the shape of samples in each row, in the units in which `ebm sample`
+    /// writes samples (of a table its own); without it fresh starts, as the model's chains begin.
     #[arg(long, value_name = "FILE.npy")]
     start: Option<PathBuf>,
     /// The draws of all coordinates as an array x (chains, draws, ...), with what the steps say under ArviZ's names.
