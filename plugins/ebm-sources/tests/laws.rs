@@ -51,6 +51,7 @@ fn sources_are_functions_of_epoch_index_and_key() {
         "kind = 'npy'\npath = 'bytes.npy'",
         "kind = 'table'\npath = 'table.csv'\nleave_out = ['word']\nlabel = 'class'\nlabels = true\nheld_out_every = 4\nnoise = 0.1",
         "kind = 'table'\npath = 'table.csv'\ncolumns = ['x', 'angle']\nwindow = 3\nstep = 1\nheld_out_last = 4",
+        "kind = 'table'\npath = 'table.csv'\ncolumns = ['x']\nseries = 'word'\nwindow = 2\nheld_out_every = 3",
         "kind = 'table'\npath = 'table.csv'\ncolumns = ['angle']\nangles = [{ column = 'angle' }]",
         "kind = 'idx'\nimages = 'images'\nlabel_file = 'labels'\nlabels = true\nheld_out_every = 4",
         &format!("kind = 'parquet'\nroot = {parquet:?}\nlabels = true"),
