@@ -5,3 +5,4 @@ pub(crate) mod engine;
 pub mod host;
 pub mod machine;
 pub mod operators;
+mod widened;

@@ -7,6 +7,7 @@ use candle_core::{D, Tensor};
 use crate::energy::conditionals::Conditionals;
 use crate::energy::domain::Domain;
 use crate::energy::outline::Outline;
+use crate::energy::rows::RowSlopes;
 use crate::operators::{Entry, Formula, map_entries};
 use crate::plan::NetPlan;
 use crate::{Batch, Error, Key, ParamSet, Result, Stop};
@@ -19,6 +20,7 @@ pub mod given;
 pub mod opaque;
 pub mod outline;
 pub mod pull_back;
+pub mod rows;
 mod severed;
 
 /// What a batch must look like, and what the energy returns.
@@ -274,6 +276,18 @@ pub trait EnergyFn: Send + Sync {
     /// If the batch does not fit the spec or an operation fails.
     fn walk(&self, at: &Batch, program: &RowProgram, key: Key) -> Result<Option<Walked>> {
         let _ = (at, program, key);
+        Ok(None)
+    }
+
+    /// Slopes of single rows as plain numbers, with the parameters of this moment, where that takes less time than tensors: small
+    /// closed forms, small networks. Samplers whose arithmetic is on the processor ask for it before a trajectory, and go on with
+    /// [`EnergyFn::slope`] where there is none: for this dtype, device or condition of `at`, or at all. What it gives is that of
+    /// [`EnergyFn::slope`] to rounding.
+    ///
+    /// # Errors
+    /// If the batch does not fit the spec, or a parameter cannot be read.
+    fn rows<'a>(&'a self, at: &Batch) -> Result<Option<Box<dyn RowSlopes + 'a>>> {
+        let _ = at;
         Ok(None)
     }
 

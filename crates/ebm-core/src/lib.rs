@@ -88,6 +88,7 @@ pub use energy::domain::{Domain, one_hot};
 pub use energy::opaque::Opaque;
 pub use energy::outline::{Formula, Outline, OutlinePart};
 pub use energy::pull_back::{Map, PullBack, Separable};
+pub use energy::rows::RowSlopes;
 pub use energy::{
     Condition, Density, EnergyFn, EnergySpec, Exactness, RowProgram, RowStep, Slope, ThetaGrad, Walked,
     WeightFn, sum_of_squares,

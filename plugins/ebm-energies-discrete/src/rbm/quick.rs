@@ -8,31 +8,10 @@ use ebm_core::{Result, View, host};
 
 use super::Units;
 
-/// Runs a kernel compiled for the widest instruction set that there is here.
-macro_rules! wide {
-    ($(#[$doc:meta])* $name:ident, $plain:ident, ($($arg:ident: $type:ty),*)) => {
-        $(#[$doc])*
-        pub(super) fn $name($($arg: $type),*) {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx2")]
-                fn avx2($($arg: $type),*) {
-                    $plain($($arg),*);
-                }
-                if std::arch::is_x86_feature_detected!("avx2") {
-                    // SAFETY: the processor has the instructions, and the kernel is safe code.
-                    return unsafe { avx2($($arg),*) };
-                }
-            }
-            $plain($($arg),*);
-        }
-    };
-}
-
-wide!(
+ebm_core::widened! {
     /// `out = base + Σ_i x_i · matrix_i` for each row of `x`, whose entries are 0 or 1.
-    gather, gather_plain, (x: &[f32], matrix: &[f32], base: &[f32], out: &mut [f32])
-);
+    pub(super) fn gather(x: &[f32], matrix: &[f32], base: &[f32], out: &mut [f32]) = gather_plain, gather_plain
+}
 
 #[inline(always)]
 fn gather_plain(x: &[f32], matrix: &[f32], base: &[f32], out: &mut [f32]) {
@@ -48,10 +27,10 @@ fn gather_plain(x: &[f32], matrix: &[f32], base: &[f32], out: &mut [f32]) {
     }
 }
 
-wide!(
+ebm_core::widened! {
     /// `matrix_i += Σ_b x_bi · q_b`, the entries of `x` 0 or 1.
-    scatter, scatter_plain, (x: &[f32], q: &[f32], m: usize, matrix: &mut [f32])
-);
+    pub(super) fn scatter(x: &[f32], q: &[f32], m: usize, matrix: &mut [f32]) = scatter_plain, scatter_plain
+}
 
 #[inline(always)]
 fn scatter_plain(x: &[f32], q: &[f32], m: usize, matrix: &mut [f32]) {
@@ -65,10 +44,10 @@ fn scatter_plain(x: &[f32], q: &[f32], m: usize, matrix: &mut [f32]) {
     }
 }
 
-wide!(
+ebm_core::widened! {
     /// Adds `factor · a_i · q` to row `i`.
-    rank_one, rank_one_plain, (a: &[f32], q: &[f32], factor: f32, matrix: &mut [f32])
-);
+    pub(super) fn rank_one(a: &[f32], q: &[f32], factor: f32, matrix: &mut [f32]) = rank_one_plain, rank_one_plain
+}
 
 #[inline(always)]
 fn rank_one_plain(a: &[f32], q: &[f32], factor: f32, matrix: &mut [f32]) {
@@ -78,10 +57,10 @@ fn rank_one_plain(a: &[f32], q: &[f32], factor: f32, matrix: &mut [f32]) {
     }
 }
 
-wide!(
+ebm_core::widened! {
     /// Chances `1/(1 + e^(−a))` in place of log odds, and `log(1 + e^a)` of each in `soft`.
-    laws, laws_plain, (odds: &mut [f32], soft: &mut [f32])
-);
+    pub(super) fn laws(odds: &mut [f32], soft: &mut [f32]) = laws_plain, laws_plain
+}
 
 #[inline(always)]
 fn laws_plain(odds: &mut [f32], soft: &mut [f32]) {
