@@ -1,13 +1,13 @@
 //! An energy that also knows its normalised density: the five calls of `Autograd`, and exact answers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::plan::NetPlan;
 use ebm_core::{
     Autograd, Batch, BuildCx, Chains, Density, EnergyFn, EnergySpec, Error, Forward, Key, Outline, ParamSet,
-    Result, Slope, ThetaGrad, View, WeightFn,
+    Result, RowSlopes, Slope, ThetaGrad, View, WeightFn,
 };
 
 use crate::Stream;
@@ -45,6 +45,15 @@ pub trait KnownDensity: Forward {
         None
     }
 
+    /// The same prepared from parameters, for samples of this dtype, where the formula has some: it is kept until they change.
+    ///
+    /// # Errors
+    /// If a parameter cannot be read.
+    fn prepared(&self, p: &View, dtype: DType) -> Result<Option<Arc<dyn RowSlopes + Send>>> {
+        let _ = (p, dtype);
+        Ok(None)
+    }
+
     /// Energies `(B,)` and gradients `(B, D)` of flattened samples `(B, D)` by tensors, where there is a way to them without a
     /// graph. Must be what [`Forward::terms`] gives, to rounding.
     ///
@@ -61,6 +70,39 @@ pub struct Closed<F> {
     inner: Autograd<F>,
     dtype: DType,
     device: Device,
+    prepared: Mutex<Option<Prepared>>,
+}
+
+/// What was made of the parameters of a version.
+#[derive(Clone)]
+struct Prepared {
+    version: u64,
+    rows: Option<Arc<dyn RowSlopes + Send>>,
+}
+
+/// Rows by a formula without parameters.
+struct ByFormula<'a, F>(&'a F);
+
+impl<F: KnownDensity> RowSlopes for ByFormula<'_, F> {
+    fn slopes(&self, x: &[f64], energy: &mut [f64], grad: &mut [f64]) -> Result<()> {
+        let width = x.len() / energy.len().max(1);
+        for ((e, x), grad) in
+            energy.iter_mut().zip(x.chunks_exact(width.max(1))).zip(grad.chunks_exact_mut(width.max(1)))
+        {
+            // Whether there is a formula was asked before.
+            *e = self.0.row(x, grad).unwrap_or(f64::NAN);
+        }
+        Ok(())
+    }
+}
+
+/// Rows by what was made of parameters.
+struct ByParameters(Arc<dyn RowSlopes + Send>);
+
+impl RowSlopes for ByParameters {
+    fn slopes(&self, x: &[f64], energy: &mut [f64], grad: &mut [f64]) -> Result<()> {
+        self.0.slopes(x, energy, grad)
+    }
 }
 
 impl<F: KnownDensity> Closed<F> {
@@ -72,16 +114,30 @@ impl<F: KnownDensity> Closed<F> {
         let spec = EnergySpec::new(cx.sample_shape(), &[term]);
         let params = cx.take_params()?;
         let inner = Autograd::new(cx.path(), net, spec, params);
-        Ok(Arc::new(Closed { inner, dtype: cx.dtype(), device: cx.device().clone() }))
+        let (dtype, device) = (cx.dtype(), cx.device().clone());
+        Ok(Arc::new(Closed { inner, dtype, device, prepared: Mutex::new(None) }))
     }
 
     fn view(&self) -> &View {
         self.inner.params().frozen()
     }
 
+    /// What is prepared of the parameters as they are now.
+    fn of_parameters(&self) -> Result<Option<Arc<dyn RowSlopes + Send>>> {
+        let version = self.inner.params().version();
+        // Nothing can panic under this lock that leaves it half changed.
+        let mut kept = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.as_ref().filter(|k| k.version == version) {
+            return Ok(known.rows.clone());
+        }
+        let rows = self.inner.net().prepared(self.view(), self.dtype)?;
+        *kept = Some(Prepared { version, rows: rows.clone() });
+        Ok(rows)
+    }
+
     /// Energies and gradients by [`KnownDensity::batch`], or of the rows by [`KnownDensity::row`] if there is a formula and the
     /// batch is on the processor.
-    fn rows(&self, at: &Batch) -> Result<Option<Slope>> {
+    fn by_rows(&self, at: &Batch) -> Result<Option<Slope>> {
         self.spec().check("closed form", at)?;
         if at.dtype() == self.dtype
             && let Some((energy, grad)) = self.inner.net().batch(self.view(), &at.x.flatten_from(1)?)?
@@ -123,13 +179,13 @@ impl<F: KnownDensity> EnergyFn for Closed<F> {
         self.inner.params()
     }
     fn terms(&self, at: &Batch) -> Result<Tensor> {
-        match self.rows(at)? {
+        match self.by_rows(at)? {
             Some(rows) => Ok(rows.energy.unsqueeze(1)?),
             None => self.inner.terms(at),
         }
     }
     fn slope(&self, at: &Batch) -> Result<Slope> {
-        match self.rows(at)? {
+        match self.by_rows(at)? {
             Some(rows) => Ok(rows),
             None => self.inner.slope(at),
         }
@@ -148,6 +204,19 @@ impl<F: KnownDensity> EnergyFn for Closed<F> {
     }
     fn outline(&self) -> Result<Outline> {
         self.inner.outline()
+    }
+    fn rows<'a>(&'a self, at: &Batch) -> Result<Option<Box<dyn RowSlopes + 'a>>> {
+        self.spec().check("closed form", at)?;
+        let floats = matches!(at.dtype(), DType::F32 | DType::F64) && at.dtype() == self.dtype;
+        let width = at.x.elem_count() / at.len().max(1);
+        if !(floats && at.device().is_cpu() && width > 0) {
+            return Ok(None);
+        }
+        if let Some(rows) = self.of_parameters()? {
+            return Ok(Some(Box::new(ByParameters(rows))));
+        }
+        let formula = self.inner.net().row(&vec![0.0; width], &mut vec![0.0; width]).is_some();
+        Ok(formula.then(|| Box::new(ByFormula(self.inner.net())) as Box<dyn RowSlopes + 'a>))
     }
     fn refreshed_buffers(&self) -> Result<BTreeMap<String, Tensor>> {
         self.inner.refreshed_buffers()

@@ -3,10 +3,13 @@
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
-use ebm_core::candle::{Device, Tensor};
-use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Error, Forward, Result, Role, Settings, View, plugin};
+use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::{
+    BuildCx, Diff, EnergyConfig, EnergyFn, Error, Forward, Result, Role, RowSlopes, Settings, View, plugin,
+};
 
 use crate::closed::numbers;
+use crate::quadratic::{Axes, Quadratic, WIDEST};
 use crate::{Closed, Drawer, KnownDensity, dense};
 
 /// `E(x) = ½ (x − μ)ᵀ Σ⁻¹ (x − μ)` on the flattened sample of `D` values; `E = −log p − ½ log |2πΣ|`.
@@ -122,6 +125,9 @@ fn factor(cx: &BuildCx, name: &str, matrix: &[f64], d: usize) -> Result<Vec<f64>
         .map_err(|row| cx.refuse(name, format!("is not positive definite (found at row {row})")))
 }
 
+/// Norm of a whitening matrix times that of its inverse up to which single precision is enough for its square.
+const ROUND: f64 = 1e4;
+
 struct Normal;
 
 impl Forward for Normal {
@@ -182,6 +188,25 @@ impl KnownDensity for Normal {
 
     fn mean(&self, p: &View) -> Option<Vec<f64>> {
         numbers(p, "mean").ok()
+    }
+
+    fn prepared(&self, p: &View, dtype: DType) -> Result<Option<Arc<dyn RowSlopes + Send>>> {
+        let mean = numbers(p, "mean")?;
+        if !p.has("whitening") {
+            let precision = numbers(p, "inverse_sd")?.into_iter().map(|a| a * a).collect();
+            return Ok(Some(Arc::new(Axes { mean, precision })));
+        }
+        if mean.len() > WIDEST {
+            return Ok(None);
+        }
+        let a = numbers(p, "whitening")?;
+        let norm = |a: &[f64]| a.iter().map(|v| v * v).sum::<f64>().sqrt();
+        // What a product with the precision matrix loses of small energies goes with its condition, at most the square of this.
+        let round = dense::inverse(&a, mean.len()).is_some_and(|(c, _)| norm(&a) * norm(&c) < ROUND);
+        Ok(Some(match dtype {
+            DType::F32 if round => Arc::new(Quadratic::<f32>::whitened_by(&a, mean)),
+            _ => Arc::new(Quadratic::<f64>::whitened_by(&a, mean)),
+        }))
     }
 
     fn batch(&self, p: &View, x: &Tensor) -> Result<Option<(Tensor, Tensor)>> {

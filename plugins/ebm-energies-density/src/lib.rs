@@ -33,6 +33,7 @@ mod ill_conditioned;
 mod mixture;
 mod moons;
 mod pinwheel;
+mod quadratic;
 mod rings;
 mod stream;
 mod uniform;
