@@ -105,9 +105,9 @@ impl Transition for Hmc {
         let wobble = 1.0 + self.jitter * (2.0 * key.at("jitter").uniform_at(0) - 1.0);
         let h = tuned.sizes.map(|h| h * self.factor * wobble);
         let v0 = key.at("momentum").normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
-        let frame = tuned.factor.frame(&at.x)?;
         let start = Phase { x: at.x.clone(), v: v0.clone(), slope: here.clone(), lost: None };
-        let end = self.integrator.run((e, at), start, (&h, self.leapfrogs), self.temperature, &frame)?;
+        let end =
+            self.integrator.follow((e, at), start, (&h, self.leapfrogs), self.temperature, &tuned.factor)?;
         let kinetic = (row_sum(&v0.sqr()?)? - row_sum(&end.v.sqr()?)?)?.affine(0.5, 0.0)?;
         let potential = (&here.energy - &end.slope.energy)?.affine(1.0 / self.temperature, 0.0)?;
         let mut log_ratio = (kinetic + potential)?;

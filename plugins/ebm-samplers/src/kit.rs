@@ -14,10 +14,12 @@ mod adapt;
 mod dual_averaging;
 mod integrator;
 pub(crate) mod ladder;
-mod metric;
+pub(crate) mod lanes;
+pub(crate) mod metric;
 pub(crate) mod places;
 pub mod rows;
 pub(crate) mod rungs;
+mod trajectory;
 mod tuning;
 mod windows;
 

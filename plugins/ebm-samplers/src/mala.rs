@@ -6,6 +6,11 @@ use ebm_core::{
     Transition, TransitionConfig, plugin, row_sum,
 };
 
+mod by_rows;
+
+use by_rows::Move;
+
+use crate::kit::places::row_slopes;
 use crate::kit::rows::{self, End};
 use crate::kit::{AdaptSettings, Decision, Frame, MetricKind, Sizes, StepSize, Tuning, diagnosed, outside};
 
@@ -92,6 +97,33 @@ impl Mala {
         Ok(((from - h.times(&grad)?)? + sigma.times(&eps)?)?)
     }
 
+    /// A move of tensors, in the metric of `frame`.
+    fn by_tensors(
+        &self,
+        e: &dyn EnergyFn,
+        (at, here): (&Batch, &Slope),
+        (frame, h): (&Frame, &Sizes),
+        noise: Key,
+    ) -> Result<Move> {
+        let step = self.propose((&at.x, here), frame, h, (noise, at))?;
+        let unit = matches!(frame, Frame::Unit);
+        let (from, to, x) = match unit {
+            true => (at.x.clone(), step.clone(), step),
+            // In the coordinates of the metric, from where the chain is.
+            false => (at.x.zeros_like()?, step.clone(), (&at.x + frame.up(&step)?)?),
+        };
+        let there = e.slope(&at.with_x(x.clone()))?;
+        let inner = |s: &Slope| -> Result<Slope> {
+            Ok(Slope { energy: s.energy.clone(), grad: frame.down(&s.grad)? })
+        };
+        let boxed = self.range.filter(|_| unit);
+        let mut log_ratio = self.log_ratio_of((&from, &inner(here)?), (&to, &inner(&there)?), h, boxed)?;
+        if let Some(barrier) = outside(&x, self.range.filter(|_| !unit))? {
+            log_ratio = (log_ratio + barrier)?;
+        }
+        Ok(Move { x, there, log_ratio })
+    }
+
     /// Logarithm of the Metropolis ratio of a move, `(B,)`.
     fn log_ratio_of(
         &self,
@@ -130,21 +162,13 @@ impl Transition for Mala {
         let as_leapfrog = (|eps: f64| eps * eps / (2.0 * t), |h: f64| (2.0 * h * t).sqrt());
         let tuned = self.tuning.of((e, key.at("search")), state, &here, t, as_leapfrog)?;
         let (frame, h) = (tuned.factor.frame(&at.x)?, tuned.sizes.map(|h| h * self.factor));
-        let step = self.propose((&at.x, &here), &frame, &h, (key.at("noise"), at))?;
-        let (from, to, proposal) = match &frame {
-            Frame::Unit => (at.x.clone(), step.clone(), step),
-            // In the coordinates of the metric, from where the chain is.
-            _ => (at.x.zeros_like()?, step.clone(), (&at.x + frame.up(&step)?)?),
+        let noise = key.at("noise");
+        let Move { x: proposal, there, log_ratio } = match row_slopes(e, at)? {
+            Some(rows) => {
+                by_rows::propose(rows.as_ref(), (state, &here), (&tuned.factor, &h), (t, self.range), noise)?
+            }
+            None => self.by_tensors(e, (at, &here), (&frame, &h), noise)?,
         };
-        let there = e.slope(&at.with_x(proposal.clone()))?;
-        let inner = |s: &Slope| -> Result<Slope> {
-            Ok(Slope { energy: s.energy.clone(), grad: frame.down(&s.grad)? })
-        };
-        let boxed = if tuned.factor.is_unit() { self.range } else { None };
-        let mut log_ratio = self.log_ratio_of((&from, &inner(&here)?), (&to, &inner(&there)?), &h, boxed)?;
-        if let Some(barrier) = outside(&proposal, self.range)?.filter(|_| boxed.is_none()) {
-            log_ratio = (log_ratio + barrier)?;
-        }
         let decision = Decision::draw(&log_ratio, &at.chains, key.at("accept"))?;
         let active = decision.factor(&at.x)?;
         // Step sizes of rows stand in the factor of rows.

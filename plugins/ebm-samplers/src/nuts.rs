@@ -1,13 +1,14 @@
 //! The no-U-turn sampler: trajectories of Hamiltonian dynamics as long as they go on.
 
 use ebm_core::{
-    Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Learning, Link, Result, Sensitivity, Settings, Slope,
+    Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Learning, Link, Result, Sensitivity, Settings,
     Stepped, Transition, TransitionConfig, host, plugin, row_mean,
 };
 
-use crate::kit::places::{Places, numbers, samples};
-use crate::kit::{AdaptSettings, Factor, MetricKind, StepSize, Tuning};
+use crate::kit::places::{Places, numbers, row_slopes, samples, shares, slope};
+use crate::kit::{AdaptSettings, Factor, MetricKind, StepSize, Tuning, lanes};
 
+mod slots;
 mod tree;
 
 use tree::{Place, Tree};
@@ -17,7 +18,8 @@ use tree::{Place, Tree};
 /// `exp(−H)`. Leaves `exp(−E/T)` invariant for every step size and metric.
 ///
 /// All chains go on together, each with its own tree: one batched slope for each leapfrog step, of the chains whose trees still grow. The
-/// arithmetic of trees is on the processor in f64, in the samples' type are only the places where slopes are taken.
+/// arithmetic of trees is on the processor in f64, in the samples' type are only the places where slopes are taken. Where an energy has
+/// slopes of [rows](ebm_core::EnergyFn::rows) they are taken in f64 too, without tensors, and chains are spread over the threads of the process.
 ///
 /// In a warm-up step size and metric are learnt as in Stan (windows that double in length, dual averaging), by default one of each for
 /// all chains; with `per_chain` one for each, as Stan has it, which lets each chain stand for itself and takes longer to know as much.
@@ -111,28 +113,52 @@ impl Nuts {
     /// Grows all trees to their ends.
     fn grow(&self, e: &dyn EnergyFn, at: &Batch, trees: &mut [Tree], factor: &Factor) -> Result<()> {
         let width = at.x.elem_count() / at.len().max(1);
-        let (mut places, mut scratch) = (Places::new(e, at), vec![0.0; width]);
-        loop {
-            let growing: Vec<usize> = (0..trees.len()).filter(|row| !trees[*row].is_over()).collect();
-            if growing.is_empty() {
-                return Ok(());
-            }
-            let mut points = Vec::with_capacity(growing.len() * width);
-            for row in &growing {
-                let up = |v: &[f64], out: &mut [f64]| factor.up(*row, v, out);
-                points.extend_from_slice(trees[*row].reach(up, &mut scratch));
-            }
-            let outside: Vec<bool> = points
-                .chunks(width.max(1))
-                .map(|x| self.range.is_some_and(|(low, high)| x.iter().any(|v| *v < low || *v > high)))
-                .collect();
-            let (energies, grads) = places.slopes(&growing, points)?;
-            for (k, row) in growing.into_iter().enumerate() {
-                let down = |g: &[f64], out: &mut [f64]| factor.down(row, g, out);
-                let here = (energies[k], &grads[k * width..(k + 1) * width]);
-                trees[row].arrive(here, self.temperature, down, outside[k]);
-            }
+        if let Some(rows) = row_slopes(e, at)? {
+            let rows = rows.as_ref();
+            let slopes = |_: &[usize], points: &[f64], energy: &mut [f64], grad: &mut [f64]| {
+                rows.slopes(points, energy, grad)
+            };
+            return shares(trees, |first, part| self.grow_by((first, part), width, factor, slopes));
         }
+        let mut places = Places::new(e, at);
+        self.grow_by((0, trees), width, factor, |rows, points, energy, grad| {
+            let (energies, grads) = places.slopes(rows, points.to_vec())?;
+            energy.copy_from_slice(&energies);
+            grad.copy_from_slice(&grads);
+            Ok(())
+        })
+    }
+
+    /// Grows the trees of the rows from `first` on to their ends, all together, by slopes of the rows of a batch that a list names.
+    fn grow_by(
+        &self,
+        (first, trees): (usize, &mut [Tree]),
+        width: usize,
+        factor: &Factor,
+        mut slopes: impl FnMut(&[usize], &[f64], &mut [f64], &mut [f64]) -> Result<()>,
+    ) -> Result<()> {
+        let all = trees.len();
+        let mut growing = Vec::with_capacity(all);
+        let (mut points, mut grads) = (Vec::with_capacity(all * width), vec![0.0; all * width]);
+        let mut energies = vec![0.0; all];
+        growing.extend((first..).take(all).filter(|row| !trees[row - first].is_over()));
+        while !growing.is_empty() {
+            points.clear();
+            for row in &growing {
+                points.extend_from_slice(trees[row - first].reach(&factor.map(*row)));
+            }
+            let (energies, grads) = (&mut energies[..growing.len()], &mut grads[..points.len()]);
+            slopes(&growing, &points, energies, grads)?;
+            for (k, row) in growing.iter().enumerate() {
+                let of = k * width..(k + 1) * width;
+                let outside = self
+                    .range
+                    .is_some_and(|(low, high)| points[of.clone()].iter().any(|v| *v < low || *v > high));
+                trees[row - first].arrive((energies[k], &grads[of]), &factor.map(*row), outside);
+            }
+            growing.retain(|row| !trees[row - first].is_over());
+        }
+        Ok(())
     }
 }
 
@@ -149,35 +175,25 @@ impl Transition for Nuts {
             key.at("momentum").fill_normal_rows(at.chains.ids(), width, &mut momenta);
         }
         let own = key.at("tree");
+        let mut v = vec![0.0; width];
         let tree = |row: usize| {
             let of = row * width..(row + 1) * width;
-            let v: Vec<f64> = momenta[of.clone()].iter().map(|v| f64::from(*v)).collect();
-            let mut slope = vec![0.0; width];
-            tuned.factor.down(row, &grads[of.clone()], &mut slope);
-            slope.iter_mut().for_each(|g| *g /= self.temperature);
-            let kinetic = 0.5 * v.iter().map(|v| v * v).sum::<f64>();
-            let (x, grad) = (xs[of.clone()].to_vec(), grads[of].to_vec());
-            let hamiltonian = energies[row] / self.temperature + kinetic;
-            let place = Place { x, grad, energy: energies[row], hamiltonian };
-            Tree::new(
-                (at.chains.ids()[row], own),
-                (tuned.sizes.at(row) * self.factor, self.max_depth),
-                place,
-                v,
-                slope,
-            )
+            v.iter_mut().zip(&momenta[of.clone()]).for_each(|(v, m)| *v = f64::from(*m));
+            let hamiltonian = energies[row] / self.temperature + 0.5 * lanes::dot(&v, &v);
+            let place = Place { x: &xs[of.clone()], grad: &grads[of], energy: energies[row], hamiltonian };
+            let chain = (at.chains.ids()[row], own);
+            Tree::new(chain, (tuned.sizes.at(row) * self.factor, self.max_depth), place, &v, self.temperature)
         };
         let mut trees: Vec<Tree> = (0..rows).map(tree).collect();
         self.grow(e, at, &mut trees, &tuned.factor)?;
-        let (told, ends): (Vec<_>, Vec<_>) = trees.into_iter().map(Tree::ended).unzip();
+        let (told, ends): (Vec<_>, Vec<_>) = trees.iter().map(Tree::ended).unzip();
         let x = samples(ends.iter().flat_map(|p| p.x.iter().copied()).collect(), at)?;
-        let grad = samples(ends.iter().flat_map(|p| p.grad.iter().copied()).collect(), at)?;
-        let energy =
-            numbers(rows, |r| ends[r].energy)?.to_dtype(here.energy.dtype())?.to_device(at.device())?;
+        let grads: Vec<f64> = ends.iter().flat_map(|p| p.grad.iter().copied()).collect();
+        let there = slope(ends.iter().map(|p| p.energy).collect(), grads, at, here.energy.dtype())?;
         let accepted = numbers(rows, |r| told[r].accepted)?;
         let mut next = state.advance(x);
-        let square = row_mean(&grad.sqr()?)?;
-        next.cache = Some(Slope { energy: energy.clone(), grad });
+        let (energy, square) = (there.energy.clone(), row_mean(&there.grad.sqr()?)?);
+        next.cache = Some(there);
         self.tuning.learn(&mut next, &tuned, &accepted)?;
         let stepped = Stepped::new(next, Link::Cut)
             .with("energy", energy)

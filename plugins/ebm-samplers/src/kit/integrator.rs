@@ -3,7 +3,9 @@
 use ebm_core::candle::Tensor;
 use ebm_core::{Batch, EnergyFn, Result, Settings, Slope, flat_rows};
 
-use super::{Frame, Sizes, rows};
+use super::places::row_slopes;
+use super::trajectory::{Split, follow};
+use super::{Factor, Frame, Sizes, rows};
 
 /// A map of phase space that keeps volumes, comes back when the momentum is turned, and keeps `E/T + |v|²/2` up to an error of its step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Settings)]
@@ -50,12 +52,39 @@ impl Integrator {
         frame: &Frame,
     ) -> Result<Phase> {
         let dynamics = Dynamics { e, at, h, temperature, frame };
+        match self.split() {
+            Some(split) => dynamics.split(from, steps, split),
+            None => dynamics.midpoints(from, steps),
+        }
+    }
+
+    /// The same in the metric of `factor`, by slopes of rows where the energy has them.
+    ///
+    /// # Errors
+    /// If the energy or an operation fails.
+    pub(crate) fn follow(
+        self,
+        (e, at): (&dyn EnergyFn, &Batch),
+        from: Phase,
+        (h, steps): (&Sizes, usize),
+        temperature: f64,
+        factor: &Factor,
+    ) -> Result<Phase> {
+        if let Some(split) = self.split().filter(|_| steps > 0)
+            && let Some(rows) = row_slopes(e, at)?
+        {
+            return follow((rows.as_ref(), at), &from, (h, steps), temperature, factor, split);
+        }
+        self.run((e, at), from, (h, steps), temperature, &factor.frame(&at.x)?)
+    }
+
+    /// Its kicks and drifts, if it is made of them.
+    fn split(self) -> Option<Split<'static>> {
+        const MINIMAL_NORM: [(f64, f64); 2] = [(0.5, 1.0 - 2.0 * LAMBDA), (0.5, 2.0 * LAMBDA)];
         match self {
-            Integrator::Leapfrog => dynamics.split(from, steps, 0.5, &[(1.0, 1.0)]),
-            Integrator::MinimalNorm => {
-                dynamics.split(from, steps, LAMBDA, &[(0.5, 1.0 - 2.0 * LAMBDA), (0.5, 2.0 * LAMBDA)])
-            }
-            Integrator::ImplicitMidpoint => dynamics.midpoints(from, steps),
+            Integrator::Leapfrog => Some(Split { first: 0.5, stages: &[(1.0, 1.0)] }),
+            Integrator::MinimalNorm => Some(Split { first: LAMBDA, stages: &MINIMAL_NORM }),
+            Integrator::ImplicitMidpoint => None,
         }
     }
 }
@@ -79,9 +108,8 @@ impl Dynamics<'_> {
         rows::moved(x, &h, &self.frame.up(v)?)
     }
 
-    /// Kicks and drifts in turn: `first` of a kick, then in each step the drifts and kicks of `stages`, of which the last kick also begins
-    /// the next step, and ends the last one with `first`.
-    fn split(&self, from: Phase, steps: usize, first: f64, stages: &[(f64, f64)]) -> Result<Phase> {
+    /// Kicks and drifts in turn.
+    fn split(&self, from: Phase, steps: usize, Split { first, stages }: Split<'_>) -> Result<Phase> {
         let (mut x, mut slope) = (from.x, from.slope);
         let mut v = self.kick(&from.v, &slope, first)?;
         for step in 0..steps {

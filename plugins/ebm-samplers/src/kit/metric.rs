@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{ChainState, Error, Learning, Result, Settings, flat_rows, host};
 
+use super::lanes;
 use super::windows::Windows;
 
 /// What a metric is made of.
@@ -47,6 +48,14 @@ impl Factor {
         let n = numbers_of(self.kind, self.width);
         let row = if self.data.len() == n { 0 } else { row };
         &self.data[row * n..(row + 1) * n]
+    }
+
+    /// The map of row `row` for moves in place.
+    pub(crate) fn map(&self, row: usize) -> Map<'_> {
+        match self.kind {
+            MetricKind::Diagonal => Map::Scales(self.of(row)),
+            _ => Map::Factor(self, row),
+        }
     }
 
     /// `L v` of row `row`, written to `out`.
@@ -98,6 +107,39 @@ impl Factor {
             MetricKind::Dense if maps == 1 => Frame::Common(make(vec![self.width, self.width])?),
             MetricKind::Dense => Frame::Rows(make(vec![maps, self.width, self.width])?),
         })
+    }
+}
+
+/// The map of one row: factors of the coordinates, or any.
+#[derive(Clone, Copy)]
+pub(crate) enum Map<'a> {
+    /// A factor for each coordinate.
+    Scales(&'a [f64]),
+    /// That of a row.
+    Factor(&'a Factor, usize),
+}
+
+impl Map<'_> {
+    /// `v ← v + c·Lᵀ g`; `scratch` is as long as they are.
+    pub(crate) fn kick(&self, v: &mut [f64], c: f64, g: &[f64], scratch: &mut [f64]) {
+        match self {
+            Map::Scales(l) => lanes::add_products(v, c, l, g),
+            Map::Factor(factor, row) => {
+                factor.down(*row, g, scratch);
+                lanes::add_scaled(v, c, scratch);
+            }
+        }
+    }
+
+    /// `x ← x + c·L v`.
+    pub(crate) fn drift(&self, x: &mut [f64], c: f64, v: &[f64], scratch: &mut [f64]) {
+        match self {
+            Map::Scales(l) => lanes::add_products(x, c, l, v),
+            Map::Factor(factor, row) => {
+                factor.up(*row, v, scratch);
+                lanes::add_scaled(x, c, scratch);
+            }
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Slopes at places of some rows of a batch, where a kernel's own arithmetic is on the processor in f64.
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{Batch, EnergyFn, Result, host};
+use ebm_core::{Batch, EnergyFn, Result, RowSlopes, Slope, host};
+use rayon::prelude::*;
 
 /// Asks an energy for slopes of those rows of a batch that still need some; in the samples' type are only the places themselves.
 pub(crate) struct Places<'a> {
@@ -31,6 +32,34 @@ impl<'a> Places<'a> {
     }
 }
 
+/// The slopes of rows of `e`, if it has them and there is a number to move.
+///
+/// # Errors
+/// If the batch does not fit the energy.
+pub(crate) fn row_slopes<'a>(e: &'a dyn EnergyFn, at: &Batch) -> Result<Option<Box<dyn RowSlopes + 'a>>> {
+    if at.x.elem_count() == 0 { Ok(None) } else { e.rows(at) }
+}
+
+/// Fewest rows that are worth a thread.
+const SHARE: usize = 4;
+
+/// Calls `run` with all of `rows`, or with parts of them on several threads, each with the number of its first row. Parts depend on how
+/// many threads there are, so no row may see another one of its part.
+///
+/// # Errors
+/// The first of the errors of the parts.
+pub(crate) fn shares<T: Send>(
+    rows: &mut [T],
+    run: impl Fn(usize, &mut [T]) -> Result<()> + Sync,
+) -> Result<()> {
+    let part = rows.len().div_ceil(rayon::current_num_threads()).max(SHARE);
+    if part >= rows.len() {
+        return run(0, rows);
+    }
+    let parts = rows.par_chunks_mut(part).enumerate();
+    parts.map(|(i, part_of)| run(i * part, part_of)).collect::<Vec<_>>().into_iter().collect()
+}
+
 /// Rows of f64 as samples like those of `like`.
 ///
 /// # Errors
@@ -43,6 +72,15 @@ pub(crate) fn samples(rows: Vec<f64>, like: &Batch) -> Result<Tensor> {
         _ => Tensor::from_vec(rows, shape, &Device::Cpu)?.to_dtype(like.dtype())?,
     };
     Ok(t.to_device(like.device())?)
+}
+
+/// The slope of energies and gradients of rows like those of `like`, energies in `dtype`.
+///
+/// # Errors
+/// If a tensor cannot be made.
+pub(crate) fn slope(energies: Vec<f64>, grads: Vec<f64>, like: &Batch, dtype: DType) -> Result<Slope> {
+    let energy = Tensor::from_vec(energies, like.len(), &Device::Cpu)?;
+    Ok(Slope { energy: energy.to_dtype(dtype)?.to_device(like.device())?, grad: samples(grads, like)? })
 }
 
 /// A number for each of `n` rows, `(B,)` in f64.

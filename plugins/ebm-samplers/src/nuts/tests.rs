@@ -10,6 +10,7 @@ use ebm_testkit::{check_transition, check_variance, run, toy};
 
 use super::*;
 use crate::Chain;
+use crate::kit::metric::Map;
 
 fn build(config: &dyn EnergyConfig, d: usize) -> Arc<dyn EnergyFn> {
     config.build(&mut BuildCx::new(&[d], DType::F64, &Device::Cpu, Key::root(0))).unwrap()
@@ -32,12 +33,12 @@ struct Walk {
 }
 
 fn walk(x: f64, v: f64, step: f64, depth: usize, key: u64) -> Walk {
-    let place = Place { x: vec![x], grad: vec![x], energy: 0.5 * x * x, hamiltonian: 0.5 * (x * x + v * v) };
-    let mut tree = Tree::new((3, Key::root(key)), (step, depth), place, vec![v], vec![x]);
+    let place = Place { x: &[x], grad: &[x], energy: 0.5 * x * x, hamiltonian: 0.5 * (x * x + v * v) };
+    let mut tree = Tree::new((3, Key::root(key)), (step, depth), place, &[v], 1.0);
     let mut places = Vec::new();
     while !tree.is_over() {
-        let x = tree.reach(|v, out| out.copy_from_slice(v), &mut [0.0])[0];
-        tree.arrive((0.5 * x * x, &[x]), 1.0, |g, out| out.copy_from_slice(g), false);
+        let x = tree.reach(&Map::Scales(&[1.0]))[0];
+        tree.arrive((0.5 * x * x, &[x]), &Map::Scales(&[1.0]), false);
         places.push(x);
     }
     Walk { tree, places }
@@ -63,7 +64,8 @@ fn places_are_drawn_from_all_of_the_trajectory() {
     let (mut sum, n) = (0.0, 4000);
     for key in 0..n {
         // Three doublings of a slow motion: eight places, the first at a random one of them.
-        let (_, place) = walk(0.0, 1.0, 0.01, 3, key).tree.ended();
+        let walk = walk(0.0, 1.0, 0.01, 3, key);
+        let (_, place) = walk.tree.ended();
         sum += place.x[0] / 0.01;
     }
     // Forwards and backwards are alike: 0 on average, with a deviation of at most 8 steps.
@@ -72,10 +74,10 @@ fn places_are_drawn_from_all_of_the_trajectory() {
 
 #[test]
 fn an_energy_that_is_no_number_is_a_divergence_and_is_never_chosen() {
-    let place = Place { x: vec![1.0], grad: vec![1.0], energy: 0.5, hamiltonian: 1.0 };
-    let mut tree = Tree::new((0, Key::root(1)), (0.1, 5), place, vec![1.0], vec![1.0]);
-    tree.reach(|v, out| out.copy_from_slice(v), &mut [0.0]);
-    tree.arrive((f64::NAN, &[f64::NAN]), 1.0, |g, out| out.copy_from_slice(g), false);
+    let place = Place { x: &[1.0], grad: &[1.0], energy: 0.5, hamiltonian: 1.0 };
+    let mut tree = Tree::new((0, Key::root(1)), (0.1, 5), place, &[1.0], 1.0);
+    tree.reach(&Map::Scales(&[1.0]));
+    tree.arrive((f64::NAN, &[f64::NAN]), &Map::Scales(&[1.0]), false);
     assert!(tree.is_over());
     let (told, place) = tree.ended();
     assert!(told.divergent && told.accepted == 0.0 && place.x == [1.0], "{told:?}");

@@ -2,15 +2,22 @@
 
 use ebm_core::Key;
 
+use super::slots::{Slot, Slots};
+use crate::kit::lanes::{self, Row};
+use crate::kit::metric::Map;
+
 /// An error of the Hamiltonian beyond which a trajectory has diverged (Betancourt 2017; Stan's number).
 const DIVERGENT: f64 = 1000.0;
 
+/// A weight of e³⁰⁰ is taken as the new unit of weights, long before they overflow.
+const RISEN: f64 = 300.0;
+
 /// A place of the trajectory, with its value of the Hamiltonian.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Place {
-    pub(super) x: Vec<f64>,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) x: &'a [f64],
     /// ∇E there.
-    pub(super) grad: Vec<f64>,
+    pub(super) grad: &'a [f64],
     /// E there.
     pub(super) energy: f64,
     /// E/T and the kinetic energy.
@@ -18,26 +25,36 @@ pub(super) struct Place {
 }
 
 /// An end of the trajectory, from which it goes on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy)]
 struct End {
-    x: Vec<f64>,
+    x: Slot,
     /// Momentum in the coordinates of the metric.
-    v: Vec<f64>,
-    /// `Lᵀ∇E/T`.
-    slope: Vec<f64>,
+    v: Slot,
+    /// ∇E.
+    grad: Slot,
 }
 
 /// A subtree whose two halves belong together: momenta at its ends in the order in which they were reached, their sum over all of
 /// it, and a place drawn from it by its weights.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy)]
 struct Node {
     level: usize,
-    begin: Vec<f64>,
-    end: Vec<f64>,
-    sum: Vec<f64>,
-    /// Logarithm of the sum of the weights `exp(H₀ − H)`.
-    log_weight: f64,
-    chosen: Place,
+    begin: Slot,
+    end: Slot,
+    sum: Slot,
+    /// Square of the momentum of a single place.
+    square: f64,
+    /// Sum of the weights `exp(−H)`, in units of the tree.
+    weight: f64,
+    chosen: Chosen,
+}
+
+#[derive(Clone, Copy)]
+struct Chosen {
+    x: Slot,
+    grad: Slot,
+    energy: f64,
+    hamiltonian: f64,
 }
 
 /// What is known of a trajectory that ended.
@@ -55,6 +72,8 @@ pub(super) struct Tree {
     key: Key,
     step: f64,
     max_depth: usize,
+    temperature: f64,
+    slots: Slots,
     /// Where it is now drawn from, and what of: the whole tree.
     whole: Node,
     /// Backwards and forwards in time.
@@ -65,44 +84,49 @@ pub(super) struct Tree {
     stack: Vec<Node>,
     /// Leaves of the new half.
     leaves: usize,
-    /// Nodes to use again.
-    spare: Vec<Node>,
     first: f64,
+    /// The Hamiltonian of weight 1: that of the first place, until one is very much lower.
+    unit: f64,
     chances: f64,
     told: Told,
     over: bool,
 }
 
 impl Tree {
-    /// The tree of one place, of chain `id`, with momentum `v` and `slope = Lᵀ∇E/T`. Random numbers are those under `key`.
+    /// The tree of one place, of chain `id`, with momentum `v`, at temperature `t`. Random numbers are those under `key`.
     pub(super) fn new(
         (id, key): (u64, Key),
         (step, max_depth): (f64, usize),
-        place: Place,
-        v: Vec<f64>,
-        slope: Vec<f64>,
+        place: Place<'_>,
+        v: &[f64],
+        t: f64,
     ) -> Self {
-        let end = End { x: place.x.clone(), v: v.clone(), slope };
-        let first = place.hamiltonian;
+        let mut slots = Slots::new(v.len());
+        // Held by both ends and by the tree, of which the momentum is beginning, end and sum.
+        let (x, grad, momentum) = (slots.put(place.x, 3), slots.put(place.grad, 3), slots.put(v, 5));
+        let (first, square) = (place.hamiltonian, lanes::dot(v, v));
+        let chosen = Chosen { x, grad, energy: place.energy, hamiltonian: first };
         let whole =
-            Node { level: 0, begin: v.clone(), end: v.clone(), sum: v, log_weight: 0.0, chosen: place };
+            Node { level: 0, begin: momentum, end: momentum, sum: momentum, square, weight: 1.0, chosen };
         let mut tree = Tree {
             id,
             key,
             step,
             max_depth,
+            slots,
             whole,
-            ends: [end.clone(), end],
+            ends: [End { x, v: momentum, grad }; 2],
+            temperature: t,
             forwards: true,
-            stack: Vec::new(),
+            stack: Vec::with_capacity(max_depth),
             leaves: 0,
-            spare: Vec::new(),
             first,
+            unit: first,
             chances: 0.0,
             told: Told::default(),
             over: max_depth == 0,
         };
-        tree.turn();
+        tree.forwards = tree.uniforms(0, 0)[1] < 0.5;
         tree
     }
 
@@ -111,54 +135,70 @@ impl Tree {
     }
 
     /// What it was, and the place drawn from it.
-    pub(super) fn ended(mut self) -> (Told, Place) {
-        self.told.accepted = self.chances / (self.told.leapfrogs.max(1)) as f64;
-        (self.told, self.whole.chosen)
+    pub(super) fn ended(&self) -> (Told, Place<'_>) {
+        let accepted = self.chances / (self.told.leapfrogs.max(1)) as f64;
+        let Chosen { x, grad, energy, hamiltonian } = self.whole.chosen;
+        (
+            Told { accepted, ..self.told },
+            Place { x: self.slots.at(x), grad: self.slots.at(grad), energy, hamiltonian },
+        )
     }
 
-    /// A uniform number in [0, 1) for the decision at `counter`.
-    fn uniform(&self, purpose: u64, counter: u64) -> f64 {
-        let words = self.key.block(self.id, purpose << 48 | counter);
-        let word = u64::from(words[0]) | u64::from(words[1]) << 32;
-        (word >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Draws the direction of the next doubling.
-    fn turn(&mut self) {
-        self.forwards = self.uniform(0, self.told.depth as u64) < 0.5;
-        self.leaves = 0;
+    /// Two uniform numbers in [0, 1) for the decisions at `counter`.
+    fn uniforms(&self, purpose: u64, counter: u64) -> [f64; 2] {
+        let [a, b, c, d] = self.key.block(self.id, purpose << 48 | counter).map(u64::from);
+        [a | b << 32, c | d << 32].map(|word| (word >> 11) as f64 / (1u64 << 53) as f64)
     }
 
     fn signed(&self) -> f64 {
         if self.forwards { self.step } else { -self.step }
     }
 
-    /// First half of a leapfrog step at the end that goes on: half a kick, and the momentum with which it drifts; `up` is the map
-    /// of the metric, `L`. Returns where the slope is wanted.
-    pub(super) fn reach(&mut self, up: impl Fn(&[f64], &mut [f64]), scratch: &mut [f64]) -> &[f64] {
+    /// First half of a leapfrog step at the end that goes on, in the metric `l`: half a kick, and a drift by it. Returns where the slope is
+    /// wanted.
+    pub(super) fn reach(&mut self, l: &Map<'_>) -> &[f64] {
         let h = self.signed();
-        let end = &mut self.ends[usize::from(self.forwards)];
-        end.v.iter_mut().zip(&end.slope).for_each(|(v, g)| *v -= 0.5 * h * g);
-        up(&end.v, scratch);
-        end.x.iter_mut().zip(scratch.iter()).for_each(|(x, v)| *x += h * v);
-        &end.x
+        let kick = -0.5 * h / self.temperature;
+        let which = usize::from(self.forwards);
+        let from = self.ends[which];
+        let to = End { x: self.slots.take(), v: self.slots.take(), grad: self.slots.take() };
+        // Slots that are just taken are no others.
+        if let Some([x, v, scratch, old_x, old_v, grad]) =
+            self.slots.several([to.x, to.v, to.grad, from.x, from.v, from.grad])
+        {
+            match *l {
+                Map::Scales(l) => lanes::depart(&Row { x: old_x, v: old_v, grad }, l, kick, h, x, v),
+                Map::Factor(..) => {
+                    v.copy_from_slice(old_v);
+                    l.kick(v, kick, grad, scratch);
+                    x.copy_from_slice(old_x);
+                    l.drift(x, h, v, scratch);
+                }
+            }
+        }
+        for done in [from.x, from.v, from.grad] {
+            self.slots.release(done);
+        }
+        self.ends[which] = to;
+        self.slots.at(to.x)
     }
 
-    /// Second half, where the energy is `energy` and its gradient `grad`; `down` is the map `Lᵀ`. `outside` where the place is in no
-    /// domain of the target.
-    pub(super) fn arrive(
-        &mut self,
-        (energy, grad): (f64, &[f64]),
-        temperature: f64,
-        down: impl Fn(&[f64], &mut [f64]),
-        outside: bool,
-    ) {
-        let h = self.signed();
-        let end = &mut self.ends[usize::from(self.forwards)];
-        down(grad, &mut end.slope);
-        end.slope.iter_mut().for_each(|g| *g /= temperature);
-        end.v.iter_mut().zip(&end.slope).for_each(|(v, g)| *v -= 0.5 * h * g);
-        let hamiltonian = energy / temperature + 0.5 * dot(&end.v, &end.v);
+    /// Second half, where the energy is `energy` and its gradient `grad`. `outside` where the place is in no domain of the target.
+    pub(super) fn arrive(&mut self, (energy, grad): (f64, &[f64]), l: &Map<'_>, outside: bool) {
+        let kick = -0.5 * self.signed() / self.temperature;
+        let end = self.ends[usize::from(self.forwards)];
+        let square = match *l {
+            Map::Scales(l) => lanes::arrive(self.slots.at_mut(end.v), grad, l, kick),
+            Map::Factor(..) => match self.slots.several([end.v, end.grad]) {
+                Some([v, scratch]) => {
+                    l.kick(v, kick, grad, scratch);
+                    lanes::dot(v, v)
+                }
+                None => f64::NAN,
+            },
+        };
+        self.slots.at_mut(end.grad).copy_from_slice(grad);
+        let hamiltonian = energy / self.temperature + 0.5 * square;
         let error = hamiltonian - self.first;
         self.told.leapfrogs += 1;
         if outside {
@@ -170,35 +210,46 @@ impl Tree {
             (self.told.divergent, self.over) = (true, true);
             return;
         }
-        self.chances += (-error).min(0.0).exp();
-        let mut leaf = self.spare.pop().unwrap_or_default();
-        (leaf.level, leaf.log_weight) = (0, -error);
-        for to in [&mut leaf.begin, &mut leaf.end, &mut leaf.sum] {
-            to.clone_from(&end.v);
+        if self.unit - hamiltonian > RISEN {
+            self.lower(hamiltonian);
         }
-        leaf.chosen.x.clone_from(&end.x);
-        grad.clone_into(&mut leaf.chosen.grad);
-        (leaf.chosen.energy, leaf.chosen.hamiltonian) = (energy, hamiltonian);
+        let weight = (self.unit - hamiltonian).exp();
+        self.chances += if self.unit == self.first { weight.min(1.0) } else { (-error).min(0.0).exp() };
+        let End { x, v, grad } = end;
+        self.slots.hold(v, 3);
+        self.slots.hold(x, 1);
+        self.slots.hold(grad, 1);
+        let chosen = Chosen { x, grad, energy, hamiltonian };
         self.leaves += 1;
-        self.add(leaf);
+        self.add(Node { level: 0, begin: v, end: v, sum: v, square, weight, chosen });
+    }
+
+    /// Makes the weight of `hamiltonian` the unit.
+    fn lower(&mut self, hamiltonian: f64) {
+        let factor = (hamiltonian - self.unit).exp();
+        self.unit = hamiltonian;
+        self.whole.weight *= factor;
+        self.stack.iter_mut().for_each(|node| node.weight *= factor);
     }
 
     /// Joins a leaf to the subtrees it completes, as a binary counter does.
     fn add(&mut self, mut node: Node) {
+        let mut decisions = [0.0; 2];
         while let Some(mut earlier) = self.stack.pop_if(|last| last.level == node.level) {
-            if turns(&earlier, &node) {
+            if self.turns(&earlier, &node) {
                 self.over = true;
                 return;
             }
-            let total = log_add(earlier.log_weight, node.log_weight);
-            // Any two subtrees that one leaf completes have different levels.
-            let counter = (self.told.depth as u64) << 40 | (self.leaves as u64) << 8 | node.level as u64;
-            if self.uniform(1, counter) < (node.log_weight - total).exp() {
+            let total = earlier.weight + node.weight;
+            // Any two subtrees that one leaf completes have different levels: two of them share a pair of numbers.
+            if node.level.is_multiple_of(2) {
+                let counter = (self.told.depth as u64) << 40 | (self.leaves as u64) << 8 | node.level as u64;
+                decisions = self.uniforms(1, counter);
+            }
+            if decisions[node.level % 2] * total < node.weight {
                 std::mem::swap(&mut earlier.chosen, &mut node.chosen);
             }
-            earlier.join(&mut node, total);
-            earlier.level += 1;
-            self.spare.push(node);
+            self.join(&mut earlier, node);
             node = earlier;
         }
         if node.level < self.told.depth {
@@ -211,58 +262,58 @@ impl Tree {
     /// Takes a complete new half into the tree.
     fn double(&mut self, mut half: Node) {
         self.told.depth += 1;
+        let mut whole = self.whole;
         // Its ends in the order in which the new half was reached.
         if !self.forwards {
-            std::mem::swap(&mut self.whole.begin, &mut self.whole.end);
+            std::mem::swap(&mut whole.begin, &mut whole.end);
         }
-        let turned = turns(&self.whole, &half);
+        let turned = self.turns(&whole, &half);
         // Biased towards the new half (Betancourt 2017, appendix A.3.2).
-        if self.uniform(2, self.told.depth as u64) < (half.log_weight - self.whole.log_weight).exp() {
-            std::mem::swap(&mut self.whole.chosen, &mut half.chosen);
+        let [taken, direction] = self.uniforms(0, self.told.depth as u64);
+        if taken * whole.weight < half.weight {
+            std::mem::swap(&mut whole.chosen, &mut half.chosen);
         }
-        let total = log_add(self.whole.log_weight, half.log_weight);
-        self.whole.join(&mut half, total);
+        self.join(&mut whole, half);
         if !self.forwards {
-            std::mem::swap(&mut self.whole.begin, &mut self.whole.end);
+            std::mem::swap(&mut whole.begin, &mut whole.end);
         }
-        self.spare.push(half);
+        self.whole = whole;
         self.over = turned || self.told.depth >= self.max_depth;
-        self.turn();
+        (self.forwards, self.leaves) = (direction < 0.5, 0);
     }
-}
 
-impl Node {
-    /// Appends `later`; the chosen place is decided elsewhere.
-    fn join(&mut self, later: &mut Node, log_weight: f64) {
-        std::mem::swap(&mut self.end, &mut later.end);
-        self.sum.iter_mut().zip(&later.sum).for_each(|(a, b)| *a += b);
-        self.log_weight = log_weight;
+    /// Appends `later` to `first`; which place is chosen was decided before, and the other one is given back.
+    fn join(&mut self, first: &mut Node, later: Node) {
+        let slots = &mut self.slots;
+        if slots.is_shared(first.sum) {
+            let own = slots.take();
+            if let Some([sum, a, b]) = slots.several([own, first.sum, later.sum]) {
+                lanes::add(sum, a, b);
+            }
+            slots.release(first.sum);
+            first.sum = own;
+        } else if let Some([sum, other]) = slots.several([first.sum, later.sum]) {
+            lanes::add_scaled(sum, 1.0, other);
+        }
+        for done in [first.end, later.begin, later.sum, later.chosen.x, later.chosen.grad] {
+            slots.release(done);
+        }
+        first.end = later.end;
+        first.weight += later.weight;
+        first.level += 1;
     }
-}
 
-/// Whether the trajectory of `a` and then `b` turns back: over all of it, or over one of them and the next momentum of the other
-/// (the generalised criterion of Betancourt 2017, appendix A.4.2, with the checks between subtrees of Stan 2.21).
-fn turns(a: &Node, b: &Node) -> bool {
-    let ahead = |end: &[f64], sum: &dyn Fn(usize) -> f64| {
-        end.iter().enumerate().map(|(i, v)| v * sum(i)).sum::<f64>() > 0.0
-    };
-    let whole = |i: usize| a.sum[i] + b.sum[i];
-    let first = |i: usize| a.sum[i] + b.begin[i];
-    let second = |i: usize| a.end[i] + b.sum[i];
-    !(ahead(&a.begin, &whole)
-        && ahead(&b.end, &whole)
-        && ahead(&a.begin, &first)
-        && ahead(&b.begin, &first)
-        && ahead(&a.end, &second)
-        && ahead(&b.end, &second))
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-/// `log(eᵃ + eᵇ)`.
-fn log_add(a: f64, b: f64) -> f64 {
-    let (high, low) = if a > b { (a, b) } else { (b, a) };
-    if high == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
+    /// Whether the trajectory of `a` and then `b` turns back: over all of it, or over one of them and the next momentum of the other
+    /// (the generalised criterion of Betancourt 2017, appendix A.4.2, with the checks between subtrees of Stan 2.21).
+    fn turns(&self, a: &Node, b: &Node) -> bool {
+        let of = |slot| self.slots.at(slot);
+        if a.level == 0 {
+            // Of two places all sums are of their two momenta.
+            let across = lanes::dot(of(a.begin), of(b.begin));
+            return !(a.square + across > 0.0 && b.square + across > 0.0);
+        }
+        let all = lanes::turns(of(a.begin), of(a.end), of(a.sum), of(b.begin), of(b.end), of(b.sum));
+        // False for NaN, too.
+        !all.iter().all(|ahead| *ahead > 0.0)
+    }
 }

@@ -1,0 +1,87 @@
+//! Trajectories of kicks and drifts on rows of plain numbers, where an energy has slopes of rows.
+
+use ebm_core::{Batch, Result, RowSlopes, host};
+
+use super::integrator::Phase;
+use super::places::{samples, shares, slope};
+use super::{Factor, Sizes};
+
+/// A step as shares of its size: the first and the last kick, and the drifts and kicks of the stages, of which the last kick also begins the
+/// next step.
+#[derive(Clone, Copy)]
+pub(super) struct Split<'a> {
+    pub(super) first: f64,
+    pub(super) stages: &'a [(f64, f64)],
+}
+
+/// One row on its way.
+struct Walker {
+    x: Vec<f64>,
+    v: Vec<f64>,
+    grad: Vec<f64>,
+    energy: f64,
+}
+
+/// What [`Integrator::run`](super::Integrator::run) does by tensors, in f64, all rows of a thread together.
+///
+/// # Errors
+/// If the energy or an operation fails.
+pub(super) fn follow(
+    (rows, at): (&dyn RowSlopes, &Batch),
+    from: &Phase,
+    (h, steps): (&Sizes, usize),
+    temperature: f64,
+    factor: &Factor,
+    split: Split<'_>,
+) -> Result<Phase> {
+    let (x, v) = (host::numbers(&from.x)?, host::numbers(&from.v)?);
+    let (grad, energy) = (host::numbers(&from.slope.grad)?, host::numbers(&from.slope.energy)?);
+    let width = x.len() / at.len().max(1);
+    let walker = |row: usize| {
+        let of = row * width..(row + 1) * width;
+        Walker {
+            x: x[of.clone()].to_vec(),
+            v: v[of.clone()].to_vec(),
+            grad: grad[of].to_vec(),
+            energy: energy[row],
+        }
+    };
+    let mut all: Vec<Walker> = (0..at.len()).map(walker).collect();
+    shares(&mut all, |first, part| {
+        let kick = |row: usize, share: f64| -(share * h.at(row) / temperature);
+        let mut scratch = vec![0.0; width];
+        let (mut points, mut grads) = (vec![0.0; part.len() * width], vec![0.0; part.len() * width]);
+        let mut energies = vec![0.0; part.len()];
+        for (row, w) in (first..).zip(part.iter_mut()) {
+            factor.map(row).kick(&mut w.v, kick(row, split.first), &w.grad, &mut scratch);
+        }
+        for step in 0..steps {
+            for (i, (drift, share)) in split.stages.iter().enumerate() {
+                for ((row, w), point) in (first..).zip(part.iter_mut()).zip(points.chunks_exact_mut(width)) {
+                    factor.map(row).drift(&mut w.x, drift * h.at(row), &w.v, &mut scratch);
+                    point.copy_from_slice(&w.x);
+                }
+                rows.slopes(&points, &mut energies, &mut grads)?;
+                let last = step + 1 == steps && i + 1 == split.stages.len();
+                let share = if last { split.first } else { *share };
+                for ((row, w), grad) in (first..).zip(part.iter_mut()).zip(grads.chunks_exact(width)) {
+                    factor.map(row).kick(&mut w.v, kick(row, share), grad, &mut scratch);
+                }
+            }
+        }
+        for ((w, grad), energy) in part.iter_mut().zip(grads.chunks_exact(width)).zip(energies) {
+            w.grad.copy_from_slice(grad);
+            w.energy = energy;
+        }
+        Ok(())
+    })?;
+    let gather =
+        |f: fn(&Walker) -> &[f64]| all.iter().flat_map(|w| f(w).iter().copied()).collect::<Vec<f64>>();
+    let energies = all.iter().map(|w| w.energy).collect();
+    Ok(Phase {
+        x: samples(gather(|w| &w.x), at)?,
+        v: samples(gather(|w| &w.v), at)?,
+        slope: slope(energies, gather(|w| &w.grad), at, from.slope.energy.dtype())?,
+        lost: None,
+    })
+}
