@@ -6,7 +6,7 @@ use ebm_core::widened;
 const LANES: usize = 8;
 
 /// Shorter rows are not worth a call.
-const SHORT: usize = 24;
+pub(crate) const SHORT: usize = 24;
 
 /// `y ← y + c·x`.
 #[inline(always)]

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use crate::kit::lanes::{self, Row};
+
 thread_local! {
     /// Memory of slots that are gone: trees come and go by the thousand, and the system takes a page for each anew.
     static SPARE: RefCell<Vec<Memory>> = const { RefCell::new(Vec::new()) };
@@ -58,6 +60,7 @@ impl Slots {
     }
 
     /// A row with any numbers, held once.
+    #[inline]
     pub(super) fn take(&mut self) -> Slot {
         match self.memory.free.pop() {
             Some(slot) => {
@@ -78,6 +81,7 @@ impl Slots {
     }
 
     /// One who held it does no longer.
+    #[inline]
     pub(super) fn release(&mut self, slot: Slot) {
         self.memory.holders[slot] -= 1;
         if self.memory.holders[slot] == 0 {
@@ -101,5 +105,45 @@ impl Slots {
     pub(super) fn several<const N: usize>(&mut self, slots: [Slot; N]) -> Option<[&mut [f64]; N]> {
         let rows = slots.map(|slot| slot * self.width..(slot + 1) * self.width);
         self.memory.numbers.get_disjoint_mut(rows).ok()
+    }
+
+    /// Position and momentum `to` after [`lanes::depart`] from position, momentum and gradient `from`; all are different.
+    #[inline]
+    pub(super) fn depart(&mut self, to: [Slot; 2], from: [Slot; 3], l: &[f64], kick: f64, h: f64) {
+        if self.width >= lanes::SHORT {
+            if let Some([new_x, new_v, x, v, grad]) = self.several([to[0], to[1], from[0], from[1], from[2]])
+            {
+                lanes::depart(&Row { x, v, grad }, l, kick, h, new_x, new_v);
+            }
+            return;
+        }
+        // Whether rows differ takes as long to ask as a short one to move.
+        let (to, from) = (to.map(|slot| slot * self.width), from.map(|slot| slot * self.width));
+        let n = self.memory.numbers.as_mut_slice();
+        for (i, l) in l.iter().enumerate().take(self.width) {
+            let v = n[from[1] + i] + kick * (l * n[from[2] + i]);
+            n[to[1] + i] = v;
+            n[to[0] + i] = n[from[0] + i] + h * (l * v);
+        }
+    }
+
+    /// `sum ← a + b`; `sum` may be `a`.
+    #[inline]
+    pub(super) fn add(&mut self, sum: Slot, a: Slot, b: Slot) {
+        if self.width >= lanes::SHORT {
+            if sum == a
+                && let Some([sum, b]) = self.several([sum, b])
+            {
+                lanes::add_scaled(sum, 1.0, b);
+            } else if let Some([sum, a, b]) = self.several([sum, a, b]) {
+                lanes::add(sum, a, b);
+            }
+            return;
+        }
+        let [sum, a, b] = [sum, a, b].map(|slot| slot * self.width);
+        let n = self.memory.numbers.as_mut_slice();
+        for i in 0..self.width {
+            n[sum + i] = n[a + i] + n[b + i];
+        }
     }
 }

@@ -3,7 +3,7 @@
 use ebm_core::Key;
 
 use super::slots::{Slot, Slots};
-use crate::kit::lanes::{self, Row};
+use crate::kit::lanes;
 use crate::kit::metric::Map;
 
 /// An error of the Hamiltonian beyond which a trajectory has diverged (Betancourt 2017; Stan's number).
@@ -162,13 +162,13 @@ impl Tree {
         let which = usize::from(self.forwards);
         let from = self.ends[which];
         let to = End { x: self.slots.take(), v: self.slots.take(), grad: self.slots.take() };
-        // Slots that are just taken are no others.
-        if let Some([x, v, scratch, old_x, old_v, grad]) =
-            self.slots.several([to.x, to.v, to.grad, from.x, from.v, from.grad])
-        {
-            match *l {
-                Map::Scales(l) => lanes::depart(&Row { x: old_x, v: old_v, grad }, l, kick, h, x, v),
-                Map::Factor(..) => {
+        match *l {
+            Map::Scales(l) => self.slots.depart([to.x, to.v], [from.x, from.v, from.grad], l, kick, h),
+            Map::Factor(..) => {
+                // Slots that are just taken are no others.
+                if let Some([x, v, scratch, old_x, old_v, grad]) =
+                    self.slots.several([to.x, to.v, to.grad, from.x, from.v, from.grad])
+                {
                     v.copy_from_slice(old_v);
                     l.kick(v, kick, grad, scratch);
                     x.copy_from_slice(old_x);
@@ -287,13 +287,11 @@ impl Tree {
         let slots = &mut self.slots;
         if slots.is_shared(first.sum) {
             let own = slots.take();
-            if let Some([sum, a, b]) = slots.several([own, first.sum, later.sum]) {
-                lanes::add(sum, a, b);
-            }
+            slots.add(own, first.sum, later.sum);
             slots.release(first.sum);
             first.sum = own;
-        } else if let Some([sum, other]) = slots.several([first.sum, later.sum]) {
-            lanes::add_scaled(sum, 1.0, other);
+        } else {
+            slots.add(first.sum, first.sum, later.sum);
         }
         for done in [first.end, later.begin, later.sum, later.chosen.x, later.chosen.grad] {
             slots.release(done);
