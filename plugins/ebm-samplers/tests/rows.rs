@@ -51,13 +51,16 @@ fn kernels() -> Vec<(&'static str, Box<dyn Transition>)> {
     ]
 }
 
-/// A state in the middle of a warm-up of 13 chains, whatever the metric is.
+/// The state of 13 chains after a warm-up.
 fn start(kernel: &dyn Transition, e: &dyn EnergyFn, d: usize, dtype: DType) -> ChainState {
+    warmed(kernel, e, d, dtype, 30)
+}
+
+fn warmed(kernel: &dyn Transition, e: &dyn EnergyFn, d: usize, dtype: DType, steps: usize) -> ChainState {
     let chains = Chains::range(3, 13);
     let x = Key::root(7).normal(&chains, &[d], dtype, &Device::Cpu).unwrap().affine(0.5, 0.1).unwrap();
     let mut state = kernel.init(e, Batch::new(x).unwrap().with_chains(chains), Key::root(8)).unwrap();
     state.learning = Learning::WarmUp;
-    let steps = 30;
     for k in 0..steps {
         state.warm_up_left = steps - k;
         state = kernel.step(e, &state, Key::root(9).at(k)).unwrap().state;
@@ -100,6 +103,25 @@ fn rows_move_as_tensors_do() {
                 assert!(gap(&fast.at.x, &slow.at.x) < 1e-8, "{what}: {}", gap(&fast.at.x, &slow.at.x));
                 let (a, b) = (fast.cache.as_ref().unwrap(), slow.cache.as_ref().unwrap());
                 assert!(gap(&a.grad, &b.grad) < 1e-7 && gap(&a.energy, &b.energy) < 1e-7, "{what}");
+            }
+        }
+    }
+}
+
+/// Step sizes and metrics move by chances of acceptance, which see every part of a ratio, decided or not.
+#[test]
+fn what_is_learnt_from_rows_is_learnt_from_tensors() {
+    for (target, config, d) in targets() {
+        let e = build(config.as_ref(), d, DType::F64);
+        for (name, kernel) in kernels() {
+            let what = format!("{name} on {target}");
+            // Few enough steps that rounding does not grow: a trajectory multiplies it by some tens.
+            let rows = warmed(kernel.as_ref(), e.as_ref(), d, DType::F64, 6);
+            let tensors = warmed(kernel.as_ref(), &Frozen::new(e.clone()), d, DType::F64, 6);
+            assert!(rows.aux.keys().eq(tensors.aux.keys()), "{what}");
+            for (entry, v) in &tensors.aux {
+                let off = gap(&rows.aux[entry], v);
+                assert!(off < 1e-6, "{what}: {entry} differs by {off}");
             }
         }
     }
