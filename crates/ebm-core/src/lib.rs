@@ -112,6 +112,7 @@ pub use params::{ParamSet, Role, View};
 pub use sampling::draws::{Draws, Keep};
 pub use sampling::drive::{Program, common_bounds, drive, one_step};
 pub use sampling::entropy::{EntropyEstimate, EntropyEstimator};
+pub use sampling::law::Law;
 pub use sampling::learning::Learning;
 pub use sampling::link::{Link, SlopeDemand, Trail, Transpose};
 pub use sampling::population::{effective_share, furthest, systematic};

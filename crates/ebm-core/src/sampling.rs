@@ -3,6 +3,7 @@
 pub(crate) mod draws;
 pub(crate) mod drive;
 pub(crate) mod entropy;
+pub(crate) mod law;
 pub(crate) mod learning;
 pub(crate) mod link;
 pub(crate) mod population;

@@ -1,8 +1,8 @@
 //! `block-gibbs`: a sweep over blocks of coordinates that are independent given the others.
 
 use ebm_core::{
-    BuildCx, ChainState, Conditionals, EnergyFn, Error, Key, Link, Result, Sensitivity, Settings, Stepped,
-    Transition, TransitionConfig, plugin,
+    BuildCx, ChainState, Conditionals, EnergyFn, Error, Key, Law, Link, Result, Sensitivity, Settings,
+    Stepped, Transition, TransitionConfig, plugin,
 };
 
 /// Gibbs moves of whole blocks, in the laws that the energy knows ([`EnergyFn::conditionals`]): hidden and then visible
@@ -41,6 +41,10 @@ impl Transition for BlockGibbs {
 
     fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
         self.laws(e).map(|_| ())
+    }
+
+    fn law(&self) -> Law {
+        Law::Invariant { temperature: 1.0 }
     }
 
     fn sensitivity(&self) -> Sensitivity {

@@ -1,7 +1,7 @@
 //! `discrete-langevin`: all sites may change at once, by the slope.
 
 use ebm_core::{
-    Adjust, BuildCx, ChainState, EnergyFn, Key, Result, Sensitivity, Settings, Stepped, Transition,
+    Adjust, BuildCx, ChainState, EnergyFn, Key, Law, Result, Sensitivity, Settings, Stepped, Transition,
     TransitionConfig, host, plugin,
 };
 
@@ -72,6 +72,10 @@ impl Transition for DiscreteLangevin {
 
     fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
         e.spec().domain.discrete_for(self.name())
+    }
+
+    fn law(&self) -> Law {
+        if self.adjusted { Law::Reversible { temperature: 1.0 } } else { Law::Unsaid }
     }
 
     fn sensitivity(&self) -> Sensitivity {

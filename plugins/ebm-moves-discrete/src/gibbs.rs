@@ -1,7 +1,7 @@
 //! `gibbs`: sites at random are redrawn from their laws given all others.
 
 use ebm_core::{
-    Batch, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Stepped, Transition,
+    Batch, BuildCx, ChainState, EnergyFn, Key, Law, Link, Result, Sensitivity, Settings, Stepped, Transition,
     TransitionConfig, host, plugin,
 };
 
@@ -60,6 +60,10 @@ impl Transition for Gibbs {
 
     fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
         e.spec().domain.discrete_for(self.name())
+    }
+
+    fn law(&self) -> Law {
+        Law::Invariant { temperature: 1.0 }
     }
 
     fn sensitivity(&self) -> Sensitivity {

@@ -1,8 +1,8 @@
 //! `gibbs-with-gradients`: one site changes, chosen by the slope, with an accept test.
 
 use ebm_core::{
-    BuildCx, ChainState, EnergyFn, Key, Result, Sensitivity, Settings, Stepped, Transition, TransitionConfig,
-    host, plugin,
+    BuildCx, ChainState, EnergyFn, Key, Law, Result, Sensitivity, Settings, Stepped, Transition,
+    TransitionConfig, host, plugin,
 };
 
 use crate::accept::decide;
@@ -52,6 +52,10 @@ impl Transition for GibbsWithGradients {
 
     fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
         e.spec().domain.discrete_for(self.name())
+    }
+
+    fn law(&self) -> Law {
+        Law::Reversible { temperature: 1.0 }
     }
 
     fn sensitivity(&self) -> Sensitivity {

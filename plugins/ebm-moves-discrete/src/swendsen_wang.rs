@@ -1,7 +1,7 @@
 //! `swendsen-wang`: clusters of like sites change as a whole.
 
 use ebm_core::{
-    BuildCx, ChainState, EnergyFn, Error, Key, Link, Pairs, Result, Sensitivity, Settings, Stepped,
+    BuildCx, ChainState, EnergyFn, Error, Key, Law, Link, Pairs, Result, Sensitivity, Settings, Stepped,
     Transition, TransitionConfig, plugin,
 };
 
@@ -97,6 +97,10 @@ impl Transition for SwendsenWang {
     fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
         e.spec().domain.discrete_for(self.name())?;
         self.pairs(e).map(|_| ())
+    }
+
+    fn law(&self) -> Law {
+        Law::Invariant { temperature: 1.0 }
     }
 
     fn sensitivity(&self) -> Sensitivity {

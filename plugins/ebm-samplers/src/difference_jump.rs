@@ -2,7 +2,7 @@
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    Batch, BuildCx, ChainState, EnergyFn, Error, Key, Link, Result, Sensitivity, Settings, Stepped,
+    Batch, BuildCx, ChainState, EnergyFn, Error, Key, Law, Link, Result, Sensitivity, Settings, Stepped,
     Transition, TransitionConfig, plugin,
 };
 
@@ -173,6 +173,10 @@ impl Transition for DifferenceJump {
 
     fn needs_reference(&self) -> bool {
         self.pairs == Pairs::Bank
+    }
+
+    fn law(&self) -> Law {
+        Law::Invariant { temperature: self.temperature }
     }
 
     fn sensitivity(&self) -> Sensitivity {

@@ -1,8 +1,8 @@
 //! Hamiltonian Monte Carlo: leapfrog trajectories with an exact accept test.
 
 use ebm_core::{
-    Adjust, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Stepped, Transition,
-    TransitionConfig, plugin, row_sum,
+    Adjust, BuildCx, ChainState, EnergyFn, Key, Law, Link, Result, Sensitivity, Settings, Stepped,
+    Transition, TransitionConfig, plugin, row_sum,
 };
 
 use crate::hmc_published::{Form, PublishedHmc};
@@ -122,6 +122,10 @@ impl Transition for Hmc {
         let mut stepped = decision.step(state, &here, (&end.x, &end.slope), Link::Cut)?;
         self.tuning.learn(&mut stepped.state, &tuned, &chance)?;
         diagnosed(stepped, state, (&self.tuning.step, &tuned.sizes), &log_ratio, &end.slope.energy)
+    }
+
+    fn law(&self) -> Law {
+        Law::Reversible { temperature: self.temperature }
     }
 
     fn sensitivity(&self) -> Sensitivity {

@@ -2,8 +2,8 @@
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Slope, Stepped,
-    Transition, TransitionConfig, plugin, row_sum,
+    Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Law, Link, Result, Sensitivity, Settings, Slope,
+    Stepped, Transition, TransitionConfig, plugin, row_sum,
 };
 
 mod by_rows;
@@ -188,6 +188,10 @@ impl Transition for Mala {
         let mut stepped = decision.step(state, &here, (&proposal, &there), link)?;
         self.tuning.learn(&mut stepped.state, &tuned, &chance)?;
         diagnosed(stepped, state, (&self.tuning.step, &tuned.sizes), &log_ratio, &there.energy)
+    }
+
+    fn law(&self) -> Law {
+        Law::Reversible { temperature: self.temperature }
     }
 
     fn sensitivity(&self) -> Sensitivity {

@@ -1,7 +1,7 @@
 //! An accept test around a proposal that knows its ratio.
 
 use ebm_core::{
-    Adjust, BuildCx, ChainState, EnergyFn, Error, Key, Link, Result, Sensitivity, Settings, Stepped,
+    Adjust, BuildCx, ChainState, EnergyFn, Error, Key, Law, Link, Result, Sensitivity, Settings, Stepped,
     Transition, TransitionConfig, host, plugin,
 };
 
@@ -88,6 +88,10 @@ impl Transition for Metropolis {
 
     fn needs_reference(&self) -> bool {
         self.proposal.needs_reference()
+    }
+
+    fn law(&self) -> Law {
+        Law::Reversible { temperature: self.temperature }
     }
 
     fn sensitivity(&self) -> Sensitivity {

@@ -1,7 +1,7 @@
 //! The no-U-turn sampler: trajectories of Hamiltonian dynamics as long as they go on.
 
 use ebm_core::{
-    Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Learning, Link, Result, Sensitivity, Settings,
+    Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Law, Learning, Link, Result, Sensitivity, Settings,
     Stepped, Transition, TransitionConfig, host, plugin, row_mean,
 };
 
@@ -214,6 +214,10 @@ impl Transition for Nuts {
             }
             None => stepped,
         })
+    }
+
+    fn law(&self) -> Law {
+        Law::Invariant { temperature: self.temperature }
     }
 
     fn sensitivity(&self) -> Sensitivity {

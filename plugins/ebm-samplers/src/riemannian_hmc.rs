@@ -2,7 +2,7 @@
 
 use ebm_core::candle::{DType, Tensor};
 use ebm_core::{
-    Batch, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Slope, Stepped,
+    Batch, BuildCx, ChainState, EnergyFn, Key, Law, Link, Result, Sensitivity, Settings, Slope, Stepped,
     Transition, TransitionConfig, flat_rows, host, per_row, plugin, row_sum,
 };
 
@@ -172,6 +172,10 @@ impl Transition for RiemannianHmc {
         let sizes: &Sizes = &adapted;
         Ok(diagnosed(stepped, state, (&self.step, sizes), &log_ratio, &place.slope.energy)?
             .with("unsolved", unsolved))
+    }
+
+    fn law(&self) -> Law {
+        Law::Invariant { temperature: self.temperature }
     }
 
     fn sensitivity(&self) -> Sensitivity {

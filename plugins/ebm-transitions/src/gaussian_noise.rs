@@ -47,6 +47,10 @@ impl Transition for GaussianNoise {
         false
     }
 
+    fn noise(&self) -> Option<f64> {
+        Some(self.scale)
+    }
+
     fn adjusted(&self, by: Adjust) -> Option<Box<dyn Transition>> {
         Some(Box::new(GaussianNoise { scale: self.scale * by.noise, clamp: self.clamp }))
     }

@@ -2,8 +2,8 @@
 
 use ebm_core::candle::Tensor;
 use ebm_core::{
-    Batch, BuildCx, ChainState, Chains, EnergyFn, Error, Key, Link, Result, Sensitivity, Settings, Slope,
-    StepInfo, Stepped, Transition, TransitionConfig, plugin,
+    Batch, BuildCx, ChainState, Chains, EnergyFn, Error, Key, Law, Link, Result, Sensitivity, Settings,
+    Slope, StepInfo, Stepped, Transition, TransitionConfig, plugin,
 };
 
 use crate::children::Children;
@@ -136,6 +136,10 @@ impl Transition for Mix {
 
     fn needs_reference(&self) -> bool {
         self.children.needs_reference()
+    }
+
+    fn law(&self) -> Law {
+        Law::either(self.children.all().iter().map(|t| t.law()))
     }
 
     fn sensitivity(&self) -> Sensitivity {

@@ -1,7 +1,7 @@
 //! One transition several times, as one step.
 
 use ebm_core::{
-    Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, StepInfo,
+    Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Law, Link, Result, Sensitivity, Settings, StepInfo,
     Stepped, Transition, TransitionConfig, plugin,
 };
 
@@ -49,6 +49,10 @@ impl Transition for Repeat {
 
     fn needs_reference(&self) -> bool {
         self.inner.needs_reference()
+    }
+
+    fn law(&self) -> Law {
+        self.inner.law()
     }
 
     fn sensitivity(&self) -> Sensitivity {

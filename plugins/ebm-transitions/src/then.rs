@@ -1,7 +1,7 @@
 //! Several transitions, one after the other, as one step.
 
 use ebm_core::{
-    Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, StepInfo,
+    Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Law, Link, Result, Sensitivity, Settings, StepInfo,
     Stepped, Transition, TransitionConfig, plugin,
 };
 
@@ -54,6 +54,10 @@ impl Transition for Then {
 
     fn needs_reference(&self) -> bool {
         self.0.needs_reference()
+    }
+
+    fn law(&self) -> Law {
+        Law::all(self.0.all().iter().map(|t| t.law()))
     }
 
     fn sensitivity(&self) -> Sensitivity {

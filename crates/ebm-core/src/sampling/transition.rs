@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use crate::{Batch, EnergyFn, Key, Learning, Link, Result, RowStep, Sensitivity, Slope};
+use crate::{Batch, EnergyFn, Key, Law, Learning, Link, Result, RowStep, Sensitivity, Slope};
 
 /// Diagnostics of one step: named tensors `(B,)` still on the device. Usual names are `energy`,
 /// `grad_square` (mean square of the gradient's entries), `accepted` (0 or 1), `saturated`
@@ -155,6 +155,18 @@ pub trait Transition: Send + Sync {
     /// Names what the step needs and the energy has not.
     fn fits(&self, e: &dyn EnergyFn) -> Result<()> {
         e.spec().domain.real_for(self.name())
+    }
+
+    /// What the step claims of the law exp(−E/T) of chains; tests hold it to that. Transitions made of others join what
+    /// those say, by [`Law::all`] or [`Law::either`].
+    fn law(&self) -> Law {
+        Law::Unsaid
+    }
+
+    /// Standard deviation of the noise that a step adds to each coordinate where the energy is flat, in units of the samples, if
+    /// it is the same for all; tests hold it to that. By default that of [`Transition::row_step`].
+    fn noise(&self) -> Option<f64> {
+        self.row_step(0, 1).map(|step| step.noise)
     }
 
     /// Whether where a chain goes depends on the other chains of its batch. Ranks that hold parts of one batch
