@@ -67,7 +67,7 @@ fn inner(c: &Component) -> Verdict {
     refusal::check(c, &example, &|| context(shape, condition))
 }
 
-fn example(c: &Component) -> Verdict<Table> {
+pub(crate) fn example(c: &Component) -> Verdict<Table> {
     let mut table: Table =
         c.example.parse().map_err(|e| Failure::new(format!("the example is not TOML: {e}")))?;
     table.insert("kind".into(), Value::String(c.kind.into()));

@@ -4,7 +4,8 @@ use ebm_core::candle::{D, DType, Tensor};
 use ebm_core::{Batch, Chains, EnergyFn, Exactness, Key, Result};
 
 use crate::difference::{relative_gap, relative_gap_all};
-use crate::{Failure, Verdict, theta_gap, x_gap};
+use crate::gap::{Care, Gap, params_gap, x_gap_of};
+use crate::{Failure, Verdict};
 
 /// Largest relative deviations that a check of an energy found.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,8 +26,8 @@ pub struct Checked {
 /// the truncation error of step 1e−4 on functions of unit scale is 1e−8, rounding 1e−11; where functions bend more, smaller steps
 /// and their extrapolation have the word. For energies that take tangents by differences themselves, to 1e−4.
 ///
-/// Also: a batch equals its rows one by one, rows may be permuted, an empty set of gradients is
-/// returned for zero weights' parts, and the energy has `T` columns.
+/// Also: the same batch gives the same bits twice, a batch equals its rows one by one, rows may be permuted, and the energy has `T`
+/// columns. A condition of the batch goes with its rows. A failure names the parameter, its entry and both numbers.
 ///
 /// # Errors
 /// Names the first law that fails.
@@ -40,6 +41,11 @@ pub fn check_energy(e: &dyn EnergyFn, at: &Batch) -> Verdict<Checked> {
 /// # Errors
 /// Names the first law that fails.
 pub fn check_energy_within(e: &dyn EnergyFn, at: &Batch, h: f64, tolerance: f64) -> Verdict<Checked> {
+    check_energy_with(e, at, Care { h, tolerance, most: usize::MAX })
+}
+
+/// The same in some entries of each tensor, for networks whose parameters are too many for all.
+pub(crate) fn check_energy_with(e: &dyn EnergyFn, at: &Batch, care: Care) -> Verdict<Checked> {
     Failure::unless(at.dtype() == DType::F64, || {
         format!("check_energy needs f64 samples, found {:?}", at.dtype())
     })?;
@@ -49,29 +55,57 @@ pub fn check_energy_within(e: &dyn EnergyFn, at: &Batch, h: f64, tolerance: f64)
     Failure::unless(terms.dims() == want, || {
         format!("terms: found shape {:?}, expected {want:?} (rows, terms)", terms.dims())
     })?;
-    let found = Checked {
-        slope: slope(e, at, h, tolerance)?,
-        grad_theta: grad_theta(e, at, h, tolerance)?,
-        grad_theta_slope: grad_theta_slope(e, at, h, tolerance)?,
-        hvp: hvp(e, at, h, tolerance)?,
-        batching: batching(e, at)?,
-    };
-    for (law, gap) in [
-        ("slope against differences of the energy", found.slope),
-        ("grad_theta against differences of the weighted energy", found.grad_theta),
-        ("grad_theta_slope against differences of the directional slope", found.grad_theta_slope),
-        ("hvp against differences of the directional slope", found.hvp),
-    ] {
-        Failure::unless(gap <= tolerance, || {
-            format!("{law}: relative deviation {gap:.3e}, allowed {tolerance:.0e}")
+    let again = relative_gap(&terms, &e.terms(at)?)?;
+    Failure::unless(again == 0.0, || {
+        format!(
+            "terms: the same batch gave two results, {again:.3e} apart; an energy draws no random numbers and looks at no clock: take \
+             noise from the condition or make it in the objective"
+        )
+    })?;
+    let gaps =
+        [slope(e, at, care)?, grad_theta(e, at, care)?, grad_theta_slope(e, at, care)?, hvp(e, at, care)?];
+    for ((law, cause), gap) in FIVE.into_iter().zip(&gaps) {
+        Failure::unless(gap.relative() <= care.tolerance, || {
+            format!(
+                "{law}: in {} (differences), relative deviation {:.3e}, allowed {:.0e}; {cause}",
+                gap.at,
+                gap.relative(),
+                care.tolerance
+            )
         })?;
     }
+    let [slope, grad_theta, grad_theta_slope, hvp] = gaps.map(|gap| gap.relative());
+    let batching = batching(e, at)?;
     // Rows are independent: only the order of sums inside a row may differ.
-    Failure::unless(found.batching <= 1e-11, || {
-        format!("rows alone or permuted deviate from the batch by {:.3e}, allowed 1e-11", found.batching)
+    Failure::unless(batching <= 1e-11, || {
+        format!(
+            "rows alone or permuted deviate from the batch by {batching:.3e}, allowed 1e-11; a mean, norm or maximum was taken over \
+             the batch's axis, or a condition does not go with its row"
+        )
     })?;
-    Ok(found)
+    Ok(Checked { slope, grad_theta, grad_theta_slope, hvp, batching })
 }
+
+/// Each of the four derivatives with its usual fault.
+const FIVE: [(&str, &str); 4] = [
+    (
+        "slope against differences of the energy",
+        "the second function of a `pointwise` is not the derivative of the first, or the sample was detached on the way",
+    ),
+    (
+        "grad_theta against differences of the weighted energy",
+        "a parameter was detached or copied out of the `View`, or enters by another way than the one that is differentiated",
+    ),
+    (
+        "grad_theta_slope against differences of the directional slope",
+        "something that is not linear in x went through `linear`, the derivative of a `pointwise` is wrong or detached from its \
+         parameter, or `value()` took a tangent away",
+    ),
+    (
+        "hvp against differences of the directional slope",
+        "as for grad_theta_slope: `linear` of what is not linear, a wrong or detached derivative, a constant from `value()`",
+    ),
+];
 
 fn number(t: &Tensor) -> Result<f64> {
     Ok(t.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?)
@@ -82,7 +116,7 @@ fn direction(at: &Batch) -> Result<Tensor> {
     Key::root(41).normal(&Chains::range(0, at.len()), at.sample_shape(), at.dtype(), at.device())
 }
 
-fn slope(e: &dyn EnergyFn, at: &Batch, h: f64, tolerance: f64) -> Verdict<f64> {
+fn slope(e: &dyn EnergyFn, at: &Batch, care: Care) -> Verdict<Gap> {
     let s = e.slope(at)?;
     Failure::unless(s.energy.dims() == [at.len()] && s.grad.dims() == at.x.dims(), || {
         format!("slope: found shapes {:?} and {:?}", s.energy.dims(), s.grad.dims())
@@ -90,7 +124,7 @@ fn slope(e: &dyn EnergyFn, at: &Batch, h: f64, tolerance: f64) -> Verdict<f64> {
     let energy = e.energy(at)?;
     let same = relative_gap(&s.energy, &energy)?;
     Failure::unless(same <= 1e-11, || format!("energies of slope and terms differ by {same:.3e} relative"))?;
-    Ok(x_gap(&s.grad, &at.x, h, tolerance, |x| number(&e.energy(&at.with_x(x.clone()))?))?.relative())
+    Ok(x_gap_of(&s.grad, &at.x, care, |x| number(&e.energy(&at.with_x(x.clone()))?))?)
 }
 
 /// Weights that look at the terms, so that a call which ignores them is found out.
@@ -100,31 +134,31 @@ fn weight(terms: &Tensor) -> Result<Tensor> {
     Ok((fixed + terms.affine(0.3, 0.0)?)?)
 }
 
-fn grad_theta(e: &dyn EnergyFn, at: &Batch, h: f64, tolerance: f64) -> Verdict<f64> {
+fn grad_theta(e: &dyn EnergyFn, at: &Batch, care: Care) -> Verdict<Gap> {
     let got = e.grad_theta(at, &weight)?;
     let terms = e.terms(at)?;
     let same = relative_gap(&got.terms, &terms)?;
     Failure::unless(same <= 1e-11, || format!("terms of grad_theta and terms() differ by {same:.3e}"))?;
     // The weights are constants of the gradient: fixed at the terms of this point.
     let w = weight(&terms)?;
-    Ok(theta_gap(e, &got.grads, h, tolerance, || number(&(e.terms(at)? * &w)?))?.relative())
+    Ok(params_gap(e.params(), &got.grads, care, || number(&(e.terms(at)? * &w)?))?)
 }
 
 fn along(e: &dyn EnergyFn, at: &Batch, v: &Tensor) -> Result<f64> {
     number(&(e.slope(at)?.grad * v)?)
 }
 
-fn grad_theta_slope(e: &dyn EnergyFn, at: &Batch, h: f64, tolerance: f64) -> Verdict<f64> {
+fn grad_theta_slope(e: &dyn EnergyFn, at: &Batch, care: Care) -> Verdict<Gap> {
     let v = direction(at)?;
     let got = e.grad_theta_slope(at, &v)?;
-    Ok(theta_gap(e, &got.grads, h, tolerance, || along(e, at, &v))?.relative())
+    Ok(params_gap(e.params(), &got.grads, care, || along(e, at, &v))?)
 }
 
-fn hvp(e: &dyn EnergyFn, at: &Batch, h: f64, tolerance: f64) -> Verdict<f64> {
+fn hvp(e: &dyn EnergyFn, at: &Batch, care: Care) -> Verdict<Gap> {
     let v = direction(at)?;
     let got = e.hvp(at, &v)?;
     Failure::unless(got.dims() == at.x.dims(), || format!("hvp: found shape {:?}", got.dims()))?;
-    Ok(x_gap(&got, &at.x, h, tolerance, |x| along(e, &at.with_x(x.clone()), &v))?.relative())
+    Ok(x_gap_of(&got, &at.x, care, |x| along(e, &at.with_x(x.clone()), &v))?)
 }
 
 fn batching(e: &dyn EnergyFn, at: &Batch) -> Verdict<f64> {

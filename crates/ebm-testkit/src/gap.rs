@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::{DType, Tensor};
-use ebm_core::{EnergyFn, ParamSet, Result};
+use ebm_core::{Chains, EnergyFn, Key, ParamSet, Result};
 
 use crate::difference::largest;
 
@@ -78,9 +78,30 @@ pub fn x_gap(
     tolerance: f64,
     f: impl FnMut(&Tensor) -> Result<f64>,
 ) -> Result<Gap> {
+    x_gap_of(got, x, Care { h, tolerance, most: usize::MAX }, f)
+}
+
+/// How closely a gradient is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Care {
+    /// Step of the first difference.
+    pub(crate) h: f64,
+    /// Relative deviation beyond which a difference is looked into.
+    pub(crate) tolerance: f64,
+    /// Most entries of one tensor that are looked at: the one with the largest gradient, and others at even distances.
+    pub(crate) most: usize,
+}
+
+/// [`x_gap`] in some entries.
+pub(crate) fn x_gap_of(
+    got: &Tensor,
+    x: &Tensor,
+    care: Care,
+    f: impl FnMut(&Tensor) -> Result<f64>,
+) -> Result<Gap> {
     let mut gap = Gap { size: largest(got)?, ..Gap::default() };
-    let scale = gap.size;
-    entries(&mut gap, "x", Some(got), x, h, tolerance * scale, f)?;
+    let small = care.tolerance * gap.size;
+    entries(&mut gap, "x", Some(got), x, (care, small), f)?;
     Ok(gap)
 }
 
@@ -93,9 +114,18 @@ pub fn theta_gap(
     got: &BTreeMap<String, Tensor>,
     h: f64,
     tolerance: f64,
+    f: impl FnMut() -> Result<f64>,
+) -> Result<Gap> {
+    params_gap(e.params(), got, Care { h, tolerance, most: usize::MAX }, f)
+}
+
+/// [`theta_gap`] in some entries of any set of parameters.
+pub(crate) fn params_gap(
+    params: &ParamSet,
+    got: &BTreeMap<String, Tensor>,
+    care: Care,
     mut f: impl FnMut() -> Result<f64>,
 ) -> Result<Gap> {
-    let params: &ParamSet = e.params();
     let mut gap = Gap::default();
     for g in got.values() {
         gap.size = gap.size.max(largest(g)?);
@@ -104,16 +134,68 @@ pub fn theta_gap(
     let before = params.snapshot()?;
     for name in params.trainable() {
         let value = &before[name];
-        entries(&mut gap, name, got.get(name), value, h, tolerance * scale, |t| {
+        entries(&mut gap, name, got.get(name), value, (care, care.tolerance * scale), |t| {
             params.set(name, t)?;
             f()
         })?;
         params.set(name, value)?;
     }
+    if before.values().any(|t| t.elem_count() > care.most) {
+        across(&mut gap, params, got, care.h, &mut f)?;
+    }
     for (name, g) in got.iter().filter(|(name, _)| !params.trainable().any(|p| p == *name)) {
         gap.see(largest(g)?, || format!("{name}, which is no parameter"));
     }
     Ok(gap)
+}
+
+/// Where only some entries are looked at one by one: the derivative along a random direction through all of them.
+fn across(
+    gap: &mut Gap,
+    params: &ParamSet,
+    got: &BTreeMap<String, Tensor>,
+    h: f64,
+    f: &mut impl FnMut() -> Result<f64>,
+) -> Result<()> {
+    let before = params.snapshot()?;
+    let (mut slope, mut square, mut count) = (0.0, 0.0, 0.0);
+    let mut way = BTreeMap::new();
+    for name in params.trainable() {
+        let value = before[name].to_dtype(DType::F64)?;
+        let d =
+            Key::root(71).at(name).normal(&Chains::range(0, 1), value.dims(), DType::F64, value.device())?;
+        let d = d.squeeze(0)?;
+        count += value.elem_count() as f64;
+        if let Some(g) = got.get(name) {
+            let g = g.to_dtype(DType::F64)?;
+            slope += (&g * &d)?.sum_all()?.to_scalar::<f64>()?;
+            square += g.sqr()?.sum_all()?.to_scalar::<f64>()?;
+        }
+        way.insert(name, d);
+    }
+    // Steps as long as those of one entry, in the sum over all.
+    let unit = f64::sqrt(count);
+    let d = derivative(h, |t| {
+        for (name, d) in &way {
+            let value = &before[*name];
+            let moved = (value.to_dtype(DType::F64)? + d.affine(t / unit, 0.0)?)?;
+            params.set(name, &moved.to_dtype(value.dtype())?)?;
+        }
+        f()
+    })?;
+    params.restore(&before)?;
+    let (slope, typical) = (slope / unit, square.sqrt() / unit);
+    let excuse = d.rounding + d.truncation.min(1e-3 * (d.value.abs() + slope.abs()));
+    let off = (slope - d.value).abs() - excuse;
+    if off > 0.0 || off.is_nan() {
+        // As a share of what such a sum comes to.
+        let share = if typical > 0.0 { off / typical } else { f64::INFINITY };
+        gap.size = gap.size.max(f64::MIN_POSITIVE);
+        gap.see(share * gap.size, || {
+            format!("a random direction through all parameters, {slope:.6e} against {:.6e}", d.value)
+        });
+    }
+    Ok(())
 }
 
 impl Gap {
@@ -125,24 +207,37 @@ impl Gap {
     }
 }
 
+/// The entries of a gradient that are looked at, at most `most`.
+fn chosen(got: &[f64], most: usize) -> Vec<usize> {
+    if got.len() <= most {
+        return (0..got.len()).collect();
+    }
+    let top = (0..got.len()).max_by(|a, b| got[*a].abs().total_cmp(&got[*b].abs()));
+    let rest = (1..most).map(|k| (k * got.len() + got.len() / 2) / most);
+    let mut all: Vec<usize> = top.into_iter().chain(rest).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 /// Each entry of `got` against the difference of `f` in that entry of `x`; `small` deviations are not looked into.
 fn entries(
     gap: &mut Gap,
     name: &str,
     got: Option<&Tensor>,
     x: &Tensor,
-    h: f64,
-    small: f64,
+    (care, small): (Care, f64),
     mut f: impl FnMut(&Tensor) -> Result<f64>,
 ) -> Result<()> {
+    let h = care.h;
     let list = |t: &Tensor| -> Result<Vec<f64>> { Ok(t.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?) };
     let mut data = list(x)?;
     let got = match got {
         Some(g) => list(&(x.zeros_like()?.to_dtype(DType::F64)? + g.to_dtype(DType::F64)?)?)?,
         None => vec![0.0; data.len()],
     };
-    for (i, g) in got.into_iter().enumerate() {
-        let keep = data[i];
+    for i in chosen(&got, care.most) {
+        let (keep, g) = (data[i], got[i]);
         let mut at = |d: f64| -> Result<f64> {
             data[i] = keep + d;
             f(&Tensor::from_slice(&data, x.dims(), x.device())?.to_dtype(x.dtype())?)

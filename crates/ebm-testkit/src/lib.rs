@@ -15,12 +15,15 @@
 
 mod cases;
 mod component;
+mod conformance;
 mod difference;
 mod energy;
 mod failure;
 mod gap;
 mod law;
+pub mod laws;
 mod objective;
+mod planted;
 mod refusal;
 mod replay;
 mod sampler;
@@ -30,6 +33,7 @@ mod transition;
 
 pub use cases::cases;
 pub use component::{check_component, check_components};
+pub use conformance::Conformance;
 pub use difference::{relative_gap, theta_difference, x_difference};
 pub use energy::{Checked, check_energy, check_energy_within};
 pub use failure::{Failure, Verdict};

@@ -98,6 +98,12 @@ type Build<'a> = &'a dyn Fn(Box<dyn Transition>) -> Result<Box<dyn Sampler>>;
 /// # Errors
 /// Names the first law that fails.
 pub fn check_sampler(build: Build<'_>, e: &dyn EnergyFn, at: &Batch) -> Verdict {
+    let reached = check_reached(build, e, at)?;
+    Failure::unless(reached, || "the program makes no step of this transition; give it more steps".into())
+}
+
+/// The same of a program that may be too short to reach the transition; whether it did.
+pub(crate) fn check_reached(build: Build<'_>, e: &dyn EnergyFn, at: &Batch) -> Verdict<bool> {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let spy = |blind| Box::new(Spy { seen: seen.clone(), blind }) as Box<dyn Transition>;
     let s = build(spy(false))?;
@@ -106,6 +112,9 @@ pub fn check_sampler(build: Build<'_>, e: &dyn EnergyFn, at: &Batch) -> Verdict 
         format!("{}: check_sampler needs two chains in f64", check.name)
     })?;
     check.bits()?;
+    if seen.lock().unwrap_or_else(PoisonError::into_inner).steps.is_empty() {
+        return Ok(false);
+    }
     check.steps(&seen)?;
     check.memory(&seen)?;
     if !s.couples_chains() {
@@ -118,7 +127,7 @@ pub fn check_sampler(build: Build<'_>, e: &dyn EnergyFn, at: &Batch) -> Verdict 
             check.name
         )));
     }
-    Ok(())
+    Ok(true)
 }
 
 struct Check<'a> {
@@ -163,7 +172,11 @@ impl Check<'_> {
         self.unless(end.chains == self.at.chains && end.x.dims() == self.at.x.dims(), || {
             format!("shape or chains changed: {:?} from {:?}", end.x.dims(), self.at.x.dims())
         })?;
-        self.unless(end.cond.is_some() == self.at.cond.is_some(), || "the condition got lost".into())
+        let kept = match (&end.cond, &self.at.cond) {
+            (Some(a), Some(b)) => a.dims() == b.dims() && relative_gap(a, b)? == 0.0,
+            (a, b) => a.is_none() == b.is_none(),
+        };
+        self.unless(kept, || "the condition got lost or changed".into())
     }
 
     fn steps(&self, seen: &Mutex<Seen>) -> Verdict {
@@ -240,7 +253,7 @@ impl Check<'_> {
     fn trail(&self) -> Verdict {
         let draw = |trail, rows| self.draw(self.s, self.at, &mut Blind, &mut Memory::new(), (trail, rows));
         let all = draw(usize::MAX, None)?.trail.len();
-        for n in 0..=all {
+        for n in some_of(all) {
             let found = draw(n, None)?.trail.len();
             self.unless(!self.s.sensitivity(n).is_exact() || found == n, || {
                 format!("asked for {n} of {all} links, it kept {found}")
@@ -284,4 +297,9 @@ impl Check<'_> {
             )
         })
     }
+}
+
+/// Some lengths of a trail of at most `all` links, both ends among them.
+pub(crate) fn some_of(all: usize) -> std::collections::BTreeSet<usize> {
+    [0, 1, 2, all / 2, all.saturating_sub(1), all].into_iter().filter(|n| *n <= all).collect()
 }

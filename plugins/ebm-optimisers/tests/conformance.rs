@@ -1,8 +1,3 @@
-//! Catalogue entries of the optimisers.
+//! Every kind keeps the laws of its family.
 
-use ebm_optimisers as _;
-
-#[test]
-fn components_are_what_their_tables_say() {
-    ebm_testkit::check_components("ebm-optimisers").unwrap_or_else(|f| panic!("{f}"));
-}
+ebm_testkit::conformance!(ebm_optimisers);

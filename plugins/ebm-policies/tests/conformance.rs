@@ -1,8 +1,3 @@
-//! Catalogue entries of the policies.
+//! Every kind keeps the laws of its family.
 
-use ebm_policies as _;
-
-#[test]
-fn components_are_what_their_tables_say() {
-    ebm_testkit::check_components("ebm-policies").unwrap_or_else(|f| panic!("{f}"));
-}
+ebm_testkit::conformance!(ebm_policies);
