@@ -88,7 +88,8 @@ pub(crate) struct Care {
     pub(crate) h: f64,
     /// Relative deviation beyond which a difference is looked into.
     pub(crate) tolerance: f64,
-    /// Most entries of one tensor that are looked at: the one with the largest gradient, and others at even distances.
+    /// Most entries of one tensor that are looked at: the one with the largest gradient, and others at even distances. With 0 there is
+    /// one look along a random direction through all parameters.
     pub(crate) most: usize,
 }
 
@@ -99,6 +100,7 @@ pub(crate) fn x_gap_of(
     care: Care,
     f: impl FnMut(&Tensor) -> Result<f64>,
 ) -> Result<Gap> {
+    let care = Care { most: care.most.max(3), ..care };
     let mut gap = Gap { size: largest(got)?, ..Gap::default() };
     let small = care.tolerance * gap.size;
     entries(&mut gap, "x", Some(got), x, (care, small), f)?;
@@ -211,6 +213,9 @@ impl Gap {
 fn chosen(got: &[f64], most: usize) -> Vec<usize> {
     if got.len() <= most {
         return (0..got.len()).collect();
+    }
+    if most == 0 {
+        return Vec::new();
     }
     let top = (0..got.len()).max_by(|a, b| got[*a].abs().total_cmp(&got[*b].abs()));
     let rest = (1..most).map(|k| (k * got.len() + got.len() / 2) / most);

@@ -1,4 +1,4 @@
-//! Every kind: catalogue entry, five calls against differences, normalisation, draws, moments.
+//! Every kind at settings besides its example's: five calls against differences, normalisation, draws, moments.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, LazyLock};
@@ -9,7 +9,7 @@ use ebm_energies_density::{
     Banana, Checkerboard, DoubleWell, EightSchools, Funnel, Gaussian, GaussianMixture, Grid25,
     IllConditionedGaussian, Moons, Pinwheel, Rings, RoundGaussian,
 };
-use ebm_testkit::{check_components, check_energy_within};
+use ebm_testkit::check_energy_within;
 
 fn build(config: &dyn EnergyConfig, shape: &[usize]) -> Arc<dyn EnergyFn> {
     config.build(&mut BuildCx::new(shape, DType::F64, &Device::Cpu, Key::root(1))).unwrap()
@@ -89,11 +89,6 @@ fn masses(e: &Arc<dyn EnergyFn>, half: f64, cells: usize) -> Masses {
     // In pieces that fit into the cache with hundreds of components a point.
     let logs: Vec<f64> = points.chunks(512).flat_map(logs).collect();
     points.into_iter().zip(logs).map(|(p, l)| (p, l.exp() * h * h)).collect()
-}
-
-#[test]
-fn components_are_what_their_tables_say() {
-    check_components("ebm-energies-density").unwrap_or_else(|f| panic!("{f}"));
 }
 
 fn five_calls(name: &str, e: &Arc<dyn EnergyFn>, at: &Batch) {

@@ -1,15 +1,12 @@
-//! Catalogue entries and the five calls of both kinds.
+//! Every kind keeps the laws of its family; perceptrons and convolutions at small sizes too, in every entry.
 #![allow(clippy::unwrap_used)]
 
 use ebm_core::candle::{DType, Device};
 use ebm_core::{Batch, BuildCx, Chains, EnergyConfig, Key};
 use ebm_energies_net::{ConvLayer, ConvNet, FourierFeatures, Mlp};
-use ebm_testkit::{check_components, check_energy};
+use ebm_testkit::check_energy;
 
-#[test]
-fn components_are_what_their_tables_say() {
-    check_components("ebm-energies-net").unwrap_or_else(|f| panic!("{f}"));
-}
+ebm_testkit::conformance!("ebm-energies-net");
 
 fn five_calls(config: &dyn EnergyConfig, shape: &[usize]) {
     let e = config.build(&mut BuildCx::new(shape, DType::F64, &Device::Cpu, Key::root(1))).unwrap();

@@ -10,12 +10,9 @@ use ebm_core::{Batch, BuildCx, Chains, EnergyConfig, EnergyFn, Key, Role};
 use ebm_energies_paper::names::{StateOptions, published_classes, published_of, published_state};
 use ebm_energies_paper::{CifarResnet, DigitsNet, FacesNet, Form, ImagenetNet, Network, Scale};
 use ebm_nn::Cost;
-use ebm_testkit::{check_components, check_energy_within};
+use ebm_testkit::check_energy_within;
 
-#[test]
-fn components_are_what_their_tables_say() {
-    check_components("ebm-energies-paper").unwrap_or_else(|f| panic!("{f}"));
-}
+ebm_testkit::conformance!("ebm-energies-paper");
 
 fn build(config: &dyn EnergyConfig, shape: &[usize], condition: usize) -> Arc<dyn EnergyFn> {
     let mut cx = BuildCx::new(shape, DType::F32, &Device::Cpu, Key::root(0)).with_condition(condition);

@@ -23,12 +23,16 @@ use crate::{Failure, Verdict};
 /// Names the first law that fails.
 pub fn energy(e: &dyn EnergyFn, single: Option<&dyn EnergyFn>) -> Verdict {
     let spec = e.spec();
-    let (rows, tolerance) = (3, if spec.exactness == Exactness::Exact { 1e-6 } else { 1e-4 });
+    let tolerance: f64 = if spec.exactness == Exactness::Exact { 1e-6 } else { 1e-4 };
     let len: usize = spec.sample_shape.iter().product();
-    let most = if e.params().count() + len <= 400 { usize::MAX } else { 3 };
-    let care = Care { h: 1e-4, tolerance, most };
+    let (rows, most) = match e.params().count() + len {
+        ..=400 => (3, usize::MAX),
+        ..=20_000 => (3, 3),
+        _ => (2, 0),
+    };
     // Norms of few values bend strongly, and sums over thousands of rounded numbers leave more.
-    let care = if most == 3 { Care { tolerance: tolerance.max(1e-5), ..care } } else { care };
+    let tolerance = if most < usize::MAX { tolerance.max(1e-5) } else { tolerance };
+    let care = Care { h: 1e-4, tolerance, most };
     let at = Batch::new(targets::usual(e, rows, Key::root(2))?)?;
     let under = |at: &Batch| -> Result<Batch> { Ok(at.clone().with_cond(targets::condition(e, at.len())?)) };
     if !matches!(spec.condition, Condition::Required(_)) {
@@ -72,7 +76,8 @@ fn corner_samples(shape: &[usize]) -> Result<Vec<(&'static str, Tensor)>> {
 }
 
 fn corners(e: &dyn EnergyFn, under: &dyn Fn(&Batch) -> Result<Batch>) -> Verdict {
-    for (name, x) in corner_samples(&e.spec().sample_shape)? {
+    let some = if e.params().count() > 20_000 { 1 } else { 4 };
+    for (name, x) in corner_samples(&e.spec().sample_shape)?.into_iter().take(some) {
         let at = under(&Batch::new(x)?)?;
         let v = Key::root(41).normal(&Chains::range(0, 1), at.sample_shape(), DType::F64, &Device::Cpu)?;
         let ones = |t: &Tensor| -> Result<Tensor> { Ok(t.ones_like()?) };
@@ -93,7 +98,7 @@ fn corners(e: &dyn EnergyFn, under: &dyn Fn(&Batch) -> Result<Batch>) -> Verdict
             let bad = targets::numbers(&t)?.into_iter().find(|v| v.is_nan());
             Failure::unless(bad.is_none(), || {
                 format!(
-                    "corners: at {name} {what} is NaN; a root, logarithm or quotient at 0, or ∞ − ∞: shift its argument, or use a \\
+                    "corners: at {name} {what} is NaN; a root, logarithm or quotient at 0, or ∞ − ∞: shift its argument, or use a \
                      stable form such as `softplus` and `log_sum_exp_last`"
                 )
             })?;
@@ -108,7 +113,7 @@ fn corners(e: &dyn EnergyFn, under: &dyn Fn(&Batch) -> Result<Batch>) -> Verdict
             let Some(want) = want.filter(|_| energy.is_finite() && got.is_finite()) else { continue };
             Failure::unless((got - want).abs() <= 1e-3 * (got.abs() + want.abs()) + 1e-5, || {
                 format!(
-                    "corners: at {name} {call} along a direction is {got:.6e}, differences say {want:.6e}, from both sides; a special \\
+                    "corners: at {name} {call} along a direction is {got:.6e}, differences say {want:.6e}, from both sides; a special \
                      case for this value has another derivative than its neighbourhood"
                 )
             })?;
@@ -197,7 +202,7 @@ fn density(e: &dyn EnergyFn, d: &dyn Density) -> Verdict {
             // 4000 draws under one key: six standard errors leave room for heavy tails.
             Failure::unless(z.abs() < 6.0, || {
                 format!(
-                    "density: over {DRAWS} draws {what} in coordinate {i} is {mean:.4e}, {z:.1} standard errors from 0; the draws are \\
+                    "density: over {DRAWS} draws {what} in coordinate {i} is {mean:.4e}, {z:.1} standard errors from 0; the draws are \
                      not those of exp(−E)"
                 )
             })?;

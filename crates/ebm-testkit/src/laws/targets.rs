@@ -141,6 +141,45 @@ impl Forward for Uneven {
     }
 }
 
+/// `E = T s² |L x|²/2` with neighbours in pairs of correlation 0.8.
+struct Leaning {
+    s: f64,
+    temperature: f64,
+}
+
+/// Correlation of neighbours.
+const LEAN: f64 = 0.8;
+
+/// The matrix `(n, n)` by whose product independent normal numbers lean, or that undoes it.
+fn lean(n: usize, undo: bool) -> Vec<f64> {
+    let rest = (1.0 - LEAN * LEAN).sqrt();
+    let mut m = vec![0.0; n * n];
+    for i in 0..n {
+        let second = i % 2 == 1;
+        m[i * n + i] = match (second, undo) {
+            (false, _) => 1.0,
+            (true, false) => rest,
+            (true, true) => 1.0 / rest,
+        };
+        if second {
+            m[(i - 1) * n + i] = if undo { -LEAN / rest } else { LEAN };
+        }
+    }
+    m
+}
+
+impl Forward for Leaning {
+    fn terms<V: Diff>(&self, _: &View, x: &V, _: Option<&Tensor>) -> Result<V> {
+        let x = x.flatten()?;
+        let (n, at) = (x.value().dims()[1], x.value());
+        let m = Tensor::from_vec(lean(n, true), (n, n), at.device())?.to_dtype(at.dtype())?;
+        x.matmul(&m)?.scale(self.s)?.square()?.sum_last()?.scale(0.5 * self.temperature)
+    }
+}
+
+/// Most coordinates of a law whose matrix is made.
+const LEANING: usize = 64;
+
 /// Laws of real samples of `shape` and of width about `1/s` at temperature `temperature`.
 pub(crate) fn real(shape: &[usize], s: f64, temperature: f64) -> Vec<Target> {
     let spec = |name: &str| EnergySpec::new(shape, &[name]);
@@ -157,7 +196,22 @@ pub(crate) fn real(shape: &[usize], s: f64, temperature: f64) -> Vec<Target> {
         Ok(n.broadcast_mul(&Tensor::from_vec(widths, dims.as_slice(), &Device::Cpu)?)?)
     };
     let none = ParamSet::default;
-    vec![
+    let dims = shape.to_vec();
+    let leaning = move |chains: &Chains, key: Key| -> Result<Tensor> {
+        let n: usize = dims.iter().product();
+        let flat = key.normal(chains, &[n], DType::F64, &Device::Cpu)?.affine(1.0 / s, 0.0)?;
+        let x = flat.matmul(&Tensor::from_vec(lean(n, false), (n, n), &Device::Cpu)?)?;
+        let mut all = vec![chains.len()];
+        all.extend_from_slice(&dims);
+        Ok(x.reshape(all)?)
+    };
+    let small = (2..=LEANING).contains(&shape.iter().product());
+    let third = small.then(|| Target {
+        name: "a Gaussian law of neighbours that go together".into(),
+        energy: Arc::new(Autograd::new("leaning", Leaning { s, temperature }, spec("leaning"), none())),
+        draw: Box::new(leaning),
+    });
+    let mut all = vec![
         Target {
             name: "a skewed law".into(),
             energy: Arc::new(Autograd::new("skewed", Skewed { s, temperature }, spec("skewed"), none())),
@@ -168,7 +222,9 @@ pub(crate) fn real(shape: &[usize], s: f64, temperature: f64) -> Vec<Target> {
             energy: Arc::new(Autograd::new("uneven", Uneven { s, temperature }, spec("uneven"), none())),
             draw: Box::new(uneven),
         },
-    ]
+    ];
+    all.extend(third);
+    all
 }
 
 /// Most states of a discrete law that are listed.
