@@ -261,3 +261,11 @@ fn every_kind_is_shown_in_full() {
         }
     }
 }
+
+/// Examples of data sources name files; with these at hand they keep the laws of their family.
+#[test]
+fn data_sources_keep_the_laws() {
+    let s = Scratch::with(support::SMALL);
+    files(&s.path(""));
+    ebm_testkit::Conformance::of("ebm-sources").folder(s.path("")).check().unwrap();
+}

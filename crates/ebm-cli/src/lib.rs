@@ -79,6 +79,12 @@ enum Command {
     Parity(commands::parity::Parity),
     /// Make a run of a published checkpoint, or a checkpoint of a run.
     Convert(commands::convert::Convert),
+    /// Write files to begin with: a crate with a plugin of your own, a configuration with comments.
+    New(commands::new::New),
+    /// Print what a shell needs to complete the command line.
+    Completions(commands::shell::Completions),
+    /// Write manual pages.
+    Man(commands::shell::Man),
 }
 
 /// Runs the command line of this process and returns its exit code.
@@ -142,6 +148,9 @@ fn dispatch(command: Command, out: &mut Output) -> Outcome {
         Command::Data(c) => c.run(out),
         Command::Parity(c) => c.run(out),
         Command::Convert(c) => c.run(out),
+        Command::New(c) => c.run(out),
+        Command::Completions(c) => c.run(out),
+        Command::Man(c) => c.run(out),
     }
 }
 

@@ -57,5 +57,11 @@ impl fmt::Display for Failure {
     }
 }
 
+/// The error of reading or writing at `path`.
+pub(crate) fn io(path: impl Into<std::path::PathBuf>) -> impl FnOnce(std::io::Error) -> ebm::Error {
+    let path = path.into();
+    |source| ebm::core::Error::Io { path, source }.into()
+}
+
 /// How a command ended.
 pub(crate) type Outcome = Result<End, Failure>;

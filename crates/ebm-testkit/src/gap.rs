@@ -100,7 +100,7 @@ pub(crate) fn x_gap_of(
     care: Care,
     f: impl FnMut(&Tensor) -> Result<f64>,
 ) -> Result<Gap> {
-    let care = Care { most: care.most.max(3), ..care };
+    let care = Care { most: care.most.max(2), ..care };
     let mut gap = Gap { size: largest(got)?, ..Gap::default() };
     let small = care.tolerance * gap.size;
     entries(&mut gap, "x", Some(got), x, (care, small), f)?;

@@ -78,7 +78,9 @@ fn sound_parts_pass_and_faults_are_named() {
         }
         if !p.says.is_empty() {
             faults += 1;
-            let text = found.unwrap_or_default().replace('|', "\\|");
+            // The law and its numbers; what follows is the usual cause.
+            let text =
+                found.as_deref().and_then(|f| f.split("; ").next()).unwrap_or_default().replace('|', "\\|");
             println!("| {} | {} | {text} |", p.family, p.fault);
         }
     }

@@ -1,24 +1,33 @@
-//! Ten plugins of one's own, one of each family: an energy, a transition, a sampler, an entropy estimator, an objective, a replay
-//! buffer, a data source, an optimiser, an observer, a policy.
+//! Plugins of one's own in all ten families, as `ebm new plugin` writes them, and a device.
 
 mod backend;
+#[path = "../../../crates/ebm-cli/templates/objective.rs"]
 mod denoising;
-mod extremes;
+#[path = "../../../crates/ebm-cli/templates/policy.rs"]
+mod halving;
+#[path = "../../../crates/ebm-cli/templates/optimiser.rs"]
+mod heavy_ball;
+#[path = "../../../crates/ebm-cli/templates/transition.rs"]
 mod leaping;
+#[path = "../../../crates/ebm-cli/templates/observer.rs"]
+mod lines;
+#[path = "../../../crates/ebm-cli/templates/replay.rs"]
 mod newest;
-mod plateau;
-mod signs;
+#[path = "../../../crates/ebm-cli/templates/data.rs"]
 mod spiral;
+#[path = "../../../crates/ebm-cli/templates/entropy.rs"]
 mod spread;
+#[path = "../../../crates/ebm-cli/templates/energy.rs"]
 mod squared_experts;
+#[path = "../../../crates/ebm-cli/templates/sampler.rs"]
 mod two_speed;
 
 pub use denoising::Denoising;
-pub use extremes::Extremes;
+pub use halving::Halving;
+pub use heavy_ball::HeavyBall;
 pub use leaping::Leaping;
+pub use lines::Lines;
 pub use newest::Newest;
-pub use plateau::Plateau;
-pub use signs::Signs;
 pub use spiral::Spiral;
 pub use spread::Spread;
 pub use squared_experts::SquaredExperts;

@@ -1,4 +1,4 @@
-//! The `ebm` command with four more plugins.
+//! The `ebm` command with the plugins of this crate.
 
 use ebm_plugins as _;
 use own_plugins as _;

@@ -49,38 +49,6 @@ fn the_run_trains_with_all_four_plugins() {
     samples(&out);
 }
 
-/// A run of data, buffer, optimiser, observer and policy of one's own, in one go and in two with a kill's loss between.
-#[test]
-fn the_other_five_train_and_go_on_to_the_same_bytes() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/spiral.toml");
-    let at = |name: &str| folder.path().join(name);
-    let train = |name: &str, more: &[&str]| {
-        let out = at(name);
-        let ran = own(&[&["train", config, "--out", out.to_str().unwrap()][..], more].concat());
-        assert!(ran.status.success(), "{}", text(&ran.stderr));
-    };
-    train("straight", &[]);
-    train("broken", &[]);
-    // As if the program had been killed after the checkpoint of step 150, with the table of an earlier moment.
-    for step in ["200"] {
-        std::fs::remove_dir_all(at("broken").join(format!("checkpoints/step-00000{step}"))).unwrap();
-    }
-    std::fs::remove_file(at("broken").join("summary.json")).unwrap();
-    let ran = own(&["resume", at("broken").to_str().unwrap()]);
-    assert!(ran.status.success(), "{}", text(&ran.stderr));
-    let same = |file: &str| {
-        let read = |name: &str| std::fs::read(at(name).join(file)).unwrap();
-        assert_eq!(read("broken"), read("straight"), "{file}");
-    };
-    ["extremes.csv", "samples.png", "checkpoints/step-00000200/state.safetensors"].into_iter().for_each(same);
-    // Energies of the data fall below those of samples, and the policy has lowered the rate where they fell no more.
-    let lines = std::fs::read_to_string(at("straight").join("metrics.jsonl")).unwrap();
-    let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
-    assert!(last["values"]["rate"].as_f64().unwrap() < 1e-3, "{last}");
-    assert!(std::fs::read_to_string(at("straight").join("extremes.csv")).unwrap().lines().count() > 3);
-}
-
 fn samples(run: &Path) {
     let file = run.join("drawn.npy");
     let ran = own(&["sample", run.to_str().unwrap(), "--n", "10", "--out", file.to_str().unwrap()]);

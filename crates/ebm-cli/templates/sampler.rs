@@ -18,8 +18,8 @@ pub struct TwoSpeed {
     "two-speed",
     source = "this example",
     example = "steps = 8
-coarse = { kind = \"leaping\", step_size = 0.1, noise = 0.1, leaps = 0.05 }
-fine = { kind = \"leaping\", step_size = 0.1, noise = 0.1, leaps = 0.0 }"
+coarse = { kind = \"langevin\", step_size = 0.1, noise = 0.1 }
+fine = { kind = \"langevin\", step_size = 0.1, noise = 0.0 }"
 )]
 impl SamplerConfig for TwoSpeed {
     fn make(&self, cx: &mut BuildCx) -> Result<Box<dyn Sampler>> {
