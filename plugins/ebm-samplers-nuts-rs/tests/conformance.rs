@@ -1,0 +1,3 @@
+//! Every kind keeps the laws of its family.
+
+ebm_testkit::conformance!(ebm_samplers_nuts_rs);
