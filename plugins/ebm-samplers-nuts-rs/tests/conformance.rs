@@ -1,3 +1,0 @@
-//! Every kind keeps the laws of its family.
-
-ebm_testkit::conformance!(ebm_samplers_nuts_rs);
