@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::process::Stdio;
 
 use serde_json::Value;
-use support::{Ran, SMALL, Scratch};
+use support::{SMALL, Scratch};
 
 /// A run of a few steps on digits, and files beside it.
 fn trained() -> Scratch {
@@ -180,19 +180,6 @@ fn thresholds_that_promise_nothing_are_refused() {
     s.run(&["score", "r", "digits", "--threshold"]).fails(3, &["7.json", "is no threshold"]);
 }
 
-/// Runs the program with `text` on standard input.
-fn piped(s: &Scratch, arguments: &[&str], text: &str) -> Ran {
-    let mut child = s
-        .command(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    Ran::of(child.wait_with_output().unwrap())
-}
-
 #[test]
 fn a_stream_has_a_line_for_each_line() {
     let s = trained();
@@ -201,7 +188,7 @@ fn a_stream_has_a_line_for_each_line() {
     let values: Vec<String> = (0..64).map(|i| format!("{:.3}", f64::from(i) / 64.0)).collect();
     let object = |id: &str| format!("{{\"id\": \"{id}\", \"values\": [{}]}}\n", values.join(","));
     let ran =
-        piped(&s, &["score", "r", "-", "--threshold", "--json"], &(object("a") + "\n" + &object("b"))).ok();
+        s.given(&["score", "r", "-", "--threshold", "--json"], &(object("a") + "\n" + &object("b"))).ok();
     let lines: Vec<Value> = ran.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(lines.len(), 2, "{ran:?}");
     assert_eq!(
@@ -221,10 +208,10 @@ fn a_stream_has_a_line_for_each_line() {
         ran.out.lines().nth(1).unwrap().split(',').nth(2).unwrap().parse::<f64>().unwrap()
     };
     assert_eq!(energy("a.npy"), energy("a-idx3-ubyte"));
-    let wrong = piped(&s, &["score", "r", "-"], "no-such.png\n");
+    let wrong = s.given(&["score", "r", "-"], "no-such.png\n");
     assert_eq!(wrong.code, Some(3), "{wrong:?}");
     assert!(wrong.err.contains("no-such.png"), "{wrong:?}");
-    let wrong = piped(&s, &["score", "r", "-"], "");
+    let wrong = s.given(&["score", "r", "-"], "");
     assert!(wrong.code == Some(3) && wrong.err.contains("holds no sample"), "{wrong:?}");
 }
 

@@ -6,8 +6,7 @@ mod golden;
 mod support;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::process::Stdio;
+use std::io::Read as _;
 
 use ebm_data::npy::{Npy, NpyValues, encode_values};
 use golden::Golden;
@@ -41,15 +40,6 @@ fn read(s: &Scratch, name: &str) -> Vec<f64> {
     }
 }
 
-/// Lines on standard input.
-fn given(s: &Scratch, arguments: &[&str], lines: &str) -> Ran {
-    let mut command = s.command(arguments);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-    Ran::of(child.wait_with_output().unwrap())
-}
-
 #[test]
 fn a_run_in_double_precision_keeps_all_digits_of_what_it_reads_and_writes() {
     let s = Scratch::with(DOUBLE);
@@ -66,7 +56,7 @@ fn a_run_in_double_precision_keeps_all_digits_of_what_it_reads_and_writes() {
     assert_eq!(read(&s, "e.npy"), energies);
     let lines: String =
         points.chunks(2).map(|p| format!("{{\"values\": [{:?}, {:?}]}}\n", p[0], p[1])).collect();
-    let ran = given(&s, &["score", "run.toml", "-", "--slope", "lines.npy"], &lines);
+    let ran = s.given(&["score", "run.toml", "-", "--slope", "lines.npy"], &lines);
     assert_eq!((ran.code, read(&s, "lines.npy")), (Some(0), points.to_vec()), "{ran:?}");
     s.run(&[
         "sample", "run.toml", "--steps", "4", "--start", "x.npy", "--out", "end.npy", "--draws", "path.npz",
@@ -257,13 +247,13 @@ fn samples_of_classes_name_theirs_and_rows_are_scored_by_the_names_of_columns() 
     };
     let file = energies(s.run(&["score", "r", "drawn.csv"]));
     assert_eq!(file.len(), 12);
-    assert_eq!(energies(given(&s, &["score", "r", "-"], &text)), file);
+    assert_eq!(energies(s.given(&["score", "r", "-"], &text)), file);
     let json: String = text.lines().skip(1).fold(String::new(), |all, line| {
         let cells: Vec<&str> = line.split(',').collect();
         all + &format!("{{\"age\": {}, \"height\": {}}}\n", cells[1], cells[0])
     });
-    assert_eq!(energies(given(&s, &["score", "r", "-"], &json)), file);
-    given(&s, &["score", "r", "-", "--json"], "{\"age\": 3}\n")
+    assert_eq!(energies(s.given(&["score", "r", "-"], &json)), file);
+    s.given(&["score", "r", "-", "--json"], "{\"age\": 3}\n")
         .fails(3, &["line 1", "without the column `height`"]);
 }
 
