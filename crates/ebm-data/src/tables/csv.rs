@@ -130,7 +130,8 @@ impl<'p, R: Read> Rows<'p, R> {
 
 /// Refuses a first line with numbers in it: values of a file without names would be lost as such.
 fn values_for_names(path: &Path, names: &[String]) -> Result<()> {
-    let is_value = |n: &&String| n.parse::<f64>().is_ok() || MISSING.contains(&n.as_str());
+    // "NA", "inf" and the like may well be names.
+    let is_value = |n: &&String| n.parse::<f64>().is_ok_and(f64::is_finite);
     let Some(number) = names.iter().find(is_value) else { return Ok(()) };
     let found = format!("with the number {number} among the names of columns");
     let expected =
@@ -333,6 +334,8 @@ mod tests {
         let options = TableOptions { delimiter: Some(b';'), header: Some(false) };
         let t = parse(b"1;2\n3;4\n", Path::new("t"), &options, &[("2".into(), Take::Numbers)]).unwrap();
         assert_eq!((t.len(), t.number(1, 0)), (2, Some(4.0)));
+        let names = [("inf", Take::Numbers), ("NA", Take::Numbers)];
+        assert_eq!(parsed("NA,inf\n1,2\n", &names).unwrap().number(0, 0), Some(2.0));
         // Names that are numbers, by their owner's word.
         let options = TableOptions { delimiter: None, header: Some(true) };
         let t =
