@@ -113,6 +113,9 @@ const DIVERGENT: f64 = 1000.0;
 /// 1 where a move left what its step size can follow: `log_ratio` `(B,)` below −1000 or no number, or the energy at the
 /// proposal not finite; else 0. A proposal that only left its box (a ratio of −∞ at a finite energy) is merely rejected.
 fn divergent(log_ratio: &Tensor, energy: &Tensor) -> Result<Tensor> {
+    if let Some(told) = rows::diverged(log_ratio, energy, -DIVERGENT)? {
+        return Ok(told);
+    }
     // Comparisons with NaN are false.
     let sane = (log_ratio.ge(-DIVERGENT)? * log_ratio.lt(f64::INFINITY)?)?;
     let outside = (log_ratio.eq(f64::NEG_INFINITY)? * energy.abs()?.lt(f64::INFINITY)?)?;
@@ -168,7 +171,13 @@ mod tests {
         let (inf, nan) = (f64::INFINITY, f64::NAN);
         let ratio = Tensor::new(&[-999.0f64, -1001.0, nan, -inf, -inf, inf, 5.0], &Device::Cpu).unwrap();
         let energy = Tensor::new(&[1.0, 1.0, nan, 1.0, inf, -inf, 1.0], &Device::Cpu).unwrap();
-        let found = divergent(&ratio, &energy).unwrap().to_vec1::<f64>().unwrap();
-        assert_eq!(found, [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0]);
+        let want = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0];
+        assert_eq!(divergent(&ratio, &energy).unwrap().to_vec1::<f64>().unwrap(), want);
+        // The same by tensor operations, as for tensors that do not lie in one piece.
+        let strided =
+            |t: &Tensor| Tensor::stack(&[t, t], 1).unwrap().narrow(1, 0, 1).unwrap().squeeze(1).unwrap();
+        let (ratio, energy) = (strided(&ratio), strided(&energy));
+        assert!(!ratio.is_contiguous());
+        assert_eq!(divergent(&ratio, &energy).unwrap().to_vec1::<f64>().unwrap(), want);
     }
 }

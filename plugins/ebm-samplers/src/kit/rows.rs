@@ -262,6 +262,25 @@ pub fn decide(log_ratio: &Tensor, chains: &Chains, key: Key) -> Result<Option<Dr
     by_type!(log_ratio, go(log_ratio, chains, key))
 }
 
+/// 1 where a log ratio below `least` or no number, or an energy that is not finite, says that a move diverged, else 0, `(B,)`; a ratio of −∞
+/// at a finite energy is that of a box.
+pub(super) fn diverged(log_ratio: &Tensor, energy: &Tensor, least: f64) -> Result<Option<Tensor>> {
+    fn go<T: Real>(log_ratio: &Tensor, energy: &Tensor, least: f64) -> Result<Option<Tensor>> {
+        let (infinite, least) = (T::from_f64(f64::INFINITY), T::from_f64(least));
+        let lowest = T::from_f64(f64::NEG_INFINITY);
+        slices([log_ratio, energy], |[ratio, energy]: [&[T]; 2]| {
+            let of = |(r, e): (&T, &T)| {
+                // Comparisons with NaN are false.
+                let sane = *r >= least && *r < infinite;
+                let outside = *r == lowest && *e > lowest && *e < infinite;
+                if sane || outside { T::zero() } else { T::one() }
+            };
+            tensor(ratio.iter().zip(energy).map(of).collect(), log_ratio)
+        })
+    }
+    by_type!(log_ratio, go(log_ratio, energy, least))
+}
+
 /// Energies of a row-wise jump: `log_ratio = (e − f)/t`, −∞ where `y` leaves `range`, `(B,)`.
 pub fn jump_ratio(
     e: &Tensor,

@@ -15,10 +15,10 @@ pub(super) struct Split<'a> {
 }
 
 /// One row on its way.
-struct Walker {
-    x: Vec<f64>,
-    v: Vec<f64>,
-    grad: Vec<f64>,
+struct Walker<'a> {
+    x: &'a mut [f64],
+    v: &'a mut [f64],
+    grad: &'a mut [f64],
     energy: f64,
 }
 
@@ -34,38 +34,33 @@ pub(super) fn follow(
     factor: &Factor,
     split: Split<'_>,
 ) -> Result<Phase> {
-    let (x, v) = (host::numbers(&from.x)?, host::numbers(&from.v)?);
-    let (grad, energy) = (host::numbers(&from.slope.grad)?, host::numbers(&from.slope.energy)?);
-    let width = x.len() / at.len().max(1);
-    let walker = |row: usize| {
-        let of = row * width..(row + 1) * width;
-        Walker {
-            x: x[of.clone()].to_vec(),
-            v: v[of.clone()].to_vec(),
-            grad: grad[of].to_vec(),
-            energy: energy[row],
-        }
-    };
-    let mut all: Vec<Walker> = (0..at.len()).map(walker).collect();
+    let (mut x, mut v) = (host::numbers(&from.x)?, host::numbers(&from.v)?);
+    let mut grad = host::numbers(&from.slope.grad)?;
+    let width = (x.len() / at.len().max(1)).max(1);
+    let numbers = x.chunks_exact_mut(width).zip(v.chunks_exact_mut(width)).zip(grad.chunks_exact_mut(width));
+    let mut all: Vec<Walker> = numbers
+        .zip(host::numbers(&from.slope.energy)?)
+        .map(|(((x, v), grad), energy)| Walker { x, v, grad, energy })
+        .collect();
     shares(&mut all, |first, part| {
         let kick = |row: usize, share: f64| -(share * h.at(row) / temperature);
         let mut scratch = vec![0.0; width];
         let (mut points, mut grads) = (vec![0.0; part.len() * width], vec![0.0; part.len() * width]);
         let mut energies = vec![0.0; part.len()];
         for (row, w) in (first..).zip(part.iter_mut()) {
-            factor.map(row).kick(&mut w.v, kick(row, split.first), &w.grad, &mut scratch);
+            factor.map(row).kick(w.v, kick(row, split.first), w.grad, &mut scratch);
         }
         for step in 0..steps {
             for (i, (drift, share)) in split.stages.iter().enumerate() {
                 for ((row, w), point) in (first..).zip(part.iter_mut()).zip(points.chunks_exact_mut(width)) {
-                    factor.map(row).drift(&mut w.x, drift * h.at(row), &w.v, &mut scratch);
-                    point.copy_from_slice(&w.x);
+                    factor.map(row).drift(w.x, drift * h.at(row), w.v, &mut scratch);
+                    point.copy_from_slice(w.x);
                 }
                 rows.slopes(&points, &mut energies, &mut grads)?;
                 let last = step + 1 == steps && i + 1 == split.stages.len();
                 let share = if last { split.first } else { *share };
                 for ((row, w), grad) in (first..).zip(part.iter_mut()).zip(grads.chunks_exact(width)) {
-                    factor.map(row).kick(&mut w.v, kick(row, share), grad, &mut scratch);
+                    factor.map(row).kick(w.v, kick(row, share), grad, &mut scratch);
                 }
             }
         }
@@ -75,13 +70,7 @@ pub(super) fn follow(
         }
         Ok(())
     })?;
-    let gather =
-        |f: fn(&Walker) -> &[f64]| all.iter().flat_map(|w| f(w).iter().copied()).collect::<Vec<f64>>();
-    let energies = all.iter().map(|w| w.energy).collect();
-    Ok(Phase {
-        x: samples(gather(|w| &w.x), at)?,
-        v: samples(gather(|w| &w.v), at)?,
-        slope: slope(energies, gather(|w| &w.grad), at, from.slope.energy.dtype())?,
-        lost: None,
-    })
+    let energies = all.into_iter().map(|w| w.energy).collect();
+    let slope = slope(energies, grad, at, from.slope.energy.dtype())?;
+    Ok(Phase { x: samples(x, at)?, v: samples(v, at)?, slope, lost: None })
 }

@@ -14,11 +14,11 @@ pub(super) struct Move {
 }
 
 /// One row on its way.
-struct Walker {
-    x: Vec<f64>,
+struct Walker<'a> {
+    x: &'a mut [f64],
     /// The move in the coordinates of the metric, `−h Lᵀ∇E + σε`.
-    step: Vec<f64>,
-    grad: Vec<f64>,
+    step: &'a mut [f64],
+    grad: &'a mut [f64],
     energy: f64,
     log_ratio: f64,
 }
@@ -36,24 +36,19 @@ pub(super) fn propose(
     noise: Key,
 ) -> Result<Move> {
     let at = &state.at;
-    let (x, grad, energy) = (host::numbers(&at.x)?, host::numbers(&here.grad)?, host::numbers(&here.energy)?);
+    let (mut x, mut grad) = (host::numbers(&at.x)?, host::numbers(&here.grad)?);
     let width = (x.len() / at.len().max(1)).max(1);
     let mut eps = vec![0f32; x.len()];
     if !eps.is_empty() {
         noise.fill_normal_rows(at.chains.ids(), width, &mut eps);
     }
-    let walker = |row: usize| {
-        let of = row * width..(row + 1) * width;
-        let step = eps[of.clone()].iter().map(|e| f64::from(*e)).collect();
-        Walker {
-            x: x[of.clone()].to_vec(),
-            step,
-            grad: grad[of].to_vec(),
-            energy: energy[row],
-            log_ratio: 0.0,
-        }
-    };
-    let mut all: Vec<Walker> = (0..at.len()).map(walker).collect();
+    let mut steps: Vec<f64> = eps.into_iter().map(f64::from).collect();
+    let numbers =
+        x.chunks_exact_mut(width).zip(steps.chunks_exact_mut(width)).zip(grad.chunks_exact_mut(width));
+    let mut all: Vec<Walker> = numbers
+        .zip(host::numbers(&here.energy)?)
+        .map(|(((x, step), grad), energy)| Walker { x, step, grad, energy, log_ratio: 0.0 })
+        .collect();
     shares(&mut all, |first, part| {
         let mut scratch = vec![0.0; width];
         let (mut points, mut grads) = (vec![0.0; part.len() * width], vec![0.0; part.len() * width]);
@@ -61,11 +56,11 @@ pub(super) fn propose(
         for ((row, w), point) in (first..).zip(part.iter_mut()).zip(points.chunks_exact_mut(width)) {
             let (map, h) = (factor.map(row), h.at(row));
             // log q(y|x) is −|σε|²/(4hT).
-            w.log_ratio = 0.5 * lanes::dot(&w.step, &w.step);
+            w.log_ratio = 0.5 * lanes::dot(w.step, w.step);
             w.step.iter_mut().for_each(|e| *e *= (2.0 * h * t).sqrt());
-            map.kick(&mut w.step, -h, &w.grad, &mut scratch);
-            map.drift(&mut w.x, 1.0, &w.step, &mut scratch);
-            point.copy_from_slice(&w.x);
+            map.kick(w.step, -h, w.grad, &mut scratch);
+            map.drift(w.x, 1.0, w.step, &mut scratch);
+            point.copy_from_slice(w.x);
         }
         rows.slopes(&points, &mut energies, &mut grads)?;
         let ends = energies.iter().zip(grads.chunks_exact(width));
@@ -73,9 +68,9 @@ pub(super) fn propose(
             let h = h.at(row);
             // Back to where it came from: −|x − y + h Lᵀ∇E(y)|²/(4hT).
             w.step.iter_mut().for_each(|v| *v = -*v);
-            factor.map(row).kick(&mut w.step, h, grad, &mut scratch);
+            factor.map(row).kick(w.step, h, grad, &mut scratch);
             let outside = range.is_some_and(|(low, high)| w.x.iter().any(|v| *v < low || *v > high));
-            w.log_ratio += (w.energy - energy) / t - lanes::dot(&w.step, &w.step) / (4.0 * h * t);
+            w.log_ratio += (w.energy - energy) / t - lanes::dot(w.step, w.step) / (4.0 * h * t);
             if outside {
                 w.log_ratio = f64::NEG_INFINITY;
             }
@@ -85,15 +80,7 @@ pub(super) fn propose(
         Ok(())
     })?;
     let dtype = here.energy.dtype();
-    let log_ratio = Tensor::from_vec(all.iter().map(|w| w.log_ratio).collect(), at.len(), &Device::Cpu)?;
-    let (mut y, mut grads) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
-    for w in &all {
-        y.extend_from_slice(&w.x);
-        grads.extend_from_slice(&w.grad);
-    }
-    Ok(Move {
-        x: samples(y, at)?,
-        there: slope(all.iter().map(|w| w.energy).collect(), grads, at, dtype)?,
-        log_ratio: log_ratio.to_dtype(dtype)?,
-    })
+    let (ratios, energies): (Vec<f64>, Vec<f64>) = all.into_iter().map(|w| (w.log_ratio, w.energy)).unzip();
+    let log_ratio = Tensor::from_vec(ratios, at.len(), &Device::Cpu)?.to_dtype(dtype)?;
+    Ok(Move { x: samples(x, at)?, there: slope(energies, grad, at, dtype)?, log_ratio })
 }
