@@ -67,7 +67,7 @@ impl Factor {
             }
             MetricKind::Dense => {
                 for ((o, l), i) in out.iter_mut().zip(self.of(row).chunks_exact(self.width)).zip(1..) {
-                    *o = l[..i].iter().zip(v).map(|(l, v)| l * v).sum();
+                    *o = lanes::dot(&l[..i], &v[..i]);
                 }
             }
         }
@@ -80,7 +80,7 @@ impl Factor {
             MetricKind::Dense => {
                 out.fill(0.0);
                 for ((g, l), i) in g.iter().zip(self.of(row).chunks_exact(self.width)).zip(1..) {
-                    out[..i].iter_mut().zip(l).for_each(|(o, l)| *o += l * g);
+                    lanes::add_scaled(&mut out[..i], *g, &l[..i]);
                 }
             }
         }
