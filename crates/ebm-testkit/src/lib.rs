@@ -1,5 +1,7 @@
-//! Checks of energies, transitions, programs, objectives, buffers, data sources and components for the tests of
-//! plugins.
+//! Holds plugins to the laws of their families.
+//!
+//! `ebm_testkit::conformance!(my_crate);` in a file of `tests/` does so with every kind that the crate registers. [`laws`] has the laws
+//! of a part that is built, on inputs that the kit chooses; the checks below take inputs of your own:
 //!
 //! ```
 //! use ebm_testkit::{check_energy, toy};

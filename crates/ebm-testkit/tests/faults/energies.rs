@@ -113,14 +113,15 @@ fn check(fault: Fault) -> ebm_testkit::Verdict {
     laws::energy(&net(fault, DType::F64), Some(&net(fault, DType::F32)))
 }
 
-/// A call that is wrong by itself, around a sound net.
-struct Wrapped {
-    inner: Autograd<Net>,
+/// A call that is wrong by itself, around a sound energy, or a density that says more than it knows.
+struct Wrapped<F> {
+    inner: Autograd<F>,
     what: &'static str,
     spec: EnergySpec,
+    known: bool,
 }
 
-impl EnergyFn for Wrapped {
+impl<F: Forward> EnergyFn for Wrapped<F> {
     fn spec(&self) -> &EnergySpec {
         &self.spec
     }
@@ -140,22 +141,27 @@ impl EnergyFn for Wrapped {
         Ok(s)
     }
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
-        match self.what {
-            // Weights of another pass: all ones.
-            "weights" => self.inner.grad_theta(at, &|t| Ok(t.ones_like()?)),
-            "missing" => {
-                let mut g = self.inner.grad_theta(at, w)?;
-                g.grads.remove("c");
-                Ok(g)
-            }
-            _ => self.inner.grad_theta(at, w),
+        // Weights of another pass: all ones.
+        let ones = |t: &Tensor| -> Result<Tensor> { Ok(t.ones_like()?) };
+        let mut g = self.inner.grad_theta(at, if self.what == "weights" { &ones } else { w })?;
+        if self.what == "missing" {
+            g.grads.remove("c");
         }
+        Ok(g)
     }
     fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
         self.inner.grad_theta_slope(at, &if self.what == "mixed" { v.neg()? } else { v.clone() })
     }
     fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor> {
-        if self.what == "hvp" { Ok(v.clone()) } else { self.inner.hvp(at, v) }
+        let h = self.inner.hvp(at, v)?;
+        match self.what {
+            "hvp" => Ok(v.clone()),
+            "no number" => Ok((h * f64::NAN)?),
+            _ => Ok(h),
+        }
+    }
+    fn density(&self) -> Option<&dyn Density> {
+        self.known.then_some(self)
     }
 }
 
@@ -164,15 +170,10 @@ fn wrapped(what: &'static str) -> ebm_testkit::Verdict {
     if what == "unlabelled" {
         spec.condition = Condition::Required(3);
     }
-    laws::energy(&Wrapped { inner: net(Fault::None, DType::F64), what, spec }, None)
+    laws::energy(&Wrapped { inner: net(Fault::None, DType::F64), what, spec, known: false }, None)
 }
 
-/// A standard normal law that says more than it knows.
-struct Known {
-    inner: Autograd<Bowl>,
-    what: &'static str,
-}
-
+/// The standard normal law.
 struct Bowl;
 impl Forward for Bowl {
     fn terms<V: Diff>(&self, _: &View, x: &V, _: Option<&Tensor>) -> Result<V> {
@@ -180,34 +181,7 @@ impl Forward for Bowl {
     }
 }
 
-impl EnergyFn for Known {
-    fn spec(&self) -> &EnergySpec {
-        self.inner.spec()
-    }
-    fn params(&self) -> &ParamSet {
-        self.inner.params()
-    }
-    fn terms(&self, at: &Batch) -> Result<Tensor> {
-        self.inner.terms(at)
-    }
-    fn slope(&self, at: &Batch) -> Result<Slope> {
-        self.inner.slope(at)
-    }
-    fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
-        self.inner.grad_theta(at, w)
-    }
-    fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
-        self.inner.grad_theta_slope(at, v)
-    }
-    fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor> {
-        self.inner.hvp(at, v)
-    }
-    fn density(&self) -> Option<&dyn Density> {
-        Some(self)
-    }
-}
-
-impl Density for Known {
+impl<F: Forward> Density for Wrapped<F> {
     fn log_density(&self, at: &Batch) -> Result<Tensor> {
         let factor = if self.what == "log density" { -1.1 } else { -1.0 };
         Ok(self.inner.energy(at)?.affine(factor, -(2.0 * std::f64::consts::PI).ln())?)
@@ -230,8 +204,9 @@ impl Density for Known {
 }
 
 fn known(what: &'static str) -> ebm_testkit::Verdict {
-    let inner = Autograd::new("bowl", Bowl, EnergySpec::new(&[2], &["bowl"]), ParamSet::default());
-    laws::energy(&Known { inner, what }, None)
+    let spec = EnergySpec::new(&[2], &["bowl"]);
+    let inner = Autograd::new("bowl", Bowl, spec.clone(), ParamSet::default());
+    laws::energy(&Wrapped { inner, what, spec, known: true }, None)
 }
 
 pub(crate) fn all() -> Vec<Planted> {
@@ -259,6 +234,7 @@ pub(crate) fn all() -> Vec<Planted> {
         p("gradient of a parameter missing", "in c[", || wrapped("missing")),
         p("sign of the mixed derivative", "grad_theta_slope against", || wrapped("mixed")),
         p("Hessian-vector product of a bowl", "hvp against", || wrapped("hvp")),
+        p("Hessian-vector product NaN", "hvp against", || wrapped("no number")),
         p("condition required but not asked for", "conditions", || wrapped("unlabelled")),
         p("log p with another factor", "log p + E", || known("log density")),
         p("draws ten per cent too wide", "not those of exp(−E)", || known("width")),

@@ -63,32 +63,32 @@ impl Sampler for Loop {
             let own = |name: String| Some((name.clone(), request.memory.get(&name)?.clone()));
             state.aux.extend(self.inner.carried().into_iter().filter_map(own));
         }
-        state.of = self.steps;
+        if self.what != "place" {
+            state.of = self.steps.max(1);
+        }
         if self.what != "reference" {
             state.reference = request.reference.cloned();
         }
         let mut links = Vec::new();
-        let (mut info, mut probed) = (BTreeMap::new(), 0);
+        let mut info = BTreeMap::new();
         for k in 0..self.steps {
             if self.what != "learning" {
                 state.learning = request.learning(k);
             }
-            // The same numbers at every step.
-            let own = if self.what == "step key" { key } else { key.at(k) };
+            let own = if self.what == "probe moves" && request.probe.wants_steps() {
+                key.at("other").at(k)
+            } else {
+                key.at(k)
+            };
             let out = self.inner.step(e, &state, own)?;
             if self.what != "probe" || k > 0 {
                 let index = if self.what == "index" { k + 1 } else { k };
                 request.probe.on_step(index, &out)?;
-                probed += 1;
             }
             links.push(out.link);
             info = out.info;
             state = out.state;
-            if self.what == "place" {
-                state.step = 0;
-            }
         }
-        let _ = probed;
         for name in self.inner.carried() {
             if let Some(t) = state.aux.get(&name) {
                 request.memory.insert(name, t.clone());
@@ -162,11 +162,13 @@ pub(crate) fn all() -> Vec<Planted> {
         p("rows coupled", "alone deviate", || whole("coupled")),
         p("first step not shown", "a probe of", || whole("probe")),
         p("probe counts from one", "a probe of", || whole("index")),
+        p("a probe that looks moves the chains", "only looks changes samples", || whole("probe moves")),
         p("number of steps ignored", "asked for", || whole("steps")),
         p("trail of one link whatever is asked", "links, it kept", || whole("trail")),
         p("whole trail whatever is asked", "links, it kept", || whole("all links")),
         p("trail in reverse", "links deviates", || whole("reversed")),
         p("links of a program `Identity`", "links deviates", || whole("identity")),
+        p("length of the program not told", "place and length", || around("place")),
         p("memory not read", "are left of what", || around("memory")),
         p("reference samples not passed on", "reference samples", || around("reference")),
         p("steps not told what they may learn", "with a warm-up", || around("learning")),

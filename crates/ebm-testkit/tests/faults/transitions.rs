@@ -248,6 +248,41 @@ impl Transition for Sweep {
     }
 }
 
+/// Underdamped steps `v′ = ½v − 0.2∇E(x) + 0.1ε, x′ = x + 0.3v′`, with one thing wrong in their link.
+struct Underdamped(&'static str);
+
+impl Transition for Underdamped {
+    fn init(&self, _: &dyn EnergyFn, at: Batch, _: Key) -> Result<ChainState> {
+        let mut state = ChainState::new(at);
+        state.aux.insert("momentum".into(), state.at.x.zeros_like()?);
+        Ok(state)
+    }
+    fn step(&self, e: &dyn EnergyFn, state: &ChainState, key: Key) -> Result<Stepped> {
+        let at = &state.at;
+        let eps = key.normal(&at.chains, at.sample_shape(), at.dtype(), at.device())?;
+        let kick = (eps.affine(0.1, 0.0)? - e.slope(at)?.grad.affine(0.2, 0.0)?)?;
+        let v = (state.aux["momentum"].affine(0.5, 0.0)? + kick)?;
+        let mut next = state.advance((&at.x + v.affine(0.3, 0.0)?)?);
+        next.aux.insert("momentum".into(), v);
+        let links = vec![
+            Link::Damp { keep: if self.0 == "friction" { 0.0 } else { 0.5 } },
+            Link::Kick { at: at.clone(), scale: if self.0 == "kick" { 0.3 } else { 0.2 }, active: None },
+            Link::Drift { scale: if self.0 == "drift" { 0.2 } else { 0.3 }, active: None },
+        ];
+        Ok(Stepped::new(next, Link::Sequence(links)))
+    }
+    fn sensitivity(&self) -> Sensitivity {
+        Sensitivity::Exact
+    }
+    fn name(&self) -> String {
+        "underdamped".into()
+    }
+}
+
+fn underdamped(what: &'static str) -> Verdict {
+    laws::transition(&Underdamped(what), &[2])
+}
+
 pub(crate) fn all() -> Vec<Planted> {
     let p = |fault, says, run: fn() -> Verdict| planted("transition", fault, says, run);
     vec![
@@ -256,6 +291,10 @@ pub(crate) fn all() -> Vec<Planted> {
         p("sound ratio", "", || langevin("sound ratio")),
         p("sound rotation", "", || mapped("sound rotation")),
         p("sound half", "", || mapped("")),
+        p("sound momentum", "", || underdamped("")),
+        p("friction left out of the link", "link's gradient", || underdamped("friction")),
+        p("kick of another size in the link", "link's gradient", || underdamped("kick")),
+        p("drift of another size in the link", "link's gradient", || underdamped("drift")),
         p("sound walk", "", || walk("")),
         p("clock in the key", "two results", || langevin("clock")),
         p("key ignored", "ten keys gave the same step", || langevin("key")),
