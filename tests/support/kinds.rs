@@ -82,18 +82,22 @@ pub fn trains(config: Table, folder: &Path, directory: &Path) -> Checked {
 /// Files for the examples that name some, below `folder`; and a run for the example of `checkpoint`.
 pub fn files(folder: &Path) {
     let bytes = |n: usize| -> Vec<u8> { (0..n).map(|i| (i * 7 % 251) as u8).collect() };
+    // Test files have images of their own, as published ones do.
+    let images = |name: &str| -> Vec<u8> {
+        bytes(3072).into_iter().map(|b| b ^ u8::from(name.starts_with("test"))).collect()
+    };
     // CIFAR-10: a label and 3072 bytes an image.
     fs::create_dir_all(folder.join("data/cifar10")).unwrap();
     let part = |i: usize| format!("data_batch_{i}.bin");
     for name in (1..=5).map(part).chain(["test_batch.bin".to_string()]) {
-        let records: Vec<u8> = (0u8..4).flat_map(|label| [vec![label], bytes(3072)].concat()).collect();
+        let records: Vec<u8> = (0u8..4).flat_map(|label| [vec![label], images(&name)].concat()).collect();
         fs::write(folder.join("data/cifar10").join(name), records).unwrap();
     }
     // CIFAR-100: a coarse and a fine label before the bytes.
     fs::create_dir_all(folder.join("data/cifar100")).unwrap();
     for name in ["train.bin", "test.bin"] {
         let records: Vec<u8> =
-            (0u8..20).flat_map(|label| [vec![label, label], bytes(3072)].concat()).collect();
+            (0u8..20).flat_map(|label| [vec![label, label], images(name)].concat()).collect();
         fs::write(folder.join("data/cifar100").join(name), records).unwrap();
     }
     // Parquet: the small files that the source's own tests read.
