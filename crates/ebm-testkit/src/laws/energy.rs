@@ -27,7 +27,7 @@ pub fn energy(e: &dyn EnergyFn, single: Option<&dyn EnergyFn>) -> Verdict {
     let len: usize = spec.sample_shape.iter().product();
     let (rows, most) = match e.params().count() + len {
         ..=400 => (3, usize::MAX),
-        ..=20_000 => (3, 3),
+        401..=20_000 => (3, 3),
         _ => (2, 0),
     };
     // Norms of few values bend strongly, and sums over thousands of rounded numbers leave more.

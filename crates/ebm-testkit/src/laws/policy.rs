@@ -1,6 +1,7 @@
 //! Everything that is asked of a policy.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ebm_core::{Action, Cause, Finding, Level, Policy, Report, Result};
 use serde_json::Value;
@@ -50,10 +51,14 @@ pub fn policy(build: &dyn Fn() -> Result<Box<dyn Policy>>) -> Verdict {
     answer.iter().try_for_each(|a| sound(p.as_ref(), a))?;
     let report = Report { step: 1, of: 9, values: BTreeMap::new() };
     for foreign in [Value::from("foreign"), Value::from(vec![1, 2]), Value::from(-1.5)] {
-        let mut memory = foreign;
-        // An error or a beginning: a panic would end the test.
-        let _ = p.decide(&mut memory, &report);
-        let _ = p.answer(&mut memory, &finding);
+        // An error or a beginning.
+        let tried = catch_unwind(AssertUnwindSafe(|| {
+            let mut memory = foreign.clone();
+            (p.decide(&mut memory, &report).is_ok(), p.answer(&mut memory, &finding).is_ok())
+        }));
+        unless(tried.is_ok(), &|| {
+            format!("panics on the memory {foreign} of another; return an error that says what was found")
+        })?;
     }
     Ok(())
 }

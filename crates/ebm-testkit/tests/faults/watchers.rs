@@ -101,7 +101,10 @@ impl Policy for Halving {
             (Value::Number(n), _) => {
                 n.as_u64().ok_or_else(|| Error::config("halving", "finds a memory that is not its own"))?
             }
-            (other, "trusts") => other["count"].as_u64().map_or_else(|| panic!("a memory of another"), |n| n),
+            (other, "trusts") => {
+                assert!(other.is_object(), "a memory of another");
+                0
+            }
             _ => return Err(Error::config("halving", "finds a memory that is not its own")),
         };
         let large = report.get("energy.samples").is_some_and(|v| v.abs() > 100.0);
@@ -154,6 +157,7 @@ pub(crate) fn all() -> Vec<Planted> {
         p("sound halving", "", || halving("")),
         p("counts outside of its memory", "the same memory and report", || halving("hidden")),
         p("acts by the number of calls", "the same memory and report", || halving("clock")),
+        p("panics on a memory of another", "panics on the memory", || halving("trusts")),
         p("multiplies the rate by 0", "multiplies the rate by 0", || halving("zero")),
         p("keeps no checkpoint", "keeps no checkpoint", || halving("nothing kept")),
         p("ends the run without a reason", "without a reason", || halving("no reason")),
