@@ -1,5 +1,5 @@
 //! Settings as serde's data. Tables, lists and words are read and written through trait objects: code that knows both the
-//! settings and the format would be made anew for each pair of them, and was a tenth of the program and of its build.
+//! settings and the format would be made anew for each pair of them, and was a tenth of the program.
 
 use std::fmt;
 
