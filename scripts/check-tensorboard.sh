@@ -11,4 +11,4 @@ if [ -z "$python" ]; then
     "$python" -c 'import tensorboard' 2>/dev/null ||
         "$tools/bin/pip" install --quiet --disable-pip-version-check tensorboard==2.21.0 pillow
 fi
-EBM_TENSORBOARD_PYTHON="$python" cargo test -p ebm-tests --test tensorboard -- --nocapture
+EBM_TENSORBOARD_PYTHON="$python" cargo test -p ebm-tests --test whole tensorboard:: -- --nocapture

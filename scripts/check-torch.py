@@ -1,7 +1,7 @@
 """Every energy kind of the catalogue in PyTorch: trained for a few steps, converted, compared with `ebm score`.
 
 usage: check-torch.py EBM [KIND...]
-       check-torch.py EBM --store    (writes the expectations that `cargo test -p ebm-tests --test torch` holds modules against)
+       check-torch.py EBM --store    (writes the expectations that `cargo test -p ebm-tests --test whole torch::` holds modules against)
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Writes the tables that crates/ebm-data/tests/tables.rs reads, with the libraries that people write tables with.
+"""Writes the tables that crates/ebm-data/tests/whole/tables.rs reads, with the libraries that people write tables with.
 
     python scripts/make-table-goldens.py
 

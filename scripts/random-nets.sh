@@ -8,9 +8,9 @@ cd "$(dirname "$0")/.."
 unset EBM_ISA
 PROPTEST_CASES=$cases cargo test -q -p ebm-engine-cpu --lib -- random_nets
 PROPTEST_CASES=$((cases / 10)) cargo test -q -p ebm-engine-cpu --lib -- all_shapes_agree
-PROPTEST_CASES=$((cases / 10)) cargo test -q -p ebm-objectives --test random
+PROPTEST_CASES=$((cases / 10)) cargo test -q -p ebm-objectives --test whole random::
 export PROPTEST_CASES=$((cases / 100 + 1))
 cargo test -q -p ebm-core --test random_compositions
-cargo test -q -p ebm-nn --test random_plans
+cargo test -q -p ebm-nn --test whole random_plans::
 cargo test -q -p ebm-energies-compose --test random
-cargo test -q -p ebm-transitions --test programs
+cargo test -q -p ebm-transitions --test whole programs::

@@ -6,4 +6,4 @@ cd "$(dirname "$0")/.."
 host=$(rustc -vV | sed -n 's/^host: //p')
 export RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/sanitize"
 # The allocation tests bring an allocator of their own and count, which the sanitizer's cannot be under.
-exec cargo test --target "$host" -p ebm-engine-cpu --lib --test conv_energy "$@"
+exec cargo test --target "$host" -p ebm-engine-cpu --lib --test corners "$@"

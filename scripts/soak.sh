@@ -25,7 +25,7 @@ for part in $parts; do
     damage) python3 scripts/soak/damage.py "${ROUNDS:-6}" ;;
     clock) python3 scripts/soak/clock.py "${CLOCKS:-25}" ;;
     long) python3 scripts/soak/long.py "${MINUTES:-60}" ;;
-    settings) EBM_SWEEP="${EBM_SWEEP:-1}" EBM_CROSSINGS="${CROSSINGS:-2000}" cargo test --quiet -p ebm-tests --test sweep -- --nocapture ;;
+    settings) EBM_SWEEP="${EBM_SWEEP:-1}" EBM_CROSSINGS="${CROSSINGS:-2000}" cargo test --quiet -p ebm-tests --test whole sweep:: -- --nocapture ;;
     readers) EBM_FUZZ_SECONDS="${SECONDS_A_READER:-60}" cargo test --quiet -p ebm-tests --test readers -- --nocapture ;;
     *)
         echo "soak: $part is no part" >&2

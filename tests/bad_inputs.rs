@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 
-use support::{SMALL, Scratch};
+use crate::support::{SMALL, Scratch};
 
 /// Trains `config`, which must fail, and leave nothing behind.
 fn refused(config: &str, code: i32, parts: &[&str]) {
@@ -161,7 +159,7 @@ fn a_disk_that_is_full_while_saving() {
     );
     let ran =
         std::process::Command::new("sh").args(["-c", &script]).current_dir(s.path("")).output().unwrap();
-    let ran = support::Ran::of(ran);
+    let ran = crate::support::Ran::of(ran);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.err.contains("replay.safetensors: File too large"), "{ran:?}");
     // What was saved before is whole, what was not has left nothing.

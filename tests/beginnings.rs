@@ -1,12 +1,11 @@
 //! What `ebm new`, `ebm completions` and `ebm man` write: crates are those of the working example, configurations check out.
-#![allow(clippy::unwrap_used)]
 
-mod support;
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 
+use crate::support::Scratch;
 use ebm_plugins as _;
-use support::Scratch;
 
 /// Kind and type of the working example of each family.
 const EXAMPLES: [(&str, &str, &str); 10] = [
@@ -28,7 +27,7 @@ fn root() -> &'static str {
 
 #[test]
 fn a_new_crate_is_the_working_example_under_its_own_name() {
-    let s = Scratch::with(support::SMALL);
+    let s = Scratch::with(crate::support::SMALL);
     for (family, kind, name) in EXAMPLES {
         let own = format!("my-{family}");
         s.run(&["new", "plugin", &own, "--kind", family, "--ebm", root()]).ok();
@@ -68,7 +67,7 @@ fn a_new_crate_is_the_working_example_under_its_own_name() {
 
 #[test]
 fn places_of_the_framework_are_folders_addresses_or_versions() {
-    let s = Scratch::with(support::SMALL);
+    let s = Scratch::with(crate::support::SMALL);
     for (from, wanted) in [
         ("https://example.org/ebm.git", "git = \"https://example.org/ebm.git\""),
         ("0.1.0", "version = \"0.1.0\""),
@@ -82,7 +81,7 @@ fn places_of_the_framework_are_folders_addresses_or_versions() {
 
 #[test]
 fn what_cannot_be_written_is_refused_and_leaves_nothing() {
-    let s = Scratch::with(support::SMALL);
+    let s = Scratch::with(crate::support::SMALL);
     for (arguments, told) in [
         (vec!["mine", "--kind", "energies"], "wanted one of energy, transition"),
         (vec!["Mine", "--kind", "energy"], "small letters"),
@@ -108,7 +107,7 @@ fn what_cannot_be_written_is_refused_and_leaves_nothing() {
 
 #[test]
 fn configurations_of_every_recipe_check_out() {
-    let s = Scratch::with(support::SMALL);
+    let s = Scratch::with(crate::support::SMALL);
     for (file, data, recipe) in [
         ("digits.toml", "digits", "contrastive"),
         ("levels.toml", "digits", "denoising"),
@@ -134,7 +133,7 @@ fn configurations_of_every_recipe_check_out() {
 
 #[test]
 fn shells_and_manuals_know_the_commands() {
-    let s = Scratch::with(support::SMALL);
+    let s = Scratch::with(crate::support::SMALL);
     for shell in ["bash", "zsh", "fish"] {
         let script = s.run(&["completions", shell]).ok().out;
         assert!(script.contains("ebm") && script.contains("resume"), "{shell}: {script}");

@@ -2,14 +2,12 @@
 //! fails here, so a new one comes with an example that works, or with the file that its example names.
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/kinds.rs"]
-mod kinds;
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::kinds::{Checked, base, beside_objective, example, files, text, trains};
+use crate::support::Scratch;
 use ebm::core::candle::{DType, Device, Tensor};
 use ebm::core::{
     Batch, Blind, BuildCx, ChainState, Chains, DrawRequest, EnergyConfig, EnergyFn, Key, SamplerConfig,
@@ -17,8 +15,6 @@ use ebm::core::{
 };
 use ebm::core::{Component, Family, catalogue};
 use ebm_plugins as _;
-use kinds::{Checked, base, beside_objective, example, files, text, trains};
-use support::Scratch;
 use toml::{Table, Value};
 
 /// The example as something to be put into a run of two steps: what happens at every so manyth step happens at each.
@@ -204,7 +200,7 @@ fn used(c: &Component, folder: &Path) -> Checked {
 
 #[test]
 fn every_example_runs() {
-    let s = Scratch::with(support::SMALL);
+    let s = Scratch::with(crate::support::SMALL);
     files(&s.path(""));
     let all = catalogue::components();
     assert!(all.len() > 70, "the standard set is linked: {}", all.len());
@@ -237,7 +233,7 @@ fn every_kind_keeps_the_laws() {
 /// What `ebm plugins show` says of each kind: its line, source, every setting with default and range, the example.
 #[test]
 fn every_kind_is_shown_in_full() {
-    let s = Scratch::with(support::SMALL);
+    let s = Scratch::with(crate::support::SMALL);
     for c in catalogue::components() {
         let name = format!("{}/{}", c.family.name(), c.kind);
         let out = s.run(&["plugins", "show", &name]).ok().out;
@@ -265,7 +261,7 @@ fn every_kind_is_shown_in_full() {
 /// Examples of data sources name files; with these at hand they keep the laws of their family.
 #[test]
 fn data_sources_keep_the_laws() {
-    let s = Scratch::with(support::SMALL);
+    let s = Scratch::with(crate::support::SMALL);
     files(&s.path(""));
     ebm_testkit::Conformance::of("ebm-sources").folder(s.path("")).check().unwrap();
 }

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
-use support::{SMALL, Scratch};
+use crate::support::{SMALL, Scratch};
 
 /// Energies of the samples of a file, by whatever stands for a model.
 fn energies(s: &Scratch, model: &str, file: &str) -> Vec<f64> {

@@ -2,15 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/golden.rs"]
-mod golden;
-mod support;
-
 use std::fs;
 use std::path::Path;
 
-use golden::Golden;
-use support::Scratch;
+use crate::golden::Golden;
+use crate::support::Scratch;
 
 /// A run of the published digits network with one filter.
 const DIGITS: &str = r#"format = 1

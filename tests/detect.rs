@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 use std::io::Write as _;
 use std::process::Stdio;
 
+use crate::support::{SMALL, Scratch};
 use serde_json::Value;
-use support::{SMALL, Scratch};
 
 /// A run of a few steps on digits, and files beside it.
 fn trained() -> Scratch {

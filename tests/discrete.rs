@@ -1,11 +1,9 @@
 //! Runs on discrete samples: what moves them, what is refused, what a checkpoint keeps.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 
-use support::Scratch;
+use crate::support::Scratch;
 
 /// Couplings of sixteen spins by persistent chains.
 const SPINS: &str = r#"format = 1

@@ -1,17 +1,14 @@
 //! Data in and out of the program: digits, names, units and files that are kept on the way.
-#![allow(clippy::unwrap_used)]
 
-#[path = "support/golden.rs"]
-mod golden;
-mod support;
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::io::Read as _;
 
+use crate::golden::Golden;
+use crate::support::{Ran, SMALL, Scratch};
 use ebm_data::npy::{Npy, NpyValues, encode_values};
-use golden::Golden;
 use safetensors::Dtype;
-use support::{Ran, SMALL, Scratch};
 
 /// E(x) = x²/2, whose slope is x and whose Hessian is one, in double precision; chains that stay where they start.
 const DOUBLE: &str = r#"format = 1

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::Scratch;
 use ebm_data::npy::{Npy, NpyValues, encode_values};
 use ebm_data::npz::Npz;
-use support::Scratch;
 
 /// A density alone: nothing is trained.
 const BARE: &str = r#"format = 1

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 
-use support::{SMALL, Scratch};
+use crate::support::{SMALL, Scratch};
 
 /// A scratch folder with a trained run `r` and `digit.png`, an 8×8 picture.
 fn trained() -> Scratch {

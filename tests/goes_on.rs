@@ -3,24 +3,18 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/kinds.rs"]
-mod kinds;
-#[path = "support/placed.rs"]
-mod placed;
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use crate::kinds::{Checked, base, text};
+use crate::placed::{fitting, placed, points, samples};
+use crate::support::{Scratch, copy};
 use ebm::Source;
 use ebm::core::{Family, catalogue};
 use ebm::ranks::Threads;
 use ebm::run::TrainOptions;
 use ebm_plugins as _;
-use kinds::{Checked, base, text};
-use placed::{fitting, placed, points, samples};
-use support::{Scratch, copy};
 use toml::Table;
 
 /// Runs of kinds in other settings than those of their example, by the sections that they change.
@@ -87,7 +81,7 @@ fn four_steps(mut config: Table) -> Table {
 fn run(s: &Scratch, threads: &str, arguments: &[&str]) -> Checked {
     let mut command = s.command(arguments);
     command.env("EBM_THREADS", threads).env("RAYON_NUM_THREADS", threads);
-    let ran = support::Ran::of(command.output().unwrap());
+    let ran = crate::support::Ran::of(command.output().unwrap());
     if ran.code == Some(0) { Ok(()) } else { Err(ran.err) }
 }
 

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 
+use crate::support::{SMALL, Scratch, logged};
 use serde_json::Value;
-use support::{SMALL, Scratch, logged};
 
 fn summary(s: &Scratch, run: &str) -> Value {
     serde_json::from_slice(&fs::read(s.path(run).join("summary.json")).unwrap()).unwrap()

@@ -1,11 +1,9 @@
 //! What a run knows of its data: the names of their classes, and whether they are still the same.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 
-use support::{SMALL, Scratch};
+use crate::support::{SMALL, Scratch};
 
 /// A run of pictures in folders under one of two classes.
 fn shapes() -> Scratch {

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 
+use crate::support::{SMALL, Scratch};
 use serde_json::Value;
-use support::{SMALL, Scratch};
 
 fn json(s: &Scratch, name: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(s.path(name)).unwrap()).unwrap()

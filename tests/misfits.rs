@@ -2,9 +2,7 @@
 //! `check` remarks on those that may be meant.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
-use support::{SMALL, Scratch};
+use crate::support::{SMALL, Scratch};
 
 const LANGEVIN: &str =
     "transition = { kind = \"langevin\", step_size = 1.0, noise = 0.03, clamp = [0.0, 1.0] }";

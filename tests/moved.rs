@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
-use support::{SMALL, Scratch};
+use crate::support::{SMALL, Scratch};
 
 /// The small run on points of a file, `points.npy` in the folder of the configuration.
 fn on_points() -> String {
@@ -130,7 +128,7 @@ fn a_folder_that_moves_keeps_its_runs() {
     fs::rename(s.path("q/runs/a"), s.path("alone")).unwrap();
     let there = |arguments: &[&str]| {
         let mut command = s.command(arguments);
-        support::Ran::of(command.current_dir(s.path("q/conf")).output().unwrap())
+        crate::support::Ran::of(command.current_dir(s.path("q/conf")).output().unwrap())
     };
     there(&["resume", "../../alone", "--steps", "9"]).ok();
     s.run(&["resume", "alone", "--steps", "10"]).fails(3, &["points.npy", "looked for as", "--data"]);

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 
-use support::{SMALL, Scratch};
+use crate::support::{SMALL, Scratch};
 
 /// The small run with noise levels, without chains.
 fn levels() -> String {

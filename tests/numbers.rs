@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 
+use crate::support::Scratch;
 use serde_json::Value;
-use support::Scratch;
 
 fn npy(s: &Scratch, name: &str, values: &[f32], dims: &[usize]) {
     ebm_data::npy::write(s.path(name), values, dims).unwrap();

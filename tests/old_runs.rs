@@ -1,15 +1,13 @@
 //! Runs made by an earlier program go on to the same bytes and give the same samples; see `fixtures/old-runs/README.md`.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::{Scratch, copy};
 use ebm::train::digest::sha256;
 use serde_json::{Value, json};
-use support::{Scratch, copy};
 
 const OLD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/old-runs");
 

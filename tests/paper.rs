@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use support::Scratch;
+use crate::support::Scratch;
 
 /// A configuration, its parameters that take part as published (specification of the networks, table of counts), and
 /// what stands in for its data.
@@ -142,7 +140,7 @@ fn every_configuration_starts_on_stand_in_data() {
         let file = file.to_str().unwrap();
         let ran =
             s.run(&[&["train", file, "--steps", "2", "--out", "r"][..], &arguments(&changes)].concat()).ok();
-        assert_eq!(support::logged(&s.path("r")), [1, 2], "{name}: {ran:?}");
+        assert_eq!(crate::support::logged(&s.path("r")), [1, 2], "{name}: {ran:?}");
         assert!(s.path("r/samples.png").is_file(), "{name}: {ran:?}");
         if name == "cifar10" {
             let ran = s.run(&[&["check", file][..], &arguments(&changes)].concat()).ok();
@@ -178,7 +176,7 @@ fn cifar10_by_other_objectives_is_checked_and_starts_on_stand_in_data() {
         });
         let train = [&["train", file, "--steps", "2", "--out", "r"][..], &arguments(&changes)].concat();
         let ran = s.run(&train).ok();
-        assert_eq!(support::logged(&s.path("r")), [1, 2], "{name}: {ran:?}");
+        assert_eq!(crate::support::logged(&s.path("r")), [1, 2], "{name}: {ran:?}");
     }
 }
 

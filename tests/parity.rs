@@ -2,12 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/golden.rs"]
-mod golden;
-mod support;
-
-use golden::{Golden, committed, more};
-use support::Scratch;
+use crate::golden::{Golden, committed, more};
+use crate::support::Scratch;
 
 fn path(p: &std::path::Path) -> &str {
     p.to_str().unwrap()

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
@@ -12,11 +10,11 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use crate::support::{SMALL, Scratch, logged};
 use ebm::Source;
 use ebm::ranks::Threads;
 use ebm::run::TrainOptions;
 use ebm_plugins as _;
-use support::{SMALL, Scratch, logged};
 
 /// The files of the last checkpoint but for the manifest, which names folders.
 fn checkpoint(run: &Path) -> BTreeMap<&'static str, Vec<u8>> {

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{SMALL, Scratch};
+use crate::support::{SMALL, Scratch};
 
 const PLANE: &str = r#"format = 1
 [run]

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 use std::time::{Duration, Instant};
 
-use support::{Ran, SMALL, Scratch, copy, logged};
+use crate::support::{Ran, SMALL, Scratch, copy, logged};
 
 #[test]
 fn a_run_leaves_a_complete_directory() {

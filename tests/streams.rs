@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::io::Read as _;
 
-use support::{Ran, SMALL, Scratch};
+use crate::support::{Ran, SMALL, Scratch};
 
 #[test]
 fn a_reader_that_goes_away_is_no_error() {

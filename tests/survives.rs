@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use crate::support::{Ran, SMALL, Scratch, copy, logged};
 use serde_json::Value;
-use support::{Ran, SMALL, Scratch, copy, logged};
 
 /// Every observer, none at the steps of another.
 const OBSERVERS: &str = "[[observer]]\nkind = 'csv'\nevery = 2\ncolumns = ['energy.data', 'grad']\n\

@@ -7,24 +7,18 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/kinds.rs"]
-mod kinds;
-#[path = "support/placed.rs"]
-mod placed;
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::kinds::{base, files};
+use crate::placed::{DATA, Step, Way, fitting, name, placed, points, samples, set};
+use crate::support::Scratch;
 use ebm::core::{Param, ParamKind, Settings as _, catalogue};
 use ebm::train::config::{ChainsSection, GenerateSection, RunSection};
 use ebm_plugins as _;
-use kinds::{base, files};
-use placed::{DATA, Step, Way, fitting, name, placed, points, samples, set};
-use support::Scratch;
 use toml::{Table, Value};
 
 /// Every so manyth case runs with the tests.

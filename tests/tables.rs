@@ -1,11 +1,9 @@
 //! Runs on tables: what they learn of their columns is in samples, scores and measures.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::fs;
 
-use support::Scratch;
+use crate::support::Scratch;
 
 /// A small net on two columns.
 const TABLE: &str = r#"format = 1

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 
-use support::{SMALL, Scratch};
+use crate::support::{SMALL, Scratch};
 
 const OBSERVER: &str = r#"
 [[observer]]

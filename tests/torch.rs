@@ -5,19 +5,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/golden.rs"]
-mod golden;
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::golden::Golden;
+use crate::support::{SMALL, Scratch};
 use ebm_data::npy::Npy;
-use golden::Golden;
 use safetensors::Dtype;
 use serde_json::Value;
-use support::{SMALL, Scratch};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/torch")

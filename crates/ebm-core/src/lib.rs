@@ -27,6 +27,7 @@
 //! functions of a [`Key`], never drawn in sequence.
 
 mod batch;
+pub mod bounds;
 mod devices;
 mod diff;
 pub mod energy;

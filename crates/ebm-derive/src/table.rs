@@ -102,18 +102,18 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
         Some(value) => quote!(#value),
         None => {
             let (ty, name) = (f.ty, &f.name);
-            quote!(<#ty as #at::Setting>::absent().ok_or_else(|| #at::serde::de::Error::missing_field(#name))?)
+            quote!(<#ty as #at::Setting>::absent().ok_or(#name)?)
         }
     });
     let writes = fields.iter().map(|Parsed { ident, ty, name, setting, .. }| match setting.flatten {
-        true => quote!(<#ty as #at::Settings>::put(&self.#ident, to)?;),
+        true => quote!(<#ty as #at::Settings>::put(&self.#ident, to);),
         false if setting.omit_empty => quote! {
             match self.#ident.is_empty() {
-                true => #at::serde::ser::SerializeStruct::skip_field(to, #name)?,
-                false => #at::put(to, #name, &self.#ident)?,
+                true => #at::Put::put(to, #name, None),
+                false => #at::put(to, #name, &self.#ident),
             }
         },
-        false => quote!(#at::put(to, #name, &self.#ident)?;),
+        false => quote!(#at::put(to, #name, &self.#ident);),
     });
     let checks =
         own.iter().zip(&consts).map(|(Parsed { ident, name, setting, .. }, param)| match setting.words {
@@ -143,18 +143,18 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
                 };
                 type Partial = __Partial;
 
-                fn take<'de, A: #at::serde::de::MapAccess<'de>>(
+                fn take(
                     into: &mut __Partial,
                     name: &str,
-                    from: &mut A,
-                ) -> ::core::result::Result<bool, A::Error> {
+                    from: &mut dyn #at::erased_serde::Deserializer<'_>,
+                ) -> ::core::result::Result<bool, #at::erased_serde::Error> {
                     match name {
-                        #(#own_names => #at::once(&mut into.#own_idents, #own_names, from).map(|()| true),)*
+                        #(#own_names => #at::once(&mut into.#own_idents, #own_names, from),)*
                         _ => Ok(false #(|| <#flat_types as #at::Settings>::take(&mut into.#flat_idents, name, from)?)*),
                     }
                 }
 
-                fn finish<E: #at::serde::de::Error>(from: __Partial) -> ::core::result::Result<Self, E> {
+                fn finish(from: __Partial) -> ::core::result::Result<Self, &'static str> {
                     Ok(#type_name {
                         #(#own_idents: match from.#own_idents {
                             Some(given) => given,
@@ -164,9 +164,8 @@ pub fn derive(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
                     })
                 }
 
-                fn put<S: #at::serde::ser::SerializeStruct>(&self, to: &mut S) -> ::core::result::Result<(), S::Error> {
+                fn put(&self, to: &mut dyn #at::Put) {
                     #(#writes)*
-                    Ok(())
                 }
             }
 

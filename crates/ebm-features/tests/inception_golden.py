@@ -1,8 +1,8 @@
-"""Figures of tests/inception.rs from pytorch-fid's own network (numpy, torch, torchvision, pytorch-fid).
+"""Figures of tests/whole/inception.rs from pytorch-fid's own network (numpy, torch, torchvision, pytorch-fid).
 
 usage: python tests/inception_golden.py
 
-Weights and image come from splitmix64 by the formulas of tests/inception.rs, so nothing but the outputs is stored.
+Weights and image come from splitmix64 by the formulas of tests/whole/inception.rs, so nothing but the outputs is stored.
 """
 import numpy as np
 import torch

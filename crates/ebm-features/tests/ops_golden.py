@@ -1,8 +1,8 @@
-"""Figures of tests/ops.rs from torch: a small network with each operation of a description.
+"""Figures of tests/whole/ops.rs from torch: a small network with each operation of a description.
 
 usage: python tests/ops_golden.py
 
-Weights and image come from splitmix64 by the formulas of tests/ops.rs, so nothing but the outputs is stored. TensorFlow's
+Weights and image come from splitmix64 by the formulas of tests/whole/ops.rs, so nothing but the outputs is stored. TensorFlow's
 `SAME` is padding by hand here, an odd pixel at the bottom and right.
 """
 import golden_numbers

@@ -5,6 +5,7 @@ mod quick;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ebm_core::bounds::clamped;
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
     Batch, BuildCx, Diff, Domain, EnergyConfig, EnergyFn, EnergySpec, Forward, Init, Key, Result, Role,
@@ -70,7 +71,7 @@ impl EnergyConfig for Rbm {
         cx.param("weight", (n, self.hidden), Init::Normal(self.init))?;
         cx.param("hidden", self.hidden, Init::Constant(0.0))?;
         let mean = cx.mean().filter(|_| self.visible == Visible::Binary).cloned();
-        let mean = mean.map(|m| m.flatten_all()?.clamp(EDGE, 1.0 - EDGE)).transpose()?;
+        let mean = mean.map(|m| clamped(&m.flatten_all()?, EDGE, 1.0 - EDGE)).transpose()?;
         match &mean {
             // The log odds of the data: what independent units would learn.
             Some(m) => {

@@ -1,5 +1,6 @@
 //! Noise levels of data: their law, and the weights of their losses.
 
+use ebm_core::bounds::clamped;
 use ebm_core::candle::Tensor;
 use ebm_core::{Batch, BuildCx, Key, Result, Settings, centre_and_spread};
 
@@ -59,7 +60,7 @@ impl NoiseLevels {
     /// A level for each row, `(B,)`.
     pub(crate) fn draw(&self, data: &Batch, key: Key) -> Result<Tensor> {
         let n = key.normal(&data.chains, &[1], data.dtype(), data.device())?.squeeze(1)?;
-        Ok(n.affine(self.deviation, self.mean)?.exp()?.clamp(self.range.0, self.range.1)?)
+        Ok(clamped(&n.affine(self.deviation, self.mean)?.exp()?, self.range.0, self.range.1)?)
     }
 
     /// `(σ² + d²)/d²`, `(B,)`: with it every level has a loss of about 1 at first, and one gradient does not drown the others.

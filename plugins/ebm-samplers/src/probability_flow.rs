@@ -1,5 +1,6 @@
 //! `probability-flow`: samples of a noise-conditioned energy, from noise down its levels.
 
+use ebm_core::bounds::clamped;
 use ebm_core::candle::Tensor;
 use ebm_core::{
     Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Error, Key, Link, Result, Sampler,
@@ -105,7 +106,7 @@ impl Sampler for ProbabilityFlow {
             curve.push(here.energy.mean_all()?);
             info = StepInfo::from([("energy", here.energy)]);
             if let (Some([low, high]), true) = (self.clamp, k + 1 == levels.len()) {
-                x = x.clamp(low, high)?;
+                x = clamped(&x, low, high)?;
             }
             state = state.advance(x.clone());
             state.of = levels.len();

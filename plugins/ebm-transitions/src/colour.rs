@@ -1,5 +1,6 @@
 //! Colour distortion: brightness, contrast, saturation and hue in random order, then grey.
 
+use ebm_core::bounds::{larger, smaller};
 use ebm_core::candle::Tensor;
 use ebm_core::{BuildCx, Result, Settings, Transition, TransitionConfig, plugin};
 
@@ -116,7 +117,7 @@ fn blended(
 fn turned(x: &Tensor, recipes: &[Recipe], unit: &Unit) -> Result<Tensor> {
     let images = recipes.len();
     let (r, g, b) = (x.narrow(1, 0, 1)?, x.narrow(1, 1, 1)?, x.narrow(1, 2, 1)?);
-    let (top, low) = (r.maximum(&g)?.maximum(&b)?, r.minimum(&g)?.minimum(&b)?);
+    let (top, low) = (larger(&larger(&r, &g)?, &b)?, smaller(&smaller(&r, &g)?, &b)?);
     let span = (&top - &low)?;
     // A grey pixel has no span: its hue is 0, and it stays.
     let six = span.affine(6.0, f64::from(f32::MIN_POSITIVE))?;

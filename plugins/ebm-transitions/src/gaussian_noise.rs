@@ -1,5 +1,6 @@
 //! Noise on every coordinate: a random walk, or a softened start.
 
+use ebm_core::bounds::clamped;
 use ebm_core::candle::Tensor;
 use ebm_core::{
     Adjust, BuildCx, ChainState, EnergyFn, Key, Link, Result, Sensitivity, Settings, Stepped, Transition,
@@ -32,7 +33,7 @@ impl Transition for GaussianNoise {
         };
         let inside = within(&y, low, high)?;
         let link = Link::Descent { at: at.clone(), scale: 0.0, pass: Some(inside), active: None };
-        Ok(Stepped::new(state.advance(y.clamp(low, high)?), link))
+        Ok(Stepped::new(state.advance(clamped(&y, low, high)?), link))
     }
 
     fn sensitivity(&self) -> Sensitivity {

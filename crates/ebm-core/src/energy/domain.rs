@@ -5,6 +5,7 @@ use std::fmt;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::bounds::at_most;
 use crate::{Chains, Error, Key, Result};
 
 /// The values that a sample's coordinates take: what moves of chains must keep to, where chains start, and what data are
@@ -124,7 +125,7 @@ impl Domain {
                     ));
                 };
                 // The product may round up to k itself.
-                let state = u(sites)?.affine(k as f64, 0.0)?.floor()?.minimum((k - 1) as f64)?;
+                let state = at_most(&u(sites)?.affine(k as f64, 0.0)?.floor()?, (k - 1) as f64)?;
                 one_hot(&state, k)?
             }
         }))

@@ -1,13 +1,16 @@
 //! Settings declared once, at their fields: what a derived type offers, and which types a setting may have.
 
+mod serial;
+
 use std::fmt;
-use std::marker::PhantomData;
 use std::path::PathBuf;
 
+pub use erased_serde;
 pub use serde;
-use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
-use serde::ser::SerializeStruct;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+#[doc(hidden)]
+pub use serial::{Put, choose, once, put, read, write};
 
 use crate::kinds::catalogue::{InFamily, Param, ParamKind};
 use crate::{Error, Result};
@@ -103,19 +106,19 @@ pub trait Settings: Check + Sized {
 
     /// Reads the value of `name`; whether there is such a setting.
     #[doc(hidden)]
-    fn take<'de, A: MapAccess<'de>>(
+    fn take(
         into: &mut Self::Partial,
         name: &str,
-        from: &mut A,
-    ) -> Result<bool, A::Error>;
+        from: &mut dyn erased_serde::Deserializer<'_>,
+    ) -> Result<bool, erased_serde::Error>;
 
-    /// The settings, with the defaults of those that were not given.
+    /// The settings, with the defaults of those that were not given; fails with the name of one that must be given.
     #[doc(hidden)]
-    fn finish<E: serde::de::Error>(from: Self::Partial) -> Result<Self, E>;
+    fn finish(from: Self::Partial) -> Result<Self, &'static str>;
 
     /// Writes every setting.
     #[doc(hidden)]
-    fn put<S: SerializeStruct>(&self, to: &mut S) -> Result<(), S::Error>;
+    fn put(&self, to: &mut dyn Put);
 }
 
 /// A type that a setting may have.
@@ -149,6 +152,31 @@ pub trait Setting: Serialize + DeserializeOwned {
     /// # Errors
     /// If it is out of range.
     fn check(&self, param: &Param) -> Result<(), Misfit>;
+
+    /// The value out of any format. Types of this crate have it here, so that no crate of settings has it again.
+    #[doc(hidden)]
+    fn read(from: &mut dyn erased_serde::Deserializer<'_>) -> Result<Self, erased_serde::Error> {
+        erased_serde::deserialize(from)
+    }
+
+    /// The value for any format.
+    #[doc(hidden)]
+    fn shown(&self) -> &dyn erased_serde::Serialize {
+        self
+    }
+}
+
+/// Code of this crate, where the default of the trait would be code of each crate that has such a setting.
+macro_rules! serial_here {
+    () => {
+        fn read(from: &mut dyn erased_serde::Deserializer<'_>) -> Result<Self, erased_serde::Error> {
+            erased_serde::deserialize(from)
+        }
+
+        fn shown(&self) -> &dyn erased_serde::Serialize {
+            self
+        }
+    };
 }
 
 fn check_number(value: f64, shown: &dyn fmt::Display, param: &Param) -> Result<(), Misfit> {
@@ -172,6 +200,8 @@ macro_rules! numbers {
             fn check(&self, param: &Param) -> Result<(), Misfit> {
                 check_number(*self as f64, self, param)
             }
+
+            serial_here!();
         }
     )*};
 }
@@ -193,6 +223,8 @@ macro_rules! free {
             fn check(&self, _: &Param) -> Result<(), Misfit> {
                 Ok(())
             }
+
+            serial_here!();
         }
     )*};
 }
@@ -220,6 +252,19 @@ impl<T: Setting> Setting for Option<T> {
     fn check(&self, param: &Param) -> Result<(), Misfit> {
         self.as_ref().map_or(Ok(()), |given| given.check(param))
     }
+
+    fn read(from: &mut dyn erased_serde::Deserializer<'_>) -> Result<Self, erased_serde::Error> {
+        let mut found = None;
+        serial::read_optional(from, &mut |value| {
+            found = Some(T::read(value)?);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    fn shown(&self) -> &dyn erased_serde::Serialize {
+        self.as_ref().map_or(&(), T::shown)
+    }
 }
 
 impl<T: Setting> Setting for Vec<T> {
@@ -229,6 +274,15 @@ impl<T: Setting> Setting for Vec<T> {
 
     fn check(&self, param: &Param) -> Result<(), Misfit> {
         check_list(self, param)
+    }
+
+    fn read(from: &mut dyn erased_serde::Deserializer<'_>) -> Result<Self, erased_serde::Error> {
+        let mut all = Vec::new();
+        serial::read_list(from, &mut |value| {
+            all.push(T::read(value)?);
+            Ok(())
+        })?;
+        Ok(all)
     }
 }
 
@@ -269,6 +323,8 @@ macro_rules! parts {
             fn check(&self, _: &Param) -> Result<(), Misfit> {
                 Ok(())
             }
+
+            serial_here!();
         }
     )*};
 }
@@ -297,27 +353,6 @@ pub trait Choice: Sized + 'static {
     fn word(&self) -> &'static str;
 }
 
-/// Reads a choice.
-#[doc(hidden)]
-pub fn choose<'de, T: Choice + Clone, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-    struct Word<T>(PhantomData<T>);
-
-    impl<T: Choice + Clone> Visitor<'_> for Word<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "one of {}", quoted(T::WORDS))
-        }
-
-        fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<T, E> {
-            let found = T::ALL.iter().find(|(w, _)| *w == word);
-            found.map(|(_, value)| value.clone()).ok_or_else(|| E::unknown_variant(word, T::WORDS))
-        }
-    }
-
-    from.deserialize_str(Word(PhantomData))
-}
-
 /// Compares a text with the words it may be.
 #[doc(hidden)]
 pub fn check_word(text: &str, param: &Param) -> Result<(), Misfit> {
@@ -331,68 +366,6 @@ pub fn check_word(text: &str, param: &Param) -> Result<(), Misfit> {
 
 fn quoted(words: &[&str]) -> String {
     words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", ")
-}
-
-/// Writes settings as a struct.
-#[doc(hidden)]
-pub fn write<T: Settings, S: Serializer>(settings: &T, to: S) -> Result<S::Ok, S::Error> {
-    let mut table = to.serialize_struct("settings", T::PARAMS.len())?;
-    settings.put(&mut table)?;
-    table.end()
-}
-
-/// Writes one setting.
-#[doc(hidden)]
-pub fn put<T: Setting, S: SerializeStruct>(
-    to: &mut S,
-    name: &'static str,
-    value: &T,
-) -> Result<(), S::Error> {
-    if value.is_absent() { to.skip_field(name) } else { to.serialize_field(name, value) }
-}
-
-/// Reads the value of a setting that was not yet there.
-#[doc(hidden)]
-pub fn once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
-    place: &mut Option<T>,
-    name: &'static str,
-    from: &mut A,
-) -> Result<(), A::Error> {
-    match place.replace(from.next_value()?) {
-        None => Ok(()),
-        Some(_) => Err(A::Error::duplicate_field(name)),
-    }
-}
-
-/// Reads settings from a table.
-#[doc(hidden)]
-pub fn read<'de, T: Settings, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-    struct Table<T>(PhantomData<T>);
-
-    impl<'de, T: Settings> Visitor<'de> for Table<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a table of settings")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<T, A::Error> {
-            let mut partial = T::Partial::default();
-            while let Some(name) = from.next_key::<String>()? {
-                if !T::take(&mut partial, &name, &mut from)? {
-                    let known: Vec<String> = T::PARAMS.iter().map(|p| format!("`{}`", p.name)).collect();
-                    let expected = match known.as_slice() {
-                        [] => "there are no settings".to_string(),
-                        some => format!("expected one of {}", some.join(", ")),
-                    };
-                    return Err(A::Error::custom(format!("unknown setting `{name}`, {expected}")));
-                }
-            }
-            T::finish(partial)
-        }
-    }
-
-    from.deserialize_map(Table(PhantomData))
 }
 
 /// Number of settings of all tables together.

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::bounds::clamped;
 use crate::{Batch, Key, Link, Result, RowStep, row_mean, within};
 
 impl RowStep {
@@ -27,7 +28,7 @@ impl RowStep {
         let mut active = None;
         if let Some(limit) = self.move_limit {
             active = Some(within(&d, -limit, limit)?);
-            d = d.clamp(-limit, limit)?;
+            d = clamped(&d, -limit, limit)?;
         }
         let mut y = (&hat.x - d)?;
         if let Some(n) = noise {
@@ -36,7 +37,7 @@ impl RowStep {
         let mut pass = None;
         if let Some((low, high)) = self.clamp {
             pass = Some(within(&y, low, high)?);
-            y = y.clamp(low, high)?;
+            y = clamped(&y, low, high)?;
         }
         Ok((y, Link::Descent { at: hat.clone(), scale: self.step_size, pass, active }))
     }

@@ -1,6 +1,7 @@
 //! Spectral normalisation (Miyato et al. 2018) with the power iteration apart from the forward pass.
 
 use candle_core::{Result, Tensor};
+use ebm_core::bounds::at_least;
 
 /// Floor of the norms in the power iteration (PyTorch's `eps`).
 const FLOOR: f64 = 1e-12;
@@ -32,6 +33,6 @@ pub fn power_iteration(w: &Tensor, u: &Tensor) -> Result<(Tensor, Tensor)> {
 }
 
 fn unit(t: &Tensor) -> Result<Tensor> {
-    let norm = t.sqr()?.sum_all()?.sqrt()?.maximum(FLOOR)?;
+    let norm = at_least(&t.sqr()?.sum_all()?.sqrt()?, FLOOR)?;
     t.broadcast_div(&norm)
 }

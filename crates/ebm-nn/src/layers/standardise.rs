@@ -1,6 +1,7 @@
 //! Weight standardisation (Qiao et al. 2019), in the published program's form.
 
 use candle_core::{Result, Tensor};
+use ebm_core::bounds::at_least;
 
 use super::norm::centred;
 
@@ -21,6 +22,6 @@ pub fn standardised(w: &Tensor) -> Result<Tensor> {
     let flat = w.reshape((o, n))?;
     let centred = centred(&flat)?;
     let variance = (centred.sqr()?.sum_keepdim(1)? / (n - 1) as f64)?;
-    let scale = (variance.maximum(FLOOR)?.sqrt()? + 1e-5)?.recip()?;
+    let scale = (at_least(&variance, FLOOR)?.sqrt()? + 1e-5)?.recip()?;
     centred.broadcast_mul(&scale)?.reshape((o, c, k, k2))
 }

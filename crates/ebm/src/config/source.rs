@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ebm_core::settings::erased_serde;
 use ebm_core::{Family, Param, Places, catalogue};
 use ebm_model::config::{MODEL_SECTIONS, ModelConfig};
 use ebm_train::RunConfig;
@@ -183,12 +184,30 @@ impl Source {
     }
 
     pub(crate) fn values<T: DeserializeOwned>(&self, value: Value) -> Result<T> {
-        serde_path_to_error::deserialize(value).map_err(|e| {
-            let text = e.path().to_string();
+        let mut values = None;
+        let mut read = |from: &mut dyn erased_serde::Deserializer<'_>| {
+            values = Some(erased_serde::deserialize(from)?);
+            Ok(())
+        };
+        self.tracked(value, &mut read)?;
+        values.ok_or_else(|| Error::Core(ebm_core::Error::config(&self.name, "has no values")))
+    }
+
+    /// Reads `value` and places what is wrong; one function for values of all types, for the tracking is much code.
+    fn tracked(
+        &self,
+        value: Value,
+        read: &mut dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error>,
+    ) -> Result<()> {
+        let mut track = serde_path_to_error::Track::new();
+        let from = serde_path_to_error::Deserializer::new(value, &mut track);
+        let read = read(&mut <dyn erased_serde::Deserializer<'_>>::erase(from));
+        read.map_err(|e| {
+            let text = track.path().to_string();
             let path: Path = text.parse().unwrap_or_default();
             let map = Map::new(&self.name, &self.text, &self.overrides);
             // Only the first line says what is wrong; the rest repeats a place that typetag has lost.
-            let inner = e.into_inner().to_string();
+            let inner = e.to_string();
             let message = inner.lines().next().unwrap_or_default().trim().to_string();
             let place = map.place(&path, Side::Value);
             Error::Config(Problems(vec![Problem { path: path.to_string(), message, place }]))

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use ebm_core::bounds::clamped;
 use ebm_core::energy::autograd::Autograd;
 use ebm_core::energy::compose::{Part, Sum};
 use ebm_core::energy::given::Given;
@@ -144,7 +145,7 @@ pub fn restore(model: &Model, options: &RestoreOptions) -> Result<Restoration> {
     };
     let drawn = model.sample_watched(options.count, sampling, &mut Blind)?;
     let samples = match options.noise {
-        None => given.apply(&drawn)?.clamp(0.0, 1.0).map_err(core)?,
+        None => clamped(&given.apply(&drawn)?, 0.0, 1.0).map_err(core)?,
         Some(_) => drawn,
     };
     let image = image.unsqueeze(0).map_err(core)?;

@@ -1,5 +1,6 @@
 //! One published training iteration, quantity by quantity.
 
+use ebm_core::bounds::clamped;
 use ebm_core::candle::{DType, Tensor};
 use ebm_core::{EnergyFn, Result};
 
@@ -173,7 +174,7 @@ impl<'a> Iteration<'a> {
     fn moved(&self, hat: Tensor) -> Result<Step> {
         let slope = self.energy().slope(&self.subject.batch(&hat)?)?;
         let moved = (&hat - slope.grad.affine(self.rate, 0.0)?)?;
-        let end = moved.clamp(0.0, 1.0)?;
+        let end = clamped(&moved, 0.0, 1.0)?;
         Ok(Step { hat, moved, end })
     }
 

@@ -1,5 +1,6 @@
 //! `equilibrium-matching`: slopes that point at the data and vanish there.
 
+use ebm_core::bounds::clamped;
 use ebm_core::{
     BuildCx, Demands, EnergyFn, Key, Needs, Objective, ObjectiveConfig, Result, Settings, StepInput,
     TermName, plugin,
@@ -41,7 +42,7 @@ impl Objective for EquilibriumMatching {
     fn demands(&self, e: &dyn EnergyFn, input: &StepInput<'_>, key: Key) -> Result<Demands> {
         let ways = Ways::from_noise(input.data, self.deviation, key)?;
         let fall = self.gain / (1.0 - self.flat);
-        let speed = ways.time.affine(-fall, fall)?.clamp(0.0, self.gain)?;
+        let speed = clamped(&ways.time.affine(-fall, fall)?, 0.0, self.gain)?;
         ways.demand(e, input, "eqm", &speed, 1.0)
     }
 

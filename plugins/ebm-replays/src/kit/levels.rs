@@ -1,6 +1,7 @@
 //! Bytes in place of floats.
 
 use ebm_core::Result;
+use ebm_core::bounds::{at_most, clamped, smaller};
 use ebm_core::candle::{DType, Tensor};
 
 /// How bytes stand for values `u` in [0, 1].
@@ -40,10 +41,10 @@ impl Levels {
     /// levels may be in either.
     pub fn write_all(&self, x: &Tensor) -> Result<Tensor> {
         let scale = 1.0 / (self.high - self.low);
-        let u = x.affine(scale, -self.low * scale)?.clamp(0.0, 1.0)?;
+        let u = clamped(&x.affine(scale, -self.low * scale)?, 0.0, 1.0)?;
         // 256 u has no rounding, and 255 u is never rounded up to a whole number k: 255 times the largest f32 below k/255 is
         // k − k/2²⁴, more than half a step of f32 below k.
-        let b = u.affine(self.levels(), 0.0)?.floor()?.minimum(255.0)?;
+        let b = at_most(&u.affine(self.levels(), 0.0)?.floor()?, 255.0)?;
         Ok(b.to_dtype(DType::U8)?)
     }
 
@@ -55,7 +56,7 @@ impl Levels {
         let mut b = b.to_dtype(DType::F32)?;
         if self.inverted {
             // 256 − b, but 0 for 0, where alone 256 b is the smaller.
-            b = b.affine(-1.0, 256.0)?.minimum(&b.affine(256.0, 0.0)?)?;
+            b = smaller(&b.affine(-1.0, 256.0)?, &b.affine(256.0, 0.0)?)?;
         }
         Ok((b + noise)?.affine((self.high - self.low) / 256.0, self.low)?)
     }

@@ -1,5 +1,6 @@
 //! The Metropolis decision and the masks that follow from it.
 
+use ebm_core::bounds::smaller;
 use ebm_core::candle::{Device, Tensor};
 use ebm_core::{
     ChainState, Chains, Key, Learning, Link, Result, Slope, Stepped, flat_rows, per_row, row_mean, within,
@@ -51,7 +52,7 @@ impl Decision {
         let zero = log_ratio.zeros_like()?;
         // |r| < ∞ is false for NaN too.
         let finite = log_ratio.abs()?.lt(f64::INFINITY)?;
-        let below = log_ratio.minimum(&zero)?.exp()?;
+        let below = smaller(log_ratio, &zero)?.exp()?;
         let chance = finite.where_cond(&below, &zero)?;
         let u = key.uniform(chains, &[], log_ratio.dtype(), log_ratio.device())?;
         let taken = u.lt(&chance)?;

@@ -1,5 +1,5 @@
 //! Figures of the book: energies of lattices against Onsager's, effective samples of moves. They take minutes, so they are ignored:
-//! `cargo test -p ebm-moves-discrete --test numbers -- --ignored --nocapture`.
+//! `cargo test -p ebm-moves-discrete --test whole numbers:: -- --ignored --nocapture`.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{bits, plan};
+use crate::common::{bits, plan};
 use ebm_core::candle::Device;
 use ebm_model::{Model, Opening};
 use ebm_train::{TrainState, checkpoint, step};

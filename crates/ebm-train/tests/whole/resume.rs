@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{bits, plan, timeless};
+use crate::common::{bits, plan, timeless};
 use ebm_train::{TrainState, checkpoint, step};
 
 fn law(parts: &[(&str, &str)]) {

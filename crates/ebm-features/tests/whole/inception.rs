@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod known;
-
 use std::collections::BTreeMap;
 
+use crate::known::uniforms;
 use candle_core::{Device, Tensor};
 use ebm_features::{Network, Op, inception};
-use known::uniforms;
 
 fn tensor(name: &str, dims: &[usize]) -> Tensor {
     let n: usize = dims.iter().product();

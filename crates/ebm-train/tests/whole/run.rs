@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::fs;
 
-use common::{bits, plan};
+use crate::common::{bits, plan};
 use ebm_core::Stop;
 use ebm_train::run::{self, Options, Outcome, observers, resume};
 use ebm_train::{Plan, TrainState, checkpoint};

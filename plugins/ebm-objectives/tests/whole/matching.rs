@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device, Tensor};
@@ -17,7 +15,7 @@ use ebm_objectives::{
 };
 use ebm_testkit::{check_energy, check_objective, fulfil_plainly};
 
-use common::{draw, energy, objective, rows, sum};
+use crate::common::{draw, energy, objective, rows, sum};
 
 fn normal(n: usize, d: usize, seed: u64) -> Tensor {
     Key::root(seed).normal(&Chains::range(0, n), &[d], DType::F64, &Device::Cpu).unwrap()
@@ -172,7 +170,7 @@ fn rows_of_recovery_have_their_levels_in_turn_and_tell_them_to_the_energy() {
 
 #[test]
 fn what_does_not_fit_is_refused_at_its_place() {
-    let refused = |text: &str| common::built(text).err().unwrap().to_string();
+    let refused = |text: &str| crate::common::built(text).err().unwrap().to_string();
     let text = refused("kind = \"denoising-score-matching\"");
     assert!(text.contains("objective.sigma") && text.contains("levels"), "{text}");
     let text = refused("kind = \"denoising-score-matching\"\nsigma = 0.1\nlevels = { spread = 1.0 }");

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod known;
-
 use std::collections::BTreeMap;
 
+use crate::known::uniforms;
 use candle_core::{Device, Tensor};
 use ebm_features::{Description, Network};
-use known::uniforms;
 
 /// Weights of `nets/mobile.toml`; variances are shifted to be positive.
 fn weights() -> BTreeMap<String, Tensor> {
@@ -41,7 +39,7 @@ fn weights() -> BTreeMap<String, Tensor> {
 #[test]
 fn operations_are_torchs() {
     // python tests/ops_golden.py (torch 2.15.0)
-    let description = Description::parse(include_str!("nets/mobile.toml"), "mobile").unwrap();
+    let description = Description::parse(include_str!("../nets/mobile.toml"), "mobile").unwrap();
     let network = Network::new(description, weights(), None, &Device::Cpu).unwrap();
     assert_eq!((network.width(), network.classes()), (460, Some(5)));
     let image: Vec<f32> = uniforms("image", 330).into_iter().map(|u| ((u + 1.0) / 2.0) as f32).collect();

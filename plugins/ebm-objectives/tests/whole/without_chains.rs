@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device, Tensor};
@@ -17,7 +15,7 @@ use ebm_objectives::{
 };
 use ebm_testkit::{check_objective, fulfil_plainly};
 
-use common::{energy, rows};
+use crate::common::{energy, rows};
 
 fn normal(n: usize, d: usize, seed: u64) -> Tensor {
     Key::root(seed).normal(&Chains::range(0, n), &[d], DType::F64, &Device::Cpu).unwrap()
@@ -44,7 +42,7 @@ fn with_log_z() -> Box<dyn Objective> {
     let text =
         "kind = \"noise-contrast\"\nratio = 3\nlog_z = true\nnoise = { kind = \"gaussian\", sd = 0.8 }";
     let config: Box<dyn ObjectiveConfig> = toml::from_str(text).unwrap();
-    config.build(&mut common::context()).unwrap()
+    config.build(&mut crate::common::context()).unwrap()
 }
 
 fn all() -> Vec<Box<dyn Objective>> {

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::path::Path;
 
-use common::bits;
+use crate::common::bits;
 use ebm_core::candle::Device;
 use ebm_core::{Cause, Error, Level, Result};
 use ebm_train::run::{self, Options, Outcome, checkpoints_of, resume};
@@ -173,7 +171,7 @@ fn a_second_moment_that_overflows_is_an_error_and_not_kept() {
 #[test]
 fn data_that_are_not_numbers_end_the_run_with_the_sample() {
     let bad = |epoch: u64| {
-        common::plan_of(&[("data", &format!("kind = \"test-data\"\ndim = 3\nnan_epoch = {epoch}"))])
+        crate::common::plan_of(&[("data", &format!("kind = \"test-data\"\ndim = 3\nnan_epoch = {epoch}"))])
     };
     let text = bad(0).err().unwrap().to_string();
     assert!(text.contains("test-data: sample 2 of the batch holds the value NaN (entry 2"), "{text}");

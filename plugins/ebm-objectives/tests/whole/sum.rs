@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::*;
+use crate::common::*;
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
     Batch, ChainStart, Demands, EnergyFn, Key, Needs, Objective, ParamSet, Result, Role, Schedule, Shape,

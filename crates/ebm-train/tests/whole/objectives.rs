@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{bits, plan};
+use crate::common::{bits, plan};
 use ebm_core::candle::Device;
 use ebm_model::{Model, Opening};
 use ebm_train::{TrainState, checkpoint, step};
@@ -31,7 +29,7 @@ fn a_parameter_of_the_objective_is_trained_averaged_and_saved_beside_those_of_th
     let contents = checkpoint::read(&saved).unwrap();
     assert_eq!(contents.part("params").into_keys().collect::<Vec<_>>(), ["w"], "the energy's alone");
     assert_eq!(contents.part("objective.average").into_keys().collect::<Vec<_>>(), ["log_z"]);
-    let fresh = common::plan(&[NCE]);
+    let fresh = crate::common::plan(&[NCE]);
     assert_eq!(bits(&checkpoint::restore(&fresh, &contents).unwrap()), after);
     // Who opens the run for its energy needs nothing of the objective.
     let opened = Model::open(&dir.path().join("run"), Opening::on(&Device::Cpu)).unwrap();
@@ -86,11 +84,11 @@ fn who_samples_nothing_needs_no_sampler_and_who_does_is_told() {
     let text = state.generator(&plan).unwrap().draw(3, None, plan.key()).err().unwrap().to_string();
     assert!(text.contains("generate.sampler"), "{text}");
     let own = ("generate", "sampler = { kind = \"test-chain\", steps = 2 }");
-    let drawing = common::plan(&[NCE, bare[0], bare[1], own]);
+    let drawing = crate::common::plan(&[NCE, bare[0], bare[1], own]);
     let state = TrainState::new(&drawing).unwrap();
     assert_eq!(state.generator(&drawing).unwrap().draw(3, None, drawing.key()).unwrap().dims(), [3, 3]);
 
-    let config = common::config(&[bare[0], ("chains", "from = \"data\""), bare[1]]);
+    let config = crate::common::config(&[bare[0], ("chains", "from = \"data\""), bare[1]]);
     let refused = ebm_train::Plan::build(&config, std::path::Path::new("."), &Device::Cpu, None);
     let text = refused.err().unwrap().to_string();
     assert!(text.contains("test-cd") && text.contains("add a [sampler] section"), "{text}");

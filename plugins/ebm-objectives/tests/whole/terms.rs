@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::*;
+use crate::common::*;
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
     Autograd, Batch, ChainState, Drawn, EnergyFn, EntropyEstimator, Key, Link, Portion, StepInput, Trail,

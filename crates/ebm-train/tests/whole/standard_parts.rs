@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::path::Path;
 
-use common::{bits, timeless};
+use crate::common::{bits, timeless};
 use ebm_core::candle::Device;
 use ebm_train::{Plan, RunConfig, TrainState, checkpoint, step};
 use {ebm_energies_net as _, ebm_entropies as _, ebm_objectives as _, ebm_replays as _, ebm_samplers as _};

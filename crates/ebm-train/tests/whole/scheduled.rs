@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::path::Path;
 
-use common::bits;
+use crate::common::bits;
 use ebm_core::Result;
 use ebm_core::candle::Device;
 use ebm_train::run::{self, Options, resume};

@@ -3,13 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use common::{bits, timeless};
+use crate::common::{bits, timeless};
 use ebm_core::candle::{DType, Device};
 use ebm_core::{
     BuildCx, Collective, DrawRequest, Drawn, EnergyFn, Error, Event, Key, Look, Observer, Report, Result,
@@ -418,7 +416,7 @@ fn what_cannot_be_spread_is_refused() {
     let text = refused(&config(16, "", &sections), 1);
     assert!(text.contains("replay.capacity") && text.contains("run.shards"), "{text}");
     // An objective that takes the mean of what it sees.
-    let own = common::config(&[]);
+    let own = crate::common::config(&[]);
     let text = refused(&own, 2);
     assert!(text.contains("test-cd") && text.contains("run.shards"), "{text}");
 }

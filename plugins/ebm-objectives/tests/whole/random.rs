@@ -2,9 +2,7 @@
 //! they are nested.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use ebm_core::{Autograd, EntropyEstimator, Key};
 use ebm_testkit::cases;
 use proptest::prelude::*;

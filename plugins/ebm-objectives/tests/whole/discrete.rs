@@ -1,8 +1,6 @@
 //! Objectives of discrete data: gradients of their losses, closed forms, and both ways to the same.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device, Tensor};

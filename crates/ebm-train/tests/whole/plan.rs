@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{config, plan};
+use crate::common::{config, plan};
 use ebm_core::candle::{DType, Device};
 use ebm_core::{Accelerated, EnergyFn, Engine, Param, ParamKind, Result};
 use ebm_model::{Model, Opening};
@@ -178,7 +176,7 @@ fn generation_does_not_depend_on_the_piece() {
         // The matrix product may add in another order for another number of rows.
         assert!((a - b).abs() < 1e-5, "{a} {b}");
     }
-    let untrained = common::plan(&[("generate", "steps = 5")]);
+    let untrained = crate::common::plan(&[("generate", "steps = 5")]);
     let fresh = TrainState::new(&untrained).unwrap();
     let other = fresh.generator(&untrained).unwrap().draw(10, None, plan.key().at("generate")).unwrap();
     assert_ne!(
@@ -222,7 +220,7 @@ fn a_trained_energy_loads_without_its_data_and_is_a_part() {
     step(&part, &mut still).unwrap();
     let saved = checkpoint::save(&part, &still, &dir.path().join("still")).unwrap();
     let again = checkpoint::restore(&part, &checkpoint::read(&saved).unwrap()).unwrap();
-    assert_eq!(common::bits(&still), common::bits(&again));
+    assert_eq!(crate::common::bits(&still), crate::common::bits(&again));
     let trainable = with("kind = \"checkpoint\"\npath = \"run\"\ntrainable = true", 3).unwrap();
     assert_eq!(trainable.energy().params().count(), 12);
     let text = with("kind = \"checkpoint\"\npath = \"run\"", 2).err().unwrap().to_string();

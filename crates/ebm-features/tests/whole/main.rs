@@ -1,0 +1,7 @@
+//! Tests of the crate from outside, in one binary.
+
+mod known;
+
+mod inception;
+mod nets;
+mod ops;
