@@ -83,6 +83,9 @@ def main():
         sys.exit(f"{a.ebm} is not there: build it first (cargo build -p ebm-cli)")
     with open(STORED) as f:
         stored = json.load(f)
+    if not a.store and not stored["instructions"]:
+        print("skipped: no counts are stored yet; benches/instructions.py --store counts and keeps them")
+        return
     machine, compiler = platform.machine(), subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip()
     if not a.store and (stored["machine"], stored["compiler"]) != (machine, compiler):
         print(f"skipped: the counts are of {stored['compiler']} on {stored['machine']}, here is {compiler} on {machine}")
