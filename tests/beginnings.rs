@@ -37,7 +37,11 @@ fn a_new_crate_is_the_working_example_under_its_own_name() {
         let mut letters = family.chars();
         let first = letters.next().unwrap().to_ascii_uppercase();
         let pascal = format!("My{first}{}", letters.as_str());
-        assert_eq!(read("src/lib.rs"), template.replace(kind, &own).replace(name, &pascal), "{family}");
+        let named = |code: String, quote: char| {
+            code.replace(&format!("{quote}{kind}{quote}"), &format!("{quote}{own}{quote}"))
+        };
+        let wanted = named(named(template.replace(name, &pascal), '"'), '`');
+        assert_eq!(read("src/lib.rs"), wanted, "{family}");
         assert!(!read("src/lib.rs").contains(name) && read("src/lib.rs").contains(&format!("\"{own}\"")));
         // What the example crate compiles is what is written here.
         let example = fs::read_to_string(format!("{}/examples/own-plugins/src/lib.rs", root())).unwrap();

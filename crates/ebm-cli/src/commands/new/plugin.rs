@@ -122,7 +122,10 @@ impl NewPlugin {
             .into_iter()
             .find(|(f, ..)| *f == family)
             .ok_or_else(|| Failure::Usage(format!("there is no example of {}", family.one())))?;
-        let code = text.replace(kind, &self.name).replace(name, &pascal(&self.name));
+        // As a name alone: `lines` is also a function.
+        let code = ['"', '`'].iter().fold(text.replace(name, &pascal(&self.name)), |code, quote| {
+            code.replace(&format!("{quote}{kind}{quote}"), &format!("{quote}{}{quote}", self.name))
+        });
         let lib = self.name.replace('-', "_");
         let main = format!(
             "//! The `ebm` command with the plugin of this crate.\n\nuse ebm_plugins as _;\n// Without this line the linker drops the plugin.\n\
