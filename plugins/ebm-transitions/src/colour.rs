@@ -119,8 +119,9 @@ fn turned(x: &Tensor, recipes: &[Recipe], unit: &Unit) -> Result<Tensor> {
     let (r, g, b) = (x.narrow(1, 0, 1)?, x.narrow(1, 1, 1)?, x.narrow(1, 2, 1)?);
     let (top, low) = (larger(&larger(&r, &g)?, &b)?, smaller(&smaller(&r, &g)?, &b)?);
     let span = (&top - &low)?;
-    // A grey pixel has no span: its hue is 0, and it stays.
-    let six = span.affine(6.0, f64::from(f32::MIN_POSITIVE))?;
+    // A grey pixel has no span: its hue is 0, and it stays. Lost beside any span that there is; its square, by which the derivative
+    // divides, is still a number.
+    let six = span.affine(6.0, 1e-15)?;
     let red = ((&g - &b)? / &six)?;
     let green = ((&b - &r)? / &six)?.affine(1.0, 1.0 / 3.0)?;
     let blue = ((&r - &g)? / &six)?.affine(1.0, 2.0 / 3.0)?;
