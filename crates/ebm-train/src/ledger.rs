@@ -87,6 +87,17 @@ impl Ledger {
         self.counted.iter().filter_map(fewer).collect()
     }
 
+    /// The entries of observers that belong to the checkpoint after which the run goes on, if they have `counts` now: what they wrote after it,
+    /// such as a line of the last step when the run ended, is not among them.
+    pub fn at_checkpoint(&self, mut counts: Counts) -> Counts {
+        for (name, was) in &self.counted {
+            if let Some(now) = counts.get_mut(name) {
+                *now = (*now).min(*was);
+            }
+        }
+        counts
+    }
+
     /// Keeps what is lost, for reports; it is written with the next note.
     pub fn lose(&mut self, remarks: &[String]) {
         let losses = &mut self.stored.losses;
@@ -357,6 +368,10 @@ mod tests {
         let missing = ledger.missing(2, &Counts::from([("metrics.jsonl".to_string(), 2)]));
         assert_eq!(missing, ["metrics.jsonl: 1 of 3 entries are missing since the checkpoint of step 2"]);
         ledger.lose(&missing);
+        // A line that came after the checkpoint is none of its.
+        let more = Counts::from([("metrics.jsonl".to_string(), 9), ("other".to_string(), 1)]);
+        let kept = ledger.at_checkpoint(more);
+        assert_eq!(kept, Counts::from([("metrics.jsonl".to_string(), 3), ("other".to_string(), 1)]));
         ledger.note(2, counts(2)).unwrap();
         // The next report says it, whatever is there now.
         assert_eq!(changes(folder.path()), missing);

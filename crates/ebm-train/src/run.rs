@@ -310,7 +310,10 @@ impl Course<'_> {
         }
         if self.checkpoint.is_some() {
             let counts = self.observed.counts();
-            self.in_ledger(|ledger| ledger.note(state.step, counts).and_then(|()| ledger.prune()));
+            self.in_ledger(|ledger| {
+                let counts = ledger.at_checkpoint(counts);
+                ledger.note(state.step, counts).and_then(|()| ledger.prune())
+            });
         }
         Ok(())
     }
