@@ -74,7 +74,7 @@ start = rng.normal(size=(4, 2))
 chains = ebm.sample(target, start, {"kind": "nuts"}, draws=1000, burn_in=500)
 radius = np.sqrt((chains.x**2).sum(2))
 print(chains)
-print("mean radius", round(float(radius.mean()), 2), "R-hat", round(float(ebm.rhat(radius)), 2))
+print("mean radius", round(float(radius.mean()), 1), "R-hat", round(float(ebm.rhat(radius)), 2))
 
 # --- 7. A sampler on an energy of the framework -----------------------------------------------------------------------------
 banana = ebm.energy({"kind": "banana", "sd": 2.0, "bend": 0.2}, shape=(2,))
