@@ -116,7 +116,8 @@ impl Ledger {
         self.seen.clear();
         let before = self.stored.steps.len();
         self.stored.steps.retain(|s| *s < step);
-        self.stored.counts.retain(|s, _| *s < step);
+        // Entries of the step itself are not taken back by what an observer mends: they are what was there when it was saved.
+        self.stored.counts.retain(|s, _| *s <= step);
         for all in self.stored.files.values_mut() {
             all.retain(|s, _| *s < step);
         }

@@ -40,7 +40,7 @@ impl GraphSettings {
             (None, None, true) => (0..sites).flat_map(|i| (i + 1..sites).map(move |j| (i, j))).collect(),
             (None, Some(list), false) => self.listed(cx, list, sites)?,
             (Some(sides), None, false) => {
-                if sides.iter().product::<usize>() != sites {
+                if sides.iter().try_fold(1usize, |n, side| n.checked_mul(*side)) != Some(sites) {
                     let message =
                         format!("is {sides:?}, and a sample has {sites} sites: their product must be that");
                     return Err(cx.refuse("lattice", message));

@@ -40,6 +40,9 @@ pub(crate) struct Along {
     pub condition: usize,
 }
 
+/// No net is deeper: a graph is walked layer by layer on the stack.
+const MOST_LAYERS: usize = 256;
+
 impl Along {
     /// Channels and places of a sample: all axes but the last are one.
     pub fn size(&self, shape: &[usize]) -> (usize, usize) {
@@ -50,6 +53,17 @@ impl Along {
 
     /// The energy; there is no plan of it, so fused engines leave it to the graph.
     pub fn build(self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
+        let layers = self.steps.len() + self.hidden.len();
+        if layers > MOST_LAYERS {
+            let key = match (self.steps.len() > MOST_LAYERS, self.points) {
+                (false, _) => "hidden",
+                (true, true) => "point",
+                (true, false) => "layers",
+            };
+            return Err(
+                cx.refuse(key, format!("makes {layers} layers with the others, at most {MOST_LAYERS}"))
+            );
+        }
         let (mut channels, mut places) = self.size(cx.sample_shape());
         let mut declare = |name: String, shape: &[usize], fan: usize| -> Result<()> {
             cx.param(&format!("{name}.weight"), shape, Init::FanIn(fan))?;

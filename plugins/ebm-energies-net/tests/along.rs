@@ -107,6 +107,9 @@ fn nets_that_cannot_be_are_refused_by_setting() {
     let text = refused("kind = 'series-net'\nlayers = [{ filters = 2, kernel = 9 }]", &[3]);
     assert!(text.contains("layers[0].kernel") && text.contains("at most 7"), "{text}");
     assert!(refused("kind = 'set-net'\npoint = []", &[3, 2]).contains("point"));
+    let deep = format!("kind = 'set-net'\npoint = {:?}\nhidden = [2]", vec![2; 5000]);
+    let text = refused(&deep, &[3, 2]);
+    assert!(text.contains("point") && text.contains("5001 layers") && text.contains("at most 256"), "{text}");
     assert!(refused("kind = 'set-net'\nhidden = []\nconditional = true", &[3, 2]).contains("conditional"));
     let both = "kind = 'mlp'\nperiodic = 2\nfourier = { features = 3 }";
     assert!(refused(both, &[2]).contains("periodic"));
