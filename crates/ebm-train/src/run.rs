@@ -17,7 +17,7 @@ use crate::care::Return;
 use crate::checkpoint;
 use crate::disk::{Files, is_full, sweep, write_file};
 use crate::healthy;
-use crate::ledger::Ledger;
+use crate::ledger::{Counts, Ledger};
 use crate::observed::Observed;
 use crate::plan::Plan;
 use crate::state::TrainState;
@@ -448,12 +448,16 @@ impl Course<'_> {
     }
 
     fn save(&mut self, state: &mut TrainState) -> Result<()> {
+        self.save_with(state, self.observed.counts())
+    }
+
+    /// The same where observers have `counts` of entries up to the step of the state.
+    fn save_with(&mut self, state: &mut TrainState, counts: Counts) -> Result<()> {
         if !self.observed.saves() {
             return Ok(());
         }
         // A run that is killed from here on has its files as the checkpoint has them, or an older checkpoint.
         self.observed.tell(&Event::Saving { step: state.step })?;
-        let counts = self.observed.counts();
         self.in_ledger(|ledger| ledger.note(state.step, counts));
         let folder = self.checkpoints();
         let path = match checkpoint::save(self.plan, state, &folder) {

@@ -6,6 +6,7 @@ use ebm_core::{Action, Error, Finding, Level, Result, agree};
 
 use super::Course;
 use crate::healthy;
+use crate::ledger::Counts;
 use crate::state::TrainState;
 
 impl Course<'_> {
@@ -73,7 +74,8 @@ impl Course<'_> {
         let from = state.step;
         tracing::warn!("step {from}: {finding}; goes back to step {to}");
         healthy::go_back(self.plan, state, &self.checkpoints(), finding, &factors)?;
-        self.save(state)?;
+        // What observers have written is of later steps until they begin again.
+        self.save_with(state, Counts::new())?;
         let forgotten = self.directory.map_or(Ok(()), |_| {
             healthy::forget_later(&self.checkpoints(), to)?;
             healthy::sweep(state, &self.checkpoints())
