@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::num::NonZero;
-use std::thread;
 
 use ebm_core::candle::{DType, Tensor};
 use ebm_core::{
@@ -14,6 +12,7 @@ use nuts_rs::rand::{Rng, SeedableRng, rngs::StdRng};
 use nuts_rs::{
     Chain as _, CpuLogpFunc, CpuMath, CpuMathError, DiagNutsSettings, HasDims, LogpError, Settings as _,
 };
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 /// No program keeps more numbers of its draws at once.
 const MOST: usize = 1 << 28;
@@ -164,26 +163,9 @@ impl Sampler for NutsRs {
             ));
         }
         let warm_up = request.warm_up.unwrap_or(self.steps / 2).min(self.steps);
-        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(from.len()).max(1);
-        let rows: Vec<usize> = (0..from.len()).collect();
-        let done: Result<Vec<Row>> = thread::scope(|scope| {
-            let parts: Vec<_> = rows
-                .chunks(from.len().div_ceil(threads).max(1))
-                .map(|part| {
-                    let from = &from;
-                    scope.spawn(move || {
-                        part.iter().map(|i| self.chain(e, from, *i, warm_up, key)).collect::<Result<Vec<_>>>()
-                    })
-                })
-                .collect();
-            let mut all = Vec::new();
-            for part in parts {
-                let part = part.join().map_err(|_| Error::plugin("sampler `nuts-rs`", "a chain panicked"))?;
-                all.extend(part?);
-            }
-            Ok(all)
-        });
-        self.tell(e, from, &done?, values, request)
+        let rows = (0..from.len()).into_par_iter();
+        let done: Vec<Row> = rows.map(|i| self.chain(e, &from, i, warm_up, key)).collect::<Result<_>>()?;
+        self.tell(e, from, &done, values, request)
     }
 
     fn sensitivity(&self, trail: usize) -> Sensitivity {
