@@ -3,25 +3,17 @@
 
 use std::sync::Arc;
 
-use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::candle::{Device, Tensor};
 use ebm_core::{
-    Autograd, Batch, BuildCx, ChainState, Chains, Diff, Domain, EnergyConfig, EnergyFn, EnergySpec, Forward,
-    Key, ParamSet, Result, Stop, Stoppable, Transition, TransitionConfig, View, host,
+    Autograd, Batch, ChainState, Chains, Diff, Domain, EnergyFn, EnergySpec, Forward, Key, ParamSet, Result,
+    Stop, Stoppable, Transition, View, host,
 };
 use ebm_energies_discrete as _;
 use ebm_eval::digit;
 use ebm_moves_discrete as _;
+
+use crate::parts::{energy, mover};
 use ebm_testkit::check_transition;
-
-fn energy(shape: &[usize], text: &str) -> Arc<dyn EnergyFn> {
-    let config: Box<dyn EnergyConfig> = toml::from_str(text).unwrap();
-    config.build(&mut BuildCx::new(shape, DType::F64, &Device::Cpu, Key::root(1))).unwrap()
-}
-
-fn mover(text: &str) -> Box<dyn Transition> {
-    let config: Box<dyn TransitionConfig> = toml::from_str(text).unwrap();
-    config.build(&mut BuildCx::new(&[2], DType::F64, &Device::Cpu, Key::root(1))).unwrap()
-}
 
 /// `E(x) = sin(2 Σ a_i x_i) − 0.7 Σ x_i x_{i+1} x_{i+2}`: of no second degree, so that slopes are not differences.
 struct Curved;

@@ -3,3 +3,4 @@
 mod conformance;
 mod laws;
 mod numbers;
+mod parts;

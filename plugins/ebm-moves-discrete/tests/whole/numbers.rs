@@ -2,25 +2,13 @@
 //! `cargo test -p ebm-moves-discrete --test whole numbers:: -- --ignored --nocapture`.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{
-    Batch, BuildCx, ChainState, Chains, EnergyConfig, EnergyFn, Key, Transition, TransitionConfig, host,
-};
+use ebm_core::{Batch, ChainState, Chains, EnergyFn, Key, host};
 use ebm_energies_discrete as _;
 use ebm_eval::{Traces, ess_mean, onsager_energy};
 use ebm_moves_discrete as _;
 
-fn energy(shape: &[usize], text: &str) -> Arc<dyn EnergyFn> {
-    let config: Box<dyn EnergyConfig> = toml::from_str(text).unwrap();
-    config.build(&mut BuildCx::new(shape, DType::F64, &Device::Cpu, Key::root(1))).unwrap()
-}
-
-fn mover(text: &str) -> Box<dyn Transition> {
-    let config: Box<dyn TransitionConfig> = toml::from_str(text).unwrap();
-    config.build(&mut BuildCx::new(&[2], DType::F64, &Device::Cpu, Key::root(1))).unwrap()
-}
+use crate::parts::{energy, mover};
 
 fn set(e: &dyn EnergyFn, name: &str, values: Vec<f64>) {
     let n = values.len();
