@@ -23,10 +23,10 @@ pub enum Products {
 /// Index of a node in [`NetPlan::nodes`].
 pub type NodeId = usize;
 
-/// A network from one sample `(C, H, W)` or `(D,)` to one or more scalar terms.
+/// A network from one sample `(C, H, W)`, `(D,)` or, where [`Op::Places`] reads it, of any axes to one or more scalar terms.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NetPlan {
-    /// Shape of one sample: `[C, H, W]` or `[D]`.
+    /// Shape of one sample.
     pub input: Vec<usize>,
     /// Length of the condition vector; 0 if the network looks at none.
     pub condition: usize,
@@ -75,7 +75,10 @@ impl NetPlan {
         let (mut free, mut bound) = (BTreeSet::new(), BTreeSet::new());
         for (id, node) in self.nodes.iter().enumerate().rev() {
             let bias = match &node.op {
-                Op::Conv { bias, .. } | Op::Linear { bias, .. } | Op::Norm { bias, .. } => bias.as_deref(),
+                Op::Conv { bias, .. }
+                | Op::Series { bias, .. }
+                | Op::Linear { bias, .. }
+                | Op::Norm { bias, .. } => bias.as_deref(),
                 _ => None,
             };
             if let Some(bias) = bias {
@@ -250,6 +253,25 @@ pub enum Op {
         /// How the effective weight is made.
         rule: WeightRule,
     },
+    /// The sample of any axes as a map of one row, `[C, 1, T]`: its last axis are the places and all others the channels, or with
+    /// `points` the last are the channels and all others the places.
+    Places {
+        /// Whether the last axis are the channels.
+        points: bool,
+    },
+    /// Convolution along the row of a map `[C, 1, T]`; `weight` is `(out, in, k)`, `bias` `(out,)`.
+    Series {
+        /// Parameter name.
+        weight: String,
+        /// Parameter name.
+        bias: Option<String>,
+        /// Length of the kernel.
+        kernel: usize,
+        /// Stride.
+        stride: usize,
+        /// Zero padding at both ends.
+        padding: usize,
+    },
     /// `W x + b` on `[D]`; `weight` is `(out, in)`.
     Linear {
         /// Parameter name.
@@ -325,7 +347,7 @@ impl Op {
                     put(v);
                 }
             }
-            Op::Linear { weight, bias } => {
+            Op::Linear { weight, bias } | Op::Series { weight, bias, .. } => {
                 put(weight);
                 bias.iter_mut().for_each(put);
             }
@@ -340,6 +362,7 @@ impl Op {
             Op::Fourier { frequencies } => put(frequencies),
             Op::Attention { prefix } => put(prefix),
             Op::Input
+            | Op::Places { .. }
             | Op::Pool(_)
             | Op::Activate(_)
             | Op::Add

@@ -193,6 +193,36 @@ impl<'a> NetBuilder<'a> {
         Ok(self)
     }
 
+    /// The sample as a map of one row, `[C, 1, T]`: the last axis are the places, or with `points` the channels ([`Op::Places`]).
+    ///
+    /// # Errors
+    /// If the sample has no axes.
+    pub fn places(&mut self, points: bool) -> Result<&mut Self> {
+        self.push(None, Op::Places { points }, vec![0], 0)
+    }
+
+    /// A convolution along the row of `[C, 1, T]` with parameters `{name}.weight`, `(filters, C, kernel)`, and `{name}.bias`.
+    ///
+    /// # Errors
+    /// If the current value is no map of one row, the kernel does not fit, or the name is taken.
+    pub fn series(&mut self, name: &str, conv: Conv) -> Result<&mut Self> {
+        if conv.filters == 0 || conv.weight != Weight::Plain {
+            let message = "wanted 1 or more filters and weights used as they are";
+            return Err(Error::config(format!("{}.{name}", self.cx.path()), message));
+        }
+        let inner = self.width();
+        let (weight, bias) = (format!("{name}.weight"), conv.bias.then(|| format!("{name}.bias")));
+        let Conv { filters, kernel, stride, padding, .. } = conv;
+        let op = Op::Series { weight: weight.clone(), bias: bias.clone(), kernel, stride, padding };
+        self.push(Some(name), op, vec![self.here], filters)?;
+        let fan = Init::FanIn(inner * kernel);
+        self.cx.param(&weight, (filters, inner, kernel), fan)?;
+        if let Some(bias) = bias {
+            self.cx.param(&bias, filters, fan)?;
+        }
+        Ok(self)
+    }
+
     /// A linear layer with parameters `{name}.weight` and `{name}.bias`.
     ///
     /// # Errors
@@ -449,6 +479,7 @@ impl<'a> NetBuilder<'a> {
 fn word(op: &Op) -> &'static str {
     match op {
         Op::Activate(_) => "activation",
+        Op::Places { .. } => "places",
         Op::Pool(_) => "pool",
         Op::Add => "sum",
         Op::Scale(_) => "scale",

@@ -28,7 +28,7 @@ impl Cost {
             .filter(|t| t.role == Role::Trainable)
             .map(|t| t.shape.iter().product::<usize>())
             .sum();
-        let kept = |op: &Op| !matches!(op, Op::Input | Op::Flatten);
+        let kept = |op: &Op| !matches!(op, Op::Input | Op::Places { .. } | Op::Flatten);
         Ok(Cost {
             parameters,
             multiply_adds: plan.nodes.iter().map(|n| multiply_adds(plan, n)).sum(),

@@ -147,6 +147,22 @@ impl PlanNet {
                 let weight = self.weights.weight(p, weight, rule)?;
                 layers::conv2d_in(self.plan.products, operand(0)?, &weight, named(bias)?, *stride, *padding)
             }
+            Op::Places { points } => {
+                let last = self.plan.input.last().copied().unwrap_or(1);
+                match points {
+                    true => operand(0)?.linear(|t| {
+                        t.reshape(((), 1, t.elem_count() / (t.dim(0)? * last), last))?
+                            .permute((0, 3, 1, 2))?
+                            .contiguous()
+                    }),
+                    false => operand(0)?.linear(|t| t.reshape((t.dim(0)?, (), 1, last))),
+                }
+            }
+            Op::Series { weight, bias, stride, padding, .. } => {
+                let row = operand(0)?.linear(|t| t.squeeze(2))?;
+                layers::conv1d(&row, p.get(weight)?, named(bias)?, *stride, *padding)?
+                    .linear(|t| t.unsqueeze(2))
+            }
             Op::Linear { weight, bias } => layers::linear(operand(0)?, p.get(weight)?, named(bias)?),
             Op::Fourier { frequencies } => layers::fourier(operand(0)?, p.get(frequencies)?),
             Op::Pool(rule) => {

@@ -46,6 +46,23 @@ pub(crate) fn result_shape(op: &Op, inputs: &[&[usize]], input: &[usize]) -> Res
             let side = |n: usize| (n + 2 * padding - kernel) / stride + 1;
             Ok(vec![0, side(h), side(w)])
         }
+        Op::Places { points } => {
+            let (last, rest) = match first {
+                [rest @ .., last] => (*last, rest.iter().product()),
+                [] => return Err("found a sample without axes, wanted one or more".into()),
+            };
+            Ok(if *points { vec![last, 1, rest] } else { vec![rest, 1, last] })
+        }
+        Op::Series { kernel, stride, padding, .. } => {
+            let [_, h, w] = image(first)?;
+            if *kernel == 0 || *stride == 0 || h != 1 || w + 2 * padding < *kernel {
+                return Err(format!(
+                    "found kernel {kernel}, stride {stride}, padding {padding} and a map of {h}×{w}; wanted a map of one \
+                     row, at least as long with its padding as the kernel, and kernel and stride ≥ 1"
+                ));
+            }
+            Ok(vec![0, 1, (w + 2 * padding - kernel) / stride + 1])
+        }
         Op::Linear { .. } | Op::Fourier { .. } => {
             vector(first)?;
             Ok(vec![0])
@@ -139,6 +156,12 @@ pub(crate) fn tensors_of(plan: &NetPlan, node: &Node) -> Vec<PlanTensor> {
                 add(bias, vec![out], Role::Trainable);
             }
         }
+        Op::Series { weight, bias, kernel, .. } => {
+            add(weight, vec![out, inn, *kernel], Role::Trainable);
+            if let Some(bias) = bias {
+                add(bias, vec![out], Role::Trainable);
+            }
+        }
         Op::Linear { weight, bias } => {
             add(weight, vec![out, inn], Role::Trainable);
             if let Some(bias) = bias {
@@ -179,6 +202,7 @@ pub(crate) fn multiply_adds(plan: &NetPlan, node: &Node) -> u64 {
     let (size, out) = (|s: &[usize]| s.iter().product::<usize>() as u64, &node.shape);
     match &node.op {
         Op::Conv { kernel, .. } => size(out) * (inner.first().unwrap_or(&0) * kernel * kernel) as u64,
+        Op::Series { kernel, .. } => size(out) * (inner.first().unwrap_or(&0) * kernel) as u64,
         Op::Linear { .. } => size(out) * size(inner),
         Op::Fourier { .. } => size(out) / 2 * size(inner),
         Op::Attention { .. } => {

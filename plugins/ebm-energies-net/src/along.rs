@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use ebm_core::candle::{D, Tensor};
 use ebm_core::plan::Activation;
-use ebm_core::{
-    Autograd, BuildCx, Condition, Diff, EnergyFn, EnergySpec, Forward, Init, Result, Settings, View,
-};
-use ebm_nn::layers;
+use ebm_core::{BuildCx, EnergyFn, Result, Settings};
+use ebm_nn::{Conv, NetBuilder};
 
 /// How the values of all places become those of the sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Settings)]
@@ -51,7 +48,7 @@ impl Along {
         if self.points { (last, rest) } else { (rest, last) }
     }
 
-    /// The energy; there is no plan of it, so fused engines leave it to the graph.
+    /// The energy.
     pub fn build(self, cx: &mut BuildCx) -> Result<Arc<dyn EnergyFn>> {
         let layers = self.steps.len() + self.hidden.len();
         if layers > MOST_LAYERS {
@@ -64,103 +61,32 @@ impl Along {
                 cx.refuse(key, format!("makes {layers} layers with the others, at most {MOST_LAYERS}"))
             );
         }
-        let (mut channels, mut places) = self.size(cx.sample_shape());
-        let mut declare = |name: String, shape: &[usize], fan: usize| -> Result<()> {
-            cx.param(&format!("{name}.weight"), shape, Init::FanIn(fan))?;
-            cx.param(&format!("{name}.bias"), shape[0], Init::FanIn(fan))
-        };
+        let mut net = NetBuilder::new(cx);
+        net.places(self.points)?;
         for (i, step) in self.steps.iter().enumerate() {
-            let fan = channels * step.kernel;
-            declare(format!("conv{}", i + 1), &[step.filters, channels, step.kernel], fan)?;
-            channels = step.filters;
-            places = (places + 2 * (step.kernel / 2) - step.kernel) / step.stride + 1;
+            let conv = Conv::new(step.filters, step.kernel).stride(step.stride);
+            net.series(&format!("conv{}", i + 1), conv)?.activate(self.activation)?;
         }
-        let mut width = if self.pooling == Pooling::Flatten { channels * places } else { channels };
-        for (i, &next) in self.hidden.iter().enumerate() {
-            let taken = width + self.condition;
-            declare(format!("dense{}", i + 1), &[next, taken], taken)?;
-            width = next;
-        }
-        declare("head".into(), &[1, width], width)?;
-        let mut spec = EnergySpec::new(cx.sample_shape(), &["energy"]).on(cx.domain());
-        if self.condition > 0 {
-            spec.condition = Condition::Required(self.condition);
-        }
-        let params = cx.take_params()?;
-        Ok(Arc::new(Autograd::new(cx.path().to_string(), self, spec, params)))
-    }
-}
-
-impl Forward for Along {
-    fn terms<V: Diff>(&self, p: &View, x: &V, cond: Option<&Tensor>) -> Result<V> {
-        let get = |name: String| {
-            Ok::<_, ebm_core::Error>((p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?))
+        match self.pooling {
+            Pooling::Flatten => net.flatten()?,
+            Pooling::Mean => net.spatial_mean()?,
         };
-        let (channels, places) = self.size(&x.value().dims()[1..]);
-        let mut h = match self.points {
-            true => x.linear(|t| t.reshape(((), places, channels))?.transpose(1, 2)?.contiguous())?,
-            false => x.linear(|t| t.reshape(((), channels, places)))?,
-        };
-        for (i, step) in self.steps.iter().enumerate() {
-            let (weight, bias) = get(format!("conv{}", i + 1))?;
-            h = layers::conv1d(&h, weight, Some(bias), step.stride, step.kernel / 2)?;
-            h = layers::activate(&h, self.activation)?;
-        }
-        h = match self.pooling {
-            Pooling::Flatten => h.flatten()?,
-            Pooling::Mean => h.linear(|t| t.mean(D::Minus1))?,
-        };
-        // A constant: nothing of x but the number of rows.
-        let condition = cond.filter(|_| self.condition > 0).map(|c| {
-            let zeros = h.linear(|t| Tensor::zeros((t.dim(0)?, self.condition), t.dtype(), t.device()))?;
-            zeros.shift(&c.to_dtype(h.value().dtype())?)
-        });
-        let condition = condition.transpose()?;
-        for i in 0..self.hidden.len() {
-            let (weight, bias) = get(format!("dense{}", i + 1))?;
-            if let Some(condition) = &condition {
-                h = V::join(&[h, condition.clone()], |t| Tensor::cat(t, 1))?;
+        let condition = match self.condition {
+            0 => None,
+            length => {
+                let here = net.here();
+                let condition = net.condition("condition", length)?.require_condition().here();
+                net.at(here);
+                Some(condition)
             }
-            h = layers::activate(&layers::linear(&h, weight, Some(bias))?, self.activation)?;
-        }
-        let (weight, bias) = get("head".into())?;
-        layers::linear(&h, weight, Some(bias))
-    }
-
-    fn python(&self) -> Option<String> {
-        let pair = |name: &str| format!("self.{name}_weight, self.{name}_bias");
-        let activated = |h: String| match self.activation {
-            Activation::Swish => format!("F.silu({h})"),
-            Activation::Tanh => format!("torch.tanh({h})"),
-            Activation::Softplus => format!("F.softplus({h})"),
-            Activation::Relu => format!("F.relu({h})"),
-            Activation::LeakyRelu(slope) => format!("F.leaky_relu({h}, {slope:?})"),
-            Activation::Sigmoid => format!("torch.sigmoid({h})"),
-            Activation::Square => format!("{h}.square()"),
         };
-        let mut lines = vec![match self.points {
-            true => "h = x.reshape(len(x), -1, x.shape[-1]).transpose(1, 2)".to_string(),
-            false => "h = x.reshape(len(x), -1, x.shape[-1])".to_string(),
-        }];
-        for (i, step) in self.steps.iter().enumerate() {
-            let (layer, stride, padding) = (pair(&format!("conv{}", i + 1)), step.stride, step.kernel / 2);
-            let h = format!("F.conv1d(h, {layer}, stride={stride}, padding={padding})");
-            lines.push(format!("h = {}", activated(h)));
-        }
-        lines.push(match self.pooling {
-            Pooling::Flatten => "h = h.flatten(1)".into(),
-            Pooling::Mean => "h = h.mean(2)".into(),
-        });
-        for i in 0..self.hidden.len() {
-            if self.condition > 0 {
-                lines.push("h = torch.cat([h, condition.to(h.dtype)], 1)".into());
+        for (i, &width) in self.hidden.iter().enumerate() {
+            if let Some(condition) = condition {
+                net.concat(&[condition])?;
             }
-            lines.push(format!(
-                "h = {}",
-                activated(format!("F.linear(h, {})", pair(&format!("dense{}", i + 1))))
-            ));
+            net.linear(&format!("dense{}", i + 1), width)?.activate(self.activation)?;
         }
-        lines.push(format!("return F.linear(h, {}).squeeze(1)", pair("head")));
-        Some(lines.join("\n"))
+        net.linear("head", 1)?.term("energy");
+        net.finish()
     }
 }

@@ -45,11 +45,14 @@ fn nets_of_series_and_sets_keep_the_laws_of_an_energy() {
         ("kind = 'mlp'\nhidden = [5]\nperiodic = 2", &[2]),
     ] {
         let at = Batch::new(normal(2, 3, shape)).unwrap();
-        check_energy(built(text, shape, 0).as_ref(), &at).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let e = built(text, shape, 0);
+        assert!(e.plan().is_some(), "engines have nothing to compile of {text}");
+        check_energy(e.as_ref(), &at).unwrap_or_else(|e| panic!("{text}: {e}"));
         if !text.contains("periodic") {
             let e = built(&format!("{text}\nconditional = true"), shape, 2);
             assert!(e.energy(&at).is_err());
             let given = at.with_cond(Some(normal(3, 3, &[2])));
+            assert!(e.plan().is_some());
             check_energy(e.as_ref(), &given).unwrap_or_else(|e| panic!("{text}: {e}"));
         }
     }

@@ -38,13 +38,13 @@ impl Scratch {
             }
             _ => {
                 let px = rows_at_once(y) * y.w;
-                let taps = conv.kernel * conv.kernel;
+                let taps = conv.taps();
                 self.v.reserve(taps * x.cb * px * 16);
                 self.m.reserve(y.cb * px * 16);
                 self.tmp.reserve(3 * (x.w + 2) * 16);
             }
         }
-        let blocks = conv.kernel * conv.kernel * widest;
+        let blocks = conv.taps() * widest;
         self.koff.reserve(blocks.saturating_sub(self.koff.len()));
     }
 }
@@ -190,13 +190,14 @@ fn patches(
     (r0, r1): (usize, usize),
     mut f: impl FnMut(usize, usize, Option<(usize, usize, usize)>),
 ) {
-    for kh in 0..conv.kernel {
+    let (high, top) = conv.rows();
+    for kh in 0..high {
         for kw in 0..conv.kernel {
             for c in 0..x.cb {
                 let block = (kh * conv.kernel + kw) * x.cb + c;
                 for r in r0..r1 {
                     for q in 0..y.w {
-                        let row = (r * conv.stride + kh).checked_sub(conv.padding).filter(|&v| v < x.h);
+                        let row = (r * conv.stride + kh).checked_sub(top).filter(|&v| v < x.h);
                         let col = (q * conv.stride + kw).checked_sub(conv.padding).filter(|&v| v < x.w);
                         let src = row.zip(col).map(|(row, col)| (c, row, col));
                         f(block, (r - r0) * y.w + q, src);
@@ -252,7 +253,7 @@ pub(crate) fn forward(
         winograd(k, s, np, &w.forward, x, y, n, false);
     } else {
         let g = y.g;
-        let blocks = conv.kernel * conv.kernel * x.g.cb;
+        let blocks = conv.taps() * x.g.cb;
         row_blocks(&g, n, |r, rows| {
             let stride = rows * g.w * 16;
             gather(k, conv, x, &g, r, rows, &mut s.v, &mut s.tmp);
@@ -325,7 +326,7 @@ pub(crate) fn backward(
         zero(gx, n);
     }
     let g = gy.g;
-    let blocks = conv.kernel * conv.kernel * gx.g.cb;
+    let blocks = conv.taps() * gx.g.cb;
     row_blocks(&g, n, |r, rows| {
         let (a, ab) = dense_rows(gy, r, rows, &mut s.m);
         s.koff.clear();
@@ -351,7 +352,7 @@ pub(crate) fn weight_gradient(
     let (cb, kb) = (x.g.cb, gy.g.cb);
     let Algorithm::Winograd(np) = conv.algorithm else {
         let g = gy.g;
-        let taps = conv.kernel * conv.kernel;
+        let taps = conv.taps();
         return row_blocks(&g, n, |r, rows| {
             gather(k, conv, x, &g, r, rows, &mut s.v, &mut s.tmp);
             let (d, db) = dense_rows(gy, r, rows, &mut s.m);

@@ -33,6 +33,26 @@ pub(super) fn read_sample(y: Src<'_>, i: usize, x: &mut [f32], c: usize) {
     }
 }
 
+/// Values of one image of one row whose channels stand beside each other in the sample, `(places, C)`.
+pub(super) fn write_points(y: &mut Dst<'_>, i: usize, x: &[f32], c: usize) {
+    for b in 0..y.g.cb {
+        for (q, point) in x.chunks_exact(c).enumerate() {
+            let px = y.px(b, i, 0, q);
+            px.fill(0.0);
+            px.iter_mut().zip(&point[b * 16..]).for_each(|(to, v)| *to = *v);
+        }
+    }
+}
+
+/// The same back.
+pub(super) fn read_points(y: Src<'_>, i: usize, x: &mut [f32], c: usize) {
+    for b in 0..y.g.cb {
+        for (q, point) in x.chunks_exact_mut(c).enumerate() {
+            point[b * 16..].iter_mut().zip(y.px(b, i, 0, q)).for_each(|(to, v)| *to = *v);
+        }
+    }
+}
+
 /// Calls `f(flat index, channel, row, column)` in the order of `Flatten`.
 pub(super) fn each_entry(v: &Value, mut f: impl FnMut(usize, usize, usize, usize)) {
     for o in 0..v.c * v.h * v.w {

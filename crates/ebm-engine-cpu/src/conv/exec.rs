@@ -2,7 +2,9 @@
 
 use super::arena::{Dst, Src};
 use super::convolve;
-use super::entries::{by_rows, double, each_entry, inner, read_sample, write_sample};
+use super::entries::{
+    by_rows, double, each_entry, inner, read_points, read_sample, write_points, write_sample,
+};
 use super::kernels::Kernels;
 use super::layout::Slot;
 use super::normact;
@@ -138,13 +140,29 @@ impl Run<'_> {
         let n = g.n * st;
         dst!(self, y, self.val(step.out), g);
         match &step.kind {
-            Kind::Input => {
+            Kind::Input { points } => {
                 let len = self.p.sample_len;
+                let write = if *points { write_points } else { write_sample };
                 for i in 0..g.n {
                     let at = (g.i0 + i) * len..(g.i0 + i + 1) * len;
-                    write_sample(&mut y, i * st, &io.x[at.clone()], self.p.values[step.out].c);
+                    write(&mut y, i * st, &io.x[at.clone()], self.p.values[step.out].c);
                     if let (2, Some(v)) = (st, io.v) {
-                        write_sample(&mut y, i * st + 1, &v[at], self.p.values[step.out].c);
+                        write(&mut y, i * st + 1, &v[at], self.p.values[step.out].c);
+                    }
+                }
+                return;
+            }
+            Kind::Condition => {
+                let k = self.p.condition;
+                for i in 0..n {
+                    (0..y.g.cb).for_each(|b| y.px(b, i, 0, 0).fill(0.0));
+                }
+                if let Some(cond) = io.cond {
+                    for i in 0..g.n {
+                        let row = &cond[(g.i0 + i) * k..(g.i0 + i + 1) * k];
+                        for (b, part) in row.chunks(16).enumerate() {
+                            y.px(b, i * st, 0, 0)[..part.len()].copy_from_slice(part);
+                        }
                     }
                 }
                 return;
@@ -217,7 +235,7 @@ impl Run<'_> {
                     px[0] = (0..c).map(|ch| x.px(ch / 16, i, 0, 0)[ch % 16]).sum();
                 }
             }
-            Kind::Input | Kind::Concat | Kind::Attention => {}
+            Kind::Input { .. } | Kind::Condition | Kind::Concat | Kind::Attention => {}
         }
     }
 
@@ -252,17 +270,19 @@ impl Run<'_> {
 
         // Gradients that are plain copies come first: the result's buffer may be theirs from now on.
         match &step.kind {
-            Kind::Input => {
+            Kind::Condition => return,
+            Kind::Input { points } => {
+                let read = if *points { read_points } else { read_sample };
                 src!(self, gy, self.grad(step.out), g);
                 let len = self.p.sample_len;
                 let c = self.p.values[step.out].c;
                 for i in 0..g.n {
                     let at = (g.i0 + i) * len..(g.i0 + i + 1) * len;
                     if let Some(d) = io.grad.as_deref_mut() {
-                        read_sample(gy, (i + 1) * st - 1, &mut d[at.clone()], c);
+                        read(gy, (i + 1) * st - 1, &mut d[at.clone()], c);
                     }
                     if let (2, Some(d)) = (st, io.hvp.as_deref_mut()) {
-                        read_sample(gy, i * st, &mut d[at], c);
+                        read(gy, i * st, &mut d[at], c);
                     }
                 }
                 return;
@@ -416,7 +436,12 @@ impl Run<'_> {
                     (0..c).for_each(|ch| gx.px(ch / 16, i, 0, 0)[ch % 16] = d);
                 }
             }
-            Kind::Input | Kind::Concat | Kind::Attention | Kind::Add | Kind::Blend(_) => {}
+            Kind::Input { .. }
+            | Kind::Condition
+            | Kind::Concat
+            | Kind::Attention
+            | Kind::Add
+            | Kind::Blend(_) => {}
         }
     }
 }

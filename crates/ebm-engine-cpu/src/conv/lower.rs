@@ -90,60 +90,92 @@ impl Lowering<'_> {
     fn node(&mut self, id: NodeId) -> Result<(), Unsupported> {
         let plan = self.plan;
         let node = &plan.nodes[id];
-        let kind = match &node.op {
-            Op::Input => Kind::Input,
-            Op::Conv { weight, bias, kernel, stride, padding, rule } => {
-                let pooled = *kernel == 3 && *stride == 1 && *padding == 1 && {
-                    let next = self.sole(id);
-                    next.is_some_and(|n| plan.nodes[n].op == Op::Pool(Pool::Average3))
-                };
-                let x = self.shape(node, 0)?;
-                let conv =
-                    self.conv(node, (weight, bias.as_ref()), x[0], (*kernel, *stride, *padding), rule)?;
-                if let (true, Some(pool)) = (pooled, self.sole(id)) {
-                    let conv = Conv { algorithm: Algorithm::Boxes, bias_dropped: false, ..conv };
-                    self.skip[pool] = true;
-                    let inputs = self.inputs(node)?;
-                    return self.emit(pool, &format!("{}+pool", node.name), Kind::Conv(conv), inputs);
+        let kind =
+            match &node.op {
+                // Laid out in another way, it is that node's value.
+                Op::Input if self.places().is_some() => return Ok(()),
+                Op::Input => Kind::Input { points: false },
+                Op::Places { points } => match self.places() {
+                    Some(first) if first == id => Kind::Input { points: *points },
+                    Some(first) => {
+                        self.value_of[id] = self.value_of[first];
+                        return Ok(());
+                    }
+                    None => return refuse(format!("node `{}` is not all that reads the sample", node.name)),
+                },
+                Op::Condition => Kind::Condition,
+                Op::Series { weight, bias, kernel, stride, padding } => {
+                    let x = self.shape(node, 0)?;
+                    let of = (*kernel, *stride, *padding);
+                    let plain = &WeightRule::Plain;
+                    Kind::Conv(self.conv(node, (weight, bias.as_ref()), x[0], of, true, plain)?)
                 }
-                let bias_dropped = self.sole(id).is_some_and(
-                    |n| matches!(plan.nodes[n].op, Op::Norm { groups, .. } if groups == node.shape[0]),
-                );
-                let (h, w) = (node.shape[1], node.shape[2]);
-                let algorithm = match (*kernel, *stride, *padding) {
-                    (3, 1, 1) if h.max(w) <= 2 => Algorithm::Winograd(4),
-                    (3, 1, 1) => Algorithm::Winograd(6),
-                    _ => Algorithm::Patches,
-                };
-                Kind::Conv(Conv { algorithm, bias_dropped, ..conv })
-            }
-            Op::Linear { weight, bias } => {
-                let x = self.shape(node, 0)?;
-                Kind::Conv(self.conv(node, (weight, bias.as_ref()), x[0], (1, 1, 0), &WeightRule::Plain)?)
-            }
-            Op::Norm { .. } | Op::LabelAffine { .. } | Op::Activate(_) => return self.affine(id),
-            Op::Pool(rule) => {
-                let x = self.shape(node, 0)?;
-                Kind::Pool(
-                    Taps::new(rule, x[1], x[2]).map_err(|reason| Unsupported {
+                Op::Conv { weight, bias, kernel, stride, padding, rule } => {
+                    let pooled = *kernel == 3 && *stride == 1 && *padding == 1 && {
+                        let next = self.sole(id);
+                        next.is_some_and(|n| plan.nodes[n].op == Op::Pool(Pool::Average3))
+                    };
+                    let x = self.shape(node, 0)?;
+                    let conv = self.conv(
+                        node,
+                        (weight, bias.as_ref()),
+                        x[0],
+                        (*kernel, *stride, *padding),
+                        false,
+                        rule,
+                    )?;
+                    if let (true, Some(pool)) = (pooled, self.sole(id)) {
+                        let conv = Conv { algorithm: Algorithm::Boxes, bias_dropped: false, ..conv };
+                        self.skip[pool] = true;
+                        let inputs = self.inputs(node)?;
+                        return self.emit(pool, &format!("{}+pool", node.name), Kind::Conv(conv), inputs);
+                    }
+                    let bias_dropped = self.sole(id).is_some_and(
+                        |n| matches!(plan.nodes[n].op, Op::Norm { groups, .. } if groups == node.shape[0]),
+                    );
+                    let (h, w) = (node.shape[1], node.shape[2]);
+                    let algorithm = match (*kernel, *stride, *padding) {
+                        (3, 1, 1) if h.max(w) <= 2 => Algorithm::Winograd(4),
+                        (3, 1, 1) => Algorithm::Winograd(6),
+                        _ => Algorithm::Patches,
+                    };
+                    Kind::Conv(Conv { algorithm, bias_dropped, ..conv })
+                }
+                Op::Linear { weight, bias } => {
+                    let x = self.shape(node, 0)?;
+                    Kind::Conv(self.conv(
+                        node,
+                        (weight, bias.as_ref()),
+                        x[0],
+                        (1, 1, 0),
+                        false,
+                        &WeightRule::Plain,
+                    )?)
+                }
+                Op::Norm { .. } | Op::LabelAffine { .. } | Op::Activate(_) => return self.affine(id),
+                Op::Pool(rule) => {
+                    let x = self.shape(node, 0)?;
+                    Kind::Pool(Taps::new(rule, x[1], x[2]).map_err(|reason| Unsupported {
                         reason: format!("node `{}`: {reason}", node.name),
-                    })?,
-                )
-            }
-            Op::Attention { prefix } => return self.attention(id, prefix),
-            Op::Add => Kind::Add,
-            Op::Scale(f) => Kind::Scale(*f as f32),
-            Op::SpatialMean => {
-                let x = self.shape(node, 0)?;
-                Kind::SpatialSum(1.0 / (x[1] * x[2]) as f32)
-            }
-            Op::SpatialSum => Kind::SpatialSum(1.0),
-            Op::Flatten => Kind::Flatten,
-            Op::Concat => Kind::Concat,
-            Op::SumAll => Kind::SumAll,
-            other => return refuse(format!("node `{}`: no kernel for {other:?}", node.name)),
+                    })?)
+                }
+                Op::Attention { prefix } => return self.attention(id, prefix),
+                Op::Add => Kind::Add,
+                Op::Scale(f) => Kind::Scale(*f as f32),
+                Op::SpatialMean => {
+                    let x = self.shape(node, 0)?;
+                    Kind::SpatialSum(1.0 / (x[1] * x[2]) as f32)
+                }
+                Op::SpatialSum => Kind::SpatialSum(1.0),
+                Op::Flatten => Kind::Flatten,
+                Op::Concat => Kind::Concat,
+                Op::SumAll => Kind::SumAll,
+                other => return refuse(format!("node `{}`: no kernel for {other:?}", node.name)),
+            };
+        let inputs = match kind {
+            Kind::Input { .. } => Vec::new(),
+            _ => self.inputs(node)?,
         };
-        let inputs = self.inputs(node)?;
         self.emit(id, &node.name, kind, inputs)
     }
 
@@ -183,6 +215,14 @@ impl Lowering<'_> {
         }
     }
 
+    /// The node that lays the sample's axes out, if all that reads the sample does so in the same way: the first that does.
+    fn places(&self) -> Option<NodeId> {
+        let op = |&n: &NodeId| self.plan.nodes.get(n).map(|node| &node.op);
+        let first = *self.users[0].iter().min()?;
+        let same = self.users[0].iter().all(|n| op(n) == op(&first));
+        (same && matches!(op(&first), Some(Op::Places { .. }))).then_some(first)
+    }
+
     /// The only reader of a node, if there is just one.
     fn sole(&self, id: NodeId) -> Option<NodeId> {
         match self.users[id][..] {
@@ -209,6 +249,7 @@ impl Lowering<'_> {
         (weight, bias): (&str, Option<&String>),
         cin: usize,
         (kernel, stride, padding): (usize, usize, usize),
+        along: bool,
         rule: &WeightRule,
     ) -> Result<Conv, Unsupported> {
         let cout = node.shape[0];
@@ -218,7 +259,7 @@ impl Lowering<'_> {
         if self.names.contains_key(weight) {
             return refuse(format!("node `{}` shares the weight `{weight}` with another", node.name));
         }
-        let fan = cin * kernel * kernel;
+        let fan = cin * kernel * if along { 1 } else { kernel };
         let rule = match rule {
             WeightRule::Plain => Rule::Plain,
             WeightRule::Standardised => Rule::Standardised,
@@ -237,6 +278,7 @@ impl Lowering<'_> {
             kernel,
             stride,
             padding,
+            along,
             rule,
             algorithm: Algorithm::Patches,
             index,
@@ -331,8 +373,14 @@ impl Lowering<'_> {
             let shape = vec![out, h, w];
             let fake = Node { name: name.clone(), op: Op::Flatten, inputs: vec![], shape: shape.clone() };
             let bias = format!("{name}.bias");
-            let conv =
-                self.conv(&fake, (&format!("{name}.weight"), Some(&bias)), c, (1, 1, 0), &WeightRule::Plain)?;
+            let conv = self.conv(
+                &fake,
+                (&format!("{name}.weight"), Some(&bias)),
+                c,
+                (1, 1, 0),
+                false,
+                &WeightRule::Plain,
+            )?;
             let v = self.value(&shape, &name)?;
             self.out.steps.push(Step { name, kind: Kind::Conv(conv), inputs: vec![x], out: v });
             parts.push(v);

@@ -60,7 +60,7 @@ const STD_EPS: f64 = 1e-5;
 /// Effective weights `(out, in, k, k)` and the numbers their gradient needs.
 fn effective(conv: &Conv, raw: &[Vec<f32>]) -> (Vec<f32>, Vec<(f64, f64)>) {
     let w = &raw[conv.weight];
-    let fan = conv.cin * conv.kernel * conv.kernel;
+    let fan = conv.cin * conv.taps();
     match &conv.rule {
         Rule::Plain => (w.clone(), Vec::new()),
         Rule::Standardised => {
@@ -91,7 +91,7 @@ fn effective(conv: &Conv, raw: &[Vec<f32>]) -> (Vec<f32>, Vec<(f64, f64)>) {
 /// Gradient of the raw weight from that of the effective one, in place.
 fn chain_rule(conv: &Conv, packed: &PackedConv, raw: &[Vec<f32>], g: &mut [f32]) {
     let w = &raw[conv.weight];
-    let fan = conv.cin * conv.kernel * conv.kernel;
+    let fan = conv.cin * conv.taps();
     match &conv.rule {
         Rule::Plain => {}
         Rule::Standardised => {
@@ -130,7 +130,7 @@ struct Weights<'a> {
 
 impl Weights<'_> {
     fn taps(&self) -> usize {
-        self.conv.kernel * self.conv.kernel
+        self.conv.taps()
     }
     fn at(&self, o: usize, i: usize, t: usize) -> f32 {
         let c = self.conv;
@@ -302,7 +302,7 @@ impl ThetaLayout {
         let mut blocks = vec![(0, 0); p.params.len()];
         let mut kernel = vec![0; p.params.len()];
         for c in convs(p) {
-            kernel[c.weight] = c.kernel * c.kernel * c.cin.next_multiple_of(16) * c.cout.next_multiple_of(16);
+            kernel[c.weight] = c.taps() * c.cin.next_multiple_of(16) * c.cout.next_multiple_of(16);
         }
         let mut len = 0;
         for (id, q) in p.params.iter().enumerate().filter(|(id, q)| q.trainable && kernel[*id] == 0) {
@@ -334,7 +334,7 @@ impl Theta<'_> {
 
 /// `[k block][tap][c][16]` to `(out, in, k, k)`, then through the weight rule.
 fn unpack_conv(conv: &Conv, packed: &Packed, block: &[f32]) -> Vec<f32> {
-    let taps = conv.kernel * conv.kernel;
+    let taps = conv.taps();
     let cpad = conv.cin.next_multiple_of(16);
     let f = if conv.algorithm == Algorithm::Boxes { 1.0 / 9.0 } else { 1.0 };
     let row = conv.cin * taps;

@@ -37,9 +37,9 @@ pub struct ConvPlan {
 /// The samples of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    /// Samples, `(B, C, H, W)` or `(B, D)`, row-major.
+    /// Samples, a row each of the batch, in the order of the plan's input.
     pub x: &'a [f32],
-    /// Condition `(B, k)`; label layers are left out without it.
+    /// Condition `(B, k)`; without it label layers are left out and condition vectors are 0.
     pub cond: Option<&'a [f32]>,
 }
 
@@ -440,7 +440,8 @@ impl ConvPlan {
                             Algorithm::Boxes => "box sums (convolution and pooling in one)".into(),
                         };
                         let dropped = if c.bias_dropped { ", bias without effect" } else { "" };
-                        format!("{0}×{0} {1}→{2} by {algorithm}{dropped}", c.kernel, c.cin, c.cout)
+                        let (high, wide) = (c.rows().0, c.kernel);
+                        format!("{high}×{wide} {}→{} by {algorithm}{dropped}", c.cin, c.cout)
                     }
                     Kind::Affine(a) => {
                         let mut parts = Vec::new();

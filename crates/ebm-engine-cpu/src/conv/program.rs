@@ -62,10 +62,24 @@ pub(crate) struct Conv {
     pub kernel: usize,
     pub stride: usize,
     pub padding: usize,
+    /// The kernel is one row high and meets no padding above and below.
+    pub along: bool,
     pub rule: Rule,
     pub algorithm: Algorithm,
     /// Index among the convolutions.
     pub index: usize,
+}
+
+impl Conv {
+    /// Rows of the kernel, and rows of zeros above the map.
+    pub(crate) fn rows(&self) -> (usize, usize) {
+        if self.along { (1, 0) } else { (self.kernel, self.padding) }
+    }
+
+    /// Entries of the kernel.
+    pub(crate) fn taps(&self) -> usize {
+        self.rows().0 * self.kernel
+    }
 }
 
 /// Group norm, label affine, activation, residual: each optional, in this order.
@@ -98,8 +112,12 @@ pub(crate) struct Label {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
-    /// The sample itself.
-    Input,
+    /// The sample itself; where `points`, its last axis are the channels.
+    Input {
+        points: bool,
+    },
+    /// The condition vector, zeros without one.
+    Condition,
     Conv(Conv),
     Affine(Affine),
     /// Separable pooling.

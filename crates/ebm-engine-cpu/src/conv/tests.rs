@@ -294,6 +294,35 @@ fn other_kernels_blur_flatten_and_several_scales() {
     everywhere(&Case { plan: b.plan, n: 3, cond: false, seed: 3, bound: Bound::Fixed });
 }
 
+/// Kernels of even and odd length, strides, more than one block of channels, and points whose channels stand last.
+#[test]
+fn series_and_sets_of_points_under_a_condition() {
+    for (input, points) in [(&[2usize, 19][..], false), (&[23], false), (&[7, 18], true), (&[2, 3, 4], true)]
+    {
+        let mut b = Build::new(input, 3);
+        let x = b.places(points);
+        let x = b.series(x, 18, if points { [1, 1, 0] } else { [5, 1, 2] });
+        let x = b.act(x, Activation::Swish);
+        let x = b.series(x, 5, if points { [1, 1, 0] } else { [4, 3, 2] });
+        let x = b.act(x, Activation::Tanh);
+        let x = if points { b.mean(x) } else { b.flat(x) };
+        let x = b.conditioned(x);
+        let x = b.linear(x, 9);
+        let x = b.act(x, Activation::Softplus);
+        let e = b.linear(x, 1);
+        b.term(e);
+        // A second net on the same sample.
+        let y = b.places(points);
+        let y = b.mean(y);
+        let y = b.act(y, Activation::Square);
+        let e = b.linear(y, 1);
+        b.term(e);
+        for cond in [true, false] {
+            everywhere(&Case { plan: b.plan.clone(), n: 3, cond, seed: 4, bound: Bound::Fixed });
+        }
+    }
+}
+
 #[test]
 fn values_with_several_readers() {
     // Pre-activation residual, x + x, a residual whose branch is the value itself.

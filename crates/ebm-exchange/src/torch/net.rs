@@ -114,6 +114,22 @@ impl<'a> Layers<'a> {
                 let module = self.module(base(weight), &format!("{class}({options})"), &named)?;
                 format!("self.{module}({x})")
             }
+            Op::Places { points: true } => {
+                format!("{x}.reshape(len({x}), 1, -1, {outputs}).permute(0, 3, 1, 2)")
+            }
+            Op::Places { points: false } => format!("{x}.reshape(len({x}), {outputs}, 1, -1)"),
+            Op::Series { weight, bias, kernel, stride, padding } => {
+                let mut options = format!("{inputs_of}, {outputs}, {kernel}");
+                for (name, value, usual) in [("stride", *stride, 1), ("padding", *padding, 0)] {
+                    if value != usual {
+                        options += &format!(", {name}={value}");
+                    }
+                }
+                options += without(bias);
+                let named = [("weight", Some(weight)), ("bias", bias.as_ref())];
+                let module = self.module(base(weight), &format!("nn.Conv1d({options})"), &named)?;
+                format!("self.{module}({x}.squeeze(2)).unsqueeze(2)")
+            }
             Op::Linear { weight, bias } => {
                 let make = format!("nn.Linear({inputs_of}, {outputs}{})", without(bias));
                 let named = [("weight", Some(weight)), ("bias", bias.as_ref())];

@@ -59,6 +59,28 @@ impl Build {
         };
         self.add(op, &[x], &[out, side(s[1]), side(s[2])])
     }
+    /// The sample laid out as a map of one row.
+    pub fn places(&mut self, points: bool) -> NodeId {
+        let s = self.plan.input.clone();
+        let (last, rest) = (s[s.len() - 1], s[..s.len() - 1].iter().product());
+        let shape = if points { [last, 1, rest] } else { [rest, 1, last] };
+        self.add(Op::Places { points }, &[0], &shape)
+    }
+    pub fn series(&mut self, x: NodeId, out: usize, [kernel, stride, padding]: [usize; 3]) -> NodeId {
+        let length = (self.shape(x)[2] + 2 * padding - kernel) / stride + 1;
+        let (weight, bias) = (self.name("weight"), Some(self.name("bias")));
+        self.add(Op::Series { weight, bias, kernel, stride, padding }, &[x], &[out, 1, length])
+    }
+    /// The vector `x` followed by the condition.
+    pub fn conditioned(&mut self, x: NodeId) -> NodeId {
+        let (n, k) = (self.shape(x)[0], self.plan.condition);
+        let condition = self.add(Op::Condition, &[], &[k]);
+        self.add(Op::Concat, &[x, condition], &[n + k])
+    }
+    pub fn flat(&mut self, x: NodeId) -> NodeId {
+        let n = self.shape(x).iter().product();
+        self.add(Op::Flatten, &[x], &[n])
+    }
     pub fn conv3(&mut self, x: NodeId, out: usize, rule: u8) -> NodeId {
         self.conv(x, out, 3, 1, 1, rule, true)
     }

@@ -293,23 +293,23 @@ impl Net<'_> {
         x: &[Id],
         s: &[usize],
         o: &[usize],
-        ksp: [usize; 3],
+        ([k, stride, pad], along): ([usize; 3], bool),
     ) -> Vec<Id> {
-        let [k, stride, pad] = ksp;
+        let (high, top) = if along { (1, 0) } else { (k, pad) };
         let mut y = Vec::new();
         for c in 0..o[0] {
             for r in 0..o[1] {
                 for q in 0..o[2] {
                     let mut sum = b.map_or(self.zero, |b| b[c]);
                     for ci in 0..s[0] {
-                        for kh in 0..k {
+                        for kh in 0..high {
                             for kw in 0..k {
                                 let (a, e) = (
-                                    (r * stride + kh).wrapping_sub(pad),
+                                    (r * stride + kh).wrapping_sub(top),
                                     (q * stride + kw).wrapping_sub(pad),
                                 );
                                 if a < s[1] && e < s[2] {
-                                    let wi = w[((c * s[0] + ci) * k + kh) * k + kw];
+                                    let wi = w[((c * s[0] + ci) * high + kh) * k + kw];
                                     sum = self.t.fma(wi, x[(ci * s[1] + a) * s[2] + e], sum);
                                 }
                             }
@@ -380,18 +380,30 @@ impl Net<'_> {
         out: &[usize],
         cond: Option<&[f32]>,
     ) -> Vec<Id> {
+        if let Op::Condition = op {
+            return (0..out[0]).map(|i| self.t.leaf(cond.map_or(0.0, |c| f64::from(c[i])), 0.0)).collect();
+        }
         let x = ins[0];
         let s = shapes[0];
         match op {
             Op::Conv { weight, bias, kernel, stride, padding, rule } => {
                 let w = self.weight(weight, rule, out[0]);
                 let b = bias.as_ref().map(|b| self.p(b));
-                self.conv(&w, b.as_deref(), x, s, out, [*kernel, *stride, *padding])
+                self.conv(&w, b.as_deref(), x, s, out, ([*kernel, *stride, *padding], false))
+            }
+            Op::Series { weight, bias, kernel, stride, padding } => {
+                let (w, b) = (self.p(weight), bias.as_ref().map(|b| self.p(b)));
+                self.conv(&w, b.as_deref(), x, s, out, ([*kernel, *stride, *padding], true))
+            }
+            Op::Places { points: false } => x.clone(),
+            Op::Places { points: true } => {
+                let (c, n) = (out[0], out[2]);
+                (0..c * n).map(|o| x[o % n * c + o / n]).collect()
             }
             Op::Linear { weight, bias } => {
                 let w = self.p(weight);
                 let b = bias.as_ref().map(|b| self.p(b));
-                self.conv(&w, b.as_deref(), x, &[s[0], 1, 1], &[out[0], 1, 1], [1, 1, 0])
+                self.conv(&w, b.as_deref(), x, &[s[0], 1, 1], &[out[0], 1, 1], ([1, 1, 0], false))
             }
             Op::Pool(rule) => self.pool(rule, x, s, out),
             Op::Norm { groups, epsilon, weight, bias } => {
@@ -456,7 +468,7 @@ impl Net<'_> {
         let (c, n) = (s[0], s[1] * s[2]);
         let part = |net: &mut Self, name: &str, out: usize| {
             let (w, b) = (net.p(&format!("{prefix}.{name}.weight")), net.p(&format!("{prefix}.{name}.bias")));
-            net.conv(&w, Some(&b), x, s, &[out, s[1], s[2]], [1, 1, 0])
+            net.conv(&w, Some(&b), x, s, &[out, s[1], s[2]], ([1, 1, 0], false))
         };
         let q = part(self, "query_conv", c / 8);
         let k = part(self, "key_conv", c / 8);
