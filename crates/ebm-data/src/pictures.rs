@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 pub use folder::{Channels, FolderOptions, Pictures, Splits};
 
+pub(crate) use index::by_all_cores;
+
 use crate::Result;
 use crate::sets::report::Parts;
 

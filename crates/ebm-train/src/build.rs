@@ -10,6 +10,7 @@ use ebm_core::{
 };
 use ebm_model::{Facts, Parts, Setup, Starts, digest};
 
+use crate::ahead::Ahead;
 use crate::capabilities;
 use crate::config::{self, ChainsSection, FORMAT, From, GenerateSection, Precision, RunConfig, Weights};
 use crate::fulfil::OBJECTIVE;
@@ -108,6 +109,7 @@ impl Plan {
             key,
             dtype,
             data,
+            ahead: Ahead::default(),
             facts: Facts { reference, domain, ..facts }.to(dtype, &device)?,
             params: ParamSet::merge([("", parts.energy.params()), (OBJECTIVE, &objective.params())])?,
             needs: objective.needs(),

@@ -16,6 +16,7 @@ use ebm_model::digest::{self, config_digest, sha256};
 
 use crate::care::Care;
 use crate::config::{RunConfig, tree_of};
+use crate::content::{Content, Tensors};
 use crate::disk::{Disk, Files, write_folder};
 use crate::fulfil::OBJECTIVE;
 use crate::plan::Plan;
@@ -121,14 +122,16 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
     let moments =
         state.optimiser.tensors.iter().map(|(k, v)| (format!("optimiser.{k}"), v.clone())).collect();
 
-    let config = plan.text.clone().into_bytes();
-    let mut files = vec![(STATE, bytes(&tensors)?), (OPTIMISER, bytes(&moments)?), (CONFIG, config)];
+    let packed = |of: &BTreeMap<String, Tensor>| Tensors::new(of).map(Content::Tensors);
+    let config = Content::Bytes(plan.text.clone().into_bytes());
+    let mut files = vec![(STATE, packed(&tensors)?), (OPTIMISER, packed(&moments)?), (CONFIG, config)];
     if let Some(replay) = &held.replay {
-        files.push((REPLAY, bytes(replay)?));
+        files.push((REPLAY, packed(replay)?));
     }
     if !state.last.values.is_empty() {
         let report = serde_json::to_vec(&LastReport::new(&state.last, state.untold, state.keep));
-        files.push((REPORT, report.map_err(|e| Error::plugin("checkpoint", e))?));
+        let report = report.map_err(|e| Error::plugin("checkpoint", e))?;
+        files.push((REPORT, Content::Bytes(report)));
     }
     let path = folder_of(folder, state.step);
     let manifest = Manifest {
@@ -155,9 +158,12 @@ fn save_on(disk: &dyn Disk, plan: &Plan, state: &TrainState, held: &Held, folder
         base: base_of(&path, &plan.places),
         config_digest: config_digest(&plan.tree),
         crates: versions(),
-        files: files.iter().map(|(name, b)| ((*name).to_string(), sha256(b))).collect(),
+        files: files
+            .iter()
+            .map(|(name, content)| Ok(((*name).to_string(), content.sha256()?)))
+            .collect::<Result<_>>()?,
     };
-    files.push((MANIFEST, manifest.sealed()?));
+    files.push((MANIFEST, Content::Bytes(manifest.sealed()?)));
     write_folder(disk, &path, &files)?;
     Ok(path)
 }
@@ -394,7 +400,9 @@ mod tests {
     struct Full(AtomicUsize);
 
     impl Disk for Full {
-        fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        fn write(&self, path: &Path, content: &Content) -> io::Result<()> {
+            let mut bytes = Vec::new();
+            content.pieces(&mut |piece| io::Write::write_all(&mut bytes, piece))?;
             let room = self.0.load(Ordering::Relaxed);
             let n = bytes.len().min(room);
             self.0.store(room - n, Ordering::Relaxed);
@@ -407,7 +415,7 @@ mod tests {
     fn a_full_disk_leaves_the_old_checkpoint_and_no_rest() {
         let dir = tempfile::tempdir().unwrap();
         let path = folder_of(dir.path(), 5);
-        let files = |byte: u8| vec![("a", vec![byte; 100]), ("b", vec![byte; 100])];
+        let files = |byte: u8| ["a", "b"].map(|name| (name, Content::Bytes(vec![byte; 100])));
         write_folder(&Files, &path, &files(1)).unwrap();
         for room in [0, 50, 150, 199] {
             let e = write_folder(&Full(AtomicUsize::new(room)), &path, &files(2)).unwrap_err();

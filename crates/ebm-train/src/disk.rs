@@ -6,19 +6,21 @@ use std::path::Path;
 
 use ebm_core::{Error, Result};
 
+use crate::content::Content;
+
 /// How bytes reach a file. Tests put a full disk here.
 pub(crate) trait Disk {
-    /// Creates `path` with these bytes and waits until they are on the medium.
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Creates `path` with this content and waits until it is on the medium.
+    fn write(&self, path: &Path, content: &Content) -> io::Result<()>;
 }
 
 /// The file system.
 pub(crate) struct Files;
 
 impl Disk for Files {
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, path: &Path, content: &Content) -> io::Result<()> {
         let mut file = File::create(path)?;
-        file.write_all(bytes)?;
+        content.pieces(&mut |piece| file.write_all(piece))?;
         file.sync_all()
     }
 }
@@ -30,7 +32,7 @@ pub(crate) fn is_full(e: &Error) -> bool {
 }
 
 /// Writes a folder of files beside `path` and renames it into place; an older folder of that name is replaced.
-pub(crate) fn write_folder(disk: &dyn Disk, path: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
+pub(crate) fn write_folder(disk: &dyn Disk, path: &Path, files: &[(&str, Content)]) -> Result<()> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let parent = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
@@ -44,8 +46,8 @@ pub(crate) fn write_folder(disk: &dyn Disk, path: &Path, files: &[(&str, Vec<u8>
     }
     let written = (|| {
         fs::create_dir(&partial).map_err(|e| Error::io(&partial, e))?;
-        for (file, bytes) in files {
-            disk.write(&partial.join(file), bytes).map_err(|e| Error::io(path.join(file), e))?;
+        for (file, content) in files {
+            disk.write(&partial.join(file), content).map_err(|e| Error::io(path.join(file), e))?;
         }
         sync_folder(&partial)
     })();
@@ -97,10 +99,11 @@ pub(crate) fn sweep(folder: &Path) -> Result<()> {
 
 /// Replaces one file as a whole.
 pub(crate) fn write_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
+    let content = Content::Bytes(bytes.to_vec());
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = std::path::PathBuf::from(partial);
-    disk.write(&partial, bytes).map_err(|e| Error::io(path, e))?;
+    disk.write(&partial, &content).map_err(|e| Error::io(path, e))?;
     fs::rename(&partial, path).map_err(|e| Error::io(path, e))?;
     sync_folder(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }

@@ -9,6 +9,7 @@ use ebm_model::checkpoint::{HEALTHY, MANIFEST, base_of, folder_of, list};
 
 use crate::care::{Care, Return};
 use crate::checkpoint;
+use crate::content::Content;
 use crate::disk::{Files, write_folder};
 use crate::plan::Plan;
 use crate::state::TrainState;
@@ -116,10 +117,9 @@ pub(crate) fn leave(plan: &Plan, checkpoints: &Path, step: u64) -> Result<PathBu
     manifest.base = base_of(&to, &plan.places);
     let mut files = Vec::new();
     for name in manifest.files.keys() {
-        let file = from.join(name);
-        files.push((name.as_str(), fs::read(&file).map_err(|e| Error::io(&file, e))?));
+        files.push((name.as_str(), Content::Copy(from.join(name))));
     }
-    files.push((MANIFEST, manifest.sealed()?));
+    files.push((MANIFEST, Content::Bytes(manifest.sealed()?)));
     write_folder(&Files, &to, &files)?;
     for (_, path) in later(checkpoints, step) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

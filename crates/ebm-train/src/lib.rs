@@ -30,6 +30,7 @@
 //! Two laws hold and are tested. A step that fails leaves the state as it was. And 2n steps equal n
 //! steps, a checkpoint, a fresh plan that loads it, and n steps, bit for bit.
 
+mod ahead;
 mod buffered;
 mod build;
 mod capabilities;
@@ -37,6 +38,7 @@ mod care;
 mod chains;
 pub mod checkpoint;
 pub mod config;
+mod content;
 mod describe;
 mod disk;
 mod fill;

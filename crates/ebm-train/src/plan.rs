@@ -10,6 +10,7 @@ use ebm_core::{
 use ebm_model::checkpoint::Fingerprint;
 use ebm_model::{Facts, Parts, Starts, one_condition};
 
+use crate::ahead::Ahead;
 use crate::config::{From, RunConfig};
 use crate::fingerprint::fingerprint;
 use crate::labels::Rows;
@@ -45,6 +46,8 @@ pub struct Plan {
     pub(crate) dtype: DType,
     pub(crate) device: Device,
     pub(crate) data: Arc<dyn DataSource>,
+    /// Batches of it that are being made.
+    pub(crate) ahead: Ahead,
     pub(crate) facts: Facts,
     pub(crate) parts: Parts,
     /// The same energy for averaged weights.
@@ -246,7 +249,7 @@ impl Plan {
         Ok(batch.with_x(x).with_cond(cond))
     }
 
-    /// The data batch at a place of the data, which wraps at the end of an epoch.
+    /// The data batch at a place of the data, which wraps at the end of an epoch; not one of those that steps go through.
     pub(crate) fn batch_at(&self, epoch: u64, cursor: usize) -> Result<Batch> {
         let size = self.config.run.batch;
         self.cast(self.data.batch(epoch, cursor, size, self.key.at("data"))?)
@@ -262,13 +265,11 @@ impl Plan {
         if self.layout.shards == 1 { key } else { key.at("shard").at(shard) }
     }
 
-    /// The rows of a whole shard of the data batch at a place of the data.
+    /// The rows of a whole shard of the data batch at a place of the data; asked for in order, place by place.
     pub(crate) fn shard_at(&self, epoch: u64, cursor: usize, share: &Share) -> Result<Batch> {
-        if self.layout.shards == 1 {
-            return self.batch_at(epoch, cursor);
-        }
-        let (batch, first) = (self.config.run.batch, share.shard * share.of);
-        self.cast(self.data.rows(epoch, cursor, batch, first, share.of, self.key.at("data"))?)
+        let batch = self.config.run.batch;
+        let rows = if self.layout.shards == 1 { (0, batch) } else { (share.shard * share.of, share.of) };
+        self.cast(self.ahead.rows(&self.data, (epoch, cursor), batch, rows, self.key.at("data"))?)
     }
 
     /// Whether chains start from the buffer.

@@ -143,10 +143,11 @@ impl Images for Pictures {
     fn class_names(&self) -> &[String] {
         self.class_names()
     }
+    fn streams(&self) -> bool {
+        true
+    }
     fn read(&self, rows: &[usize]) -> Result<Vec<u8>> {
-        let mut all = Vec::new();
-        rows.iter().try_for_each(|row| self.image(*row, &mut all)).map_err(data_error)?;
-        Ok(all)
+        self.images(rows).map_err(data_error)
     }
 }
 

@@ -97,6 +97,10 @@ pub trait Images: Send + Sync {
     fn class_names(&self) -> &[String] {
         &[]
     }
+    /// Whether they are read and decoded when they are asked for.
+    fn streams(&self) -> bool {
+        false
+    }
     /// The values `(n, C, H, W)` of these images, in row-major order.
     ///
     /// # Errors
@@ -249,6 +253,10 @@ impl DataSource for ImageSource {
             }
             _ => Ok(batch),
         }
+    }
+
+    fn streams(&self) -> bool {
+        self.train.streams()
     }
 
     fn stored(&self, split: Split, limit: usize) -> Result<Option<Labelled>> {

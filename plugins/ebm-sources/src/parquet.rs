@@ -242,6 +242,9 @@ impl Images for Sifted {
     fn class_names(&self) -> &[String] {
         self.all.class_names()
     }
+    fn streams(&self) -> bool {
+        self.all.streams()
+    }
     fn read(&self, rows: &[usize]) -> Result<Vec<u8>> {
         self.all.read(&rows.iter().map(|row| self.rows[*row]).collect::<Vec<_>>())
     }
@@ -290,6 +293,9 @@ impl Images for Groups {
     }
     fn class_names(&self) -> &[String] {
         self.images.class_names()
+    }
+    fn streams(&self) -> bool {
+        true
     }
 
     fn read(&self, rows: &[usize]) -> Result<Vec<u8>> {

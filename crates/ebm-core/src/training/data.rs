@@ -84,6 +84,11 @@ pub trait DataSource: Send + Sync {
         self.batch(epoch, index, size, key)?.narrow(first, count)
     }
 
+    /// Whether a batch is read and decoded when it is asked for, so that the trainer does well to ask for the next one beside the step.
+    fn streams(&self) -> bool {
+        false
+    }
+
     /// Number of whole batches of `size` in an epoch (at least 1 if there are samples).
     fn batches(&self, size: usize) -> usize {
         (self.len() / size.max(1)).max(usize::from(!self.is_empty()))

@@ -3,8 +3,11 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use flate2::read::DeflateDecoder;
 
@@ -85,6 +88,35 @@ impl Place {
         }
         Ok(raw)
     }
+}
+
+/// Pictures that are worth a thread.
+const LEAST: usize = 4;
+
+/// What `append` appends for each of these, one after the other, made by all cores; the first error if there is any.
+pub(crate) fn by_all_cores<T: Sync>(
+    of: &[T],
+    append: impl Fn(&T, &mut Vec<u8>) -> Result<()> + Sync,
+) -> Result<Vec<u8>> {
+    let part = |of: &[T]| -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        of.iter().try_for_each(|one| append(one, &mut bytes))?;
+        Ok(bytes)
+    };
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = of.len().div_ceil(cores).max(LEAST);
+    if of.len() <= share {
+        return part(of);
+    }
+    thread::scope(|scope| {
+        let part = &part;
+        let threads: Vec<_> = of.chunks(share).map(|of| scope.spawn(move || part(of))).collect();
+        let mut all = Vec::new();
+        for thread in threads {
+            all.append(&mut thread.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+        }
+        Ok(all)
+    })
 }
 
 /// The pictures of a set, read one by one when they are asked for: for sets larger than memory.
@@ -182,6 +214,14 @@ impl Pictures {
         Ok(())
     }
 
+    /// The values `(n, C, H, W)` of these pictures, decoded by all cores.
+    ///
+    /// # Errors
+    /// As [`image`](Self::image), of the first of them that has one.
+    pub fn images(&self, rows: &[usize]) -> Result<Vec<u8>> {
+        by_all_cores(rows, |i, bytes| self.image(*i, bytes))
+    }
+
     /// The same pictures in three channels, grey ones with three equal ones; unless one channel was asked for.
     pub fn in_colour(&self) -> Self {
         Pictures { gauge: self.gauge.in_colour(), ..self.clone() }
@@ -207,11 +247,8 @@ impl Pictures {
     }
 
     fn read_as_they_are(&self) -> Result<ImageSet> {
-        let mut bytes = Vec::new();
-        for i in 0..self.len() {
-            self.image(i, &mut bytes)?;
-        }
-        let set = ImageSet::new(bytes, self.shape(), 256)?;
+        let rows: Vec<usize> = (0..self.len()).collect();
+        let set = ImageSet::new(self.images(&rows)?, self.shape(), 256)?;
         match &self.labels {
             Some(labels) => set.with_labels(labels.clone(), self.names.clone()),
             None => Ok(set),

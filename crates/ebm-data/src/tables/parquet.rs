@@ -20,6 +20,7 @@ use super::parquet_labels::{Classes, Gathered};
 use super::parquet_pages;
 use crate::error::Origin;
 use crate::folder::FolderOptions;
+use crate::pictures::by_all_cores;
 use crate::pictures::decode::Gauge;
 use crate::{DataError, ImageSet, Result};
 
@@ -175,12 +176,22 @@ impl ParquetImages {
                 format!("below {}", self.groups.len()),
             )
         })?;
-        let mut bytes = Vec::new();
-        guarded(&self.files[group.file], || {
-            read_pictures(&self.files[group.file], &self.column, group, group.rows, |path, raw| {
-                bytes.extend(self.gauge.take(raw, path)?);
+        let (mut packed, mut bytes) = (Vec::new(), Vec::new());
+        let unpack = |packed: &mut Vec<(PathBuf, Vec<u8>)>, bytes: &mut Vec<u8>| -> Result<()> {
+            bytes.append(&mut by_all_cores(packed, |(shown, raw), to| {
+                to.extend(self.gauge.take(raw, shown)?);
                 Ok(())
-            })
+            })?);
+            packed.clear();
+            Ok(())
+        };
+        let path = &self.files[group.file];
+        guarded(path, || {
+            read_pictures(path, &self.column, group, group.rows, |shown, raw| {
+                packed.push((shown.to_path_buf(), raw.to_vec()));
+                if packed.len() < PIECE { Ok(()) } else { unpack(&mut packed, &mut bytes) }
+            })?;
+            unpack(&mut packed, &mut bytes)
         })?;
         Ok(bytes)
     }
