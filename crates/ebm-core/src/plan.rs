@@ -312,7 +312,7 @@ pub enum Op {
     Add,
     /// Multiplication by a constant.
     Scale(f64),
-    /// `x + γ·V softmax(QᵀK)ᵀ` over positions, softmax over keys, no `1/√q` (spec 8.1). All 1×1
+    /// `x + γ·V softmax(QᵀK)ᵀ` over positions, softmax over keys, no `1/√q`. All 1×1
     /// convolutions with bias; parameters are `{prefix}.query_conv`, `key_conv`, `value_conv`
     /// (`.weight`, `.bias`) and the scalar `{prefix}.gamma` `(1,)`.
     Attention {

@@ -55,7 +55,7 @@ impl PlanNet {
         &self.plan
     }
 
-    /// The value `(B, ...)` of the node called `name`, for feature maps (`compute_feat` of the spec).
+    /// The value `(B, ...)` of the node called `name`, for feature maps (`compute_feat` of the published program).
     ///
     /// # Errors
     /// If there is no such node or an operation fails.

@@ -9,8 +9,8 @@ use ebm_core::{
 use crate::sum::{PartConfig, energy_of};
 
 /// `E = Σ αₛ Eₛ(pool^{S−1−s}(x))`, coarsest part first, the last on the image itself; `pool` is the
-/// 3×3 average with stride 2 and counted padding (Du, Li, Tenenbaum, Mordatch 2021, section 3.3;
-/// spec 8.3: columns small, mid, large).
+/// 3×3 average with stride 2 and counted padding (Du, Li, Tenenbaum, Mordatch 2021, section 3.3:
+/// columns small, mid, large).
 #[derive(Debug, Settings)]
 pub struct MultiScale {
     /// The parts, coarsest first; the last sees the image itself.

@@ -55,7 +55,7 @@ fn groups(filters: usize) -> usize {
     if filters <= 128 { filters } else { 32 }
 }
 
-/// Appends the block `name` (spec 8.2): twice conv, norm, label gain and bias, swish; sum with the
+/// Appends the block `name`: twice conv, norm, label gain and bias, swish; sum with the
 /// block's input; with `down`, a plain convolution to that many channels, pooling and swish.
 ///
 /// # Errors

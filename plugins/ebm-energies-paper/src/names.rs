@@ -80,7 +80,7 @@ pub struct StateOptions {
     pub spectral: bool,
 }
 
-/// All parameters and power-iteration vectors of the published state, used or not (spec 8), without the
+/// All parameters and power-iteration vectors of the published state, used or not, without the
 /// constant blur filters.
 pub fn published_state(network: Network, o: &StateOptions) -> Vec<StateTensor> {
     let mut all = State { tensors: Vec::new() };
@@ -131,7 +131,7 @@ impl State {
     }
 
     fn scale(&mut self, network: Network, scale: Scale, o: &StateOptions) {
-        // Options that a published network ignores (spec 8.3, trap 17).
+        // Options that a published network ignores (as the published program does).
         let reached = match network {
             Network::Cifar => true,
             Network::Faces => scale == Scale::Main,

@@ -1,4 +1,4 @@
-//! Catalogue entries, parameter counts and costs of the published networks (spec 8.6), and the five
+//! Catalogue entries, parameter counts and costs of the published networks, and the five
 //! calls of tiny ones.
 #![allow(clippy::unwrap_used)]
 

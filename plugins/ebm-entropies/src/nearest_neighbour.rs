@@ -1,4 +1,4 @@
-//! `nearest-neighbour`: the paper's surrogate `mean log min_j ‖x − r_j‖` (spec 1, "ent").
+//! `nearest-neighbour`: the paper's surrogate `mean log min_j ‖x − r_j‖`.
 
 use ebm_core::candle::Tensor;
 use ebm_core::{BuildCx, EntropyConfig, EntropyEstimate, EntropyEstimator, Key, Result, Settings, plugin};

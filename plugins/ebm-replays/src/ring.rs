@@ -4,7 +4,7 @@ use ebm_core::{BuildCx, Key, ReplayBuffer, ReplayConfig, Result, Settings, plugi
 
 use crate::kit::{ByteSettings, Placement, Rows, Storage, Store, StoreSettings};
 
-/// The last `capacity` chains (spec 6).
+/// The last `capacity` chains.
 ///
 /// `published` is the published program's ring: while it fills, its length may exceed the
 /// capacity until the first wrap, and a wrap writes over everything from the cursor to the end.

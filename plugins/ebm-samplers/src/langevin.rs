@@ -8,7 +8,7 @@ use ebm_core::{
 
 /// `x̂ = x + σε; x′ = clamp(x̂ − λ∇E(x̂))`, or with the noise after the move.
 ///
-/// The noise comes first and is small in Du, Li, Tenenbaum, Mordatch (2021), spec 3.1. With the
+/// The noise comes first and is small in Du, Li, Tenenbaum, Mordatch (2021). With the
 /// noise last and `σ² = 2λ` this is the unadjusted Langevin algorithm ([`Langevin::unadjusted`]).
 /// The link to θ is exact: noise and step size are held fixed, the gradient, the clamp and the limit of moves are differentiated.
 ///

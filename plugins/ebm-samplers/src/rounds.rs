@@ -9,7 +9,7 @@ use crate::Chain;
 use crate::kit::Curves;
 
 /// `rounds` blocks of `steps` steps; after each block that another follows, the transitions
-/// `between` (augmentation, noise); then `refine` steps; then `finish` once (spec 10.1).
+/// `between` (augmentation, noise); then `refine` steps; then `finish` once.
 ///
 /// The trail goes back through blocks and what stands between them; a transition between counts with
 /// the step that follows it, and a last one without a gradient, such as noise or an augmentation, with the step before. What transitions between and at the end learn (adapted step sizes) is kept apart from what the

@@ -19,7 +19,7 @@ pub enum Shape {
 /// the second number with `k/(K − 1)`.
 ///
 /// The published evaluation's noise schedule is `noise = [1.0, 0.0]`; the published training's,
-/// σ(K−k−1)/K, is `[(K−1)/K, 0.0]` (spec 3.1).
+/// σ(K−k−1)/K, is `[(K−1)/K, 0.0]`.
 ///
 /// Its link is that of the transition with the step size of the step, which is held fixed; a step of size 0 has no gradient, and
 /// trails reach the step before.

@@ -8,7 +8,7 @@ use crate::kit::along;
 use crate::kit::{Change, Dice};
 
 /// With a probability, a separable `kernel × kernel` Gaussian of standard deviation uniform in
-/// (0.1, 2) pixels, borders mirrored without repeating the edge (spec 7).
+/// (0.1, 2) pixels, borders mirrored without repeating the edge.
 pub(crate) struct Blur {
     pub(crate) kernel: usize,
     pub(crate) probability: f64,

@@ -7,7 +7,7 @@ use ebm_core::{BuildCx, Result, Settings, Transition, TransitionConfig, plugin};
 use crate::Augment;
 use crate::kit::{Change, Dice, Unit};
 
-/// With a probability, in random order (Chen et al. 2020, strength s; spec 7): brightness and contrast
+/// With a probability, in random order (Chen et al. 2020, strength s): brightness and contrast
 /// by factors in `max(0, 1 − 0.8s) .. 1 + 0.8s` (towards black and towards the mean luma), saturation by
 /// such a factor (towards luma), hue by up to ±0.4s of a turn. Then grey with a probability. Values are
 /// clipped to [0, 1] after each. Grey images have no saturation or hue.
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(orders.len(), 24);
     }
 
-    /// Every draw of n is one of the law that spec 7 states; bounds hold for a right program but once in ten
+    /// Every draw of n is one of the law of the published augmentation; bounds hold for a right program but once in ten
     /// thousand keys, and the key is fixed.
     #[test]
     fn draws_have_the_stated_laws() {

@@ -9,7 +9,7 @@ use crate::kit::{View, look};
 
 /// A part whose share of the area is uniform in (`smallest_area`, 1) and whose aspect ratio is
 /// log-uniform in (1/`aspect`, `aspect`), at a uniform place; after ten tries that do not fit, the
-/// largest central part of allowed ratio (Szegedy et al. 2015; spec 7). Resized bilinearly.
+/// largest central part of allowed ratio (Szegedy et al. 2015). Resized bilinearly.
 pub(crate) struct Crop {
     pub(crate) smallest_area: f64,
     pub(crate) aspect: f64,

@@ -12,7 +12,7 @@ use crate::kit::{Change, Dice};
 use crate::kit::{View, look};
 
 /// A random resized crop, a horizontal flip (p ½), colour distortion (p 0.8) and grey (p 0.2), then
-/// blur (p ½) if asked (Chen, Kornblith, Norouzi, Hinton 2020; spec 7 with its table of settings).
+/// blur (p ½) if asked (Chen, Kornblith, Norouzi, Hinton 2020; settings as in the published program).
 pub(crate) struct Simclr {
     crop: Crop,
     flip: Flip,

@@ -6,7 +6,7 @@ use ebm_core::{
     TransitionConfig, per_row, plugin,
 };
 
-/// Each chain is replaced by uniform noise in `[low, high)` with a probability (spec 4: 0.001); on a discrete domain by
+/// Each chain is replaced by uniform noise in `[low, high)` with a probability (0.001 in the published program); on a discrete domain by
 /// uniform samples of it.
 ///
 /// A chain's coin and noise depend on its number alone. A restarted chain is a constant: nothing

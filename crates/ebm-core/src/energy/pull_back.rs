@@ -183,7 +183,7 @@ impl Separable {
         }
     }
 
-    /// `levels` times the 3×3 average, stride 2, zero padding 1 counted (spec 8.1): the published image pyramid.
+    /// `levels` times the 3×3 average, stride 2, zero padding 1 counted: the published image pyramid.
     ///
     /// # Errors
     /// If `shape` is not `[C, H, W]`.

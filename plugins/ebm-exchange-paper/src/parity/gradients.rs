@@ -217,7 +217,7 @@ impl Iteration<'_> {
     }
 }
 
-/// What an f32 program must reach at golden points (spec 13).
+/// What an f32 program must reach at golden points.
 fn at_golden_points(key: &str) -> f64 {
     match key {
         "cdreg" => 5e-5,

@@ -133,7 +133,7 @@ impl Build {
         let prefix = self.name("attn");
         self.add(Op::Attention { prefix }, &[x], &s)
     }
-    /// The published residual block (spec 8.2).
+    /// The published residual block.
     pub fn block(&mut self, x: NodeId, groups: usize, label: bool, down: Option<usize>, rule: u8) -> NodeId {
         let f = self.shape(x)[0];
         let mut h = x;
