@@ -19,6 +19,7 @@ mod imagenet32;
 mod images;
 pub mod kit;
 mod labels;
+#[cfg(feature = "mnist-5k")]
 mod mnist5k;
 mod npy;
 mod order;
@@ -39,6 +40,7 @@ pub use idx::IdxImages;
 pub use imagenet32::Imagenet32;
 pub use images::{Binary, ImageOptions, ImageSource};
 pub use labels::MissingLabels;
+#[cfg(feature = "mnist-5k")]
 pub use mnist5k::Mnist5k;
 pub use npy::{Layout, NpyArray, Values};
 pub use order::Order;
