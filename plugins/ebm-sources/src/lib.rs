@@ -1,14 +1,6 @@
 //! Data sources: embedded digits, published sets as downloaded, arrays, tables and series, folders and archives of pictures, 2-D sets.
 //!
-//! ```
-//! use ebm_core::{BuildCx, DataConfig, Key, candle::{DType, Device}};
-//! let config: Box<dyn DataConfig> = Box::new(ebm_sources::Digits::default());
-//! let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0));
-//! let source = config.build(&mut cx)?;
-//! let batch = source.batch(0, 0, 64, Key::root(1))?;
-//! assert_eq!(batch.x.dims(), [64, 1, 8, 8]);
-//! # Ok::<(), ebm_core::Error>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod cifar10;
 mod cifar100;
