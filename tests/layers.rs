@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-fn metadata(more: &[&str]) -> Value {
+pub fn metadata(more: &[&str]) -> Value {
     let out = Command::new(env!("CARGO"))
         .args(["metadata", "--offline", "--format-version", "1"])
         .args(more)
@@ -18,7 +18,7 @@ fn metadata(more: &[&str]) -> Value {
     serde_json::from_slice(&out.stdout).unwrap()
 }
 
-fn text(v: &Value) -> String {
+pub fn text(v: &Value) -> String {
     v.as_str().unwrap_or_default().to_string()
 }
 
@@ -91,7 +91,7 @@ fn every_crate_uses_what_its_row_of_the_design_chapter_names_and_stands_above_it
 }
 
 /// Rust files below `folder`.
-fn sources(folder: &Path, all: &mut Vec<PathBuf>) {
+pub fn sources(folder: &Path, all: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -30,6 +30,7 @@ mod numbers;
 mod old_runs;
 mod paper;
 mod parity;
+mod publish;
 mod ranks;
 mod report;
 mod runs;

@@ -1,17 +1,6 @@
 //! The command line of `ebm` as one call, so that a binary with plugins of its own is three lines:
 //!
-//! ```no_run
-//! use ebm_plugins as _; // the standard set
-//! # mod my_plugins {}
-//! use my_plugins as _; // yours
-//! fn main() -> std::process::ExitCode {
-//!     ebm_cli::main()
-//! }
-//! ```
-//!
-//! Results go to standard output (`--json` for machines), progress and logs to standard error. Exit codes: 0 done,
-//! 2 usage or configuration, 3 data, 4 diverged, 5 device or memory, 130 interrupted after saving, 1 other (of
-//! `parity`: a quantity is over its tolerance; a fault of the program, which says what to report).
+#![doc = include_str!("../README.md")]
 
 mod args;
 mod commands;

@@ -1,30 +1,7 @@
 //! The contract of the ebm framework: what an energy, a transition, a sampler, an entropy
 //! estimator, an objective, a buffer, a data source, an observer and a policy are.
 //!
-//! An energy is written once and gives five exact calls:
-//!
-//! ```
-//! use ebm_core::candle::{Device, Tensor};
-//! use ebm_core::{Autograd, Batch, Diff, EnergyFn, EnergySpec, Forward, ParamSet, Result, View};
-//!
-//! /// E(x) = |x|²/2: the standard normal density.
-//! struct Bowl;
-//! impl Forward for Bowl {
-//!     fn terms<V: Diff>(&self, _: &View, x: &V, _: Option<&Tensor>) -> Result<V> {
-//!         x.flatten()?.square()?.sum_last()?.scale(0.5)
-//!     }
-//! }
-//!
-//! let bowl = Autograd::new("bowl", Bowl, EnergySpec::new(&[2], &["bowl"]), ParamSet::default());
-//! let at = Batch::new(Tensor::new(&[[3f64, 4.0]], &Device::Cpu)?)?;
-//! assert_eq!(bowl.energy(&at)?.to_vec1::<f64>()?, [12.5]);
-//! assert_eq!(bowl.slope(&at)?.grad.to_vec2::<f64>()?, [[3.0, 4.0]]);
-//! # Ok::<(), ebm_core::Error>(())
-//! ```
-//!
-//! Three ideas carry the design: everything done with an energy is one of its *five calls*;
-//! objectives *demand*, trainers fulfil; and *nothing outside the state*: random numbers are
-//! functions of a [`Key`], never drawn in sequence.
+#![doc = include_str!("../README.md")]
 
 mod batch;
 pub mod bounds;

@@ -1,14 +1,6 @@
 //! The UCI optical digits, 8×8 pixels of 17 grey levels, compiled into the program (44 kB).
 //!
-//! The smallest real image set: it needs no download, trains in seconds, and is small enough for exact
-//! reference models. Source and licence (CC BY 4.0) stand in this crate's README.
-//!
-//! ```
-//! let digits = ebm_data_digits::digits();
-//! assert_eq!((digits.len(), digits.shape(), digits.levels()), (1797, (1, 8, 8), 17));
-//! let (train, held_out) = ebm_data_digits::split();
-//! assert_eq!((train.len(), held_out.len()), (1437, 360));
-//! ```
+#![doc = include_str!("../README.md")]
 
 use ebm_data::idx::Idx;
 use ebm_data::{ImageSet, Result};

@@ -1,14 +1,6 @@
 //! 5,000 training and 1,000 held-out images of MNIST, compiled into the program (919 kB).
 //!
-//! Enough to train and compare small models without a download; numbers obtained on it are not
-//! comparable with those of the full set. How it was chosen, the source and the licence
-//! (CC BY-SA 3.0) stand in this crate's README.
-//!
-//! ```
-//! let (train, held_out) = ebm_data_mnist5k::split();
-//! assert_eq!((train.len(), train.shape()), (5000, (1, 28, 28)));
-//! assert_eq!((held_out.len(), held_out.levels()), (1000, 256));
-//! ```
+#![doc = include_str!("../README.md")]
 
 use ebm_data::idx::Idx;
 use ebm_data::{ImageSet, Result};

@@ -1,6 +1,6 @@
 //! `#[derive(Settings)]` and `#[plugin]`: a setting is declared once, at its field.
 //!
-//! Both are used through `ebm_core`, whose documentation of `Settings` says what they write.
+#![doc = include_str!("../README.md")]
 
 mod attribute;
 mod choice;

@@ -1,15 +1,6 @@
 //! Drawing: samples as pictures, curves as charts, distributions over each other; png, gif and svg.
 //!
-//! ```
-//! use ebm_core::candle::{Device, Tensor};
-//! use ebm_draw::picture;
-//!
-//! // Four grey images in [0, 1] as one sheet.
-//! let samples = Tensor::rand(0f32, 1.0, (4, 1, 8, 8), &Device::Cpu)?;
-//! let png = picture::encode(&samples, None)?;
-//! assert!(png.starts_with(b"\x89PNG"));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 use ebm_core::Error;
 use ebm_data::DataError;

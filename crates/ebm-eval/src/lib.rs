@@ -1,20 +1,6 @@
 //! Measures of samples and energies: Fréchet distance, nearest neighbours, MMD, AUROC.
 //!
-//! Everything works on plain slices and closures, so that samples of any program can be measured:
-//!
-//! ```
-//! use ebm_eval::detection;
-//!
-//! // −E of data, and of something else: how well does a threshold part them?
-//! let found = detection(&[-0.1, -0.4, -0.2, -0.3], &[-0.9, -0.35, -1.2])?;
-//! assert!((found.auroc - 11.0 / 12.0).abs() < 1e-12);
-//! # Ok::<(), ebm_eval::EvalError>(())
-//! ```
-//!
-//! Measures that go over all pairs of samples (Fréchet and kernel distance, neighbours, precision and recall, the classifier test, scores on
-//! the plane) stand behind the feature `linear-algebra`, which brings `faer`; the others need nothing but serde.
-//!
-//! Arithmetic is f64; nothing here draws random numbers except from a seed that the caller gives.
+#![doc = include_str!("../README.md")]
 
 mod chains;
 mod classes;

@@ -1,7 +1,6 @@
 //! Other programs: golden files to compare with, checkpoints to take weights from and to give them back.
 //!
-//! A crate that knows another program registers a [`Comparison`] (`ebm parity`) or an [`Exchange`]
-//! (`ebm convert`) with `inventory::submit!`; nothing else needs to name that crate.
+#![doc = include_str!("../README.md")]
 
 mod moments;
 pub mod sequential;

@@ -1,21 +1,6 @@
 //! Whether a training is well, judged by the numbers of its steps.
 //!
-//! ```
-//! use ebm_core::{Level, Report};
-//! use ebm_health::{Facts, Watch};
-//!
-//! let (mut watch, facts) = (Watch::default(), Facts::default());
-//! for step in 1..=100 {
-//!     let mut report = Report { step, of: 100, ..Report::default() };
-//!     let energies = [("energy.data", -1.0), ("energy.samples", -0.9), ("energy.difference", -0.1)];
-//!     let spreads = [("energy.data.sd", 0.5), ("energy.samples.sd", 0.5), ("grad", 0.1)];
-//!     report.values.extend(energies.into_iter().chain(spreads).map(|(name, v)| (name.to_string(), v)));
-//!     assert!(watch.see(&facts, &report).is_none());
-//! }
-//! assert_eq!(watch.health(&facts).level, Level::Well);
-//! ```
-//!
-//! The rules are rules of thumb with round thresholds, each said in the sentence that it makes.
+#![doc = include_str!("../README.md")]
 
 mod causes;
 mod facts;

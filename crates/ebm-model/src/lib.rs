@@ -1,19 +1,6 @@
 //! Trained models: what they need to know, checkpoints as they are read, samples and energies.
 //!
-//! A [`Model`] is an energy with its weights, the program that samples it, the starts of its chains, and the [`Facts`] of the
-//! samples it was trained on. All of it is in a checkpoint: training data, objective, optimiser and replay buffer of the run
-//! are neither built nor read.
-//!
-//! ```no_run
-//! use std::path::Path;
-//! use ebm_core::candle::Device;
-//! use ebm_model::{Model, Opening};
-//!
-//! let model = Model::open(Path::new("runs/digits-0-1"), Opening::on(&Device::Cpu))?;
-//! let samples = model.generator().draw(16, model.conditions()?, model.key().at("generate"))?;
-//! println!("{:?}: {:?} nats", samples.dims(), model.energies()?.at(&samples)?);
-//! # Ok::<(), ebm_core::Error>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod absent;
 pub mod checkpoint;

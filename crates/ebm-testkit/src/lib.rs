@@ -1,19 +1,6 @@
 //! Holds plugins to the laws of their families.
 //!
-//! `ebm_testkit::conformance!(my_crate);` in a file of `tests/` does so with every kind that the crate registers. [`laws`] has the laws
-//! of a part that is built, on inputs that the kit chooses; the checks below take inputs of your own:
-//!
-//! ```
-//! use ebm_testkit::{check_energy, toy};
-//! use ebm_core::{Batch, Key, candle::{DType, Device}, Chains};
-//!
-//! let e = toy::mlp(3, 8, 2, 7)?;
-//! let x = Key::root(1).normal(&Chains::range(0, 4), &[3], DType::F64, &Device::Cpu)?;
-//! check_energy(&e, &Batch::new(x)?)?; // five calls, batching, order of rows
-//! # Ok::<(), ebm_testkit::Failure>(())
-//! ```
-//!
-//! Checks return a [`Failure`] that names the law, the place and both numbers.
+#![doc = include_str!("../README.md")]
 
 mod cases;
 mod component;

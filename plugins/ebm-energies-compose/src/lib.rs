@@ -1,18 +1,7 @@
 //! Energies over energies: sum, soft-min, negate, temperature, multi-scale, pull-back, frozen,
 //! conditioned, marginal, noise-conditioned. Each is an energy again, closed under the five calls, and nests freely.
 //!
-//! ```
-//! use ebm_core::EnergyConfig;
-//! use ebm_energies_compose as _;
-//! // "A, and not B": any energy kind of a linked crate can stand in place of `sum` here.
-//! let text = r#"
-//! kind = "sum"
-//! parts = [{ name = "empty", energy = { kind = "sum", parts = [] } }]
-//! "#;
-//! let config: Box<dyn EnergyConfig> = toml::from_str(text)?;
-//! assert_eq!(config.typetag_name(), "sum");
-//! # Ok::<(), toml::de::Error>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod conditioned;
 mod frozen;

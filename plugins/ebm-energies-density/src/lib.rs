@@ -1,22 +1,6 @@
 //! Energies with known answers: normalised log-density, independent exact draws, mean and variance.
 //!
-//! They are targets for comparing samplers and yardsticks for training.
-//!
-//! ```
-//! use ebm_core::candle::{DType, Device};
-//! use ebm_core::{Batch, BuildCx, Chains, EnergyConfig, Key};
-//! use ebm_energies_density::Funnel;
-//!
-//! let energy = Funnel::default().build(&mut BuildCx::new(&[10], DType::F64, &Device::Cpu, Key::root(0)))?;
-//! let density = energy.density().ok_or("a closed form has a density")?;
-//! let x = density.draw(&Chains::range(0, 1000), Key::root(1).at("draws"))?;
-//! let entropy = -density.log_density(&Batch::new(x)?)?.mean_all()?.to_scalar::<f64>()?;
-//! // Ten normal values, the first three times as wide, the others as wide as one on average of logs.
-//! assert!((entropy - (14.189 + 3f64.ln())).abs() < 2.0);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
-//!
-//! Another one takes a `Forward`, a [`KnownDensity`] and [`Closed`].
+#![doc = include_str!("../README.md")]
 
 mod banana;
 #[cfg(test)]

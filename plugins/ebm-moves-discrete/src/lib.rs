@@ -1,14 +1,6 @@
 //! Moves of chains whose samples are spins, states or binary values.
 //!
-//! | kind | what | needs |
-//! |---|---|---|
-//! | `gibbs` | sites at random are redrawn from their laws, by energies | any energy |
-//! | `block-gibbs` | a sweep over blocks of independent coordinates | an energy with conditional laws |
-//! | `gibbs-with-gradients` | one site changes, chosen by the slope, with an accept test | any energy |
-//! | `discrete-langevin` | all sites may change at once, by the slope, with an accept test | any energy |
-//! | `swendsen-wang` | whole clusters of like sites change | pairs of spins or states |
-//!
-//! All but unadjusted `discrete-langevin` leave `exp(−E)` as it is. A row's numbers depend on the key and its chain alone.
+#![doc = include_str!("../README.md")]
 
 mod accept;
 mod block_gibbs;

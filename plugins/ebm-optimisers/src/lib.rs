@@ -1,21 +1,6 @@
 //! Optimisers with explicit state.
 //!
-//! ```
-//! use std::collections::BTreeMap;
-//! use ebm_core::candle::{DType, Device, Tensor};
-//! use ebm_core::{BuildCx, Key, OptimiserConfig, OptimiserState, ParamSet, Role, Update};
-//! use ebm_optimisers as _;
-//!
-//! let config: Box<dyn OptimiserConfig> = serde_json::from_str(r#"{"kind": "adam", "rate": 0.1}"#)?;
-//! let adam = config.build(&mut BuildCx::new(&[2], DType::F64, &Device::Cpu, Key::root(0)))?;
-//! let params = ParamSet::new([("w".to_string(), Tensor::new(&[1f64, 1.0], &Device::Cpu)?, Role::Trainable)])?;
-//! let grads = BTreeMap::from([("w".to_string(), Tensor::new(&[3f64, -0.2], &Device::Cpu)?)]);
-//! let done = adam.update(&Update::new(&params, &grads, &OptimiserState::default(), 0.1))?;
-//! // The first step of Adam with β₁ = 0 has the size of the rate, whatever the gradient.
-//! let new = done.params["w"].to_vec1::<f64>()?;
-//! assert!((new[0] - 0.9).abs() < 1e-8 && (new[1] - 1.1).abs() < 1e-7 && done.state.step == 1);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod adam;
 mod common;

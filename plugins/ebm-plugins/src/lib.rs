@@ -1,13 +1,6 @@
 //! The standard set of plugins: linking this crate makes all their kinds known.
 //!
-//! ```
-//! use ebm_core::{Family, catalogue};
-//! use ebm_plugins as _; // without this line the linker drops every plugin silently
-//!
-//! assert!(catalogue::find(Family::Sampler, "chain").is_some());
-//! catalogue::check()?; // no kind is brought twice
-//! # Ok::<(), ebm_core::Error>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 use ebm_energies_compose as _;
 use ebm_energies_density as _;

@@ -1,17 +1,6 @@
 //! Policies: when a run saves, when it stops, and when it goes back.
 //!
-//! ```
-//! use ebm_core::candle::{DType, Device};
-//! use ebm_core::{Action, BuildCx, Key, PolicyConfig, Report};
-//! use ebm_policies as _;
-//!
-//! let config: Box<dyn PolicyConfig> = serde_json::from_str(r#"{ "kind": "checkpoint", "every": 10 }"#)?;
-//! let policy = config.build(&mut BuildCx::new(&[2], DType::F32, &Device::Cpu, Key::root(0)))?;
-//! let report = Report { step: 20, of: 100, ..Report::default() };
-//! let actions = policy.decide(&mut serde_json::Value::Null, &report)?;
-//! assert_eq!(actions, [Action::Keep { last: 3, every: 0 }, Action::Checkpoint]);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod checkpoint;
 mod roll_back;

@@ -1,4 +1,6 @@
 //! `nuts-rs`: the no-U-turn sampler of the crate `nuts-rs`, one chain after the other, on any energy.
+//!
+#![doc = include_str!("../README.md")]
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,14 +1,6 @@
 //! Data sources: embedded digits, published sets as downloaded, arrays, tables and series, folders and archives of pictures, 2-D sets.
 //!
-//! ```
-//! use ebm_core::{BuildCx, DataConfig, Key, candle::{DType, Device}};
-//! let config: Box<dyn DataConfig> = Box::new(ebm_sources::Digits::default());
-//! let mut cx = BuildCx::new(&[], DType::F32, &Device::Cpu, Key::root(0));
-//! let source = config.build(&mut cx)?;
-//! let batch = source.batch(0, 0, 64, Key::root(1))?;
-//! assert_eq!(batch.x.dims(), [64, 1, 8, 8]);
-//! # Ok::<(), ebm_core::Error>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod cifar10;
 mod cifar100;
@@ -19,6 +11,7 @@ mod imagenet32;
 mod images;
 pub mod kit;
 mod labels;
+#[cfg(feature = "mnist-5k")]
 mod mnist5k;
 mod npy;
 mod order;
@@ -39,6 +32,7 @@ pub use idx::IdxImages;
 pub use imagenet32::Imagenet32;
 pub use images::{Binary, ImageOptions, ImageSource};
 pub use labels::MissingLabels;
+#[cfg(feature = "mnist-5k")]
 pub use mnist5k::Mnist5k;
 pub use npy::{Layout, NpyArray, Values};
 pub use order::Order;

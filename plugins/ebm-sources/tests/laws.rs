@@ -45,6 +45,7 @@ fn sources_are_functions_of_epoch_index_and_key() {
     for text in [
         "kind = 'digits'",
         "kind = 'digits'\nlabels = true\ndequantise = false\norder = 'replacement'",
+        #[cfg(feature = "mnist-5k")]
         "kind = 'mnist-5k'\nlabels = true",
         "kind = 'toy2d'\nname = 'rings'\ntrain = 37\nheld_out = 5",
         "kind = 'npy'\npath = 'points.npy'\nnoise = 0.1\nheld_out = 'points.npy'",

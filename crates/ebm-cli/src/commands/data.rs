@@ -10,8 +10,13 @@ use serde_json::json;
 use crate::outcome::{End, Failure, Outcome};
 use crate::output::Output;
 
-/// Kinds that are compiled into a program.
+/// Kinds whose data are compiled into a program that has the kind.
 const EMBEDDED: [&str; 2] = ["digits", "mnist-5k"];
+
+/// Those of them that this program has.
+fn embedded() -> Vec<&'static str> {
+    EMBEDDED.into_iter().filter(|kind| catalogue::find(Family::Data, kind).is_some()).collect()
+}
 
 /// Where sets that are not embedded are to be had, by their publishers' pages.
 const ELSEWHERE: [(&str, &str); 2] = [
@@ -159,7 +164,7 @@ fn download(_: &mut Output, name: &str, dest: &std::path::Path, _: bool) -> Resu
 }
 
 fn fetch(out: &mut Output, name: &str) -> Result<(), Failure> {
-    if EMBEDDED.contains(&name) {
+    if embedded().contains(&name) {
         return out.line(format!("{name} is embedded in this program: there is nothing to fetch"));
     }
     let place = ELSEWHERE.iter().find(|(n, _)| *n == name).map(|(_, place)| *place);
@@ -169,7 +174,7 @@ fn fetch(out: &mut Output, name: &str) -> Result<(), Failure> {
         ),
         None => format!(
             "{name}: cannot be fetched; embedded sets are {}, your own files are named by `--data PATH`",
-            EMBEDDED.join(" and ")
+            embedded().join(" and ")
         ),
     };
     Err(Failure::Usage(message))
