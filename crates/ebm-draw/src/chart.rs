@@ -7,6 +7,7 @@ use ebm_core::Result;
 use crate::field;
 use crate::ground::{self, Paper, Undrawn};
 use crate::legend;
+pub use crate::palette::style_sheet;
 use crate::scale::Axis;
 pub use crate::scale::{Scale, number};
 
@@ -69,6 +70,15 @@ pub struct Chart {
     pub x_title: String,
 }
 
+/// Where the axis below lies on a chart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// Its ends as shares of the chart's width.
+    pub share: (f64, f64),
+    /// What is at its ends.
+    pub steps: (f64, f64),
+}
+
 impl Default for Chart {
     fn default() -> Self {
         let x_title = "update".into();
@@ -91,6 +101,16 @@ impl Chart {
     /// If it cannot be drawn.
     pub fn svg(&self) -> Result<String> {
         ground::svg(self.paper(), |paper| self.draw(paper))
+    }
+
+    /// Where the first panel's steps lie, for who asks a place on its svg for its step.
+    pub fn place(&self) -> Place {
+        let (width, _) = self.paper();
+        let default = Panel::default();
+        let panel = self.panels.first().unwrap_or(&default);
+        let (from, to) = field::plotted(panel, f64::from(self.size.0));
+        let share = |points: f64| points / f64::from(width.max(1));
+        Place { share: (share(from), share(to)), steps: panel.across.unwrap_or(self.across()) }
     }
 
     /// Width and height of the paper in points.
@@ -193,9 +213,24 @@ mod tests {
         points[0].1 = 4e6;
         points[9].1 = f64::NAN;
         let svg = chart(points, Scale::Fitting).svg().unwrap();
-        assert!(svg.contains("1 of 300 values beyond the axis, up to 4·10⁶; 1 not finite"), "{svg}");
+        assert!(svg.contains("1 of 300 values beyond the axis, the furthest 4·10⁶; 1 not finite"), "{svg}");
         // A mark at the upper end, and an axis for the others.
         assert!(svg.contains("<polygon") && svg.contains("\n1\n") && !svg.contains("10⁶\n<"));
+    }
+
+    #[test]
+    fn a_step_is_found_where_it_is_drawn() {
+        let drawn = chart(vec![(100.0, 1.0), (400.0, 2.0)], Scale::Linear);
+        let place = drawn.place();
+        // The line goes from one quarter of the axis, which begins at 0, to its end; an svg has four units a point.
+        let svg = drawn.svg().unwrap();
+        let own = svg.split("stroke=\"#E69F00\"").nth(1).unwrap();
+        let line = own.split("points=\"").nth(1).unwrap();
+        let x: f64 = line.split(',').next().unwrap().parse().unwrap();
+        let want = place.share.0 + (place.share.1 - place.share.0) / 4.0;
+        assert_eq!(place.steps, (0.0, 400.0));
+        // Within a point of 640.
+        assert!((x / 4.0 / 640.0 - want).abs() < 1.0 / 640.0, "{x} {want}");
     }
 
     #[test]

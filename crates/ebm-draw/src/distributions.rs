@@ -7,7 +7,7 @@ use ebm_core::Result;
 use crate::chart::{Block, Chart, Panel};
 
 /// Width and height of a panel in points.
-const SIZE: (u32, u32) = (320, 190);
+const SIZE: (u32, u32) = (320, 200);
 /// How much a bar covers of those behind it.
 const COVER: f64 = 0.55;
 /// The least height of a bar as a share of the highest: a bin that holds anything is seen.

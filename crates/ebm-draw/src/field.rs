@@ -13,29 +13,37 @@ use plotters::style::{Color, RGBColor, ShapeStyle};
 use crate::chart::{Line, Panel};
 use crate::curve::{Points, condensed};
 use crate::ground::{Ground, Paper, Undrawn, plain};
-use crate::palette::{GRID, INK, MANY, QUIET, pale, strong};
+use crate::palette::{BEHIND, GRID, INK, MANY, QUIET, pale, strong};
 use crate::scale::{Axis, number};
 
 /// Sizes of text in points.
 const TITLE: f64 = 12.5;
 const TEXT: f64 = 11.0;
 const NOTE: f64 = 9.5;
-/// Room for a title, for the names of marks, for what an axis is called, and at the right, in points.
+/// Room for a title, for a note alone, for the names of marks, for what an axis is called, and at the right, in points.
 const ABOVE: f64 = 26.0;
+const NOTED: f64 = 22.0;
 const MARKS: f64 = 22.0;
 pub(crate) const NAMED: f64 = 20.0;
 const SIDE: f64 = 52.0;
 const RIGHT: f64 = 24.0;
-/// Left of all, in points.
+/// Left of all and below, in points.
 const LEFT: f64 = 8.0;
+const BOTTOM: f64 = 4.0;
 /// Points between two marks: at most as many as have room.
-const APART: (f64, f64) = (70.0, 24.0);
+const APART: (f64, f64) = (52.0, 24.0);
 /// Parts of all lines of a panel together, of each at most and at least.
 const PARTS: (usize, usize, usize) = (8_000, 600, 120);
 /// More lines than these are drawn thinner, and paler behind.
 const CROWD: usize = 8;
 /// Half the width of the mark of what lies beyond, in points.
 const BEYOND: f64 = 3.0;
+
+/// Where the plotted part of a panel of so many points begins and ends, in points.
+pub(crate) fn plotted(panel: &Panel, width: f64) -> (f64, f64) {
+    let named = if panel.y_title.is_empty() { 0.0 } else { NAMED };
+    (LEFT + SIDE + named, width - RIGHT)
+}
 
 type Context<'a, 'b> = ChartContext<'a, Ground<'b>, Cartesian2d<Axis, Axis>>;
 
@@ -56,7 +64,7 @@ pub(crate) fn draw(
     let units = |points: f64| paper.units(points);
     let (left, top) = (f64::from(left), f64::from(top));
     let (width, height) = (f64::from(width), f64::from(height));
-    let above = if titled { ABOVE } else { 18.0 };
+    let above = if titled { ABOVE } else { NOTED };
     let side = SIDE + if named { NAMED } else { 0.0 };
     let under = MARKS + if below.is_empty() { 0.0 } else { NAMED };
     let (whole_x, whole_y) = paper.area.dim_in_pixel();
@@ -67,12 +75,13 @@ pub(crate) fn draw(
         (whole_x as i32 - units(left + width)).max(0),
     );
     // Nothing can be drawn where there is no room.
-    if width < LEFT + side + RIGHT + 10.0 || height < above + under + 10.0 {
+    if width < LEFT + side + RIGHT + 10.0 || height < above + under + BOTTOM + 10.0 {
         return Ok(());
     }
     let mut chart = ChartBuilder::on(&area)
         .margin_top(units(above))
         .margin_left(units(LEFT))
+        .margin_bottom(units(BOTTOM))
         .margin_right(units(RIGHT))
         .x_label_area_size(units(under))
         .y_label_area_size(units(side))
@@ -83,7 +92,7 @@ pub(crate) fn draw(
     chart
         .configure_mesh()
         .x_labels(marks(width - LEFT - side - RIGHT, APART.0))
-        .y_labels(marks(height - above - under, APART.1))
+        .y_labels(marks(height - above - under - BOTTOM, APART.1))
         .max_light_lines(0)
         .bold_line_style(line(GRID, 0.6))
         .axis_style(line(QUIET, 0.8))
@@ -100,7 +109,7 @@ pub(crate) fn draw(
         chart.plotting_area().draw(&Rectangle::new(corners, ink))?;
     }
     lines(paper, &mut chart, &panel.lines, &y)?;
-    let middle = units(top + above / 2.0 + 1.0);
+    let middle = units(top + above / 2.0 - if titled { 0.0 } else { 3.0 });
     let title = plain(&panel.title);
     if titled {
         let style = paper.text(TITLE, INK, HPos::Left);
@@ -146,7 +155,7 @@ fn lines(paper: &Paper<'_>, chart: &mut Context<'_, '_>, all: &[Line], y: &Axis)
         .collect();
     let strong_line = |group: usize| strong(group).stroke_width(paper.stroke(if crowd { 1.1 } else { 1.6 }));
     for (line, condensed) in &drawn {
-        let behind = pale(line.group, if crowd { 0.18 } else { 0.3 }).stroke_width(paper.stroke(0.7));
+        let behind = pale(line.group, BEHIND[usize::from(crowd)]).stroke_width(paper.stroke(0.7));
         let alone = condensed.smooth.is_empty();
         path(paper, chart, &condensed.raw, if alone { strong_line(line.group) } else { behind }, false)?;
     }
@@ -205,6 +214,11 @@ fn path(
     Ok(())
 }
 
+/// Three digits of a number.
+fn rounded(v: f64) -> f64 {
+    format!("{v:.2e}").parse().unwrap_or(v)
+}
+
 /// How many values the axis does not show, if any.
 fn note(lines: &[Line], y: &Axis) -> Option<String> {
     let (mut all, mut odd, mut beyond) = (0u64, 0u64, 0u64);
@@ -225,7 +239,12 @@ fn note(lines: &[Line], y: &Axis) -> Option<String> {
     let count = |n: u64| number(n as f64);
     let (beyond, odd) = (
         (beyond > 0).then(|| {
-            format!("{} of {} values beyond the axis, up to {}", count(beyond), count(all), number(furthest))
+            format!(
+                "{} of {} values beyond the axis, the furthest {}",
+                count(beyond),
+                count(all),
+                number(rounded(furthest))
+            )
         }),
         (odd > 0).then(|| format!("{} not finite", count(odd))),
     );

@@ -141,7 +141,17 @@ impl Axis {
         };
         let bounded = |v: f64| v.clamp(-1e300, 1e300);
         let (low, high) = (bounded(low), bounded(high));
-        let margin = ((high - low) * 0.05).max(1e-9 * low.abs().max(high.abs())).max(1e-12);
+        let margin = match high - low {
+            // A level line lies in the middle of values about as large.
+            span if span <= 1e-12 * low.abs().max(high.abs()) => {
+                if low == 0.0 {
+                    1.0
+                } else {
+                    0.2 * low.abs()
+                }
+            }
+            span => 0.05 * span,
+        };
         Axis::between(scale, low - margin, high + margin)
     }
 
@@ -193,7 +203,7 @@ pub fn number(v: f64) -> String {
     let sign = if v < 0.0 { "−" } else { "" };
     // Six digits of it, before it is asked how large it is.
     let size = format!("{:.5e}", v.abs()).parse().unwrap_or(v.abs());
-    if size != 0.0 && !(1e-3..1e6).contains(&size) {
+    if size != 0.0 && !(1e-4..1e6).contains(&size) {
         let text = format!("{size:.3e}");
         let (mantissa, power) = text.split_once('e').unwrap_or((&text, "0"));
         let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');
@@ -203,7 +213,7 @@ pub fn number(v: f64) -> String {
             _ => format!("{sign}{mantissa}·10{power}"),
         };
     }
-    let digits = if size >= 1.0 { 5usize.saturating_sub(size.log10() as usize) } else { 6 };
+    let digits = if size >= 1.0 { 5usize.saturating_sub(size.log10() as usize) } else { 7 };
     let text = format!("{size:.digits$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
@@ -264,6 +274,8 @@ mod tests {
         let mut steps = vec![0.0; 300];
         steps[299] = 5.0;
         assert!(axis(&steps).range().end > 5.0);
+        // A level line has numbers beside it that can be told apart.
+        assert_eq!((axis(&[8.0; 30]).range(), axis(&[0.0; 30]).range()), (6.4..9.6, -1.0..1.0));
     }
 
     #[test]
@@ -287,7 +299,7 @@ mod tests {
             (150_000.0, "150,000"),
             (1e6, "10⁶"),
             (-2.5e-7, "−2.5·10⁻⁷"),
-            (0.001, "0.001"),
+            (0.0005, "0.0005"),
             (1999.0, "1999"),
             (999_999.999_999_9, "10⁶"),
             (0.1 + 0.2, "0.3"),
