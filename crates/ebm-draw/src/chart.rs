@@ -219,6 +219,15 @@ mod tests {
     }
 
     #[test]
+    fn a_note_is_shorter_beside_a_long_title() {
+        let mut points = noisy(300);
+        points[0].1 = 4e6;
+        let mut drawn = chart(points, Scale::Fitting);
+        drawn.panels[0].title = "A title that leaves little room beside it for what is to be said".into();
+        assert!(drawn.svg().unwrap().contains("\n1 of 300 beyond, to 4·10⁶\n"));
+    }
+
+    #[test]
     fn a_step_is_found_where_it_is_drawn() {
         let drawn = chart(vec![(100.0, 1.0), (400.0, 2.0)], Scale::Linear);
         let place = drawn.place();

@@ -115,13 +115,11 @@ pub(crate) fn draw(
         let style = paper.text(TITLE, INK, HPos::Left);
         paper.area.draw_text(&title, &style, (units(left + LEFT + side), middle))?;
     }
-    if let Some(note) = note(&panel.lines, &y) {
-        // Under a title that takes its place it would not be read.
-        let room = units(width - LEFT - side - RIGHT) - paper.width_of(&title, TITLE) - units(12.0);
-        if paper.width_of(&note, NOTE) <= room {
-            let style = paper.text(NOTE, QUIET, HPos::Right);
-            paper.area.draw_text(&note, &style, (units(left + width - RIGHT), middle))?;
-        }
+    // The longest that stands beside the title: under it none would be read.
+    let room = units(width - LEFT - side - RIGHT) - paper.width_of(&title, TITLE) - units(12.0);
+    if let Some(note) = notes(&panel.lines, &y).into_iter().find(|n| paper.width_of(n, NOTE) <= room) {
+        let style = paper.text(NOTE, QUIET, HPos::Right);
+        paper.area.draw_text(&note, &style, (units(left + width - RIGHT), middle))?;
     }
     Ok(())
 }
@@ -219,8 +217,8 @@ fn rounded(v: f64) -> f64 {
     format!("{v:.2e}").parse().unwrap_or(v)
 }
 
-/// How many values the axis does not show, if any.
-fn note(lines: &[Line], y: &Axis) -> Option<String> {
+/// How many values the axis does not show, at length and shorter; nothing if it shows all.
+fn notes(lines: &[Line], y: &Axis) -> Vec<String> {
     let (mut all, mut odd, mut beyond) = (0u64, 0u64, 0u64);
     let mut furthest = 0f64;
     let range = y.range();
@@ -237,17 +235,14 @@ fn note(lines: &[Line], y: &Axis) -> Option<String> {
         }
     }
     let count = |n: u64| number(n as f64);
-    let (beyond, odd) = (
-        (beyond > 0).then(|| {
-            format!(
-                "{} of {} values beyond the axis, the furthest {}",
-                count(beyond),
-                count(all),
-                number(rounded(furthest))
-            )
-        }),
-        (odd > 0).then(|| format!("{} not finite", count(odd))),
-    );
-    let said: Vec<String> = beyond.into_iter().chain(odd).collect();
-    (!said.is_empty()).then(|| said.join("; "))
+    let furthest = number(rounded(furthest));
+    let (beyond, all) = ((beyond > 0).then(|| count(beyond)), count(all));
+    let odd = (odd > 0).then(|| format!("{} not finite", count(odd)));
+    let forms = [
+        beyond.as_ref().map(|n| format!("{n} of {all} values beyond the axis, the furthest {furthest}")),
+        beyond.as_ref().map(|n| format!("{n} of {all} beyond, to {furthest}")),
+        beyond.as_ref().map(|n| format!("{n} beyond")),
+    ];
+    let said = forms.map(|form| form.into_iter().chain(odd.clone()).collect::<Vec<_>>().join("; "));
+    said.into_iter().filter(|s| !s.is_empty()).collect()
 }

@@ -118,21 +118,16 @@ pub(super) fn surfaces(runs: &[RunPage]) -> Result<String> {
 }
 
 /// Colours of viridis, from dark to light.
-const VIRIDIS: [[f32; 3]; 6] = [
-    [0.267, 0.005, 0.329],
-    [0.254, 0.265, 0.530],
-    [0.164, 0.471, 0.558],
-    [0.135, 0.659, 0.518],
-    [0.478, 0.821, 0.318],
-    [0.993, 0.906, 0.144],
-];
+const VIRIDIS: [[u8; 3]; 6] =
+    [[68, 1, 84], [65, 68, 135], [42, 120, 142], [34, 168, 132], [122, 209, 81], [253, 231, 37]];
 
 /// The colour of a share, low ones dark.
 fn viridis(share: f64) -> [f32; 3] {
     let at = share.clamp(0.0, 1.0) as f32 * (VIRIDIS.len() - 1) as f32;
     let i = (at as usize).min(VIRIDIS.len() - 2);
     let t = at - i as f32;
-    std::array::from_fn(|c| VIRIDIS[i][c] + t * (VIRIDIS[i + 1][c] - VIRIDIS[i][c]))
+    let part = |j: usize, c: usize| f32::from(VIRIDIS[j][c]) / 255.0;
+    std::array::from_fn(|c| (1.0 - t) * part(i, c) + t * part(i + 1, c))
 }
 
 /// Planes of red, green and blue of a square, and its side in pixels.
@@ -185,8 +180,8 @@ mod tests {
         };
         let (pixels, side) = painted(&surface);
         let at = |x: usize, y: usize| [0, 1, 2].map(|c| pixels[(c * side + y) * side + x]);
-        assert_eq!(side, 8);
-        assert_eq!((at(0, 7), at(0, 0)), (VIRIDIS[5], VIRIDIS[0]));
+        assert_eq!((side, viridis(0.0)[0]), (8, 68.0 / 255.0));
+        assert_eq!((at(0, 7), at(0, 0)), (viridis(1.0), viridis(0.0)));
         assert_eq!(at(7, 0), [1.0; 3]);
     }
 }
