@@ -192,6 +192,9 @@ mod tests {
         let read = |n: &str| std::fs::read(at(n)).unwrap();
         assert!(read("a.png").starts_with(b"\x89PNG") && read("a.png") == read("b.png"));
         assert!(read("a.svg").starts_with(b"<svg") && read("a.svg") == read("b.svg"));
+        // A panel of 640 by 190 points, the legend, the title of the axis; four units a point.
+        let head = "<svg width=\"640\" height=\"234\" viewBox=\"0 0 2560 936\"";
+        assert!(String::from_utf8(read("a.svg")).unwrap().starts_with(head));
         let refused = drawn.write(&at("a.gif")).unwrap_err().to_string();
         assert!(refused.contains("gif") && refused.contains(".svg") && !at("a.gif").exists(), "{refused}");
     }

@@ -282,6 +282,9 @@ mod tests {
     fn the_scale_is_what_the_values_ask_for() {
         let decades: Vec<f64> = (0..100).map(|i| 10f64.powf(f64::from(i) / 20.0)).collect();
         assert_eq!(axis(&decades).scale, Scale::Log);
+        // A logarithm would leave out the one that is 0.
+        let with_zero: Vec<f64> = decades.iter().copied().chain([0.0]).collect();
+        assert_eq!(axis(&with_zero).scale, Scale::SymLog(100.0));
         let both: Vec<f64> = (0..100).map(|i| if i < 60 { 0.02 } else { -300.0 }).collect();
         assert_eq!(axis(&both).scale, Scale::SymLog(0.01));
         assert_eq!(axis(&[3.0, 4.0, 5.0]).scale, Scale::Linear);
