@@ -56,17 +56,46 @@ fn a_page_of_one_run_and_of_several() {
     let ran = s.run(&["report", "a"]).ok();
     assert!(ran.out.contains("a: ") && ran.out.contains("report.html"), "{ran:?}");
     let page = fs::read_to_string(s.path("report.html")).unwrap();
-    for part in ["energy.difference", "data:image/png;base64,", "held-out data", "uniform noise", "fd_pix"] {
+    for part in [
+        "energy.difference",
+        "data:image/png;base64,",
+        "held-out data",
+        "uniform noise",
+        "fd_pix",
+        "Pairs in which the sample has the higher energy",
+        "after update 3",
+        "image-rendering: pixelated",
+    ] {
         assert!(page.contains(part), "{part}");
     }
+    // What is looked at first stands first.
+    let at = |part: &str| page.find(part).unwrap_or_else(|| panic!("no {part}"));
+    let order = [
+        "class=\"health",
+        "Key figures",
+        "Measures of the samples",
+        "Samples over training",
+        "id=\"curves",
+        "id=\"settings",
+    ];
+    assert!(order.windows(2).all(|w| at(w[0]) < at(w[1])));
     for outside in ["src=\"http", "href=\"http", "@import", "url(http"] {
         assert!(!page.contains(outside), "{outside}: the page must need no network");
     }
     s.run(&["report", "a"]).fails(2, &["report.html", "already exists", "--force"]);
     s.run(&["report", "a", "b", "--out", "both.html", "--charts", "."]).ok();
-    assert!(s.path("energies.png").is_file());
+    let svg = fs::read_to_string(s.path("energies.svg")).unwrap();
+    for text in ["energy (nats)", "update", "\na\n", "\nb\n"] {
+        assert!(svg.contains(text), "{text}: {svg}");
+    }
+    assert!(fs::read(s.path("energies.png")).unwrap().starts_with(b"\x89PNG"));
+    let both = fs::read_to_string(s.path("both.html")).unwrap();
+    assert!(
+        both.contains("<th scope=\"row\">[optimiser] rate</th><td>0.001</td><td>0.002</td>"),
+        "what differs"
+    );
     s.run(&["report", "p", "--out", "plane.html"]).ok();
-    assert!(fs::read_to_string(s.path("plane.html")).unwrap().contains("\"cells\":120"));
+    assert!(fs::read_to_string(s.path("plane.html")).unwrap().contains("alt=\"Energy over the plane, p\""));
 
     let Some(browser) = browser() else {
         println!("skipped: no browser; wanted chromium in PATH, or its path in EBM_CHROMIUM");
@@ -111,12 +140,12 @@ fn drawn(browser: &Path, page: &Path, charts: usize, dark: bool) {
     let out = command.arg(format!("file://{}", page.display())).output().unwrap();
     let (dom, log) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(dom.contains("data-ready=\"yes\""), "{page:?} is not drawn to its end:\n{log}");
-    let found = dom.matches("class=\"uplot u-hz\"").count();
+    let found = dom.matches("<svg class=\"chart\"").count();
     assert!(found >= charts, "{page:?}: found {found} charts, wanted at least {charts}");
     let said: Vec<&str> = log.lines().filter(|l| l.contains("CONSOLE")).collect();
     assert!(said.is_empty(), "{page:?}: {said:?}");
-    let theme = if dark { "data-theme=\"dark\"" } else { "data-theme=\"light\"" };
-    assert!(dom.contains(theme), "{page:?}: wanted {theme}");
+    let paper = if dark { "data-paper=\"rgb(22, 24, 27)\"" } else { "data-paper=\"rgb(255, 255, 255)\"" };
+    assert!(dom.contains(paper), "{page:?}: wanted {paper}");
 }
 
 fn browser() -> Option<PathBuf> {

@@ -1,31 +1,18 @@
-//! Line charts as png: a few panels over one axis of steps, with a legend.
+//! Charts as png or svg: panels of lines and blocks with titled axes, and a legend above them.
 
 use std::path::Path;
 
 use ebm_core::Result;
 
-use crate::canvas::{Canvas, colour};
-
-const WIDTH: usize = 860;
-const PANEL: usize = 230;
-const LEFT: usize = 62;
-const RIGHT: usize = 170;
-const TOP: usize = 22;
-const BOTTOM: usize = 26;
-
-/// How values become heights.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Scale {
-    /// As they are.
-    Linear,
-    /// By their logarithm; values that are not above 0 are left out.
-    Log,
-    /// Linear up to about this size, then by the logarithm, both signs.
-    SymLog(f64),
-}
+use crate::field;
+use crate::ground::{self, Paper, Undrawn};
+use crate::legend;
+pub use crate::palette::style_sheet;
+use crate::scale::Axis;
+pub use crate::scale::{Scale, number};
 
 /// One line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Line {
     /// Step and value, in order; values that are not finite are gaps.
     pub points: Vec<(f64, f64)>,
@@ -35,201 +22,141 @@ pub struct Line {
     pub cross: bool,
 }
 
+/// A filled rectangle.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    /// From where to where along the axis below.
+    pub across: (f64, f64),
+    /// From which to which value.
+    pub up: (f64, f64),
+    /// Which entry of the legend it belongs to.
+    pub group: usize,
+    /// How much of what lies below it covers, from 0 to 1.
+    pub cover: f64,
+}
+
 /// One field of a chart.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Panel {
-    /// What is shown.
+    /// What is shown; above the field.
     pub title: String,
+    /// The quantity along the axis below, with its unit; empty: that of the chart.
+    pub x_title: String,
+    /// The quantity along the axis at the side, with its unit.
+    pub y_title: String,
     /// Scale of the values.
     pub scale: Scale,
+    /// Ends of the axis below; `None`: those of the lines and blocks of all panels.
+    pub across: Option<(f64, f64)>,
     /// Its lines; later ones lie on top.
     pub lines: Vec<Line>,
+    /// Its blocks; they lie below the lines.
+    pub blocks: Vec<Block>,
 }
 
-/// Writes `panels` below each other, with the names in `legend` beside the first.
-///
-/// # Errors
-/// If the file cannot be written.
-pub fn write(path: &Path, panels: &[Panel], legend: &[String]) -> Result<()> {
-    let mut canvas = paper(panels.len());
-    let steps = panels.iter().flat_map(|p| &p.lines).flat_map(|l| &l.points).map(|p| p.0).fold(1.0, f64::max);
-    for (i, panel) in panels.iter().enumerate() {
-        draw(&mut canvas, panel, i, steps);
-    }
-    let legend: Vec<_> = legend.iter().enumerate().map(|(i, name)| (name.as_str(), colour(i))).collect();
-    draw_legend(&mut canvas, &legend);
-    canvas.write(path)
-}
-
-/// Paper for panels below each other.
-pub fn paper(panels: usize) -> Canvas {
-    Canvas::new(WIDTH, PANEL * panels.max(1))
-}
-
-/// Names and their colours, beside the first panel.
-pub fn draw_legend(canvas: &mut Canvas, entries: &[(&str, [f32; 3])]) {
-    for (i, (name, ink)) in entries.iter().enumerate() {
-        let (x, y) = (WIDTH - RIGHT + 14, TOP + 4 + 14 * i);
-        for dy in 0..3 {
-            (x..x + 16).for_each(|px| canvas.blend(px, y + 3 + dy, *ink, 1.0));
-        }
-        canvas.text(name, x + 22, y);
-    }
-}
-
-impl Scale {
-    /// The height of a value in the scale's own units.
-    fn height(self, v: f64) -> Option<f64> {
-        match self {
-            Scale::Linear => v.is_finite().then_some(v),
-            Scale::Log => (v > 0.0 && v.is_finite()).then(|| v.log10()),
-            Scale::SymLog(t) => v.is_finite().then(|| v.signum() * (1.0 + v.abs() / t).log10()),
-        }
-    }
-
-    /// Values worth a mark between two heights.
-    fn marks(self, low: f64, high: f64) -> Vec<f64> {
-        let inside = |v: &f64| self.height(*v).is_some_and(|h| h >= low && h <= high);
-        let powers = (-30..=30).map(|e| 10f64.powi(e));
-        let all: Vec<f64> = match self {
-            Scale::Linear => return nice(low, high),
-            Scale::Log => powers.filter(inside).collect(),
-            Scale::SymLog(t) => {
-                let sizes: Vec<f64> = powers.filter(|v| *v >= t * 0.999).collect();
-                let below = sizes.iter().rev().map(|v| -v);
-                below.chain([0.0]).chain(sizes.iter().copied()).filter(inside).collect()
-            }
-        };
-        let every = all.len().div_ceil(8).max(1);
-        let zero = all.iter().position(|v| *v == 0.0).unwrap_or(0) % every;
-        all.into_iter().skip(zero).step_by(every).collect()
-    }
-}
-
-/// About five round numbers between two.
-pub fn nice(low: f64, high: f64) -> Vec<f64> {
-    let raw = (high - low).max(1e-30) / 5.0;
-    let unit = 10f64.powf(raw.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * unit).into_iter().find(|s| *s >= raw).unwrap_or(raw);
-    let first = (low / step).ceil() as i64;
-    (first..first + 12).map(|i| i as f64 * step).take_while(|v| *v <= high).collect()
-}
-
-fn draw(canvas: &mut Canvas, panel: &Panel, place: usize, steps: f64) {
-    let values = panel.lines.iter().flat_map(|l| &l.points).map(|p| p.1);
-    let axes = Axes::new(place, panel.scale, range(panel.scale, values), steps);
-    axes.draw(canvas, &panel.title);
-    for line in &panel.lines {
-        let ink = colour(line.group);
-        let mut last = None;
-        let mut end = None;
-        for (step, value) in &line.points {
-            let here = axes.at(*step, *value);
-            if let (Some(a), Some(b)) = (last, here) {
-                canvas.line(a, b, ink);
-            }
-            end = here.or(end);
-            last = here;
-        }
-        if let Some((x, y)) = end.filter(|_| line.cross) {
-            canvas.line((x - 4.0, y - 4.0), (x + 4.0, y + 4.0), ink);
-            canvas.line((x - 4.0, y + 4.0), (x + 4.0, y - 4.0), ink);
-        }
-    }
-}
-
-/// Smallest and largest of the values that a scale can show.
-fn range(scale: Scale, values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let shown = values.filter(|v| scale.height(*v).is_some());
-    shown.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)))
-}
-
-/// The field of a panel: which pixel a step and a value are.
+/// Panels on one paper. A line of more than a few points is drawn twice: as it is, pale, and smooth (running median,
+/// then mean) in front. An axis shows what most values need; marks at its end and a note tell of those beyond it.
 #[derive(Clone, Debug)]
-pub struct Axes {
-    scale: Scale,
-    low: f64,
-    high: f64,
-    steps: f64,
-    top: usize,
+pub struct Chart {
+    /// The panels, row by row.
+    pub panels: Vec<Panel>,
+    /// Names of the groups; shown above the panels if there are several.
+    pub legend: Vec<String>,
+    /// Panels beside each other.
+    pub columns: usize,
+    /// Width and height of a panel in points.
+    pub size: (u32, u32),
+    /// The quantity along the axis below.
+    pub x_title: String,
 }
 
-impl Axes {
-    /// The axes of panel `place`, from the top, for steps up to `steps` and values in `range` (low above high: none).
-    pub fn new(place: usize, scale: Scale, range: (f64, f64), steps: f64) -> Self {
-        let heights = (scale.height(range.0), scale.height(range.1));
-        let (low, high) = match heights {
-            (Some(low), Some(high)) if low <= high => (low, high),
-            _ => (0.0, 1.0),
-        };
-        let margin = ((high - low) * 0.05).max(1e-9);
-        Axes { scale, low: low - margin, high: high + margin, steps, top: place * PANEL }
-    }
+/// Where the axis below lies on a chart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// Its ends as shares of the chart's width.
+    pub share: (f64, f64),
+    /// What is at its ends.
+    pub steps: (f64, f64),
+}
 
-    fn x(&self, step: f64) -> f64 {
-        LEFT as f64 + (WIDTH - RIGHT - LEFT) as f64 * step / self.steps
-    }
-
-    fn y(&self, height: f64) -> f64 {
-        let (y0, y1) = ((self.top + TOP) as f64, (self.top + PANEL - BOTTOM) as f64);
-        y1 - (y1 - y0) * (height - self.low) / (self.high - self.low)
-    }
-
-    /// The pixel of a value, if the scale can show it.
-    fn at(&self, step: f64, value: f64) -> Option<(f64, f64)> {
-        Some((self.x(step), self.y(self.scale.height(value)?)))
-    }
-
-    /// Draws title, grid and numbers.
-    pub fn draw(&self, canvas: &mut Canvas, title: &str) {
-        let (x0, x1) = (self.x(0.0), self.x(self.steps));
-        let (y0, y1) = (self.y(self.high), self.y(self.low));
-        canvas.text(title, LEFT, self.top + 6);
-        let grey = [0.85; 3];
-        for v in self.scale.marks(self.low, self.high) {
-            let Some((_, y)) = self.at(0.0, v) else { continue };
-            canvas.line((x0, y.round()), (x1, y.round()), grey);
-            let name = number(v);
-            canvas.text(
-                &name,
-                LEFT.saturating_sub(6 * name.chars().count() + 5),
-                (y - 4.0).max(0.0) as usize,
-            );
-        }
-        for v in nice(0.0, self.steps) {
-            let x = self.x(v);
-            canvas.line((x.round(), y0), (x.round(), y1), grey);
-            let name = number(v);
-            canvas.text(&name, (x as usize).saturating_sub(3 * name.chars().count()), y1 as usize + 6);
-        }
-    }
-
-    /// Fills the rectangle between two steps and two values, at least one pixel high.
-    pub fn fill(
-        &self,
-        canvas: &mut Canvas,
-        steps: (f64, f64),
-        values: (f64, f64),
-        ink: [f32; 3],
-        cover: f32,
-    ) {
-        let (Some((x0, y1)), Some((x1, y0))) = (self.at(steps.0, values.0), self.at(steps.1, values.1))
-        else {
-            return;
-        };
-        let (y0, y1) = (y0.round() as usize, (y1.round() as usize).max(y0.round() as usize + 1));
-        for y in y0..y1 {
-            (x0.round() as usize..x1.round() as usize).for_each(|x| canvas.blend(x, y, ink, cover));
-        }
+impl Default for Chart {
+    fn default() -> Self {
+        let x_title = "update".into();
+        Chart { panels: Vec::new(), legend: Vec::new(), columns: 1, size: (640, 190), x_title }
     }
 }
 
-/// A mark's name: short, in powers of ten where that is shorter.
-pub fn number(v: f64) -> String {
-    match v.abs() {
-        0.0 => "0".into(),
-        a if !(1e-3..1e5).contains(&a) => format!("{v:.0e}"),
-        _ => format!("{}", (v * 1e6).round() / 1e6),
+impl Chart {
+    /// Writes it as the ending of `path` says, `.png` (two pixels a point) or `.svg`; the file appears whole or not at all.
+    ///
+    /// # Errors
+    /// If the ending is another, the paper would be too large, or the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        ground::write(path, self.paper(), |paper| self.draw(paper))
+    }
+
+    /// The text of an svg file.
+    ///
+    /// # Errors
+    /// If it cannot be drawn.
+    pub fn svg(&self) -> Result<String> {
+        ground::svg(self.paper(), |paper| self.draw(paper))
+    }
+
+    /// Where the first panel's steps lie, for who asks a place on its svg for its step.
+    pub fn place(&self) -> Place {
+        let (width, _) = self.paper();
+        let default = Panel::default();
+        let panel = self.panels.first().unwrap_or(&default);
+        let (from, to) = field::plotted(panel, f64::from(self.size.0));
+        let share = |points: f64| points / f64::from(width.max(1));
+        Place { share: (share(from), share(to)), steps: panel.across.unwrap_or(self.across()) }
+    }
+
+    /// Width and height of the paper in points.
+    fn paper(&self) -> (u32, u32) {
+        let columns = self.columns.clamp(1, self.panels.len().max(1)) as u32;
+        let rows = (self.panels.len().div_ceil(columns as usize)).max(1) as u32;
+        let width = self.size.0.saturating_mul(columns);
+        let above = legend::height(&self.legend, width).saturating_add(self.named());
+        (width, above.saturating_add(self.size.1.saturating_mul(rows)))
+    }
+
+    /// Points that the title of the axis below takes; only the last panel of a column has it.
+    fn named(&self) -> u32 {
+        if self.x_title.is_empty() { 0 } else { field::NAMED as u32 }
+    }
+
+    fn draw(&self, paper: &Paper<'_>) -> Result<(), Undrawn> {
+        let (width, _) = self.paper();
+        let columns = (width / self.size.0.max(1)).max(1) as usize;
+        let across = self.across();
+        legend::draw(paper, &self.legend, width)?;
+        let top = legend::height(&self.legend, width);
+        for (i, panel) in self.panels.iter().enumerate() {
+            let at = ((i % columns) as u32 * self.size.0, top + (i / columns) as u32 * self.size.1);
+            let (low, high) = panel.across.unwrap_or(across);
+            let last = i + columns >= self.panels.len();
+            let below = if panel.x_title.is_empty() && last { &self.x_title } else { &panel.x_title };
+            let size = (self.size.0, self.size.1 + if last { self.named() } else { 0 });
+            field::draw(paper, panel, below, Axis::between(Scale::Linear, low, high), (at, size))?;
+        }
+        Ok(())
+    }
+
+    /// The axis below of panels without their own: from 0, or from the first point where that is far from it.
+    fn across(&self) -> (f64, f64) {
+        let own = self.panels.iter().filter(|p| p.across.is_none());
+        let lines = own.clone().flat_map(|p| &p.lines).flat_map(|l| &l.points).map(|p| p.0);
+        let blocks = own.flat_map(|p| &p.blocks).flat_map(|b| [b.across.0, b.across.1]);
+        let all = lines.chain(blocks).filter(|x| x.is_finite());
+        let (low, high) = all.fold((f64::MAX, f64::MIN), |(l, h), x| (l.min(x), h.max(x)));
+        match () {
+            () if low > high => (0.0, 1.0),
+            () if low >= 0.0 && low < 0.3 * high => (0.0, high),
+            () if low < high => (low, high),
+            () => (low - 0.5, high + 0.5),
+        }
     }
 }
 
@@ -238,29 +165,106 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn chart(points: Vec<(f64, f64)>, scale: Scale) -> Chart {
+        let line = Line { points, group: 12, cross: true };
+        let panel = Panel {
+            title: "a < b".into(),
+            y_title: "energy (nats)".into(),
+            scale,
+            lines: vec![line],
+            ..Panel::default()
+        };
+        Chart { panels: vec![panel], legend: vec!["one".into(), "two\u{1}".into()], ..Chart::default() }
+    }
+
+    fn noisy(n: u32) -> Vec<(f64, f64)> {
+        (0..n).map(|i| (f64::from(i), (f64::from(i) * 0.7).sin())).collect()
+    }
+
     #[test]
-    fn marks_are_round_and_inside() {
-        assert_eq!(nice(0.0, 100.0), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
-        assert_eq!(Scale::Log.marks(-2.5, 1.2), [0.01, 0.1, 1.0, 10.0]);
-        let sym = Scale::SymLog(0.1);
-        assert_eq!(sym.marks(-1.3, 2.2), [-1.0, -0.1, 0.0, 0.1, 1.0, 10.0]);
-        assert_eq!((sym.height(0.0), Scale::Log.height(-1.0), sym.height(f64::NAN)), (Some(0.0), None, None));
-        assert!(Scale::Linear.marks(1.0, 1.0 + 1e-9).len() < 12);
+    fn both_formats_are_written_to_the_same_bytes_and_others_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |n: &str| folder.path().join(n);
+        let drawn = chart(noisy(300), Scale::Fitting);
+        for name in ["a.png", "b.png", "a.svg", "b.svg"] {
+            drawn.write(&at(name)).unwrap();
+        }
+        let read = |n: &str| std::fs::read(at(n)).unwrap();
+        assert!(read("a.png").starts_with(b"\x89PNG") && read("a.png") == read("b.png"));
+        assert!(read("a.svg").starts_with(b"<svg") && read("a.svg") == read("b.svg"));
+        // A panel of 640 by 190 points, the legend, the title of the axis; four units a point.
+        let head = "<svg width=\"640\" height=\"234\" viewBox=\"0 0 2560 936\"";
+        assert!(String::from_utf8(read("a.svg")).unwrap().starts_with(head));
+        let refused = drawn.write(&at("a.gif")).unwrap_err().to_string();
+        assert!(refused.contains("gif") && refused.contains(".svg") && !at("a.gif").exists(), "{refused}");
+    }
+
+    #[test]
+    fn titles_marks_and_names_are_on_it() {
+        let svg = chart(noisy(300), Scale::Linear).svg().unwrap();
+        for text in ["a &lt; b", "energy (nats)", "update", "\n−0.5\n", "\n250\n", "\none\n", "\ntwo\n"] {
+            assert!(svg.contains(text), "{text}: {svg}");
+        }
+        // As it is, pale, and smooth in front of it.
+        let at = |colour: &str| svg.find(&format!("stroke=\"{colour}\"")).unwrap();
+        assert!(at("#F8E2B3") < at("#E69F00") && !svg.contains("beyond"));
+    }
+
+    #[test]
+    fn a_spike_is_marked_and_told_not_followed() {
+        let mut points = noisy(300);
+        points[0].1 = 4e6;
+        points[9].1 = f64::NAN;
+        let svg = chart(points, Scale::Fitting).svg().unwrap();
+        assert!(svg.contains("1 of 300 values beyond the axis, the furthest 4·10⁶; 1 not finite"), "{svg}");
+        // A mark at the upper end, and an axis for the others.
+        assert!(svg.contains("<polygon") && svg.contains("\n1\n") && !svg.contains("10⁶\n<"));
+    }
+
+    #[test]
+    fn a_note_is_shorter_beside_a_long_title() {
+        let mut points = noisy(300);
+        points[0].1 = 4e6;
+        let mut drawn = chart(points, Scale::Fitting);
+        drawn.panels[0].title = "A title that leaves little room beside it for what is to be said".into();
+        assert!(drawn.svg().unwrap().contains("\n1 of 300 beyond, to 4·10⁶\n"));
+    }
+
+    #[test]
+    fn a_step_is_found_where_it_is_drawn() {
+        let drawn = chart(vec![(100.0, 1.0), (400.0, 2.0)], Scale::Linear);
+        let place = drawn.place();
+        // The line goes from one quarter of the axis, which begins at 0, to its end; an svg has four units a point.
+        let svg = drawn.svg().unwrap();
+        let own = svg.split("stroke=\"#E69F00\"").nth(1).unwrap();
+        let line = own.split("points=\"").nth(1).unwrap();
+        let x: f64 = line.split(',').next().unwrap().parse().unwrap();
+        let want = place.share.0 + (place.share.1 - place.share.0) / 4.0;
+        assert_eq!(place.steps, (0.0, 400.0));
+        // Within a point of 640.
+        assert!((x / 4.0 / 640.0 - want).abs() < 1.0 / 640.0, "{x} {want}");
     }
 
     #[test]
     fn a_chart_of_anything_is_a_picture() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.png");
-        let points = vec![(1.0, 2.0), (2.0, f64::NAN), (3.0, f64::INFINITY), (4.0, -1e300), (5.0, 0.0)];
-        let panel = |scale| Panel {
-            title: "any".into(),
-            scale,
-            lines: vec![Line { points: points.clone(), group: 12, cross: true }],
-        };
-        let panels = [panel(Scale::Linear), panel(Scale::Log), panel(Scale::SymLog(1e-3))];
-        write(&path, &panels, &["a".into(), "b".into()]).unwrap();
-        assert!(std::fs::read(&path).unwrap().starts_with(b"\x89PNG"));
-        write(&path, &[], &[]).unwrap();
+        let odd = vec![(1.0, 2.0), (2.0, f64::NAN), (3.0, f64::INFINITY), (4.0, -1e300), (f64::NAN, 0.0)];
+        for points in [odd, vec![], vec![(5.0, 1.0)], vec![(0.0, f64::MAX), (1.0, f64::MIN)]] {
+            for scale in [Scale::Fitting, Scale::Linear, Scale::Log, Scale::SymLog(1e-3)] {
+                let drawn = chart(points.clone(), scale);
+                assert!(drawn.svg().unwrap().ends_with("</svg>\n"), "{points:?}");
+                ground::png(drawn.paper(), |paper| drawn.draw(paper)).unwrap();
+            }
+        }
+        assert!(Chart::default().svg().unwrap().contains("<svg"));
+        let many = vec![Panel::default(); 100_000];
+        let refused = Chart { panels: many, ..Chart::default() }.write(Path::new("no/many.png")).unwrap_err();
+        assert!(refused.to_string().contains("fewer panels"), "{refused}");
+    }
+
+    #[test]
+    fn ten_million_points_are_as_small_as_a_few() {
+        let points: Vec<(f64, f64)> = (0..10_000_000).map(|i| (f64::from(i), f64::from(i % 1000))).collect();
+        let svg = chart(points, Scale::Fitting).svg().unwrap();
+        assert!(svg.len() < 100_000 && svg.contains("\n2·10⁶\n"), "{}", svg.len());
     }
 }

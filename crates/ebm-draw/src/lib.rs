@@ -5,10 +5,15 @@
 use ebm_core::Error;
 use ebm_data::DataError;
 
-pub mod canvas;
 pub mod chart;
+mod curve;
 pub mod distributions;
+mod field;
+mod ground;
+mod legend;
+mod palette;
 pub mod picture;
+mod scale;
 
 /// The error of a file that `part` could not write.
 pub(crate) fn unwritten(part: &'static str) -> impl Fn(DataError) -> Error {

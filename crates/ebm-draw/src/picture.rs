@@ -10,8 +10,8 @@ use crate::unwritten;
 
 /// Sheets show small images at about this many pixels a side.
 const SIDE: usize = 48;
-/// Side of a scatter in pixels.
-const SCATTER: usize = 480;
+/// Side of a scatter in pixels; each of its points is two by two.
+pub const SCATTER: usize = 480;
 
 /// Whether samples of this shape can be drawn: images `(1 or 3, H, W)` or points `(2,)`.
 pub fn can_draw(sample_shape: &[usize]) -> bool {

@@ -1,20 +1,23 @@
 //! Runs as one HTML page that needs no network: configuration, curves, pictures, energies, tables, health.
 //!
-//! The page is a fixed document with one JSON value in it; a script draws it. The curves are drawn by
-//! [uPlot](https://github.com/leeoniya/uPlot) (MIT, embedded).
+//! The page is markup with drawings in it, whole without its script, which tells the numbers under the pointer.
 
 pub(crate) mod charts;
+mod curves;
 mod health;
 mod landscape;
+mod markup;
+mod overview;
+mod page;
+mod pictures;
 pub(crate) mod series;
 mod sheets;
+mod words;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ebm_model::checkpoint;
 use ebm_train::ledger;
-use serde::Serialize;
 use serde_json::Value;
 
 use charts::Charted;
@@ -26,9 +29,6 @@ use sheets::{Picture, Sheets};
 use crate::config::overrides::Override;
 use crate::error::{Error, Result};
 use crate::model::open::Model;
-
-/// Most points of a curve on the page; longer ones keep the least and the greatest of each of so many parts.
-const POINTS: usize = 2000;
 
 /// How much to put on the page.
 #[derive(Clone, Debug)]
@@ -50,13 +50,12 @@ impl Default for ReportOptions {
 }
 
 /// What the page says.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Report {
     runs: Vec<RunPage>,
-    version: &'static str,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 struct RunPage {
     name: String,
     config: String,
@@ -64,22 +63,16 @@ struct RunPage {
     of: Option<u64>,
     outcome: String,
     seconds: Option<f64>,
+    skipped: Option<u64>,
     health: Health,
-    curves: BTreeMap<String, Curve>,
-    #[serde(skip)]
     series: Series,
     sheets: Vec<Sheets>,
     samples: Option<Picture>,
     histograms: Vec<Histograms>,
     surface: Option<Surface>,
+    measures: Option<Value>,
     tables: Vec<(String, Value)>,
     notes: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct Curve {
-    x: Vec<u64>,
-    y: Vec<f64>,
 }
 
 impl Report {
@@ -90,7 +83,7 @@ impl Report {
     pub fn read(directories: &[PathBuf], options: &ReportOptions) -> Result<Self> {
         let names = names(directories);
         let runs = directories.iter().zip(names).map(|(d, name)| RunPage::read(d, name, options));
-        Ok(Report { runs: runs.collect::<Result<_>>()?, version: env!("CARGO_PKG_VERSION") })
+        Ok(Report { runs: runs.collect::<Result<_>>()? })
     }
 
     /// The health of each run, in order.
@@ -98,8 +91,8 @@ impl Report {
         self.runs.iter().map(|r| (r.name.as_str(), &r.health))
     }
 
-    /// Writes `energies.png` and, if a run has norms of terms, `gradients.png` into a folder that is there, over
-    /// earlier ones.
+    /// Writes `energies` and, if a run has norms of terms, `gradients` into a folder that is there, each as png and svg,
+    /// over earlier ones.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -114,23 +107,9 @@ impl Report {
     /// The page.
     ///
     /// # Errors
-    /// If the values cannot be written as JSON.
+    /// If a chart or a picture cannot be drawn.
     pub fn html(&self) -> Result<String> {
-        let json = serde_json::to_string(self).map_err(|e| ebm_core::Error::plugin("report", e))?;
-        // No text of a run can end the script element that holds it.
-        let json = json.replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
-        let parts = [
-            ("/*UPLOT.CSS*/", include_str!("report/uplot.min.css")),
-            ("/*PAGE.CSS*/", include_str!("report/page.css")),
-            ("/*UPLOT.JS*/", include_str!("report/uplot.min.js")),
-            ("/*PAGE.JS*/", include_str!("report/page.js")),
-            ("\"RUNS\"", &json),
-        ];
-        let mut page = include_str!("report/page.html").to_string();
-        for (place, text) in parts {
-            page = page.replacen(place, text, 1);
-        }
-        Ok(page)
+        page::html(&self.runs)
     }
 }
 
@@ -165,8 +144,8 @@ impl RunPage {
         };
         let last = series.steps.last().copied().unwrap_or(0);
         let final_picture = directory.join("samples.png");
-        let samples = final_picture.is_file().then(|| sheets::uri(&final_picture, &mut notes)).flatten();
-        let samples = samples.map(|data| Picture { step: last, data });
+        let samples =
+            final_picture.is_file().then(|| sheets::picture(last, &final_picture, &mut notes)).flatten();
         let done =
             checkpoint::list(&checkpoint::checkpoints_of(directory)).last().map_or(0, |(step, _)| *step);
         let done = done.max(summary["step"].as_u64().unwrap_or(0));
@@ -178,6 +157,7 @@ impl RunPage {
             ));
         }
         notes.extend(ledger::changes(directory));
+        let measures = json(&directory.join("measures.json"), &mut notes);
         let tables = tables(directory, &mut notes);
         Ok(RunPage {
             name,
@@ -186,13 +166,14 @@ impl RunPage {
             of: summary["last"]["of"].as_u64(),
             outcome: end,
             seconds: summary["seconds"].as_f64(),
+            skipped: summary["skipped"].as_u64(),
             health,
-            curves: curves(&series),
             series,
             sheets,
             samples,
             histograms,
             surface,
+            measures,
             tables,
             notes,
         })
@@ -240,42 +221,9 @@ fn end(summary: &Value) -> String {
     }
 }
 
-fn curves(series: &Series) -> BTreeMap<String, Curve> {
-    let curves = series.values.keys().map(|name| {
-        let (x, y): (Vec<u64>, Vec<f64>) = series.points(name).unzip();
-        (name.clone(), thinned(Curve { x, y }, POINTS))
-    });
-    curves.filter(|(_, c)| !c.x.is_empty()).collect()
-}
-
-/// At most `most` points: the least and the greatest of each of `most / 2` parts, so that spikes stay.
-fn thinned(curve: Curve, most: usize) -> Curve {
-    let n = curve.x.len();
-    if n <= most {
-        return curve;
-    }
-    let parts = (most / 2).max(1);
-    let mut kept = Curve { x: Vec::new(), y: Vec::new() };
-    for part in 0..parts {
-        let range = part * n / parts..(part + 1) * n / parts;
-        let by = |a: &usize, b: &usize| curve.y[*a].total_cmp(&curve.y[*b]);
-        let (Some(least), Some(greatest)) = (range.clone().min_by(by), range.max_by(by)) else { continue };
-        for at in [least.min(greatest), least.max(greatest)] {
-            if kept.x.last() != Some(&curve.x[at]) {
-                kept.x.push(curve.x[at]);
-                kept.y.push(curve.y[at]);
-            }
-        }
-    }
-    kept
-}
-
-/// `measures.json` and whatever evaluation left as JSON below `eval/`.
+/// Whatever evaluation left as JSON below `eval/`.
 fn tables(directory: &Path, notes: &mut Vec<String>) -> Vec<(String, Value)> {
     let mut tables = Vec::new();
-    if let Some(measures) = json(&directory.join("measures.json"), notes) {
-        tables.push(("measures".into(), measures));
-    }
     let folder = directory.join("eval");
     let mut files: Vec<PathBuf> = match std::fs::read_dir(&folder) {
         Ok(entries) => entries.filter_map(|e| Some(e.ok()?.path())).collect(),
@@ -322,17 +270,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thinned_curve_keeps_its_spikes() {
-        let mut y = vec![0.0; 10_000];
-        (y[1234], y[7777]) = (9.0, -9.0);
-        let thin = thinned(Curve { x: (0..10_000).collect(), y }, 100);
-        assert!(thin.x.len() <= 100, "{}", thin.x.len());
-        let at = |step| thin.x.iter().position(|x| *x == step).map(|i| thin.y[i]);
-        assert_eq!((at(1234), at(7777)), (Some(9.0), Some(-9.0)));
-        assert!(thin.x.windows(2).all(|w| w[0] < w[1]));
-    }
-
-    #[test]
     fn no_text_of_a_run_leaves_its_place_on_the_page() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.toml"), "# </script><script>alert(1)</script> /*PAGE.JS*/")
@@ -340,7 +277,9 @@ mod tests {
         let options = ReportOptions { energies: false, ..ReportOptions::default() };
         let report = Report::read(&[folder.path().to_path_buf()], &options).unwrap();
         let page = report.html().unwrap();
-        assert!(!page.contains("alert(1)</script>") && page.contains("\\u003c/script>"));
+        assert!(
+            !page.contains("alert(1)</script>") && page.contains("# &lt;/script&gt;&lt;script&gt;alert(1)")
+        );
         assert!(page.contains("There are no curves") && !page.contains("src=\"http"));
     }
 

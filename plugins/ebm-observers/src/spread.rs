@@ -3,16 +3,19 @@
 use std::path::Path;
 
 use ebm_core::Result;
-use ebm_draw::chart::{self, Axes, Scale};
+use ebm_draw::chart::{Block, Chart, Panel, Scale};
 use serde::{Deserialize, Serialize};
 
 use crate::probe::Bins;
 
-/// What is shown, in this order; data and samples of each share a panel.
-const QUANTITIES: [(&str, &str); 3] =
-    [("energy", "energy"), ("slope", "norm of the energy's slope"), ("values", "values")];
-/// Ink of each, after the dot of its name.
-const INKS: [(&str, [f32; 3]); 2] = [("data", [0.35, 0.35, 0.35]), ("samples", [0.0, 0.45, 0.80])];
+/// What is shown, in this order, and what its axis is called; data and samples of each share a panel.
+const QUANTITIES: [(&str, &str, &str); 3] = [
+    ("energy", "Energy", "energy (nats)"),
+    ("slope", "Norm of the energy's slope", "nats a unit"),
+    ("values", "Values", "value"),
+];
+/// The groups, after the dot of a name.
+const GROUPS: [&str; 2] = ["data", "samples"];
 
 /// A histogram of one quantity at one step: a line of the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,35 +28,40 @@ pub(crate) struct Entry {
 
 /// Draws all histograms to `path`; the file appears whole or not at all.
 pub(crate) fn write(path: &Path, entries: &[Entry]) -> Result<()> {
-    let mut canvas = chart::paper(QUANTITIES.len());
     // Each column reaches from its step to the next one.
     let mut steps: Vec<u64> = entries.iter().map(|e| e.step).collect();
     steps.dedup();
     let width = steps.windows(2).map(|w| w[1] - w[0]).next_back().or(steps.first().copied()).unwrap_or(1);
     let end = steps.last().copied().unwrap_or(0) + width;
-    for (i, (quantity, title)) in QUANTITIES.iter().enumerate() {
-        let of = |what: &str| {
-            let name = format!("{quantity}.{what}");
-            entries.iter().filter(move |e| e.name == name)
-        };
-        let both = INKS.iter().flat_map(|(what, _)| of(what));
-        let range = both.fold((f64::MAX, f64::MIN), |(l, h), e| (l.min(e.bins.low), h.max(e.bins.high)));
-        let axes = Axes::new(i, Scale::Linear, range, end as f64);
-        axes.draw(&mut canvas, title);
-        for (what, ink) in INKS {
-            let most = |e: &Entry| e.bins.counts.iter().max().copied().unwrap_or(1).max(1);
-            for e in of(what) {
+    let panel = |(quantity, title, y_title): (&str, &str, &str)| Panel {
+        title: title.into(),
+        y_title: y_title.into(),
+        scale: Scale::Linear,
+        across: Some((0.0, end as f64)),
+        blocks: (GROUPS.iter().enumerate())
+            .flat_map(|(group, what)| {
+                let name = format!("{quantity}.{what}");
+                entries.iter().filter(move |e| e.name == name).map(move |e| (group, e))
+            })
+            .flat_map(|(group, e)| {
                 let next = steps.iter().find(|s| **s > e.step).copied().unwrap_or(end);
-                for (bin, n) in e.bins.counts.iter().enumerate().filter(|(_, n)| **n > 0) {
-                    let cover = 0.1 + 0.6 * *n as f32 / most(e) as f32;
-                    let (low, high) = e.bins.edges(bin);
-                    axes.fill(&mut canvas, (e.step as f64, next as f64), (low, high), ink, cover);
-                }
-            }
-        }
-    }
-    chart::draw_legend(&mut canvas, &INKS);
-    canvas.write(path)
+                column(e, (e.step as f64, next as f64), group)
+            })
+            .collect(),
+        ..Panel::default()
+    };
+    let panels = QUANTITIES.map(panel).to_vec();
+    let legend = GROUPS.map(String::from).to_vec();
+    Chart { panels, legend, ..Chart::default() }.write(path)
+}
+
+/// The bins of a histogram that hold anything, above each other: more of them, more ink.
+fn column(e: &Entry, across: (f64, f64), group: usize) -> impl Iterator<Item = Block> {
+    let most = e.bins.counts.iter().max().copied().unwrap_or(1).max(1);
+    e.bins.counts.iter().enumerate().filter(|(_, n)| **n > 0).map(move |(bin, n)| {
+        let cover = 0.1 + 0.6 * *n as f64 / most as f64;
+        Block { across, up: e.bins.edges(bin), group, cover }
+    })
 }
 
 #[cfg(test)]
@@ -75,10 +83,10 @@ mod tests {
         let set = ebm_data::folder::read(folder.path(), &Default::default()).unwrap();
         let (_, h, w) = set.shape();
         let red = |x: usize, y: usize| set.bytes()[y * w + x];
-        // The column of step 10 is the right half of the field: from 376 to 690 of 860 pixels.
-        let (x, low, high) = (500, h / 3 - 60, 60);
-        assert!(red(x, low) < red(x, high), "{} {}", red(x, low), red(x, high));
-        assert_eq!(red(200, low), 255);
+        // The column of step 10 is the right half of the first field, from about 750 to 1230 of 1280 pixels and 100 to 380 down.
+        let (x, low, high) = (1000, 320, 160);
+        assert!(red(x, low) < red(x, high), "{} {} of {h}", red(x, low), red(x, high));
+        assert_eq!(red(300, low), 255);
         write(&path, &[]).unwrap();
         write(&path, &[entry(1, "energy.samples", &[3.0])]).unwrap();
     }

@@ -24,7 +24,7 @@ pub(crate) struct ReportCommand {
     /// Leave out what needs the model and its data: histograms of energies, surfaces of the plane.
     #[arg(long)]
     no_energies: bool,
-    /// Also write energies.png and gradients.png into this folder, which is there; earlier ones are replaced.
+    /// Also write energies and gradients, each as .png and .svg, into this folder, which is there; earlier ones are replaced.
     #[arg(long, value_name = "FOLDER")]
     charts: Option<PathBuf>,
     /// Most megabytes of pictures of one kind of a run; more are thinned evenly over the steps.

@@ -2,13 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use ebm_draw::chart::{self, Line, Panel, Scale};
+use ebm_draw::chart::{Chart, Line, Panel, Scale};
 
 use crate::error::Result;
 use crate::report::series::Series;
-
-/// Energies below this are drawn on a linear scale: those of stable runs are about as large.
-const SMALL: f64 = 0.01;
 
 /// One run on the charts.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +18,12 @@ pub(crate) struct Charted<'a> {
     pub cross: bool,
 }
 
-/// Writes `energies.png` and, if a run has norms of terms, `gradients.png` into `directory`; energies are cut at
-/// `most`.
+/// What the axes are called.
+const ENERGY: &str = "energy (nats)";
+const NORM: &str = "norm";
+
+/// Writes `energies` and, if a run has norms of terms, `gradients` into `directory`, each as png and svg; energies are
+/// cut at `most`.
 pub(crate) fn write(
     runs: &[Charted<'_>],
     legend: &[String],
@@ -30,29 +31,33 @@ pub(crate) fn write(
     directory: &Path,
 ) -> Result<Vec<PathBuf>> {
     let energies = [
-        ("energy.data", "mean energy of the data"),
-        ("energy.samples", "mean energy of the samples"),
-        ("energy.difference", "energy of the data - energy of the samples"),
+        ("energy.data", "Mean energy of the data"),
+        ("energy.samples", "Mean energy of the samples"),
+        ("energy.difference", "Energy of the data minus energy of the samples"),
     ];
     let norms = [
-        ("grad.cd", "norm of the gradient, contrastive divergence"),
-        ("grad.kl", "norm of the gradient, KL term"),
-        ("grad.ent", "norm of the gradient, entropy term"),
-        ("grad.reg", "norm of the gradient, energy penalty"),
+        ("grad.cd", "Gradient of contrastive divergence"),
+        ("grad.kl", "Gradient of the KL term"),
+        ("grad.ent", "Gradient of the entropy term"),
+        ("grad.reg", "Gradient of the energy penalty"),
     ];
     let mut files = Vec::new();
-    for (file, names, scale, cut) in [
-        ("energies.png", &energies[..], Scale::SymLog(SMALL), most),
-        ("gradients.png", &norms[..], Scale::Log, f64::INFINITY),
+    for (stem, names, y_title, scale, cut) in [
+        ("energies", &energies[..], ENERGY, Scale::Fitting, most),
+        ("gradients", &norms[..], NORM, Scale::Log, f64::INFINITY),
     ] {
         let panels: Vec<Panel> = names
             .iter()
-            .map(|(name, title)| panel(runs, (name, title), scale, cut))
+            .map(|(name, title)| Panel { y_title: y_title.into(), ..panel(runs, (name, title), scale, cut) })
             .filter(|p| !p.lines.is_empty())
             .collect();
-        if !panels.is_empty() {
-            let path = directory.join(file);
-            chart::write(&path, &panels, legend)?;
+        if panels.is_empty() {
+            continue;
+        }
+        let chart = Chart { panels, legend: legend.to_vec(), ..Chart::default() };
+        for ending in ["png", "svg"] {
+            let path = directory.join(stem).with_extension(ending);
+            chart.write(&path)?;
             files.push(path);
         }
     }
@@ -65,5 +70,5 @@ fn panel(runs: &[Charted<'_>], (name, title): (&str, &str), scale: Scale, cut: f
             run.series.points(name).map(|(step, v)| (step as f64, v.clamp(-cut, cut))).collect();
         (!points.is_empty()).then_some(Line { points, group: run.group, cross: run.cross })
     });
-    Panel { title: title.into(), scale, lines: lines.collect() }
+    Panel { title: title.into(), scale, lines: lines.collect(), ..Panel::default() }
 }

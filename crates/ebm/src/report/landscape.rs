@@ -3,7 +3,6 @@
 use candle_core::{DType, Device, Tensor};
 use ebm_core::{Batch, Key, Split};
 use ebm_eval::PlaneGrid;
-use serde::Serialize;
 
 use crate::error::Result;
 use crate::model::energies::{on_grid, without_condition};
@@ -19,7 +18,7 @@ const NOISE: &str = "uniform noise";
 const CELLS: usize = 120;
 
 /// Counts of the energies of several sets in common bins.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Histograms {
     /// What is in them.
     pub title: &'static str,
@@ -30,7 +29,7 @@ pub(super) struct Histograms {
 }
 
 /// Energies over a square of the plane.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Surface {
     /// The square is [-half, half]².
     pub half: f64,

@@ -1,16 +1,17 @@
-//! The pictures of a run directory, as data URIs for one page.
+//! The pictures of a run directory, as data URIs for one page, at the size at which their pixels stay sharp.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
+use ebm_data::ImageSet;
 use ebm_data::folder::FolderOptions;
-use serde::Serialize;
+use ebm_draw::picture::SCATTER;
 
 use crate::error::{Error, Result};
 
 /// Pictures of one kind over the steps.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Sheets {
     /// `samples`, `buffer`.
     pub kind: String,
@@ -19,13 +20,18 @@ pub(super) struct Sheets {
 }
 
 /// One picture.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Picture {
     /// After this update.
     pub step: u64,
     /// As a `data:` URI.
     pub data: String,
+    /// Width and height in pixels of a page.
+    pub size: (usize, usize),
 }
+
+/// Wider pictures are shown at half their size if that loses nothing, so that several stand beside each other.
+const WIDE: usize = 300;
 
 /// The pictures below `directory/sheets`, evenly thinned to about `bytes` for each kind; the last is always there. One that
 /// cannot be decoded is left out with a note.
@@ -56,28 +62,42 @@ pub(super) fn read(directory: &Path, bytes: u64, notes: &mut Vec<String>) -> Res
             let files: Vec<(u64, PathBuf)> = files.into_iter().collect();
             let size: u64 = files.iter().filter_map(|(_, p)| p.metadata().ok()).map(|m| m.len()).sum();
             let keep = (files.len() as u64 * bytes / size.max(1)).clamp(2, 1 << 20) as usize;
-            let pictures = thinned(files.len(), keep)
-                .filter_map(|i| Some(Picture { step: files[i].0, data: uri(&files[i].1, notes)? }))
-                .collect();
+            let pictures =
+                thinned(files.len(), keep).filter_map(|i| picture(files[i].0, &files[i].1, notes)).collect();
             Ok(Sheets { kind, pictures })
         })
         .collect()
 }
 
-/// A picture as a `data:` URI; one that cannot be decoded is left out with a note.
-pub(super) fn uri(path: &Path, notes: &mut Vec<String>) -> Option<String> {
+/// A picture of a step; one that cannot be decoded is left out with a note.
+pub(super) fn picture(step: u64, path: &Path, notes: &mut Vec<String>) -> Option<Picture> {
     let read = ebm_data::folder::read_picture(path, &FolderOptions::default())
         .map_err(Error::from)
-        .and_then(|_| std::fs::read(path).map_err(Error::io(path)));
+        .and_then(|image| Ok((image, std::fs::read(path).map_err(Error::io(path))?)));
     match read {
-        Ok(bytes) => {
+        Ok((image, bytes)) => {
             let text = base64::engine::general_purpose::STANDARD.encode(&bytes);
-            Some(format!("data:image/png;base64,{text}"))
+            Some(Picture { step, data: format!("data:image/png;base64,{text}"), size: shown(&image) })
         }
         Err(e) => {
             notes.push(format!("Left out: {e}."));
             None
         }
+    }
+}
+
+/// The size a picture is shown at: its own, or half of it where each pixel is two by two of the file, or a point is.
+fn shown(image: &ImageSet) -> (usize, usize) {
+    let (_, height, width) = image.shape();
+    let pairs = |line: &[u8]| line.chunks(2).all(|p| p.first() == p.last());
+    let rows = |two: &[u8]| two.len() < 2 * width || two[..width] == two[width..];
+    let doubled = || {
+        let planes = image.bytes().chunks(height * width);
+        planes.into_iter().all(|p| p.chunks(width).all(pairs) && p.chunks(2 * width).all(rows))
+    };
+    match width > WIDE && ((height, width) == (SCATTER, SCATTER) || doubled()) {
+        true => (width / 2, height / 2),
+        false => (width, height),
     }
 }
 
@@ -91,6 +111,19 @@ fn thinned(n: usize, keep: usize) -> impl Iterator<Item = usize> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_picture_is_halved_where_that_loses_nothing() {
+        let of = |zoom: usize, side: usize| {
+            let images: Vec<f32> = (0..side * side).map(|i| (i % 3) as f32 / 2.0).collect();
+            let sheet = ebm_data::png::Sheet { zoom, ..Default::default() };
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.png");
+            sheet.write(&path, &images, (1, 1, side, side)).unwrap();
+            picture(0, &path, &mut Vec::new()).unwrap().size
+        };
+        assert_eq!((of(4, 100), of(1, 400), of(4, 20)), ((202, 202), (404, 404), (84, 84)));
+    }
 
     #[test]
     fn pictures_are_thinned_evenly_and_keep_their_ends() {

@@ -101,7 +101,7 @@ fn a_grid_is_run_once_and_reported() {
     let json: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(s.path("a/report.json")).unwrap()).unwrap();
     assert_eq!(json["runs"].as_array().unwrap().len(), 8);
-    assert_eq!(done.files.len(), 5, "{:?}", done.files);
+    assert_eq!(done.files.len(), 7, "{:?}", done.files);
     assert!(!s.path("a/calm-1/checkpoints").exists());
     // Nothing is run again.
     let before = std::fs::metadata(s.path("a/calm-1/metrics.jsonl")).unwrap().modified().unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ebm_draw::distributions::{self, Panel};
+use ebm_draw::distributions::{self, Distribution};
 
 use super::OodReport;
 use crate::error::Result;
@@ -12,7 +12,7 @@ const MOST: usize = 24;
 
 pub(super) fn write(report: &OodReport, path: &Path) -> Result<()> {
     let columns = report.inside.mean.len().max(1);
-    let panels: Vec<Panel> = report
+    let panels: Vec<Distribution> = report
         .rows
         .iter()
         .take(MOST * columns)
@@ -22,13 +22,9 @@ pub(super) fn write(report: &OodReport, path: &Path) -> Result<()> {
                 let n = counts.iter().sum::<usize>().max(1) as f64;
                 counts.iter().map(|c| *c as f64 / n).collect::<Vec<f64>>()
             };
-            Panel {
-                title: format!(
-                    "{}: {}, AUROC {:.3}",
-                    short(&row.outside),
-                    row.score,
-                    row.figures.auroc.value
-                ),
+            Distribution {
+                title: format!("{}, AUROC {:.3}", short(&row.outside), row.figures.auroc.value),
+                x_title: row.score.to_string(),
                 range: (h.edges.first().copied().unwrap_or(0.0), h.edges.last().copied().unwrap_or(1.0)),
                 series: vec![share(&h.inside), share(&h.outside)],
             }

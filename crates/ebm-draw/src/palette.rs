@@ -1,0 +1,81 @@
+//! Colours that stay apart for most eyes, in print too (Okabe and Ito 2008), and the greys around them.
+
+use plotters::style::RGBColor;
+
+/// The colours of Okabe and Ito, strong ones first; the yellow is darkened so that it is seen on white.
+const COLOURS: [[u8; 3]; 8] = [
+    [0x00, 0x72, 0xB2],
+    [0xD5, 0x5E, 0x00],
+    [0x00, 0x9E, 0x73],
+    [0xCC, 0x79, 0xA7],
+    [0xE6, 0x9F, 0x00],
+    [0x56, 0xB4, 0xE9],
+    [0x33, 0x33, 0x33],
+    [0xA3, 0x93, 0x00],
+];
+
+/// Text, axes and marks.
+pub(crate) const INK: RGBColor = RGBColor(0x26, 0x26, 0x26);
+/// What is said aside.
+pub(crate) const QUIET: RGBColor = RGBColor(0x66, 0x66, 0x66);
+/// Lines of the grid.
+pub(crate) const GRID: RGBColor = RGBColor(0xE4, 0xE4, 0xE4);
+/// The ground that everything lies on.
+pub(crate) const GROUND: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
+
+/// Colours before the palette begins again.
+pub(crate) const MANY: usize = COLOURS.len();
+
+/// The colour of an entry of the palette, which goes round.
+pub(crate) fn strong(group: usize) -> RGBColor {
+    let [r, g, b] = COLOURS[group % MANY];
+    RGBColor(r, g, b)
+}
+
+/// The same, `share` of it on white: for what lies behind.
+pub(crate) fn pale(group: usize, share: f64) -> RGBColor {
+    let mixed = COLOURS[group % MANY].map(|c| (255.0 - share * (255.0 - f64::from(c))).round() as u8);
+    RGBColor(mixed[0], mixed[1], mixed[2])
+}
+
+/// What behind a line is left of its colour: among few lines, among many.
+pub(crate) const BEHIND: [f64; 2] = [0.3, 0.18];
+
+/// Rules that give an svg inside a page the page's colours: `--ink`, `--quiet`, `--faint` and `--c0` to `--c7` for text,
+/// what is said aside, the grid and the groups. They hold for what has the class `chart`.
+pub fn style_sheet() -> String {
+    let rules = |ink: RGBColor, to: &str, more: &str| {
+        let RGBColor(r, g, b) = ink;
+        let of =
+            |what: &str| format!(".chart [{what}=\"#{r:02X}{g:02X}{b:02X}\"] {{ {what}: {to};{more} }}\n");
+        of("stroke") + &of("fill")
+    };
+    let mut all = rules(GROUND, "none", "");
+    for (ink, to) in [(INK, "var(--ink)"), (QUIET, "var(--quiet)"), (GRID, "var(--faint)")] {
+        all += &rules(ink, to, "");
+    }
+    for group in 0..MANY {
+        let to = format!("var(--c{group})");
+        all += &rules(strong(group), &to, "");
+        for share in BEHIND {
+            all += &rules(pale(group, share), &to, &format!(" opacity: {};", share));
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_colour_has_its_rule_and_no_two_share_one() {
+        let sheet = style_sheet();
+        let rules: Vec<&str> = sheet.lines().filter_map(|l| l.split('{').next()).collect();
+        let mut apart = rules.clone();
+        apart.sort_unstable();
+        apart.dedup();
+        assert_eq!((rules.len(), apart.len()), (2 * (4 + 3 * MANY), 2 * (4 + 3 * MANY)));
+        assert!(sheet.contains(".chart [stroke=\"#0072B2\"] { stroke: var(--c0); }"), "{sheet}");
+    }
+}
