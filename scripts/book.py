@@ -94,7 +94,7 @@ def compare(shown, printed, share):
 def inline(page, text, ebm, helps):
     """Commands in sentences whose subcommand or options there are not."""
     prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
-    for command in re.findall(r"^    ((?:ebm|cargo|scripts/|examples/|python3?) .*)$", prose, re.M):
+    for command in re.findall(r"^    ((?:ebm |cargo |scripts/|examples/|benches/|python3? ).*)$", prose, re.M):
         yield f"{page}: `{command}`: stands indented, where nothing says what becomes of it; fence it"
     for command in re.findall(r"`(ebm [^`]+)`", prose):
         words = command.replace("\n", " ").split()
