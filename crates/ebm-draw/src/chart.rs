@@ -7,7 +7,7 @@ use ebm_core::Result;
 use crate::field;
 use crate::ground::{self, Paper, Undrawn};
 use crate::legend;
-pub use crate::palette::style_sheet;
+pub use crate::palette::STYLE_SHEET;
 use crate::scale::Axis;
 pub use crate::scale::{Scale, number};
 

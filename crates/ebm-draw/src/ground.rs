@@ -75,7 +75,7 @@ pub(crate) fn plain(text: &str) -> String {
 /// A drawing of `size` points as the text of an svg file.
 pub(crate) fn svg(size: (u32, u32), draw: impl FnOnce(&Paper<'_>) -> Result<(), Undrawn>) -> Result<String> {
     let mut text = String::new();
-    let fine = (size.0 * FINE, size.1 * FINE);
+    let fine = (size.0.saturating_mul(FINE), size.1.saturating_mul(FINE));
     on(Ground::Svg(SVGBackend::with_string(&mut text, fine)), FINE, draw)?;
     // The drawing's units are finer than those it is shown in.
     let head = format!("width=\"{}\" height=\"{}\"", fine.0, fine.1);

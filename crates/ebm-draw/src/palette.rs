@@ -43,39 +43,32 @@ pub(crate) const BEHIND: [f64; 2] = [0.3, 0.18];
 
 /// Rules that give an svg inside a page the page's colours: `--ink`, `--quiet`, `--faint` and `--c0` to `--c7` for text,
 /// what is said aside, the grid and the groups. They hold for what has the class `chart`.
-pub fn style_sheet() -> String {
-    let rules = |ink: RGBColor, to: &str, more: &str| {
-        let RGBColor(r, g, b) = ink;
-        let of =
-            |what: &str| format!(".chart [{what}=\"#{r:02X}{g:02X}{b:02X}\"] {{ {what}: {to};{more} }}\n");
-        of("stroke") + &of("fill")
-    };
-    let mut all = rules(GROUND, "none", "");
-    for (ink, to) in [(INK, "var(--ink)"), (QUIET, "var(--quiet)"), (GRID, "var(--faint)")] {
-        all += &rules(ink, to, "");
-    }
-    for group in 0..MANY {
-        let to = format!("var(--c{group})");
-        all += &rules(strong(group), &to, "");
-        for share in BEHIND {
-            all += &rules(pale(group, share), &to, &format!(" opacity: {};", share));
-        }
-    }
-    all
-}
+pub const STYLE_SHEET: &str = include_str!("chart.css");
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_colour_has_its_rule_and_no_two_share_one() {
-        let sheet = style_sheet();
-        let rules: Vec<&str> = sheet.lines().filter_map(|l| l.split('{').next()).collect();
-        let mut apart = rules.clone();
-        apart.sort_unstable();
-        apart.dedup();
-        assert_eq!((rules.len(), apart.len()), (2 * (4 + 3 * MANY), 2 * (4 + 3 * MANY)));
-        assert!(sheet.contains(".chart [stroke=\"#0072B2\"] { stroke: var(--c0); }"), "{sheet}");
+    fn every_colour_has_its_rules_and_no_two_share_one() {
+        let mut seen = Vec::new();
+        let mut has = |RGBColor(r, g, b): RGBColor, what: &str, end: String| {
+            let rule = format!(".chart [{what}=\"#{r:02X}{g:02X}{b:02X}\"] {{ {what}: {end}");
+            assert!(STYLE_SHEET.contains(&rule), "{rule}");
+            assert!(!seen.contains(&(what.to_string(), (r, g, b))), "{rule}");
+            seen.push((what.to_string(), (r, g, b)));
+        };
+        for what in ["stroke", "fill"] {
+            has(GROUND, what, "none; }".into());
+            has(INK, what, "var(--ink); }".into());
+            has(QUIET, what, "var(--quiet); }".into());
+            has(GRID, what, "var(--faint); }".into());
+            for group in 0..MANY {
+                has(strong(group), what, format!("var(--c{group}); }}"));
+                BEHIND
+                    .iter()
+                    .for_each(|s| has(pale(group, *s), what, format!("var(--c{group}); opacity: {s}; }}")));
+            }
+        }
     }
 }

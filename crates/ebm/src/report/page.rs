@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ebm_draw::chart::style_sheet;
+use ebm_draw::chart::STYLE_SHEET;
 
 use super::RunPage;
 use super::markup::{figure, table, tables, text};
@@ -28,7 +28,7 @@ pub(super) fn html(runs: &[RunPage]) -> Result<String> {
     // The last part may hold any text, so it is put in last.
     for (place, part) in [
         ("/*PAGE.CSS*/", include_str!("page.css")),
-        ("/*CHARTS.CSS*/", &style_sheet()),
+        ("/*CHARTS.CSS*/", STYLE_SHEET),
         ("/*PAGE.JS*/", include_str!("page.js")),
         ("<!--VERSION-->", env!("CARGO_PKG_VERSION")),
         ("<!--TITLE-->", &names.join(", ")),
