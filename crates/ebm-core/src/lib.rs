@@ -14,6 +14,7 @@ mod key;
 mod kinds;
 mod params;
 pub mod plan;
+pub mod regular;
 mod sampling;
 pub mod tie;
 mod training;

@@ -1,6 +1,5 @@
 //! What a file is that a reader cannot take: named for what it is, with what to do about it.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -137,7 +136,7 @@ pub fn of_file(path: &Path) -> Option<Foreign> {
         return None;
     }
     let mut head = Vec::with_capacity(HEAD);
-    File::open(path).ok()?.take(HEAD as u64).read_to_end(&mut head).ok()?;
+    crate::regular::open(path).ok()?.take(HEAD as u64).read_to_end(&mut head).ok()?;
     what_is(&head, path)
 }
 

@@ -1,6 +1,5 @@
 //! Bytes of a file or of embedded data, plain or gzipped, without trusting any claimed size.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
@@ -31,7 +30,7 @@ impl<'a> Unpacked<'a> {
         if !meta.is_file() {
             return Err(Origin(path).format(0, "the path", "no regular file", "a file"));
         }
-        let mut file = File::open(path).map_err(DataError::io(path, "open"))?;
+        let mut file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
         let mut magic = Vec::with_capacity(2);
         file.by_ref().take(2).read_to_end(&mut magic).map_err(DataError::io(path, "read"))?;
         let gz = magic == GZIP;

@@ -341,7 +341,7 @@ pub fn read(path: &Path, depth: Depth) -> Result<Contents> {
 
 /// The bytes of a file with this digest.
 fn whole(file: &Path, want: &str) -> Result<Vec<u8>> {
-    let found = fs::read(file)
+    let found = ebm_core::regular::read(file)
         .map_err(|e| Error::data(file, format!("cannot be read ({e}); the checkpoint is incomplete")))?;
     let digest = sha256(&found);
     if digest == *want {
@@ -376,7 +376,7 @@ fn tensors_where(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<BTreeMap
 /// [`Error::Data`] if it is missing, damaged, or of another format.
 pub fn manifest(path: &Path) -> Result<Manifest> {
     let file = path.join(MANIFEST);
-    let text = fs::read(&file)
+    let text = ebm_core::regular::read(&file)
         .map_err(|e| Error::data(&file, format!("cannot be read ({e}); the checkpoint is incomplete")))?;
     let sealed: Sealed = serde_json::from_slice(&text)
         .map_err(|e| Error::data(&file, format!("is damaged: not the expected JSON: {e}")))?;

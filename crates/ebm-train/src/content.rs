@@ -2,7 +2,6 @@
 //! buffer is not in memory once more for being written.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 
@@ -29,7 +28,7 @@ impl Content {
             Content::Bytes(bytes) => sink(bytes),
             Content::Tensors(tensors) => tensors.pieces(sink),
             Content::Copy(file) => {
-                let mut file = BufReader::with_capacity(AT_ONCE, File::open(file)?);
+                let mut file = BufReader::with_capacity(AT_ONCE, ebm_core::regular::open(file)?);
                 loop {
                     let piece = file.fill_buf()?;
                     let n = piece.len();

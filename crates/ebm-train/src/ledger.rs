@@ -7,7 +7,7 @@ mod changes;
 mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -208,7 +208,7 @@ impl Ledger {
     fn extent(&mut self, file: &str) -> Result<Extent> {
         let path = self.directory.join(file);
         let io = |e| Error::io(&path, e);
-        let mut open = File::open(&path).map_err(io)?;
+        let mut open = ebm_core::regular::open(&path).map_err(io)?;
         let bytes = open.metadata().map_err(io)?.len();
         let fresh = || Seen { bytes: 0, digest: Sha256::new() };
         let seen = self.seen.entry(file.to_string()).or_insert_with(fresh);

@@ -145,7 +145,7 @@ pub fn unbegun(directory: &Path) -> bool {
 /// Where files that the configuration of a run names are looked for which was ended before its first checkpoint; `None` if it
 /// does not say.
 pub fn first_places(directory: &Path) -> Option<Places> {
-    let text = std::fs::read(directory.join(BASE)).ok()?;
+    let text = ebm_core::regular::read(directory.join(BASE)).ok()?;
     let base: PathBuf = serde_json::from_slice(&text).ok()?;
     Some(places_of_run(directory, &directory.join(base)))
 }

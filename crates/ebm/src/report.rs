@@ -122,7 +122,7 @@ impl RunPage {
                 "found no config.toml in it, wanted the directory of a run, such as runs/digits-0-1",
             ));
         }
-        let config = std::fs::read_to_string(&config_file).map_err(Error::io(&config_file))?;
+        let config = ebm_core::regular::read_to_string(&config_file).map_err(Error::io(&config_file))?;
         let mut notes = Vec::new();
         let series = match directory.join(series::METRICS).is_file() {
             true => Series::read(directory)?,
@@ -241,7 +241,7 @@ fn tables(directory: &Path, notes: &mut Vec<String>) -> Vec<(String, Value)> {
 
 /// A side file, if it is there; a damaged one is a note on the page, not the end of it.
 fn json(path: &Path, notes: &mut Vec<String>) -> Option<Value> {
-    let read = match std::fs::read(path) {
+    let read = match ebm_core::regular::read(path) {
         Ok(text) => serde_json::from_slice(&text).map_err(|e| format!("is no JSON ({e})")),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
         Err(e) => Err(format!("cannot be read ({e})")),

@@ -1,9 +1,13 @@
 //! Text files that a call begins with: configurations, studies, thresholds.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+
+/// No configuration is longer.
+const MOST: u64 = 64 << 20;
 
 /// The text of a file that is taken for `what`.
 ///
@@ -11,7 +15,13 @@ use crate::error::{Error, Result};
 /// If it cannot be read, or is no UTF-8: the message has the byte and the line.
 pub(crate) fn read(what: &'static str, path: &Path) -> Result<String> {
     let unread = |source| Error::Unread { what, path: path.to_path_buf(), source };
-    let bytes = std::fs::read(path).map_err(unread)?;
+    // A pipe will do, so nothing tells beforehand how much there is.
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(MOST + 1).read_to_end(&mut bytes)).map_err(unread)?;
+    if bytes.len() as u64 > MOST {
+        let message = format!("has more than {MOST} bytes, wanted a text that a person wrote");
+        return Err(unread(io::Error::new(io::ErrorKind::InvalidData, message)));
+    }
     String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
         let line = 1 + e.as_bytes()[..at].iter().filter(|b| **b == b'\n').count();

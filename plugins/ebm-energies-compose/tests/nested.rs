@@ -182,3 +182,13 @@ fn the_plan_of_a_composition_computes_the_composition() {
     );
     assert!(build(&mixed, &shape).unwrap().plan().is_none());
 }
+
+#[test]
+fn a_part_without_a_name_is_refused_where_it_stands() {
+    for (kind, name) in [("sum", ""), ("soft-min", "a\\nb"), ("multi-scale", "")] {
+        let part = |name: &str| format!("{{ name = \"{name}\", energy = {MLP} }}");
+        let text = format!("kind = \"{kind}\"\nparts = [{}, {}]", part("a"), part(name));
+        let said = build(&text, &[1, 8, 8]).err().unwrap().to_string();
+        assert!(said.contains("parts[1].name: is "), "{kind}: {said}");
+    }
+}

@@ -211,7 +211,7 @@ struct Cut {
 /// Shortens a file to its sound records of steps up to `step`.
 fn cut(path: &Path, step: u64) -> Result<Cut> {
     let io = |e| Error::io(path, e);
-    let file = File::open(path).map_err(io)?;
+    let file = ebm_core::regular::open(path).map_err(io)?;
     let mut from = BufReader::new(&file);
     let mut cut = Cut {
         length: 0,

@@ -57,7 +57,7 @@ impl Observer for Histograms {
             Event::Start { step: from, of, .. } => {
                 let course = Course { step: *from, of: *of, every: self.config.every };
                 self.lines = Some(Lines::open(&self.file, course, false, |line| step(line).map(|e| e.step))?);
-                let bytes = std::fs::read(&self.file).map_err(|e| Error::io(&self.file, e))?;
+                let bytes = ebm_core::regular::read(&self.file).map_err(|e| Error::io(&self.file, e))?;
                 self.all = String::from_utf8_lossy(&bytes).lines().filter_map(step).collect();
                 // The picture is one of the lines, whatever became of it.
                 if !self.all.is_empty() {

@@ -364,6 +364,10 @@ fn array_of(
     match (name, &names[..]) {
         (Some(name), _) => Ok(Some((archive, name.to_string()))),
         (None, [one]) => Ok(Some((archive, one.clone()))),
+        (None, []) => {
+            let message = format!("is missing, and {} holds no arrays", path.display());
+            Err(cx.refuse(setting, message))
+        }
         (None, _) => {
             let shown = path.display();
             let message = format!(

@@ -461,6 +461,12 @@ impl BuildCx {
         condition: usize,
         config: &dyn EnergyConfig,
     ) -> Result<Arc<dyn EnergyFn>> {
+        if name.is_empty() || name.chars().any(char::is_control) {
+            let message = format!(
+                "is {name:?}, wanted a name of letters, digits and signs: the part's parameters and terms stand under it"
+            );
+            return Err(self.refuse(&key.replace(".energy", ".name"), message));
+        }
         let same = sample_shape == self.sample_shape;
         let mut inner = BuildCx {
             products: self.products,

@@ -208,8 +208,14 @@ fn decode(raw: &[u8], path: &Path) -> Result<((usize, usize), Decoded)> {
     let damaged = |e: image::ImageError| {
         let foreign = crate::foreign::what_is(&raw[..raw.len().min(crate::foreign::HEAD)], path)
             .filter(|f| !f.what.ends_with("picture"));
-        let found = foreign.map_or(format!("unreadable ({e})"), |f| f.to_string());
-        Origin(path).format(0, "the picture", found, "a sound picture")
+        let (found, wanted) = match (foreign, &e) {
+            (Some(foreign), _) => (foreign.to_string(), "a sound picture"),
+            (None, image::ImageError::Unsupported(_)) => {
+                (format!("of a sort that is not read ({e})"), "another sort; save it as png")
+            }
+            (None, _) => (format!("unreadable ({e})"), "a sound picture"),
+        };
+        Origin(path).format(0, "the picture", found, wanted)
     };
     if let Some((ends, wanted)) = super::ends::truncated(raw) {
         let item = "the end of the picture";

@@ -1,7 +1,6 @@
 //! Pictures that are read one by one when they are asked for, wherever they are packed: files of a folder, or ranges
 //! of an archive's bytes.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::num::NonZero;
 use std::panic::resume_unwind;
@@ -51,10 +50,10 @@ impl Place {
     /// The packed picture.
     pub fn read(&self) -> Result<Vec<u8>> {
         let (file, at, len, packing) = match self {
-            Place::File(path) => return std::fs::read(path).map_err(DataError::io(path, "read")),
+            Place::File(path) => return crate::regular::read(path).map_err(DataError::io(path, "read")),
             Place::Range { file, at, len, packing, .. } => (file, *at, *len, *packing),
         };
-        let mut from = File::open(file).map_err(DataError::io(file, "open"))?;
+        let mut from = crate::regular::open(file).map_err(DataError::io(file, "open"))?;
         from.seek(SeekFrom::Start(at)).map_err(DataError::io(file, "read"))?;
         let mut raw = Vec::new();
         let got = from.take(len).read_to_end(&mut raw).map_err(DataError::io(file, "read"))? as u64;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use image::codecs::gif::{GifEncoder, Repeat};
+use gif::{Encoder, Frame, Repeat};
 use image::codecs::png::PngEncoder;
-use image::{Delay, ExtendedColorType, Frame, ImageEncoder, RgbaImage};
+use image::{ExtendedColorType, ImageEncoder};
 
 use crate::{DataError, Result};
 
@@ -83,28 +83,31 @@ impl Sheet {
         shape: (usize, usize, usize, usize),
         milliseconds: u32,
     ) -> Result<Vec<u8>> {
-        let failed = |e: image::ImageError| {
+        let failed = |e: gif::EncodingError| {
             DataError::mismatch("animation", e.to_string(), "frames that gif can hold")
         };
+        let first =
+            frames.first().ok_or_else(|| DataError::mismatch("animation", "no frames", "at least one"))?;
+        let (_, width, height, _) = self.draw(first, shape)?;
+        let (Ok(width), Ok(height)) = (u16::try_from(width), u16::try_from(height)) else {
+            let found = format!("frames of {width}×{height} pixels");
+            return Err(DataError::mismatch("animation", found, format!("at most {} a side", u16::MAX)));
+        };
+        // One palette for all grey frames, in which every value is exact.
+        let greys: Vec<u8> = (0..=255).flat_map(|v| [v; 3]).collect();
         let mut file = Vec::new();
-        let mut encoder = GifEncoder::new_with_speed(&mut file, 10);
+        let mut encoder = Encoder::new(&mut file, width, height, &greys).map_err(failed)?;
         encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
-        if frames.is_empty() {
-            return Err(DataError::mismatch("animation", "no frames", "at least one"));
-        }
         for (i, frame) in frames.iter().enumerate() {
-            let (pixels, width, height, channels) = self.draw(frame, shape)?;
-            let colours = pixels.chunks_exact(channels).flat_map(|p| {
-                let [r, g, b] = if let [r, g, b] = *p { [r, g, b] } else { [p[0]; 3] };
-                [r, g, b, 255]
-            });
-            let image = RgbaImage::from_raw(width as u32, height as u32, colours.collect());
-            let Some(image) = image else {
-                return Err(DataError::mismatch("frame", "a part of one", "whole frames"));
+            let (pixels, _, _, channels) = self.draw(frame, shape)?;
+            let mut frame = match channels {
+                3 => Frame::from_rgb_speed(width, height, &pixels, 10),
+                _ => Frame { width, height, buffer: pixels.into(), ..Frame::default() },
             };
-            let time = if i + 1 == frames.len() { 10 * milliseconds } else { milliseconds };
-            let delay = Delay::from_numer_denom_ms(time, 1);
-            encoder.encode_frame(Frame::from_parts(image, 0, 0, delay)).map_err(failed)?;
+            let time = if i + 1 == frames.len() { milliseconds.saturating_mul(10) } else { milliseconds };
+            // In hundredths of a second.
+            frame.delay = u16::try_from(time / 10).unwrap_or(u16::MAX);
+            encoder.write_frame(&frame).map_err(failed)?;
         }
         drop(encoder);
         Ok(file)

@@ -36,7 +36,7 @@ fn open(path: &Path) -> Result<File> {
     if !meta.is_file() {
         return Err(Origin(path).format(0, "the path", "no regular file", "a file"));
     }
-    File::open(path).map_err(DataError::io(path, "open"))
+    crate::regular::open(path).map_err(DataError::io(path, "open"))
 }
 
 /// Bytes of the beginning that the delimiter is looked for in.

@@ -251,7 +251,7 @@ pub(super) fn reader(path: &Path) -> Result<SerializedFileReader<File>> {
     if !meta.is_file() {
         return Err(Origin(path).format(0, "the path", "no regular file", "a file"));
     }
-    let file = File::open(path).map_err(DataError::io(path, "open"))?;
+    let file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
     let reader = SerializedFileReader::new(file).map_err(damaged(path, "the file"))?;
     // Places of columns are used by the library as they stand.
     for (g, group) in reader.metadata().row_groups().iter().enumerate() {
@@ -323,7 +323,7 @@ fn read_pictures(
     let schema = reader.metadata().file_metadata().schema_descr_ptr();
     let at = find(&schema, path, name, |t| t == Type::BYTE_ARRAY, "binary")?;
     let item = format!("column {name} of row group {}", group.index);
-    let file = File::open(path).map_err(DataError::io(path, "open"))?;
+    let file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
     let column = parquet_pages::column(&file, reader.metadata().row_group(group.index).column(at), rows);
     let ColumnReader::ByteArrayColumnReader(column) = column.map_err(damaged(path, &item))? else {
         return Err(Origin(path).format(0, item, "of another type", "binary"));

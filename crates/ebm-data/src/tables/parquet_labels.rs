@@ -121,7 +121,7 @@ impl<'o> Gathered<'o> {
         let at = find(&schema, path, name, |_| true, "classes")?;
         let optional = schema.column(at).max_def_level() > 0;
         let item = format!("column {name} of row group {group}");
-        let file = File::open(path).map_err(DataError::io(path, "open"))?;
+        let file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
         let chunk = reader.metadata().row_group(group).column(at);
         let column = parquet_pages::column(&file, chunk, rows).map_err(damaged(path, &item))?;
         let first = self.rows.len();

@@ -1,7 +1,6 @@
 //! Safetensors: a file, or several that an index names.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +18,7 @@ fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> Error {
 /// The first bytes of a file, by which it is known.
 pub(super) fn head(path: &Path) -> Result<Vec<u8>> {
     let mut head = Vec::new();
-    let file = File::open(path).map_err(unreadable(path))?;
+    let file = ebm_core::regular::open(path).map_err(unreadable(path))?;
     file.take(512).read_to_end(&mut head).map_err(unreadable(path))?;
     Ok(head)
 }
@@ -41,7 +40,7 @@ impl Safetensors {
         if !head(path)?.trim_ascii_start().starts_with(b"{") {
             return Ok(Safetensors { files: vec![(path.into(), file(path)?)] });
         }
-        let text = std::fs::read(path).map_err(unreadable(path))?;
+        let text = ebm_core::regular::read(path).map_err(unreadable(path))?;
         let index: Index = serde_json::from_slice(&text).map_err(|e| {
             let wanted = "a file of `torch.save`, safetensors, or the index of several of these";
             Error::data(path, format!("is JSON without a `weight_map` ({e}); expected {wanted}"))
@@ -80,7 +79,7 @@ impl Safetensors {
 }
 
 fn file(path: &Path) -> Result<BufferedSafetensors> {
-    let bytes = std::fs::read(path).map_err(unreadable(path))?;
+    let bytes = ebm_core::regular::read(path).map_err(unreadable(path))?;
     let known = foreign::what_is(&bytes[..bytes.len().min(512)], path);
     let known = known.filter(|f| !f.what.contains("safetensors"));
     BufferedSafetensors::new(bytes).map_err(|e| match known {

@@ -28,7 +28,7 @@ pub fn note_ends(directory: &Path, names: &[&str]) -> Result<()> {
     for name in names {
         let path = directory.join(name);
         let mut digest = Sha256::new();
-        let bytes = File::open(&path).and_then(|file| digested(file, &mut digest));
+        let bytes = ebm_core::regular::open(&path).and_then(|file| digested(file, &mut digest));
         let bytes = bytes.map_err(|e| Error::io(&path, e))?;
         let extent = Extent { bytes, sha256: hexadecimal(&digest.finalize()) };
         stored.ends.insert((*name).to_string(), extent);
@@ -69,7 +69,7 @@ fn each_part(mut file: impl io::Read, mut take: impl FnMut(&[u8])) -> io::Result
 /// What has happened to a file since the checkpoint of `step`, if it does not begin as it was then.
 pub(super) fn changed(directory: &Path, file: &str, was: &Extent, step: u64) -> Option<String> {
     let mut digest = Sha256::new();
-    let read = File::open(directory.join(file))
+    let read = ebm_core::regular::open(directory.join(file))
         .and_then(|open| digested(open.take(was.bytes), &mut digest))
         .map_err(|e| e.kind());
     let what = match read {
@@ -85,15 +85,15 @@ pub(super) fn changed(directory: &Path, file: &str, was: &Extent, step: u64) -> 
 /// A file or folder with entries since the checkpoint of `step`, if there are fewer lines in it or if it is not there.
 fn thinned(directory: &Path, name: &str, was: u64, step: u64) -> Option<String> {
     let path = directory.join(name);
-    let what = match File::open(&path).and_then(|file| Ok((file.metadata()?.is_dir(), file))) {
+    if path.is_dir() {
+        // What its files hold only its observer can read.
+        let empty = fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());
+        return (was > 0 && empty).then(|| format!("{name}: is empty since the checkpoint of step {step}"));
+    }
+    let what = match ebm_core::regular::open(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => (was > 0).then(|| "is missing".to_string()),
         Err(e) => Some(format!("cannot be read ({})", e.kind())),
-        // What its files hold only its observer can read.
-        Ok((true, _)) => {
-            let empty = fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());
-            (was > 0 && empty).then(|| "is empty".to_string())
-        }
-        Ok((false, file)) => {
+        Ok(file) => {
             let now = lines(file).unwrap_or(0);
             (now < was).then(|| format!("has {now} lines of {was}"))
         }

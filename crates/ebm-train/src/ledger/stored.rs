@@ -69,7 +69,8 @@ impl Stored {
             Ok(found) if found.is_file() && found.len() <= LONGEST => {}
             _ => return Found::Damaged,
         }
-        let stored = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        let stored =
+            ebm_core::regular::read(path).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
         let sound = |stored: &Self| stored.seal().is_ok_and(|digest| digest == stored.digest);
         stored.filter(sound).map_or(Found::Damaged, Found::Whole)
     }

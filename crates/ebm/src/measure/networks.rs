@@ -34,8 +34,8 @@ pub fn open_network(what: &str, device: &Device) -> Result<Network> {
             Network::files(path)?
         }
     };
-    let bytes =
-        std::fs::read(&weights).map_err(|source| FeatureError::Io { path: weights.clone(), source })?;
+    let bytes = ebm_core::regular::read(&weights)
+        .map_err(|source| FeatureError::Io { path: weights.clone(), source })?;
     let digest = ebm_features::sha256(&bytes);
     drop(bytes);
     let tensors = ebm_exchange::read_tensors(&weights, None)?;

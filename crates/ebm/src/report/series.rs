@@ -32,7 +32,7 @@ impl Series {
             values: BTreeMap<String, Option<f64>>,
         }
         let path = directory.join(METRICS);
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = ebm_core::regular::read_to_string(&path).map_err(Error::io(&path))?;
         let mut series = Series::default();
         // A run that goes on, or was killed, may have written half of its last line.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);

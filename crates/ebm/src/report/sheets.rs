@@ -73,7 +73,7 @@ pub(super) fn read(directory: &Path, bytes: u64, notes: &mut Vec<String>) -> Res
 pub(super) fn picture(step: u64, path: &Path, notes: &mut Vec<String>) -> Option<Picture> {
     let read = ebm_data::folder::read_picture(path, &FolderOptions::default())
         .map_err(Error::from)
-        .and_then(|image| Ok((image, std::fs::read(path).map_err(Error::io(path))?)));
+        .and_then(|image| Ok((image, ebm_core::regular::read(path).map_err(Error::io(path))?)));
     match read {
         Ok((image, bytes)) => {
             let text = base64::engine::general_purpose::STANDARD.encode(&bytes);

@@ -34,7 +34,7 @@ pub(crate) fn source_of(directory: &Path, changes: &[Override]) -> Result<Source
 
 /// Says where a configuration differs from that of a checkpoint of its run.
 fn warn_of_edits(source: &Source, checkpoint: &Path) {
-    let Ok(before) = std::fs::read_to_string(checkpoint.join("config.toml")) else { return };
+    let Ok(before) = ebm_core::regular::read_to_string(checkpoint.join("config.toml")) else { return };
     if before == source.text {
         return;
     }

@@ -168,7 +168,7 @@ pub fn resume(directory: &Path, changes: &[Override], options: &TrainOptions) ->
 /// Whether a run has done all its steps, said so, drawn its samples and measured them; a file that was cut counts as none.
 fn complete(plan: &Plan, state: &TrainState, path: &Path) -> Result<bool> {
     let json = |name: &str| -> Option<serde_json::Value> {
-        serde_json::from_slice(&std::fs::read(path.join(name)).ok()?).ok()
+        serde_json::from_slice(&ebm_core::regular::read(path.join(name)).ok()?).ok()
     };
     let said = json("summary.json")
         .is_some_and(|s| (s["outcome"] == "done" || s["outcome"] == "ill") && s["step"] == state.step);

@@ -60,7 +60,7 @@ impl Record {
     /// The record of the run in `directory`, if it is finished.
     pub(super) fn read(directory: &Path) -> Result<Option<Self>> {
         let path = directory.join(RECORD);
-        let text = match std::fs::read(&path) {
+        let text = match ebm_core::regular::read(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io(path)(e)),

@@ -90,7 +90,7 @@ impl Unit {
     /// Refuses a directory that holds something else.
     pub fn check(&self) -> Result<()> {
         let path = self.directory.join(CLAIM);
-        match std::fs::read(&path) {
+        match ebm_core::regular::read(&path) {
             Ok(text) => match serde_json::from_slice::<Claim>(&text) {
                 Ok(found) if found == self.claim => Ok(()),
                 _ => Err(Error::unfit(

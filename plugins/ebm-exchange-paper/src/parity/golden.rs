@@ -16,7 +16,7 @@ pub(crate) struct Golden {
 
 /// The bytes of the file at `path`.
 fn bytes(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|e| Error::data(path, format!("cannot be read: {e}")))
+    ebm_core::regular::read(path).map_err(|e| Error::data(path, format!("cannot be read: {e}")))
 }
 
 fn header(path: &Path, bytes: &[u8]) -> Result<HashMap<String, String>> {
