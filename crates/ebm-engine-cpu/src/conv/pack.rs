@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::arena::Buf;
+use super::convolve::TOGETHER;
 use super::kernels::Kernels;
 use super::program::{Algorithm, Conv, Kind, ParamId, Program, Rule};
 use crate::pool::Pool;
@@ -146,7 +147,8 @@ impl Weights<'_> {
     }
 }
 
-/// Transformed panels: `rows × 16·blocks` at each Winograd point, kernels given by `(block, row)`.
+/// Transformed panels: `rows × 16·blocks` at each Winograd point, kernels given by `(block, row)`. The points of [`TOGETHER`] blocks
+/// stand side by side, as they are read.
 ///
 /// Sixteen rows go to a small buffer first: points are a power of two apart, and writing 36 of them in
 /// turn would fall into one cache set.
@@ -173,7 +175,9 @@ fn transform(
                 }
             }
             for (p, part) in few.chunks_exact(16 * line).enumerate() {
-                let at = p * rows * blocks * 16 + (pn * rows + r0) * line;
+                let from = pn * nb / TOGETHER * TOGETHER;
+                let before = from * points + p * TOGETHER.min(blocks - from) + pn * nb - from;
+                let at = before * rows * 16 + r0 * line;
                 to[at..at + 16 * line].copy_from_slice(part);
             }
         }
