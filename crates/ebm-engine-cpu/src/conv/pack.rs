@@ -160,25 +160,28 @@ fn transform(
     to: &mut [f32],
     of: impl Fn(usize, usize) -> [[f32; 16]; 9],
 ) {
-    let nb = if kernels.pairs(blocks) { 2 } else { 1 };
-    let (line, points) = (16 * nb, n * n);
-    let mut few = vec![0f32; points * 16 * line];
+    let points = n * n;
+    let mut few = vec![0f32; points * 16 * 32];
     let mut u = [[0f32; 16]; 36];
-    for pn in 0..blocks / nb {
-        for r0 in (0..rows).step_by(16) {
-            for b in 0..nb {
-                for r in 0..16 {
-                    kernels.weights(n, &of(pn * nb + b, r0 + r), &mut u);
-                    for (p, v) in u[..points].iter().enumerate() {
-                        few[(p * 16 + r) * line + b * 16..][..16].copy_from_slice(v);
+    for from in (0..blocks).step_by(TOGETHER) {
+        let group = TOGETHER.min(blocks - from);
+        // As the product of the group alone reads them.
+        let nb = if kernels.pairs(group) { 2 } else { 1 };
+        let line = 16 * nb;
+        for pn in (0..group).step_by(nb) {
+            for r0 in (0..rows).step_by(16) {
+                for b in 0..nb {
+                    for r in 0..16 {
+                        kernels.weights(n, &of(from + pn + b, r0 + r), &mut u);
+                        for (p, v) in u[..points].iter().enumerate() {
+                            few[(p * 16 + r) * line + b * 16..][..16].copy_from_slice(v);
+                        }
                     }
                 }
-            }
-            for (p, part) in few.chunks_exact(16 * line).enumerate() {
-                let from = pn * nb / TOGETHER * TOGETHER;
-                let before = from * points + p * TOGETHER.min(blocks - from) + pn * nb - from;
-                let at = before * rows * 16 + r0 * line;
-                to[at..at + 16 * line].copy_from_slice(part);
+                for (p, part) in few.chunks_exact(16 * line).take(points).enumerate() {
+                    let at = (from * points + p * group + pn) * rows * 16 + r0 * line;
+                    to[at..at + 16 * line].copy_from_slice(part);
+                }
             }
         }
     }
