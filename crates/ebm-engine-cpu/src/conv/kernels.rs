@@ -1,7 +1,7 @@
 //! Kernels on the channel-blocked layout, one table of functions per instruction set, and the safe
 //! calls that check extents before they hand out pointers.
 //!
-//! With `simd` and `arena` this is all the unsafe code of the crate. Every kernel
+//! With `simd`, `arena` and `attention` this is all the unsafe code of the path. Every kernel
 //! reads and writes only pixels inside the geometry it is given; the checks here make that geometry
 //! fit the memory.
 
