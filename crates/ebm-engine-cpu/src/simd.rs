@@ -110,6 +110,11 @@ pub trait Simd: Copy + 'static {
     unsafe fn round_pow2(x: Self::V) -> (Self::V, Self::V);
     /// `1/x` to about one unit in the last place.
     unsafe fn recip(x: Self::V) -> Self::V;
+    /// Asks for the cache line of `p`, which may be any address; the processor's own look-ahead ends at each page.
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        let _ = p;
+    }
 }
 
 #[cfg(target_arch = "aarch64")]

@@ -22,16 +22,42 @@ pub(crate) struct Buf {
 impl Buf {
     /// At least `len` floats, all zero.
     pub(crate) fn new(len: usize) -> Buf {
-        Buf { lines: vec![Line([0.0; BLOCK]); len.div_ceil(BLOCK)] }
+        let mut buf = Buf::default();
+        buf.reserve(len);
+        buf
     }
 
     /// Grows to at least `len` floats; the content is kept, what is new is zero.
     pub(crate) fn reserve(&mut self, len: usize) {
         if self.len() < len {
-            self.lines.resize(len.div_ceil(BLOCK), Line([0.0; BLOCK]));
+            let count = len.div_ceil(BLOCK);
+            let mut lines = Vec::with_capacity(count);
+            large_pages(&lines);
+            lines.extend_from_slice(&self.lines);
+            lines.resize(count, Line([0.0; BLOCK]));
+            self.lines = lines;
         }
     }
 }
+
+/// Asks for pages of 2 MiB where they lie wholly inside memory that nobody has touched yet: tensors and weights pass by in
+/// long rows, and each page of 4 KiB would cost a walk through the page tables and the start of a new look-ahead. Only advice, which
+/// may be refused.
+#[cfg(target_os = "linux")]
+fn large_pages(lines: &Vec<Line>) {
+    const PAGE: usize = 2 << 20;
+    let begin = lines.as_ptr().addr();
+    let (from, to) =
+        (begin.next_multiple_of(PAGE), (begin + lines.capacity() * size_of::<Line>()) / PAGE * PAGE);
+    if from < to {
+        let at = lines.as_ptr().wrapping_byte_add(from - begin).cast_mut().cast();
+        // SAFETY: the range lies inside the vector's own allocation, and the advice changes no content.
+        unsafe { libc::madvise(at, to - from, libc::MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn large_pages(_: &Vec<Line>) {}
 
 impl Deref for Buf {
     type Target = [f32];

@@ -9,8 +9,12 @@ use super::kernels::{Blocks, Kernels, Tiles};
 use super::pack::PackedConv;
 use super::program::{Algorithm, Conv};
 
-/// Winograd tiles transformed at once: their points stay in the second-level cache.
-const TILES: usize = 24;
+/// Floats of transformed tiles that stay in a second-level cache beside the weights.
+const CACHED: usize = 112 << 10;
+/// Winograd tiles transformed at once, at least and at most: wide layers read their weights again for each run.
+const TILES: (usize, usize) = (32, 64);
+/// Channel blocks of a Winograd product that are summed and transformed back before the next ones.
+pub(super) const TOGETHER: usize = 4;
 /// Output pixels of one patch product.
 const PIXELS: usize = 36;
 
@@ -29,11 +33,12 @@ impl Scratch {
         let widest = x.cb.max(y.cb);
         match conv.algorithm {
             Algorithm::Winograd(_) => {
-                let len = 36 * (widest * TILES * 16 + 16);
-                self.v.reserve(len);
-                self.m.reserve(len);
+                let tiles = if theta { TILES.1 } else { tiles_at_once(widest) };
+                let len = |blocks: usize| 36 * (blocks * tiles * 16 + 16);
+                self.v.reserve(len(widest));
+                self.m.reserve(len(widest.min(TOGETHER)));
                 if theta {
-                    self.tmp.reserve(36 * (2 * x.cb * 256 + 16));
+                    self.tmp.reserve(36 * (2 * 256 + 16));
                 }
             }
             _ => {
@@ -53,9 +58,14 @@ fn rows_at_once(y: &Geom) -> usize {
     (PIXELS / y.w).max(1)
 }
 
-/// Splits `tiles` evenly into runs of at most [`TILES`].
-fn runs(tiles: usize) -> impl Iterator<Item = (usize, usize)> {
-    let blocks = tiles.div_ceil(TILES).max(1);
+/// Winograd tiles transformed at once where the wider side of a convolution has `widest` blocks.
+fn tiles_at_once(widest: usize) -> usize {
+    (CACHED / (36 * 16 * (widest + widest.min(TOGETHER)))).clamp(TILES.0, TILES.1)
+}
+
+/// Splits `tiles` evenly into runs of at most `most`.
+fn runs(tiles: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let blocks = tiles.div_ceil(most).max(1);
     let (base, rem) = (tiles / blocks, tiles % blocks);
     let mut t0 = 0;
     (0..blocks).map(move |b| {
@@ -82,19 +92,25 @@ fn winograd(
     add: bool,
 ) {
     let (cb, kb) = (x.g.cb, y.g.cb);
-    for (t0, t1) in runs(tile_count(np, &x.g, n)) {
+    for (t0, t1) in runs(tile_count(np, &x.g, n), tiles_at_once(cb.max(kb))) {
         let vks = (t1 - t0) * 16;
         // One line between points, so that they do not fall into the same cache sets.
-        let (vps, mps) = (cb * vks + 16, kb * vks + 16);
+        let vps = cb * vks + 16;
         s.koff.clear();
         s.koff.extend((0..cb).map(|c| c * vks));
-        k.wino_in(x, Tiles { n: np, t0, t1, ps: vps }, &mut s.v);
-        for p in 0..np * np {
-            let panel = &w[p * cb * kb * 256..(p + 1) * cb * kb * 256];
-            let c = Blocks { at: p * mps, stride: vks };
-            k.gemm(t1 - t0, &s.koff, &s.v, p * vps, panel, kb, &mut s.m, c, false);
+        k.wino_in(x, Tiles { n: np, t0, t1, from: 0, blocks: cb, ps: vps }, &mut s.v);
+        for from in (0..kb).step_by(TOGETHER) {
+            let blocks = (kb - from).min(TOGETHER);
+            let mps = blocks * vks + 16;
+            let size = cb * blocks * 256;
+            let w = &w[np * np * cb * from * 256..];
+            for p in 0..np * np {
+                let c = Blocks { at: p * mps, stride: vks };
+                let panels = &w[p * size..(p + 1) * size];
+                k.gemm(t1 - t0, &s.koff, &s.v, p * vps, panels, blocks, &mut s.m, c, false);
+            }
+            k.wino_out(&s.m, Tiles { n: np, t0, t1, from, blocks, ps: mps }, y, add);
         }
-        k.wino_out(&s.m, Tiles { n: np, t0, t1, ps: mps }, y, add);
     }
 }
 
@@ -361,25 +377,27 @@ pub(crate) fn weight_gradient(
             add = true;
         });
     };
-    for (t0, t1) in runs(tile_count(np, &x.g, n)) {
+    // One line between points, so that they do not fall into the same cache sets.
+    let dps = 2 * 256 + 16;
+    for (t0, t1) in runs(tile_count(np, &x.g, n), TILES.1) {
         let vks = (t1 - t0) * 16;
-        let (vps, mps) = (cb * vks + 16, kb * vks + 16);
-        k.wino_in(x, Tiles { n: np, t0, t1, ps: vps }, &mut s.v);
-        k.wino_adj(gy, Tiles { n: np, t0, t1, ps: mps }, &mut s.m);
-        // Output channels outermost: the transformed gradient of 32 of them stays in cache.
-        for k0 in (0..kb).step_by(2) {
-            let kk = (kb - k0).min(2);
-            let size = kk * cb * 256;
-            // One line between points, so that they do not fall into the same cache sets.
-            let ps = size + 16;
-            for p in 0..np * np {
-                let vb = Blocks { at: p * vps, stride: vks };
-                let db = Blocks { at: p * mps + k0 * vks, stride: vks };
-                k.gemm_tn(t1 - t0, cb, kk, &s.v, vb, &s.m, db, &mut s.tmp[p * ps..p * ps + size], false);
-            }
-            for b in 0..kk {
-                let out = &mut dw[(k0 + b) * 9 * cb * 256..(k0 + b + 1) * 9 * cb * 256];
-                k.fold(np, &s.tmp[b * cb * 256..], ps, cb * 16, out, add);
+        let (vps, mps) = (cb * vks + 16, kb.min(2) * vks + 16);
+        k.wino_in(x, Tiles { n: np, t0, t1, from: 0, blocks: cb, ps: vps }, &mut s.v);
+        for from in (0..kb).step_by(2) {
+            let blocks = (kb - from).min(2);
+            k.wino_adj(gy, Tiles { n: np, t0, t1, from, blocks, ps: mps }, &mut s.m);
+            // One input block after the other: the transformed gradient of 16 × 32 channels stays in the first caches.
+            for c in 0..cb {
+                for p in 0..np * np {
+                    let vb = Blocks { at: p * vps + c * vks, stride: vks };
+                    let db = Blocks { at: p * mps, stride: vks };
+                    let du = &mut s.tmp[p * dps..p * dps + blocks * 256];
+                    k.gemm_tn(t1 - t0, 1, blocks, &s.v, vb, &s.m, db, du, false);
+                }
+                for b in 0..blocks {
+                    let out = &mut dw[((from + b) * 9 * cb + c) * 256..];
+                    k.fold(np, &s.tmp[b * 256..], dps, cb * 16, out, add);
+                }
             }
         }
         add = true;

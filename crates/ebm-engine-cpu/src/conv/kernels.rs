@@ -1,7 +1,7 @@
 //! Kernels on the channel-blocked layout, one table of functions per instruction set, and the safe
 //! calls that check extents before they hand out pointers.
 //!
-//! With `simd` and `arena` this is all the unsafe code of the crate. Every kernel
+//! With `simd`, `arena` and `attention` this is all the unsafe code of the path. Every kernel
 //! reads and writes only pixels inside the geometry it is given; the checks here make that geometry
 //! fit the memory.
 
@@ -36,6 +36,10 @@ impl View {
     unsafe fn at(&self, c: usize, n: usize, h: usize, w: usize) -> *mut f32 {
         // SAFETY: the kernels stay inside the checked geometry.
         unsafe { self.p.add(c * self.cs + n * self.is + h * self.rs + w * 16) }
+    }
+    /// The same from channel block `c` on.
+    fn block(self, c: usize) -> View {
+        View { p: self.p.wrapping_add(c * self.cs), ..self }
     }
     /// One row up and one column left of pixel (0, 0): the start of the halo.
     #[inline(always)]
@@ -97,6 +101,10 @@ pub(crate) struct Tiles {
     pub t0: usize,
     /// One past the last.
     pub t1: usize,
+    /// First channel block of the tensor.
+    pub from: usize,
+    /// Channel blocks.
+    pub blocks: usize,
     /// Floats between points in the transformed tensor.
     pub ps: usize,
 }
@@ -107,7 +115,8 @@ impl Tiles {
         let tiles = (g.n - i0) * g.h.div_ceil(m) * g.w.div_ceil(m);
         let rows = self.t1 - self.t0;
         assert!(self.t0 <= self.t1 && self.t1 <= tiles && (g.halo || !halo), "tiles outside the tensor");
-        assert!(self.ps >= g.cb * rows * 16 && self.n * self.n * self.ps <= len, "scratch too small");
+        assert!(self.from + self.blocks <= g.cb, "channels outside the tensor");
+        assert!(self.ps >= self.blocks * rows * 16 && self.n * self.n * self.ps <= len, "scratch too small");
         rows * 16
     }
 }
@@ -201,9 +210,9 @@ impl Kernels {
         unsafe { (self.t.weights)(n, w.as_ptr().cast(), u.as_mut_ptr().cast()) }
     }
 
-    /// `dw[tap][c][16] (+)= Gᵀ dU G`; points of `du` are `ps` floats apart.
+    /// `dw[tap][c][16] (+)= Gᵀ dU G` for the first 16 of `c` channels; points of `du` are `ps` floats apart.
     pub(crate) fn fold(&self, n: usize, du: &[f32], ps: usize, c: usize, dw: &mut [f32], add: bool) {
-        assert!((n * n - 1) * ps + c * 16 <= du.len() && 9 * c * 16 <= dw.len(), "gradient too small");
+        assert!((n * n - 1) * ps + 256 <= du.len() && 8 * c * 16 + 256 <= dw.len(), "gradient too small");
         // SAFETY: extents checked above; the processor has the set (`of`).
         unsafe { (self.t.fold)(n, du.as_ptr(), ps, c, dw.as_mut_ptr(), add) }
     }
@@ -212,27 +221,27 @@ impl Kernels {
     pub(crate) fn wino_in(&self, x: Src<'_>, t: Tiles, v: &mut [f32]) {
         let vks = t.check(&x.g, x.i0, v.len(), true);
         let g = x.g;
+        let x = read(x, 0, 1).block(t.from);
         // SAFETY: `check` bounds tiles and scratch.
-        unsafe { (self.t.wino_in)(t.n, read(x, 0, 1), g.cb, g.h, g.w, t.t0, t.t1, v.as_mut_ptr(), t.ps, vks) }
+        unsafe { (self.t.wino_in)(t.n, x, t.blocks, g.h, g.w, t.t0, t.t1, v.as_mut_ptr(), t.ps, vks) }
     }
 
     /// Winograd output transform, clipped to the map.
     pub(crate) fn wino_out(&self, m: &[f32], t: Tiles, y: &mut Dst<'_>, add: bool) {
         let vks = t.check(&y.g, y.i0, m.len(), false);
         let g = y.g;
-        let y = write(y, 0, 1);
+        let y = write(y, 0, 1).block(t.from);
         // SAFETY: `check` bounds tiles and scratch.
-        unsafe { (self.t.wino_out)(t.n, m.as_ptr(), t.ps, vks, y, g.cb, g.h, g.w, t.t0, t.t1, add) }
+        unsafe { (self.t.wino_out)(t.n, m.as_ptr(), t.ps, vks, y, t.blocks, g.h, g.w, t.t0, t.t1, add) }
     }
 
     /// Adjoint of the output transform.
     pub(crate) fn wino_adj(&self, y: Src<'_>, t: Tiles, d: &mut [f32]) {
         let vks = t.check(&y.g, y.i0, d.len(), false);
         let g = y.g;
+        let y = read(y, 0, 1).block(t.from);
         // SAFETY: `check` bounds tiles and scratch.
-        unsafe {
-            (self.t.wino_adj)(t.n, read(y, 0, 1), g.cb, g.h, g.w, t.t0, t.t1, d.as_mut_ptr(), t.ps, vks)
-        }
+        unsafe { (self.t.wino_adj)(t.n, y, t.blocks, g.h, g.w, t.t0, t.t1, d.as_mut_ptr(), t.ps, vks) }
     }
 
     /// Pivots, means and variances of the channels of `n` images.

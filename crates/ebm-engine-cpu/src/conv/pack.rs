@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::arena::Buf;
+use super::convolve::TOGETHER;
 use super::kernels::Kernels;
 use super::program::{Algorithm, Conv, Kind, ParamId, Program, Rule};
 use crate::pool::Pool;
@@ -146,7 +147,8 @@ impl Weights<'_> {
     }
 }
 
-/// Transformed panels: `rows × 16·blocks` at each Winograd point, kernels given by `(block, row)`.
+/// Transformed panels: `rows × 16·blocks` at each Winograd point, kernels given by `(block, row)`. The points of [`TOGETHER`] blocks
+/// stand side by side, as they are read.
 ///
 /// Sixteen rows go to a small buffer first: points are a power of two apart, and writing 36 of them in
 /// turn would fall into one cache set.
@@ -158,23 +160,28 @@ fn transform(
     to: &mut [f32],
     of: impl Fn(usize, usize) -> [[f32; 16]; 9],
 ) {
-    let nb = if kernels.pairs(blocks) { 2 } else { 1 };
-    let (line, points) = (16 * nb, n * n);
-    let mut few = vec![0f32; points * 16 * line];
+    let points = n * n;
+    let mut few = vec![0f32; points * 16 * 32];
     let mut u = [[0f32; 16]; 36];
-    for pn in 0..blocks / nb {
-        for r0 in (0..rows).step_by(16) {
-            for b in 0..nb {
-                for r in 0..16 {
-                    kernels.weights(n, &of(pn * nb + b, r0 + r), &mut u);
-                    for (p, v) in u[..points].iter().enumerate() {
-                        few[(p * 16 + r) * line + b * 16..][..16].copy_from_slice(v);
+    for from in (0..blocks).step_by(TOGETHER) {
+        let group = TOGETHER.min(blocks - from);
+        // As the product of the group alone reads them.
+        let nb = if kernels.pairs(group) { 2 } else { 1 };
+        let line = 16 * nb;
+        for pn in (0..group).step_by(nb) {
+            for r0 in (0..rows).step_by(16) {
+                for b in 0..nb {
+                    for r in 0..16 {
+                        kernels.weights(n, &of(from + pn + b, r0 + r), &mut u);
+                        for (p, v) in u[..points].iter().enumerate() {
+                            few[(p * 16 + r) * line + b * 16..][..16].copy_from_slice(v);
+                        }
                     }
                 }
-            }
-            for (p, part) in few.chunks_exact(16 * line).enumerate() {
-                let at = p * rows * blocks * 16 + (pn * rows + r0) * line;
-                to[at..at + 16 * line].copy_from_slice(part);
+                for (p, part) in few.chunks_exact(16 * line).take(points).enumerate() {
+                    let at = (from * points + p * group + pn) * rows * 16 + r0 * line;
+                    to[at..at + 16 * line].copy_from_slice(part);
+                }
             }
         }
     }

@@ -343,6 +343,20 @@ fn values_with_several_readers() {
 }
 
 #[test]
+fn wide_layers_go_by_groups_of_blocks_and_runs_of_tiles() {
+    // Five and six channel blocks are more than are summed together; 36 tiles of the four images of a thread are two runs.
+    let mut b = Build::new(&[2, 9, 9], 0);
+    let x = b.conv3(0, 72, 0);
+    let x = b.act(x, Activation::Swish);
+    let x = b.conv3(x, 88, 0);
+    let x = b.act(x, Activation::Swish);
+    let m = b.mean(x);
+    let e = b.linear(m, 1);
+    b.term(e);
+    everywhere(&Case { plan: b.plan, n: 8, cond: false, seed: 13, bound: Bound::Fixed });
+}
+
+#[test]
 fn the_published_residual_net_within_the_bound() {
     let plan = resnet::resnet(&resnet::Options { filters: 8, side: 16, attention: true, condition: 0 });
     everywhere(&Case { plan, n: 1, cond: false, seed: 11, bound: Bound::Fixed });

@@ -80,6 +80,10 @@ impl Simd for Avx512 {
             _mm512_fmadd_ps(r, e, r)
         }
     }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
 }
 
 // SAFETY of every block below: the instruction set is there by the trait's contract.
@@ -147,5 +151,9 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn recip(x: __m256) -> __m256 {
         unsafe { _mm256_div_ps(_mm256_set1_ps(1.0), x) }
+    }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
 }

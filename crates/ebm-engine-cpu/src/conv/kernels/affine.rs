@@ -39,6 +39,9 @@ unsafe fn act<S: Simd, const A: u8>(z: S::V, slope: f32) -> [S::V; 3] {
     }
 }
 
+/// Floats from a pixel to the one that is asked for meanwhile: maps that the way back needs again come from main memory.
+const AHEAD: usize = 40 * 16;
+
 /// What stands before the activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -173,6 +176,8 @@ unsafe fn forward_of<S: Simd, const A: u8, const TWO: bool, const FORM: u8>(
                         };
                         let ets = res.as_ref().map_or(0, |v| v.ts);
                         for x in 0..w {
+                            S::prefetch(p.wrapping_add(x * 16 + AHEAD));
+                            S::prefetch(d.wrapping_add(x * 16 + AHEAD));
                             let yc = ch.centred::<S, FORM>(S::load(p.add(x * 16)));
                             let [mut a, g, _] = act::<S, A>(ch.scaled::<S, FORM>(yc), slope);
                             if !e.is_null() {
@@ -263,6 +268,8 @@ unsafe fn sums_of<S: Simd, const A: u8, const TWO: bool, const FORM: u8>(
                         let gp = g.at(c, i, r, 0).add(o);
                         let d = out.at(c, i, r, 0).add(o);
                         for x in 0..w {
+                            S::prefetch(p.wrapping_add(x * 16 + AHEAD));
+                            S::prefetch(gp.wrapping_add(x * 16 + AHEAD));
                             let yc = ch.centred::<S, FORM>(S::load(p.add(x * 16)));
                             let [_, a1, a2] = act::<S, A>(ch.scaled::<S, FORM>(yc), slope);
                             let gv = S::load(gp.add(x * 16));
@@ -353,6 +360,8 @@ pub(super) unsafe fn backward_apply<S: Simd, const TWO: bool>(
                         let p = y.at(c, i, r, 0).add(o);
                         let d = out.at(c, i, r, 0).add(o);
                         for x in 0..w {
+                            S::prefetch(p.wrapping_add(x * 16 + AHEAD));
+                            S::prefetch(d.wrapping_add(x * 16 + AHEAD));
                             let yv = S::sub(S::load(p.add(x * 16)), pivot);
                             let z = S::load(d.add(x * 16));
                             if TWO {

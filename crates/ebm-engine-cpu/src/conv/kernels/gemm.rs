@@ -2,6 +2,9 @@
 
 use crate::simd::Simd;
 
+/// Floats from the weights in use to those that are asked for meanwhile: the weights of wide layers come from main memory.
+const AHEAD: usize = 1024;
+
 /// One register tile: `acc[MR rows][NV vectors]` over the 16-channel blocks listed in `koff`.
 /// Rows of `A` are 16 floats apart inside a block, so every broadcast has a constant displacement.
 #[inline(always)]
@@ -24,6 +27,7 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(
                 let mut bv = [S::zero(); NV];
                 for j in 0..NV {
                     bv[j] = S::load(bp.add(j * S::L));
+                    S::prefetch(bp.wrapping_add(j * S::L + AHEAD));
                 }
                 bp = bp.add(NV * S::L);
                 for i in 0..MR {

@@ -75,15 +75,18 @@ macro_rules! table {
             }
             $(#[$attr])?
             unsafe fn attend(s: Size, x: Qkv<'_>, t: Option<Qkv<'_>>, o: &mut [f32], ot: &mut [f32], work: &mut [f32]) {
-                attention::forward(s, x, t, o, ot, work);
+                // SAFETY: the same promise, passed on.
+                unsafe { attention::forward::<S>(s, x, t, o, ot, work) }
             }
             $(#[$attr])?
             unsafe fn attend_back(s: Size, x: Qkv<'_>, go: &[f32], g: &mut Grads<'_>, work: &mut [f32]) {
-                attention::backward(s, x, go, g, work);
+                // SAFETY: the same promise, passed on.
+                unsafe { attention::backward::<S>(s, x, go, g, work) }
             }
             $(#[$attr])?
             unsafe fn attend_back_two(s: Size, x: [Qkv<'_>; 2], go: [&[f32]; 2], g: &mut Grads<'_>, gt: &mut Grads<'_>, work: &mut [f32]) {
-                attention::backward_two(s, x, go, g, gt, work);
+                // SAFETY: the same promise, passed on.
+                unsafe { attention::backward_two::<S>(s, x, go, g, gt, work) }
             }
             wrap!([$($attr)?] wino_in = wino::wino_in::<S>(n: usize, x: View, cb: usize, h: usize, w: usize, t0: usize, t1: usize, v: *mut f32, ps: usize, vks: usize));
             wrap!([$($attr)?] wino_out = wino::wino_out::<S>(n: usize, m: *const f32, ps: usize, vks: usize, y: View, kb: usize, h: usize, w: usize, t0: usize, t1: usize, add: bool));

@@ -198,6 +198,16 @@ pub(super) unsafe fn wino_out<S: Simd>(
                     let src = mb.add(c * vks + (t - t0) * 16 + hv * S::L);
                     let dst = y.at(c, img, ty * m, tx * m).add(hv * S::L);
                     let load = |i: usize, j: usize| S::load(src.add((i * n + j) * ps));
+                    if !add && hv == 0 {
+                        // What is written is often in no cache yet: its lines are asked for two tiles before.
+                        let (ty, tx) = if tx + 2 < tw { (ty, tx + 2) } else { (ty + 1, (tx + 2) % tw) };
+                        let ahead = y.p.wrapping_add(c * y.cs + img * y.is + ty * m * y.rs + tx * m * 16);
+                        for i in 0..m {
+                            for j in 0..m {
+                                S::prefetch(ahead.wrapping_add(i * y.rs + j * 16));
+                            }
+                        }
+                    }
                     let put = |i: usize, j: usize, o: S::V| {
                         let q = dst.add(i * y.rs + j * 16);
                         S::store(q, if add { S::add(S::load(q), o) } else { o });
@@ -332,12 +342,12 @@ unsafe fn fold_column<S: Simd>(n: usize, u: [S::V; 6]) -> [S::V; 3] {
     }
 }
 
-/// `dw[tap][c][16] (+)= Gᵀ dU G` for `c` input channels; points of `du` are `ps` floats apart.
+/// `dw[tap][c][16] (+)= Gᵀ dU G` for the first 16 of `c` input channels; points of `du` are `ps` floats apart.
 #[inline(always)]
 pub(super) unsafe fn fold<S: Simd>(n: usize, du: *const f32, ps: usize, c: usize, dw: *mut f32, add: bool) {
-    for ci in 0..c {
+    for ci in 0..16 {
         for o in (0..16).step_by(S::L) {
-            // SAFETY: the caller gives n² points and 9 taps of c·16 floats.
+            // SAFETY: the caller gives n² points of 256 floats and 9 taps of c·16.
             unsafe {
                 let src = du.add(ci * 16 + o);
                 let mut t = [[S::zero(); 6]; 3];
