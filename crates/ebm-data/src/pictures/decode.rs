@@ -3,7 +3,8 @@
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::error::UnsupportedErrorKind;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 
 use crate::error::Origin;
 use crate::npy::{Npy, NpyValues};
@@ -205,12 +206,12 @@ fn decode(raw: &[u8], path: &Path) -> Result<((usize, usize), Decoded)> {
     if raw.starts_with(b"\x93NUMPY") {
         return array(raw, path);
     }
-    let damaged = |e: image::ImageError| {
+    let damaged = |e: ImageError| {
         let foreign = crate::foreign::what_is(&raw[..raw.len().min(crate::foreign::HEAD)], path)
             .filter(|f| !f.what.ends_with("picture"));
         let (found, wanted) = match (foreign, &e) {
             (Some(foreign), _) => (foreign.to_string(), "a sound picture"),
-            (None, image::ImageError::Unsupported(_)) => {
+            (None, ImageError::Unsupported(u)) if !matches!(u.kind(), UnsupportedErrorKind::Format(_)) => {
                 (format!("of a sort that is not read ({e})"), "another sort; save it as png")
             }
             (None, _) => (format!("unreadable ({e})"), "a sound picture"),
