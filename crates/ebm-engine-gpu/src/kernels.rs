@@ -3,6 +3,7 @@
 
 mod args;
 mod elementwise;
+mod last;
 mod norms;
 mod planes;
 mod pools;
@@ -32,6 +33,7 @@ pub fn operators(launcher: impl Launcher) -> Operators {
         pools: Some(all.clone()),
         norms: Some(all.clone()),
         tangents: Some(all.clone()),
+        last: Some(all.clone()),
         softmax: Some(all.clone()),
         search: Some(all.clone()),
         elementwise: Some(all),

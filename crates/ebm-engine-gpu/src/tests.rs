@@ -2,8 +2,11 @@
 //! a GPU. Without one the test says so and passes.
 #![allow(clippy::unwrap_used)]
 
+#[macro_use]
+mod on_devices;
 mod corners;
 mod host;
+mod last;
 mod network;
 mod training;
 
@@ -18,34 +21,6 @@ use ebm_nn::layers;
 
 use crate::operators;
 use host::Host;
-
-/// One test a device: the body gets the operators and the device of its tensors.
-macro_rules! on_devices {
-    ($name:ident, $body:expr) => {
-        mod $name {
-            use super::*;
-
-            fn body(o: &Operators, device: &Device) {
-                let body: fn(&Operators, &Device) = $body;
-                body(o, device);
-            }
-
-            #[test]
-            fn host() {
-                if let Some(host) = Host::new() {
-                    body(&operators(host), &Device::Cpu);
-                }
-            }
-
-            #[test]
-            fn cuda() {
-                if let Some((_alone, device)) = gpu() {
-                    body(&ebm_core::operators::operators(&device).unwrap(), &device);
-                }
-            }
-        }
-    };
-}
 
 /// The GPU, for one test at a time: what a thread starts while another records would be recorded. Without one says why.
 fn gpu() -> Option<(MutexGuard<'static, ()>, Device)> {

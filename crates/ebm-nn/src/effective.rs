@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use ebm_core::plan::WeightRule;
 use ebm_core::{Result, View};
 
@@ -19,6 +19,19 @@ struct Held {
     of: View,
     version: u64,
     made: BTreeMap<String, Tensor>,
+    /// The same with channels last, in the type of the images.
+    laid: BTreeMap<String, Tensor>,
+}
+
+/// A weight `(O, C, k, k)` as `(O, k, k, C)` in another type.
+fn channels_last(w: &Tensor, to: DType) -> candle_core::Result<Tensor> {
+    w.permute((0, 2, 3, 1))?.contiguous()?.to_dtype(to)
+}
+
+impl Held {
+    fn new(p: &View, version: u64) -> Held {
+        Held { of: p.clone(), version, made: BTreeMap::new(), laid: BTreeMap::new() }
+    }
 }
 
 impl Effective {
@@ -36,13 +49,33 @@ impl Effective {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held = match &mut *held {
             Some(h) if h.version == version && h.of.same(p) => h,
-            stale => stale.insert(Held { of: p.clone(), version, made: BTreeMap::new() }),
+            stale => stale.insert(Held::new(p, version)),
         };
         if let Some(w) = held.made.get(name) {
             return Ok(w.clone());
         }
         let w = layers::effective_weight(p, name, rule)?;
         held.made.insert(name.into(), w.clone());
+        Ok(w)
+    }
+
+    /// The weight of the parameter `name` with its channels last, in the type `to`, in which no gradient flows to it.
+    ///
+    /// # Errors
+    /// As [`Effective::weight`].
+    pub fn laid(&self, p: &View, name: &str, rule: &WeightRule, to: DType) -> Result<Tensor> {
+        let w = self.weight(p, name, rule)?.detach();
+        let Some(version) = p.version() else { return Ok(channels_last(&w, to)?) };
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = match &mut *held {
+            Some(h) if h.version == version && h.of.same(p) => h,
+            stale => stale.insert(Held::new(p, version)),
+        };
+        if let Some(w) = held.laid.get(name).filter(|w| w.dtype() == to) {
+            return Ok(w.clone());
+        }
+        let w = channels_last(&w, to)?;
+        held.laid.insert(name.into(), w.clone());
         Ok(w)
     }
 }

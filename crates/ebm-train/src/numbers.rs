@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
 use ebm_core::host::{self, on_slice};
-use ebm_core::{Result, sum_of_squares};
+use ebm_core::{Result, sum_of_squares, total};
 
 macro_rules! squares {
     ($v:expr) => {{
@@ -28,7 +28,7 @@ macro_rules! squares {
 /// # Errors
 /// If the tensor cannot be read.
 #[allow(clippy::unnecessary_cast)]
-pub(crate) fn squares(t: &Tensor) -> Result<f64> {
+fn squares(t: &Tensor) -> Result<f64> {
     match on_slice(t, |v| squares!(v), |v| squares!(v)) {
         Some(s) => Ok(s),
         None => sum_of_squares(t),
@@ -41,10 +41,11 @@ pub(crate) fn squares(t: &Tensor) -> Result<f64> {
 /// If a tensor cannot be read.
 pub(crate) fn squares_of_each<'a>(all: impl Iterator<Item = &'a Tensor>) -> Result<Vec<f64>> {
     let all: Vec<&Tensor> = all.collect();
-    if all.iter().all(|t| t.device().is_cpu()) {
+    // Nothing needs no read.
+    if all.iter().all(|t| host::near(t)) {
         return all.into_iter().map(squares).collect();
     }
-    let sums = all.iter().map(|t| t.sqr()?.sum_all()).collect::<ebm_core::candle::Result<Vec<_>>>()?;
+    let sums = all.iter().map(|t| total(&t.sqr()?)).collect::<ebm_core::candle::Result<Vec<_>>>()?;
     host::numbers(&Tensor::stack(&sums, 0)?)
 }
 
@@ -103,10 +104,11 @@ pub(crate) fn relative_change<'a>(
         None => {
             let changes: Vec<Tensor> =
                 pairs.iter().map(|(old, new)| Ok((*new - *old)?)).collect::<Result<_>>()?;
-            (
-                squares_of_each(changes.iter())?.iter().sum(),
-                squares_of_each(pairs.iter().map(|(old, _)| *old))?.iter().sum(),
-            )
+            // Of both by one read.
+            let both = changes.iter().chain(pairs.iter().map(|(old, _)| *old));
+            let squares = squares_of_each(both)?;
+            let (changes, sizes) = squares.split_at(changes.len());
+            (changes.iter().sum(), sizes.iter().sum())
         }
     };
     Ok(match (change, size) {

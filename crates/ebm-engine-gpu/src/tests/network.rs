@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use ebm_core::operators::{install, walk};
+use ebm_core::operators::walk;
 use ebm_core::plan::{Activation, Pool};
 use ebm_core::{
     Batch, BuildCx, EnergyFn, EnergySpec, Key, ParamSet, Result, RowProgram, RowStep, Slope, ThetaGrad,
@@ -12,9 +12,8 @@ use ebm_core::{
 };
 use ebm_nn::{Conv, NetBuilder};
 
-use super::host::Host;
+use super::host::installed;
 use super::{gpu, near, normal, on, read};
-use crate::operators;
 
 /// A network with all that is fused: bias and function, norm and label and function, pooling.
 fn network(dtype: DType, device: &Device) -> Arc<dyn EnergyFn> {
@@ -117,9 +116,7 @@ fn five_calls(device: &Device) {
 
 #[test]
 fn five_calls_of_a_network_by_kernels_of_the_host() {
-    let Some(host) = Host::new() else { return };
-    let launched = host.launched.clone();
-    install(&Device::Cpu, operators(host));
+    let Some((_alone, launched)) = installed() else { return };
     five_calls(&Device::Cpu);
     let launched = launched.lock().unwrap();
     let all = "norm_act norm_act_back norm_act_affine norm_act_tangent norm_act_tangent_back norm_act_tangent_affine pool pool_back softmax softmax_back add_noise row_advance row_mean_square log_step";
@@ -185,8 +182,7 @@ fn halving(device: &Device) {
 
 #[test]
 fn a_slope_in_the_memory_of_the_samples() {
-    let Some(host) = Host::new() else { return };
-    install(&Device::Cpu, operators(host));
+    let Some(_alone) = installed() else { return };
     halving(&Device::Cpu);
     if let Some((_alone, device)) = gpu() {
         halving(&device);

@@ -4,20 +4,20 @@ use std::path::Path;
 
 use candle_core::Device;
 use ebm_core::host;
-use ebm_core::operators::install;
 use ebm_plugins as _;
 use ebm_train::{Plan, RunConfig, TrainState, step_reporting};
 
 use super::gpu;
-use super::host::Host;
-use crate::operators;
+use super::host::installed;
 
-fn config(dtype: &str, steps: usize) -> RunConfig {
+const DIGITS_NET: &str = r#"{ kind = "digits-net", filters = 4 }"#;
+
+fn config(energy: &str, dtype: &str, steps: usize) -> RunConfig {
     let text = format!(
         r#"
 format = 1
 data = {{ kind = "digits" }}
-energy = {{ kind = "digits-net", filters = 4 }}
+energy = {energy}
 sampler = {{ kind = "chain", steps = {steps}, transition = {{ kind = "langevin", step_size = 1.0, noise = 0.05, clamp = [0.0, 1.0] }} }}
 replay = {{ kind = "reservoir", capacity = 40 }}
 optimiser = {{ kind = "adam", rate = 1e-3, clip_norm = 0.5, average = 0.9 }}
@@ -40,8 +40,8 @@ entropy = {{ bank = 4, bank_above = 5, estimator = {{ kind = "nearest-neighbour"
 }
 
 /// Energies, losses and norms of gradients of three steps, and how often numbers were read in the last.
-fn train(device: &Device, dtype: &str, steps: usize) -> (Vec<(String, f64)>, u64) {
-    let plan = Plan::build(&config(dtype, steps), Path::new("."), device, None).unwrap();
+fn train(device: &Device, energy: &str, dtype: &str, steps: usize) -> (Vec<(String, f64)>, u64) {
+    let plan = Plan::build(&config(energy, dtype, steps), Path::new("."), device, None).unwrap();
     let mut state = TrainState::new(&plan).unwrap();
     let (mut all, mut reads) = (Vec::new(), 0);
     for _ in 0..3 {
@@ -54,9 +54,13 @@ fn train(device: &Device, dtype: &str, steps: usize) -> (Vec<(String, f64)>, u64
     (all, reads)
 }
 
+/// Reads of a step with all that it may report, none of them for a parameter or a step of the sampler: data, samples, terms, energies,
+/// the squares of all gradients and those of each term, new parameters, their moments, their change, what the entropy term counted.
+const MOST_READS: u64 = 27;
+
 fn agrees(device: &Device) {
-    let (there, reads) = train(device, "f32", 5);
-    let (here, _) = train(&Device::Cpu, "f64", 5);
+    let (there, reads) = train(device, DIGITS_NET, "f32", 5);
+    let (here, _) = train(&Device::Cpu, DIGITS_NET, "f64", 5);
     // The third step has an entropy term: its bank is full.
     assert!(here.iter().any(|(name, v)| name == "loss.ent" && *v != 0.0), "{here:?}");
     assert_eq!(there.len(), here.len());
@@ -67,15 +71,19 @@ fn agrees(device: &Device) {
         // 1e-5, these by 4e-5. Differences of near numbers count as parts of what they are differences of.
         assert!((a - b).abs() <= 3e-4 * b.abs().max(1e-2 * largest), "{name}: {a}, {b}");
     }
-    let (_, more) = train(device, "f32", 9);
+    let (_, more) = train(device, DIGITS_NET, "f32", 9);
     assert_eq!(reads, more, "a sampler step reads numbers");
+    // An update reads as often whatever it updates: here four parameters, and there forty.
+    for layers in ["4", "4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4"] {
+        let (_, of_mlp) = train(device, &format!(r#"{{ kind = "mlp", hidden = [{layers}] }}"#), "f32", 5);
+        assert_eq!(reads, of_mlp, "layers {layers}: reads for each parameter");
+    }
+    assert!(reads <= MOST_READS, "{reads} reads a step");
 }
 
 #[test]
 fn steps_by_kernels_of_the_host() {
-    let Some(host) = Host::new() else { return };
-    let launched = host.launched.clone();
-    install(&Device::Cpu, operators(host));
+    let Some((_alone, launched)) = installed() else { return };
     agrees(&Device::Cpu);
     let launched = launched.lock().unwrap();
     for kernel in ["log_step", "norm_act_affine", "norm_act_tangent_affine", "kth_smallest", "elementwise"] {

@@ -5,7 +5,7 @@
 //! the stride does not divide; so the two adjoints are written out.
 
 use candle_core::{DType, Result, Tensor};
-use ebm_core::operators::{Convolution, Pass, operators};
+use ebm_core::operators::{Convolution, Order, Pass, operators};
 use ebm_core::plan::Products;
 use ebm_core::tie::{Back, tie2};
 use ebm_core::{Diff, Result as CoreResult};
@@ -127,7 +127,7 @@ pub(crate) fn pulled_back(
 
 /// The pass of two operands by the device's own convolution, if it has one.
 fn on_device(pass: Pass, a: &Tensor, b: &Tensor, stride: usize, padding: usize) -> Result<Option<Tensor>> {
-    let what = Convolution { pass, stride, padding };
+    let what = Convolution { pass, order: Order::ChannelsFirst, stride, padding };
     let convolutions = operators(a.device()).and_then(|o| o.convolutions.clone());
     Ok(convolutions.map(|o| o.convolution(what, a, b)).transpose()?.flatten())
 }
