@@ -15,7 +15,7 @@ static Dim threadIdx, blockIdx, blockDim, gridDim;
 // Stacks of the threads, each where it stands, whether it came to its end, and what hands out the turns.
 static const std::size_t STACK = 64 << 10;
 static std::vector<char> stacks;
-static std::vector<ucontext_t> places;
+static std::vector<ucontext_t> waiting;
 static std::vector<char> ended;
 static ucontext_t turns;
 
@@ -23,7 +23,7 @@ static ucontext_t turns;
 #define __device__
 #define __forceinline__ inline
 #define __shared__ static
-#define __syncthreads() swapcontext(&places[threadIdx.x], &turns)
+#define __syncthreads() swapcontext(&waiting[threadIdx.x], &turns)
 
 static inline unsigned int __umulhi(unsigned int a, unsigned int b) { return (unsigned int)(((unsigned long long)a * b) >> 32); }
 static inline float __uint_as_float(unsigned int v) {
@@ -61,18 +61,18 @@ static void begin() {
 static void block(unsigned int threads) {
     for (unsigned int t = 0; t < threads; ++t) {
         ended[t] = 0;
-        getcontext(&places[t]);
-        places[t].uc_stack.ss_sp = &stacks[t * STACK];
-        places[t].uc_stack.ss_size = STACK;
-        places[t].uc_link = &turns;
-        makecontext(&places[t], begin, 0);
+        getcontext(&waiting[t]);
+        waiting[t].uc_stack.ss_sp = &stacks[t * STACK];
+        waiting[t].uc_stack.ss_size = STACK;
+        waiting[t].uc_link = &turns;
+        makecontext(&waiting[t], begin, 0);
     }
     for (bool going = true; going;) {
         going = false;
         for (unsigned int t = 0; t < threads; ++t) {
             if (ended[t]) continue;
             threadIdx.x = t;
-            swapcontext(&turns, &places[t]);
+            swapcontext(&turns, &waiting[t]);
             going = going || !ended[t];
         }
     }
@@ -82,8 +82,8 @@ template <class... A>
 static void run(void (*kernel)(A...), unsigned int blocks, unsigned int threads, void **args) {
     blockDim.x = threads;
     gridDim.x = blocks;
-    if (places.size() < threads) {
-        places.resize(threads);
+    if (waiting.size() < threads) {
+        waiting.resize(threads);
         ended.resize(threads);
         stacks.resize(threads * STACK);
     }
@@ -127,6 +127,12 @@ extern "C" int host_launch(const char *name, unsigned int blocks, unsigned int t
     KINDS(last_pool_back)
     KINDS(last_space)
     KINDS(last_space_back)
+    KERNEL(attention_f1)
+    KERNEL(attention_b1)
+    KERNEL(attention_queries_f1)
+    KERNEL(attention_queries_b1)
+    KERNEL(attention_keys_f1)
+    KERNEL(attention_keys_b1)
     KERNEL(last_enter_f1)
     KERNEL(last_enter_b1)
     KERNEL(last_leave_f1)

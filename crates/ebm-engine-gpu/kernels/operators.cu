@@ -16,4 +16,5 @@ typedef unsigned long long u64;
 #include "tangent.cuh"
 #include "pool.cuh"
 #include "last.cuh"
+#include "attention.cuh"
 #include "elementwise.cuh"

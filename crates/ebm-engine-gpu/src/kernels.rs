@@ -2,6 +2,7 @@
 //! processor in tests.
 
 mod args;
+mod attention;
 mod elementwise;
 mod last;
 mod norms;

@@ -157,6 +157,7 @@ macro_rules! kernels {
 
 /// The files of the kernels, by name; `operators.cu` includes the others.
 pub const KERNELS: &[(&str, &str)] = kernels![
+    "attention.cuh",
     "elementwise.cuh",
     "last.cuh",
     "neighbours.cuh",

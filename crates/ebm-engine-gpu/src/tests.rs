@@ -4,6 +4,7 @@
 
 #[macro_use]
 mod on_devices;
+mod convolutions;
 mod corners;
 mod host;
 mod last;

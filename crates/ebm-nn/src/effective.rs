@@ -19,8 +19,8 @@ struct Held {
     of: View,
     version: u64,
     made: BTreeMap<String, Tensor>,
-    /// The same with channels last, in the type of the images.
-    laid: BTreeMap<String, Tensor>,
+    /// What was derived from them, and from other parameters, for slopes.
+    derived: BTreeMap<String, Tensor>,
 }
 
 /// A weight `(O, C, k, k)` as `(O, k, k, C)` in another type.
@@ -30,7 +30,7 @@ fn channels_last(w: &Tensor, to: DType) -> candle_core::Result<Tensor> {
 
 impl Held {
     fn new(p: &View, version: u64) -> Held {
-        Held { of: p.clone(), version, made: BTreeMap::new(), laid: BTreeMap::new() }
+        Held { of: p.clone(), version, made: BTreeMap::new(), derived: BTreeMap::new() }
     }
 }
 
@@ -64,18 +64,31 @@ impl Effective {
     /// # Errors
     /// As [`Effective::weight`].
     pub fn laid(&self, p: &View, name: &str, rule: &WeightRule, to: DType) -> Result<Tensor> {
-        let w = self.weight(p, name, rule)?.detach();
-        let Some(version) = p.version() else { return Ok(channels_last(&w, to)?) };
+        let make = || Ok(channels_last(&self.weight(p, name, rule)?.detach(), to)?);
+        self.kept(p, &format!("{name} in {to:?}"), make)
+    }
+
+    /// What `make` makes of parameters, once for each state of them and under a name of its own; no gradient flows to it.
+    ///
+    /// # Errors
+    /// If `make` fails.
+    pub fn kept(&self, p: &View, name: &str, make: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        let Some(version) = p.version() else { return make() };
+        let known = |held: &Option<Held>| {
+            let held = held.as_ref().filter(|h| h.version == version && h.of.same(p))?;
+            held.derived.get(name).cloned()
+        };
+        if let Some(w) = known(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(w);
+        }
+        // Without the lock, which it may take itself.
+        let w = make()?.detach();
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held = match &mut *held {
             Some(h) if h.version == version && h.of.same(p) => h,
             stale => stale.insert(Held::new(p, version)),
         };
-        if let Some(w) = held.laid.get(name).filter(|w| w.dtype() == to) {
-            return Ok(w.clone());
-        }
-        let w = channels_last(&w, to)?;
-        held.laid.insert(name.into(), w.clone());
+        held.derived.insert(name.into(), w.clone());
         Ok(w)
     }
 }

@@ -92,13 +92,13 @@ impl Images {
 }
 
 /// The tensor in one piece whose packs begin at multiples of their length.
-fn packed(t: &Tensor) -> Result<Tensor> {
+pub(super) fn packed(t: &Tensor) -> Result<Tensor> {
     let t = whole(t)?;
     let aligned = (t.layout().start_offset() * t.dtype().size_in_bytes()).is_multiple_of(16);
     if aligned { Ok(t) } else { t.force_contiguous() }
 }
 
-fn uncovered(what: &str, t: &Tensor) -> candle_core::Error {
+pub(super) fn uncovered(what: &str, t: &Tensor) -> candle_core::Error {
     candle_core::Error::Msg(format!("{what} of images {:?} in {:?}: not covered", t.dims(), t.dtype()))
 }
 
@@ -107,7 +107,7 @@ fn number(n: usize) -> Arg<'static> {
 }
 
 impl<L: Launcher> Kernels<L> {
-    fn like(&self, t: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    pub(super) fn like(&self, t: &Tensor, shape: &[usize]) -> Result<Tensor> {
         // SAFETY: every kernel writes all entries of its results, which nobody reads before.
         unsafe { Tensor::empty(shape, t.dtype(), t.device()) }
     }
@@ -314,6 +314,27 @@ impl<L: Launcher> LastOps for Kernels<L> {
         let tensors = [kept.as_ref().into(), Arg::In(&first), second.as_ref().into(), Arg::Out(&gx)];
         self.last_pooling(kinds!("last_pool_back"), &at, (by, f), [size, pooled, size], &tensors)?;
         Ok(gx)
+    }
+
+    fn attention(
+        &self,
+        x: &Tensor,
+        all: &Tensor,
+        bias: &Tensor,
+        gamma: &Tensor,
+    ) -> Result<Option<(Tensor, Tensor)>> {
+        self.attended(x, all, bias, gamma)
+    }
+
+    fn attention_back(
+        &self,
+        all: &Tensor,
+        bias: &Tensor,
+        gamma: &Tensor,
+        kept: &Tensor,
+        g: Parts<'_>,
+    ) -> Result<(Tensor, Tensor)> {
+        self.attended_back(all, bias, gamma, kept, g)
     }
 
     fn space(&self, x: &Tensor, f: Option<Activation>, factor: f64) -> Result<Option<Tensor>> {

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Tensor};
-use ebm_core::operators::install;
+use ebm_core::operators::{ConvolutionOps, Operators, install};
+use ebm_core::plan::Products;
 use libloading::Library;
 
+use super::convolutions::Stand;
 use crate::launcher::{Arg, InMemory, KERNELS, Launcher};
 use crate::operators;
 
@@ -20,6 +22,8 @@ pub struct Host {
     launch: Launch,
     /// Names of the kernels that were launched.
     pub launched: Arc<Mutex<BTreeSet<&'static str>>>,
+    /// Whether images are kept with their channels last.
+    pub last: bool,
 }
 
 /// Kernels with one block a row, which go over it in strides of any number of threads.
@@ -70,17 +74,20 @@ impl Host {
         let library = library.as_ref()?;
         // SAFETY: host.cpp defines it with this signature; the library is never closed.
         let launch = *unsafe { library.get::<Launch>(b"host_launch\0") }.expect("host_launch");
-        Some(Host { launch, launched: Arc::default() })
+        Some(Host { launch, launched: Arc::default(), last: false })
     }
 }
 
-/// The kernels as the processor's own operators, for one test at a time, and the names of those that it launches.
-pub fn installed() -> Option<(MutexGuard<'static, ()>, Arc<Mutex<BTreeSet<&'static str>>>)> {
+/// The kernels as the processor's own operators, for one test at a time, and the names of those that it launches; with the channels of
+/// images last where `last`.
+pub fn installed(last: bool) -> Option<(MutexGuard<'static, ()>, Arc<Mutex<BTreeSet<&'static str>>>)> {
     static ONE: Mutex<()> = Mutex::new(());
     let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let host = Host::new()?;
     let launched = host.launched.clone();
-    install(&Device::Cpu, operators(host));
+    let host = Host { last, ..host };
+    let convolutions = last.then(|| Arc::new(Stand) as Arc<dyn ConvolutionOps>);
+    install(&Device::Cpu, Operators { convolutions, ..operators(host) });
     Some((alone, launched))
 }
 
@@ -117,6 +124,10 @@ fn address(t: &Tensor) -> Result<u64> {
 impl Launcher for Host {
     fn name(&self) -> &str {
         "kernels on the processor"
+    }
+
+    fn channels_last(&self, _: Products) -> bool {
+        self.last
     }
 
     unsafe fn launch(&self, kernel: &'static str, blocks: u32, threads: u32, args: &[Arg<'_>]) -> Result<()> {

@@ -4,6 +4,7 @@
 //! most 2⁻⁸ of a number, and by that of what it keeps for the way back.
 
 use candle_core::{DType, Device, Tensor, Var};
+use ebm_core::Diff;
 use ebm_core::operators::{NormAct, Operators, Parts};
 use ebm_core::plan::{Activation, Pool};
 use ebm_nn::layers;
@@ -186,4 +187,68 @@ on_devices!(sums_over_space_with_channels_last, |o, device| {
             );
         }
     }
+});
+
+on_devices!(attention_in_one_kernel, |o, device| {
+    let o = o.last.as_ref().unwrap();
+    for dtype in TYPES {
+        // Several tiles, a part of one, more channels than a row of threads; scores of order one, and nearly one-hot rows.
+        for (q, c, h, w, scale) in
+            [(1, 4, 2, 3, 1.0), (3, 24, 5, 4, 1.0), (20, 40, 6, 6, 1.0), (4, 16, 5, 7, 12.0)]
+        {
+            let (b, places) = (2, h * w);
+            let x = Var::from_tensor(&seen("x", &[b, c, h, w], dtype)).unwrap();
+            let all = normal("all", &[b, places, 2 * q + c]);
+            // Queries alone are scaled.
+            let mut factor = vec![1.0; 2 * q + c];
+            factor[..q].fill(scale);
+            let all = all.broadcast_mul(&Tensor::new(factor, &Device::Cpu).unwrap()).unwrap();
+            let all = all.to_dtype(DType::F32).unwrap().to_dtype(DType::F64).unwrap();
+            let (all, bias) = (Var::from_tensor(&all).unwrap(), normal("bias", &[2 * q + c]));
+            let gamma = normal("gamma", &[1]);
+            let maps = all.broadcast_add(&bias).unwrap();
+            let part = |from: usize, n: usize| maps.narrow(2, from, n).unwrap().contiguous().unwrap();
+            let (query, key, value) = (part(0, q), part(q, q), part(2 * q, c));
+            let scores = query.matmul(&key.transpose(1, 2).unwrap().contiguous().unwrap()).unwrap();
+            let mixed = scores.softmax_last().unwrap().matmul(&value).unwrap().broadcast_mul(&gamma).unwrap();
+            let mixed = mixed.transpose(1, 2).unwrap().contiguous().unwrap().reshape((b, c, h, w)).unwrap();
+            let y = (x.as_tensor() + mixed).unwrap();
+            let parts = [seen("g", &[b, c, h, w], dtype), seen("more g", &[b, c, h, w], dtype)];
+            let whole = (&parts[0] + &parts[1]).unwrap();
+            let grads = (&y * &whole).unwrap().sum_all().unwrap().backward().unwrap();
+            let (x, parts) = (there(&x, dtype, device), parts.map(|t| there(&t, dtype, device)));
+            let [all32, bias32, gamma32] = [all.as_tensor(), &bias, &gamma].map(|t| on(t, device));
+            let text = format!("{dtype:?}, {c} channels, {q} of queries, {h}×{w}, scores times {scale}");
+            let (got, kept) = o.attention(&x, &all32, &bias32, &gamma32).unwrap().unwrap();
+            // Scores of some tens round by 2e-6, and so do their exponentials, relatively.
+            let once = bounds(dtype).0 + 1e-5;
+            near(&first(&got), &y, once, &text);
+            let g = Parts(&parts[0], Some(&parts[1]));
+            let (of_all, sum) = o.attention_back(&all32, &bias32, &gamma32, &kept, g).unwrap();
+            // In f32 whatever the images are: sums of some hundred products of three numbers.
+            near(&of_all, grads.get(&all).unwrap(), 3e-5, &text);
+            near(&first(&sum), &whole, once, &text);
+        }
+    }
+});
+
+on_devices!(what_the_tiles_have_no_room_for_is_not_covered, |o, device| {
+    let o = o.last.as_ref().unwrap();
+    let t = |shape: &[usize]| on(&normal("t", shape), device);
+    for (q, c) in [(33, 8), (0, 8), (2, 257)] {
+        let (x, all) = (t(&[1, 1, 2, c]), t(&[1, 2, 2 * q + c]));
+        assert!(o.attention(&x, &all, &t(&[2 * q + c]), &t(&[1])).unwrap().is_none());
+    }
+    // Another number of places, of biases, of γ.
+    let (x, all) = (t(&[1, 1, 2, 8]), t(&[1, 2, 12]));
+    assert!(o.attention(&x, &t(&[1, 3, 12]), &t(&[12]), &t(&[1])).unwrap().is_none());
+    assert!(o.attention(&x, &all, &t(&[11]), &t(&[1])).unwrap().is_none());
+    assert!(o.attention(&x, &all, &t(&[12]), &t(&[2])).unwrap().is_none());
+    // Groups that do not part the channels, a bias of another length, and halves that are not bfloat16.
+    let what = NormAct { norm: Some((3, 1e-5)), ..NormAct::default() };
+    assert!(o.norm_act(&x, None, &what).unwrap().is_none());
+    assert!(o.norm_act(&x, Some(&t(&[7])), &NormAct::default()).unwrap().is_none());
+    let half = x.to_dtype(DType::F16).unwrap();
+    assert!(o.norm_act(&half, None, &NormAct::default()).unwrap().is_none());
+    assert!(o.enter(&t(&[1, 2, 1, 1]), DType::F16).is_err());
 });

@@ -116,11 +116,24 @@ fn five_calls(device: &Device) {
 
 #[test]
 fn five_calls_of_a_network_by_kernels_of_the_host() {
-    let Some((_alone, launched)) = installed() else { return };
+    let Some((_alone, launched)) = installed(false) else { return };
     five_calls(&Device::Cpu);
     let launched = launched.lock().unwrap();
     let all = "norm_act norm_act_back norm_act_affine norm_act_tangent norm_act_tangent_back norm_act_tangent_affine pool pool_back softmax softmax_back add_noise row_advance row_mean_square log_step";
     for kernel in all.split(' ') {
+        assert!(launched.contains(kernel), "{kernel} was not used: {launched:?}");
+    }
+}
+
+#[test]
+fn five_calls_of_a_network_with_channels_last() {
+    let Some((_alone, launched)) = installed(true) else { return };
+    five_calls(&Device::Cpu);
+    let launched = launched.lock().unwrap();
+    // Channels in packs and, of the three-channel image, one by one.
+    let all = "last_enter_f1 last_leave_f1 last_norm_act_f1 last_norm_act_back_f1 last_norm_act_f4 last_norm_act_back_f4 \
+               last_pool_f1 last_pool_back_f1 attention_f1 attention_queries_f1 attention_keys_f1 norm_act_tangent";
+    for kernel in all.split_whitespace() {
         assert!(launched.contains(kernel), "{kernel} was not used: {launched:?}");
     }
 }
@@ -182,7 +195,7 @@ fn halving(device: &Device) {
 
 #[test]
 fn a_slope_in_the_memory_of_the_samples() {
-    let Some(_alone) = installed() else { return };
+    let Some(_alone) = installed(false) else { return };
     halving(&Device::Cpu);
     if let Some((_alone, device)) = gpu() {
         halving(&device);

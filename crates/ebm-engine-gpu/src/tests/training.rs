@@ -83,10 +83,22 @@ fn agrees(device: &Device) {
 
 #[test]
 fn steps_by_kernels_of_the_host() {
-    let Some((_alone, launched)) = installed() else { return };
+    let Some((_alone, launched)) = installed(false) else { return };
     agrees(&Device::Cpu);
     let launched = launched.lock().unwrap();
     for kernel in ["log_step", "norm_act_affine", "norm_act_tangent_affine", "kth_smallest", "elementwise"] {
+        assert!(launched.contains(kernel), "{kernel} was not used: {launched:?}");
+    }
+}
+
+#[test]
+fn steps_with_channels_last() {
+    let Some((_alone, launched)) = installed(true) else { return };
+    agrees(&Device::Cpu);
+    let launched = launched.lock().unwrap();
+    for kernel in
+        ["last_norm_act_f4", "last_pool_f4", "last_space_f4", "last_space_back_f4", "norm_act_affine"]
+    {
         assert!(launched.contains(kernel), "{kernel} was not used: {launched:?}");
     }
 }

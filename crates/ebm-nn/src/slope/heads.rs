@@ -52,52 +52,79 @@ impl Sweep<'_> {
         }))
     }
 
-    /// Self attention (see [`layers::self_attention`](crate::layers::self_attention)): its products on rows `(B·P, C)`, which are all there is
-    /// where channels come last.
+    /// Self attention (see [`layers::self_attention`](crate::layers::self_attention)): all three maps by one product on rows `(B·P, C)`, which
+    /// are all there is where channels come last; there the rest is one kernel.
     fn attention(&self, prefix: &str, from: NodeId, x: &Tensor) -> Result<Option<(Tensor, Pull)>> {
-        let Some(softmax) = self.operators.softmax.clone() else { return Ok(None) };
-        let (last, dtype, images) = (self.images.last().is_some(), x.dtype(), self.images.clone());
-        let (b, c, (h, w)) = (x.dim(0)?, x.dim(if last { 3 } else { 1 })?, images.sides(x)?);
-        let places = h * w;
-        // (B, C, H, W) or (B, H, W, C) to (B·P, C) in f32, and back.
-        let rows = move |t: &Tensor| match last {
-            true => t.reshape((b * places, c))?.to_dtype(DType::F32),
-            false => t.reshape((b, c, places))?.transpose(1, 2)?.contiguous()?.reshape((b * places, c)),
-        };
-        let image = move |t: Tensor| match last {
-            true => t.to_dtype(dtype)?.reshape((b, h, w, c)),
-            false => t.reshape((b, places, c))?.transpose(1, 2)?.contiguous()?.reshape((b, c, h, w)),
-        };
         let part = |name: &str, what: &str| self.p.get(&format!("{prefix}.{name}_conv.{what}"));
         let names = ["query", "key", "value"];
-        let of = |name: &str| Ok(part(name, "weight")?.detach().flatten_from(1)?);
-        let (weights, biases) = (
-            names.map(of).into_iter().collect::<Result<Vec<_>>>()?,
-            names.map(|name| part(name, "bias")).into_iter().collect::<Result<Vec<_>>>()?,
-        );
-        let (weight, bias) = (Tensor::cat(&weights, 0)?, Tensor::cat(&biases, 0)?);
-        let wide: Vec<usize> = weights.iter().map(|w| w.dim(0)).collect::<candle_core::Result<_>>()?;
-        // All three maps by one product, (B, P, 2q + C).
-        let all = rows(x)?.matmul(&weight.t()?)?.broadcast_add(&bias)?.reshape((b, places, ()))?;
-        let map = |at: usize| all.narrow(2, wide[..at].iter().sum(), wide[at])?.contiguous();
-        let (query, key, value) = (map(0)?, map(1)?, map(2)?);
-        let scores = query.matmul(&key.transpose(1, 2)?.contiguous()?)?;
-        let Some(shares) = softmax.softmax(&scores)? else { return Ok(None) };
-        let gamma = self.p.get(&format!("{prefix}.gamma"))?.reshape((1, 1, 1))?.detach();
-        let mixed = shares.matmul(&value)?.broadcast_mul(&gamma)?.reshape((b * places, c))?;
-        let y = (x + image(mixed)?)?;
+        // Weights (n, C, 1, 1), biases (n,).
+        let joined = |what: &str| {
+            let flat = |t: &Tensor| t.reshape((t.dim(0)?, t.elem_count() / t.dim(0)?.max(1)));
+            let parts = names.map(|name| Ok(flat(&part(name, what)?.detach())?)).into_iter();
+            Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
+        };
+        let kept =
+            |what: &str| self.net.weights().kept(self.p, &format!("{prefix}: all {what}"), || joined(what));
+        let (weight, bias) = (kept("weight")?, kept("bias")?.flatten_all()?);
+        let wide = names
+            .map(|name| part(name, "bias").map(Tensor::elem_count))
+            .into_iter()
+            .collect::<Result<Vec<_>>>()?;
+        let gamma = self.p.get(&format!("{prefix}.gamma"))?.detach();
+        let maps = Maps { weight, bias, gamma, wide };
+        let Some(last) = self.images.last() else { return self.attention_by_products(&maps, from, x) };
+        let ((b, h, w, c), dtype, ops) = (x.dims4()?, x.dtype(), last.ops.clone());
+        let rows = x.reshape((b * h * w, c))?.to_dtype(DType::F32)?;
+        let all = rows.matmul(&maps.weight.t()?)?.reshape((b, h * w, ()))?;
+        let Some((y, kept)) = ops.attention(x, &all, &maps.bias, &maps.gamma)? else {
+            return self.attention_by_products(&maps, from, x);
+        };
         let pull = move |g: &Gradient| {
-            let whole = g.whole()?;
-            let g = rows(&whole)?.reshape((b, places, c))?.broadcast_mul(&gamma)?;
-            let of_shares = g.matmul(&value.transpose(1, 2)?.contiguous()?)?;
-            let of_value = shares.transpose(1, 2)?.contiguous()?.matmul(&g)?;
-            let of_scores = softmax.back(&shares, &of_shares)?;
-            let of_query = of_scores.matmul(&key)?;
-            let of_key = of_scores.transpose(1, 2)?.contiguous()?.matmul(&query)?;
-            let of_all = Tensor::cat(&[of_query, of_key, of_value], 2)?.reshape((b * places, ()))?;
+            let (of_all, whole) = ops.attention_back(&all, &maps.bias, &maps.gamma, &kept, g.parts())?;
+            let of_rows = of_all.reshape((b * h * w, ()))?.matmul(&maps.weight)?;
             // Its own way round is a part by itself.
-            Ok(vec![(from, whole), (from, image(of_all.matmul(&weight)?)?)])
+            Ok(vec![(from, whole), (from, of_rows.to_dtype(dtype)?.reshape((b, h, w, c))?)])
         };
         Ok(Some((y, Box::new(pull))))
     }
+
+    /// The same by products of whole score matrices.
+    fn attention_by_products(&self, maps: &Maps, from: NodeId, x: &Tensor) -> Result<Option<(Tensor, Pull)>> {
+        let Some(softmax) = self.operators.softmax.clone() else { return Ok(None) };
+        let images = self.images.clone();
+        let (b, c, h, w) = images.leave(x)?.dims4()?;
+        let places = h * w;
+        let rows = move |t: &Tensor| {
+            t.reshape((b, c, places))?.transpose(1, 2)?.contiguous()?.reshape((b * places, c))
+        };
+        let image =
+            move |t: &Tensor| t.reshape((b, places, c))?.transpose(1, 2)?.contiguous()?.reshape((b, c, h, w));
+        let (weight, gamma) = (maps.weight.clone(), maps.gamma.reshape((1, 1, 1))?);
+        // (B, P, 2q + C)
+        let all = rows(&images.leave(x)?)?.matmul(&weight.t()?)?.broadcast_add(&maps.bias)?;
+        let all = all.reshape((b, places, ()))?;
+        let map = |at: usize| all.narrow(2, maps.wide[..at].iter().sum(), maps.wide[at])?.contiguous();
+        let (query, key, value) = (map(0)?, map(1)?, map(2)?);
+        let Some(shares) = softmax.softmax(&query.matmul(&key.transpose(1, 2)?)?)? else { return Ok(None) };
+        let mixed = shares.matmul(&value)?.broadcast_mul(&gamma)?;
+        let y = (x + images.enter(&image(&mixed)?)?)?;
+        let pull = move |g: &Gradient| {
+            let whole = g.whole()?;
+            let g = rows(&images.leave(&whole)?)?.reshape((b, places, c))?.broadcast_mul(&gamma)?;
+            let of_scores = softmax.back(&shares, &g.matmul(&value.transpose(1, 2)?)?)?;
+            let of_value = shares.transpose(1, 2)?.matmul(&g)?;
+            let (of_query, of_key) = (of_scores.matmul(&key)?, of_scores.transpose(1, 2)?.matmul(&query)?);
+            let of_all = Tensor::cat(&[of_query, of_key, of_value], 2)?.reshape((b * places, ()))?;
+            Ok(vec![(from, whole), (from, images.enter(&image(&of_all.matmul(&weight)?)?)?)])
+        };
+        Ok(Some((y, Box::new(pull))))
+    }
+}
+
+/// The maps of an attention: weights `(2q + C, C)` and biases of queries, keys and values one below the other, γ, and how many rows each has.
+struct Maps {
+    weight: Tensor,
+    bias: Tensor,
+    gamma: Tensor,
+    wide: Vec<usize>,
 }

@@ -81,6 +81,32 @@ pub trait LastOps: Send + Sync {
         g: Parts<'_>,
     ) -> Result<Tensor>;
 
+    /// Self attention over places, `x + γ·V softmax(QᵀK)ᵀ`, in one kernel: `all` `(B, H·W, 2q + C)` in f32 has the maps of queries, keys and
+    /// values side by side without their `bias` `(2q + C,)`, `gamma` one number. Also what [`LastOps::attention_back`] wants to know again.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn attention(
+        &self,
+        x: &Tensor,
+        all: &Tensor,
+        bias: &Tensor,
+        gamma: &Tensor,
+    ) -> Result<Option<(Tensor, Tensor)>>;
+
+    /// Gradients of `all` of [`LastOps::attention`], which gave `kept`, and of `x` by its own way round, from that of the result.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn attention_back(
+        &self,
+        all: &Tensor,
+        bias: &Tensor,
+        gamma: &Tensor,
+        kept: &Tensor,
+        g: Parts<'_>,
+    ) -> Result<(Tensor, Tensor)>;
+
     /// `factor·Σ f(x)` over the places, `(B, C)`.
     ///
     /// # Errors
