@@ -95,7 +95,7 @@ pub use energy::{
     WeightFn, sum_of_squares,
 };
 pub use error::{Error, Result};
-pub use finite::{finite, first_bad, first_bad_of_all};
+pub use finite::{finite, first_bad, first_bad_of_all, squares_of_many};
 pub use inventory;
 pub use key::{Chains, Key, Label, normal_rows, normals, philox4x32};
 pub use kinds::build::BuildCx;

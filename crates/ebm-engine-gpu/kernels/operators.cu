@@ -18,3 +18,4 @@ typedef unsigned long long u64;
 #include "last.cuh"
 #include "attention.cuh"
 #include "elementwise.cuh"
+#include "many.cuh"

@@ -5,6 +5,7 @@ mod args;
 mod attention;
 mod elementwise;
 mod last;
+mod many;
 mod norms;
 mod planes;
 mod pools;
@@ -37,7 +38,8 @@ pub fn operators(launcher: impl Launcher) -> Operators {
         last: Some(all.clone()),
         softmax: Some(all.clone()),
         search: Some(all.clone()),
-        elementwise: Some(all),
+        elementwise: Some(all.clone()),
+        many: Some(all),
     }
 }
 

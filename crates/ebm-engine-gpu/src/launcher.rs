@@ -29,6 +29,16 @@ pub trait Launcher: Send + Sync + 'static {
         false
     }
 
+    /// The address of the first number of `t` on the device, for tables of tensors that kernels go over; `None` where kernels do not follow
+    /// addresses.
+    ///
+    /// # Errors
+    /// If `t` lies elsewhere.
+    fn address(&self, t: &Tensor) -> Result<Option<u64>> {
+        let _ = t;
+        Ok(None)
+    }
+
     /// Runs `step`, which moves samples of this shape, so many times; see [`TapeOps::repeat`](ebm_core::operators::TapeOps::repeat). A
     /// device that can record what a step starts does so here.
     ///
@@ -160,6 +170,7 @@ pub const KERNELS: &[(&str, &str)] = kernels![
     "attention.cuh",
     "elementwise.cuh",
     "last.cuh",
+    "many.cuh",
     "neighbours.cuh",
     "norm.cuh",
     "operators.cu",

@@ -8,6 +8,7 @@ mod convolutions;
 mod corners;
 mod host;
 mod last;
+mod many;
 mod network;
 mod training;
 

@@ -330,9 +330,9 @@ fn along(o: &Arc<dyn TangentOps>, x: &Tensor, dx: &Tensor, what: &NormAct) -> Re
 /// All affine maps as one gain and one shift of each channel of each sample, `(2, B, C)`, through which their gradients go on.
 fn affine_maps(x: &Tensor, what: &NormAct) -> Result<Tensor> {
     let (b, c, _, _) = x.dims4()?;
-    let each = |t: &Option<Tensor>, without: f32| match t {
+    let each = |t: &Option<Tensor>, without: f64| match t {
         Some(t) => t.broadcast_as((b, c)),
-        None => Tensor::full(without, (b, c), x.device())?.to_dtype(x.dtype()),
+        None => Tensor::zeros((b, c), x.dtype(), x.device())?.affine(1.0, without),
     };
     let (mut gain, mut shift) = (each(&what.gain, 1.0)?, each(&what.shift, 0.0)?);
     if let (Some(g), Some(s)) = (&what.gain2, &what.shift2) {

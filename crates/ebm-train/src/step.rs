@@ -210,7 +210,7 @@ fn commit(plan: &Plan, state: &mut TrainState, proposal: Proposal) -> Result<()>
 }
 
 fn write(params: &ParamSet, new: &BTreeMap<String, Tensor>) -> Result<()> {
-    new.iter().try_for_each(|(name, value)| params.set(name, value))
+    params.set_all(new)
 }
 
 fn put(plan: &Plan, state: &mut TrainState, ends: Vec<Ends>) -> Result<()> {

@@ -30,6 +30,25 @@ pub fn scalar(t: &Tensor) -> Result<f64> {
     Ok(t.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.reshape(())?.to_scalar::<f64>()?)
 }
 
+/// `t` on the processor in f64, which not every device has: what is computed in f64 is computed here.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn wide(t: &Tensor) -> candle_core::Result<Tensor> {
+    if !near(t) {
+        count();
+    }
+    t.to_device(&Device::Cpu)?.to_dtype(DType::F64)
+}
+
+/// `values` `(n,)` on `device` in `dtype`, rounded by the processor: not every device has f64 to round from.
+///
+/// # Errors
+/// If the device has no room.
+pub fn given(values: &[f64], dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
+    Tensor::new(values, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+}
+
 /// All entries of `t` in row-major order.
 ///
 /// # Errors

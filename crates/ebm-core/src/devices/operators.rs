@@ -9,6 +9,7 @@ mod elementwise;
 mod entries;
 mod images;
 mod last;
+mod many;
 mod norms;
 mod random;
 mod rows;
@@ -25,6 +26,7 @@ pub use elementwise::{Arithmetic, Elementwise, ElementwiseOps, Entry, Formula, P
 pub use entries::map_entries;
 pub use images::{Convolution, ConvolutionOps, Order, Pass, PoolOps};
 pub use last::{LastOps, Parts};
+pub use many::{ManyOps, map_each};
 pub use norms::{NormAct, NormOps, TangentGrads, TangentOps};
 pub use random::{Law, RandomOps};
 pub use rows::RowOps;
@@ -66,6 +68,8 @@ pub struct Operators {
     pub search: Option<Arc<dyn SearchOps>>,
     /// Arithmetic on entries, for updates of parameters.
     pub elementwise: Option<Arc<dyn ElementwiseOps>>,
+    /// The same of many tensors at once, with sums and copies.
+    pub many: Option<Arc<dyn ManyOps>>,
 }
 
 static INSTALLED: RwLock<Vec<(DeviceLocation, Arc<Operators>)>> = RwLock::new(Vec::new());

@@ -51,7 +51,7 @@ impl Cuda {
     }
 
     /// Where the numbers of `t` begin, which is on this device.
-    fn address(&self, t: &Tensor) -> Result<u64> {
+    fn place(&self, t: &Tensor) -> Result<u64> {
         let (storage, layout) = t.storage_and_layout();
         let Storage::Cuda(on_device) = &*storage else {
             candle_core::bail!("a kernel was given a tensor of another device")
@@ -75,6 +75,10 @@ impl Launcher for Cuda {
         if cfg!(feature = "cudnn") { "cuda kernels, cuDNN" } else { "cuda kernels" }
     }
 
+    fn address(&self, t: &Tensor) -> Result<Option<u64>> {
+        self.place(t).map(Some)
+    }
+
     /// Where products run on tensor cores, whose kernels for channels that come last need no transposition.
     fn channels_last(&self, products: Products) -> bool {
         let rounded = products == Products::Bf16 || candle_core::cuda::gemm_reduced_precision_f32();
@@ -82,7 +86,7 @@ impl Launcher for Cuda {
     }
 
     unsafe fn launch(&self, kernel: &'static str, blocks: u32, threads: u32, args: &[Arg<'_>]) -> Result<()> {
-        let mut memory = InMemory::new(args, |t| self.address(t))?;
+        let mut memory = InMemory::new(args, |t| self.place(t))?;
         let f = self.function(kernel)?;
         self.recordings().last = kernel;
         let stream = self.device.cuda_stream();

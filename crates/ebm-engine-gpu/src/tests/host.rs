@@ -27,7 +27,11 @@ pub struct Host {
 }
 
 /// Kernels with one block a row, which go over it in strides of any number of threads.
-const ANY_NUMBER: [&str; 11] = [
+const ANY_NUMBER: [&str; 15] = [
+    "many_elementwise",
+    "many_squares",
+    "many_totals",
+    "many_copy",
     "norm_act",
     "norm_act_back",
     "norm_act_affine",
@@ -124,6 +128,10 @@ fn address(t: &Tensor) -> Result<u64> {
 impl Launcher for Host {
     fn name(&self) -> &str {
         "kernels on the processor"
+    }
+
+    fn address(&self, t: &Tensor) -> Result<Option<u64>> {
+        address(t).map(Some)
     }
 
     fn channels_last(&self, _: Products) -> bool {

@@ -86,7 +86,8 @@ fn steps_by_kernels_of_the_host() {
     let Some((_alone, launched)) = installed(false) else { return };
     agrees(&Device::Cpu);
     let launched = launched.lock().unwrap();
-    for kernel in ["log_step", "norm_act_affine", "norm_act_tangent_affine", "kth_smallest", "elementwise"] {
+    let all = "log_step norm_act_affine norm_act_tangent_affine kth_smallest many_elementwise many_squares many_copy";
+    for kernel in all.split(' ') {
         assert!(launched.contains(kernel), "{kernel} was not used: {launched:?}");
     }
 }
