@@ -250,6 +250,7 @@ impl EnergyConfig for NoiseConditionedSettings {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use ebm_core::candle::DType;
     use ebm_core::{Chains, Key};
     use ebm_energies_net as _;
     use ebm_testkit::check_energy;

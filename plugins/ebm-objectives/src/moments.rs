@@ -114,6 +114,7 @@ fn inverse(l: &[f64]) -> Vec<f64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use ebm_core::candle::DType;
 
     #[test]
     fn density_and_draws_are_those_of_the_normal_law() {

@@ -88,6 +88,8 @@ impl Optimiser for Adam {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
     use ebm_core::ParamSet;
     use ebm_core::candle::{DType, Device, Tensor};
     use proptest::prelude::*;

@@ -238,7 +238,7 @@ impl SamplerConfig for NutsRs {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use ebm_core::candle::Device;
+    use ebm_core::candle::{DType, Device};
     use ebm_core::{Chains, Keep};
     use ebm_testkit::{moments, toy};
 

@@ -70,6 +70,7 @@ fn assignment(costs: &[Vec<f64>]) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use ebm_core::candle::{DType, Device};
     use ebm_core::{Chains, Key};
 
     use super::*;
