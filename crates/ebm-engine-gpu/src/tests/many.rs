@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
 use ebm_core::operators::{Elementwise, Formula, Operators};
-use ebm_core::{ParamSet, Role};
+use ebm_core::{ParamSet, Role, first_bad_of_all};
 
 use super::host::{Host, installed};
 use super::{Mixed, gpu, near, normal, on, read};
@@ -87,4 +87,27 @@ fn parameters_are_written_at_once_or_not_at_all() {
     assert!(params.version() > before && launched.lock().unwrap().contains("many_copy"));
     // What is kept elsewhere is not the parameter's own memory.
     assert_eq!(read(&right["b"]), [7.0]);
+}
+
+#[test]
+fn the_first_bad_entry_of_many_tensors_is_named_by_few_reads() {
+    let Some(_alone) = installed(false) else { return };
+    let t = |v: &[f32]| Tensor::new(v, &Device::Cpu).unwrap();
+    let good = [t(&[1.0, 2.0]), t(&[-3.0; 2000]), t(&[0.0])];
+    let mut all: Vec<(&str, &Tensor)> = ["a", "b", "c"].into_iter().zip(&good).collect();
+    let reads = || ebm_core::host::reads();
+    let before = reads();
+    assert_eq!(first_bad_of_all(&all).unwrap(), None);
+    assert_eq!(reads() - before, 1);
+    // Squares that overflow are no bad entry; the sum of their tensor shows it by a second read.
+    let (large, bad) = (t(&[1e30, -1e30]), t(&[1.0, f32::NAN, f32::INFINITY]));
+    all.extend([("large", &large), ("bad", &bad)]);
+    let (name, index, value) = first_bad_of_all(&all).unwrap().unwrap();
+    assert!((name, index) == ("bad", 1) && value.is_nan());
+    // A type that the kernels do not take is looked at too.
+    let double = bad.to_dtype(DType::F64).unwrap();
+    assert_eq!(
+        first_bad_of_all(&[("a", &good[0]), ("double", &double)]).unwrap().map(|b| (b.0, b.1)),
+        Some(("double", 1))
+    );
 }
