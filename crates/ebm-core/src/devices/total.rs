@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn lanes_add_every_entry_once() {
-        for n in [0, 1, 7, 8, 15, 16, 17, 64, 1001] {
+        for n in [0usize, 1, 7, 8, 15, 16, 17, 64, 1001] {
             // Whole numbers: every order of additions gives the same sum.
             let t = Tensor::arange(0f64, n as f64, &Device::Cpu).unwrap();
             let want = (n * n.saturating_sub(1) / 2) as f64;

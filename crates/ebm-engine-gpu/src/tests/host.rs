@@ -17,11 +17,14 @@ use crate::operators;
 
 type Launch = unsafe extern "C" fn(*const c_char, u32, u32, *mut *mut c_void) -> c_int;
 
+/// Names of kernels.
+type Launched = Arc<Mutex<BTreeSet<&'static str>>>;
+
 /// Runs kernels on the processor.
 pub struct Host {
     launch: Launch,
     /// Names of the kernels that were launched.
-    pub launched: Arc<Mutex<BTreeSet<&'static str>>>,
+    pub launched: Launched,
     /// Whether images are kept with their channels last.
     pub last: bool,
 }
@@ -84,7 +87,7 @@ impl Host {
 
 /// The kernels as the processor's own operators, for one test at a time, and the names of those that it launches; with the channels of
 /// images last where `last`.
-pub fn installed(last: bool) -> Option<(MutexGuard<'static, ()>, Arc<Mutex<BTreeSet<&'static str>>>)> {
+pub fn installed(last: bool) -> Option<(MutexGuard<'static, ()>, Launched)> {
     static ONE: Mutex<()> = Mutex::new(());
     let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let host = Host::new()?;
