@@ -45,7 +45,7 @@ pub(crate) fn with_doubles(name: &str, opened: Opened, wanted: bool) -> Result<O
         return open_device("cpu");
     }
     let message = format!(
-        "found f64 on device {name}: {found} has no numbers in f64; use run.dtype = \"f32\", or `--device cpu`"
+        "found f64 on device {name}: {found} has no numbers in f64; use run.dtype = \"f32\" or run.device = \"cpu\""
     );
     Err(Error::unfit("run.dtype", message))
 }
