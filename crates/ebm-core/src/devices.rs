@@ -5,4 +5,7 @@ pub(crate) mod engine;
 pub mod host;
 pub mod machine;
 pub mod operators;
+mod total;
 mod widened;
+
+pub use total::total;

@@ -3,7 +3,8 @@
 use candle_core::{DType, Tensor};
 
 use crate::devices::host::{self, on_slice};
-use crate::{Error, Result};
+use crate::operators::operators;
+use crate::{Error, Result, total};
 
 /// Checks that every entry of `t` is finite; `cure` says what helps if one is not.
 ///
@@ -47,13 +48,57 @@ pub fn first_bad(t: &Tensor) -> Result<Option<(usize, f64)>> {
         Some(true) => {}
         None => {
             // A sum is finite only if all entries are; it may overflow without any, hence the scan below.
-            if matches!(t.dtype(), DType::F32 | DType::F64) && host::scalar(&t.sum_all()?)?.is_finite() {
+            if summed(t) && host::scalar(&total(t)?)?.is_finite() {
                 return Ok(None);
             }
         }
     }
     let all = host::numbers(t)?;
     Ok(all.iter().position(|v| !v.is_finite()).map(|i| (i, all[i])))
+}
+
+/// Whether the sum of `t` tells that all entries are finite.
+fn summed(t: &Tensor) -> bool {
+    matches!(t.dtype(), DType::F32 | DType::F64)
+}
+
+/// Of each a number that is finite only if all entries are, by one read.
+fn squares_or_sums(all: &[&(&str, &Tensor)]) -> Result<Vec<f64>> {
+    let pairs: Vec<(&Tensor, Option<&Tensor>)> = all.iter().map(|(_, t)| (*t, None)).collect();
+    if let Some(squares) = squares_of_many(&pairs)? {
+        return Ok(squares);
+    }
+    let sums = all.iter().map(|(_, t)| total(t)?.to_dtype(DType::F32));
+    host::numbers(&Tensor::stack(&sums.collect::<candle_core::Result<Vec<_>>>()?, 0)?)
+}
+
+/// Sums of squares of each first tensor, less the second where there is one, where their device does all at once; by one read.
+///
+/// # Errors
+/// If the device fails.
+pub fn squares_of_many(pairs: &[(&Tensor, Option<&Tensor>)]) -> Result<Option<Vec<f64>>> {
+    let Some((first, _)) = pairs.first().filter(|(t, _)| !host::near(t)) else { return Ok(None) };
+    let many = operators(first.device()).and_then(|o| o.many.clone());
+    let squares = many.map(|o| o.squares(pairs)).transpose()?.flatten();
+    squares.as_ref().map(host::numbers).transpose()
+}
+
+/// The name of the first tensor with an entry that is not finite, and the flat index and value of the first such entry: by one read for
+/// all tensors where they are on a device.
+///
+/// # Errors
+/// If a tensor cannot be read.
+pub fn first_bad_of_all<'a>(all: &[(&'a str, &Tensor)]) -> Result<Option<(&'a str, usize, f64)>> {
+    let one = |(name, t): &(&'a str, &Tensor)| Ok(first_bad(t)?.map(|(index, v)| (*name, index, v)));
+    let (far, other): (Vec<_>, Vec<_>) = all.iter().partition(|(_, t)| summed(t) && !host::near(t));
+    if far.is_empty() {
+        return all.iter().find_map(|of| one(of).transpose()).transpose();
+    }
+    let sums = squares_or_sums(&far)?;
+    let doubtful = far.iter().zip(&sums).filter(|(_, s)| !s.is_finite()).map(|(of, _)| of);
+    // In the order in which they came, but for those whose sums are finite.
+    let doubtful: Vec<&str> = doubtful.chain(&other).map(|(name, _)| *name).collect();
+    all.iter().filter(|(name, _)| doubtful.contains(name)).find_map(|of| one(of).transpose()).transpose()
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ extern crate self as ebm_core;
 pub use batch::{Batch, flat_rows, per_row, row_mean, row_sum, within};
 pub use candle_core as candle;
 pub use devices::engine::{Accelerated, Engine};
-pub use devices::{backend, host, machine, operators};
+pub use devices::{backend, host, machine, operators, total};
 pub use diff::{Diff, Dual, swish_slope};
 pub use ebm_derive::Settings;
 /// Makes a type a kind of a family: stands at `impl EnergyConfig for Type` or that of another family, and puts the kind
@@ -73,7 +73,7 @@ pub use energy::{
     WeightFn, sum_of_squares,
 };
 pub use error::{Error, Result};
-pub use finite::{finite, first_bad};
+pub use finite::{finite, first_bad, first_bad_of_all, squares_of_many};
 pub use inventory;
 pub use key::{Chains, Key, Label, normal_rows, normals, philox4x32};
 pub use kinds::build::BuildCx;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::{Tensor, Var};
 
+use crate::operators::operators;
 use crate::{Error, Result};
 
 /// What a named tensor is for.
@@ -181,6 +182,31 @@ impl ParamSet {
         entry.var.set(&value.copy()?)?;
         entry.version.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    /// [`set`](ParamSet::set) of all of `new`, which nothing is written of if one does not fit; at once where the device can.
+    ///
+    /// # Errors
+    /// As [`ParamSet::set`].
+    pub fn set_all(&self, new: &BTreeMap<String, Tensor>) -> Result<()> {
+        let mut pairs = Vec::with_capacity(new.len());
+        for (name, value) in new {
+            let Some(entry) = self.entries.get(name).filter(|e| e.var.dims() == value.dims()) else {
+                // Says what is wrong, and writes nothing.
+                return self.set(name, value);
+            };
+            pairs.push((value, entry));
+        }
+        let many =
+            pairs.first().and_then(|(value, _)| operators(value.device())).and_then(|o| o.many.clone());
+        let tensors: Vec<(&Tensor, &Tensor)> = pairs.iter().map(|(v, e)| (*v, e.var.as_tensor())).collect();
+        if many.map(|o| o.copy(&tensors)).transpose()?.unwrap_or(false) {
+            for (_, entry) in pairs {
+                entry.version.fetch_add(1, Ordering::Release);
+            }
+            return Ok(());
+        }
+        new.iter().try_for_each(|(name, value)| self.set(name, value))
     }
 
     /// Raises the version after a write that went around [`ParamSet::set`] (an in-place kernel).

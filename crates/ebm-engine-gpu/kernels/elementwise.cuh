@@ -10,13 +10,8 @@ struct Program {
     u32 output[6];
 };
 
-extern "C" __global__ void elementwise(
-    u64 n, Program p, const float *i0, const float *i1, const float *i2, const float *i3, const float *i4, const float *i5, float *o0,
-    float *o1, float *o2, float *o3, float *o4, float *o5) {
-    u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= n) return;
-    const float *in[6] = {i0, i1, i2, i3, i4, i5};
-    float *out[6] = {o0, o1, o2, o3, o4, o5};
+// The program on entry `at` of its tensors.
+__device__ __forceinline__ void run_program(const Program &p, const float *const *in, float *const *out, u64 at) {
     float r[6 + 16 + 48];
     u32 next = 0u;
     for (u32 k = 0u; k < p.inputs; ++k) r[next++] = in[k][at];
@@ -34,4 +29,14 @@ extern "C" __global__ void elementwise(
         r[next++] = v;
     }
     for (u32 k = 0u; k < p.outputs; ++k) out[k][at] = r[p.output[k]];
+}
+
+extern "C" __global__ void elementwise(
+    u64 n, Program p, const float *i0, const float *i1, const float *i2, const float *i3, const float *i4, const float *i5, float *o0,
+    float *o1, float *o2, float *o3, float *o4, float *o5) {
+    u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= n) return;
+    const float *in[6] = {i0, i1, i2, i3, i4, i5};
+    float *out[6] = {o0, o1, o2, o3, o4, o5};
+    run_program(p, in, out, at);
 }

@@ -1,4 +1,4 @@
-// Kernels of the operators that training uses, all in f32.
+// Kernels of the operators that training uses; all compute in f32.
 //
 // nvcc makes PTX of this file, and with host.cpp around it a C++ compiler makes what the tests run thread by thread on the processor.
 // Nothing here depends on the launch shape except the order in which the sums of a block are added, which is fixed by blockDim.x alone;
@@ -15,4 +15,7 @@ typedef unsigned long long u64;
 #include "norm.cuh"
 #include "tangent.cuh"
 #include "pool.cuh"
+#include "last.cuh"
+#include "attention.cuh"
 #include "elementwise.cuh"
+#include "many.cuh"

@@ -83,6 +83,11 @@ impl Backend for Metal {
         Some(1)
     }
 
+    /// The language of its kernels has no such type.
+    fn has_doubles(&self) -> bool {
+        false
+    }
+
     fn peak_flops(&self, device: &Device) -> Result<Option<f64>> {
         Ok(device.is_metal().then(|| measure::peak_flops(device)).transpose()?)
     }

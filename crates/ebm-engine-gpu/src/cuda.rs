@@ -17,7 +17,8 @@ use std::sync::{Mutex, PoisonError};
 #[cfg(feature = "nccl")]
 pub use nccl::between;
 
-use candle_core::cuda::cudarc::driver::{result, sys};
+use candle_core::cuda::cudarc::cublas::sys as cublas;
+use candle_core::cuda::cudarc::driver::{DevicePtr, result, sys};
 use candle_core::{CudaDevice, Device};
 use ebm_core::backend::NoDevice;
 #[cfg(feature = "cudnn")]
@@ -71,6 +72,7 @@ fn new(number: usize) -> Result<Device, NoDevice> {
     // SAFETY: this device has one stream, so no allocation needs the events that order it between streams.
     unsafe { cuda.disable_event_tracking() };
     keep_pool(cuda)?;
+    give_workspace(cuda)?;
     let own = operators(launch::Cuda::new(cuda));
     #[cfg(feature = "cudnn")]
     let own = Operators { convolutions: Some(Arc::new(convolution::CudnnOps(cuda.clone()))), ..own };
@@ -114,6 +116,24 @@ fn count() -> Result<usize, NoDevice> {
 fn load(names: &[&str]) -> Option<Library> {
     // SAFETY: initialisers of the vendor's libraries run, as they will when candle opens the device.
     names.iter().find_map(|name| unsafe { Library::new(*name) }.ok())
+}
+
+/// Bytes of cuBLAS's own memory, as its documentation has them for Hopper (section cublasSetWorkspace).
+const CUBLAS_BYTES: usize = 32 << 20;
+
+/// Gives cuBLAS memory of its own for good: what it takes by itself may differ between steps that are run and steps that are recorded,
+/// and with it the algorithm and the order of its sums.
+fn give_workspace(device: &CudaDevice) -> Result<(), NoDevice> {
+    // SAFETY: the library writes before it reads.
+    let memory = unsafe { device.alloc::<u8>(CUBLAS_BYTES)? };
+    let stream = device.cuda_stream();
+    let address = memory.device_ptr(&stream).0;
+    // SAFETY: the memory is never freed, as the device is never closed.
+    let given = unsafe {
+        cublas::cublasSetWorkspace_v2(*device.cublas_handle().handle(), address as *mut _, CUBLAS_BYTES)
+    };
+    std::mem::forget(memory);
+    given.result().map_err(|e| candle_core::Error::Msg(format!("cuBLAS: {e:?}")).into())
 }
 
 /// Lets the driver's memory pool keep what is freed; it would hand it back at every synchronisation.

@@ -2,7 +2,10 @@
 //! processor in tests.
 
 mod args;
+mod attention;
 mod elementwise;
+mod last;
+mod many;
 mod norms;
 mod planes;
 mod pools;
@@ -32,9 +35,11 @@ pub fn operators(launcher: impl Launcher) -> Operators {
         pools: Some(all.clone()),
         norms: Some(all.clone()),
         tangents: Some(all.clone()),
+        last: Some(all.clone()),
         softmax: Some(all.clone()),
         search: Some(all.clone()),
-        elementwise: Some(all),
+        elementwise: Some(all.clone()),
+        many: Some(all),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use candle_core::{Result, Tensor};
+use ebm_core::plan::Products;
 
 /// Starts the kernels of `kernels/operators.cu` on a device: with a `Launcher`, [`operators`](crate::operators) are those of the device.
 ///
@@ -21,12 +22,35 @@ pub trait Launcher: Send + Sync + 'static {
     /// If the device fails.
     unsafe fn launch(&self, kernel: &'static str, blocks: u32, threads: u32, args: &[Arg<'_>]) -> Result<()>;
 
-    /// Runs `step` so many times; see [`TapeOps::repeat`](ebm_core::operators::TapeOps::repeat). A device that can record what a
-    /// step starts does so here.
+    /// Whether a network with such products had better keep its images with the channels last; see
+    /// [`LastOps::stored`](ebm_core::operators::LastOps::stored). Only for devices that have such convolutions.
+    fn channels_last(&self, products: Products) -> bool {
+        let _ = products;
+        false
+    }
+
+    /// The address of the first number of `t` on the device, for tables of tensors that kernels go over; `None` where kernels do not follow
+    /// addresses.
+    ///
+    /// # Errors
+    /// If `t` lies elsewhere.
+    fn address(&self, t: &Tensor) -> Result<Option<u64>> {
+        let _ = t;
+        Ok(None)
+    }
+
+    /// Runs `step`, which moves samples of this shape, so many times; see [`TapeOps::repeat`](ebm_core::operators::TapeOps::repeat). A
+    /// device that can record what a step starts does so here.
     ///
     /// # Errors
     /// If `step` fails.
-    fn repeat(&self, times: usize, step: &mut dyn FnMut() -> ebm_core::Result<()>) -> ebm_core::Result<()> {
+    fn repeat(
+        &self,
+        shape: &[usize],
+        times: usize,
+        step: &mut dyn FnMut() -> ebm_core::Result<()>,
+    ) -> ebm_core::Result<()> {
+        let _ = shape;
         (0..times).try_for_each(|_| step())
     }
 }
@@ -143,7 +167,10 @@ macro_rules! kernels {
 
 /// The files of the kernels, by name; `operators.cu` includes the others.
 pub const KERNELS: &[(&str, &str)] = kernels![
+    "attention.cuh",
     "elementwise.cuh",
+    "last.cuh",
+    "many.cuh",
     "neighbours.cuh",
     "norm.cuh",
     "operators.cu",

@@ -5,6 +5,8 @@
 mod backends;
 #[cfg(any(test, feature = "nccl"))]
 mod between;
+#[cfg(any(test, feature = "cudnn"))]
+mod choice;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod kernels;

@@ -2,10 +2,16 @@
 //! a GPU. Without one the test says so and passes.
 #![allow(clippy::unwrap_used)]
 
+#[macro_use]
+mod on_devices;
+mod convolutions;
 mod corners;
 mod host;
+mod last;
+mod many;
 mod network;
 mod training;
+mod vendor;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,34 +24,6 @@ use ebm_nn::layers;
 
 use crate::operators;
 use host::Host;
-
-/// One test a device: the body gets the operators and the device of its tensors.
-macro_rules! on_devices {
-    ($name:ident, $body:expr) => {
-        mod $name {
-            use super::*;
-
-            fn body(o: &Operators, device: &Device) {
-                let body: fn(&Operators, &Device) = $body;
-                body(o, device);
-            }
-
-            #[test]
-            fn host() {
-                if let Some(host) = Host::new() {
-                    body(&operators(host), &Device::Cpu);
-                }
-            }
-
-            #[test]
-            fn cuda() {
-                if let Some((_alone, device)) = gpu() {
-                    body(&ebm_core::operators::operators(&device).unwrap(), &device);
-                }
-            }
-        }
-    };
-}
 
 /// The GPU, for one test at a time: what a thread starts while another records would be recorded. Without one says why.
 fn gpu() -> Option<(MutexGuard<'static, ()>, Device)> {
@@ -85,6 +63,8 @@ fn off(a: &Tensor, b: &Tensor) -> f64 {
 #[track_caller]
 fn near(a: &Tensor, b: &Tensor, bound: f64, what: &str) {
     let off = off(a, b);
+    // Always told: a bound that is nearly reached says as much as one that is passed.
+    println!("largest deviation {off:.2e}, at most {bound:.0e}: {what}");
     assert!(off <= bound, "{what}: {off:.2e}, at most {bound:.0e}");
 }
 

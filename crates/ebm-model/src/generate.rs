@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::host;
 use ebm_core::{
     Batch, Blind, Chains, DrawRequest, EnergyFn, Error, Key, Probe, Result, Sampler, Stop, Stoppable, finite,
 };
@@ -102,5 +103,5 @@ fn rows_in_turn(cond: &Tensor, first: usize, rows: usize) -> Result<Tensor> {
 /// # Errors
 /// If the tensor cannot be made.
 pub fn one_condition(values: &[f64], dtype: DType, device: &Device) -> Result<Tensor> {
-    Ok(Tensor::new(values, device)?.to_dtype(dtype)?.unsqueeze(0)?)
+    Ok(host::given(values, dtype, device)?.unsqueeze(0)?)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use ebm_core::plan::WeightRule;
 use ebm_core::{Result, View};
 
@@ -19,6 +19,19 @@ struct Held {
     of: View,
     version: u64,
     made: BTreeMap<String, Tensor>,
+    /// What was derived from them, and from other parameters, for slopes.
+    derived: BTreeMap<String, Tensor>,
+}
+
+/// A weight `(O, C, k, k)` as `(O, k, k, C)` in another type.
+fn channels_last(w: &Tensor, to: DType) -> candle_core::Result<Tensor> {
+    w.permute((0, 2, 3, 1))?.contiguous()?.to_dtype(to)
+}
+
+impl Held {
+    fn new(p: &View, version: u64) -> Held {
+        Held { of: p.clone(), version, made: BTreeMap::new(), derived: BTreeMap::new() }
+    }
 }
 
 impl Effective {
@@ -36,13 +49,46 @@ impl Effective {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held = match &mut *held {
             Some(h) if h.version == version && h.of.same(p) => h,
-            stale => stale.insert(Held { of: p.clone(), version, made: BTreeMap::new() }),
+            stale => stale.insert(Held::new(p, version)),
         };
         if let Some(w) = held.made.get(name) {
             return Ok(w.clone());
         }
         let w = layers::effective_weight(p, name, rule)?;
         held.made.insert(name.into(), w.clone());
+        Ok(w)
+    }
+
+    /// The weight of the parameter `name` with its channels last, in the type `to`, in which no gradient flows to it.
+    ///
+    /// # Errors
+    /// As [`Effective::weight`].
+    pub fn laid(&self, p: &View, name: &str, rule: &WeightRule, to: DType) -> Result<Tensor> {
+        let make = || Ok(channels_last(&self.weight(p, name, rule)?.detach(), to)?);
+        self.kept(p, &format!("{name} in {to:?}"), make)
+    }
+
+    /// What `make` makes of parameters, once for each state of them and under a name of its own; no gradient flows to it.
+    ///
+    /// # Errors
+    /// If `make` fails.
+    pub fn kept(&self, p: &View, name: &str, make: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        let Some(version) = p.version() else { return make() };
+        let known = |held: &Option<Held>| {
+            let held = held.as_ref().filter(|h| h.version == version && h.of.same(p))?;
+            held.derived.get(name).cloned()
+        };
+        if let Some(w) = known(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(w);
+        }
+        // Without the lock, which it may take itself.
+        let w = make()?.detach();
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = match &mut *held {
+            Some(h) if h.version == version && h.of.same(p) => h,
+            stale => stale.insert(Held::new(p, version)),
+        };
+        held.derived.insert(name.into(), w.clone());
         Ok(w)
     }
 }

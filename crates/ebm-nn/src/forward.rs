@@ -7,6 +7,7 @@ use ebm_core::operators::operators;
 use ebm_core::plan::{NodeId, Op, WeightRule};
 use ebm_core::{Diff, Forward, Result, View};
 
+use crate::images::Images;
 use crate::layers;
 use crate::plan_net::PlanNet;
 use crate::slope::Sweep;
@@ -25,7 +26,9 @@ impl Forward for PlanNet {
         let Some(operators) = operators(x.device()).filter(|_| x.dtype() == DType::F32) else {
             return Ok(None);
         };
-        let (terms, grad) = Sweep { net: self, operators: &operators, p, cond }.slope(x)?;
+        let images = Images::of(self.plan(), &operators);
+        let sweep = Sweep { net: self, operators: &operators, images, p, cond };
+        let (terms, grad) = sweep.slope(x)?;
         Ok(Some((Tensor::cat(&terms, 1)?, grad)))
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 use ebm_core::operators::{NormAct, NormOps, Operators, TangentOps};
-use ebm_core::plan::{Activation, NetPlan, NodeId, Op};
+use ebm_core::plan::{Activation, NetPlan, NodeId, Op, Pool};
 use ebm_core::tie::{Back, tie1, tie2, tie3};
 use ebm_core::{Diff, Result, View};
 
@@ -12,14 +12,30 @@ use crate::check::missing;
 use crate::effective::Effective;
 use crate::layers;
 
+/// How much a pass can take as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Where gradients of parameters are asked for: no norm after a bias.
+    Tracked,
+    /// Where none is: an instance norm after a bias too, which takes it away.
+    Frozen,
+    /// Where channels come last besides: every norm after a bias, pooling with a bias before and a function after it, and the sum or mean
+    /// over space.
+    Last,
+}
+
 /// `conv` without its bias, then bias, norm, label's gain and bias, function, sum with an earlier node; nodes that follow one
-/// another, each the only reader of the one before. There is no norm after a bias.
+/// another, each the only reader of the one before. What else there may be depends on the [`Reach`].
 #[derive(Clone, Debug)]
 pub(crate) struct Fusion {
     /// Where the operand comes from: of the convolution if there is one.
     input: NodeId,
     conv: Option<NodeId>,
     norm: Option<NodeId>,
+    /// After the bias, before the function.
+    pub pool: Option<Pool>,
+    /// A mean or sum over space at the end.
+    pub space: Option<NodeId>,
     label: Option<NodeId>,
     function: Option<Activation>,
     /// What is added at the end.
@@ -29,6 +45,7 @@ pub(crate) struct Fusion {
 }
 
 /// The convolution at the start of a fusion, without its bias.
+#[derive(Clone)]
 pub(crate) struct Convolved {
     /// Its weight as it is used.
     pub weight: Tensor,
@@ -37,9 +54,59 @@ pub(crate) struct Convolved {
 }
 
 impl Fusion {
+    /// Nothing yet, from a node on.
+    fn at(start: NodeId) -> Fusion {
+        Fusion {
+            input: 0,
+            conv: None,
+            norm: None,
+            pool: None,
+            space: None,
+            label: None,
+            function: None,
+            skip: None,
+            last: start,
+        }
+    }
+
+    /// Whether it has nothing but perhaps a function.
+    fn alone(&self) -> bool {
+        self.conv.is_none() && self.norm.is_none() && self.pool.is_none() && self.label.is_none()
+    }
+
+    /// The function.
+    pub fn function(&self) -> Option<Activation> {
+        self.function
+    }
+
     /// Where the operand comes from, and what is added at the end.
     pub fn inputs(&self) -> (NodeId, Option<NodeId>) {
         (self.input, self.skip)
+    }
+
+    /// The bias of the convolution where it does not stand in [`NormAct`]: before a norm or a pooling. An instance norm takes it away.
+    ///
+    /// # Errors
+    /// If there is no such parameter.
+    pub fn before<'a>(&self, plan: &NetPlan, p: &'a View) -> Result<Option<&'a Tensor>> {
+        let op = |node: Option<NodeId>| node.map(|id| &plan.nodes[id]);
+        let away = op(self.norm).is_some_and(|n| takes_bias_away(&n.op, &n.shape));
+        match op(self.conv).map(|n| &n.op) {
+            Some(Op::Conv { bias: Some(bias), .. })
+                if (self.norm.is_some() || self.pool.is_some()) && !away =>
+            {
+                Ok(Some(p.get(bias)?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The factor of the sum over space at the end, if there is one.
+    pub fn over_space(&self, plan: &NetPlan) -> Option<f64> {
+        let node = &plan.nodes[self.space?];
+        let from = &plan.nodes[*node.inputs.first()?].shape;
+        let places: usize = from.iter().skip(1).product();
+        Some(if node.op == Op::SpatialMean { 1.0 / places.max(1) as f64 } else { 1.0 })
     }
 
     /// Everything but the operand and what is added, in the type of the operand.
@@ -53,13 +120,19 @@ impl Fusion {
         p: &View,
         cond: Option<&Tensor>,
         dtype: DType,
+        stored: Option<DType>,
     ) -> Result<(NormAct, Option<Convolved>)> {
         let op = |node: Option<NodeId>| node.map(|id| &plan.nodes[id].op);
         let mut what = NormAct { function: self.function, ..NormAct::default() };
         let mut conv = None;
-        if let Some(Op::Conv { weight, bias: Some(bias), stride, padding, rule, .. }) = op(self.conv) {
-            what.shift = Some(p.get(bias)?.clone());
-            let weight = weights.weight(p, weight, rule)?;
+        if let Some(Op::Conv { weight, bias, stride, padding, rule, .. }) = op(self.conv) {
+            if self.pool.is_none() {
+                what.shift = bias.as_ref().map(|b| p.get(b).cloned()).transpose()?;
+            }
+            let weight = match stored {
+                None => weights.weight(p, weight, rule)?,
+                Some(to) => weights.laid(p, weight, rule, to)?,
+            };
             conv = Some(Convolved { weight, stride: *stride, padding: *padding });
         }
         if let Some(Op::Norm { groups, epsilon, weight, bias }) = op(self.norm) {
@@ -75,8 +148,13 @@ impl Fusion {
     }
 }
 
+/// Whether a norm subtracts the same number from all that a channel's bias was added to.
+fn takes_bias_away(norm: &Op, shape: &[usize]) -> bool {
+    matches!(norm, Op::Norm { groups, .. } if shape.first() == Some(groups))
+}
+
 /// The fusions of a plan by their first node.
-pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
+pub(crate) fn fusions(plan: &NetPlan, reach: Reach) -> Vec<Option<Fusion>> {
     let n = plan.nodes.len();
     let mut readers = vec![0usize; n];
     plan.nodes.iter().flat_map(|node| &node.inputs).for_each(|&i| readers[i] += 1);
@@ -84,8 +162,7 @@ pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
     let mut all: Vec<Option<Fusion>> = vec![None; n];
     let mut start = 0;
     while start < n {
-        let mut f =
-            Fusion { input: 0, conv: None, norm: None, label: None, function: None, skip: None, last: start };
+        let mut f = Fusion::at(start);
         let mut at = start;
         while at < n {
             let node = &plan.nodes[at];
@@ -96,19 +173,37 @@ pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
             };
             let last = before.is_some() || node.inputs == [at.wrapping_sub(1)];
             let follows = at == start || (last && readers[at - 1] == 1);
-            let image = node.shape.len() == 3 && f.skip.is_none();
+            let image = node.shape.len() == 3 && f.skip.is_none() && f.space.is_none();
+            let over_space = matches!(node.op, Op::SpatialMean | Op::SpatialSum);
+            let (wide, after_conv) = (reach == Reach::Last, at > start && f.conv == Some(at - 1));
             let fits = follows
-                && image
+                && (image || (wide && over_space && f.alone() && f.skip.is_none()))
                 && match &node.op {
-                    Op::Conv { bias: Some(_), .. } if at == start => {
+                    Op::Conv { bias, .. } if at == start && (bias.is_some() || wide) => {
                         f.conv = Some(at);
                         true
                     }
-                    Op::Norm { .. } if at == start => {
+                    Op::Norm { .. }
+                        if at == start
+                            || (after_conv
+                                && (wide
+                                    || (reach == Reach::Frozen
+                                        && takes_bias_away(&node.op, &node.shape)))) =>
+                    {
                         f.norm = Some(at);
                         true
                     }
-                    Op::LabelAffine { .. } if f.label.is_none() && f.function.is_none() => {
+                    Op::Pool(rule) if wide && (at == start || after_conv) => {
+                        f.pool = Some(rule.clone());
+                        true
+                    }
+                    Op::SpatialMean | Op::SpatialSum => {
+                        f.space = Some(at);
+                        true
+                    }
+                    Op::LabelAffine { .. }
+                        if f.label.is_none() && f.function.is_none() && f.pool.is_none() =>
+                    {
                         f.label = Some(at);
                         true
                     }
@@ -116,7 +211,7 @@ pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
                         f.function = Some(*function);
                         true
                     }
-                    Op::Add if before.is_some() => {
+                    Op::Add if before.is_some() && f.pool.is_none() => {
                         f.skip = before;
                         true
                     }
@@ -128,7 +223,8 @@ pub(crate) fn fusions(plan: &NetPlan) -> Vec<Option<Fusion>> {
             at += 1;
         }
         // A convolution alone gains nothing.
-        if f.norm.is_some() || f.label.is_some() || f.function.is_some() || f.skip.is_some() {
+        let more = f.norm.is_some() || f.label.is_some() || f.function.is_some() || f.skip.is_some();
+        if more || f.pool.is_some() || f.space.is_some() {
             f.input = plan.nodes[start].inputs[0];
             f.last = at - 1;
             all[start] = Some(f);
@@ -153,7 +249,7 @@ pub(crate) fn apply<V: Diff>(
     let Some(norms) = &o.norms else { return Ok(None) };
     let value = |id: NodeId| values[id].as_ref().ok_or_else(|| missing(id));
     let (x, skip) = (value(f.input)?, f.skip.map(value).transpose()?);
-    let (what, conv) = f.operands(plan, weights, p, cond, x.value().dtype())?;
+    let (what, conv) = f.operands(plan, weights, p, cond, x.value().dtype(), None)?;
     let convolved =
         conv.map(|c| x.linear(|t| layers::convolve(plan.products, t, &c.weight, c.stride, c.padding)));
     let convolved = convolved.transpose()?;
@@ -234,9 +330,9 @@ fn along(o: &Arc<dyn TangentOps>, x: &Tensor, dx: &Tensor, what: &NormAct) -> Re
 /// All affine maps as one gain and one shift of each channel of each sample, `(2, B, C)`, through which their gradients go on.
 fn affine_maps(x: &Tensor, what: &NormAct) -> Result<Tensor> {
     let (b, c, _, _) = x.dims4()?;
-    let each = |t: &Option<Tensor>, without: f32| match t {
+    let each = |t: &Option<Tensor>, without: f64| match t {
         Some(t) => t.broadcast_as((b, c)),
-        None => Tensor::full(without, (b, c), x.device())?.to_dtype(x.dtype()),
+        None => Tensor::zeros((b, c), x.dtype(), x.device())?.affine(1.0, without),
     };
     let (mut gain, mut shift) = (each(&what.gain, 1.0)?, each(&what.shift, 0.0)?);
     if let (Some(g), Some(s)) = (&what.gain2, &what.shift2) {

@@ -8,6 +8,7 @@ mod cost;
 mod effective;
 mod forward;
 mod fusion;
+mod images;
 pub mod layers;
 mod plan_net;
 mod shape;

@@ -9,7 +9,7 @@ use ebm_core::{Diff, Error, Result, View};
 
 use crate::check::{missing, validate};
 use crate::effective::Effective;
-use crate::fusion::{self, Fusion, fusions};
+use crate::fusion::{self, Fusion, Reach, fusions};
 use crate::layers;
 
 /// A forward function made of a plan.
@@ -17,8 +17,8 @@ pub struct PlanNet {
     plan: NetPlan,
     /// For each node, the last node that reads it.
     last_use: Vec<NodeId>,
-    /// Operations that a device may run as one, by the first of them.
-    fusions: Vec<Option<Fusion>>,
+    /// Operations that a device may run as one, by the first of them, for each [`Reach`].
+    fusions: [Vec<Option<Fusion>>; 3],
     pools: Mutex<Vec<PoolEntry>>,
     weights: Effective,
 }
@@ -46,7 +46,7 @@ impl PlanNet {
         for term in &plan.terms {
             last_use[term.node] = plan.nodes.len();
         }
-        let fusions = fusions(&plan);
+        let fusions = [Reach::Tracked, Reach::Frozen, Reach::Last].map(|reach| fusions(&plan, reach));
         Ok(PlanNet { plan, last_use, fusions, pools: Mutex::new(Vec::new()), weights: Effective::default() })
     }
 
@@ -78,6 +78,7 @@ impl PlanNet {
         let o = operators(x.value().device());
         let values = self.visit(
             wanted,
+            Reach::Tracked,
             |f, values| match &o {
                 Some(o) => fusion::apply(f, &self.plan, &self.weights, o, values, p, cond),
                 None => Ok(None),
@@ -92,6 +93,7 @@ impl PlanNet {
     pub(crate) fn visit<T>(
         &self,
         wanted: &[NodeId],
+        reach: Reach,
         mut fused: impl FnMut(&Fusion, &[Option<T>]) -> Result<Option<T>>,
         mut single: impl FnMut(NodeId, &[Option<T>]) -> Result<T>,
     ) -> Result<Vec<Option<T>>> {
@@ -101,8 +103,9 @@ impl PlanNet {
         while next <= end {
             let within = |e: Error| e.within(&self.plan.nodes[next].name);
             // What is wanted may lie inside.
-            let whole =
-                self.fusions[next].as_ref().filter(|f| !wanted.iter().any(|w| (next..f.last).contains(w)));
+            let whole = self.fusions[reach as usize][next]
+                .as_ref()
+                .filter(|f| !wanted.iter().any(|w| (next..f.last).contains(w)));
             let done = match whole {
                 Some(f) => fused(f, &values).map_err(within)?.map(|v| (f.last, v)),
                 None => None,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
 use ebm_core::host::{self, on_slice};
-use ebm_core::{Result, sum_of_squares};
+use ebm_core::{Result, squares_of_many, sum_of_squares, total};
 
 macro_rules! squares {
     ($v:expr) => {{
@@ -28,7 +28,7 @@ macro_rules! squares {
 /// # Errors
 /// If the tensor cannot be read.
 #[allow(clippy::unnecessary_cast)]
-pub(crate) fn squares(t: &Tensor) -> Result<f64> {
+fn squares(t: &Tensor) -> Result<f64> {
     match on_slice(t, |v| squares!(v), |v| squares!(v)) {
         Some(s) => Ok(s),
         None => sum_of_squares(t),
@@ -41,10 +41,15 @@ pub(crate) fn squares(t: &Tensor) -> Result<f64> {
 /// If a tensor cannot be read.
 pub(crate) fn squares_of_each<'a>(all: impl Iterator<Item = &'a Tensor>) -> Result<Vec<f64>> {
     let all: Vec<&Tensor> = all.collect();
-    if all.iter().all(|t| t.device().is_cpu()) {
+    // Nothing needs no read.
+    if all.iter().all(|t| host::near(t)) {
         return all.into_iter().map(squares).collect();
     }
-    let sums = all.iter().map(|t| t.sqr()?.sum_all()).collect::<ebm_core::candle::Result<Vec<_>>>()?;
+    let alone: Vec<(&Tensor, Option<&Tensor>)> = all.iter().map(|t| (*t, None)).collect();
+    if let Some(squares) = squares_of_many(&alone)? {
+        return Ok(squares);
+    }
+    let sums = all.iter().map(|t| total(&t.sqr()?)).collect::<ebm_core::candle::Result<Vec<_>>>()?;
     host::numbers(&Tensor::stack(&sums, 0)?)
 }
 
@@ -101,19 +106,31 @@ pub(crate) fn relative_change<'a>(
     let (change, size): (f64, f64) = match here {
         Some(all) => all.into_iter().fold((0.0, 0.0), |sum, of| (sum.0 + of.0, sum.1 + of.1)),
         None => {
+            // Of both by one read.
+            let changes = pairs.iter().map(|(old, new)| (*new, Some(*old)));
+            let both: Vec<_> = changes.chain(pairs.iter().map(|(old, _)| (*old, None))).collect();
+            if let Some(all) = squares_of_many(&both)? {
+                let (changes, sizes) = all.split_at(pairs.len());
+                return Ok(share(changes.iter().sum(), sizes.iter().sum()));
+            }
             let changes: Vec<Tensor> =
                 pairs.iter().map(|(old, new)| Ok((*new - *old)?)).collect::<Result<_>>()?;
-            (
-                squares_of_each(changes.iter())?.iter().sum(),
-                squares_of_each(pairs.iter().map(|(old, _)| *old))?.iter().sum(),
-            )
+            let both = changes.iter().chain(pairs.iter().map(|(old, _)| *old));
+            let squares = squares_of_each(both)?;
+            let (changes, sizes) = squares.split_at(changes.len());
+            (changes.iter().sum(), sizes.iter().sum())
         }
     };
-    Ok(match (change, size) {
+    Ok(share(change, size))
+}
+
+/// A change from its square and that of what changes.
+fn share(change: f64, size: f64) -> Option<f64> {
+    match (change, size) {
         (0.0, _) => Some(0.0),
         (_, size) if size > 0.0 => Some((change / size).sqrt()),
         _ => None,
-    })
+    }
 }
 
 /// Whether two tensors are the same values in the same memory.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Error, OptimiserState, ParamSet, Report, Result, Role, Stop, Update, Updated, first_bad};
+use ebm_core::{
+    Error, OptimiserState, ParamSet, Report, Result, Role, Stop, Update, Updated, first_bad_of_all,
+};
 use ebm_model::checkpoint::name_in;
 
 use crate::guard;
@@ -128,11 +130,8 @@ fn propose(
     check(plan, &state.params, &params, number)?;
     // Where gradients are of a size whose moments may overflow, and now and then.
     let looked_at = norm * factor > LARGE || number.is_multiple_of(NOW_AND_THEN);
-    for (name, moment) in optimiser.tensors.iter().filter(|_| looked_at) {
-        if let Some((index, v)) = first_bad(moment)? {
-            let message = format!("entry {index} would become {v}; lower the learning rate");
-            return Err(Error::numeric(format!("optimiser state {name}"), number, message));
-        }
+    if looked_at {
+        bounded("optimiser state", &optimiser.tensors, number)?;
     }
     let change = relative_change(|name| state.params.get(name), &params)?;
     values.extend(change.map(|change| ("update".to_string(), change)));
@@ -160,12 +159,20 @@ fn check(plan: &Plan, old: &ParamSet, new: &BTreeMap<String, Tensor>, number: u6
             let want = format!("{:?} like {name}", now.dims());
             return Err(Error::shape(who(), value.dims(), want, "the optimiser must keep shapes"));
         }
-        if let Some((index, v)) = first_bad(value)? {
+    }
+    bounded("parameter", new, number)
+}
+
+/// Refuses values that are not finite, by one read.
+fn bounded(what: &str, new: &BTreeMap<String, Tensor>, number: u64) -> Result<()> {
+    let all: Vec<(&str, &Tensor)> = new.iter().map(|(name, value)| (name.as_str(), value)).collect();
+    match first_bad_of_all(&all)? {
+        None => Ok(()),
+        Some((name, index, v)) => {
             let message = format!("entry {index} would become {v}; lower the learning rate");
-            return Err(Error::numeric(format!("parameter {name}"), number, message));
+            Err(Error::numeric(format!("{what} {name}"), number, message))
         }
     }
-    Ok(())
 }
 
 /// Writes a proposal. What can still fail (buffers of the energy, the replay buffer) comes before
@@ -203,7 +210,7 @@ fn commit(plan: &Plan, state: &mut TrainState, proposal: Proposal) -> Result<()>
 }
 
 fn write(params: &ParamSet, new: &BTreeMap<String, Tensor>) -> Result<()> {
-    new.iter().try_for_each(|(name, value)| params.set(name, value))
+    params.set_all(new)
 }
 
 fn put(plan: &Plan, state: &mut TrainState, ends: Vec<Ends>) -> Result<()> {

@@ -161,8 +161,8 @@ pub(crate) fn term_norms(plan: &Plan, passes: &mut [Pass]) -> Result<BTreeMap<St
         if plan.ranks.size() > 1 {
             grads = everywhere(plan, grads)?;
         }
-        let squares = grads.values().map(|g| crate::numbers::squares(&mean(g, plan.layout.shards)?));
-        norms.insert(label, squares.sum::<Result<f64>>()?.sqrt());
+        let means = grads.values().map(|g| mean(g, plan.layout.shards)).collect::<Result<Vec<_>>>()?;
+        norms.insert(label, crate::numbers::squares_of_each(means.iter())?.iter().sum::<f64>().sqrt());
     }
     Ok(norms)
 }

@@ -1,12 +1,13 @@
 //! Tensors as plain numbers on the host.
 
 use candle_core::{DType, Device, Tensor};
+use ebm_core::host;
 
 use crate::error::Result;
 
 /// All numbers of a tensor in f64, in order.
 pub(crate) fn numbers(t: &Tensor) -> Result<Vec<f64>> {
-    let flat = t.to_dtype(DType::F64).and_then(|t| t.flatten_all()?.to_device(&Device::Cpu)?.to_vec1());
+    let flat = host::wide(t).and_then(|t| t.flatten_all()?.to_vec1());
     Ok(flat.map_err(ebm_core::Error::from)?)
 }
 

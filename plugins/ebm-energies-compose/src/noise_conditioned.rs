@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::candle::{Device, Tensor};
+use ebm_core::host;
 use ebm_core::{
     Batch, BuildCx, Condition, EnergyConfig, EnergyFn, EnergySpec, Error, Formula, Outline, ParamSet, Result,
     Role, Settings, Slope, ThetaGrad, WeightFn, centre_and_spread, per_row, plugin, row_sum,
@@ -72,7 +73,7 @@ impl NoiseConditioned {
         }
         let dtype =
             net.params().names().find_map(|n| net.params().get(n)).map_or(mean.dtype(), Tensor::dtype);
-        let spread = Tensor::new(&[spread], mean.device())?.to_dtype(dtype)?;
+        let spread = host::given(&[spread], dtype, mean.device())?;
         let own = ParamSet::new([
             (MEAN.to_string(), mean.to_dtype(dtype)?, Role::Buffer),
             (SPREAD.to_string(), spread, Role::Buffer),
@@ -92,16 +93,14 @@ impl NoiseConditioned {
         let spread = self.buffer(SPREAD)?.to_dtype(dtype)?;
         let level = match &at.cond {
             Some(c) => c.to_dtype(dtype)?.flatten_all()?,
-            None => {
-                Tensor::new(&[self.level], at.device())?.to_dtype(dtype)?.broadcast_as(rows)?.contiguous()?
-            }
+            None => host::given(&[self.level], dtype, at.device())?.broadcast_as(rows)?.contiguous()?,
         };
         let variance = level.sqr()?.broadcast_add(&spread.sqr()?)?;
         let scale = variance.sqrt()?.recip()?;
         let off = at.x.broadcast_sub(&self.buffer(MEAN)?.to_dtype(dtype)?)?;
         // Octaves of 0.7 from 1/4 on: the slowest turns once over all levels of use, the fastest tells neighbours apart.
         let rates: Vec<f64> = (0..WAVES as i32).map(|k| 0.25 * 1.6f64.powi(k)).collect();
-        let rates = Tensor::new(rates, at.device())?.to_dtype(dtype)?.unsqueeze(0)?;
+        let rates = host::given(&rates, dtype, at.device())?.unsqueeze(0)?;
         let angles = level.broadcast_div(&spread)?.log()?.unsqueeze(1)?.broadcast_mul(&rates)?;
         let features = Tensor::cat(&[angles.sin()?, angles.cos()?], 1)?;
         let x = off.broadcast_mul(&per_row(&scale, &off)?)?;
@@ -239,7 +238,7 @@ impl EnergyConfig for NoiseConditionedSettings {
             (None, range) => {
                 let (low, high) = range.unwrap_or((-1.0, 1.0));
                 let middle = Tensor::full((low + high) / 2.0, shape.as_slice(), &Device::Cpu)?;
-                (middle.to_dtype(DType::F64)?, (high - low) / 12f64.sqrt())
+                (host::wide(&middle)?, (high - low) / 12f64.sqrt())
             }
         };
         let mean = mean.to_dtype(cx.dtype())?.to_device(cx.device())?;
@@ -251,6 +250,7 @@ impl EnergyConfig for NoiseConditionedSettings {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use ebm_core::candle::DType;
     use ebm_core::{Chains, Key};
     use ebm_energies_net as _;
     use ebm_testkit::check_energy;

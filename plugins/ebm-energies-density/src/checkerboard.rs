@@ -4,6 +4,7 @@ use std::f64::consts::PI;
 use std::sync::Arc;
 
 use ebm_core::candle::{Device, Tensor};
+use ebm_core::host;
 use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Forward, Result, Role, Settings, View, plugin};
 
 use crate::closed::plane;
@@ -69,7 +70,7 @@ impl Forward for Board {
         let second = self.intervals(p, &x, 1)?.matmul(p.get("second")?)?;
         // Both coordinates bring the factor 1 − e^(−1/w).
         let both = 2.0 * (-(-1.0 / self.edge).exp_m1()).ln();
-        let both = Tensor::new(both, x.value().device())?.to_dtype(x.value().dtype())?;
+        let both = host::given(&[both], x.value().dtype(), x.value().device())?.reshape(())?;
         first.plus(&second)?.log_sum_exp_last()?.shift(&both)?.scale(-1.0)
     }
 

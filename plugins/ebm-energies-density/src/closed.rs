@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::host;
 use ebm_core::plan::NetPlan;
 use ebm_core::{
     Autograd, Batch, BuildCx, Chains, Density, EnergyFn, EnergySpec, Error, Forward, Key, Outline, ParamSet,
@@ -257,7 +258,7 @@ impl<F: KnownDensity> Density for Closed<F> {
 
 /// The entries of parameter `name`, row by row.
 pub(crate) fn numbers(p: &View, name: &str) -> Result<Vec<f64>> {
-    Ok(p.get(name)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+    Ok(host::wide(p.get(name)?)?.flatten_all()?.to_vec1()?)
 }
 
 /// Refuses samples of other than two values.

@@ -4,6 +4,7 @@ use std::f64::consts::TAU;
 use std::sync::Arc;
 
 use ebm_core::candle::Tensor;
+use ebm_core::host;
 use ebm_core::{BuildCx, Diff, EnergyConfig, EnergyFn, Error, Forward, Result, Settings, View, plugin};
 
 use crate::{Closed, Drawer, KnownDensity};
@@ -135,14 +136,14 @@ impl Forward for Posterior {
             false => (wide(&mu)?.plus(&wide(&tau)?.mul(&effects)?)?, effects),
         };
         let like = x.value();
-        let row = |v: [f64; 8]| Tensor::new(&[v], like.device())?.to_dtype(like.dtype());
+        let row = |v: [f64; 8]| host::given(&v, like.dtype(), like.device())?.unsqueeze(0);
         let gap = theta.shift(&row(EFFECTS.map(|y| -y))?.broadcast_as(theta.value().shape())?)?;
         let gap = gap.times(&row(ERRORS.map(|s| 1.0 / s))?)?;
         let e =
             gap.square()?.plus(&residual.square()?)?.sum_last()?.plus(&mu.scale(1.0 / PRIOR)?.square()?)?;
         // log(1 + (τ/5)²) as a function of log τ.
         let twice = t.scale(2.0)?;
-        let two_logs = Tensor::new(&[-2.0 * PRIOR.ln()], like.device())?.to_dtype(like.dtype())?;
+        let two_logs = host::given(&[-2.0 * PRIOR.ln()], like.dtype(), like.device())?;
         let cauchy = twice.shift(&two_logs.broadcast_as(twice.value().shape())?)?.softplus()?;
         let jacobian = t.scale(if self.centred { 7.0 } else { -1.0 })?;
         e.scale(0.5)?.plus(&cauchy)?.plus(&jacobian)

@@ -3,7 +3,7 @@
 use std::f64::consts::LN_2;
 use std::sync::Arc;
 
-use ebm_core::candle::{DType, Tensor};
+use ebm_core::candle::Tensor;
 use ebm_core::{
     Batch, BuildCx, Diff, Domain, EnergyConfig, EnergyFn, EnergySpec, Forward, Init, Key, Result, Settings,
     View, host, plugin,
@@ -194,7 +194,7 @@ impl Laws for Layers {
 
     fn log_z_of_fields(&self, _: &View, fields: &Tensor) -> Result<f64> {
         let summed: usize = self.all(true).map(|l| self.sizes[l]).sum();
-        let own = host::scalar(&fields.to_dtype(DType::F64)?.softplus()?.sum_all()?)?;
+        let own = host::scalar(&host::wide(fields)?.softplus()?.sum_all()?)?;
         Ok(own + summed as f64 * LN_2)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ebm_core::bounds::clamped;
-use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::candle::{Device, Tensor};
 use ebm_core::{
     Batch, BuildCx, Diff, Domain, EnergyConfig, EnergyFn, EnergySpec, Forward, Init, Key, Result, Role,
     Settings, ThetaGrad, View, WeightFn, host, plugin,
@@ -249,10 +249,10 @@ impl Laws for Units {
 
     fn log_z_of_fields(&self, p: &View, fields: &Tensor) -> Result<f64> {
         self.binary()?;
-        let fields = fields.to_dtype(DType::F64)?;
+        let fields = host::wide(fields)?;
         // Σ_v exp(f·(v − μ)), and 2 for each hidden unit.
         let shift = match p.has("offset") {
-            true => (p.get("offset")?.to_dtype(DType::F64)? * &fields)?.sum_all()?,
+            true => (host::wide(p.get("offset")?)? * &fields)?.sum_all()?,
             false => fields.zeros_like()?.sum_all()?,
         };
         let visible = (fields.softplus()?.sum_all()? - shift)?;

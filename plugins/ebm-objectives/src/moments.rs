@@ -1,6 +1,7 @@
 //! The normal density with the mean and the covariance of some samples.
 
-use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::candle::{Device, Tensor};
+use ebm_core::host;
 use ebm_core::{Batch, Chains, Density, Error, Key, Result, row_sum};
 
 /// Most values of a sample: the covariance has their square.
@@ -37,7 +38,7 @@ impl Moments {
         if d > MOST {
             return wrong(format!("samples of {d} values are too wide for a covariance, at most {MOST}"));
         }
-        let x = samples.flatten_from(1)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+        let x = host::wide(&samples.flatten_from(1)?)?;
         let mean = x.mean_keepdim(0)?;
         let off = x.broadcast_sub(&mean)?;
         let covariance = off.t()?.matmul(&off)?.affine(1.0 / (n - 1) as f64, 0.0)?.to_vec2::<f64>()?;
@@ -113,6 +114,7 @@ fn inverse(l: &[f64]) -> Vec<f64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use ebm_core::candle::DType;
 
     #[test]
     fn density_and_draws_are_those_of_the_normal_law() {

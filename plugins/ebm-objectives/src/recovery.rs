@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ebm_core::candle::Tensor;
+use ebm_core::host;
 use ebm_core::{
     Batch, BuildCx, ChainStart, Chains, Condition, Demands, EnergyFn, EnergySpec, Error, Key, Needs,
     Objective, ObjectiveConfig, ParamSet, Result, Settings, Slope, StepInput, TermName, ThetaGrad, WeightFn,
@@ -54,9 +55,7 @@ impl RecoveryLikelihood {
         let bands = self.levels.len() - 1;
         // By identity, so that a chain's step size is adapted to one level.
         let of = |i: usize| data.chains.ids().iter().map(move |id| self.levels[(*id as usize % bands) + i]);
-        let column = |v: Vec<f64>| -> Result<Tensor> {
-            Ok(Tensor::from_vec(v, data.len(), data.device())?.to_dtype(data.dtype())?)
-        };
+        let column = |v: Vec<f64>| -> Result<Tensor> { Ok(host::given(&v, data.dtype(), data.device())?) };
         let normal =
             |name| key.at(name).normal(&data.chains, data.sample_shape(), data.dtype(), data.device());
         let (low, s): (Vec<f64>, Vec<f64>) =

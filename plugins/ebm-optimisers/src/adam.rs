@@ -1,7 +1,5 @@
 //! Adam with bias correction (Kingma, Ba 2015, algorithm 1).
 
-use std::collections::BTreeMap;
-
 use ebm_core::{
     BuildCx, Optimiser, OptimiserConfig, OptimiserState, Result, Settings, Update, Updated, plugin,
 };
@@ -69,14 +67,13 @@ impl Optimiser for Adam {
         let t = i32::try_from(next.step).unwrap_or(i32::MAX);
         let f = Factors::new(self.betas, self.epsilon, self.weight_decay, u.rate, t);
         let f = f.clipped(u.factor);
-        let (mut params, mut average) = (BTreeMap::new(), BTreeMap::new());
+        let mut all = Vec::with_capacity(u.grads.len());
         for (name, g) in u.grads {
             let p = common::param(u.params, name, g)?;
             let e = u.average.and_then(|(old, keep)| Some((old.get(name)?, keep)));
-            let (p, e) = moments::tensor(name, (p, g), e, u.state, &mut next, f)?;
-            average.extend(e.map(|e| (name.clone(), e)));
-            params.insert(name.clone(), p);
+            all.push(moments::Given { name, p, g, average: e });
         }
+        let (params, average) = moments::tensors(&all, u.state, &mut next, f)?;
         let average = u.averaged(&params, average)?;
         Ok(Updated { params, state: next, average })
     }
@@ -91,6 +88,8 @@ impl Optimiser for Adam {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
     use ebm_core::ParamSet;
     use ebm_core::candle::{DType, Device, Tensor};
     use proptest::prelude::*;

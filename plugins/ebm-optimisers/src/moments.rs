@@ -1,7 +1,9 @@
 //! The step of Adam on one tensor (Kingma, Ba 2015, algorithm 1), which `adam` and `soap` take.
 
+use std::collections::BTreeMap;
+
 use ebm_core::candle::Tensor;
-use ebm_core::operators::{Entry, Formula, map_entries};
+use ebm_core::operators::{Entry, Formula, map_each, map_entries};
 use ebm_core::{OptimiserState, Result};
 
 use crate::common::moment;
@@ -130,35 +132,85 @@ fn mixed<E: Entry>([keep, rest]: [E; 2], e: E, p: E) -> E {
     e * keep + p * rest
 }
 
-/// New value of the parameter `name`, and of its average where there is one and the share of it that stays; the moments go to `next`.
-pub(crate) fn tensor(
-    name: &str,
-    (p, g): (&Tensor, &Tensor),
-    average: Option<(&Tensor, f64)>,
+/// A parameter, its gradient, and its average with the share of it that stays, where there is one.
+pub(crate) struct Given<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) p: &'a Tensor,
+    pub(crate) g: &'a Tensor,
+    pub(crate) average: Option<(&'a Tensor, f64)>,
+}
+
+/// New values by name.
+type Named = BTreeMap<String, Tensor>;
+
+/// New values of parameters, and of their averages where there are any; the moments go to `next`. All at once where the device can.
+pub(crate) fn tensors(
+    all: &[Given<'_>],
     state: &OptimiserState,
     next: &mut OptimiserState,
     f: Factors,
-) -> Result<(Tensor, Option<Tensor>)> {
+) -> Result<(Named, Named)> {
+    let first = |of: &Given<'_>| format!("exp_avg.{}", of.name);
+    let second = |of: &Given<'_>| format!("exp_avg_sq.{}", of.name);
+    let means = match f.b1 > 0.0 {
+        true => Some(all.iter().map(|of| moment(state, &first(of), of.p)).collect::<Result<Vec<_>>>()?),
+        false => None,
+    };
+    let squares = all.iter().map(|of| moment(state, &second(of), of.p)).collect::<Result<Vec<_>>>()?;
+    let (mut params, mut averages) = (Named::new(), Named::new());
+    // Those with an average and those without; what stays of an average is the same for all.
+    let with: Vec<usize> = (0..all.len()).filter(|i| all[*i].average.is_some()).collect();
+    let without: Vec<usize> = (0..all.len()).filter(|i| all[*i].average.is_none()).collect();
+    let mut done = |i: usize, p: Tensor, v: Tensor, m: Option<Tensor>, e: Option<Tensor>| {
+        next.tensors.extend(m.map(|m| (first(&all[i]), m)));
+        next.tensors.insert(second(&all[i]), v);
+        averages.extend(e.map(|e| (all[i].name.to_string(), e)));
+        params.insert(all[i].name.to_string(), p);
+    };
+    let keep = with.first().and_then(|i| all[*i].average).map_or(0.0, |(_, keep)| keep);
+    let average = |i: &usize| all[*i].average.map_or(all[*i].p, |(e, _)| e);
+    match &means {
+        Some(means) => {
+            let rows: Vec<_> =
+                with.iter().map(|i| [all[*i].p, all[*i].g, &squares[*i], &means[*i], average(i)]).collect();
+            for (i, [p, v, m, e]) in with.iter().zip(map_each(&Averaged(WithMean(f), keep), &rows)?) {
+                done(*i, p, v, Some(m), Some(e));
+            }
+            let rows: Vec<_> =
+                without.iter().map(|i| [all[*i].p, all[*i].g, &squares[*i], &means[*i]]).collect();
+            for (i, [p, v, m]) in without.iter().zip(map_each(&WithMean(f), &rows)?) {
+                done(*i, p, v, Some(m), None);
+            }
+        }
+        None => {
+            let rows: Vec<_> =
+                with.iter().map(|i| [all[*i].p, all[*i].g, &squares[*i], average(i)]).collect();
+            for (i, [p, v, e]) in with.iter().zip(map_each(&Averaged(WithoutMean(f), keep), &rows)?) {
+                done(*i, p, v, None, Some(e));
+            }
+            let rows: Vec<_> = without.iter().map(|i| [all[*i].p, all[*i].g, &squares[*i]]).collect();
+            for (i, [p, v]) in without.iter().zip(map_each(&WithoutMean(f), &rows)?) {
+                done(*i, p, v, None, None);
+            }
+        }
+    }
+    Ok((params, averages))
+}
+
+/// New value of the parameter `name`; the moments go to `next`.
+pub(crate) fn tensor(
+    name: &str,
+    (p, g): (&Tensor, &Tensor),
+    state: &OptimiserState,
+    next: &mut OptimiserState,
+    f: Factors,
+) -> Result<Tensor> {
     let (first, second) = (format!("exp_avg.{name}"), format!("exp_avg_sq.{name}"));
     let m = (f.b1 > 0.0).then(|| moment(state, &first, p)).transpose()?;
-    let v = moment(state, &second, p)?;
-    let (p, m, v, e) = match (m, average) {
-        (Some(m), Some((e, keep))) => {
-            let [p, v, m, e] = map_entries(&Averaged(WithMean(f), keep), [p, g, &v, &m, e])?;
-            (p, Some(m), v, Some(e))
-        }
-        (None, Some((e, keep))) => {
-            let [p, v, e] = map_entries(&Averaged(WithoutMean(f), keep), [p, g, &v, e])?;
-            (p, None, v, Some(e))
-        }
-        (m, None) => {
-            let (p, m, v) = update(p, g, m.as_ref(), &v, f)?;
-            (p, m, v, None)
-        }
-    };
+    let (p, m, v) = update(p, g, m.as_ref(), &moment(state, &second, p)?, f)?;
     next.tensors.extend(m.map(|m| (first, m)));
     next.tensors.insert(second, v);
-    Ok((p, e))
+    Ok(p)
 }
 
 /// New parameter and moments; `m` is absent when β₁ = 0, where it would equal the gradient.

@@ -215,7 +215,7 @@ impl Optimiser for Soap {
             let p = common::param(u.params, name, g)?;
             let p = match self.sides(p.dims()) {
                 Some(sides) => self.matrix(name, (p, g), sides, u.state, &mut next, factors)?,
-                None => moments::tensor(name, (p, g), None, u.state, &mut next, factors)?.0,
+                None => moments::tensor(name, (p, g), u.state, &mut next, factors)?,
             };
             new.insert(name.clone(), p);
         }

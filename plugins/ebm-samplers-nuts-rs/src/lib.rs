@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use ebm_core::candle::{DType, Tensor};
+use ebm_core::candle::Tensor;
 use ebm_core::{
     Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Error, Key, Link, Result, Sampler,
     SamplerConfig, Sensitivity, Settings, StepInfo, Stepped, Trail, host, plugin,
@@ -76,12 +76,11 @@ impl LogpError for Failure {
 
 impl LogDensity<'_> {
     fn at(&self, position: &[f64], gradient: &mut [f64]) -> Result<f64> {
-        let x =
-            Tensor::from_slice(position, self.row.x.dims(), self.row.device())?.to_dtype(self.row.dtype())?;
+        let x = host::given(position, self.row.dtype(), self.row.device())?.reshape(self.row.x.dims())?;
         let slope = self.energy.slope(&self.row.with_x(x))?;
         let grad = host::numbers(&slope.grad.flatten_all()?)?;
         gradient.iter_mut().zip(grad).for_each(|(out, g)| *out = -g);
-        Ok(-host::scalar(&slope.energy.to_dtype(DType::F64)?.sum_all()?)?)
+        Ok(-host::scalar(&host::wide(&slope.energy)?.sum_all()?)?)
     }
 }
 
@@ -201,13 +200,13 @@ impl NutsRs {
         let mut info = StepInfo::new();
         let number = |of: &dyn Fn(&Row) -> f64| -> Result<Tensor> {
             let all: Vec<f64> = rows.iter().map(of).collect();
-            Ok(Tensor::from_vec(all, rows.len(), from.device())?.to_dtype(from.dtype())?)
+            Ok(host::given(&all, from.dtype(), from.device())?)
         };
         let wanted = if request.probe.wants_steps() { 0 } else { self.steps - 1 };
         for k in wanted..self.steps {
             let at: Vec<f64> =
                 rows.iter().flat_map(|r| r.positions[k * values..(k + 1) * values].iter().copied()).collect();
-            let x = Tensor::from_vec(at, from.x.dims(), from.device())?.to_dtype(from.dtype())?;
+            let x = host::given(&at, from.dtype(), from.device())?.reshape(from.x.dims())?;
             state = state.advance(x);
             state.of = self.steps;
             info = StepInfo::from([
@@ -241,7 +240,7 @@ impl SamplerConfig for NutsRs {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use ebm_core::candle::Device;
+    use ebm_core::candle::{DType, Device};
     use ebm_core::{Chains, Keep};
     use ebm_testkit::{moments, toy};
 

@@ -2,6 +2,7 @@
 
 use ebm_core::bounds::clamped;
 use ebm_core::candle::Tensor;
+use ebm_core::host;
 use ebm_core::{
     Batch, BuildCx, ChainState, DrawRequest, Drawn, EnergyFn, Error, Key, Link, Result, Sampler,
     SamplerConfig, Sensitivity, Settings, Slope, StepInfo, Stepped, Trail, plugin,
@@ -63,7 +64,7 @@ impl ProbabilityFlow {
 
 /// `x` at the noise level `level`, in the same chains.
 fn under(at: &Batch, x: &Tensor, level: f64) -> Result<Batch> {
-    let cond = Tensor::full(level, (at.len(), 1), at.device())?.to_dtype(at.dtype())?;
+    let cond = host::given(&[level], at.dtype(), at.device())?.broadcast_as((at.len(), 1))?.contiguous()?;
     Ok(at.with_x(x.clone()).with_cond(Some(cond)))
 }
 

@@ -162,7 +162,7 @@ impl Transition for RiemannianHmc {
         }
         let wall = |lost: &bool| if *lost { f64::NEG_INFINITY } else { 0.0 };
         let walls: Vec<f64> = lost.iter().map(wall).collect();
-        let walls = Tensor::new(walls.as_slice(), at.device())?.to_dtype(log_ratio.dtype())?;
+        let walls = host::given(&walls, log_ratio.dtype(), at.device())?;
         log_ratio = (log_ratio + walls)?;
         let decision = Decision::draw(&log_ratio, &at.chains, key.at("accept"))?;
         let chance = decision.chance.clone();

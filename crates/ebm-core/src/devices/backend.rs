@@ -72,6 +72,11 @@ pub trait Backend: Send + Sync {
         let _ = yes;
     }
 
+    /// Whether its devices have numbers in f64.
+    fn has_doubles(&self) -> bool {
+        true
+    }
+
     /// What `device` can do at most, in floating-point operations a second; `None` if it is not its own or unknown.
     ///
     /// # Errors

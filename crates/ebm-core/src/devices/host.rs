@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
+use super::operators::operators;
 use crate::Result;
 
 thread_local!(static READS: Cell<u64> = const { Cell::new(0) });
@@ -29,6 +30,25 @@ pub fn scalar(t: &Tensor) -> Result<f64> {
     Ok(t.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.reshape(())?.to_scalar::<f64>()?)
 }
 
+/// `t` on the processor in f64, which not every device has: what is computed in f64 is computed here.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn wide(t: &Tensor) -> candle_core::Result<Tensor> {
+    if !near(t) {
+        count();
+    }
+    t.to_device(&Device::Cpu)?.to_dtype(DType::F64)
+}
+
+/// `values` `(n,)` on `device` in `dtype`, rounded by the processor: not every device has f64 to round from.
+///
+/// # Errors
+/// If the device has no room.
+pub fn given(values: &[f64], dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
+    Tensor::new(values, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+}
+
 /// All entries of `t` in row-major order.
 ///
 /// # Errors
@@ -47,8 +67,17 @@ pub fn singles(t: &Tensor) -> Result<Vec<f32>> {
     Ok(t.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
 }
 
-/// Runs `f32s` or `f64s` on the values of `t` if they lie in one piece on the CPU.
+/// Whether the numbers of `t` are the processor's own, so that reading them waits for nothing. A processor whose operators were
+/// installed counts as a device, so that what is done on one can be tried.
+pub fn near(t: &Tensor) -> bool {
+    t.device().is_cpu() && operators(t.device()).is_none()
+}
+
+/// Runs `f32s` or `f64s` on the values of `t` if they lie in one piece [near](near).
 pub fn on_slice<R>(t: &Tensor, f32s: impl FnOnce(&[f32]) -> R, f64s: impl FnOnce(&[f64]) -> R) -> Option<R> {
+    if !near(t) {
+        return None;
+    }
     let (storage, layout) = t.storage_and_layout();
     let (start, end) = layout.contiguous_offsets()?;
     let result = match &*storage {

@@ -8,6 +8,8 @@
 mod elementwise;
 mod entries;
 mod images;
+mod last;
+mod many;
 mod norms;
 mod random;
 mod rows;
@@ -22,7 +24,9 @@ use candle_core::{Device, DeviceLocation};
 
 pub use elementwise::{Arithmetic, Elementwise, ElementwiseOps, Entry, Formula, Place, Step};
 pub use entries::map_entries;
-pub use images::{Convolution, ConvolutionOps, Pass, PoolOps};
+pub use images::{Convolution, ConvolutionOps, Order, Pass, PoolOps};
+pub use last::{LastOps, Parts};
+pub use many::{ManyOps, map_each};
 pub use norms::{NormAct, NormOps, TangentGrads, TangentOps};
 pub use random::{Law, RandomOps};
 pub use rows::RowOps;
@@ -56,12 +60,16 @@ pub struct Operators {
     pub norms: Option<Arc<dyn NormOps>>,
     /// Their derivatives along a direction, both ways.
     pub tangents: Option<Arc<dyn TangentOps>>,
+    /// What lies between the convolutions of a network whose channels come last, both ways.
+    pub last: Option<Arc<dyn LastOps>>,
     /// Softmax, both ways.
     pub softmax: Option<Arc<dyn SoftmaxOps>>,
     /// Nearest neighbours.
     pub search: Option<Arc<dyn SearchOps>>,
     /// Arithmetic on entries, for updates of parameters.
     pub elementwise: Option<Arc<dyn ElementwiseOps>>,
+    /// The same of many tensors at once, with sums and copies.
+    pub many: Option<Arc<dyn ManyOps>>,
 }
 
 static INSTALLED: RwLock<Vec<(DeviceLocation, Arc<Operators>)>> = RwLock::new(Vec::new());

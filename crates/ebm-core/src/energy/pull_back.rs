@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{DType, Device, DeviceLocation, Tensor};
 
 use crate::energy::outline::{Outline, unwritten};
+use crate::operators::operators;
 use crate::plan::{NetPlan, Op, Pool};
 use crate::{Batch, EnergyFn, EnergySpec, Error, ParamSet, Result, Slope, ThetaGrad, WeightFn};
 
@@ -237,7 +238,34 @@ impl Separable {
         Ok((rows, columns))
     }
 
+    /// The published pyramid by the device's own pooling, level by level; `None` where it is another map, or the device has none.
+    fn by_pools(&self, x: &Tensor, transpose: bool) -> Result<Option<Tensor>> {
+        let Some(pools) = operators(x.device()).and_then(|o| o.pools.clone()) else { return Ok(None) };
+        let (&[_, h, w], Some(levels)) = (self.from.as_slice(), self.poolings) else { return Ok(None) };
+        let rule = Pool::Average3;
+        // The sides above each pooling, the image's own first.
+        let above = std::iter::successors(Some((h, w)), |(h, w)| Some((rule.length(*h), rule.length(*w))));
+        let above: Vec<(usize, usize)> = above.take(levels).collect();
+        let mut y = x.clone();
+        for k in 0..levels {
+            y = match transpose {
+                true => pools.pool_back(&y, &rule, above[levels - 1 - k])?,
+                false => match pools.pool(&y, &rule)? {
+                    Some(y) => y,
+                    None => return Ok(None),
+                },
+            };
+        }
+        Ok(Some(y))
+    }
+
     fn transform(&self, x: &Tensor, transpose: bool) -> Result<Tensor> {
+        if x.dtype() == DType::F32
+            && !x.track_op()
+            && let Some(y) = self.by_pools(x, transpose)?
+        {
+            return Ok(y);
+        }
         let (rows, columns) = self.tensors(x)?;
         let (b, c, _, _) = x.dims4()?;
         let (left, right) = if transpose { (rows.t()?, columns) } else { (rows, columns.t()?) };

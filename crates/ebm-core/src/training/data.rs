@@ -1,6 +1,6 @@
 //! Where training samples come from.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::{Batch, Columns, Domain, Key, Result};
 
@@ -33,7 +33,7 @@ pub const MOMENTS_OF: usize = 16_384;
 pub fn centre_and_spread(data: &dyn DataSource) -> Result<Option<(Tensor, f64)>> {
     // A mean of many is as good as one of all, and images are large.
     let Some(some) = data.stored(Split::Train, MOMENTS_OF / 4)? else { return Ok(None) };
-    let x = some.x.to_dtype(DType::F64)?;
+    let x = crate::host::wide(&some.x)?;
     if x.elem_count() == 0 {
         return Ok(None);
     }

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::CudaDevice;
-use candle_core::cuda::cudarc::driver::{CudaGraph, result, sys};
+use candle_core::cuda::cudarc::driver::{CudaGraph, DriverError, result, sys};
 
 /// How many steps were started out of graphs.
 pub static PLAYED: AtomicU64 = AtomicU64::new(0);
@@ -45,14 +45,30 @@ pub fn repeat(
     for _ in 0..left {
         graph.launch().map_err(candle_core::Error::wrap)?;
     }
-    // A graph under way is destroyed by the driver when it is done (cuGraphExecDestroy), so nothing waits here.
+    // A graph under way is destroyed by the driver when it is done (cuGraphExecDestroy), so nothing waits here. What fails in it would be
+    // told to the next call that may fail, whatever it is about.
+    drop(graph);
+    device.cuda_stream().context().check_err().map_err(candle_core::Error::wrap)?;
     Ok(Outcome::Done)
+}
+
+/// Gives back what earlier graphs took for their own and no longer use: it is apart from the pool of everything else.
+///
+/// # Errors
+/// If the driver refuses.
+pub fn trim(device: &CudaDevice) -> candle_core::Result<()> {
+    let stream = device.cuda_stream();
+    let context = stream.context();
+    context.bind_to_thread().map_err(candle_core::Error::wrap)?;
+    // SAFETY: the device is open.
+    let done = unsafe { sys::cuDeviceGraphMemTrim(context.cu_device()) };
+    done.result().map_err(candle_core::Error::wrap)
 }
 
 /// The graph of what `step` starts, which does not run it.
 fn record(device: &CudaDevice, step: &mut dyn FnMut() -> ebm_core::Result<()>) -> Result<CudaGraph, String> {
     let stream = device.cuda_stream();
-    let text = |e: candle_core::cuda::cudarc::driver::DriverError| e.to_string();
+    let text = |e: DriverError| e.to_string();
     // Other threads go on with what they do elsewhere; none may work on this stream meanwhile, which would be recorded too.
     stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(text)?;
     let recorded = step();
@@ -70,6 +86,6 @@ fn record(device: &CudaDevice, step: &mut dyn FnMut() -> ebm_core::Result<()>) -
     // The end's own failure was returned.
     _ = stream.context().check_err();
     recorded.map_err(|e| e.to_string())?;
-    freed.map_err(text)?;
+    freed.map_err(|e| format!("memory that the step did not take was given back in it: {e}"))?;
     graph.map_err(text)?.ok_or_else(|| "nothing was recorded".into())
 }

@@ -1,11 +1,11 @@
 //! Our kernels on a CUDA device.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::cuda::cudarc::driver::{CudaFunction, DevicePtr, result};
 use candle_core::{CudaDevice, DType, Error, Result, Storage, Tensor};
+use ebm_core::plan::Products;
 
 use super::graph::{self, Outcome};
 use crate::launcher::{Arg, InMemory, Launcher};
@@ -17,17 +17,27 @@ const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/operators.ptx"));
 pub struct Cuda {
     device: CudaDevice,
     functions: Mutex<HashMap<&'static str, CudaFunction>>,
-    /// A step could not be recorded, so none is any more.
-    unrecordable: AtomicBool,
+    recordings: Mutex<Recordings>,
+}
+
+/// What is known of recordings so far.
+#[derive(Default)]
+struct Recordings {
+    /// The shape of the samples of the last one.
+    shape: Vec<usize>,
+    /// Why one failed, which is told once.
+    told: Option<String>,
+    /// Our kernel that was started last.
+    last: &'static str,
 }
 
 impl Cuda {
     pub fn new(device: &CudaDevice) -> Cuda {
-        Cuda {
-            device: device.clone(),
-            functions: Mutex::new(HashMap::new()),
-            unrecordable: AtomicBool::new(false),
-        }
+        Cuda { device: device.clone(), functions: Mutex::new(HashMap::new()), recordings: Mutex::default() }
+    }
+
+    fn recordings(&self) -> MutexGuard<'_, Recordings> {
+        self.recordings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn function(&self, kernel: &'static str) -> Result<CudaFunction> {
@@ -41,7 +51,7 @@ impl Cuda {
     }
 
     /// Where the numbers of `t` begin, which is on this device.
-    fn address(&self, t: &Tensor) -> Result<u64> {
+    fn place(&self, t: &Tensor) -> Result<u64> {
         let (storage, layout) = t.storage_and_layout();
         let Storage::Cuda(on_device) = &*storage else {
             candle_core::bail!("a kernel was given a tensor of another device")
@@ -50,6 +60,9 @@ impl Cuda {
         // The device has one stream and tracks no events, so there is nothing to wait for.
         match t.dtype() {
             DType::F32 => Ok(on_device.as_cuda_slice::<f32>()?.device_ptr(&stream).0 + 4 * start as u64),
+            DType::BF16 => {
+                Ok(on_device.as_cuda_slice::<half::bf16>()?.device_ptr(&stream).0 + 2 * start as u64)
+            }
             DType::U32 => Ok(on_device.as_cuda_slice::<u32>()?.device_ptr(&stream).0 + 4 * start as u64),
             DType::I64 => Ok(on_device.as_cuda_slice::<i64>()?.device_ptr(&stream).0 + 8 * start as u64),
             other => candle_core::bail!("no kernel takes {other:?}"),
@@ -62,9 +75,20 @@ impl Launcher for Cuda {
         if cfg!(feature = "cudnn") { "cuda kernels, cuDNN" } else { "cuda kernels" }
     }
 
+    fn address(&self, t: &Tensor) -> Result<Option<u64>> {
+        self.place(t).map(Some)
+    }
+
+    /// Where products run on tensor cores, whose kernels for channels that come last need no transposition.
+    fn channels_last(&self, products: Products) -> bool {
+        let rounded = products == Products::Bf16 || candle_core::cuda::gemm_reduced_precision_f32();
+        cfg!(feature = "cudnn") && rounded
+    }
+
     unsafe fn launch(&self, kernel: &'static str, blocks: u32, threads: u32, args: &[Arg<'_>]) -> Result<()> {
-        let mut memory = InMemory::new(args, |t| self.address(t))?;
+        let mut memory = InMemory::new(args, |t| self.place(t))?;
         let f = self.function(kernel)?;
+        self.recordings().last = kernel;
         let stream = self.device.cuda_stream();
         stream.context().bind_to_thread().map_err(Error::wrap)?;
         // SAFETY: passed on; the tensors of the addresses are freed in the order of this stream.
@@ -81,15 +105,32 @@ impl Launcher for Cuda {
         .map_err(Error::wrap)
     }
 
-    fn repeat(&self, times: usize, step: &mut dyn FnMut() -> ebm_core::Result<()>) -> ebm_core::Result<()> {
-        if times < 3 || self.unrecordable.load(Ordering::Relaxed) {
+    fn repeat(
+        &self,
+        shape: &[usize],
+        times: usize,
+        step: &mut dyn FnMut() -> ebm_core::Result<()>,
+    ) -> ebm_core::Result<()> {
+        if times < 3 {
             return (0..times).try_for_each(|_| step());
+        }
+        if std::mem::replace(&mut self.recordings().shape, shape.to_vec()) != shape {
+            // Samples of another shape take other memory; what the last ones' graphs held would stay.
+            graph::trim(&self.device)?;
         }
         match graph::repeat(&self.device, times, step)? {
             Outcome::Done => Ok(()),
+            // The next walk may be another energy's, so it is tried again.
             Outcome::Unrecordable { why, left } => {
-                self.unrecordable.store(true, Ordering::Relaxed);
-                tracing::warn!("sampler steps are not recorded as a CUDA graph: {why}");
+                let mut known = self.recordings();
+                if known.told.as_ref() != Some(&why) {
+                    let last = known.last;
+                    tracing::warn!(
+                        "sampler steps are not recorded as a CUDA graph: {why} (the last of our kernels: {last})"
+                    );
+                    known.told = Some(why);
+                }
+                drop(known);
                 (0..left).try_for_each(|_| step())
             }
         }

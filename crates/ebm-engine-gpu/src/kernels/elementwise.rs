@@ -14,7 +14,7 @@ const STEPS: usize = 48;
 
 /// `Program` of elementwise.cuh, word by word: counts, numbers, steps, registers of the outputs. `None` if it is too long
 /// or reads what is not there.
-fn packed(program: &Elementwise, numbers: &[f64]) -> Option<Vec<u32>> {
+pub(super) fn packed(program: &Elementwise, numbers: &[f64]) -> Option<Vec<u32>> {
     let sizes = [program.inputs, numbers.len(), program.steps.len(), program.outputs.len()];
     let room = [TENSORS, NUMBERS, STEPS, TENSORS];
     if sizes.iter().zip(room).any(|(n, most)| *n > most) || numbers.len() != program.numbers {

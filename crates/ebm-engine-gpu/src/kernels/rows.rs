@@ -166,7 +166,12 @@ impl<L: Launcher> TapeOps for Kernels<L> {
         unsafe { self.launch("next_step", 1, 1, &[Arg::Out(&tape.step)]) }
     }
 
-    fn repeat(&self, times: usize, step: &mut dyn FnMut() -> ebm_core::Result<()>) -> ebm_core::Result<()> {
-        self.launcher.repeat(times, step)
+    fn repeat(
+        &self,
+        tape: &Tape,
+        times: usize,
+        step: &mut dyn FnMut() -> ebm_core::Result<()>,
+    ) -> ebm_core::Result<()> {
+        self.launcher.repeat(tape.x.dims(), times, step)
     }
 }

@@ -5,7 +5,7 @@
 //! the stride does not divide; so the two adjoints are written out.
 
 use candle_core::{DType, Result, Tensor};
-use ebm_core::operators::{Convolution, Pass, operators};
+use ebm_core::operators::{Convolution, Order, Pass, operators};
 use ebm_core::plan::Products;
 use ebm_core::tie::{Back, tie2};
 use ebm_core::{Diff, Result as CoreResult};
@@ -127,7 +127,7 @@ pub(crate) fn pulled_back(
 
 /// The pass of two operands by the device's own convolution, if it has one.
 fn on_device(pass: Pass, a: &Tensor, b: &Tensor, stride: usize, padding: usize) -> Result<Option<Tensor>> {
-    let what = Convolution { pass, stride, padding };
+    let what = Convolution { pass, order: Order::ChannelsFirst, stride, padding };
     let convolutions = operators(a.device()).and_then(|o| o.convolutions.clone());
     Ok(convolutions.map(|o| o.convolution(what, a, b)).transpose()?.flatten())
 }
@@ -212,7 +212,9 @@ pub fn weight_gradient(x: &Tensor, g: &Tensor, k: usize, stride: usize, padding:
         let n = chunk.min(b - start);
         let cols = unfold(&x.narrow(0, start, n)?, k, stride, padding, (gh, gw))?;
         let rows = g.narrow(0, start, n)?.transpose(0, 1)?.contiguous()?.reshape((o, n * gh * gw))?;
+        // Parts are added in single precision: those of bf16 would lose their ends.
         let part = rows.matmul(&cols.t()?)?;
+        let part = if x.dtype() == DType::BF16 { part.to_dtype(DType::F32)? } else { part };
         sum = Some(match sum {
             Some(s) => (s + part)?,
             None => part,
@@ -220,7 +222,7 @@ pub fn weight_gradient(x: &Tensor, g: &Tensor, k: usize, stride: usize, padding:
         start += n;
     }
     match sum {
-        Some(s) => s.reshape((o, c, k, k)),
+        Some(s) => s.to_dtype(x.dtype())?.reshape((o, c, k, k)),
         None => Tensor::zeros((o, c, k, k), x.dtype(), x.device()),
     }
 }

@@ -4,6 +4,7 @@
 //! derivatives that the five calls take. (Softmax and log-sum-exp stand in [`Diff`] itself.)
 
 use candle_core::{D, DType, Tensor};
+use ebm_core::host;
 use ebm_core::{Diff, Error, Result};
 
 /// `(x − mean)/√(variance + ε)·gain + shift` over the last axis: biased variance (Ba, Kiros, Hinton 2016); `gain` and `shift`
@@ -77,7 +78,8 @@ pub fn scatter_add_last<V: Diff>(x: &V, index: &Tensor, length: usize) -> Result
     let rows = index.elem_count() / own.max(1);
     // Places in all rows laid end to end: candle's `scatter_add` has a backward pass for some shapes only.
     let starts: Vec<u32> = (0..rows).map(|row| (row * length) as u32).collect();
-    let starts = Tensor::from_vec(starts, (rows, 1), index.device())?.to_dtype(index.dtype())?;
+    let starts = Tensor::from_vec(starts, (rows, 1), index.device())?;
+    let starts = starts.to_dtype(index.dtype())?;
     let places = index.reshape((rows, own))?.broadcast_add(&starts)?.flatten_all()?;
     x.linear(|t| {
         let zeros = Tensor::zeros(rows * length, t.dtype(), t.device())?;
@@ -129,7 +131,7 @@ pub fn sort_last<V: Diff>(x: &V) -> Result<V> {
 pub fn atan2<V: Diff>(y: &V, x: &V) -> Result<V> {
     let (y0, x0) = (y.value().detach(), x.value().detach());
     let angles: Vec<f64> = {
-        let of = |t: &Tensor| t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+        let of = |t: &Tensor| host::wide(t)?.flatten_all()?.to_vec1::<f64>();
         of(&y0)?.into_iter().zip(of(&x0)?).map(|(y, x)| y.atan2(x)).collect()
     };
     let angle = Tensor::from_vec(angles, x0.shape(), &candle_core::Device::Cpu)?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::DType;
+use ebm_core::host;
 use ebm_core::{Cell, Cells, Column, Columns, DataSource, Labelled};
 use ebm_data::ImageSet;
 use ebm_data::folder::{Channels, FolderOptions, read_picture};
@@ -268,7 +268,7 @@ impl Gather<'_, '_> {
             let count = self.rows.min(n - first);
             let mut values = x
                 .narrow(0, first, count)
-                .and_then(|t| t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>())
+                .and_then(|t| host::wide(&t)?.flatten_all()?.to_vec1::<f64>())
                 .map_err(ebm_core::Error::from)?;
             if other {
                 own.to_own(&mut values);

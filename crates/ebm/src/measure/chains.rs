@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
+use ebm_core::host;
 use ebm_core::{Sampler, Stepped};
 use ebm_data::npy::Npy;
 use ebm_eval::{
@@ -167,8 +168,8 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
             return Ok(());
         }
         let at = &step.state.at;
-        let e = energy.energy(at)?.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_vec1::<f64>()?;
-        let x = at.x.flatten_from(1)?.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_vec2::<f64>()?;
+        let e = host::wide(&energy.energy(at)?)?.to_vec1::<f64>()?;
+        let x = host::wide(&at.x.flatten_from(1)?)?.to_vec2::<f64>()?;
         for ((id, e), x) in at.chains.ids().iter().zip(e).zip(x) {
             record.put(*id as usize, after / o.thin, e, picked.iter().map(|i| x[*i]));
         }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use candle_core::DType;
 use ebm_core::energy::compose::Sum;
+use ebm_core::host;
 use ebm_core::{BuildCx, EnergyConfig, EnergyFn, Key, Split, TransitionConfig};
 use ebm_eval::{
     EvalError, LogZBracket, PlaneIntegral, bits_per_dim, integrate_plane_at, log_z_bracket,
@@ -249,7 +249,7 @@ pub(crate) fn parsed<B: DeserializeOwned>(setting: &'static str, settings: &str)
 pub(super) fn moments(data: Option<&candle_core::Tensor>, width: usize) -> Result<(Vec<f64>, Vec<f64>)> {
     let Some(x) = data else { return Ok((vec![0.0; width], vec![1.0; width])) };
     let of = |x: &candle_core::Tensor| -> candle_core::Result<(Vec<f64>, Vec<f64>)> {
-        let x = x.to_dtype(DType::F64)?.flatten_from(1)?;
+        let x = host::wide(x)?.flatten_from(1)?;
         let mean = x.mean_keepdim(0)?;
         let variance = x.broadcast_sub(&mean)?.sqr()?.mean(0)?;
         Ok((mean.flatten_all()?.to_vec1()?, variance.to_vec1()?))

@@ -1,7 +1,8 @@
 //! Samples against the energy itself: kernel Stein discrepancy.
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use ebm_core::Batch;
+use ebm_core::host;
 use ebm_eval::{Features, SteinDiscrepancy, SteinKernel, WildBootstrap, median_distance, stein_discrepancy};
 use serde::Serialize;
 
@@ -107,8 +108,7 @@ pub fn stein(model: &Model, options: &SteinOptions) -> Result<SteinReport> {
         let at = candle_core::Tensor::from_slice(rows, dims, &Device::Cpu)
             .and_then(|t| t.to_dtype(model.dtype())?.to_device(model.device()))
             .map_err(ebm_core::Error::from)?;
-        let grad =
-            energy.slope(&Batch::new(at)?)?.grad.to_dtype(DType::F64).map_err(ebm_core::Error::from)?;
+        let grad = host::wide(&energy.slope(&Batch::new(at)?)?.grad).map_err(ebm_core::Error::from)?;
         scores.extend(numbers(&grad)?.into_iter().map(|g| -g / o.temperature));
     }
     let (x, scores) = (Features::new(x, n, width)?, Features::new(scores, n, width)?);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
+use ebm_core::host;
 use ebm_core::{Condition, EnergyFn, SoftMin};
 use ebm_eval::PlaneGrid;
 use ebm_model::Energies;
@@ -43,7 +44,7 @@ pub(crate) fn tell(model: &ebm_model::Model) {
 
 /// Whether each row `(m, c)` has one 1, and 0 elsewhere.
 pub(crate) fn one_hot(rows: &Tensor) -> Result<bool> {
-    let rows = rows.to_dtype(DType::F64).and_then(|t| t.to_device(&Device::Cpu)?.to_vec2::<f64>());
+    let rows = host::wide(rows).and_then(|t| t.to_vec2::<f64>());
     let rows = rows.map_err(ebm_core::Error::from)?;
     let class = |row: &Vec<f64>| row.iter().all(|v| *v == 0.0 || *v == 1.0) && row.iter().sum::<f64>() == 1.0;
     Ok(rows.iter().all(class))

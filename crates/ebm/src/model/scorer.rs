@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use ebm_core::host;
 use ebm_core::{Batch, EnergyFn, EnergySpec};
 use ebm_model::Facts;
 use serde::{Deserialize, Serialize};
@@ -219,8 +220,7 @@ impl Scorer {
 
 /// The numbers `(B, ...)` of each row.
 fn rows(t: Tensor) -> Result<Vec<Vec<f64>>> {
-    let rows =
-        t.flatten_from(1).and_then(|t| t.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_vec2::<f64>());
+    let rows = t.flatten_from(1).and_then(|t| host::wide(&t)?.to_vec2::<f64>());
     Ok(rows.map_err(ebm_core::Error::from)?)
 }
 

@@ -31,6 +31,25 @@ pub fn open_device(name: &str) -> Result<Opened> {
     Ok(opened)
 }
 
+/// `opened` by the word `name`, if it has the numbers that a run wants: where it lacks f64, `auto` takes the processor.
+///
+/// # Errors
+/// [`Error::Unfit`] for a named device without f64 where `wanted`.
+pub(crate) fn with_doubles(name: &str, opened: Opened, wanted: bool) -> Result<Opened> {
+    if !wanted || opened.backend.has_doubles() {
+        return Ok(opened);
+    }
+    let found = opened.backend.name();
+    if name == "auto" {
+        tracing::info!("device: cpu ({found} has no numbers in f64)");
+        return open_device("cpu");
+    }
+    let message = format!(
+        "found f64 on device {name}: {found} has no numbers in f64; use run.dtype = \"f32\" or run.device = \"cpu\""
+    );
+    Err(Error::unfit("run.dtype", message))
+}
+
 /// The number of this process's device: its rank on its host, 0 if nothing launched several.
 fn own_number() -> usize {
     ebm_ranks::Launch::detect().and_then(|launch| launch.local).unwrap_or(0)
@@ -39,6 +58,9 @@ fn own_number() -> usize {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use candle_core::Device;
+    use ebm_core::backend::{Backend, NoDevice};
+
     use super::*;
 
     #[test]
@@ -48,6 +70,34 @@ mod tests {
             let wanted = format!("run.device: found \"{word}\", wanted auto, cpu, cuda, cuda:N or metal");
             assert!(matches!(e, Error::Unfit { .. }) && e.to_string() == wanted, "{e}");
         }
+    }
+
+    /// A device like Metal.
+    struct Single;
+
+    impl Backend for Single {
+        fn name(&self) -> &'static str {
+            "single"
+        }
+        fn words(&self) -> &'static [&'static str] {
+            &["single"]
+        }
+        fn open(&self, _: usize) -> std::result::Result<Device, NoDevice> {
+            Ok(Device::Cpu)
+        }
+        fn has_doubles(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn f64_is_refused_where_a_device_has_none() {
+        let opened = || Opened { device: Device::Cpu, backend: &Single, instead: None };
+        assert_eq!(with_doubles("single", opened(), false).unwrap().backend.name(), "single");
+        let e = with_doubles("single", opened(), true).err().unwrap();
+        assert!(matches!(e, Error::Unfit { .. }) && e.to_string().contains("run.dtype"), "{e}");
+        assert_eq!(with_doubles("auto", opened(), true).unwrap().backend.name(), "cpu");
+        assert_eq!(with_doubles("cpu", open_device("cpu").unwrap(), true).unwrap().backend.name(), "cpu");
     }
 
     #[test]

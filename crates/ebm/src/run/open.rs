@@ -13,7 +13,7 @@ use crate::config::compared::differences;
 use crate::config::overrides::Override;
 use crate::config::source::Source;
 use crate::error::{Error, Result};
-use crate::run::device::open_device;
+use crate::run::device::{open_device, with_doubles};
 use crate::run::work;
 
 /// The configuration of a run directory. Files that it names are looked for where they lay from the run when it was trained,
@@ -51,7 +51,7 @@ fn warn_of_edits(source: &Source, checkpoint: &Path) {
 
 /// The device of a run, and the engine that offers fused twins on it.
 pub(crate) fn on_device(run: &RunSection) -> Result<(Device, Option<Arc<dyn Engine>>)> {
-    let opened = open_device(&run.device)?;
+    let opened = with_doubles(&run.device, open_device(&run.device)?, run.dtype == Precision::F64)?;
     backend::all().iter().for_each(|b| b.round_products(run.dtype == Precision::Tf32));
     let engine = opened.engine();
     Ok((opened.device, engine))

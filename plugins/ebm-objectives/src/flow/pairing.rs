@@ -1,6 +1,7 @@
 //! Pairs of two sets of points with the least sum of squared distances.
 
-use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::candle::Tensor;
+use ebm_core::host;
 use ebm_core::{Result, flat_rows};
 
 /// For each row of `from` `(n, ...)` the row of `to` `(n, ...)` that is paired with it, among so many neighbours of both.
@@ -8,8 +9,7 @@ use ebm_core::{Result, flat_rows};
 /// # Errors
 /// If the tensors cannot be read.
 pub(super) fn nearest_pairs(from: &Tensor, to: &Tensor, among: usize) -> Result<Vec<u32>> {
-    let host =
-        |t: &Tensor| -> Result<Tensor> { Ok(flat_rows(t)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?) };
+    let host = |t: &Tensor| -> Result<Tensor> { Ok(host::wide(&flat_rows(t)?)?) };
     let (from, to) = (host(from)?, host(to)?);
     let n = from.dim(0)?;
     let mut pairs = Vec::with_capacity(n);
@@ -70,6 +70,7 @@ fn assignment(costs: &[Vec<f64>]) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use ebm_core::candle::{DType, Device};
     use ebm_core::{Chains, Key};
 
     use super::*;

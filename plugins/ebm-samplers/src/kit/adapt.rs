@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::candle::{Device, Tensor};
 use ebm_core::{BuildCx, ChainState, Error, Learning, Result, Settings, host, per_row};
 
 use super::dual_averaging::{DualAveraging, WIDTH};
@@ -134,7 +134,7 @@ impl Sizes {
         Ok(match self {
             Sizes::Common(h) => t.affine(*h, 0.0)?,
             Sizes::Rows(all) => {
-                let h = Tensor::new(all.as_slice(), t.device())?.to_dtype(t.dtype())?;
+                let h = host::given(all, t.dtype(), t.device())?;
                 t.broadcast_mul(&per_row(&h, t)?)?
             }
         })
@@ -257,7 +257,7 @@ impl StepSize {
     /// If what is stored in the state is damaged.
     pub fn adapt(&self, state: &mut ChainState, sizes: &Sizes, chance: &Tensor) -> Result<()> {
         let Some(a) = self.moving().filter(|_| state.learning != Learning::Done) else { return Ok(()) };
-        let chance = chance.to_dtype(DType::F64)?;
+        let chance = host::wide(chance)?;
         let mut warm_ups = match state.learning {
             Learning::WarmUp => Some(self.warm_ups(state)?),
             _ => None,

@@ -5,6 +5,8 @@ use std::ops::{Add, Div, Mul, Sub};
 
 use candle_core::{Result, Tensor};
 
+use crate::devices::host::given;
+
 /// What a step of an [`Elementwise`] program does with `a` and `b`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arithmetic {
@@ -126,9 +128,9 @@ impl Elementwise {
         }
         let tensor = |place: &Place| match value(*place, &done) {
             Value::Tensor(t) => Ok(t),
-            Value::Number(v) => {
-                Tensor::full(v, inputs[0].shape(), inputs[0].device())?.to_dtype(inputs[0].dtype())
-            }
+            Value::Number(v) => given(&[v], inputs[0].dtype(), inputs[0].device())?
+                .broadcast_as(inputs[0].shape())?
+                .contiguous(),
         };
         self.outputs.iter().map(tensor).collect()
     }

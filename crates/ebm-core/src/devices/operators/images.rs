@@ -21,11 +21,23 @@ pub enum Pass {
     },
 }
 
+/// How the numbers of an image follow one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// All of a channel, then the next channel: images are `(B, C, H, W)`, weights `(O, C, k, k)`.
+    #[default]
+    ChannelsFirst,
+    /// All channels of a place, then the next place: images are `(B, H, W, C)`, weights `(O, k, k, C)`.
+    ChannelsLast,
+}
+
 /// A convolution, or one of its gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Convolution {
     /// Which.
     pub pass: Pass,
+    /// How both operands and the result lie in memory.
+    pub order: Order,
     /// Stride.
     pub stride: usize,
     /// Zero padding on each side.
@@ -34,8 +46,8 @@ pub struct Convolution {
 
 /// Convolutions; each pass may be covered or not on its own.
 pub trait ConvolutionOps: Send + Sync {
-    /// A convolution without bias, or one of its gradients, of two operands: `x` `(B, C, H, W)` and `w` `(O, C, k, k)`, with the gradient
-    /// `g` of the result in the place of what is asked for.
+    /// A convolution without bias, or one of its gradients, of two operands of one type: `x` and `w`, with the gradient `g` of the result in
+    /// the place of what is asked for. Their shapes are those of the [`Order`].
     ///
     /// # Errors
     /// If the device fails.

@@ -72,10 +72,11 @@ pub trait TapeOps: Send + Sync {
     /// If the device fails.
     fn next(&self, tape: &Tape) -> TensorResult<()>;
 
-    /// Runs `step` so many times; a device may run it once, record what it starts the second time, and start that as often as is
-    /// left. `step` must start the same work at each call, and read nothing from the device, on which no other thread may work meanwhile.
+    /// Runs `step` on `tape` so many times; a device may run it once, record what it starts the second time, and start that as often as
+    /// is left. `step` must start the same work at each call, and read nothing from the device, on which no other thread may work
+    /// meanwhile.
     ///
     /// # Errors
     /// If `step` fails.
-    fn repeat(&self, times: usize, step: &mut dyn FnMut() -> Result<()>) -> Result<()>;
+    fn repeat(&self, tape: &Tape, times: usize, step: &mut dyn FnMut() -> Result<()>) -> Result<()>;
 }

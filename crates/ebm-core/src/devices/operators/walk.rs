@@ -89,7 +89,7 @@ impl Walker<'_> {
         let keys: Vec<Key> = (0..times).map(|k| key.at(k)).collect();
         let tape = Tape::new(self.at, &keys)?;
         let mut covered = true;
-        tapes.repeat(times, &mut || {
+        tapes.repeat(&tape, times, &mut || {
             covered = covered && self.step_on(tapes, &tape, step)?;
             Ok(tapes.next(&tape)?)
         })?;

@@ -36,7 +36,7 @@ impl Conditioned {
     }
 
     fn at(&self, at: &Batch) -> Result<Batch> {
-        let row = Tensor::new(self.condition.as_slice(), at.device())?.to_dtype(at.dtype())?;
+        let row = crate::host::given(&self.condition, at.dtype(), at.device())?;
         let cond = row.unsqueeze(0)?.broadcast_as((at.len(), self.condition.len()))?.contiguous()?;
         Ok(at.clone().with_cond(Some(cond)))
     }

@@ -1,6 +1,7 @@
 //! Step sizes that adapt: each chain's own, their bytes, and the target once they are fixed.
 
 #![allow(clippy::unwrap_used)]
+use ebm_core::candle::DType;
 use ebm_core::{
     Batch, Blind, Chains, DrawRequest, Draws, EnergyFn, Keep, Key, Opaque, ParamSet, Sampler, Sensitivity,
     Stepped, Transition,

@@ -1,0 +1,230 @@
+//! What a Langevin step of the paper's network starts on a device, and how many bytes that moves: counted, not run.
+//!
+//! A device of the test's own writes down the launches of our kernels and of convolutions where others would run them; what is counted is
+//! what a recording of the step would hold, for nothing in a step depends on a number. Bytes are those of the operands and results, each
+//! once: what a kernel reads again comes out of a cache or does not, which no count tells. Whatever is left to candle is counted as the
+//! tensors that it makes, views among them: at least as many as it launches.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ebm_core::candle::{DType, Device, Result, Tensor};
+use ebm_core::operators::{Convolution, ConvolutionOps, Operators, Order, Pass, install, walk};
+use ebm_core::plan::Products;
+use ebm_core::{Batch, BuildCx, EnergyConfig, Key, RowProgram, RowStep};
+use ebm_engine_gpu::{Arg, Launcher, operators};
+use ebm_plugins as _;
+
+/// Samples of two batches: launches do not depend on them, and bytes are told of one sample more, so that weights do not count.
+const SAMPLES: [usize; 2] = [2, 3];
+
+/// Launches at most, those of candle among them, of a Langevin step of all three scales.
+const MOST: usize = 300;
+
+/// What such a step moved before images were kept in bfloat16 with their channels last, counted by this test: 39.85 MiB a sample, of which
+/// 15.4 were casts around convolutions, and without what was left to candle (up to 410 launches) or transposed within cuDNN.
+const BEFORE: usize = 41_780_000;
+
+/// Launches by name with their bytes, while `counting`.
+#[derive(Default)]
+struct Count {
+    counting: bool,
+    of: BTreeMap<&'static str, (usize, usize)>,
+    /// Tensors that our launches made.
+    made: usize,
+    /// Number of the first tensor made while counting, and of the one after the last.
+    tensors: (usize, usize),
+}
+
+impl Count {
+    fn add(&mut self, name: &'static str, bytes: usize, made: usize) {
+        if self.counting {
+            let entry = self.of.entry(name).or_default();
+            entry.0 += 1;
+            entry.1 += bytes;
+            self.made += made;
+        }
+    }
+
+    fn launches(&self) -> usize {
+        self.of.values().map(|(n, _)| n).sum()
+    }
+
+    /// Tensors that candle made.
+    fn other(&self) -> usize {
+        (self.tensors.1 - self.tensors.0).saturating_sub(self.made)
+    }
+}
+
+type Counted = Arc<Mutex<Count>>;
+
+fn lock(count: &Counted) -> MutexGuard<'_, Count> {
+    count.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The number of a tensor that is made now; numbers are given in order, whoever makes one.
+fn next_tensor() -> usize {
+    let text = format!("{:?}", Tensor::zeros(1, DType::U8, &Device::Cpu).unwrap().id());
+    text.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
+}
+
+fn bytes(t: &Tensor) -> usize {
+    t.elem_count() * t.dtype().size_in_bytes()
+}
+
+/// Starts nothing: results are zeros.
+struct Paper {
+    last: bool,
+    count: Counted,
+}
+
+impl Launcher for Paper {
+    fn name(&self) -> &str {
+        "a count of launches"
+    }
+
+    fn channels_last(&self, _: Products) -> bool {
+        self.last
+    }
+
+    unsafe fn launch(&self, kernel: &'static str, _: u32, _: u32, args: &[Arg<'_>]) -> Result<()> {
+        let (mut moved, mut made) = (0, 0);
+        for arg in args {
+            match arg {
+                Arg::In(t) => moved += bytes(t),
+                Arg::Out(t) => {
+                    moved += bytes(t);
+                    made += 1;
+                    t.zero_set()?;
+                }
+                _ => {}
+            }
+        }
+        lock(&self.count).add(kernel, moved, made);
+        Ok(())
+    }
+
+    /// Of the second step, which a device would record: the first fills what is kept between steps.
+    fn repeat(
+        &self,
+        _: &[usize],
+        times: usize,
+        step: &mut dyn FnMut() -> ebm_core::Result<()>,
+    ) -> ebm_core::Result<()> {
+        step()?;
+        {
+            let mut count = lock(&self.count);
+            count.counting = true;
+            count.tensors.0 = next_tensor() + 1;
+        }
+        step()?;
+        {
+            let mut count = lock(&self.count);
+            count.tensors.1 = next_tensor();
+            count.counting = false;
+        }
+        (2..times).try_for_each(|_| step())
+    }
+}
+
+/// Convolutions of either order that are only counted.
+struct Library {
+    products: Products,
+    count: Counted,
+}
+
+impl ConvolutionOps for Library {
+    fn convolution(&self, what: Convolution, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+        let sizes = |t: &Tensor| -> Result<[usize; 4]> {
+            let (n, p, q, r) = t.dims4()?;
+            Ok(if what.order == Order::ChannelsLast { [n, r, p, q] } else { [n, p, q, r] })
+        };
+        let (x, w) = (sizes(a)?, sizes(b)?);
+        let out = |n: usize, k: usize| (n + 2 * what.padding - k) / what.stride + 1;
+        let (n, c, h, wide) = match what.pass {
+            Pass::Forward => (x[0], w[0], out(x[2], w[2]), out(x[3], w[3])),
+            Pass::Input { size } => (x[0], w[1], size.0, size.1),
+            Pass::Weight { kernel } => (w[1], x[1], kernel, kernel),
+        };
+        let shape = if what.order == Order::ChannelsLast { [n, h, wide, c] } else { [n, c, h, wide] };
+        let y = Tensor::zeros(&shape, a.dtype(), a.device())?;
+        let numbers = a.elem_count() + b.elem_count() + y.elem_count();
+        let mut count = lock(&self.count);
+        if self.products == Products::Bf16 && what.order == Order::ChannelsFirst {
+            // A processor keeps rounded factors in f32; a device casts both, and the result back.
+            count.add("convolution", 2 * numbers, 1);
+            for t in [a, b, &y] {
+                count.add("cast around a convolution", 6 * t.elem_count(), 0);
+            }
+        } else {
+            count.add("convolution", bytes(a) + bytes(b) + bytes(&y), 1);
+        }
+        Ok(Some(y))
+    }
+}
+
+const CIFAR: &str = r#"
+kind = "multi-scale"
+parts = [
+  { name = "small", energy = { kind = "cifar-resnet", scale = "small", filters = 64 } },
+  { name = "mid", energy = { kind = "cifar-resnet", scale = "mid", filters = 64 } },
+  { name = "large", energy = { kind = "cifar-resnet", scale = "main", filters = 64, attention = true } },
+]
+"#;
+
+/// A step of the network of the paper's CIFAR-10 (examples/paper/cifar10.toml).
+fn step(products: Products, last: bool, samples: usize) -> Count {
+    let count = Counted::default();
+    let device = Device::Cpu;
+    let convolutions = Some(Arc::new(Library { products, count: count.clone() }) as Arc<dyn ConvolutionOps>);
+    let own = operators(Paper { last, count: count.clone() });
+    install(&device, Operators { convolutions, ..own });
+    let config: Box<dyn EnergyConfig> = toml::from_str(CIFAR).unwrap();
+    let mut cx = BuildCx::new(&[3, 32, 32], DType::F32, &device, Key::root(1)).with_products(products);
+    let energy = config.make(&mut cx).unwrap();
+    let at = Batch::new(Tensor::zeros((samples, 3, 32, 32), DType::F32, &device).unwrap()).unwrap();
+    let step = RowStep {
+        step_size: 100.0,
+        noise: 0.001,
+        noise_first: true,
+        clamp: Some((0.0, 1.0)),
+        move_limit: None,
+    };
+    walk(energy.as_ref(), &at, &RowProgram::new(vec![step; 5]), Key::root(2)).unwrap().unwrap();
+    std::mem::take(&mut *lock(&count))
+}
+
+#[test]
+fn a_langevin_step_of_the_papers_network() {
+    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let mut moved = Vec::new();
+    for (name, products, last) in [
+        ("f32", Products::Full, false),
+        ("tf32", Products::Full, true),
+        ("bf16", Products::Bf16, true),
+        ("bf16, channels first", Products::Bf16, false),
+    ] {
+        let [few, more] = SAMPLES.map(|samples| step(products, last, samples));
+        let (own, other) = (few.launches(), few.other());
+        let each: BTreeMap<_, _> = more.of.iter().map(|(k, (n, b))| (k, (n, b - few.of[k].1))).collect();
+        let bytes: usize = each.values().map(|(_, b)| b).sum();
+        println!("{name}: {own} launches, at most {other} more by candle, {:.2} MiB a sample", mib(bytes));
+        for (kernel, (n, bytes)) in each {
+            println!("    {n:4} {:8.3} MiB a sample  {kernel}", mib(bytes));
+        }
+        assert_eq!(own, more.launches(), "{name}: launches depend on the number of samples");
+        if last {
+            assert!(own + other <= MOST, "{name}: {own} launches and {other} by candle, at most {MOST}");
+        }
+        moved.push(bytes);
+    }
+    // Halves of all numbers but the samples' own, and nothing cast or transposed.
+    assert!(
+        moved[2] * 3 <= BEFORE,
+        "bf16 moves {:.2} MiB, at most a third of {:.2}",
+        mib(moved[2]),
+        mib(BEFORE)
+    );
+    assert!(moved[2] * 100 <= moved[1] * 52, "images in bf16 take more than half of those in f32: {moved:?}");
+}
