@@ -47,6 +47,7 @@ impl Model {
             device: self.inner.device().clone(),
             rows: self.inner.batch(),
             class_names: self.inner.facts().class_names.clone(),
+            function: None,
         }
     }
 
