@@ -93,7 +93,7 @@ const LENT: [&str; 3] = ["sampler", "chains", "generate"];
 const MOST_ENTRIES: usize = 1 << 31;
 
 /// Most steps of one program: its diagnostics are kept step by step.
-const MOST_STEPS: usize = 10_000_000;
+pub const MOST_STEPS: usize = 10_000_000;
 
 impl Model {
     /// Opens a run directory at its newest whole checkpoint, a configuration file, or a composition of runs such as
