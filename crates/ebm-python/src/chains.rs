@@ -6,6 +6,7 @@ use ebm::core::{
 };
 use ebm::eval::{Traces, summarise as summary};
 use ebm::measure::MOST_RECORDED;
+use ebm::model::MOST_STEPS;
 use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -16,8 +17,6 @@ use crate::energy::Energy;
 use crate::error::{detached, refused};
 use crate::watched::interruptible;
 
-/// Steps of one call at most, as many as a run has.
-const MOST_STEPS: usize = 1_000_000_000_000;
 /// What to do about a chain that left the finite numbers.
 const CURE: &str =
     "use a smaller step size (no step of ula or langevin is ever rejected), or look at the energy there";
@@ -32,7 +31,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Refuses more draws than fit in memory, and more steps than any machine ends.
+    /// Refuses more draws than fit in memory, and more steps than their diagnostics do.
     fn check(&self, dims: &[usize]) -> ebm::Result<()> {
         let [chains, shape @ ..] = dims else { return Ok(()) };
         if *chains == 0 {

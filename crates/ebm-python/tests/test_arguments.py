@@ -22,11 +22,13 @@ class Odd:
 #: No whole numbers, or none that a count or a seed is.
 NO_COUNTS = [2.5, 2.0, -1, 2**64, 10**5000, True, np.True_, "3", b"3", None, [3], np.array([3]), float("nan"), 1j, Odd()]
 NO_NUMBERS = ["1", b"1", True, float("nan"), float("inf"), 10**400, 1j, [1.0], np.array([1.0]), {}, Odd()]
-NO_SHAPES = [2, 2.0, "ab", b"ab", (2.5,), (2.0,), (-1,), (0,), (2**40,), (True,), ("2",), ((2,),), {2: 2}, Odd(), itertools.count(1)]
+NO_SHAPES = [2, 2.0, "ab", b"ab", (2.5,), (2.0,), (-1,), (0,), (2**40,), (True,), ("2",), ((2,),), {2: 2}, Odd()]
+NO_SHAPES += [itertools.count(1)]
 NO_TEXTS = [5, 5.0, b"a", ["a"], {"a": 1}, "\ud800", Odd()]
 NO_PATHS = [5, 5.0, ["a"], {"a": 1}, "a\0b", "\ud800", Odd()]
 NO_FLAGS = [1, 0, "yes", 0.0, [], Odd()]
-NO_CHANGES = [5, [5], [None], b"run.steps=5", {"run.steps": Odd()}, {"run.steps": float("nan")}, ["\ud800"], {"run.name": "\ud800"}, itertools.count(), "a" + ".b" * 100_000 + "=1"]
+NO_CHANGES = [5, [5], [None], b"run.steps=5", {"run.steps": Odd()}, {"run.steps": float("nan")}, ["\ud800"]]
+NO_CHANGES += [{"run.name": "\ud800"}, itertools.count(), "a" + ".b" * 100_000 + "=1"]
 NO_ENERGIES = [None, {"kind": "gaussian"}, 5, Odd()]
 
 
@@ -102,8 +104,8 @@ def test_more_draws_than_fit_in_memory_are_refused_at_once(bowl):
     for draws in [10**15, 2**63 - 1, 2**27 // 6 + 1]:
         with pytest.raises(ebm.EbmError, match="at most 134217728 numbers are recorded"):
             ebm.sample(bowl, start, MALA, draws=draws)
-    for more in [{"burn_in": 2**63 - 1}, {"thinning": 2**63 - 1}, {"thinning": 10**12}]:
-        with pytest.raises(ebm.EbmError, match="more than 1000000000000 steps"):
+    for more in [{"burn_in": 2**63 - 1}, {"thinning": 2**63 - 1}, {"burn_in": 10**7}]:
+        with pytest.raises(ebm.EbmError, match="more than 10000000 steps"):
             ebm.sample(bowl, start, MALA, draws=2, **more)
     with pytest.raises(ebm.EbmError, match="start: has no rows"):
         ebm.sample(bowl, np.zeros((0, 2)), MALA, draws=2)
@@ -141,7 +143,8 @@ def test_dictionaries_of_some_levels_are_taken():
 
 
 def test_settings_that_no_file_holds_are_refused(bowl):
-    for value in [None, 5, "nuts", [1], b"x", Odd(), {"kind": b"x"}, {"kind": Odd()}, {"kind": {1, 2}}, {"kind": 1j}, {"kind": "\ud800"}]:
+    no_kinds = [{"kind": kind} for kind in (b"x", Odd(), {1, 2}, 1j, "\ud800")]
+    for value in [None, 5, "nuts", [1], b"x", Odd(), *no_kinds]:
         refused(value, lambda v: ebm.sample(bowl, np.zeros((2, 2)), v, draws=2))
         refused(value, lambda v: ebm.energy(v, shape=(2,)))
     assert refused(5, lambda v: ebm.energy({"energy": {"kind": "gaussian"}, "generate": v}, shape=(2,))).startswith("generate")
@@ -212,7 +215,8 @@ def test_conditions_that_are_none(tmp_path):
     network = {"kind": "mlp", "hidden": [8], "conditional": True}
     e = ebm.energy({"kind": "noise-conditioned", "level": 0.5, "energy": network}, shape=(2,))
     x = np.ones((3, 2), dtype=np.float32)
-    for value in [-1, 10**5000, True, 0.5j, "\ud800", "a\0b", [[1], [1, 2]], [np.nan], np.full((3, 1), np.inf), {}, Odd(), [None]]:
+    no_vectors = [[[1], [1, 2]], [np.nan], np.full((3, 1), np.inf), {}, Odd(), [None]]
+    for value in [-1, 10**5000, True, 0.5j, "\ud800", "a\0b", *no_vectors]:
         for call in [
             lambda v: e.energy(x, condition=v),
             lambda v: e.terms(x, condition=v),
