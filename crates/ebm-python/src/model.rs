@@ -113,6 +113,7 @@ impl Model {
             return Err(Failure::Error(e).raise(py));
         }
         let (names, rows) = interruptible(py, &Stop::default(), || {
+            x.finite_as(self.inner.dtype(), "x")?;
             let open = |run: PathBuf| Threshold::open(&self.inner, &run, which.as_deref());
             let options = ScoreOptions { threshold: run.map(open).transpose()?, ..ScoreOptions::default() };
             Ok((score_terms(&self.inner)?, score_values(&self.inner, &x.doubles(), &options)?))

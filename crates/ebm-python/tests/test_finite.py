@@ -135,7 +135,11 @@ def test_measures_and_scores_refuse_what_is_not_finite(model, x, bowl):
         lambda: ebm.quadrature(ebm.from_function(lambda x: (np.full(len(x), np.nan), x), (2,))),
         lambda: ebm.picture(nan),
         lambda: ebm.picture(good, background=nan),
-        lambda: model.score(np.full_like(x, np.nan)),
     ]:
         with pytest.raises(ebm.EbmError, match="(?i)finite|nan"):
             call()
+    for value, shown in [(np.nan, "NaN"), (1e308, "1e308")]:
+        samples = x.astype(np.float64)
+        samples[4, 0, 1, 1] = value
+        with pytest.raises(ebm.EbmError, match=f"x: holds {shown} in row 4"):
+            model.score(samples)
