@@ -21,8 +21,9 @@ impl Numbers {
     /// The numbers of an array in C order, f32 or f64; the Python half of the package makes such of all else. `what` names it
     /// in messages.
     pub fn read(array: &Bound<'_, PyAny>, what: &str) -> PyResult<Self> {
-        let piece =
-            |_| refused(format!("{what}: lies in memory in another way than its rows, wanted C order"));
+        let piece = |_| {
+            refused(format!("{what}: lies in memory in another way than its rows, wanted C order, aligned"))
+        };
         if let Ok(array) = array.cast::<PyArrayDyn<f32>>() {
             let dims = array.shape().to_vec();
             return Ok(Numbers { values: Values::Single(array.to_vec().map_err(piece)?), dims });
@@ -47,6 +48,26 @@ impl Numbers {
             Values::Double(v) => Tensor::from_vec(v, self.dims, &Device::Cpu)?,
         };
         Ok(t.to_dtype(dtype)?.to_device(device)?)
+    }
+
+    /// Refuses values that are not finite as numbers of this type, by the row that holds the first.
+    pub fn finite_as(&self, dtype: DType, what: &str) -> ebm::Result<()> {
+        let width = self.dims.iter().skip(1).product::<usize>().max(1);
+        let single = dtype != DType::F64;
+        let bad = |v: f64| if single { !(v as f32).is_finite() } else { !v.is_finite() };
+        let found = match &self.values {
+            Values::Single(v) => v.iter().map(|v| f64::from(*v)).enumerate().find(|(_, v)| bad(*v)),
+            Values::Double(v) => v.iter().copied().enumerate().find(|(_, v)| bad(*v)),
+        };
+        let Some((i, value)) = found else { return Ok(()) };
+        let row = i / width;
+        let message = match value.is_finite() {
+            true => format!(
+                "holds {value:?} in row {row}, which is beyond float32, expected finite numbers: scale the samples, or take an energy in f64"
+            ),
+            false => format!("holds {value:?} in row {row}, expected finite numbers: leave the row out"),
+        };
+        Err(ebm::Error::unfit(what, message))
     }
 
     /// Of a tensor: f64 as it is, all other types as f32.

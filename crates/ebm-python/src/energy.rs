@@ -21,6 +21,8 @@ pub(crate) struct Energy {
     pub rows: usize,
     /// Names of the classes that it may be given.
     pub class_names: Vec<String>,
+    /// The function of Python that it is, if it is one.
+    pub function: Option<Arc<Callable>>,
 }
 
 /// What arrays a batch of an energy is made of.
@@ -117,7 +119,8 @@ impl Energy {
     fn of_function(function: Py<PyAny>, shape: Vec<usize>, double: bool) -> Self {
         let inner = Arc::new(Callable::new(function, &shape));
         let dtype = if double { DType::F64 } else { DType::F32 };
-        Energy { inner, dtype, device: Device::Cpu, rows: usize::MAX, class_names: Vec::new() }
+        let (class_names, function) = (Vec::new(), Some(inner.clone()));
+        Energy { inner, dtype, device: Device::Cpu, rows: usize::MAX, class_names, function }
     }
 
     #[getter]

@@ -154,8 +154,8 @@ pub(crate) fn quadrature<'py>(
         }
     })?;
     let all = named(py, &[("log_z", found.log_z), ("error", found.error), ("outside", found.outside)])?;
-    all.set_item("centre", found.centre)?;
-    all.set_item("half", found.half)?;
+    all.set_item("centre", <(f64, f64)>::from(found.centre))?;
+    all.set_item("half", <(f64, f64)>::from(found.half))?;
     all.set_item("cells", found.cells)?;
     all.set_item("points", found.points)?;
     Ok(all)

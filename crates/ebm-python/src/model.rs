@@ -47,6 +47,7 @@ impl Model {
             device: self.inner.device().clone(),
             rows: self.inner.batch(),
             class_names: self.inner.facts().class_names.clone(),
+            function: None,
         }
     }
 
@@ -112,6 +113,7 @@ impl Model {
             return Err(Failure::Error(e).raise(py));
         }
         let (names, rows) = interruptible(py, &Stop::default(), || {
+            x.finite_as(self.inner.dtype(), "x")?;
             let open = |run: PathBuf| Threshold::open(&self.inner, &run, which.as_deref());
             let options = ScoreOptions { threshold: run.map(open).transpose()?, ..ScoreOptions::default() };
             Ok((score_terms(&self.inner)?, score_values(&self.inner, &x.doubles(), &options)?))

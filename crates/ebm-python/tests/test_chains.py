@@ -47,7 +47,7 @@ def test_wrong_samplers_and_starts_are_refused(bowl):
     smc = {"kind": "sequential-monte-carlo", "hottest": 30.0, "rungs": 3, "program": program}
     with pytest.raises(ebm.EbmError, match="passes through other temperatures"):
         ebm.sample(bowl, start, smc, draws=3)
-    with pytest.raises(ebm.EbmError, match="draws 0"):
+    with pytest.raises(ebm.EbmError, match="draws: is 0, wanted a whole number at least 1"):
         ebm.sample(bowl, start, MALA, draws=0)
 
 

@@ -59,6 +59,7 @@ def test_quadrature_of_a_normal_density(bowl):
     found = ebm.quadrature(bowl)
     # Within the tolerance that it is asked for, a share of 1e-3.
     assert found.log_z == pytest.approx(np.log(2 * np.pi), abs=1e-3) and found.points > 100
+    assert isinstance(found.centre, tuple) and isinstance(found.half, tuple)
     assert ebm.quadrature(bowl, temperature=4.0).log_z == pytest.approx(np.log(8 * np.pi), abs=1e-3)
     flat = ebm.from_function(lambda x: (np.zeros(len(x)), np.zeros_like(x)), (2,))
     with pytest.raises(ebm.EbmError, match="cannot be normalised"):

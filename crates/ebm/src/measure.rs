@@ -18,7 +18,7 @@ mod two_sample;
 pub use crate::model::moves::{StepSizes, Trajectories};
 pub use annealed::{AnnealOptions, AnnealedLogZ, SequentialOptions, annealed_log_z};
 pub use chains::{
-    ChainMeasures, ChainOptions, ChainRow, draws_all_along, measure_chain_file, measure_chains,
+    ChainMeasures, ChainOptions, ChainRow, MOST_RECORDED, draws_all_along, measure_chain_file, measure_chains,
 };
 pub use classes::{ClassOptions, ClassReport, classify_by_energy};
 pub use classifier::{ClassifierSummary, ClassifierTraining, train_classifier};

@@ -26,7 +26,7 @@ pub use arrays::{ArrayFiles, ScoreArrays, directions, starts};
 pub use compose::{compose, reads_as_line};
 pub use draw::{SampleOptions, drawn_under, natural_file, sample};
 pub use film::Copying;
-pub use open::{Model, Sampling};
+pub use open::{MOST_STEPS, Model, Sampling};
 pub use restore::{Restoration, RestoreOptions, restore};
 pub use score::{RowSink, ScoreOptions, ScoreRow, score, score_lines, score_terms, score_values};
 pub use scorer::ScoreKind;

@@ -61,6 +61,45 @@ pub struct Draws {
     pub stats: BTreeMap<&'static str, Tensor>,
 }
 
+/// Tensors `(chains, ...)` draw after draw. Many are laid together: a tensor of few numbers takes a hundred times their memory.
+#[derive(Default)]
+struct Laid {
+    count: usize,
+    last: Vec<Tensor>,
+    blocks: Vec<Tensor>,
+}
+
+impl Laid {
+    /// Draws of a block.
+    const BLOCK: usize = 256;
+
+    fn push(&mut self, t: Tensor) -> Result<()> {
+        self.count += 1;
+        self.last.push(t);
+        if self.last.len() == Self::BLOCK {
+            self.close()?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        if !self.last.is_empty() {
+            self.blocks.push(Tensor::stack(&self.last, 1)?);
+            self.last.clear();
+        }
+        Ok(())
+    }
+
+    /// All as one, `(chains, draws, ...)`.
+    fn together(mut self) -> Result<Tensor> {
+        self.close()?;
+        match &self.blocks[..] {
+            [one] => Ok(one.clone()),
+            many => Ok(Tensor::cat(many, 1)?),
+        }
+    }
+}
+
 impl Draws {
     /// Runs `sampler` as chains from `start` `(chains, ...)` on `e` and keeps what `keep` says. Step sizes adapt in the
     /// burn-in and are fixed from then on, so that the draws kept have the law that they are to have.
@@ -83,41 +122,40 @@ impl Draws {
         }
         let program = sampler.with_steps(keep.steps());
         let chains = start.chains.clone();
-        let mut xs: Vec<Tensor> = Vec::new();
-        let mut stats: BTreeMap<&'static str, Vec<Tensor>> = BTreeMap::new();
+        let mut xs = Laid::default();
+        let mut stats: BTreeMap<&'static str, Laid> = BTreeMap::new();
         let mut probe = |index: usize, step: &Stepped| -> Result<()> {
             let at = &step.state.at;
             if !keep.keeps(index) || at.chains != chains {
                 return Ok(());
             }
-            xs.push(at.x.clone());
+            xs.push(at.x.clone())?;
             let energy = match &step.state.cache {
                 Some(slope) => slope.energy.clone(),
                 None => e.energy(at)?,
             };
             let others = step.info.iter().filter(|(name, _)| **name != "energy");
             for (name, t) in others.map(|(name, t)| (*name, t.clone())).chain([("energy", energy)]) {
-                stats.entry(name).or_default().push(t);
+                stats.entry(name).or_default().push(t)?;
             }
             Ok(())
         };
         let mut memory = BTreeMap::new();
         let mut request = DrawRequest::new(&mut probe, &mut memory).with_warm_up(keep.burn_in);
         program.draw(e, start, key, &mut request)?;
-        if xs.len() != keep.count {
+        if xs.count != keep.count {
             return Err(Error::capability(
                 "draws of chains",
                 format!("{} states of each", keep.count),
-                format!("sampler `{}`, which showed {}", program.name(), xs.len()),
+                format!("sampler `{}`, which showed {}", program.name(), xs.count),
                 "use a program of single steps, such as `chain`",
             ));
         }
-        let together = |t: &[Tensor]| -> Result<Tensor> { Ok(Tensor::stack(t, 1)?) };
         // A statistic that only some steps have is none of every draw.
-        let stats = stats.into_iter().filter(|(_, all)| all.len() == keep.count);
+        let stats = stats.into_iter().filter(|(_, all)| all.count == keep.count);
         Ok(Draws {
-            x: together(&xs)?,
-            stats: stats.map(|(name, all)| Ok((name, together(&all)?))).collect::<Result<_>>()?,
+            x: xs.together()?,
+            stats: stats.map(|(name, all)| Ok((name, all.together()?))).collect::<Result<_>>()?,
         })
     }
 
@@ -225,6 +263,17 @@ mod tests {
         assert!(draws.coordinate(3).is_err());
         let plain = (&Counting(1, true) as &dyn Sampler).draws(&e, start(), 4, Key::root(0)).unwrap();
         assert_eq!((plain.dims(), plain.x.dtype()), ((2, 4), DType::F64));
+    }
+
+    #[test]
+    fn draws_of_several_blocks_stand_in_their_order() {
+        let e = Autograd::new("bowl", Bowl, EnergySpec::new(&[3], &["bowl"]), ParamSet::default());
+        let n = 2 * Laid::BLOCK + 3;
+        let draws = Counting(1, true).draws(&e, start(), n, Key::root(0)).unwrap();
+        assert_eq!((draws.dims(), draws.x.dims()), ((2, n), &[2, n, 3][..]));
+        let wanted = [0.0, 10.0].into_iter().flat_map(|first| (1..=n).map(move |k| first + k as f64));
+        assert_eq!(draws.coordinate(2).unwrap(), wanted.collect::<Vec<_>>());
+        assert_eq!(draws.numbers("accepted").unwrap().len(), 2 * n);
     }
 
     #[test]

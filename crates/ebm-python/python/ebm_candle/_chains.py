@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +11,11 @@ from typing import Any, Optional
 import numpy as np
 import numpy.typing as npt
 
+from . import _arguments as take
 from . import _native
 from ._arrays import Array, Floats, floats
 from ._config import as_json
-from ._energy import Condition, Energy
+from ._energy import Condition, Energy, asked
 from ._native import EbmError
 
 
@@ -69,15 +71,21 @@ def sample(
     step sizes, which are fixed from then on; every ``thinning``-th state after is kept. The same ``seed`` gives the same
     draws. ``condition`` is that of all chains.
 
-    Raises :class:`EbmError` if the sampler is wrong or cannot move chains of this energy.
+    Raises :class:`EbmError` if the sampler is wrong or cannot move chains of this energy, a start or a draw is not finite (in
+    the precision of the energy), or there are more than 2^27 numbers to keep. Warns where a Python function gave chains NaN
+    to go by.
     """
+    native = asked(energy)._energy
     start = floats(start, "start")
-    if draws < 1 or burn_in < 0 or thinning < 1:
-        found = f"draws {draws}, burn_in {burn_in}, thinning {thinning}"
-        raise EbmError(f"chains: found {found}; wanted at least 1 draw and thinning 1, and no burn-in below 0")
-    given = None if condition is None else energy._given(condition, len(start))
-    kept: _native._Kept = {"draws": draws, "burn_in": burn_in, "thinning": thinning}
-    x, stats = _native.chains(energy._energy, as_json(sampler, "the sampler"), start, kept, seed, given)
+    kept: _native._Kept = {
+        "draws": take.whole(draws, "draws", least=1),
+        "burn_in": take.whole(burn_in, "burn_in"),
+        "thinning": take.whole(thinning, "thinning", least=1),
+    }
+    given = energy._rows_given(condition, start)
+    x, stats, remark = _native.chains(native, as_json(sampler, "the sampler"), start, kept, take.seed(seed), given)
+    if remark is not None:
+        warnings.warn(remark, RuntimeWarning, stacklevel=2)
     return Chains(x, stats)
 
 

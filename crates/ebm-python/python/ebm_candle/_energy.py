@@ -10,8 +10,9 @@ from typing import Any, Optional, Union
 import numpy as np
 import numpy.typing as npt
 
+from . import _arguments as take
 from . import _native
-from ._arrays import Array, Floats, floats
+from ._arrays import Array, Floats, finite, floats, taken
 from ._config import Configuration, as_json, changed
 from ._native import EbmError
 
@@ -70,45 +71,50 @@ class Energy:
         Raises :class:`EbmError` if the shape does not fit.
         """
         x = floats(x, "x")
-        return self._energy.energy(x, self._given(condition, len(x)) if condition is not None else None)
+        return self._energy.energy(x, self._rows_given(condition, x))
 
     def terms(self, x: Array, condition: Optional[Condition] = None) -> Floats:
         """Terms ``(B, T)`` of the energies of ``x`` ``(B, ...)``, in the order of :attr:`terms_names`."""
         x = floats(x, "x")
-        return self._energy.terms(x, self._given(condition, len(x)) if condition is not None else None)
+        return self._energy.terms(x, self._rows_given(condition, x))
 
     def slope(self, x: Array, condition: Optional[Condition] = None) -> tuple[Floats, Floats]:
         """Energies ``(B,)`` and gradients ``dE/dx`` ``(B, ...)`` of samples ``x`` ``(B, ...)``, in one pass."""
         x = floats(x, "x")
-        e, g = self._energy.slope(x, self._given(condition, len(x)) if condition is not None else None)
+        e, g = self._energy.slope(x, self._rows_given(condition, x))
         return e, g
 
     def hvp(self, x: Array, v: Array, condition: Optional[Condition] = None) -> Floats:
         """Hessian-vector products ``d/dx <v, dE/dx>`` ``(B, ...)`` of each row of ``x`` with that of ``v``, both ``(B, ...)``."""
         x = floats(x, "x")
-        given = self._given(condition, len(x)) if condition is not None else None
+        given = self._rows_given(condition, x)
         return self._energy.hvp(x, floats(v, "v"), given)
 
     def __call__(self, x: Array, condition: Optional[Condition] = None) -> Floats:
         """:meth:`energy`."""
         return self.energy(x, condition)
 
+    def _rows_given(self, condition: Optional[Condition], x: Floats) -> Optional[Floats]:
+        """The condition of each row of ``x``, if there is one; what has no rows is refused later, by its shape."""
+        return None if condition is None else self._given(condition, len(x) if x.ndim else 1)
+
     def _given(self, condition: Condition, rows: int, *, in_turn: bool = False) -> Floats:
         """A condition for each of the rows, ``(rows, c)``; where they are used in turn, one for all is ``(1, c)``."""
         copies = 1 if in_turn else rows
         if isinstance(condition, (int, np.integer, str)) and not isinstance(condition, bool):
-            return np.ascontiguousarray(np.tile(self._energy.vector(str(condition)), (copies, 1)))
+            named = take.text(condition, "condition") if isinstance(condition, str) else str(take.whole(condition, "condition"))
+            return np.ascontiguousarray(np.tile(self._energy.vector(named), (copies, 1)))
         length = self.condition_length
         if length is None:
             raise EbmError("condition: was given, but the energy takes none")
-        array = condition if isinstance(condition, np.ndarray) else np.asarray(condition)
+        array = taken(condition, "condition")
         if array.ndim == 1 and np.issubdtype(array.dtype, np.integer):
             if array.shape != (rows,):
                 raise EbmError(f"condition: found {len(array)} classes, wanted one for each of {rows} rows")
             if array.size and not (0 <= array.min() and array.max() < length):
                 raise EbmError(f"condition: found classes {array.min()} to {array.max()}, wanted 0 to {length - 1}")
             return np.eye(length, dtype=np.float32)[array]
-        given = floats(condition, "condition")
+        given = finite(condition, "condition")
         if given.shape == (length,):
             return np.ascontiguousarray(np.tile(given, (copies, 1)))
         if given.shape != (rows, length):
@@ -173,19 +179,25 @@ class Model(Energy):
         them without it) adapt step sizes; ``seed`` instead of the run's. The same arguments give the same samples. A
         model of classes draws them as often as they are in the data, or as ``condition`` says.
         """
+        n = take.whole(n, "n")
+        steps, warm_up = take.optional(take.whole, steps, "steps"), take.optional(take.whole, warm_up, "warm_up")
         conditions = None if condition is None else self._given(condition, n, in_turn=True)
-        return self._model.sample(n, steps, seed, warm_up, conditions)
+        return self._model.sample(n, steps, take.optional(take.seed, seed), warm_up, conditions)
 
     def score(self, x: Array, threshold: Union[bool, int, str, "os.PathLike[str]"] = False) -> Scores:
         """Energies of samples ``x`` ``(B, ...)`` that have no condition, as they are used to find outsiders.
 
         With ``threshold`` the samples are judged by a threshold of the run: ``True`` for the newest, a number, or a file.
         """
-        if threshold is False:
+        if isinstance(threshold, (bool, np.bool_)) and not threshold:
             return Scores(**self._model.score(floats(x, "x"), None, None))
         if self._run is None:
             raise EbmError("threshold: is kept in the folder of a run, and this model was not loaded from one")
-        which = None if threshold is True else str(os.fspath(threshold) if isinstance(threshold, os.PathLike) else threshold)
+        which: Optional[str] = None
+        if isinstance(threshold, (str, os.PathLike)):
+            which = take.text(take.path(threshold, "threshold"), "threshold")
+        elif not isinstance(threshold, (bool, np.bool_)):
+            which = str(take.whole(threshold, "threshold"))
         return Scores(**self._model.score(floats(x, "x"), self._run, which))
 
 
@@ -193,7 +205,7 @@ def load(
     run: Union[str, "os.PathLike[str]"],
     *,
     changes: Union[Iterable[str], Mapping[str, Any]] = (),
-    data: Optional[str] = None,
+    data: Union[str, "os.PathLike[str]", None] = None,
 ) -> Model:
     """Opens a run directory at its newest whole checkpoint, a configuration file, or a composition such as
     ``"runs/a and not 0.3 * runs/b"``.
@@ -201,8 +213,9 @@ def load(
     ``changes`` are settings in place of the run's, such as ``{"generate.steps": 400}``; ``data`` says where the training
     data are now. Raises :class:`EbmError` if it is neither, or the checkpoint is damaged or does not fit.
     """
-    native = _native.Model.open(os.fspath(run), changed(changes), data)
-    return Model(native, os.fspath(run) if os.path.isdir(run) else None)
+    place = take.path(run, "run")
+    native = _native.Model.open(place, changed(changes), take.optional(take.data, data))
+    return Model(native, place if os.path.isdir(place) else None)
 
 
 def energy(
@@ -218,12 +231,22 @@ def energy(
     ``{"run.dtype": "f64"}``.
     """
     if not isinstance(kind, Mapping):
-        raise EbmError(f"energy: found {type(kind).__name__}, wanted a dictionary with a kind; load() opens files")
-    whole: dict[str, Any] = {"energy": dict(kind)} if "kind" in kind else dict(kind)
+        raise take.refused("energy", kind, "a dictionary with a kind; load() opens files")
+    settings: dict[str, Any] = {"energy": dict(kind)} if "kind" in kind else dict(kind)
     if shape is not None:
-        whole["generate"] = {**whole.get("generate", {}), "shape": [int(n) for n in shape]}
-    whole.setdefault("format", 1)
-    return Model(_native.Model.of_configuration(as_json(whole), changed(changes)))
+        generate = settings.get("generate", {})
+        if not isinstance(generate, Mapping):
+            raise take.refused("generate", generate, "a dictionary of settings")
+        settings["generate"] = {**generate, "shape": take.shape(shape)}
+    settings.setdefault("format", 1)
+    return Model(_native.Model.of_configuration(as_json(settings), changed(changes)))
+
+
+def asked(energy: Energy) -> Energy:
+    """An energy that a call is given."""
+    if not isinstance(energy, Energy):
+        raise take.refused("energy", energy, "an Energy: of energy(), load(), from_function() or from_torch()")
+    return energy
 
 
 #: Samples ``(B, ...)`` to energies ``(B,)`` and gradients ``(B, ...)``.
@@ -235,11 +258,11 @@ def from_function(function: Function, shape: Sequence[int], *, dtype: Any = np.f
 
     ``function`` takes samples ``(B, *shape)`` as an array of ``dtype`` (float32 or float64) and returns their energies
     ``(B,)`` and the gradients of these, ``(B, *shape)``. It knows no second derivatives, so neither does the energy. An
-    exception in it comes out of the call that asked for it.
+    exception in it comes out of the call that asked for it. Where it has no energy, say so by ``+inf``: NaN, and gradients
+    that are not finite, draw a warning from :func:`sample`.
     """
-    kind = np.dtype(dtype)
-    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise EbmError(f"dtype: is {kind}, must be float32 or float64")
+    double = _is_double(dtype)
+    take.function(function, "function", "a function of samples that returns energies and gradients")
 
     def call(x: Floats) -> tuple[Floats, Floats]:
         found = function(x)
@@ -249,19 +272,40 @@ def from_function(function: Function, shape: Sequence[int], *, dtype: Any = np.f
             )
         return floats(found[0], "energies of the function"), floats(found[1], "gradients of the function")
 
-    return Energy(_native.Energy.of_function(call, [int(n) for n in shape], kind == np.dtype(np.float64)))
+    return Energy(_native.Energy.of_function(call, take.shape(shape), double))
+
+
+def _is_double(dtype: Any) -> bool:
+    try:
+        kind = np.dtype(dtype)
+    except Exception:
+        raise take.refused("dtype", dtype, "float32 or float64, of NumPy") from None
+    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise EbmError(f"dtype: is {kind}, must be float32 or float64")
+    return kind == np.dtype(np.float64)
 
 
 def from_torch(energy_of: Callable[[Any], Any], shape: Sequence[int], *, dtype: Any = np.float32) -> Energy:
     """The energy of a function of PyTorch, which autograd differentiates: ``energy_of(x)`` maps a tensor
-    ``(B, *shape)`` to energies ``(B,)``."""
+    ``(B, *shape)`` to energies ``(B,)``, computed from it by operations that are recorded."""
     import torch  # type: ignore[import-not-found,unused-ignore]
+
+    take.function(energy_of, "energy_of", "a function of tensors, such as a module")
 
     def function(x: Floats) -> tuple[Array, Array]:
         with torch.enable_grad():
             at = torch.from_numpy(x).requires_grad_(True)
             energies = energy_of(at)
-            (gradient,) = torch.autograd.grad(energies.sum(), at)
+            if not isinstance(energies, torch.Tensor) or not energies.is_floating_point():
+                raise take.refused("energies of the function", energies, "a tensor of PyTorch of floating-point numbers (B,)")
+            if tuple(energies.shape) != (len(x),):
+                raise EbmError(f"energies of the function: found shape {list(energies.shape)}, wanted [{len(x)}]")
+            gradient = None
+            if energies.requires_grad:
+                (gradient,) = torch.autograd.grad(energies.sum(), at, allow_unused=True)
+            if gradient is None:
+                why = "no operation on x was recorded; compute them from x, without detach() and no_grad()"
+                raise EbmError(f"energies of the function: have no gradient: {why}")
         return energies.detach(), gradient
 
     return from_function(function, shape, dtype=dtype)

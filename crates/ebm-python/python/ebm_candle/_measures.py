@@ -8,16 +8,25 @@ from typing import Optional
 
 import numpy as np
 
+from . import _arguments as take
 from . import _native
 from ._arrays import Array, floats, table
-from ._energy import Condition, Energy
+from ._energy import Condition, Energy, asked
 from ._native import EbmError
+
+
+#: Sides of a matrix of 2 GiB.
+_WIDEST = 1 << 14
 
 
 def frechet(a: Array, b: Array, *, ridge: float = 0.0) -> float:
     """Fréchet distance between normal fits of two sets ``(n, ...)`` and ``(m, ...)`` (Heusel et al. 2017, on the values
     themselves): ``|mean_a - mean_b|² + tr(A + B - 2 (A B)^(1/2))``, with ``ridge`` added to the variances."""
-    return _native.frechet(table(a, "a"), table(b, "b"), ridge)
+    first, second = table(a, "a"), table(b, "b")
+    if max(first.shape[1], second.shape[1]) > _WIDEST:
+        found = max(first.shape[1], second.shape[1])
+        raise EbmError(f"frechet: found {found} numbers a sample, wanted at most {_WIDEST}: their covariances must fit in memory")
+    return _native.frechet(first, second, take.number(ridge, "ridge"))
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,11 @@ class Mmd:
 def mmd(a: Array, b: Array, *, bandwidth: Optional[float] = None) -> Mmd:
     """Unbiased MMD² of two sets ``(n, ...)`` and ``(m, ...)`` with the kernel ``exp(-|x - y|² / (2 bandwidth²))``
     (Gretton et al. 2012); the bandwidth is the median distance within ``a`` if none is given."""
-    return Mmd(**_native.mmd(table(a, "a"), table(b, "b"), bandwidth))
+    first, second = table(a, "a"), table(b, "b")
+    if bandwidth is None and len(first) > _WIDEST:
+        why = "for the median of all distances; give a bandwidth, such as that of some of them"
+        raise EbmError(f"mmd: found {len(first)} rows of a, wanted at most {_WIDEST} {why}")
+    return Mmd(**_native.mmd(first, second, take.optional(take.number, bandwidth, "bandwidth")))
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,7 @@ def log_z(log_weights: Array, *, start: float = 0.0, reverse: Optional[Array] = 
     the log Z ``start`` of where they start. ``reverse`` are those of chains that go back from samples of the energy to the
     start; with them the result has ``bounds`` (Grosse, Ghahramani and Adams 2015)."""
     back = None if reverse is None else floats(reverse, "reverse")
-    return LogZ(**_native.log_z(floats(log_weights, "log_weights"), start, back))
+    return LogZ(**_native.log_z(floats(log_weights, "log_weights"), take.number(start, "start"), back))
 
 
 @dataclass(frozen=True)
@@ -120,16 +133,16 @@ def quadrature(
     ``centre`` and ``spread`` (a standard deviation along each axis) say where to begin; ``places`` ``(n, 2)``, such as data,
     where narrow peaks may be. Raises :class:`EbmError` if the density cannot be normalised or resolved.
     """
-    if energy.shape != (2,):
+    if asked(energy).shape != (2,):
         raise EbmError(f"quadrature: the energy has samples of shape {list(energy.shape)}, wanted those of the plane, [2]")
-    if not temperature > 0:
+    plane: _native._Plane = {
+        "centre": take.pair(centre, "centre"),
+        "spread": take.pair(spread, "spread"),
+        "tolerance": take.number(tolerance, "tolerance"),
+        "temperature": take.number(temperature, "temperature"),
+    }
+    if not plane["temperature"] > 0:
         raise EbmError(f"temperature: is {temperature}, must be > 0")
     at = np.zeros(0) if places is None else np.ascontiguousarray(table(places, "places").reshape(-1), dtype=np.float64)
     given = None if condition is None else energy._given(condition, 1)
-    plane: _native._Plane = {
-        "centre": [float(v) for v in centre],
-        "spread": [float(v) for v in spread],
-        "tolerance": tolerance,
-        "temperature": temperature,
-    }
     return Integral(**_native.quadrature(energy._energy, plane, at, given))

@@ -13,9 +13,10 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
+from . import _arguments as take
 from . import _native
-from ._arrays import Array, floats
-from ._config import Configuration, as_json, changed
+from ._arrays import Array, finite, taken
+from ._config import Configuration, as_json, changed, quoted
 from ._energy import Model, load
 from ._native import EbmError
 
@@ -82,29 +83,34 @@ def train(
     A run that diverges is no exception but a warning: see :attr:`Run.outcome`.
     """
     made: dict[str, Any] = {
-        "path": None if config is None or isinstance(config, Mapping) else os.fspath(config),
+        "path": None if config is None or isinstance(config, Mapping) else take.path(config, "config"),
         "json": as_json(config) if isinstance(config, Mapping) else None,
         "changes": changed(changes),
-        "data": data if isinstance(data, str) else None,
-        "out": None if out is None else os.fspath(out),
-        "runs": os.fspath(runs),
-        "bare": bare,
+        "data": take.data(data) if isinstance(data, (str, os.PathLike)) else None,
+        "out": take.optional(take.path, out, "out"),
+        "runs": take.path(runs, "runs"),
+        "bare": take.flag(bare, "bare"),
     }
-    if data is not None and not isinstance(data, str):
-        folder = os.fspath(runs) if out is None else os.path.dirname(os.fspath(out)) or "."
-        made["data"] = "npy:path=" + json.dumps(_written(folder, "data", _samples(data)))
-        if labels is not None:
-            made["data"] += ",labels=true,label_file=" + json.dumps(_written(folder, "labels", _classes(labels, len(data))))
+    told, every = _teller(progress), take.number(every, "every")
+    if data is not None and made["data"] is None:
+        folder = made["runs"] if out is None else os.path.dirname(made["out"]) or "."
+        # All is read before anything is written; where it is written stands in a text.
+        take.text(folder, "out" if out is not None else "runs", "a path")
+        samples = _samples(data)
+        classes = None if labels is None else _classes(labels, len(samples))
+        made["data"] = "npy:path=" + quoted(_written(folder, "data", samples))
+        if classes is not None:
+            made["data"] += ",labels=true,label_file=" + quoted(_written(folder, "labels", classes))
     elif labels is not None:
         raise EbmError("labels: were given without an array of data; labels of files are settings of [data]")
-    return _ended(*_native.train(made, _teller(progress), every))
+    return _ended(*_native.train(made, told, every))
 
 
 def resume(
     run: Union[str, "os.PathLike[str]"],
     *,
     changes: Union[Iterable[str], Mapping[str, Any]] = (),
-    data: Optional[str] = None,
+    data: Union[str, "os.PathLike[str]", None] = None,
     other_data: bool = False,
     progress: Progress = False,
     every: float = 1.0,
@@ -116,21 +122,19 @@ def resume(
     ``other_data`` that they may be others. All else is as in :func:`train`.
     """
     made = {
-        "directory": os.fspath(run),
+        "directory": take.path(run, "run"),
         "changes": changed(changes),
-        "data": data,
-        "other_data": other_data,
-        "bare": bare,
+        "data": take.optional(take.data, data),
+        "other_data": take.flag(other_data, "other_data"),
+        "bare": take.flag(bare, "bare"),
     }
-    return _ended(*_native.resume(made, _teller(progress), every))
+    return _ended(*_native.resume(made, _teller(progress), take.number(every, "every")))
 
 
 def _teller(progress: Progress) -> Optional[Callable[[dict[str, Any]], Any]]:
-    if progress is False or progress is None:
-        return None
-    if progress is True:
-        return _print
-    return progress
+    if isinstance(progress, (bool, np.bool_)) or progress is None:
+        return _print if progress else None
+    return take.function(progress, "progress", "True, False or a function of a report")
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -164,16 +168,18 @@ def _ended(report: str, raised: Optional[BaseException]) -> Run:
 
 
 def _samples(data: Array) -> Any:
-    array = data if isinstance(data, np.ndarray) else None
-    if array is not None and array.dtype in (np.uint8, np.bool_):
-        return np.ascontiguousarray(array)
-    return floats(data, "data")
+    array = taken(data, "data")
+    if array.ndim == 0:
+        raise EbmError("data: found a single number, wanted samples along the first axis, (n, ...)")
+    return np.ascontiguousarray(array) if array.dtype in (np.uint8, np.bool_) else finite(array, "data")
 
 
 def _classes(labels: Array, rows: int) -> Any:
-    array = np.asarray(labels)
+    array = taken(labels, "labels")
     if array.shape != (rows,) or not np.issubdtype(array.dtype, np.integer):
         raise EbmError(f"labels: found {array.dtype} of shape {list(array.shape)}, wanted whole numbers of shape [{rows}]")
+    if rows and not 0 <= array.min() <= array.max() < 2**31:
+        raise EbmError(f"labels: found classes from {array.min()} to {array.max()}, wanted whole numbers from 0")
     return array.astype(np.int64)
 
 

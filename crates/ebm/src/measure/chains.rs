@@ -19,8 +19,8 @@ use crate::model::open::{Model, Sampling};
 use crate::tensors::equally_spaced;
 use crate::whole_file::free;
 
-/// Numbers that are recorded at most: 1 GiB.
-const MOST: usize = 1 << 27;
+/// Numbers of chains that are recorded at most: 1 GiB in f64.
+pub const MOST_RECORDED: usize = 1 << 27;
 
 /// Which chains are run, and what of them is recorded.
 #[derive(Clone, Debug)]
@@ -149,12 +149,12 @@ pub fn measure_chains(model: &Model, options: &ChainOptions) -> Result<ChainMeas
     let picked: Vec<usize> = equally_spaced(width, o.coordinates).collect();
     let numbers_kept = (picked.len() + 1).checked_mul(o.chains).and_then(|n| n.checked_mul(draws));
     let all_steps = o.warm_up.checked_add(draws * o.thin);
-    let (Some(_), Some(all_steps)) = (numbers_kept.filter(|n| *n <= MOST), all_steps) else {
+    let (Some(_), Some(all_steps)) = (numbers_kept.filter(|n| *n <= MOST_RECORDED), all_steps) else {
         return Err(Error::invalid(
             "steps",
             o.steps,
             format!(
-                "fewer steps, chains or coordinates, or one step in more: at most {MOST} numbers are recorded"
+                "fewer steps, chains or coordinates, or one step in more: at most {MOST_RECORDED} numbers are recorded"
             ),
         ));
     };

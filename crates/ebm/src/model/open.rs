@@ -53,11 +53,23 @@ pub struct Sampling<'a> {
 /// Longest vectors that are tried on an energy of which nothing says the shape of its samples.
 const LONGEST: usize = 64;
 
+/// Axes of a sample that a file names at most: tensors have eight, of which chains take up to two.
+const MOST_AXES: usize = 6;
+/// Numbers of such a sample at most: energies with a parameter for each of them are made before a sample is.
+const MOST_NUMBERS: usize = 1 << 27;
+
 /// The shape of one sample where there are no data: what the file says, or the only length of a vector that the energy
 /// takes.
 fn shape_of(config: &ModelConfig, places: &Places) -> ebm_core::Result<Vec<usize>> {
     if let Some(shape) = &config.generate.shape {
-        return Ok(shape.clone());
+        let numbers = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+        return match numbers.is_some_and(|n| n <= MOST_NUMBERS) && shape.len() <= MOST_AXES {
+            true => Ok(shape.clone()),
+            false => Err(ebm_core::Error::config(
+                "generate.shape",
+                format!("is {shape:?}, must have at most {MOST_AXES} axes and {MOST_NUMBERS} numbers"),
+            )),
+        };
     }
     let fits = |length: &usize| {
         let facts = Facts::of_shape(&[*length]);
@@ -81,7 +93,7 @@ const LENT: [&str; 3] = ["sampler", "chains", "generate"];
 const MOST_ENTRIES: usize = 1 << 31;
 
 /// Most steps of one program: its diagnostics are kept step by step.
-const MOST_STEPS: usize = 10_000_000;
+pub const MOST_STEPS: usize = 10_000_000;
 
 impl Model {
     /// Opens a run directory at its newest whole checkpoint, a configuration file, or a composition of runs such as
