@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::devices::machine;
 use crate::energy::autograd::{Autograd, Forward};
+use crate::kinds::config::joined;
 use crate::plan::Products;
 use crate::{
     Accelerated, DataSource, Domain, EnergyConfig, EnergyFn, EnergySpec, Engine, Error, Init, Key, ParamSet,
@@ -493,14 +494,5 @@ impl BuildCx {
         self.parts += 1;
         self.notes.append(&mut inner.notes);
         built
-    }
-}
-
-/// The path of the setting `key` of what stands at `path`.
-pub(crate) fn joined(path: &str, key: &str) -> String {
-    match (path, key) {
-        ("", key) => key.into(),
-        (path, "") => path.into(),
-        (path, key) => format!("{path}.{key}"),
     }
 }

@@ -103,3 +103,12 @@ pub trait ObserverConfig: Check + std::fmt::Debug + Send + Sync {
 impl crate::kinds::catalogue::InFamily for dyn ObserverConfig {
     const FAMILY: crate::kinds::catalogue::Family = crate::kinds::catalogue::Family::Observer;
 }
+
+/// The path of the setting `key` of what stands at `path`.
+pub(crate) fn joined(path: &str, key: &str) -> String {
+    match (path, key) {
+        ("", key) => key.into(),
+        (path, "") => path.into(),
+        (path, key) => format!("{path}.{key}"),
+    }
+}

@@ -44,7 +44,7 @@ impl Misfit {
 
     /// As an error of the component at `path`.
     pub fn under(self, path: &str) -> Error {
-        Error::config(crate::kinds::build::joined(path, &self.at), self.message)
+        Error::config(crate::kinds::config::joined(path, &self.at), self.message)
     }
 }
 

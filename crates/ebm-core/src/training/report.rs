@@ -271,7 +271,7 @@ impl RunPaths {
 
     /// The error of an observer that cannot take its setting `key`; see [`crate::BuildCx::refuse`].
     pub fn refuse(&self, key: &str, message: impl Into<String>) -> Error {
-        Error::config(crate::kinds::build::joined(&self.path, key), message)
+        Error::config(crate::kinds::config::joined(&self.path, key), message)
     }
 
     /// The place of a file or folder of this observer in the run directory; `key` is the setting that names it, empty if

@@ -383,8 +383,7 @@ impl Net<'_> {
         if let Op::Condition = op {
             return (0..out[0]).map(|i| self.t.leaf(cond.map_or(0.0, |c| f64::from(c[i])), 0.0)).collect();
         }
-        let x = ins[0];
-        let s = shapes[0];
+        let (x, s) = (ins[0], shapes[0]);
         match op {
             Op::Conv { weight, bias, kernel, stride, padding, rule } => {
                 let w = self.weight(weight, rule, out[0]);
