@@ -1,27 +1,31 @@
 //! Files that are read are files: a pipe would wait for ever, and a device has no end.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
+
+use crate::error::Origin;
+use crate::{DataError, Result};
 
 /// Opens `path`.
 ///
 /// # Errors
 /// If it cannot be opened or is a folder, a pipe, a device, or a link to one.
-pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<File> {
-    if !path.as_ref().metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file, expected one"));
+pub(crate) fn open(path: &Path) -> Result<File> {
+    // Asked before opening: opening a pipe that nobody writes to would wait for ever.
+    if !path.metadata().map_err(DataError::io(path, "open"))?.is_file() {
+        return Err(Origin(path).format(0, "the path", "no regular file", "a file"));
     }
-    File::open(path)
+    File::open(path).map_err(DataError::io(path, "open"))
 }
 
 /// All bytes of `path`.
 ///
 /// # Errors
 /// As [`open`], and if it cannot be read.
-pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes)?;
+    open(path)?.read_to_end(&mut bytes).map_err(DataError::io(path, "read"))?;
     Ok(bytes)
 }
 

@@ -25,17 +25,13 @@ pub(crate) struct Unpacked<'a> {
 impl<'a> Unpacked<'a> {
     /// Opens a file; gzip is recognised by its first two bytes, not by its name.
     pub fn open(path: &'a Path) -> Result<Self> {
-        // Asked before opening: opening a pipe that nobody writes to would wait for ever.
-        let meta = std::fs::metadata(path).map_err(DataError::io(path, "open"))?;
-        if !meta.is_file() {
-            return Err(Origin(path).format(0, "the path", "no regular file", "a file"));
-        }
-        let mut file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
+        let mut file = crate::regular::open(path)?;
+        let length = file.metadata().map_err(DataError::io(path, "open"))?.len();
         let mut magic = Vec::with_capacity(2);
         file.by_ref().take(2).read_to_end(&mut magic).map_err(DataError::io(path, "read"))?;
         let gz = magic == GZIP;
         let whole = BufReader::new(std::io::Cursor::new(magic).chain(file));
-        Ok(Self::gzip_or_plain(whole, gz, meta.len(), Origin(path)))
+        Ok(Self::gzip_or_plain(whole, gz, length, Origin(path)))
     }
 
     /// Bytes in memory; `name` stands in error messages.

@@ -274,13 +274,9 @@ __device__ __forceinline__ void last_pool_back(
     u32 lane = (u32)(i % lanes);
     int col = (int)(i / lanes % w), row = (int)(i / lanes / w % h);
     u64 image = i / lanes / w / h * m * k;
-    int stride = rule == 2 ? size : 2, reach = rule == 2 ? 0 : 1;
-    int r0 = (row - 2 * reach) / stride, r1 = (row + 2 * reach) / stride + 1;
-    int c0 = (col - 2 * reach) / stride, c1 = (col + 2 * reach) / stride + 1;
-    if (r0 < 0) r0 = 0;
-    if (c0 < 0) c0 = 0;
-    if (r1 > m) r1 = m;
-    if (c1 > k) c1 = k;
+    int r0, r1, c0, c1;
+    readers(rule, size, row, m, &r0, &r1);
+    readers(rule, size, col, k, &c0, &c1);
     float sum[K::N], g[K::N], at[K::N];
     for (int j = 0; j < K::N; ++j) sum[j] = 0.0f;
     for (int r = r0; r < r1; ++r) {

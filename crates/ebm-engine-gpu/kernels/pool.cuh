@@ -22,6 +22,15 @@ __device__ __forceinline__ void window(int rule, int size, int o, int n, int *fr
     if (*to > n) *to = n;
 }
 
+// The pooled places, of n, whose windows may reach the place `at`.
+__device__ __forceinline__ void readers(int rule, int size, int at, int n, int *from, int *to) {
+    int stride = rule == 2 ? size : 2, reach = rule == 2 ? 0 : 1;
+    *from = (at - 2 * reach) / stride;
+    *to = (at + 2 * reach) / stride + 1;
+    if (*from < 0) *from = 0;
+    if (*to > n) *to = n;
+}
+
 // y (planes, m, k) from x (planes, h, w).
 extern "C" __global__ void pool(u32 planes, int rule, int size, int h, int w, int m, int k, const float *x, float *y) {
     u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
@@ -46,13 +55,9 @@ extern "C" __global__ void pool_back(u32 planes, int rule, int size, int h, int 
     if (i >= (u64)planes * h * w) return;
     int col = (int)(i % w), row = (int)(i / w % h);
     const float *from = gy + i / ((u64)h * w) * m * k;
-    int stride = rule == 2 ? size : 2, reach = rule == 2 ? 0 : 1;
-    int r0 = (row - 2 * reach) / stride, r1 = (row + 2 * reach) / stride + 1;
-    int c0 = (col - 2 * reach) / stride, c1 = (col + 2 * reach) / stride + 1;
-    if (r0 < 0) r0 = 0;
-    if (c0 < 0) c0 = 0;
-    if (r1 > m) r1 = m;
-    if (c1 > k) c1 = k;
+    int r0, r1, c0, c1;
+    readers(rule, size, row, m, &r0, &r1);
+    readers(rule, size, col, k, &c0, &c1);
     float sum = 0.0f;
     for (int r = r0; r < r1; ++r) {
         float line = 0.0f;

@@ -32,6 +32,16 @@ impl Held {
     fn new(p: &View, version: u64) -> Held {
         Held { of: p.clone(), version, made: BTreeMap::new(), derived: BTreeMap::new() }
     }
+
+    fn fits(&self, p: &View, version: u64) -> bool {
+        self.version == version && self.of.same(p)
+    }
+
+    /// What is held of this state of the parameters; of another it is let go.
+    fn current<'a>(held: &'a mut Option<Held>, p: &View, version: u64) -> &'a mut Held {
+        *held = held.take().filter(|h| h.fits(p, version));
+        held.get_or_insert_with(|| Held::new(p, version))
+    }
 }
 
 impl Effective {
@@ -47,10 +57,7 @@ impl Effective {
         let Some(version) = kept else { return layers::effective_weight(p, name, rule) };
         // A poisoned lock only means that another thread stopped while making a weight.
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = match &mut *held {
-            Some(h) if h.version == version && h.of.same(p) => h,
-            stale => stale.insert(Held::new(p, version)),
-        };
+        let held = Held::current(&mut held, p, version);
         if let Some(w) = held.made.get(name) {
             return Ok(w.clone());
         }
@@ -75,7 +82,7 @@ impl Effective {
     pub fn kept(&self, p: &View, name: &str, make: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
         let Some(version) = p.version() else { return make() };
         let known = |held: &Option<Held>| {
-            let held = held.as_ref().filter(|h| h.version == version && h.of.same(p))?;
+            let held = held.as_ref().filter(|h| h.fits(p, version))?;
             held.derived.get(name).cloned()
         };
         if let Some(w) = known(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
@@ -84,10 +91,7 @@ impl Effective {
         // Without the lock, which it may take itself.
         let w = make()?.detach();
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = match &mut *held {
-            Some(h) if h.version == version && h.of.same(p) => h,
-            stale => stale.insert(Held::new(p, version)),
-        };
+        let held = Held::current(&mut held, p, version);
         held.derived.insert(name.into(), w.clone());
         Ok(w)
     }

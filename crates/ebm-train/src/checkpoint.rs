@@ -56,7 +56,7 @@ pub(crate) fn same_everywhere(plan: &Plan, state: &TrainState) -> Result<()> {
         let message = format!("rank {rank} has other settings than rank 0; give all the same configuration");
         return Err(Error::plugin("ranks", message));
     }
-    let digests = plan.ranks().gather(sha256(&bytes(&all)?).as_bytes())?;
+    let digests = plan.ranks().gather(Content::Tensors(Tensors::new(&all)?).sha256()?.as_bytes())?;
     match digests.iter().position(|d| *d != digests[0]) {
         None => Ok(()),
         Some(rank) => Err(Error::plugin(

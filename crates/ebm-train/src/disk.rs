@@ -98,12 +98,11 @@ pub(crate) fn sweep(folder: &Path) -> Result<()> {
 }
 
 /// Replaces one file as a whole.
-pub(crate) fn write_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
-    let content = Content::Bytes(bytes.to_vec());
+pub(crate) fn write_file(disk: &dyn Disk, path: &Path, bytes: Vec<u8>) -> Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = std::path::PathBuf::from(partial);
-    disk.write(&partial, &content).map_err(|e| Error::io(path, e))?;
+    disk.write(&partial, &Content::Bytes(bytes)).map_err(|e| Error::io(path, e))?;
     fs::rename(&partial, path).map_err(|e| Error::io(path, e))?;
     sync_folder(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }

@@ -116,7 +116,7 @@ pub fn prepare(plan: &Plan, directory: &Path) -> Result<()> {
     std::fs::create_dir_all(&checkpoints).map_err(|e| Error::io(&checkpoints, e))?;
     tidy(directory)?;
     write_json(&directory.join(BASE), &base_of(directory, &plan.places))?;
-    write_file(&Files, &directory.join("config.toml"), plan.text.as_bytes())?;
+    write_file(&Files, &directory.join("config.toml"), plan.text.clone().into_bytes())?;
     write_json(&directory.join("versions.json"), &checkpoint::versions())
 }
 
@@ -132,7 +132,7 @@ pub fn tidy(directory: &Path) -> Result<()> {
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let text = serde_json::to_vec_pretty(value).map_err(|e| Error::plugin("run directory", e))?;
-    write_file(&Files, path, &text)
+    write_file(&Files, path, text)
 }
 
 /// Whether a run was ended before its first checkpoint, and nothing says that it had one: it starts again as it started.

@@ -36,7 +36,7 @@ impl Mat {
     /// If the file is missing, no MATLAB file of version 5, or damaged.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = crate::regular::read(path).map_err(DataError::io(path, "read"))?;
+        let bytes = crate::regular::read(path)?;
         Self::parse(bytes, path)
     }
 

@@ -25,7 +25,7 @@ impl Npz<BufReader<File>> {
     /// If the file is missing or no zip archive.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
+        let file = crate::regular::open(path)?;
         Self::new(BufReader::new(file), path)
     }
 }

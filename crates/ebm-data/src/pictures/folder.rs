@@ -68,7 +68,7 @@ fn arranged(root: &Path, splits: Splits) -> Result<(Vec<PathBuf>, layout::Layout
 /// If it is damaged or no picture.
 pub fn read_picture(path: impl AsRef<Path>, options: &FolderOptions) -> Result<ImageSet> {
     let path = path.as_ref();
-    let raw = crate::regular::read(path).map_err(DataError::io(path, "read"))?;
+    let raw = crate::regular::read(path)?;
     let (gauge, bytes) = Gauge::of(&raw, path, options)?;
     ImageSet::new(bytes, gauge.shape, 256)
 }

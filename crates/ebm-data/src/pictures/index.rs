@@ -50,10 +50,10 @@ impl Place {
     /// The packed picture.
     pub fn read(&self) -> Result<Vec<u8>> {
         let (file, at, len, packing) = match self {
-            Place::File(path) => return crate::regular::read(path).map_err(DataError::io(path, "read")),
+            Place::File(path) => return crate::regular::read(path),
             Place::Range { file, at, len, packing, .. } => (file, *at, *len, *packing),
         };
-        let mut from = crate::regular::open(file).map_err(DataError::io(file, "open"))?;
+        let mut from = crate::regular::open(file)?;
         from.seek(SeekFrom::Start(at)).map_err(DataError::io(file, "read"))?;
         let mut raw = Vec::new();
         let got = from.take(len).read_to_end(&mut raw).map_err(DataError::io(file, "read"))? as u64;

@@ -71,7 +71,7 @@ struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     fn open(path: &'a Path) -> Result<Self> {
-        let file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
+        let file = crate::regular::open(path)?;
         let length = file.metadata().map_err(DataError::io(path, "open"))?.len();
         let mut tree = Tree { path, file, length, page_size: 4096, root: u64::MAX };
         let wrong = |found: String, wanted: &str| Origin(path).format(0, "the LMDB database", found, wanted);

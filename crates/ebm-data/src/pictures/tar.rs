@@ -147,7 +147,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn open(path: &'a Path) -> Result<Self> {
-        let file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
+        let file = crate::regular::open(path)?;
         let length = file.metadata().map_err(DataError::io(path, "open"))?.len();
         Ok(Reader { file, length, next: 0, path })
     }

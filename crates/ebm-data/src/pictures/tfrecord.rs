@@ -69,7 +69,7 @@ pub fn parts(files: &[impl AsRef<Path>], options: &FolderOptions) -> Result<Part
 
 /// Places of the records of a file with their classes; pictures are passed over.
 fn records(path: &Path) -> Result<Vec<(Place, Class)>> {
-    let mut file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
+    let mut file = crate::regular::open(path)?;
     let length = file.metadata().map_err(DataError::io(path, "open"))?.len();
     let shared = Arc::<Path>::from(path);
     let (mut places, mut at) = (Vec::new(), 0u64);

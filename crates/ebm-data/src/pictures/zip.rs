@@ -21,7 +21,7 @@ use crate::{DataError, Result};
 /// If the file is no zip archive, has no pictures, or one is encrypted or packed otherwise; as a folder else.
 pub fn parts(path: impl AsRef<Path>, options: &FolderOptions) -> Result<Parts<Pictures>> {
     let path = path.as_ref();
-    let file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
+    let file = crate::regular::open(path)?;
     let length = file.metadata().map_err(DataError::io(path, "open"))?.len();
     let damaged = |e: ::zip::result::ZipError| {
         Origin(path).format(0, "the zip archive", format!("unreadable ({e})"), "a sound zip archive")

@@ -114,7 +114,7 @@ pub fn read_cifar100(folder: impl AsRef<Path>, part: Part, labels: Granularity) 
 pub(super) fn read_pickles(files: &[PathBuf], key: &str, classes: u32) -> Result<ImageSet> {
     let (mut all, mut labels, mut shape) = (Vec::new(), Vec::new(), None);
     for path in files {
-        let bytes = crate::regular::read(path).map_err(DataError::io(path, "read"))?;
+        let bytes = crate::regular::read(path)?;
         // Protocols from 2 on begin with this byte, text protocols with the mark of a dictionary.
         if !matches!(bytes.first(), Some(0x80 | b'(' | b'}')) {
             let foreign = crate::foreign::what_is(&bytes[..bytes.len().min(crate::foreign::HEAD)], path);
@@ -158,7 +158,7 @@ pub(super) fn read_pickles(files: &[PathBuf], key: &str, classes: u32) -> Result
 }
 
 fn class_names(path: &Path, key: &str, classes: usize) -> Result<Vec<String>> {
-    let bytes = crate::regular::read(path).map_err(DataError::io(path, "read"))?;
+    let bytes = crate::regular::read(path)?;
     let pickle = Pickle::parse(&bytes, path)?;
     let names = pickle.get(key).map(|v| v.texts()).transpose()?.unwrap_or_default();
     if names.len() != classes {

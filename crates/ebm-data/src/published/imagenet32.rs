@@ -69,7 +69,7 @@ fn read_file(path: &Path) -> Result<(ImageSet, Vec<i64>)> {
         let images = npz.array("data")?.into_planes()?.into_images()?;
         return Ok((images, npz.array("labels")?.into_whole_numbers()?));
     }
-    let bytes = crate::regular::read(path).map_err(DataError::io(path, "read"))?;
+    let bytes = crate::regular::read(path)?;
     let pickle = Pickle::parse(&bytes, path)?;
     let get = |key: &str| {
         pickle.get(key).ok_or_else(|| {

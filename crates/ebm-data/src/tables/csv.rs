@@ -1,6 +1,5 @@
 //! Tables as text (RFC 4180, with any character between values), read and written.
 
-use std::fs::File;
 use std::io::{Chain, Cursor, Read};
 use std::path::Path;
 
@@ -15,11 +14,11 @@ use crate::{DataError, Result};
 const MISSING: [&str; 9] = ["", "?", "NA", "N/A", "na", "null", "NULL", "None", "-"];
 
 pub(super) fn names(path: &Path, options: &TableOptions) -> Result<Vec<String>> {
-    Rows::new(open(path)?, path, options)?.names()
+    Rows::new(crate::regular::open(path)?, path, options)?.names()
 }
 
 pub(super) fn read(path: &Path, options: &TableOptions, wanted: &[(String, Take)]) -> Result<Table> {
-    gather(Rows::new(open(path)?, path, options)?, wanted)
+    gather(Rows::new(crate::regular::open(path)?, path, options)?, wanted)
 }
 
 pub(super) fn parse(
@@ -29,14 +28,6 @@ pub(super) fn parse(
     wanted: &[(String, Take)],
 ) -> Result<Table> {
     gather(Rows::new(text, name, options)?, wanted)
-}
-
-fn open(path: &Path) -> Result<File> {
-    let meta = std::fs::metadata(path).map_err(DataError::io(path, "open"))?;
-    if !meta.is_file() {
-        return Err(Origin(path).format(0, "the path", "no regular file", "a file"));
-    }
-    crate::regular::open(path).map_err(DataError::io(path, "open"))
 }
 
 /// Bytes of the beginning that the delimiter is looked for in.

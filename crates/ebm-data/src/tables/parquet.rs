@@ -247,26 +247,18 @@ pub(super) fn rows_of(
 }
 
 pub(super) fn reader(path: &Path) -> Result<SerializedFileReader<File>> {
-    let meta = fs::metadata(path).map_err(DataError::io(path, "open"))?;
-    if !meta.is_file() {
-        return Err(Origin(path).format(0, "the path", "no regular file", "a file"));
-    }
-    let file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
+    let file = crate::regular::open(path)?;
+    let length = file.metadata().map_err(DataError::io(path, "open"))?.len();
     let reader = SerializedFileReader::new(file).map_err(damaged(path, "the file"))?;
     // Places of columns are used by the library as they stand.
     for (g, group) in reader.metadata().row_groups().iter().enumerate() {
         for column in group.columns() {
             let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
             let end = u64::try_from(start).ok().zip(u64::try_from(column.compressed_size()).ok());
-            if end.and_then(|(start, n)| start.checked_add(n)).is_none_or(|end| end > meta.len()) {
+            if end.and_then(|(start, n)| start.checked_add(n)).is_none_or(|end| end > length) {
                 let item = format!("the place of column {} of row group {g}", column.column_path().string());
                 let found = format!("{} bytes from {start}", column.compressed_size());
-                return Err(Origin(path).format(
-                    0,
-                    item,
-                    found,
-                    format!("inside of the {} bytes", meta.len()),
-                ));
+                return Err(Origin(path).format(0, item, found, format!("inside of the {length} bytes")));
             }
         }
     }
@@ -323,7 +315,7 @@ fn read_pictures(
     let schema = reader.metadata().file_metadata().schema_descr_ptr();
     let at = find(&schema, path, name, |t| t == Type::BYTE_ARRAY, "binary")?;
     let item = format!("column {name} of row group {}", group.index);
-    let file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
+    let file = crate::regular::open(path)?;
     let column = parquet_pages::column(&file, reader.metadata().row_group(group.index).column(at), rows);
     let ColumnReader::ByteArrayColumnReader(column) = column.map_err(damaged(path, &item))? else {
         return Err(Origin(path).format(0, item, "of another type", "binary"));

@@ -11,8 +11,8 @@ use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use super::parquet::{ParquetOptions, damaged, values};
 use super::parquet_columns::{column_names, find};
 use super::parquet_pages;
+use crate::Result;
 use crate::error::Origin;
-use crate::{DataError, Result};
 
 /// More different words than classes of any set: a column with so many is text.
 const MOST_WORDS: usize = 1 << 16;
@@ -121,7 +121,7 @@ impl<'o> Gathered<'o> {
         let at = find(&schema, path, name, |_| true, "classes")?;
         let optional = schema.column(at).max_def_level() > 0;
         let item = format!("column {name} of row group {group}");
-        let file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
+        let file = crate::regular::open(path)?;
         let chunk = reader.metadata().row_group(group).column(at);
         let column = parquet_pages::column(&file, chunk, rows).map_err(damaged(path, &item))?;
         let first = self.rows.len();

@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path, wanted: &[(String, Take)]) -> Result<Table> {
         let metadata = reader.metadata();
         let schema = metadata.file_metadata().schema_descr_ptr();
         unlike(path, column_names(&schema))?;
-        let file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
+        let file = crate::regular::open(path)?;
         // Runs of one value take next to nothing, yet no table of many rows is all runs.
         let size = file.metadata().map_err(DataError::io(path, "open"))?.len();
         let most = size.saturating_mul(64).max(1 << 20).min(MOST_VALUES as u64);

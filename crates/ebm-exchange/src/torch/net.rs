@@ -95,13 +95,7 @@ impl<'a> Layers<'a> {
             (first.first().copied().unwrap_or(0), node.shape.first().copied().unwrap_or(0));
         Ok(match &node.op {
             Op::Conv { weight, bias, kernel, stride, padding, rule } => {
-                let mut options = format!("{inputs_of}, {outputs}, {kernel}");
-                for (name, value, usual) in [("stride", *stride, 1), ("padding", *padding, 0)] {
-                    if value != usual {
-                        options += &format!(", {name}={value}");
-                    }
-                }
-                options += without(bias);
+                let options = convolution([inputs_of, outputs, *kernel], *stride, *padding, bias);
                 let mut named = vec![("weight", Some(weight)), ("bias", bias.as_ref())];
                 let class = match rule {
                     WeightRule::Plain => "nn.Conv2d",
@@ -119,13 +113,7 @@ impl<'a> Layers<'a> {
             }
             Op::Places { points: false } => format!("{x}.reshape(len({x}), {outputs}, 1, -1)"),
             Op::Series { weight, bias, kernel, stride, padding } => {
-                let mut options = format!("{inputs_of}, {outputs}, {kernel}");
-                for (name, value, usual) in [("stride", *stride, 1), ("padding", *padding, 0)] {
-                    if value != usual {
-                        options += &format!(", {name}={value}");
-                    }
-                }
-                options += without(bias);
+                let options = convolution([inputs_of, outputs, *kernel], *stride, *padding, bias);
                 let named = [("weight", Some(weight)), ("bias", bias.as_ref())];
                 let module = self.module(base(weight), &format!("nn.Conv1d({options})"), &named)?;
                 format!("self.{module}({x}.squeeze(2)).unsqueeze(2)")
@@ -249,6 +237,17 @@ const ATTENTION: [&str; 7] = [
 /// `conv1` of `conv1.weight` and of `conv1.weight_orig`.
 fn base(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(base, _)| base)
+}
+
+/// Arguments of a convolution `[in, out, kernel]`, of which PyTorch's own values are left out.
+fn convolution(sizes: [usize; 3], stride: usize, padding: usize, bias: &Option<String>) -> String {
+    let mut options = sizes.map(|n| n.to_string()).join(", ");
+    for (name, value, usual) in [("stride", stride, 1), ("padding", padding, 0)] {
+        if value != usual {
+            options += &format!(", {name}={value}");
+        }
+    }
+    options + without(bias)
 }
 
 fn without(bias: &Option<String>) -> &'static str {

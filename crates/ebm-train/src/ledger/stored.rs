@@ -58,7 +58,7 @@ impl Stored {
     pub fn write(&mut self, directory: &Path) -> Result<()> {
         self.digest = self.seal()?;
         let bytes = serde_json::to_vec(self).map_err(|e| Error::plugin("ledger", e))?;
-        write_file(&Files, &directory.join(LEDGER), &bytes)
+        write_file(&Files, &directory.join(LEDGER), bytes)
     }
 
     /// The ledger below `directory`, if there is a whole one.

@@ -31,7 +31,7 @@ pub(super) enum Container {
 impl Container {
     /// The container at `path`, and the pickle of its object.
     pub fn open(path: &Path) -> Result<(Self, Vec<u8>)> {
-        let mut file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
+        let mut file = crate::regular::open(path)?;
         let mut start = Vec::new();
         (&mut file).take(MAGIC.len() as u64).read_to_end(&mut start).map_err(DataError::io(path, "read"))?;
         if start == MAGIC {
@@ -45,7 +45,7 @@ impl Container {
             let foreign = crate::foreign::of_file(path).map_or("of another format".into(), |f| f.to_string());
             return Err(wrong(foreign, "a file of `torch.save`"));
         }
-        let file = crate::regular::open(path).map_err(DataError::io(path, "open"))?;
+        let file = crate::regular::open(path)?;
         let mut archive = ZipArchive::new(BufReader::new(file))
             .map_err(|e| wrong(e.to_string(), "a sound zip archive; fetch the file again"))?;
         let names: Vec<String> = archive.file_names().flatten().map(String::from).collect();
