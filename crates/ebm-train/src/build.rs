@@ -13,11 +13,11 @@ use ebm_model::{Facts, Parts, Setup, Starts, digest};
 use crate::ahead::Ahead;
 use crate::capabilities;
 use crate::config::{self, ChainsSection, FORMAT, From, GenerateSection, Precision, RunConfig, Weights};
-use crate::fulfil::OBJECTIVE;
 use crate::given::Given;
 use crate::plan::{Plan, Purpose};
 use crate::run;
 use crate::shares::Layout;
+use crate::step::fulfil::OBJECTIVE;
 use crate::training::Training;
 use crate::{tuned, watched};
 

@@ -1,6 +1,10 @@
 //! Checkpoints as a training writes them and goes on from them: the whole state, with a digest of every file. What is in
 //! them stands in [`ebm_model::checkpoint`].
 
+pub(crate) mod content;
+pub(crate) mod disk;
+pub(crate) mod healthy;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,12 +19,12 @@ pub use ebm_model::checkpoint::{Contents, Manifest, folder_of, list};
 use ebm_model::digest::{self, config_digest, sha256};
 
 use crate::care::Care;
+use crate::checkpoint::content::{Content, Tensors};
+use crate::checkpoint::disk::{Disk, Files, write_folder};
 use crate::config::{RunConfig, tree_of};
-use crate::content::{Content, Tensors};
-use crate::disk::{Disk, Files, write_folder};
-use crate::fulfil::OBJECTIVE;
 use crate::plan::Plan;
 use crate::state::TrainState;
+use crate::step::fulfil::OBJECTIVE;
 
 /// The crates that brought plugins, with versions.
 pub fn versions() -> BTreeMap<String, String> {

@@ -7,7 +7,7 @@ use ebm_core::candle::Tensor;
 use ebm_core::{Collective, Error, Event, Look, Observer, Report, Result, Stop};
 use serde::{Deserialize, Serialize};
 
-use crate::disk::is_full;
+use crate::checkpoint::disk::is_full;
 use crate::ledger::Counts;
 use crate::plan::Plan;
 use crate::state::TrainState;

@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use crate::care::Return;
 use crate::checkpoint;
-use crate::disk::{Files, is_full, sweep, write_file};
-use crate::healthy;
+use crate::checkpoint::disk::{Files, is_full, sweep, write_file};
+use crate::checkpoint::healthy;
 use crate::ledger::{Counts, Ledger};
 use crate::observed::Observed;
 use crate::plan::Plan;

@@ -14,9 +14,9 @@ use crate::care::{Care, Return};
 use crate::chains::Replay;
 use crate::checkpoint;
 use crate::config::Weights;
-use crate::fulfil::OBJECTIVE;
 use crate::plan::Plan;
 use crate::run::Outcome;
+use crate::step::fulfil::OBJECTIVE;
 use crate::tuned::{self, Trained};
 
 /// Everything the next step depends on besides the plan. Random numbers are functions of the seed

@@ -1,5 +1,13 @@
 //! One training step: everything is computed first, then committed at once.
 
+pub(crate) mod fulfil;
+pub(crate) mod guard;
+pub(crate) mod numbers;
+pub(crate) mod pass;
+pub(crate) mod stages;
+pub(crate) mod tally;
+pub(crate) mod together;
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -9,13 +17,12 @@ use ebm_core::{
 };
 use ebm_model::checkpoint::name_in;
 
-use crate::guard;
-use crate::numbers::relative_change;
-use crate::pass::Pass;
 use crate::plan::Plan;
-use crate::stages::Stages;
 use crate::state::TrainState;
-use crate::together::{self, Whole};
+use crate::step::numbers::relative_change;
+use crate::step::pass::Pass;
+use crate::step::stages::Stages;
+use crate::step::together::Whole;
 use crate::tuned;
 
 /// The ends of a shard's chains, with the slots they came from.

@@ -8,8 +8,8 @@ use ebm_model::Setup;
 use serde_json::Value;
 
 use crate::config::RunConfig;
-use crate::fulfil::OBJECTIVE;
 use crate::plan::Plan;
+use crate::step::fulfil::OBJECTIVE;
 
 /// What a step is made with.
 #[derive(Clone, Copy)]

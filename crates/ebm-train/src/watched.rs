@@ -4,8 +4,8 @@ use ebm_core::{Result, host};
 use ebm_health::Facts;
 use serde_json::Value;
 
-use crate::pass::whole;
 use crate::plan::Plan;
+use crate::step::pass::whole;
 
 /// Samples whose values are looked at to know their range.
 const LOOKED_AT: usize = 256;

@@ -8,7 +8,7 @@ use std::path::Path;
 use ebm_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{Files, write_file};
+use crate::checkpoint::disk::{Files, write_file};
 
 /// Its name in the run directory.
 pub(crate) const LEDGER: &str = ".written.json";

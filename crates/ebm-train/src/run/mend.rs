@@ -5,7 +5,7 @@ use std::path::Path;
 use ebm_core::{Action, Error, Finding, Level, Result, agree};
 
 use super::Course;
-use crate::healthy;
+use crate::checkpoint::healthy;
 use crate::ledger::Counts;
 use crate::state::TrainState;
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use ebm_core::candle::Tensor;
 use ebm_core::{Batch, Demand, EnergyFn, Error, Result, TermName, ThetaGrad, ValueFn, WeightFn, What};
 
-use crate::numbers::same;
+use crate::step::numbers::same;
 
 /// Before the names of the objective's own parameters, wherever they stand beside those of the energy.
 pub(crate) const OBJECTIVE: &str = "objective";

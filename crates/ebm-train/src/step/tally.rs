@@ -6,8 +6,8 @@ use ebm_core::candle::Tensor;
 use ebm_core::{Drawn, Error, Result, TermName, host, row_mean};
 use ebm_health::overlap;
 
-use crate::fulfil::Fulfilled;
-use crate::numbers::spread;
+use crate::step::fulfil::Fulfilled;
+use crate::step::numbers::spread;
 
 /// Count, mean and sum of squares about the mean.
 #[derive(Clone, Copy, Debug, PartialEq)]

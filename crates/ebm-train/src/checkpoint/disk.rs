@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ebm_core::{Error, Result};
 
-use crate::content::Content;
+use crate::checkpoint::content::Content;
 
 /// How bytes reach a file. Tests put a full disk here.
 pub(crate) trait Disk {

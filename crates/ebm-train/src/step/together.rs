@@ -7,10 +7,10 @@ use ebm_core::{Error, Result, Sums, tree};
 use ebm_model::digest::sha256;
 use serde::{Deserialize, Serialize};
 
-use crate::pass::{Grads, Pass};
 use crate::plan::Plan;
 use crate::shares::Share;
-use crate::tally::Tally;
+use crate::step::pass::{Grads, Pass};
+use crate::step::tally::Tally;
 
 /// The sum over all shards of a run, on whatever rank.
 pub(crate) struct Whole {
@@ -162,7 +162,7 @@ pub(crate) fn term_norms(plan: &Plan, passes: &mut [Pass]) -> Result<BTreeMap<St
             grads = everywhere(plan, grads)?;
         }
         let means = grads.values().map(|g| mean(g, plan.layout.shards)).collect::<Result<Vec<_>>>()?;
-        norms.insert(label, crate::numbers::squares_of_each(means.iter())?.iter().sum::<f64>().sqrt());
+        norms.insert(label, crate::step::numbers::squares_of_each(means.iter())?.iter().sum::<f64>().sqrt());
     }
     Ok(norms)
 }

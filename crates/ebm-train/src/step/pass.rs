@@ -10,13 +10,13 @@ use ebm_core::{
 use ebm_model::checkpoint::entries_of;
 
 use crate::config::From;
-use crate::fulfil::{OBJECTIVE, fulfil};
-use crate::guard::CURE;
 use crate::plan::Plan;
 use crate::shares::Share;
-use crate::stages::Stages;
 use crate::state::TrainState;
-use crate::tally::{self, Tally};
+use crate::step::fulfil::{OBJECTIVE, fulfil};
+use crate::step::guard::CURE;
+use crate::step::stages::Stages;
+use crate::step::tally::{self, Tally};
 
 /// Gradients by parameter.
 pub(crate) type Grads = BTreeMap<String, Tensor>;

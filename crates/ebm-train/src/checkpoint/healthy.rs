@@ -9,8 +9,8 @@ use ebm_model::checkpoint::{HEALTHY, MANIFEST, base_of, folder_of, list};
 
 use crate::care::{Care, Return};
 use crate::checkpoint;
-use crate::content::Content;
-use crate::disk::{Files, write_folder};
+use crate::checkpoint::content::Content;
+use crate::checkpoint::disk::{Files, write_folder};
 use crate::plan::Plan;
 use crate::state::TrainState;
 
