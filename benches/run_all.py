@@ -15,7 +15,7 @@ MOVED = 0.1
 # What a section needs besides the program stands as a name of the environment.
 SECTIONS = {
     "versus": "python3 benches/versus.py --ebm {target}/ebm --peer {PEER} --python {PEER_PYTHON} --filters 16 64 --scales 1 3 --kl on off",
-    "scaling": "python3 benches/scaling.py {target}/ebm",
+    "scaling": "python3 benches/scaling.py {target}/ebm 3",
     "layers": "{target}/examples/layers",
     "layers-peer": "{PEER_PYTHON} benches/layers_peer.py",
     "perceptron": "benches/versus_mlp.sh {PEER_PYTHON} {target}/ebm 3",
