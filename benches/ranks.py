@@ -9,7 +9,7 @@ Ranks find each other over MPI, or with `--tcp`, for which the program needs no 
 Columns: one rank on one thread, one rank on as many threads as there are ranks, and that many ranks of one thread each. All train
 the paper's CIFAR-10 network at one scale on random images, the batch in shards, from the same seed, and must end with the same bytes.
 """
-import argparse, hashlib, json, os, shutil, statistics, subprocess, sys, tempfile
+import argparse, hashlib, json, math, os, shutil, statistics, subprocess, sys, tempfile
 
 from versus import images
 
@@ -35,7 +35,7 @@ steps = 1
 
 
 def train(a, ranks, threads):
-    """Seconds of each step after the first ones, of the sum and waiting, and the bytes of the weights."""
+    """Seconds of each step after the first ones, of the sum and waiting, MiB of the largest process, and the bytes of the weights."""
     folder = tempfile.mkdtemp()
     try:
         with open(os.path.join(folder, "run.toml"), "w") as f:
@@ -51,8 +51,13 @@ def train(a, ranks, threads):
             if ranks > 1:
                 command = ["mpirun", "-n", str(ranks)] + (["--oversubscribe"] if a.oversubscribe else []) + command
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        peak = 0
         for job in [subprocess.Popen(command, cwd=folder, env=e, text=True, **pipes) for e in envs]:
-            _, said = job.communicate()
+            said = job.stderr.read()
+            _, status, used = os.wait4(job.pid, 0)
+            # Of one rank; under mpirun of mpirun itself, so it is not told there.
+            peak = max(peak, used.ru_maxrss / 1024)
+            job.returncode = os.waitstatus_to_exitcode(status)
             if job.returncode:
                 sys.exit(f"failed ({job.returncode}): {' '.join(command)}\n{said[-2000:]}")
         run = os.path.join(folder, "runs", os.listdir(os.path.join(folder, "runs"))[0])
@@ -61,7 +66,7 @@ def train(a, ranks, threads):
         # What a step does for its log alone is not part of a training step.
         took = [r["seconds"] - r.get("seconds.norms", 0.0) for r in rows[2:]]
         between = [r.get("seconds.ranks", 0.0) for r in rows[2:]]
-        return statistics.median(took), statistics.median(between), weights(run)
+        return statistics.median(took), statistics.median(between), peak, weights(run)
     finally:
         shutil.rmtree(folder)
 
@@ -97,15 +102,16 @@ def main():
     images(a.data)
     for _ in range(a.rounds):
         for c in columns:
-            step, between, end = train(a, *c)
-            seen[c].append((step, between))
+            step, between, peak, end = train(a, *c)
+            seen[c].append((step, between, peak))
             ends.add(end)
-            print(f"{c[0]} ranks, {c[1]} threads each: {1e3 * step:.1f} ms, of it between ranks {1e3 * between:.1f}", flush=True)
-    steps = {c: statistics.median(s for s, _ in seen[c]) for c in columns}
+            print(f"{c[0]} ranks, {c[1]} threads each: {1e3 * step:.1f} ms, of it between ranks {1e3 * between:.1f}; "
+                  f"largest process {peak:.0f} MiB", flush=True)
+    steps = {c: statistics.median(s for s, _, _ in seen[c]) for c in columns}
     alone, threads, ranks = (steps[c] for c in columns)
     print(f"median: {1e3 * alone:.1f}, {1e3 * threads:.1f}, {1e3 * ranks:.1f} ms; efficiency of {a.ranks} threads "
           f"{alone / threads / a.ranks:.3f}, of {a.ranks} ranks {alone / ranks / a.ranks:.3f}; "
-          f"checkpoints {'the same bytes' if len(ends) == 1 else 'differ'}")
+          f"growth of the time {math.log(ranks / alone) / math.log(a.ranks):.2f}; checkpoints {'the same bytes' if len(ends) == 1 else 'differ'}")
 
 
 if __name__ == "__main__":
