@@ -8,7 +8,7 @@ mod error;
 pub mod foreign;
 pub mod pictures;
 mod published;
-mod regular;
+pub mod regular;
 mod sets;
 mod tables;
 pub mod toy2d;

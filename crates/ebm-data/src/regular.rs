@@ -11,7 +11,7 @@ use crate::{DataError, Result};
 ///
 /// # Errors
 /// If it cannot be opened or is a folder, a pipe, a device, or a link to one.
-pub(crate) fn open(path: &Path) -> Result<File> {
+pub fn open(path: &Path) -> Result<File> {
     // Asked before opening: opening a pipe that nobody writes to would wait for ever.
     if !path.metadata().map_err(DataError::io(path, "open"))?.is_file() {
         return Err(Origin(path).format(0, "the path", "no regular file", "a file"));
@@ -23,7 +23,7 @@ pub(crate) fn open(path: &Path) -> Result<File> {
 ///
 /// # Errors
 /// As [`open`], and if it cannot be read.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+pub fn read(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes).map_err(DataError::io(path, "read"))?;
     Ok(bytes)

@@ -47,8 +47,7 @@ impl Network {
     /// If a file is not there or is damaged, a weight is missing or does not fit.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
         let (description, weights) = Self::files(path)?;
-        let bytes =
-            std::fs::read(&weights).map_err(|source| FeatureError::Io { path: weights.clone(), source })?;
+        let bytes = ebm_data::regular::read(&weights)?;
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| {
             FeatureError::description(weights.display(), format!("is no safetensors file: {e}"))
         })?;
@@ -283,6 +282,13 @@ mod tests {
         std::fs::write(folder.path().join("network.toml"), TEXT).unwrap();
         assert!(open().unwrap_err().to_string().contains("weights.safetensors"));
         let weights = folder.path().join("weights.safetensors");
+        #[cfg(unix)]
+        {
+            // A device without an end: nothing of it is read.
+            std::os::unix::fs::symlink("/dev/zero", &weights).unwrap();
+            assert!(open().unwrap_err().to_string().contains("is no regular file"));
+            std::fs::remove_file(&weights).unwrap();
+        }
         std::fs::write(&weights, "no").unwrap();
         assert!(open().unwrap_err().to_string().contains("is no safetensors file"));
         let tensors: std::collections::HashMap<_, _> = linear().into_iter().collect();
