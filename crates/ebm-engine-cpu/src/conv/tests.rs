@@ -294,6 +294,57 @@ fn other_kernels_blur_flatten_and_several_scales() {
     everywhere(&Case { plan: b.plan, n: 3, cond: false, seed: 3, bound: Bound::Fixed });
 }
 
+/// Runs shorter and longer than a block, several of a patch's rows in a block, kernels that reach beyond the image, two readers; and a square
+/// map in front of a linear layer.
+#[test]
+fn samples_of_few_channels_are_read_where_they_stand() {
+    for (input, [kernel, stride, padding]) in [
+        ([1usize, 9, 10], [5usize, 2, 2]),
+        ([3, 8, 8], [4, 2, 1]),
+        ([2, 13, 7], [7, 3, 3]),
+        ([3, 9, 9], [7, 2, 3]),
+        ([8, 5, 6], [3, 2, 1]),
+        ([1, 6, 6], [1, 1, 0]),
+        ([1, 3, 4], [7, 2, 6]),
+        ([2, 40, 9], [2, 1, 0]),
+    ] {
+        let mut b = Build::new(&input, 0);
+        // A single weight cannot be standardised.
+        let rule = u8::from(kernel > 1);
+        let x = b.conv(0, 20, kernel, stride, padding, rule, true);
+        let x = b.act(x, Activation::Swish);
+        let x = b.conv(x, 32, 1, 1, 0, 0, true);
+        let x = b.act(x, Activation::Tanh);
+        let x = b.pool(x, Pool::Average { size: 1 });
+        let flat = b.flat(x);
+        let e = b.linear(flat, 1);
+        b.term(e);
+        let y = b.conv(0, 5, 2, 1, 0, 0, true);
+        let y = b.act(y, Activation::Softplus);
+        let y = b.mean(y);
+        let e = b.linear(y, 1);
+        b.term(e);
+        let cpu = ConvPlan::compile(&b.plan, Isa::Portable).unwrap();
+        assert_eq!(cpu.describe(1).matches("patches of the sample").count(), 2);
+        everywhere(&Case { plan: b.plan, n: 3, cond: false, seed: 21, bound: Bound::Fixed });
+    }
+}
+
+#[test]
+fn a_square_map_before_a_linear_layer_is_not_laid_out_in_a_row() {
+    let mut b = Build::new(&[1, 8, 8], 0);
+    let x = b.conv(0, 32, 5, 2, 2, 0, true);
+    let x = b.act(x, Activation::Swish);
+    let flat = b.flat(x);
+    let h = b.linear(flat, 20);
+    let h = b.act(h, Activation::Swish);
+    let e = b.linear(h, 1);
+    b.term(e);
+    let cpu = ConvPlan::compile(&b.plan, Isa::Portable).unwrap();
+    assert!(cpu.describe(1).contains("4×4 32→20 by patches"), "{}", cpu.describe(1));
+    everywhere(&Case { plan: b.plan, n: 5, cond: false, seed: 22, bound: Bound::Fixed });
+}
+
 /// Kernels of even and odd length, strides, more than one block of channels, and points whose channels stand last.
 #[test]
 fn series_and_sets_of_points_under_a_condition() {
