@@ -75,6 +75,9 @@ impl Strip<'_> {
         let (high, top) = conv.rows();
         let wide = (self.wo - 1) * conv.stride + conv.kernel;
         let pixels = w.min(wide.saturating_sub(conv.padding));
+        if pixels == 0 {
+            return;
+        }
         for l in 0..(self.rows - 1) * conv.stride + high {
             let Some(row) = (self.first * conv.stride + l).checked_sub(top).filter(|r| *r < h) else {
                 continue;
@@ -90,7 +93,7 @@ impl Strip<'_> {
             let (to, x) = (&mut strip[l * line..(l + 1) * line], &x[from..from + n]);
             if step == 1 {
                 to[at..at + n].copy_from_slice(x);
-            } else if n > 0 {
+            } else {
                 to[at..].iter_mut().step_by(step).zip(x).for_each(|(to, x)| *to = *x);
             }
         });
@@ -99,10 +102,8 @@ impl Strip<'_> {
     fn add_to(&self, x: &mut [f32], strip: &[f32]) {
         let (line, step) = (line(self.conv, self.wo), self.conv.cin);
         self.each(|l, at, to, n| {
-            if n > 0 {
-                let from = strip[l * line + at..(l + 1) * line].iter().step_by(step);
-                x[to..to + n].iter_mut().zip(from).for_each(|(x, s)| *x += s);
-            }
+            let from = strip[l * line + at..(l + 1) * line].iter().step_by(step);
+            x[to..to + n].iter_mut().zip(from).for_each(|(x, s)| *x += s);
         });
     }
 }

@@ -68,9 +68,12 @@ mod tests {
         for wrong in [None, Some(0), Some(15)] {
             let (_folder, set) = table(17, wrong);
             let (mut plain, mut ahead) = (Vec::new(), Vec::new());
-            let mut keep = |piece: Piece, to: &mut Vec<_>| to.push((piece.values, piece.places));
-            let one = set.each(3, None, &fit, &mut |p| Ok(keep(p, &mut plain)));
-            let two = set.each_ahead(3, None, &fit, &mut |p| Ok(keep(p, &mut ahead)));
+            let keep = |piece: Piece, to: &mut Vec<_>| {
+                to.push((piece.values, piece.places));
+                Ok(())
+            };
+            let one = set.each(3, None, &fit, &mut |p| keep(p, &mut plain));
+            let two = set.each_ahead(3, None, &fit, &mut |p| keep(p, &mut ahead));
             assert_eq!(plain, ahead, "{wrong:?}");
             assert_eq!(one.map_err(|e| e.to_string()), two.map_err(|e| e.to_string()));
         }
