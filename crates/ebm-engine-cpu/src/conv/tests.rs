@@ -412,3 +412,33 @@ fn the_published_residual_net_within_the_bound() {
     let plan = resnet::resnet(&resnet::Options { filters: 8, side: 16, attention: true, condition: 0 });
     everywhere(&Case { plan, n: 1, cond: false, seed: 11, bound: Bound::Fixed });
 }
+
+#[test]
+fn what_no_place_reaches_of_a_sample_does_not_count() {
+    // Places of 2×2 pixels, three apart: the third pixel of each row stands behind the runs of the second place.
+    let mut b = Build::new(&[1, 8, 8], 0);
+    let x = b.conv(0, 16, 2, 3, 0, 0, true);
+    let x = b.act(x, Activation::Swish);
+    let m = b.mean(x);
+    let e = b.linear(m, 1);
+    b.term(e);
+    for isa in Isa::ALL.into_iter().filter(|i| i.available()) {
+        let cpu = ConvPlan::compile(&b.plan, isa).unwrap();
+        let theta = params(&cpu, 3);
+        let pool = Threads::new(1);
+        let packed = cpu.pack(&pool, |n| theta.get(n).map(Vec::as_slice)).unwrap();
+        let terms = |x: &[f32]| {
+            let mut out = [0.0];
+            let call = Call { x, cond: None };
+            cpu.terms(&packed, &mut Workspace::default(), &pool, call, &mut out).unwrap();
+            out[0]
+        };
+        let mut x = Rng(7).vec(64, 1.0);
+        let sound = terms(&x);
+        (0..8).for_each(|i| x[i * 8 + 2] = f32::NAN);
+        (0..8).for_each(|i| x[2 * 8 + i] = f32::INFINITY);
+        assert_eq!(terms(&x), sound, "{}", isa.name());
+        x[8 + 1] = f32::NAN;
+        assert!(terms(&x).is_nan(), "{}", isa.name());
+    }
+}
