@@ -104,7 +104,8 @@ pub(crate) fn classes(condition: usize, names: &[String]) -> Option<String> {
 
 /// A field of a CSV line (RFC 4180).
 pub(crate) fn field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
+    // Looked at by byte: no part of a longer character is one of these.
+    if text.bytes().any(|b| matches!(b, b',' | b'"' | b'\n' | b'\r')) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
         text.into()

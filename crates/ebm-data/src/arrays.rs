@@ -10,5 +10,6 @@ mod npy_rows;
 mod npy_values;
 mod npy_write;
 pub mod npz;
+pub mod passes;
 pub mod pickle;
 pub mod torch;

@@ -15,7 +15,7 @@ pub mod toy2d;
 mod unpack;
 
 pub(crate) use arrays::npy_header;
-pub use arrays::{idx, mat, npy, npz, pickle, torch};
+pub use arrays::{idx, mat, npy, npz, passes, pickle, torch};
 pub use error::{DataError, Result};
 pub use pictures::{folder, patches, png, resize};
 #[cfg(feature = "hub")]

@@ -21,8 +21,10 @@ mod layout;
 mod lower;
 mod normact;
 mod pack;
+mod patches;
 mod plan;
 mod program;
+mod sample;
 mod store;
 mod taps;
 #[cfg(test)]

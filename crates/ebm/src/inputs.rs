@@ -1,5 +1,6 @@
 //! Samples and data by a name or a path, as they are asked for in one line.
 
+mod ahead;
 pub(crate) mod class_names;
 pub(crate) mod fit;
 mod line_rows;

@@ -9,7 +9,9 @@ use super::kernels::Kernels;
 use super::layout::Slot;
 use super::normact;
 use super::pack::{Packed, Theta};
-use super::program::{Affine, Kind, Program, Step, ValueId};
+use super::patches::{Input, Target};
+use super::program::{Affine, Algorithm, Conv, Kind, Program, Step, ValueId};
+use super::sample::{Sample, SampleMut};
 use super::store::{Arena, Scratch, Store};
 
 /// What one chunk reads and writes.
@@ -140,6 +142,7 @@ impl Run<'_> {
         let n = g.n * st;
         dst!(self, y, self.val(step.out), g);
         match &step.kind {
+            Kind::Input { .. } if !self.arena.layout.made[step.out] => return,
             Kind::Input { points } => {
                 let len = self.p.sample_len;
                 let write = if *points { write_points } else { write_sample };
@@ -188,7 +191,8 @@ impl Run<'_> {
         src!(self, x, self.val(v), g);
         match &step.kind {
             Kind::Conv(c) => {
-                convolve::forward(self.k, &mut s.conv, c, &self.packed.convs[c.index], x, &mut y, n, st);
+                let w = &self.packed.convs[c.index];
+                convolve::forward(self.k, &mut s.conv, c, w, self.input(c, v, x, g, io), &mut y, n, st);
             }
             Kind::Affine(a) => {
                 let mut saved = self.arena.saved[a.index].borrow_mut();
@@ -239,6 +243,21 @@ impl Run<'_> {
         }
     }
 
+    /// What a convolution reads: its input's tensor, or the sample itself.
+    fn input<'b>(&self, c: &Conv, v: ValueId, x: Src<'b>, g: Group, io: &Io<'b>) -> Input<'b> {
+        if c.algorithm != Algorithm::Sample {
+            return Input::Map(x);
+        }
+        let len = self.p.sample_len;
+        let of = |d: &'b [f32]| &d[g.i0 * len..(g.i0 + g.n) * len];
+        let tangents = if self.streams() == 2 { io.v.map(of) } else { None };
+        Input::Sample(Sample { streams: [Some(of(io.x)), tangents], size: self.size(v) })
+    }
+
+    fn size(&self, v: ValueId) -> (usize, usize) {
+        (self.p.values[v].h, self.p.values[v].w)
+    }
+
     fn affine<'b>(&'b self, a: &'b Affine, v: ValueId, io: &'b Io<'_>) -> normact::Context<'b> {
         normact::Context {
             k: self.k,
@@ -271,6 +290,7 @@ impl Run<'_> {
         // Gradients that are plain copies come first: the result's buffer may be theirs from now on.
         match &step.kind {
             Kind::Condition => return,
+            Kind::Input { .. } if !self.arena.layout.made[step.out] => return,
             Kind::Input { points } => {
                 let read = if *points { read_points } else { read_sample };
                 src!(self, gy, self.grad(step.out), g);
@@ -344,10 +364,28 @@ impl Run<'_> {
         if let (Kind::Conv(c), Some(theta)) = (&step.kind, theta.as_deref_mut()) {
             src!(self, gy, self.grad(step.out), g);
             src!(self, x, self.val(v), g);
-            convolve::weight_gradient(self.k, &mut s.conv, c, x, gy, n, theta.of(c.weight), g.i0 > 0);
+            let input = self.input(c, v, x, g, io);
+            convolve::weight_gradient(self.k, &mut s.conv, c, input, gy, n, theta.of(c.weight), g.i0 > 0);
             if let (Some(b), false) = (c.bias, c.bias_dropped) {
-                convolve::bias_gradient(c, x.g, gy, n, st, theta.of(b));
+                convolve::bias_gradient(c, self.size(v), gy, n, st, theta.of(b));
             }
+        }
+        if !self.arena.layout.wanted[v] && matches!(step.kind, Kind::Conv(_) | Kind::Pool(_) | Kind::Scale(_))
+        {
+            return;
+        }
+        if let Kind::Conv(c) = &step.kind
+            && c.algorithm == Algorithm::Sample
+        {
+            src!(self, gy, self.grad(step.out), g);
+            let (len, w) = (self.p.sample_len, &self.packed.convs[c.index]);
+            let at = g.i0 * len..(g.i0 + g.n) * len;
+            let grad = io.grad.as_deref_mut().map(|d| &mut d[at.clone()]);
+            let hvp = io.hvp.as_deref_mut().map(|d| &mut d[at]);
+            // As `Input` hands them on: the last stream has the slope.
+            let streams = if st == 2 { [hvp, grad] } else { [grad, None] };
+            let gx = Target::Sample(SampleMut { streams, count: st, size: self.size(v) });
+            return convolve::backward(self.k, &mut s.conv, c, w, gy, gx, n, adds[0]);
         }
         let to = self.grad(v);
         let direct = !adds[0] || matches!(step.kind, Kind::Conv(_) | Kind::Pool(_) | Kind::Scale(_));
@@ -389,7 +427,8 @@ impl Run<'_> {
         let v = step.inputs[0];
         match &step.kind {
             Kind::Conv(c) => {
-                convolve::backward(self.k, &mut s.conv, c, &self.packed.convs[c.index], gy, gx, n, add);
+                let (w, gx) = (&self.packed.convs[c.index], Target::Map(gx));
+                convolve::backward(self.k, &mut s.conv, c, w, gy, gx, n, add);
             }
             Kind::Affine(a) => {
                 let saved = self.arena.saved[a.index].borrow();

@@ -12,12 +12,14 @@ pub(crate) mod affine;
 mod boxes;
 mod gemm;
 pub(crate) mod moments;
+pub(crate) mod patches;
 mod table;
 mod wino;
 
 use crate::conv::arena::{Dst, Geom, Src};
 use crate::conv::attention::{Grads, Qkv, Size};
 use crate::simd::Isa;
+use patches::{Reach, Runs};
 use table::Table;
 
 /// A strided view: pointer to pixel (0, 0) of the first image, channel block 0. `cs`, `is`, `rs`:
@@ -368,6 +370,71 @@ impl Kernels {
         unsafe { (self.t.attend_back_two)(s, x, go, g, gt, work) }
     }
 
+    /// Patches of output rows `rows` of image `i` into `a[at..]`; `wo` places a row.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn patch_in(
+        &self,
+        x: Src<'_>,
+        i: usize,
+        reach: Reach,
+        wo: usize,
+        rows: (usize, usize),
+        a: &mut [f32],
+        ab: Blocks,
+    ) {
+        let g = x.g;
+        check_patches(&g, reach, wo, rows, a.len(), ab);
+        let x = read(x, i + 1, 1);
+        // SAFETY: extents checked above.
+        unsafe {
+            let a = a.as_mut_ptr().add(ab.at);
+            (self.t.patch_in)(x, g.cb, i, g.h, g.w, wo, reach, rows.0, rows.1, a, ab.stride);
+        }
+    }
+
+    /// Adjoint of [`Kernels::patch_in`]; adds.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn patch_out(
+        &self,
+        gx: &mut Dst<'_>,
+        i: usize,
+        reach: Reach,
+        wo: usize,
+        rows: (usize, usize),
+        a: &[f32],
+        ab: Blocks,
+    ) {
+        let g = gx.g;
+        check_patches(&g, reach, wo, rows, a.len(), ab);
+        let gx = write(gx, i + 1, 1);
+        // SAFETY: extents checked above.
+        unsafe {
+            let a = a.as_ptr().add(ab.at);
+            (self.t.patch_out)(gx, g.cb, i, g.h, g.w, wo, reach, rows.0, rows.1, a, ab.stride);
+        }
+    }
+
+    /// The runs of `n` pixels of a strip into `a`, 16 floats a pixel; up to 16 floats behind the last pixel are overwritten.
+    pub(crate) fn runs_in(&self, strip: &[f32], k: Runs, n: usize, a: &mut [f32]) {
+        let most = k.run.next_multiple_of(16);
+        if n == 0 || k.count == 0 {
+            return;
+        }
+        let read = (n - 1) * k.step + (k.count - 1) * k.line + most;
+        assert!(k.count * k.run <= 16 && read <= strip.len() && (n + 1) * 16 <= a.len(), "runs too long");
+        // SAFETY: extents checked above.
+        unsafe { (self.t.runs_in)(strip.as_ptr(), k, n, a.as_mut_ptr()) }
+    }
+
+    /// Adds `bias` to the pixels of every `streams`-th of `n` physical images.
+    pub(crate) fn shift(&self, y: &mut Dst<'_>, n: usize, streams: usize, bias: &[f32]) {
+        let g = y.g;
+        assert!(bias.len() >= g.cb * 16, "too few biases");
+        let y = write(y, n / streams, streams);
+        // SAFETY: extents checked here and in `write`.
+        unsafe { (self.t.shift)(y, g.cb, n / streams, g.h, g.w, bias.as_ptr()) }
+    }
+
     /// Box sums of rows `r0..r1` of image `i` into `a[at..]`.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn box_in(
@@ -422,4 +489,9 @@ fn check_box(g: &Geom, rows: (usize, usize), len: usize, ab: Blocks, tmp: usize)
         "rows outside the map"
     );
     fits(len.saturating_sub(ab.at), 9 * g.cb, ab.stride, (rows.1 - rows.0) * g.w.div_ceil(2));
+}
+
+fn check_patches(g: &Geom, reach: Reach, wo: usize, rows: (usize, usize), len: usize, ab: Blocks) {
+    assert!(rows.0 <= rows.1 && reach.stride > 0, "no rows");
+    fits(len.saturating_sub(ab.at), reach.high * reach.wide * g.cb, ab.stride, (rows.1 - rows.0) * wo);
 }

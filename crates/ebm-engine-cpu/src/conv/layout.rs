@@ -64,6 +64,10 @@ pub(crate) struct Layout {
     pub aliased: Vec<Vec<bool>>,
     /// Geometry of each buffer.
     pub buffers: Vec<Geom>,
+    /// For each value: whether it has a tensor at all. A sample that convolutions read themselves has none.
+    pub made: Vec<bool>,
+    /// For each value: whether gradients that flow to it are of use.
+    pub wanted: Vec<bool>,
     /// For each buffer: whether a tensor in it has fewer channels than its blocks.
     pub padded: Vec<bool>,
 }
@@ -161,8 +165,21 @@ pub(crate) fn layout(p: &Program, mode: Mode, chunk: usize) -> Layout {
         all[t] = true;
     }
 
+    let direct = |s: &usize| matches!(&p.steps[*s].kind, Kind::Conv(c) if c.algorithm == Algorithm::Sample);
+    let made: Vec<bool> = users.iter().map(|u| u.is_empty() || !u.iter().all(direct)).collect();
+    // Without a call that asks for the gradient of the sample, it is computed only as far as weights stand on the way.
+    let mut wanted = vec![!mode.theta; nv];
+    for step in &p.steps {
+        let weights =
+            !matches!(step.kind, Kind::Input { .. } | Kind::Condition | Kind::Pool(_) | Kind::Scale(_));
+        wanted[step.out] |= weights || step.inputs.iter().any(|&v| wanted[v]);
+    }
+
     let geom = |v: ValueId, halo: bool, all: bool, s: usize| {
         let (val, seg) = (&p.values[v], &segments[segment_of[s]]);
+        if !made[v] {
+            return Geom { cb: val.cb(), n: 1, h: 1, w: 1, halo: false };
+        }
         let n = if all { chunk } else { seg.group } * mode.streams;
         Geom { cb: val.cb(), n, h: val.h, w: val.w, halo }
     };
@@ -261,5 +278,17 @@ pub(crate) fn layout(p: &Program, mode: Mode, chunk: usize) -> Layout {
             padded[slot.buf] |= !v.c.is_multiple_of(16);
         }
     }
-    Layout { mode, chunk, segments, values, grads, padded, adds, aliased, buffers: pool.buffers }
+    Layout {
+        mode,
+        chunk,
+        segments,
+        values,
+        grads,
+        padded,
+        made,
+        wanted,
+        adds,
+        aliased,
+        buffers: pool.buffers,
+    }
 }

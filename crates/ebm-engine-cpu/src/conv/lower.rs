@@ -15,6 +15,9 @@ use super::program::{
 use super::taps::Taps;
 use crate::unsupported::{Unsupported, refuse};
 
+/// Most channels of a sample that convolutions read without a tensor of it.
+const FEW: usize = 8;
+
 struct Lowering<'a> {
     plan: &'a NetPlan,
     users: Vec<Vec<NodeId>>,
@@ -90,88 +93,92 @@ impl Lowering<'_> {
     fn node(&mut self, id: NodeId) -> Result<(), Unsupported> {
         let plan = self.plan;
         let node = &plan.nodes[id];
-        let kind =
-            match &node.op {
-                // Laid out in another way, it is that node's value.
-                Op::Input if self.places().is_some() => return Ok(()),
-                Op::Input => Kind::Input { points: false },
-                Op::Places { points } => match self.places() {
-                    Some(first) if first == id => Kind::Input { points: *points },
-                    Some(first) => {
-                        self.value_of[id] = self.value_of[first];
-                        return Ok(());
-                    }
-                    None => return refuse(format!("node `{}` is not all that reads the sample", node.name)),
-                },
-                Op::Condition => Kind::Condition,
-                Op::Series { weight, bias, kernel, stride, padding } => {
-                    let x = self.shape(node, 0)?;
-                    let of = (*kernel, *stride, *padding);
-                    let plain = &WeightRule::Plain;
-                    Kind::Conv(self.conv(node, (weight, bias.as_ref()), x[0], of, true, plain)?)
+        let kind = match &node.op {
+            // Laid out in another way, it is that node's value.
+            Op::Input if self.places().is_some() => return Ok(()),
+            Op::Input => Kind::Input { points: false },
+            Op::Places { points } => match self.places() {
+                Some(first) if first == id => Kind::Input { points: *points },
+                Some(first) => {
+                    self.value_of[id] = self.value_of[first];
+                    return Ok(());
                 }
-                Op::Conv { weight, bias, kernel, stride, padding, rule } => {
-                    let pooled = *kernel == 3 && *stride == 1 && *padding == 1 && {
-                        let next = self.sole(id);
-                        next.is_some_and(|n| plan.nodes[n].op == Op::Pool(Pool::Average3))
-                    };
-                    let x = self.shape(node, 0)?;
-                    let conv = self.conv(
-                        node,
-                        (weight, bias.as_ref()),
-                        x[0],
-                        (*kernel, *stride, *padding),
-                        false,
-                        rule,
-                    )?;
-                    if let (true, Some(pool)) = (pooled, self.sole(id)) {
-                        let conv = Conv { algorithm: Algorithm::Boxes, bias_dropped: false, ..conv };
-                        self.skip[pool] = true;
-                        let inputs = self.inputs(node)?;
-                        return self.emit(pool, &format!("{}+pool", node.name), Kind::Conv(conv), inputs);
-                    }
-                    let bias_dropped = self.sole(id).is_some_and(
-                        |n| matches!(plan.nodes[n].op, Op::Norm { groups, .. } if groups == node.shape[0]),
-                    );
-                    let (h, w) = (node.shape[1], node.shape[2]);
-                    let algorithm = match (*kernel, *stride, *padding) {
-                        (3, 1, 1) if h.max(w) <= 2 => Algorithm::Winograd(4),
-                        (3, 1, 1) => Algorithm::Winograd(6),
-                        _ => Algorithm::Patches,
-                    };
-                    Kind::Conv(Conv { algorithm, bias_dropped, ..conv })
+                None => return refuse(format!("node `{}` is not all that reads the sample", node.name)),
+            },
+            Op::Condition => Kind::Condition,
+            Op::Series { weight, bias, kernel, stride, padding } => {
+                let x = self.shape(node, 0)?;
+                let of = (*kernel, *stride, *padding);
+                let plain = &WeightRule::Plain;
+                Kind::Conv(self.conv(node, (weight, bias.as_ref()), x[0], of, true, plain)?)
+            }
+            Op::Conv { weight, bias, kernel, stride, padding, rule } => {
+                let pooled = *kernel == 3 && *stride == 1 && *padding == 1 && {
+                    let next = self.sole(id);
+                    next.is_some_and(|n| plan.nodes[n].op == Op::Pool(Pool::Average3))
+                };
+                let x = self.shape(node, 0)?;
+                let conv = self.conv(
+                    node,
+                    (weight, bias.as_ref()),
+                    x[0],
+                    (*kernel, *stride, *padding),
+                    false,
+                    rule,
+                )?;
+                if let (true, Some(pool)) = (pooled, self.sole(id)) {
+                    let conv = Conv { algorithm: Algorithm::Boxes, bias_dropped: false, ..conv };
+                    self.skip[pool] = true;
+                    let inputs = self.inputs(node)?;
+                    return self.emit(pool, &format!("{}+pool", node.name), Kind::Conv(conv), inputs);
                 }
-                Op::Linear { weight, bias } => {
-                    let x = self.shape(node, 0)?;
-                    Kind::Conv(self.conv(
-                        node,
-                        (weight, bias.as_ref()),
-                        x[0],
-                        (1, 1, 0),
-                        false,
-                        &WeightRule::Plain,
-                    )?)
+                let bias_dropped = self.sole(id).is_some_and(
+                    |n| matches!(plan.nodes[n].op, Op::Norm { groups, .. } if groups == node.shape[0]),
+                );
+                let (h, w) = (node.shape[1], node.shape[2]);
+                let algorithm = match (*kernel, *stride, *padding) {
+                    (3, 1, 1) if h.max(w) <= 2 => Algorithm::Winograd(4),
+                    (3, 1, 1) => Algorithm::Winograd(6),
+                    _ if node.inputs == [0] && self.by_samples() => Algorithm::Sample,
+                    _ => Algorithm::Patches,
+                };
+                Kind::Conv(Conv { algorithm, bias_dropped, ..conv })
+            }
+            Op::Linear { weight, bias } => {
+                let (mut x, mut kernel) = (self.shape(node, 0)?, 1);
+                let whole = node.inputs.first().copied().filter(|&i| self.whole(i));
+                if let Some(map) = whole {
+                    x = self.shape(&plan.nodes[map], 0)?;
+                    kernel = x[1];
                 }
-                Op::Norm { .. } | Op::LabelAffine { .. } | Op::Activate(_) => return self.affine(id),
-                Op::Pool(rule) => {
-                    let x = self.shape(node, 0)?;
-                    Kind::Pool(Taps::new(rule, x[1], x[2]).map_err(|reason| Unsupported {
+                let of = (kernel, 1, 0);
+                let conv = self.conv(node, (weight, bias.as_ref()), x[0], of, false, &WeightRule::Plain)?;
+                let inputs = self.inputs(whole.map_or(node, |map| &plan.nodes[map]))?;
+                return self.emit(id, &node.name, Kind::Conv(conv), inputs);
+            }
+            Op::Norm { .. } | Op::LabelAffine { .. } | Op::Activate(_) => return self.affine(id),
+            Op::Pool(rule) => {
+                let x = self.shape(node, 0)?;
+                Kind::Pool(
+                    Taps::new(rule, x[1], x[2]).map_err(|reason| Unsupported {
                         reason: format!("node `{}`: {reason}", node.name),
-                    })?)
-                }
-                Op::Attention { prefix } => return self.attention(id, prefix),
-                Op::Add => Kind::Add,
-                Op::Scale(f) => Kind::Scale(*f as f32),
-                Op::SpatialMean => {
-                    let x = self.shape(node, 0)?;
-                    Kind::SpatialSum(1.0 / (x[1] * x[2]) as f32)
-                }
-                Op::SpatialSum => Kind::SpatialSum(1.0),
-                Op::Flatten => Kind::Flatten,
-                Op::Concat => Kind::Concat,
-                Op::SumAll => Kind::SumAll,
-                other => return refuse(format!("node `{}`: no kernel for {other:?}", node.name)),
-            };
+                    })?,
+                )
+            }
+            Op::Attention { prefix } => return self.attention(id, prefix),
+            Op::Add => Kind::Add,
+            Op::Scale(f) => Kind::Scale(*f as f32),
+            Op::SpatialMean => {
+                let x = self.shape(node, 0)?;
+                Kind::SpatialSum(1.0 / (x[1] * x[2]) as f32)
+            }
+            Op::SpatialSum => Kind::SpatialSum(1.0),
+            Op::Flatten if self.whole(id) => return Ok(()),
+            Op::Flatten => Kind::Flatten,
+            Op::Concat => Kind::Concat,
+            Op::SumAll => Kind::SumAll,
+            other => return refuse(format!("node `{}`: no kernel for {other:?}", node.name)),
+        };
         let inputs = match kind {
             Kind::Input { .. } => Vec::new(),
             _ => self.inputs(node)?,
@@ -221,6 +228,25 @@ impl Lowering<'_> {
         let first = *self.users[0].iter().min()?;
         let same = self.users[0].iter().all(|n| op(n) == op(&first));
         (same && matches!(op(&first), Some(Op::Places { .. }))).then_some(first)
+    }
+
+    /// Whether the sample has few channels and only convolutions of a kind that can read it without a tensor of it.
+    fn by_samples(&self) -> bool {
+        let reads = |&id: &NodeId| match self.plan.nodes.get(id).map(|n| &n.op) {
+            Some(Op::Conv { kernel, stride, padding, .. }) => (*kernel, *stride, *padding) != (3, 1, 1),
+            _ => false,
+        };
+        matches!(self.plan.nodes[0].shape[..], [c, _, _] if c <= FEW) && self.users[0].iter().all(reads)
+    }
+
+    /// Whether node `id` is a square map that is laid out in a row for one linear layer: a convolution by a kernel of the map's own size, for
+    /// the weights stand in the same order.
+    fn whole(&self, id: NodeId) -> bool {
+        let node = &self.plan.nodes[id];
+        let of = node.inputs.first().map(|&i| &self.plan.nodes[i].shape[..]);
+        node.op == Op::Flatten
+            && matches!(of, Some(&[c, h, w]) if h == w && h > 1 && c.is_multiple_of(16))
+            && self.sole(id).is_some_and(|n| matches!(self.plan.nodes[n].op, Op::Linear { .. }))
     }
 
     /// The only reader of a node, if there is just one.

@@ -195,12 +195,13 @@ impl PackedConv {
         let w = Weights { conv, w };
         let (cb, kb) = (conv.cin.div_ceil(16), conv.cout.div_ceil(16));
         let (c, k, taps) = (cb * 16, kb * 16, w.taps());
-        let points = match conv.algorithm {
-            Algorithm::Winograd(n) => n * n,
-            _ => taps,
+        let inner = conv.inner_blocks() * 16;
+        let rows = match conv.algorithm {
+            Algorithm::Winograd(n) => n * n * c,
+            _ => inner,
         };
-        self.forward.reserve(points * c * k);
-        self.backward.reserve(points * c * k);
+        self.forward.reserve(rows * k);
+        self.backward.reserve(rows * k);
         if let Algorithm::Winograd(n) = conv.algorithm {
             let by_output = |b, i| std::array::from_fn(|t| w.by_output(b, i, t));
             let by_input = |b, o| std::array::from_fn(|t| w.by_input(b, o, 8 - t));
@@ -208,19 +209,23 @@ impl PackedConv {
             transform(kernels, n, k, cb, &mut self.backward, by_input);
         } else {
             let scale = if conv.algorithm == Algorithm::Boxes { 1.0 / 9.0 } else { 1.0 };
-            let f = Panels { pair: kernels.pairs(kb), rows: taps * c };
-            let b = Panels { pair: kernels.pairs(taps * cb), rows: k };
+            let f = Panels { pair: kernels.pairs(kb), rows: inner };
+            let b = Panels { pair: kernels.pairs(inner / 16), rows: k };
+            // Rows that no entry of the kernel has stay zero.
             for t in 0..taps {
-                for n in 0..kb {
-                    for i in 0..c {
+                for i in 0..conv.cin {
+                    for n in 0..kb {
                         let v = w.by_output(n, i, t).map(|v| v * scale);
-                        self.forward[f.at(t * c + i, n)..][..16].copy_from_slice(&v);
+                        self.forward[f.at(conv.inner_row(t, i), n)..][..16].copy_from_slice(&v);
                     }
                 }
-                for n in 0..cb {
-                    for o in 0..k {
-                        let v = w.by_input(n, o, t).map(|v| v * scale);
-                        self.backward[b.at(o, t * cb + n)..][..16].copy_from_slice(&v);
+            }
+            let mut weights = w.w.iter();
+            for o in 0..conv.cout {
+                for i in 0..conv.cin {
+                    for (t, v) in weights.by_ref().take(taps).enumerate() {
+                        let row = conv.inner_row(t, i);
+                        self.backward[b.at(o, row / 16) + row % 16] = v * scale;
                     }
                 }
             }
@@ -309,7 +314,7 @@ impl ThetaLayout {
         let mut blocks = vec![(0, 0); p.params.len()];
         let mut kernel = vec![0; p.params.len()];
         for c in convs(p) {
-            kernel[c.weight] = c.taps() * c.cin.next_multiple_of(16) * c.cout.next_multiple_of(16);
+            kernel[c.weight] = c.inner_blocks() * 16 * c.cout.next_multiple_of(16);
         }
         let mut len = 0;
         for (id, q) in p.params.iter().enumerate().filter(|(id, q)| q.trainable && kernel[*id] == 0) {
@@ -342,15 +347,15 @@ impl Theta<'_> {
 /// `[k block][tap][c][16]` to `(out, in, k, k)`, then through the weight rule.
 fn unpack_conv(conv: &Conv, packed: &Packed, block: &[f32]) -> Vec<f32> {
     let taps = conv.taps();
-    let cpad = conv.cin.next_multiple_of(16);
+    let inner = conv.inner_blocks() * 16;
     let f = if conv.algorithm == Algorithm::Boxes { 1.0 / 9.0 } else { 1.0 };
     let row = conv.cin * taps;
     let mut g = vec![0f32; conv.cout * row];
     for (n, rows) in g.chunks_mut(16 * row).enumerate() {
-        let block = &block[n * taps * cpad * 16..(n + 1) * taps * cpad * 16];
+        let block = &block[n * inner * 16..(n + 1) * inner * 16];
         for i in 0..conv.cin {
             for t in 0..taps {
-                let lanes = &block[(t * cpad + i) * 16..][..16];
+                let lanes = &block[conv.inner_row(t, i) * 16..][..16];
                 for (r, &v) in rows.chunks_exact_mut(row).zip(lanes) {
                     r[i * taps + t] = f * v;
                 }

@@ -437,6 +437,7 @@ impl ConvPlan {
                         let algorithm = match c.algorithm {
                             Algorithm::Winograd(np) => format!("winograd F({0}×{0})", np - 2),
                             Algorithm::Patches => "patches".into(),
+                            Algorithm::Sample => "patches of the sample".into(),
                             Algorithm::Boxes => "box sums (convolution and pooling in one)".into(),
                         };
                         let dropped = if c.bias_dropped { ", bias without effect" } else { "" };

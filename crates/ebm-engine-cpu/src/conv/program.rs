@@ -1,5 +1,6 @@
 //! The engine's own steps, to which [`lower`](super::lower) brings a plan.
 
+use super::kernels::patches::Reach;
 use super::taps::Taps;
 
 /// Index into [`Program::values`].
@@ -38,6 +39,8 @@ pub(crate) enum Algorithm {
     Winograd(usize),
     /// Patches and one product.
     Patches,
+    /// Patches whose few channels stand beside each other, read from the sample itself.
+    Sample,
     /// Box sums and one product: convolution and pooling in one.
     Boxes,
 }
@@ -79,6 +82,41 @@ impl Conv {
     /// Entries of the kernel.
     pub(crate) fn taps(&self) -> usize {
         self.rows().0 * self.kernel
+    }
+
+    /// How it steps over its input.
+    pub(crate) fn reach(&self) -> Reach {
+        let (high, top) = self.rows();
+        Reach { high, wide: self.kernel, stride: self.stride, top, left: self.padding }
+    }
+
+    /// Floats of one row of a patch of the sample.
+    pub(crate) fn run(&self) -> usize {
+        self.kernel * self.cin
+    }
+
+    /// Blocks of 16 rows that the packed weights of one output block have.
+    pub(crate) fn inner_blocks(&self) -> usize {
+        match self.algorithm {
+            Algorithm::Sample if self.run() <= 16 => self.rows().0.div_ceil(16 / self.run()),
+            Algorithm::Sample => self.rows().0 * self.run().div_ceil(16),
+            _ => self.taps() * self.cin.div_ceil(16),
+        }
+    }
+
+    /// Row of the packed weights that meets input channel `channel` at kernel entry `tap`. A row of a patch of the sample that is
+    /// shorter than a block stands in one block with as many others as fit whole; a longer one begins a block.
+    pub(crate) fn inner_row(&self, tap: usize, channel: usize) -> usize {
+        if self.algorithm != Algorithm::Sample {
+            return tap * self.cin.next_multiple_of(16) + channel;
+        }
+        self.run_start(tap / self.kernel) + tap % self.kernel * self.cin + channel
+    }
+
+    /// Row of the packed weights at which row `row` of the kernel begins.
+    pub(crate) fn run_start(&self, row: usize) -> usize {
+        let run = self.run();
+        if run > 16 { row * run.next_multiple_of(16) } else { row / (16 / run) * 16 + row % (16 / run) * run }
     }
 }
 

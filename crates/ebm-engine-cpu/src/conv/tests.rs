@@ -294,6 +294,57 @@ fn other_kernels_blur_flatten_and_several_scales() {
     everywhere(&Case { plan: b.plan, n: 3, cond: false, seed: 3, bound: Bound::Fixed });
 }
 
+/// Runs shorter and longer than a block, several of a patch's rows in a block, kernels that reach beyond the image, two readers; and a square
+/// map in front of a linear layer.
+#[test]
+fn samples_of_few_channels_are_read_where_they_stand() {
+    for (input, [kernel, stride, padding]) in [
+        ([1usize, 9, 10], [5usize, 2, 2]),
+        ([3, 8, 8], [4, 2, 1]),
+        ([2, 13, 7], [7, 3, 3]),
+        ([3, 9, 9], [7, 2, 3]),
+        ([8, 5, 6], [3, 2, 1]),
+        ([1, 6, 6], [1, 1, 0]),
+        ([1, 3, 4], [7, 2, 6]),
+        ([2, 40, 9], [2, 1, 0]),
+    ] {
+        let mut b = Build::new(&input, 0);
+        // A single weight cannot be standardised.
+        let rule = u8::from(kernel > 1);
+        let x = b.conv(0, 20, kernel, stride, padding, rule, true);
+        let x = b.act(x, Activation::Swish);
+        let x = b.conv(x, 32, 1, 1, 0, 0, true);
+        let x = b.act(x, Activation::Tanh);
+        let x = b.pool(x, Pool::Average { size: 1 });
+        let flat = b.flat(x);
+        let e = b.linear(flat, 1);
+        b.term(e);
+        let y = b.conv(0, 5, 2, 1, 0, 0, true);
+        let y = b.act(y, Activation::Softplus);
+        let y = b.mean(y);
+        let e = b.linear(y, 1);
+        b.term(e);
+        let cpu = ConvPlan::compile(&b.plan, Isa::Portable).unwrap();
+        assert_eq!(cpu.describe(1).matches("patches of the sample").count(), 2);
+        everywhere(&Case { plan: b.plan, n: 3, cond: false, seed: 21, bound: Bound::Fixed });
+    }
+}
+
+#[test]
+fn a_square_map_before_a_linear_layer_is_not_laid_out_in_a_row() {
+    let mut b = Build::new(&[1, 8, 8], 0);
+    let x = b.conv(0, 32, 5, 2, 2, 0, true);
+    let x = b.act(x, Activation::Swish);
+    let flat = b.flat(x);
+    let h = b.linear(flat, 20);
+    let h = b.act(h, Activation::Swish);
+    let e = b.linear(h, 1);
+    b.term(e);
+    let cpu = ConvPlan::compile(&b.plan, Isa::Portable).unwrap();
+    assert!(cpu.describe(1).contains("4×4 32→20 by patches"), "{}", cpu.describe(1));
+    everywhere(&Case { plan: b.plan, n: 5, cond: false, seed: 22, bound: Bound::Fixed });
+}
+
 /// Kernels of even and odd length, strides, more than one block of channels, and points whose channels stand last.
 #[test]
 fn series_and_sets_of_points_under_a_condition() {
@@ -360,4 +411,34 @@ fn wide_layers_go_by_groups_of_blocks_and_runs_of_tiles() {
 fn the_published_residual_net_within_the_bound() {
     let plan = resnet::resnet(&resnet::Options { filters: 8, side: 16, attention: true, condition: 0 });
     everywhere(&Case { plan, n: 1, cond: false, seed: 11, bound: Bound::Fixed });
+}
+
+#[test]
+fn what_no_place_reaches_of_a_sample_does_not_count() {
+    // Places of 2×2 pixels, three apart: the third pixel of each row stands behind the runs of the second place.
+    let mut b = Build::new(&[1, 8, 8], 0);
+    let x = b.conv(0, 16, 2, 3, 0, 0, true);
+    let x = b.act(x, Activation::Swish);
+    let m = b.mean(x);
+    let e = b.linear(m, 1);
+    b.term(e);
+    for isa in Isa::ALL.into_iter().filter(|i| i.available()) {
+        let cpu = ConvPlan::compile(&b.plan, isa).unwrap();
+        let theta = params(&cpu, 3);
+        let pool = Threads::new(1);
+        let packed = cpu.pack(&pool, |n| theta.get(n).map(Vec::as_slice)).unwrap();
+        let terms = |x: &[f32]| {
+            let mut out = [0.0];
+            let call = Call { x, cond: None };
+            cpu.terms(&packed, &mut Workspace::default(), &pool, call, &mut out).unwrap();
+            out[0]
+        };
+        let mut x = Rng(7).vec(64, 1.0);
+        let sound = terms(&x);
+        (0..8).for_each(|i| x[i * 8 + 2] = f32::NAN);
+        (0..8).for_each(|i| x[2 * 8 + i] = f32::INFINITY);
+        assert_eq!(terms(&x), sound, "{}", isa.name());
+        x[8 + 1] = f32::NAN;
+        assert!(terms(&x).is_nan(), "{}", isa.name());
+    }
 }

@@ -80,13 +80,8 @@ impl Fit {
             _ => bytes,
         };
         let resized = bilinear(&recoloured, (h, w), (to_h, to_w));
-        Ok((resized.into_iter().map(level).collect(), true))
+        Ok((ebm_data::passes::middles(&resized, 256), true))
     }
-}
-
-/// A byte as the middle of its level, as data sources store it.
-pub(crate) fn level(byte: u8) -> f64 {
-    (f64::from(byte) + 0.5) / 256.0
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::fit::{Fit, level};
+use super::fit::Fit;
 use super::line_rows::{Head, of_object};
 use super::read::{Sink, finite, picture};
 use super::set::Piece;
@@ -130,7 +130,7 @@ fn sample(
         (Some(path), None) => {
             let picture = picture(&path, fit)?;
             let (c, h, w) = picture.shape();
-            let values = picture.bytes().iter().map(|b| level(*b)).collect();
+            let values = ebm_data::passes::middles(picture.bytes(), 256);
             let (values, _) = fit.apply(values, &[c, h, w], &path)?;
             seen.see(&values, Some(256), Path::new(&here))?;
             Ok(Some((values, written.id.map_or(path, PathBuf::from))))

@@ -8,9 +8,10 @@ use ebm_data::ImageSet;
 use ebm_data::folder::{Channels, FolderOptions, read_picture};
 use ebm_data::idx::{IdxRows, IdxValues};
 use ebm_data::npy::{NpyRows, NpyValues};
+use ebm_data::passes;
 use ebm_data::table::{self, Table, TableOptions, Take};
 
-use super::fit::{Fit, level};
+use super::fit::Fit;
 use super::set::{From, Inputs, Piece};
 use super::units::Tally;
 use crate::error::{Error, Result};
@@ -137,8 +138,7 @@ impl Gather<'_, '_> {
         self.rows_of(path, &dims, rows.left(), |n| {
             Ok(match rows.next(n)? {
                 NpyValues::U8(bytes) | NpyValues::Bool(bytes) => {
-                    let middle = |b: u8| (f64::from(b) + 0.5) / f64::from(levels);
-                    (bytes.into_iter().map(middle).collect(), Some(levels))
+                    (passes::middles(&bytes, levels), Some(levels))
                 }
                 other => {
                     let mut values = other.into_f64();
@@ -199,7 +199,7 @@ impl Gather<'_, '_> {
         let mut rows = IdxRows::open(path)?;
         let dims = rows.sample_dims().to_vec();
         self.rows_of(path, &dims, rows.left(), |n| match rows.next(n)? {
-            IdxValues::U8(bytes) => Ok((bytes.into_iter().map(level).collect(), Some(256))),
+            IdxValues::U8(bytes) => Ok((passes::middles(&bytes, 256), Some(256))),
             other => Ok((other.into_f32().into_iter().map(f64::from).collect(), None)),
         })
     }
@@ -233,7 +233,7 @@ impl Gather<'_, '_> {
             for first in (0..set.len()).step_by(self.rows) {
                 let n = self.rows.min(set.len() - first);
                 let len = set.sample_len();
-                let values = set.bytes()[first * len..(first + n) * len].iter().map(|b| level(*b)).collect();
+                let values = passes::middles(&set.bytes()[first * len..(first + n) * len], 256);
                 self.add(values, &[3, 32, 32], file, first as u64, n as u64, Some(256))?;
             }
         }
@@ -249,7 +249,7 @@ impl Gather<'_, '_> {
             }
             let picture = picture(file, self.fit)?;
             let (c, h, w) = picture.shape();
-            let values = picture.bytes().iter().map(|b| level(*b)).collect();
+            let values = passes::middles(picture.bytes(), 256);
             self.add(values, &[c, h, w], file, 0, 1, Some(256))?;
         }
         Ok(())
@@ -313,7 +313,11 @@ impl Gather<'_, '_> {
             self.flush()?;
         }
         self.kept.levels = levels;
-        self.kept.values.extend(values);
+        if self.kept.values.is_empty() {
+            self.kept.values = values;
+        } else {
+            self.kept.values.extend(values);
+        }
         self.kept.places.extend(chosen.iter().map(|i| (path.to_path_buf(), first + i)));
         while self.kept.len() >= self.rows {
             let width = self.kept.width();
@@ -425,7 +429,7 @@ pub(super) fn finite(
     file: &Path,
     index: impl Fn(usize) -> u64,
 ) -> Result<()> {
-    match values.iter().position(|v| !if double { v.is_finite() } else { (*v as f32).is_finite() }) {
+    match passes::first_infinite(values, double) {
         None => Ok(()),
         Some(at) => {
             let index = index(at / width.max(1));

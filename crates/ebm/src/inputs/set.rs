@@ -34,7 +34,7 @@ impl Piece {
 
     /// The values in single precision.
     pub fn floats(&self) -> Vec<f32> {
-        self.values.iter().map(|v| *v as f32).collect()
+        ebm_data::passes::singles(&self.values)
     }
 
     /// Number of values of a sample.

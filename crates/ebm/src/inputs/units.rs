@@ -54,10 +54,9 @@ impl Tally {
         let Some(units) = self.units else { return Ok(()) };
         let width = units.high - units.low;
         let ends = (units.low - BESIDE * width, units.high + BESIDE * width);
-        for v in values {
-            self.outside += usize::from(!(ends.0..=ends.1).contains(v));
-            (self.low, self.high) = (self.low.min(*v), self.high.max(*v));
-        }
+        let (low, high, outside) = ebm_data::passes::extent(values, ends);
+        self.outside += outside;
+        (self.low, self.high) = (self.low.min(low), self.high.max(high));
         self.all += values.len();
         self.levels = self.levels.or(levels);
         let bytes = self.low >= 0.0 && (16.0..256.0).contains(&self.high);

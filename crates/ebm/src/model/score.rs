@@ -39,7 +39,8 @@ pub struct ScoreRow {
 pub struct ScoreOptions {
     /// Whether images are resized and recoloured to fit the model.
     pub fit: bool,
-    /// Samples that are scored together; the run's batch without it.
+    /// Samples that are scored together; without it the run's batch, or of small samples from a set as many as make 256 Ki numbers, at most
+    /// 256.
     pub batch: Option<usize>,
     /// What to judge samples by.
     pub threshold: Option<Threshold>,
@@ -57,6 +58,10 @@ pub fn score_terms(model: &Model) -> Result<Vec<String>> {
     Ok(without_condition(model)?.spec().terms.clone())
 }
 
+/// Numbers, and samples, that are taken from a set at once at most beyond a run's batch: enough to keep all threads at work.
+const NUMBERS: usize = 1 << 18;
+const TOGETHER: usize = 256;
+
 /// Takes the rows of a piece.
 pub type RowSink<'a> = dyn FnMut(&[ScoreRow]) -> Result<()> + 'a;
 
@@ -67,7 +72,10 @@ pub type RowSink<'a> = dyn FnMut(&[ScoreRow]) -> Result<()> + 'a;
 /// If a file cannot be read, samples have another shape than the energy's or values that are not finite, or `sink` fails.
 pub fn score(model: &Model, set: &Inputs, options: &ScoreOptions, sink: &mut RowSink<'_>) -> Result<()> {
     let work = Work::new(model, options)?;
-    set.each(work.rows, None, &work.scorer.fit(work.fit), &mut |piece| sink(&work.rows_of(piece)?))?;
+    let fit = work.scorer.fit(work.fit);
+    let width = model.sample_shape().iter().product::<usize>().max(1);
+    let rows = if options.batch.is_some() { work.rows } else { work.rows.max(TOGETHER.min(NUMBERS / width)) };
+    set.each_ahead(rows, None, &fit, &mut |piece| sink(&work.rows_of(piece)?))?;
     work.end()
 }
 

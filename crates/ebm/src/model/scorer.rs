@@ -152,9 +152,12 @@ impl Scorer {
     pub fn batch(&self, piece: &Piece) -> Result<Batch> {
         let mut dims = vec![piece.len()];
         dims.extend(&self.spec().sample_shape);
-        let x = Tensor::from_vec(piece.values.clone(), dims, &Device::Cpu)
-            .and_then(|t| t.to_dtype(self.dtype)?.to_device(&self.device))
-            .map_err(ebm_core::Error::from)?;
+        let x = match self.dtype {
+            DType::F32 => Tensor::from_vec(piece.floats(), dims, &Device::Cpu),
+            _ => Tensor::from_vec(piece.values.clone(), dims, &Device::Cpu),
+        };
+        let x =
+            x.and_then(|t| t.to_dtype(self.dtype)?.to_device(&self.device)).map_err(ebm_core::Error::from)?;
         Ok(Batch::new(x)?)
     }
 

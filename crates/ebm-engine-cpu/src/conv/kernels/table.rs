@@ -1,7 +1,8 @@
 //! The generic kernels instantiated inside functions that enable an instruction set.
 
 use super::affine::Form;
-use super::{View, affine, boxes, gemm, moments, wino};
+use super::patches::{Reach, Runs};
+use super::{View, affine, boxes, gemm, moments, patches, wino};
 use crate::conv::attention::{self, Grads, Qkv, Size};
 use crate::simd::Isa;
 
@@ -31,6 +32,10 @@ pub(super) struct Table {
     pub scaled: unsafe fn(View, usize, usize, usize, usize, f32, bool, View),
     pub box_in: unsafe fn(View, usize, usize, usize, usize, usize, usize, *mut f32, usize, *mut f32),
     pub box_out: unsafe fn(View, usize, usize, usize, usize, usize, usize, *const f32, usize, *mut f32),
+    pub patch_in: unsafe fn(View, usize, usize, usize, usize, usize, Reach, usize, usize, *mut f32, usize),
+    pub patch_out: unsafe fn(View, usize, usize, usize, usize, usize, Reach, usize, usize, *const f32, usize),
+    pub runs_in: unsafe fn(*const f32, Runs, usize, *mut f32),
+    pub shift: unsafe fn(View, usize, usize, usize, usize, *const f32),
     pub attend: unsafe fn(Size, Qkv<'_>, Option<Qkv<'_>>, &mut [f32], &mut [f32], &mut [f32]),
     pub attend_back: unsafe fn(Size, Qkv<'_>, &[f32], &mut Grads<'_>, &mut [f32]),
     pub attend_back_two:
@@ -99,6 +104,10 @@ macro_rules! table {
             wrap!([$($attr)?] scaled = affine::scaled::<S>(s: View, cb: usize, n: usize, h: usize, w: usize, a: f32, add: bool, d: View));
             wrap!([$($attr)?] box_in = boxes::box_in::<S>(x: View, cb: usize, i: usize, h: usize, w: usize, r0: usize, r1: usize, a: *mut f32, aks: usize, tmp: *mut f32));
             wrap!([$($attr)?] box_out = boxes::box_out::<S>(x: View, cb: usize, i: usize, h: usize, w: usize, r0: usize, r1: usize, a: *const f32, aks: usize, tmp: *mut f32));
+            wrap!([$($attr)?] patch_in = patches::patch_in::<S>(x: View, cb: usize, i: usize, h: usize, w: usize, wo: usize, k: Reach, r0: usize, r1: usize, a: *mut f32, aks: usize));
+            wrap!([$($attr)?] patch_out = patches::patch_out::<S>(x: View, cb: usize, i: usize, h: usize, w: usize, wo: usize, k: Reach, r0: usize, r1: usize, a: *const f32, aks: usize));
+            wrap!([$($attr)?] runs_in = patches::runs_in::<S>(strip: *const f32, k: Runs, n: usize, a: *mut f32));
+            wrap!([$($attr)?] shift = patches::shift::<S>(y: View, cb: usize, n: usize, h: usize, w: usize, bias: *const f32));
             kind!([$($attr)?] k0, 0);
             kind!([$($attr)?] k1, 1);
             kind!([$($attr)?] k2, 2);
@@ -108,7 +117,7 @@ macro_rules! table {
             kind!([$($attr)?] k6, 6);
             pub(super) static TABLE: Table = Table {
                 gemm, gemm_tn, fold, weights, wino_in, wino_out, wino_adj, stats, tangent_sums, scaled, box_in, box_out,
-                attend, attend_back, attend_back_two,
+                patch_in, patch_out, runs_in, shift, attend, attend_back, attend_back_two,
                 forward: [
                     [k0::forward1, k0::forward2], [k1::forward1, k1::forward2], [k2::forward1, k2::forward2],
                     [k3::forward1, k3::forward2], [k4::forward1, k4::forward2], [k5::forward1, k5::forward2],
