@@ -9,7 +9,7 @@ difference of a longer and a shorter run of the program on one thread: what star
 checked, which is said. Counts hold for one compiler and one profile: `--store` writes new ones after a change of either, or after a
 change that is worth its cost, which its commit says.
 """
-import argparse, json, os, platform, random, re, shutil, struct, subprocess, sys, tempfile
+import argparse, concurrent.futures, json, os, platform, random, re, shutil, struct, subprocess, sys, tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -91,8 +91,9 @@ def main():
         print(f"skipped: the counts are of {stored['compiler']} on {stored['machine']}, here is {compiler} on {machine}")
         return
     grown = []
-    with tempfile.TemporaryDirectory() as folder:
-        counted = {name: round(job(a.ebm, folder)) for name, job in JOBS.items()}
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        # What runs beside does not change a count.
+        counted = dict(zip(JOBS, pool.map(lambda job: round(job(a.ebm, tempfile.mkdtemp(dir=folder))), JOBS.values())))
     for name, now in counted.items():
         before = stored["instructions"].get(name)
         change = (now / before - 1) if before else 0.0

@@ -57,6 +57,17 @@ fn results_are_json_where_asked_and_logs_stay_apart() {
 }
 
 #[test]
+fn a_log_filter_is_a_level_or_names_crates() {
+    let s = Scratch::with(SMALL);
+    // Said at the level `debug` by the crate `ebm`.
+    let device = |filter| s.run(&["check", "run.toml", "--log", filter]).ok().err.contains("device: cpu");
+    let filters = ["debug", "ebm=debug", "error,ebm=debug", "info", "ebm_train=debug"];
+    assert_eq!(filters.map(device), [true, true, true, false, false]);
+    let ran = s.run(&["check", "run.toml", "--log", "ebm=loud"]).ok();
+    assert!(ran.err.contains("the log filter is not understood"), "{ran:?}");
+}
+
+#[test]
 fn every_plugin_can_be_shown() {
     let s = Scratch::with(SMALL);
     let listed = s.run(&["plugins", "list", "--json"]).ok();

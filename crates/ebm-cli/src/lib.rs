@@ -16,6 +16,9 @@ mod signals;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use outcome::{End, Failure, INTERRUPTED, Outcome};
 use output::Output;
@@ -148,24 +151,26 @@ fn dispatch(command: Command, out: &mut Output) -> Outcome {
 fn log(filter: Option<&str>) {
     let filter = if ranks::rank() > 0 { Some("error") } else { filter };
     let wanted = filter.map(str::to_string).or_else(|| std::env::var("EBM_LOG").ok());
-    let filter = match wanted.as_deref().map(tracing_subscriber::EnvFilter::try_new) {
+    let info = || Targets::new().with_default(LevelFilter::INFO);
+    // Levels and `crate=level`; filters of fields would bring regular expressions into the program.
+    let filter = match wanted.as_deref().map(str::parse) {
         Some(Ok(filter)) => filter,
         Some(Err(e)) => {
             output::say(&format!("warning: the log filter is not understood ({e}); logging `info`"));
-            tracing_subscriber::EnvFilter::new("info")
+            info()
         }
-        None => tracing_subscriber::EnvFilter::new("info"),
+        None => info(),
     };
     let color =
         std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    // A second command in one process (tests, servers) keeps the first's logger.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(std::io::stderr)
         .with_ansi(color)
         .with_target(false)
         .without_time()
         // A closed standard error must not become a panic inside of the logger.
-        .log_internal_errors(false)
-        .try_init();
+        .log_internal_errors(false);
+    // A second command in one process (tests, servers) keeps the first's logger.
+    let _ = log.finish().with(filter).try_init();
 }

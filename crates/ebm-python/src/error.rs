@@ -6,7 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 create_exception!(
     ebm_candle,
@@ -73,8 +75,10 @@ pub(crate) fn refused(message: impl Into<String>) -> PyErr {
 
 /// Warnings go to standard error, as `EBM_LOG` says. A program that has a log of its own keeps it.
 pub(crate) fn log() {
-    let filter = EnvFilter::try_from_env("EBM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = std::env::var("EBM_LOG").ok().and_then(|wanted| wanted.parse().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let log = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
     // A closed standard error must not become a panic.
-    let _ = log.with_ansi(false).with_target(false).without_time().log_internal_errors(false).try_init();
+    let log = log.with_ansi(false).with_target(false).without_time().log_internal_errors(false);
+    let _ = log.finish().with(filter).try_init();
 }
