@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the commands of README and book in their order, in an empty folder, and compares what they print with the page.
 
-    scripts/book.py --ebm PROGRAM [--python PYTHON] [--long] [--data DIR] [--page WORD] [--keep DIR]
+    scripts/book.py --ebm PROGRAM [--python PYTHON] [--long] [--data DIR] [--page WORD] [--from WORD] [--keep DIR]
 
 A block of commands or of Python has a comment in the line before it which says what becomes of it:
 
@@ -221,13 +221,14 @@ def main():
     parser.add_argument("--long", action="store_true", help="run long blocks, too")
     parser.add_argument("--data", type=pathlib.Path, help="a folder with sets, such as mnist with its four files")
     parser.add_argument("--page", default="", help="only pages whose path has this word")
+    parser.add_argument("--from", default="", dest="first", help="go on at the first page whose path has this word, in the folder of --keep")
     parser.add_argument("--keep", help="work in this folder and leave it")
     options = parser.parse_args()
     ebm = str(options.ebm.resolve())
     # A link to an interpreter is its environment: it is not resolved.
     python = options.python and os.path.abspath(shutil.which(options.python) or options.python)
     work, env = folder(options.keep, ebm, python, options.data)
-    faults, helps, ran, printed = [], {}, 0, None
+    faults, helps, ran, printed, begun = [], {}, 0, None, False
     faults_page = (ROOT / "book/src/design/faults.md").read_text()
 
     def run(place, line, title):
@@ -258,7 +259,8 @@ def main():
         text = path.read_text()
         faults += inline(page, text, ebm, helps)
         faults += quoted(page, text, faults_page)
-        if options.page not in str(page):
+        begun = begun or options.first in str(page)
+        if not begun or options.page not in str(page):
             continue
         for block in BLOCK.finditer(text):
             kind, body = block["kind"].split(",")[0], block["body"]
