@@ -60,8 +60,14 @@ if [ "$1 $2 $3" = "run --release --" ]; then shift 3; exec "{ebm}" "$@"; fi
 if [ "$*" = "test --workspace" ]; then echo "left to .ci/run"; exit; fi
 PATH="${{PATH#*:}}"
 if [ -e Cargo.toml ] && [ ! -L Cargo.toml ]; then exec cargo "$@"; fi
-words=()
-for word in "${{@:2}}"; do [ "$word" = --release ] || words+=("$word"); done
+words=("${{@:2}}")
+for at in "${{!words[@]}}"; do
+    case "${{words[at]}} ${{words[at + 1]}}" in
+        "--release "*) unset "words[at]" ;;
+        "--profile release") words[at + 1]=dev ;;
+    esac
+done
+words=("${{words[@]}}")
 [[ " $* " == *" --manifest-path "* ]] || words=(--manifest-path "{ROOT}/Cargo.toml" "${{words[@]}}")
 exec cargo "$1" "${{words[@]}}"
 """,
