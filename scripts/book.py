@@ -123,6 +123,11 @@ def main():
     faults, helps, ran, printed, begun = [], {}, 0, None, False
     faults_page = (ROOT / "book/src/design/faults.md").read_text()
 
+    def fault(text):
+        """Told at once, and with all others at the end: a run of hours may be stopped."""
+        faults.append(text)
+        print(text, flush=True)
+
     def run(place, line, title):
         """What a command prints and its exit code; `None` if it does not end."""
         nonlocal ran
@@ -132,7 +137,7 @@ def main():
             done = subprocess.run(line, cwd=work, env=env, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace")
         except subprocess.TimeoutExpired:
-            faults.append(f"{place}: took more than {SECONDS} s: {title}")
+            fault(f"{place}: took more than {SECONDS} s: {title}")
             return None
         print(f"{place}: {time.monotonic() - began:6.1f} s  {title}", flush=True)
         return done
@@ -142,9 +147,9 @@ def main():
         fails = bool(shown) and re.search(r"^error", shown, re.M) is not None
         tail = "\n    ".join(done.stdout.splitlines()[-12:])
         if (done.returncode != 0) != fails:
-            faults.append(f"{place}: exit code {done.returncode}: {title}\n    {tail}")
+            fault(f"{place}: exit code {done.returncode}: {title}\n    {tail}")
         elif shown and (missing := compare(shown, done.stdout, share)) is not None:
-            faults.append(f"{place}: {title}: not printed: {missing}\n    {tail}")
+            fault(f"{place}: {title}: not printed: {missing}\n    {tail}")
 
     for path in pages():
         page = path.relative_to(ROOT)
@@ -159,7 +164,7 @@ def main():
             place = f"{page}:{text.count(chr(10), 0, block.start('kind')) + 1}"
             if not block["what"]:
                 if kind == "python" or kind in ("sh", "text", "console", "bash", "") and COMMAND.search(body):
-                    faults.append(f"{place}: commands, and no comment `book:` before them says what becomes of them")
+                    fault(f"{place}: commands, and no comment `book:` before them says what becomes of them")
                 continue
             told = Directive(block["what"])
             if told.what == "file":
@@ -172,7 +177,7 @@ def main():
                 continue
             printed = None
             if told.what not in ("run", "skip"):
-                faults.append(f"{place}: `book: {block['what']}`: the first word is none of run, printed, file, skip")
+                fault(f"{place}: `book: {block['what']}`: the first word is none of run, printed, file, skip")
                 continue
             if told.what == "skip" or (told.long and not options.long):
                 print(f"{place}: left out: {told.rest}")
