@@ -12,6 +12,8 @@ import argparse, collections, concurrent.futures, json, os, pathlib, struct, sub
 
 HERE = pathlib.Path(__file__).resolve().parent / "absurd"
 EBM = os.environ.get("EBM", "ebm")
+if "/" in EBM:
+    EBM = os.path.abspath(EBM)  # runs have folders of their own
 LIMIT = 300  # seconds of a run
 
 

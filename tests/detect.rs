@@ -32,6 +32,25 @@ fn idx(n: u32, side: u32) -> Vec<u8> {
     file
 }
 
+#[test]
+fn a_program_asks_for_the_same_table() -> Result<(), Box<dyn std::error::Error>> {
+    let s = trained();
+    let run = s.path("r");
+    // ANCHOR: program
+    let model = ebm::Model::open(&run, &[])?;
+    let options = ebm::measure::OodOptions { outside: vec!["rule:blur".into()], ..Default::default() };
+    let report = ebm::measure::ood(&model, &options)?;
+    for row in &report.rows {
+        println!("{} by {}: AUROC {:.3}", row.outside, row.score, row.figures.auroc.value);
+    }
+    // ANCHOR_END: program
+    // Of an energy of one term, `terms` says nothing that `energy` does not.
+    let scores: Vec<String> = report.rows.iter().map(|row| row.score.to_string()).collect();
+    assert_eq!(scores, ["energy", "grad-norm", "typicality"]);
+    assert!(report.rows.iter().all(|row| (0.0..=1.0).contains(&row.figures.auroc.value)));
+    Ok(())
+}
+
 const RULES: [&str; 5] = ["rule:uniform", "rule:noise", "rule:constant", "rule:blur", "rule:interpolation"];
 
 #[test]

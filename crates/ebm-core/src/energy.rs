@@ -201,6 +201,7 @@ pub fn sum_of_squares(t: &Tensor) -> Result<f64> {
 /// Weights `(B, T)` as a function of the terms `(B, T)` of the same pass.
 pub type WeightFn<'a> = dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'a;
 
+// ANCHOR: energy
 /// A scalar energy E_θ(x | c) for every sample of a batch, in nats: exp(−E) is the unnormalised
 /// density, so low energy means likely. `B` samples, `T` named terms.
 ///
@@ -231,7 +232,7 @@ pub trait EnergyFn: Send + Sync {
     /// If the batch does not fit the spec or an operation fails.
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad>;
 
-    /// ∇_θ Σ_b ⟨v_b, ∇ₓE(x_b)⟩ with `v` constant: the exact mixed second derivative (spec eq. 1).
+    /// ∇_θ Σ_b ⟨v_b, ∇ₓE(x_b)⟩ with `v` constant: the exact mixed second derivative (Du et al. 2021, the term of the last step).
     ///
     /// # Errors
     /// If the batch does not fit the spec or an operation fails.
@@ -321,6 +322,7 @@ pub trait EnergyFn: Send + Sync {
         String::new()
     }
 }
+// ANCHOR_END: energy
 
 /// What closed-form energies know exactly.
 pub trait Density: Send + Sync {

@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use candle_core::{Result, Tensor};
 use ebm_core::plan::Products;
 
+// ANCHOR: launcher
 /// Starts the kernels of `kernels/operators.cu` on a device: with a `Launcher`, [`operators`](crate::operators) are those of the device.
 ///
 /// The kernels are written in CUDA C. A device with another language has them in that, under the same names, with the same arguments in
@@ -54,6 +55,7 @@ pub trait Launcher: Send + Sync + 'static {
         (0..times).try_for_each(|_| step())
     }
 }
+// ANCHOR_END: launcher
 
 /// One argument of a kernel.
 #[derive(Clone, Copy, Debug)]

@@ -58,6 +58,7 @@ impl Forward for Bent {
         Ok(e)
     }
 
+    // ANCHOR: python
     fn python(&self) -> Option<String> {
         let (b, s2) = (self.bend, self.sd * self.sd);
         Some(format!(
@@ -66,6 +67,7 @@ impl Forward for Bent {
              return 0.5 * (x[:, 0].square() / {s2:?} + off.square() + x[:, 2:].square().sum(1))"
         ))
     }
+    // ANCHOR_END: python
 }
 
 impl KnownDensity for Bent {

@@ -8,7 +8,7 @@ use crate::kit::{ByteSettings, Placement, Rows, Store, StoreSettings};
 /// offer number `n` goes to slot `i`, uniform in `0..n`, if there is such a slot.
 ///
 /// `published` appends whole batches while the published cursor is past the end, so that the
-/// capacity is the first multiple of the batch size that is not smaller (spec trap 10).
+/// capacity is the first multiple of the batch size that is not smaller.
 pub struct Reservoir {
     published: bool,
     /// Chains ever offered.

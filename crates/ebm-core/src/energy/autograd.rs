@@ -12,6 +12,7 @@ use crate::{
     Batch, Diff, Dual, EnergyFn, EnergySpec, ParamSet, Result, Role, Slope, ThetaGrad, View, WeightFn,
 };
 
+// ANCHOR: forward
 /// The only function most authors write. [`Autograd`] derives every call of [`EnergyFn`] from it:
 /// `V = Tensor` gives values and reverse gradients, `V = Dual` carries a tangent along.
 pub trait Forward: Send + Sync + 'static {
@@ -51,6 +52,7 @@ pub trait Forward: Send + Sync + 'static {
         Ok(BTreeMap::new())
     }
 }
+// ANCHOR_END: forward
 
 /// An energy made of a forward function and its parameters.
 pub struct Autograd<F> {

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use crate::{Key, Result};
 
+// ANCHOR: estimate
 /// Value and gradient of an entropy estimate.
 #[derive(Clone, Debug)]
 pub struct EntropyEstimate {
@@ -12,7 +13,9 @@ pub struct EntropyEstimate {
     /// Gradient of the *mean* of `value` in the samples, the shape of the samples.
     pub grad: Tensor,
 }
+// ANCHOR_END: estimate
 
+// ANCHOR: entropy
 /// An entropy estimator against a reference set (earlier samples from the replay buffer).
 pub trait EntropyEstimator: Send + Sync {
     /// The estimate for samples `x` `(B, ...)` against `bank` `(M, ...)`; the bank is a constant.
@@ -29,3 +32,4 @@ pub trait EntropyEstimator: Send + Sync {
     /// The estimator's name for messages.
     fn name(&self) -> String;
 }
+// ANCHOR_END: entropy

@@ -8,6 +8,7 @@ use candle_core::Tensor;
 
 use crate::{Batch, EnergyFn, Result};
 
+// ANCHOR: link
 /// How one step's result depends on θ and on the step's start, to first order.
 ///
 /// A step moves a position `x` and, where it has one, a momentum `v`. Each simple link says what becomes of `dx` and
@@ -68,6 +69,7 @@ pub enum Link {
     /// The link of one of the transitions of a composed kernel, by its number: its momentum is another than theirs.
     Part(usize, Box<Link>),
 }
+// ANCHOR_END: link
 
 /// The transpose of a linear map of samples, each row by a map of its own.
 #[derive(Clone)]

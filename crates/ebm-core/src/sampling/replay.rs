@@ -6,6 +6,7 @@ use candle_core::Tensor;
 
 use crate::{Key, Result};
 
+// ANCHOR: replay
 /// A buffer of chains from which training continues (persistent contrastive divergence).
 ///
 /// Values are in the units of the data. State is a set of named tensors, so that a checkpoint holds all of it.
@@ -62,3 +63,4 @@ pub trait ReplayBuffer: Send + Sync {
     /// The buffer's name for messages.
     fn name(&self) -> String;
 }
+// ANCHOR_END: replay

@@ -180,6 +180,7 @@ impl Drawn {
     }
 }
 
+// ANCHOR: sampler
 /// A program over transitions: how many steps, at which step sizes, kept where.
 ///
 /// Most authors do not implement it: a program in which each step is one of some transitions is a
@@ -253,3 +254,4 @@ pub trait Sampler: Send + Sync {
     /// The program's name for messages.
     fn name(&self) -> String;
 }
+// ANCHOR_END: sampler

@@ -118,6 +118,7 @@ pub struct Adjust {
     pub noise: f64,
 }
 
+// ANCHOR: transition
 /// One Markov kernel. Pure in `(state, key)`: same inputs, same outputs, on every device.
 pub trait Transition: Send + Sync {
     /// State at `at`, with whatever the kernel carries between steps (momentum, cache).
@@ -217,3 +218,4 @@ pub trait Transition: Send + Sync {
     /// The kernel's name for messages.
     fn name(&self) -> String;
 }
+// ANCHOR_END: transition

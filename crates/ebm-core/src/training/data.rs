@@ -42,6 +42,7 @@ pub fn centre_and_spread(data: &dyn DataSource) -> Result<Option<(Tensor, f64)>>
     Ok((spread > 0.0 && spread.is_finite()).then_some((mean, spread)))
 }
 
+// ANCHOR: data
 /// A source of training samples with random access: the cursor of a run is two integers.
 pub trait DataSource: Send + Sync {
     /// Number of training samples.
@@ -153,6 +154,7 @@ pub trait DataSource: Send + Sync {
     /// The source's name for messages.
     fn name(&self) -> String;
 }
+// ANCHOR_END: data
 
 /// How often each of `classes` classes occurs; empty if none does, or a label is none of them.
 pub fn count_classes(labels: &[u32], classes: usize) -> Vec<u64> {

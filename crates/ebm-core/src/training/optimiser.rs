@@ -15,6 +15,7 @@ pub struct OptimiserState {
     pub tensors: BTreeMap<String, Tensor>,
 }
 
+// ANCHOR: update
 /// What an update reads.
 #[derive(Clone, Copy)]
 pub struct Update<'a> {
@@ -31,6 +32,7 @@ pub struct Update<'a> {
     /// The moving average and the share of it that stays.
     pub average: Option<(&'a BTreeMap<String, Tensor>, f64)>,
 }
+// ANCHOR_END: update
 
 impl<'a> Update<'a> {
     /// An update by the whole gradients, without an average.
@@ -99,6 +101,7 @@ pub struct Updated {
     pub average: Option<BTreeMap<String, Tensor>>,
 }
 
+// ANCHOR: optimiser
 /// Turns gradients into new parameters. Pure: nothing is written until the trainer commits.
 pub trait Optimiser: Send + Sync {
     /// New values of the parameters that have a gradient, the next moments, and the moving average of every parameter that has one.
@@ -126,6 +129,7 @@ pub trait Optimiser: Send + Sync {
     /// The optimiser's name for messages.
     fn name(&self) -> String;
 }
+// ANCHOR_END: optimiser
 
 /// A learning-rate schedule as a factor of the base rate.
 #[derive(Clone, Debug, PartialEq, Settings)]

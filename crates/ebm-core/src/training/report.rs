@@ -70,6 +70,7 @@ pub trait RunView {
     fn sample_shape(&self) -> &[usize];
 }
 
+// ANCHOR: event
 /// What an observer is told.
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -114,7 +115,9 @@ pub enum Event<'a> {
         view: &'a dyn RunView,
     },
 }
+// ANCHOR_END: event
 
+// ANCHOR: observer
 /// Sees what happens; cannot change it. An observer that fails is reported and detached; where it fails for want of room on the disk
 /// ([`Error::Io`]), the run ends, so that it goes on from a checkpoint of which nothing is lost.
 pub trait Observer: Send {
@@ -152,6 +155,7 @@ pub trait Observer: Send {
     /// The observer's name for messages.
     fn name(&self) -> String;
 }
+// ANCHOR_END: observer
 
 /// A look at the replay buffer after every so manyth step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +173,7 @@ impl Look {
     }
 }
 
+// ANCHOR: action
 /// What a policy may ask of the trainer.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -195,7 +200,9 @@ pub enum Action {
     /// End the run early but in good order, with the reason.
     Finish(String),
 }
+// ANCHOR_END: action
 
+// ANCHOR: policy
 /// Decides on actions from reports. Pure but for its own state, which a checkpoint holds.
 pub trait Policy: Send + Sync {
     /// Actions after a step; `memory` is the policy's own state (JSON null at first).
@@ -221,6 +228,7 @@ pub trait Policy: Send + Sync {
     /// The policy's name for messages.
     fn name(&self) -> String;
 }
+// ANCHOR_END: policy
 
 /// Files and folders that a run has for itself, and the folder of pictures that observers share; none is one observer's.
 const OF_THE_RUN: [&str; 10] = [

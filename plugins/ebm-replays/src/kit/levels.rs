@@ -9,10 +9,10 @@ use ebm_core::candle::{DType, Tensor};
 pub(crate) struct Levels {
     pub low: f64,
     pub high: f64,
-    /// Written as `floor(255 u)` but read as `(b + U)/256` (spec trap 7): darkens by u/256 a trip.
+    /// Written as `floor(255 u)` but read as `(b + U)/256`: darkens by u/256 a trip.
     /// Otherwise written as `floor(256 u)`: a trip keeps the mean.
     pub published: bool,
-    /// Read as `(256 − b) mod 256` (spec trap 8).
+    /// Read as `(256 − b) mod 256`.
     pub inverted: bool,
 }
 

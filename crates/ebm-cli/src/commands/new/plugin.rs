@@ -162,8 +162,8 @@ impl NewPlugin {
         text += &from("plugins", "ebm-plugins", "")?;
         text += "serde = { version = \"1\", features = [\"derive\"] }\nserde_json = \"1\"\n\n[dev-dependencies]\n";
         text += &from("crates", "ebm-testkit", "")?;
-        text += "\n# Dependencies are always optimised: candle without optimisation is a hundred times slower.\n[profile.dev]\nopt-level = 1\n\n\
-                 [profile.dev.package.\"*\"]\nopt-level = 3\ndebug = false\n";
+        text += "\n";
+        text += include_str!("../../../templates/profile.toml");
         Ok(text)
     }
 
