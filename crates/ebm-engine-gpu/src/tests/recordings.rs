@@ -5,8 +5,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use ebm_core::operators::walk;
 use ebm_core::plan::{Activation, Pool};
-use ebm_core::{Batch, BuildCx, EnergyFn, Key, RowProgram, RowStep, Sum, Walked};
-use ebm_nn::{Conv, NetBuilder, Weight};
+use ebm_core::{Batch, BuildCx, EnergyFn, Forward, Key, RowProgram, RowStep, Sum, Walked};
+use ebm_nn::{Conv, NetBuilder, PlanNet, Weight};
 
 use super::read;
 use super::recorder::{Shared, counts, installed, lock};
@@ -170,4 +170,20 @@ fn an_energy_that_says_nothing_is_recorded_for_each_walk() {
     let silent = Silent(network(1));
     assert_eq!((after(&log, &silent), after(&log, &silent)), (1, 2));
     assert_eq!(counts(&log).1, 0);
+}
+
+#[test]
+fn weights_that_moved_make_another_identity() {
+    let Some((_alone, _)) = installed(true) else { return };
+    let (one, other) = (network(1), network(2));
+    let net = PlanNet::new(one.plan().unwrap().clone()).unwrap();
+    let x = start(2, Key::root(3)).x;
+    let after = |e: &dyn EnergyFn| {
+        net.slope(e.params().frozen(), &x, None).unwrap().unwrap();
+        net.identity().unwrap()
+    };
+    let first = after(one.as_ref());
+    update(one.as_ref(), Key::root(5));
+    assert!(first.same(&after(one.as_ref())), "written over in place");
+    assert!(!first.same(&after(other.as_ref())), "made of other parameters, elsewhere");
 }
