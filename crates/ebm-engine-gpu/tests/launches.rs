@@ -6,6 +6,7 @@
 //! tensors that it makes, views among them: at least as many as it launches.
 #![allow(clippy::unwrap_used)]
 
+mod convolution;
 mod paper;
 
 use std::collections::BTreeMap;
@@ -132,7 +133,7 @@ struct Library {
 
 impl ConvolutionOps for Library {
     fn convolution(&self, what: Convolution, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
-        let y = paper::result(what, a, b)?;
+        let y = convolution::result(what, a, b)?;
         let numbers = a.elem_count() + b.elem_count() + y.elem_count();
         let mut count = lock(&self.count);
         if self.products == Products::Bf16 && what.order == Order::ChannelsFirst {

@@ -1,7 +1,7 @@
 //! How often a training run records a step of its sampler: counted on a device that runs nothing.
 #![allow(clippy::unwrap_used)]
 
-mod paper;
+mod convolution;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ struct Library;
 
 impl ConvolutionOps for Library {
     fn convolution(&self, what: Convolution, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
-        paper::result(what, a, b).map(Some)
+        convolution::result(what, a, b).map(Some)
     }
 }
 
