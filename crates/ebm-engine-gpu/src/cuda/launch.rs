@@ -136,7 +136,10 @@ impl Launcher for Cuda {
             graph::trim(&self.device)?;
         }
         match graph::record(&self.device, step) {
-            Ok(graph) => Ok(Some(Box::new(graph))),
+            Ok(graph) => {
+                tracing::debug!("a sampler step is recorded as a CUDA graph, of samples {shape:?}");
+                Ok(Some(Box::new(graph)))
+            }
             // The next walk may be another energy's, so it is tried again.
             Err(why) => {
                 let mut known = self.recordings();
