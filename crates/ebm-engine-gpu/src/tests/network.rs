@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use ebm_core::backend::Backend;
-use ebm_core::operators::walk;
+use ebm_core::operators::{Convolution, ConvolutionOps, Operators, Pass, install, operators, walk};
 use ebm_core::plan::{Activation, Pool, Products};
 use ebm_core::{
     Batch, BuildCx, EnergyFn, EnergySpec, Key, ParamSet, Result, RowProgram, RowStep, Slope, ThetaGrad,
@@ -13,6 +13,7 @@ use ebm_core::{
 };
 use ebm_nn::{Conv, NetBuilder};
 
+use super::convolutions::Stand;
 use super::host::installed;
 use super::{gpu, near, normal, on, read};
 
@@ -107,9 +108,7 @@ fn rounded_gradients(device: &Device) {
     ];
     let bound = 54f64.sqrt() * 2f64.powi(-8);
     for (what, a, b) in pairs {
-        for (name, g) in
-            b.grads.iter().filter(|(name, _)| name.ends_with("weight") && !name.contains("attention"))
-        {
+        for (name, g) in b.grads.iter().filter(|(name, g)| g.rank() == 4 && !name.contains("attention")) {
             let most = read(g).iter().fold(0.0f64, |m, v| m.max(v.abs()));
             let share = |t: &Tensor| t.affine(1.0 / most, 0.0).unwrap();
             near(&share(&a.grads[name]), &share(g), bound, &format!("{what} of {name}"));
@@ -126,6 +125,24 @@ fn gradients_of_weights_in_bfloat16_with_channels_last() {
     for kernel in ["last_enter_b1", "last_leave_b1"] {
         assert!(launched.contains(kernel), "{kernel} was not used: {launched:?}");
     }
+}
+
+/// Convolutions with channels last, without their gradients.
+struct OneWay;
+
+impl ConvolutionOps for OneWay {
+    fn convolution(&self, what: Convolution, a: &Tensor, b: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        if what.pass == Pass::Forward { Stand.convolution(what, a, b) } else { Ok(None) }
+    }
+}
+
+#[test]
+fn gradients_that_a_device_does_not_take_go_with_channels_first() {
+    let Some(_alone) = installed(true) else { return };
+    let own = operators(&Device::Cpu).unwrap();
+    let convolutions = Some(Arc::new(OneWay) as Arc<dyn ConvolutionOps>);
+    install(&Device::Cpu, Operators { convolutions, ..(*own).clone() });
+    rounded_gradients(&Device::Cpu);
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub fn conv2d_in<V: Diff>(
 }
 
 /// A factor as a convolution takes it.
-fn rounded(products: Products, t: &Tensor) -> Result<Tensor> {
+pub(super) fn rounded(products: Products, t: &Tensor) -> Result<Tensor> {
     match products {
         Products::Bf16 if t.dtype() == DType::F32 => {
             let low = t.to_dtype(DType::BF16)?;
@@ -62,7 +62,7 @@ fn rounded(products: Products, t: &Tensor) -> Result<Tensor> {
 }
 
 /// A convolution's result in the type of its factors.
-fn settled(products: Products, y: Tensor, dtype: DType) -> Result<Tensor> {
+pub(super) fn settled(products: Products, y: Tensor, dtype: DType) -> Result<Tensor> {
     match products {
         Products::Bf16 if dtype == DType::F32 => y.to_dtype(DType::BF16)?.to_dtype(dtype),
         _ => Ok(y),

@@ -7,6 +7,8 @@ use ebm_core::operators::{Convolution, ConvolutionOps, LastOps, Order, Pass, ope
 use ebm_core::plan::Products;
 use ebm_core::tie::{Back, tie2};
 
+use super::conv::{pulled_back, rounded, settled, weight_gradient};
+
 /// What a device has for it.
 #[derive(Clone)]
 pub(super) struct Turned {
@@ -26,7 +28,7 @@ impl Turned {
     }
 
     /// The convolution without bias of `x` `(B, C, H, W)` with `w` `(O, C, k, k)`, both in f32, as a graph node; factors, result and gradients are
-    /// rounded to bfloat16. `None` if the device does not take it.
+    /// rounded to bfloat16. `None` if the device does not take it; gradients that it does not take go with channels first.
     ///
     /// # Errors
     /// If an operation fails.
@@ -49,27 +51,27 @@ impl Turned {
         };
         let Some(y) = run(self, Pass::Forward, &xd, &wd)? else { return Ok(None) };
         let y = self.images.leave(&y)?;
-        let left = |g: Option<Tensor>| {
-            g.ok_or_else(|| {
-                candle_core::Error::Msg("a device takes a convolution and not its gradient".into())
-            })
-        };
-        let (of_x, of_w) = (self.clone(), self.clone());
+        let (of_x, of_w, plain) = (self.clone(), self.clone(), w.detach());
+        let products = Products::Bf16;
         let y = tie2(
             "conv2d",
             x,
             w,
             y,
             || {
-                Box::new(move |g: &Tensor| {
-                    let g = run(&of_x, Pass::Input { size }, &of_x.enter(g)?, &wd)?;
-                    of_x.images.leave(&left(g)?)
+                Box::new(move |g: &Tensor| match run(&of_x, Pass::Input { size }, &of_x.enter(g)?, &wd)? {
+                    Some(g) => of_x.images.leave(&g),
+                    None => pulled_back(products, g, &plain, size, stride, padding),
                 }) as Back
             },
             || {
-                Box::new(move |g: &Tensor| {
-                    let g = run(&of_w, Pass::Weight { kernel }, &xd, &of_w.enter(g)?)?;
-                    left(g)?.to_dtype(DType::F32)?.permute((0, 3, 1, 2))?.contiguous()
+                Box::new(move |g: &Tensor| match run(&of_w, Pass::Weight { kernel }, &xd, &of_w.enter(g)?)? {
+                    Some(w) => w.to_dtype(DType::F32)?.permute((0, 3, 1, 2))?.contiguous(),
+                    None => {
+                        let x = rounded(products, &of_w.images.leave(&xd)?)?;
+                        let w = weight_gradient(&x, &rounded(products, g)?, kernel, stride, padding)?;
+                        settled(products, w, DType::F32)
+                    }
                 }) as Back
             },
         )?;
