@@ -11,6 +11,7 @@ use ebm_core::candle::{Device, Result, Tensor};
 use ebm_core::operators::{Convolution, ConvolutionOps, Operators, Recording, install};
 use ebm_core::plan::Products;
 use ebm_engine_gpu::{Arg, Launcher, operators};
+use ebm_plugins as _;
 use ebm_train::{Plan, RunConfig, TrainState, step_reporting};
 
 /// Recordings, and how often they were played.
