@@ -125,3 +125,31 @@ pub trait TapeOps: Send + Sync {
     fn record(&self, tape: &Tape, step: &mut dyn FnMut() -> Result<()>)
     -> Result<Option<Box<dyn Recording>>>;
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::Chains;
+
+    #[test]
+    fn another_walk_is_written_over_the_tape() {
+        let batch = |first: f32, chain: u64| {
+            let t = |n: usize| Tensor::full(first, (2, n), &Device::Cpu).unwrap();
+            let at = Batch::new(t(3)).unwrap().with_cond(Some(t(4)));
+            at.with_chains(Chains::range(chain, 2))
+        };
+        let tape = Tape::new(&batch(1.0, 5), &[Key::root(1), Key::root(2)]).unwrap();
+        // What a recording holds of it.
+        let held = [&tape.keys, &tape.chains, &tape.x, tape.condition.as_ref().unwrap()].map(Tensor::clone);
+        tape.step.slice_set(&Tensor::new(&[2i64], &Device::Cpu).unwrap(), 0, 0).unwrap();
+        let (next, keys) = (batch(7.0, 9), [Key::root(3), Key::root(4)]);
+        tape.rewind(&next, &keys).unwrap();
+        let want = Tape::new(&next, &keys).unwrap();
+        let wanted = [&want.keys, &want.chains, &want.x, want.condition.as_ref().unwrap()];
+        for (now, want) in held.iter().zip(wanted) {
+            assert_eq!(format!("{now}"), format!("{want}"));
+        }
+        assert_eq!(tape.step.to_vec1::<i64>().unwrap(), [0]);
+    }
+}
