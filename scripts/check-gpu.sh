@@ -38,7 +38,7 @@ common=(--set run.report_every=1 --set run.engine=graph --set run.batch=32)
 train() { # name, more; fails too if sampler steps were not recorded
     local out=$1
     shift
-    timeout "$limit" "$EBM" train "$config" --log warn --out "$folder/$out" "$@" > "$log/$out" 2>&1
+    timeout "$limit" "$EBM" train "$config" --log "${LOG:-warn}" --out "$folder/$out" "$@" > "$log/$out" 2>&1
     local result=$?
     if [ $result = 0 ] && grep -q "not recorded" "$log/$out"; then result=1; fi
     [ $result = 0 ] || tail -20 "$log/$out"
@@ -127,6 +127,20 @@ for dtype in f32 bf16; do
         report $? "$dtype ends with the $file of a run that was not stopped"
     done
 done
+
+part "one recording a run, and scales beside each other"
+net() { echo "{kind=\"conv-net\",layers=[{filters=$1},{filters=$1,stride=2}],hidden=[$1],conditional=true}"; }
+scales="energy={kind=\"multi-scale\",parts=[{name=\"small\",energy=$(net 16)},{name=\"large\",energy=$(net 32)}]}"
+for beside in 0 1; do
+    EBM_GPU_BRANCHES=$beside LOG=warn,ebm_engine_gpu=debug train "beside-$beside" "${common[@]}" --set "$scales" --steps 10 --set run.device="$device"
+    report $? "two scales, EBM_GPU_BRANCHES=$beside"
+    [ "$device" = cuda ] || continue
+    recorded=$(grep -c "a sampler step is recorded" "$log/beside-$beside")
+    [ "$recorded" = 1 ]
+    report $? "recordings of ten updates: $recorded"
+done
+cmp "$folder"/beside-{0,1}/checkpoints/step-00000010/state.safetensors
+report $? "scales beside each other end with the bytes of scales one after another"
 
 part "times"
 for dtype in f32 tf32 bf16; do

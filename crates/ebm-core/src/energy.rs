@@ -8,7 +8,7 @@ use crate::energy::conditionals::Conditionals;
 use crate::energy::domain::Domain;
 use crate::energy::outline::Outline;
 use crate::energy::rows::RowSlopes;
-use crate::operators::{Entry, Formula, map_entries};
+use crate::operators::{Entry, Formula, Identity, map_entries};
 use crate::plan::NetPlan;
 use crate::{Batch, Error, Key, ParamSet, Result, Stop};
 
@@ -175,8 +175,8 @@ impl ThetaGrad {
 }
 
 /// sum + factor·g.
-struct Added {
-    factor: f64,
+pub(crate) struct Added {
+    pub factor: f64,
 }
 
 impl Formula<1, 2, 1> for Added {
@@ -290,6 +290,13 @@ pub trait EnergyFn: Send + Sync {
     fn rows<'a>(&'a self, at: &Batch) -> Result<Option<Box<dyn RowSlopes + 'a>>> {
         let _ = at;
         Ok(None)
+    }
+
+    /// Stays the same as long as [`EnergyFn::slope`] starts the same work on the same memory for samples and conditions of the same shapes,
+    /// whatever is written over there: then a device may record a step once, and start it again after an update. An energy that gives one
+    /// writes what it derives from its parameters in place, and looks at no chains. `None`: a recording serves one walk.
+    fn identity(&self) -> Option<Identity> {
+        None
     }
 
     /// New values of buffers after an update (power iteration); computed, not written.

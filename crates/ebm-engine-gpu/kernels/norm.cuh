@@ -94,10 +94,14 @@ extern "C" __global__ void norm_act(
     }
 }
 
-// gx of norm_act from gy; `stats` as norm_act wrote them.
+// Entry i of a gradient that came in one part or in two.
+__device__ __forceinline__ float in_parts(const float *g, const float *more, u64 i) { return more ? ADD(g[i], more[i]) : g[i]; }
+
+// gx of norm_act from gy, or from gy + gy2, which is written to `total` if that is not null; `stats` as norm_act wrote them.
 extern "C" __global__ void norm_act_back(
     u32 channels, u32 groups, u32 space, int norm, int f, float slope, const float *x, const float *gain, const float *shift,
-    const float *gain2, const float *shift2, const float *stats, const float *gy, float *gx) {
+    const float *gain2, const float *shift2, const float *stats, const float *gy, const float *gy2,
+    float *gx, float *total) {
     __shared__ float shared[256];
     u32 per = channels / groups, count = per * space, group = blockIdx.x % groups;
     u64 base = (u64)blockIdx.x * count, plane = (u64)(blockIdx.x / groups) * channels + (u64)group * per;
@@ -109,7 +113,7 @@ extern "C" __global__ void norm_act_back(
             u32 c = i / space;
             Affine a = affine_of(plane + c, group * per + c, gain, shift, gain2, shift2);
             float n = centred(x + base, i, mean) * scale;
-            float g = a.gain * gy[base + i] * activate_slope(f, slope, a.gain * n + a.shift);
+            float g = a.gain * in_parts(gy, gy2, base + i) * activate_slope(f, slope, a.gain * n + a.shift);
             first += g;
             second += g * n;
         }
@@ -120,7 +124,8 @@ extern "C" __global__ void norm_act_back(
         u32 c = i / space;
         Affine a = affine_of(plane + c, group * per + c, gain, shift, gain2, shift2);
         float n = norm ? centred(x + base, i, mean) * scale : x[base + i];
-        float g = a.gain * gy[base + i] * activate_slope(f, slope, a.gain * n + a.shift);
+        float g = a.gain * in_parts(gy, gy2, base + i) * activate_slope(f, slope, a.gain * n + a.shift);
+        if (total) total[base + i] = in_parts(gy, gy2, base + i);
         gx[base + i] = norm ? scale * (g - first - n * second) : g;
     }
 }

@@ -49,19 +49,20 @@ extern "C" __global__ void pool(u32 planes, int rule, int size, int h, int w, in
     y[i] = sum;
 }
 
-// gx (planes, h, w) from gy (planes, m, k): the transpose.
-extern "C" __global__ void pool_back(u32 planes, int rule, int size, int h, int w, int m, int k, const float *gy, float *gx) {
+// gx (planes, h, w) from gy (planes, m, k), or from gy + gy2: the transpose.
+extern "C" __global__ void pool_back(
+    u32 planes, int rule, int size, int h, int w, int m, int k, const float *gy, const float *gy2, float *gx) {
     u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= (u64)planes * h * w) return;
     int col = (int)(i % w), row = (int)(i / w % h);
-    const float *from = gy + i / ((u64)h * w) * m * k;
+    u64 from = i / ((u64)h * w) * m * k;
     int r0, r1, c0, c1;
     readers(rule, size, row, m, &r0, &r1);
     readers(rule, size, col, k, &c0, &c1);
     float sum = 0.0f;
     for (int r = r0; r < r1; ++r) {
         float line = 0.0f;
-        for (int c = c0; c < c1; ++c) line += share(rule, size, c, col, w) * from[r * k + c];
+        for (int c = c0; c < c1; ++c) line += share(rule, size, c, col, w) * in_parts(gy, gy2, from + r * k + c);
         sum += share(rule, size, r, row, h) * line;
     }
     gx[i] = sum;

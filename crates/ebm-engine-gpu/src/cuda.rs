@@ -2,12 +2,14 @@
 //!
 //! The binding loads the vendor's libraries at its first call and panics where one is missing, so nothing of it is called before.
 
+mod branches;
 #[cfg(feature = "cudnn")]
 mod convolution;
 pub(crate) mod graph;
 mod launch;
 #[cfg(feature = "nccl")]
 mod nccl;
+mod workspace;
 
 use std::collections::BTreeMap;
 #[cfg(feature = "cudnn")]
@@ -17,8 +19,7 @@ use std::sync::{Mutex, PoisonError};
 #[cfg(feature = "nccl")]
 pub use nccl::between;
 
-use candle_core::cuda::cudarc::cublas::sys as cublas;
-use candle_core::cuda::cudarc::driver::{DevicePtr, result, sys};
+use candle_core::cuda::cudarc::driver::{result, sys};
 use candle_core::{CudaDevice, Device};
 use ebm_core::backend::NoDevice;
 #[cfg(feature = "cudnn")]
@@ -72,8 +73,9 @@ fn new(number: usize) -> Result<Device, NoDevice> {
     // SAFETY: this device has one stream, so no allocation needs the events that order it between streams.
     unsafe { cuda.disable_event_tracking() };
     keep_pool(cuda)?;
-    give_workspace(cuda)?;
-    let own = operators(launch::Cuda::new(cuda));
+    let blas = workspace::taken(cuda)?;
+    workspace::give(cuda, blas)?;
+    let own = operators(launch::Cuda::new(cuda, blas));
     #[cfg(feature = "cudnn")]
     let own = Operators { convolutions: Some(Arc::new(convolution::CudnnOps(cuda.clone()))), ..own };
     install(&device, own);
@@ -116,24 +118,6 @@ fn count() -> Result<usize, NoDevice> {
 fn load(names: &[&str]) -> Option<Library> {
     // SAFETY: initialisers of the vendor's libraries run, as they will when candle opens the device.
     names.iter().find_map(|name| unsafe { Library::new(*name) }.ok())
-}
-
-/// Bytes of cuBLAS's own memory, as its documentation has them for Hopper (section cublasSetWorkspace).
-const CUBLAS_BYTES: usize = 32 << 20;
-
-/// Gives cuBLAS memory of its own for good: what it takes by itself may differ between steps that are run and steps that are recorded,
-/// and with it the algorithm and the order of its sums.
-fn give_workspace(device: &CudaDevice) -> Result<(), NoDevice> {
-    // SAFETY: the library writes before it reads.
-    let memory = unsafe { device.alloc::<u8>(CUBLAS_BYTES)? };
-    let stream = device.cuda_stream();
-    let address = memory.device_ptr(&stream).0;
-    // SAFETY: the memory is never freed, as the device is never closed.
-    let given = unsafe {
-        cublas::cublasSetWorkspace_v2(*device.cublas_handle().handle(), address as *mut _, CUBLAS_BYTES)
-    };
-    std::mem::forget(memory);
-    given.result().map_err(|e| candle_core::Error::Msg(format!("cuBLAS: {e:?}")).into())
 }
 
 /// Lets the driver's memory pool keep what is freed; it would hand it back at every synchronisation.

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Result, Tensor};
 use ebm_core::Chains;
-use ebm_core::operators::Operators;
+use ebm_core::operators::{Operators, Reels};
 
 use crate::launcher::{Arg, Launcher};
 use args::count;
@@ -25,12 +25,13 @@ use args::count;
 /// All operators that our kernels make, on the device of `launcher`; convolutions are the vendor's.
 pub fn operators(launcher: impl Launcher) -> Operators {
     let name = launcher.name().to_string();
-    let all = Arc::new(Kernels { launcher, chains: Mutex::new(None) });
+    let all = Arc::new(Kernels { launcher, chains: Mutex::new(None), reels: Reels::default() });
     Operators {
         name,
         random: Some(all.clone()),
         rows: Some(all.clone()),
         tapes: Some(all.clone()),
+        branches: Some(all.clone()),
         convolutions: None,
         pools: Some(all.clone()),
         norms: Some(all.clone()),
@@ -48,6 +49,7 @@ struct Kernels<L> {
     launcher: L,
     /// Indices of the chains that were asked for last, on the device: a chain keeps its index for all steps.
     chains: Mutex<Option<(Chains, Tensor)>>,
+    reels: Reels,
 }
 
 impl<L: Launcher> Kernels<L> {

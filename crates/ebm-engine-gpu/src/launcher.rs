@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use candle_core::{Result, Tensor};
+use ebm_core::operators::Recording;
 use ebm_core::plan::Products;
 
 // ANCHOR: launcher
@@ -40,19 +41,39 @@ pub trait Launcher: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Runs `step`, which moves samples of this shape, so many times; see [`TapeOps::repeat`](ebm_core::operators::TapeOps::repeat). A
-    /// device that can record what a step starts does so here.
+    /// A number for whatever else decides what is started; see [`TapeOps::mode`](ebm_core::operators::TapeOps::mode).
+    fn mode(&self) -> u64 {
+        0
+    }
+
+    /// Runs a walk in which a step may be recorded; see [`TapeOps::prepared`](ebm_core::operators::TapeOps::prepared).
     ///
     /// # Errors
-    /// If `step` fails.
-    fn repeat(
+    /// If `walk` fails.
+    fn prepared(&self, walk: &mut dyn FnMut() -> ebm_core::Result<()>) -> ebm_core::Result<()> {
+        walk()
+    }
+
+    /// What `step` starts, which moves samples of this shape and is not run; see [`TapeOps::record`](ebm_core::operators::TapeOps::record).
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn record(
         &self,
         shape: &[usize],
-        times: usize,
         step: &mut dyn FnMut() -> ebm_core::Result<()>,
-    ) -> ebm_core::Result<()> {
-        let _ = shape;
-        (0..times).try_for_each(|_| step())
+    ) -> ebm_core::Result<Option<Box<dyn Recording>>> {
+        let _ = (shape, step);
+        Ok(None)
+    }
+
+    /// Runs `works`, in no order while a step is recorded if the device can; see
+    /// [`BranchOps::apart`](ebm_core::operators::BranchOps::apart).
+    ///
+    /// # Errors
+    /// That of the first work that fails.
+    fn apart(&self, works: &mut [&mut dyn FnMut() -> ebm_core::Result<()>]) -> ebm_core::Result<()> {
+        works.iter_mut().try_for_each(|work| work())
     }
 }
 // ANCHOR_END: launcher

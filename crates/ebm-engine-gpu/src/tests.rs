@@ -10,6 +10,10 @@ mod host;
 mod last;
 mod many;
 mod network;
+#[cfg(feature = "cuda")]
+mod paper;
+mod recorder;
+mod recordings;
 mod training;
 mod vendor;
 
@@ -17,7 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Tensor, Var};
 use ebm_core::backend::Backend;
-use ebm_core::operators::{Elementwise, Entry, Formula, Law, NormAct, Operators};
+use ebm_core::operators::{Elementwise, Entry, Formula, Law, NormAct, Operators, Parts};
 use ebm_core::plan::{Activation, Pool};
 use ebm_core::{Chains, Diff, Dual, Key, RowStep};
 use ebm_nn::layers;
@@ -45,6 +49,12 @@ fn normal(name: &str, shape: &[usize]) -> Tensor {
 /// In f32 on the device.
 fn on(t: &Tensor, device: &Device) -> Tensor {
     t.to_dtype(DType::F32).unwrap().to_device(device).unwrap()
+}
+
+/// A gradient in two parts, on the device.
+fn in_parts(g: &Tensor, device: &Device) -> (Tensor, Tensor) {
+    let part = |share: f64| on(&g.affine(share, 0.0).unwrap(), device);
+    (part(0.25), part(0.75))
 }
 
 fn read(t: &Tensor) -> Vec<f64> {
@@ -168,7 +178,10 @@ on_devices!(pooling_and_its_transpose, |o, device| {
             let gx = (&y * &g).unwrap().sum_all().unwrap().backward().unwrap().remove(&x).unwrap();
             let what = format!("{rule:?} of {h}×{w}");
             near(&o.pool(&on(&x, device), &rule).unwrap().unwrap(), &y, SUMS, &what);
-            near(&o.pool_back(&on(&g, device), &rule, (h, w)).unwrap(), &gx, SUMS, &what);
+            let (whole, (some, rest)) = (on(&g, device), in_parts(&g, device));
+            for parts in [Parts(&whole, None), Parts(&some, Some(&rest))] {
+                near(&o.pool_back(parts, &rule, (h, w)).unwrap(), &gx, SUMS, &what);
+            }
         }
     }
 });
@@ -229,7 +242,13 @@ on_devices!(norm_affine_and_function_both_ways, |o, device| {
                 let text = format!("{function:?}, norm {norm:?}, affine {affine}, label {label}");
                 near(&got, &y, SUMS, &text);
                 // Products of three numbers of order three, summed over at most 432 entries; the kinks of relu are not near.
-                near(&o.back(&x, &what, &kept, &g).unwrap(), gx, 1e-5, &text);
+                let (some, rest) = in_parts(&g, device);
+                for parts in [Parts(&g, None), Parts(&some, Some(&rest))] {
+                    let (of_x, total) = o.back(&x, &what, &kept, parts, true).unwrap();
+                    near(&of_x, gx, 1e-5, &text);
+                    near(&total.unwrap(), &g, SUMS, &text);
+                    assert!(o.back(&x, &what, &kept, parts, false).unwrap().1.is_none());
+                }
                 let got = o.affine_back(&x, &what, &kept, &g).unwrap();
                 assert_eq!(got.dims(), [2, b, c]);
                 if let (Some(g2), Some(s2)) = (&gain2, &shift2) {

@@ -6,15 +6,16 @@
 //! tensors that it makes, views among them: at least as many as it launches.
 #![allow(clippy::unwrap_used)]
 
+mod convolution;
+mod paper;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ebm_core::candle::{DType, Device, Result, Tensor};
-use ebm_core::operators::{Convolution, ConvolutionOps, Operators, Order, Pass, install, walk};
+use ebm_core::operators::{Convolution, ConvolutionOps, Operators, Order, Recording};
 use ebm_core::plan::Products;
-use ebm_core::{Batch, BuildCx, EnergyConfig, Key, RowProgram, RowStep};
 use ebm_engine_gpu::{Arg, Launcher, operators};
-use ebm_plugins as _;
 
 /// Samples of two batches: launches do not depend on them, and bytes are told of one sample more, so that weights do not count.
 const SAMPLES: [usize; 2] = [2, 3];
@@ -106,25 +107,21 @@ impl Launcher for Paper {
     }
 
     /// Of the second step, which a device would record: the first fills what is kept between steps.
-    fn repeat(
+    fn record(
         &self,
         _: &[usize],
-        times: usize,
         step: &mut dyn FnMut() -> ebm_core::Result<()>,
-    ) -> ebm_core::Result<()> {
-        step()?;
+    ) -> ebm_core::Result<Option<Box<dyn Recording>>> {
         {
             let mut count = lock(&self.count);
             count.counting = true;
             count.tensors.0 = next_tensor() + 1;
         }
         step()?;
-        {
-            let mut count = lock(&self.count);
-            count.tensors.1 = next_tensor();
-            count.counting = false;
-        }
-        (2..times).try_for_each(|_| step())
+        let mut count = lock(&self.count);
+        count.tensors.1 = next_tensor();
+        count.counting = false;
+        Ok(None)
     }
 }
 
@@ -136,19 +133,7 @@ struct Library {
 
 impl ConvolutionOps for Library {
     fn convolution(&self, what: Convolution, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
-        let sizes = |t: &Tensor| -> Result<[usize; 4]> {
-            let (n, p, q, r) = t.dims4()?;
-            Ok(if what.order == Order::ChannelsLast { [n, r, p, q] } else { [n, p, q, r] })
-        };
-        let (x, w) = (sizes(a)?, sizes(b)?);
-        let out = |n: usize, k: usize| (n + 2 * what.padding - k) / what.stride + 1;
-        let (n, c, h, wide) = match what.pass {
-            Pass::Forward => (x[0], w[0], out(x[2], w[2]), out(x[3], w[3])),
-            Pass::Input { size } => (x[0], w[1], size.0, size.1),
-            Pass::Weight { kernel } => (w[1], x[1], kernel, kernel),
-        };
-        let shape = if what.order == Order::ChannelsLast { [n, h, wide, c] } else { [n, c, h, wide] };
-        let y = Tensor::zeros(&shape, a.dtype(), a.device())?;
+        let y = convolution::result(what, a, b)?;
         let numbers = a.elem_count() + b.elem_count() + y.elem_count();
         let mut count = lock(&self.count);
         if self.products == Products::Bf16 && what.order == Order::ChannelsFirst {
@@ -164,34 +149,12 @@ impl ConvolutionOps for Library {
     }
 }
 
-const CIFAR: &str = r#"
-kind = "multi-scale"
-parts = [
-  { name = "small", energy = { kind = "cifar-resnet", scale = "small", filters = 64 } },
-  { name = "mid", energy = { kind = "cifar-resnet", scale = "mid", filters = 64 } },
-  { name = "large", energy = { kind = "cifar-resnet", scale = "main", filters = 64, attention = true } },
-]
-"#;
-
-/// A step of the network of the paper's CIFAR-10 (examples/paper/cifar10.toml).
+/// A step of the network of the paper's CIFAR-10.
 fn step(products: Products, last: bool, samples: usize) -> Count {
     let count = Counted::default();
-    let device = Device::Cpu;
     let convolutions = Some(Arc::new(Library { products, count: count.clone() }) as Arc<dyn ConvolutionOps>);
     let own = operators(Paper { last, count: count.clone() });
-    install(&device, Operators { convolutions, ..own });
-    let config: Box<dyn EnergyConfig> = toml::from_str(CIFAR).unwrap();
-    let mut cx = BuildCx::new(&[3, 32, 32], DType::F32, &device, Key::root(1)).with_products(products);
-    let energy = config.make(&mut cx).unwrap();
-    let at = Batch::new(Tensor::zeros((samples, 3, 32, 32), DType::F32, &device).unwrap()).unwrap();
-    let step = RowStep {
-        step_size: 100.0,
-        noise: 0.001,
-        noise_first: true,
-        clamp: Some((0.0, 1.0)),
-        move_limit: None,
-    };
-    walk(energy.as_ref(), &at, &RowProgram::new(vec![step; 5]), Key::root(2)).unwrap().unwrap();
+    paper::walk_by(Operators { convolutions, ..own }, products, samples);
     std::mem::take(&mut *lock(&count))
 }
 
@@ -209,22 +172,25 @@ fn a_langevin_step_of_the_papers_network() {
         let (own, other) = (few.launches(), few.other());
         let each: BTreeMap<_, _> = more.of.iter().map(|(k, (n, b))| (k, (n, b - few.of[k].1))).collect();
         let bytes: usize = each.values().map(|(_, b)| b).sum();
+        let sums = each.get(&"elementwise").map_or(0, |(_, b)| *b);
         println!("{name}: {own} launches, at most {other} more by candle, {:.2} MiB a sample", mib(bytes));
         for (kernel, (n, bytes)) in each {
             println!("    {n:4} {:8.3} MiB a sample  {kernel}", mib(bytes));
         }
         assert_eq!(own, more.launches(), "{name}: launches depend on the number of samples");
-        if last {
+        if last || products == Products::Full {
             assert!(own + other <= MOST, "{name}: {own} launches and {other} by candle, at most {MOST}");
         }
-        moved.push(bytes);
+        moved.push((bytes, sums));
     }
-    // Halves of all numbers but the samples' own, and nothing cast or transposed.
+    // Halves of all numbers but the samples' own, and nothing cast or transposed. Sums of the scales were candle's before, and not counted.
+    let (now, sums) = moved[2];
+    let compared = now - sums;
     assert!(
-        moved[2] * 3 <= BEFORE,
+        compared * 3 <= BEFORE,
         "bf16 moves {:.2} MiB, at most a third of {:.2}",
-        mib(moved[2]),
+        mib(compared),
         mib(BEFORE)
     );
-    assert!(moved[2] * 100 <= moved[1] * 52, "images in bf16 take more than half of those in f32: {moved:?}");
+    assert!(now * 100 <= moved[1].0 * 52, "images in bf16 take more than half of those in f32: {moved:?}");
 }

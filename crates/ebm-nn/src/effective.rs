@@ -1,9 +1,10 @@
 //! The weights that convolutions use, made of their parameters once for each state of these.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Tensor};
+use ebm_core::operators::{Identity, operators};
 use ebm_core::plan::WeightRule;
 use ebm_core::{Result, View};
 
@@ -11,59 +12,92 @@ use crate::layers;
 
 /// Standardised and spectrally normalised weights, kept as long as the parameters they come from do not change: a walk asks for
 /// them at every step.
+///
+/// Where a device records steps, those of another state of the parameters are written over in place, so that what reads them goes on to see
+/// the weights of the moment.
 #[derive(Default)]
-pub(crate) struct Effective(Mutex<Option<Held>>);
+pub(crate) struct Effective(Mutex<Held>);
 
 struct Held {
-    /// Whose weights these are, and its version when they were made.
+    /// Whose weights these are.
     of: View,
-    version: u64,
-    made: BTreeMap<String, Tensor>,
-    /// What was derived from them, and from other parameters, for slopes.
-    derived: BTreeMap<String, Tensor>,
+    /// By name, each with the version of the parameters that it was made of.
+    kept: BTreeMap<String, (u64, Tensor)>,
+    /// Another once any of them lies elsewhere than before.
+    identity: Identity,
 }
 
-/// A weight `(O, C, k, k)` as `(O, k, k, C)` in another type.
+impl Default for Held {
+    fn default() -> Self {
+        Held { of: View::default(), kept: BTreeMap::new(), identity: Identity::new() }
+    }
+}
+
+/// A weight `(O, C, k, k)` as `(O, k, k, C)` in another type, in memory of its own.
 fn channels_last(w: &Tensor, to: DType) -> candle_core::Result<Tensor> {
-    w.permute((0, 2, 3, 1))?.contiguous()?.to_dtype(to)
+    w.permute((0, 2, 3, 1))?.force_contiguous()?.to_dtype(to)
+}
+
+/// Whether the device of `t` records steps.
+fn recorded(t: &Tensor) -> bool {
+    operators(t.device()).is_some_and(|o| o.tapes.is_some())
 }
 
 impl Held {
-    fn new(p: &View, version: u64) -> Held {
-        Held { of: p.clone(), version, made: BTreeMap::new(), derived: BTreeMap::new() }
+    fn get(&self, p: &View, version: u64, name: &str) -> Option<Tensor> {
+        let (of, w) = self.kept.get(name).filter(|_| self.of.same(p))?;
+        (*of == version).then(|| w.clone())
     }
 
-    fn fits(&self, p: &View, version: u64) -> bool {
-        self.version == version && self.of.same(p)
-    }
-
-    /// What is held of this state of the parameters; of another it is let go.
-    fn current<'a>(held: &'a mut Option<Held>, p: &View, version: u64) -> &'a mut Held {
-        *held = held.take().filter(|h| h.fits(p, version));
-        held.get_or_insert_with(|| Held::new(p, version))
+    /// Keeps `w`, where what it replaces lies if that is to stay.
+    fn keep(&mut self, p: &View, version: u64, name: &str, w: Tensor) -> Result<Tensor> {
+        if !self.of.same(p) {
+            if !self.kept.is_empty() {
+                self.identity = Identity::new();
+            }
+            (self.of, self.kept) = (p.clone(), BTreeMap::new());
+        }
+        if !recorded(&w) {
+            // Nothing of another state is of use.
+            self.kept.retain(|_, (of, _)| *of == version);
+        }
+        let w = match self.kept.remove(name) {
+            Some((_, old)) if old.dims() == w.dims() && old.dtype() == w.dtype() && recorded(&old) => {
+                old.slice_set(&w.contiguous()?, 0, 0)?;
+                old
+            }
+            Some(_) => {
+                self.identity = Identity::new();
+                w
+            }
+            None => w,
+        };
+        self.kept.insert(name.into(), (version, w.clone()));
+        Ok(w)
     }
 }
 
 impl Effective {
+    /// Stays the same as long as all that is kept stays where it is.
+    pub fn identity(&self) -> Identity {
+        self.held().identity.clone()
+    }
+
+    /// A poisoned lock only means that another thread stopped while making a weight.
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The weight of the parameter `name`; kept only where no gradient flows to it.
     ///
     /// # Errors
     /// If there is no such parameter or an operation fails.
     pub fn weight(&self, p: &View, name: &str, rule: &WeightRule) -> Result<Tensor> {
-        let kept = match (rule, p.version()) {
-            (WeightRule::Plain, _) | (_, None) => None,
-            (_, version) => version.filter(|_| !p.get(name).is_ok_and(Tensor::track_op)),
-        };
-        let Some(version) = kept else { return layers::effective_weight(p, name, rule) };
-        // A poisoned lock only means that another thread stopped while making a weight.
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = Held::current(&mut held, p, version);
-        if let Some(w) = held.made.get(name) {
-            return Ok(w.clone());
+        let make = || layers::effective_weight(p, name, rule);
+        if *rule == WeightRule::Plain || p.get(name).is_ok_and(Tensor::track_op) {
+            return make();
         }
-        let w = layers::effective_weight(p, name, rule)?;
-        held.made.insert(name.into(), w.clone());
-        Ok(w)
+        self.kept(p, name, make)
     }
 
     /// The weight of the parameter `name` with its channels last, in the type `to`, in which no gradient flows to it.
@@ -75,25 +109,19 @@ impl Effective {
         self.kept(p, &format!("{name} in {to:?}"), make)
     }
 
-    /// What `make` makes of parameters, once for each state of them and under a name of its own; no gradient flows to it.
+    /// What `make` makes of parameters, once for each state of them and under a name of its own; no gradient flows to it. It lies in memory of
+    /// its own.
     ///
     /// # Errors
     /// If `make` fails.
     pub fn kept(&self, p: &View, name: &str, make: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
         let Some(version) = p.version() else { return make() };
-        let known = |held: &Option<Held>| {
-            let held = held.as_ref().filter(|h| h.fits(p, version))?;
-            held.derived.get(name).cloned()
-        };
-        if let Some(w) = known(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(w) = self.held().get(p, version, name) {
             return Ok(w);
         }
         // Without the lock, which it may take itself.
         let w = make()?.detach();
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = Held::current(&mut held, p, version);
-        held.derived.insert(name.into(), w.clone());
-        Ok(w)
+        self.held().keep(p, version, name, w)
     }
 }
 

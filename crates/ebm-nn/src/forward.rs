@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
-use ebm_core::operators::operators;
+use ebm_core::operators::{Identity, operators};
 use ebm_core::plan::{NodeId, Op, WeightRule};
 use ebm_core::{Diff, Forward, Result, View};
 
@@ -30,6 +30,10 @@ impl Forward for PlanNet {
         let sweep = Sweep { net: self, operators: &operators, images, p, cond };
         let (terms, grad) = sweep.slope(x)?;
         Ok(Some((Tensor::cat(&terms, 1)?, grad)))
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        Some(self.weights().identity())
     }
 
     fn refreshed(&self, p: &View) -> Result<BTreeMap<String, Tensor>> {

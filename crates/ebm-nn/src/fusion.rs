@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
-use ebm_core::operators::{NormAct, NormOps, Operators, TangentOps};
+use ebm_core::operators::{NormAct, NormOps, Operators, Parts, TangentOps};
 use ebm_core::plan::{Activation, NetPlan, NodeId, Op, Pool};
 use ebm_core::tie::{Back, tie1, tie2, tie3};
 use ebm_core::{Diff, Result, View};
@@ -283,10 +283,21 @@ fn forward(o: &Arc<dyn NormOps>, parts: &[&Tensor], what: &NormAct) -> Result<Op
     let Some((y, kept)) = o.norm_act(&plain, &what)? else { return Ok(None) };
     let pass = Arc::new((o.clone(), plain, what, kept));
     let also = pass.clone();
-    let back = || Box::new(move |g: &Tensor| pass.0.back(&pass.1, &pass.2, &pass.3, g)) as Back;
+    let back = || Box::new(move |g: &Tensor| input_of(&*pass.0, &pass.1, &pass.2, &pass.3, g)) as Back;
     let back_both = || Box::new(move |g: &Tensor| also.0.affine_back(&also.1, &also.2, &also.3, g)) as Back;
     let y = tie2("norm_act", x, &both, y, back, back_both)?;
     added(y, parts.get(1).copied()).map(Some)
+}
+
+/// The gradient of the input of a norm, from that of its result.
+fn input_of(
+    o: &dyn NormOps,
+    x: &Tensor,
+    what: &NormAct,
+    kept: &Tensor,
+    g: &Tensor,
+) -> candle_core::Result<Tensor> {
+    Ok(o.back(x, what, kept, Parts(g, None), false)?.0)
 }
 
 /// A value and what is added to it.
@@ -306,7 +317,7 @@ fn frozen(o: &Arc<dyn NormOps>, parts: &[&Tensor], mut what: NormAct) -> Result<
     // Its gradient is the result's.
     what.skip = None;
     let o = o.clone();
-    let back = || Box::new(move |g: &Tensor| o.back(&plain, &what, &kept, g)) as Back;
+    let back = || Box::new(move |g: &Tensor| input_of(&*o, &plain, &what, &kept, g)) as Back;
     let back_skip = || Box::new(|g: &Tensor| Ok(g.clone())) as Back;
     Ok(Some(match skip {
         Some(skip) => tie2("norm_act", x, skip, y, back, back_skip)?,

@@ -11,6 +11,7 @@ mod rows;
 mod sequence;
 mod spectral;
 mod standardise;
+mod turned;
 
 pub use activation::{activate, swish};
 pub use attention::self_attention;

@@ -103,12 +103,11 @@ impl Sweep<'_> {
         what.skip = None;
         let (size, norms, images) = (self.images.sides(x)?, norms.clone(), self.images.clone());
         let pull = move |g: &Gradient| {
-            let g = g.whole()?;
-            let mut of_x = norms.back(&seen, &what, &kept, &g)?;
+            let (mut of_x, whole) = norms.back(&seen, &what, &kept, g.parts(), skip.is_some())?;
             if let Some(c) = conv {
                 of_x = images.pulled_back(&of_x, &c, size)?;
             }
-            Ok([Some((input, of_x)), skip.map(|s| (s, g))].into_iter().flatten().collect())
+            Ok([Some((input, of_x)), skip.zip(whole)].into_iter().flatten().collect())
         };
         Ok(Some((y, Box::new(pull))))
     }
@@ -143,8 +142,7 @@ impl Sweep<'_> {
                 let pooled = pools.as_ref().map(|o| o.pool(x, rule)).transpose()?.flatten();
                 pooled.zip(pools).map(|(y, pools)| {
                     let rule = rule.clone();
-                    let pull =
-                        move |g: &Gradient| Ok(vec![(from, pools.pool_back(&g.whole()?, &rule, size)?)]);
+                    let pull = move |g: &Gradient| Ok(vec![(from, pools.pool_back(g.parts(), &rule, size)?)]);
                     (y, Box::new(pull) as Pull)
                 })
             }

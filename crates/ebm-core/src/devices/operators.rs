@@ -5,6 +5,7 @@
 //! device of their tensors and go on with tensor operations where there is none. All methods see plain numbers: no result is a node
 //! of a graph. A method that answers `None` does not cover the case (a dtype, a shape), which costs nothing.
 
+mod branches;
 mod elementwise;
 mod entries;
 mod images;
@@ -12,6 +13,7 @@ mod last;
 mod many;
 mod norms;
 mod random;
+mod recordings;
 mod rows;
 mod search;
 mod softmax;
@@ -22,6 +24,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use candle_core::{Device, DeviceLocation};
 
+pub use branches::BranchOps;
 pub use elementwise::{Arithmetic, Elementwise, ElementwiseOps, Entry, Formula, Place, Step};
 pub use entries::map_entries;
 pub use images::{Convolution, ConvolutionOps, Order, Pass, PoolOps};
@@ -29,6 +32,7 @@ pub use last::{LastOps, Parts};
 pub use many::{ManyOps, map_each};
 pub use norms::{NormAct, NormOps, TangentGrads, TangentOps};
 pub use random::{Law, RandomOps};
+pub use recordings::{Identity, Recording, Reels};
 pub use rows::RowOps;
 pub use search::{Nearest, SearchOps};
 pub use softmax::SoftmaxOps;
@@ -52,6 +56,8 @@ pub struct Operators {
     pub rows: Option<Arc<dyn RowOps>>,
     /// The same steps recorded once.
     pub tapes: Option<Arc<dyn TapeOps>>,
+    /// Parts of them that stand in no order.
+    pub branches: Option<Arc<dyn BranchOps>>,
     /// Convolutions and their gradients.
     pub convolutions: Option<Arc<dyn ConvolutionOps>>,
     /// Pooling and its transpose.

@@ -7,6 +7,7 @@ use candle_core::{D, DType, Tensor, Var};
 
 use super::outline::{Formula, Outline, unwritten};
 use super::severed::Severed;
+use crate::operators::Identity;
 use crate::plan::NetPlan;
 use crate::{
     Batch, Diff, Dual, EnergyFn, EnergySpec, ParamSet, Result, Role, Slope, ThetaGrad, View, WeightFn,
@@ -30,6 +31,12 @@ pub trait Forward: Send + Sync + 'static {
     fn slope(&self, p: &View, x: &Tensor, cond: Option<&Tensor>) -> Result<Option<(Tensor, Tensor)>> {
         let _ = (p, x, cond);
         Ok(None)
+    }
+
+    /// What [`Forward::slope`] starts; see [`EnergyFn::identity`]. A function that keeps nothing it made of its parameters, or writes it over
+    /// in place, may give one that never changes.
+    fn identity(&self) -> Option<Identity> {
+        None
     }
 
     /// The same formula in Python, for those who take the energy to PyTorch: see [`Formula::python`]. Without it an energy
@@ -135,7 +142,9 @@ impl<F: Forward> EnergyFn for Autograd<F> {
         self.spec.check(&self.name, at)?;
         let direct = self.net.slope(self.params.frozen(), &at.x.detach(), at.cond.as_ref());
         if let Some((terms, grad)) = direct.map_err(|e| e.within(&self.name))? {
-            return Ok(Slope { energy: terms.sum(D::Minus1)?, grad });
+            // A sum of one term is no work.
+            let energy = if terms.dim(1)? == 1 { terms.squeeze(1)? } else { terms.sum(D::Minus1)? };
+            return Ok(Slope { energy, grad });
         }
         let x = Var::from_tensor(&at.x)?;
         let energy = self.forward(self.params.frozen(), x.as_tensor(), at)?.sum(D::Minus1)?;
@@ -143,6 +152,10 @@ impl<F: Forward> EnergyFn for Autograd<F> {
         let mut store = energy.sum_all()?.backward()?;
         let grad = self.severed.of_input(&self.name, &mut store, &x, at, self.params.frozen(), &terms)?;
         Ok(Slope { energy: energy.detach(), grad })
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.net.identity()
     }
 
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{DType, Device, DeviceLocation, Tensor};
 
 use crate::energy::outline::{Outline, unwritten};
-use crate::operators::operators;
+use crate::operators::{Identity, Parts, operators};
 use crate::plan::{NetPlan, Op, Pool};
 use crate::{Batch, EnergyFn, EnergySpec, Error, ParamSet, Result, Slope, ThetaGrad, WeightFn};
 
-/// A differentiable map of samples without trainable parameters.
+/// A differentiable map of samples without trainable parameters. What it keeps from call to call stays where it is in memory.
 pub trait Map: Send + Sync {
     /// Shape of one sample that goes in.
     fn input_shape(&self) -> &[usize];
@@ -67,6 +67,7 @@ pub struct PullBack {
     inner: Arc<dyn EnergyFn>,
     spec: EnergySpec,
     plan: Option<NetPlan>,
+    identity: Identity,
 }
 
 impl PullBack {
@@ -86,7 +87,7 @@ impl PullBack {
         let mut spec = inner.spec().clone();
         spec.sample_shape = map.input_shape().to_vec();
         let plan = inner.plan().zip(map.plan()).map(|(net, before)| net.behind(&spec.sample_shape, &before));
-        Ok(PullBack { map, inner, spec, plan })
+        Ok(PullBack { map, inner, spec, plan, identity: Identity::new() })
     }
 
     fn inside(&self, at: &Batch) -> Result<Batch> {
@@ -111,6 +112,10 @@ impl EnergyFn for PullBack {
     fn slope(&self, at: &Batch) -> Result<Slope> {
         let s = self.inner.slope(&self.inside(at)?)?;
         Ok(Slope { energy: s.energy, grad: self.map.vjp(&at.x, &s.grad)? })
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.identity.with([self.inner.identity()])
     }
 
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
@@ -249,7 +254,7 @@ impl Separable {
         let mut y = x.clone();
         for k in 0..levels {
             y = match transpose {
-                true => pools.pool_back(&y, &rule, above[levels - 1 - k])?,
+                true => pools.pool_back(Parts(&y, None), &rule, above[levels - 1 - k])?,
                 false => match pools.pool(&y, &rule)? {
                     Some(y) => y,
                     None => return Ok(None),

@@ -87,6 +87,10 @@ impl EnergyFn for Stoppable<'_> {
         self.inner.slope(at)
     }
 
+    fn identity(&self) -> Option<crate::operators::Identity> {
+        self.inner.identity()
+    }
+
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
         self.stop.check()?;
         self.inner.grad_theta(at, w)

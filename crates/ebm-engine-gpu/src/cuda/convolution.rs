@@ -14,6 +14,7 @@ use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, DType, Error, Result, Storage, Tensor, WithDType};
 use ebm_core::operators::{Convolution, ConvolutionOps, Order, Pass};
 
+use super::branches::current;
 use plan::Plan;
 
 /// All that a plan depends on. Sizes are `(B, C, H, W)` and `(O, C, k, k)` in either order.
@@ -61,15 +62,19 @@ impl Shape {
     }
 }
 
+/// A device, and the part of a step that is in no order with the others.
+type Place = (DeviceId, usize);
+
 /// Plans and the handle of one thread: the library's handles may not move between threads, and none is ever destroyed. A thread that ends
 /// after the device failed could not do it, and the program would abort where it is to say what failed.
 #[derive(Default)]
 struct Held {
-    handles: HashMap<DeviceId, sys::cudnnHandle_t>,
+    handles: HashMap<Place, sys::cudnnHandle_t>,
     /// `None` for what the library does not take.
-    plans: HashMap<(Shape, DType), Option<Rc<Plan>>>,
-    /// One for each device, as large as the largest plan wants. All work of a device is in the order of its stream.
-    workspaces: HashMap<DeviceId, CudaSlice<u8>>,
+    plans: HashMap<(Shape, DType, usize), Option<Rc<Plan>>>,
+    /// Address and bytes of the memory that plans share, for their work is in order. What was too small is not given back: recordings go on to
+    /// use it. Each is twice as large as the one before or larger, so all together take less than twice the last.
+    workspaces: HashMap<Place, (u64, usize)>,
 }
 
 /// A number type of images and weights.
@@ -110,7 +115,8 @@ fn held() -> &'static LocalKey<RefCell<Held>> {
 
 impl Held {
     fn handle(&mut self, device: &CudaDevice) -> Result<sys::cudnnHandle_t> {
-        if let Some(h) = self.handles.get(&device.id()) {
+        let place = (device.id(), current());
+        if let Some(h) = self.handles.get(&place) {
             return Ok(*h);
         }
         let stream = device.cuda_stream();
@@ -118,18 +124,33 @@ impl Held {
         let handle = result::create_handle().map_err(Error::wrap)?;
         // SAFETY: the handle was just made; the device keeps its stream.
         unsafe { result::set_stream(handle, stream.cu_stream().cast()) }.map_err(Error::wrap)?;
-        self.handles.insert(device.id(), handle);
+        self.handles.insert(place, handle);
         Ok(handle)
     }
 
     fn plan<T: Number>(&mut self, device: &CudaDevice, s: &Shape) -> Result<Option<Rc<Plan>>> {
-        let key = (*s, T::DTYPE);
+        let key = (*s, T::DTYPE, current());
         if let Some(p) = self.plans.get(&key) {
             return Ok(p.clone());
         }
         let plan = Plan::new::<T>(self.handle(device)?, s)?.map(Rc::new);
         self.plans.insert(key, plan.clone());
         Ok(plan)
+    }
+
+    /// Address and length of so many bytes or more.
+    fn workspace(&mut self, device: &CudaDevice, bytes: usize) -> Result<(u64, usize)> {
+        let place = (device.id(), current());
+        if let Some(room) = self.workspaces.get(&place).filter(|(_, n)| *n >= bytes) {
+            return Ok(*room);
+        }
+        let bytes = bytes.max(1).next_power_of_two();
+        // SAFETY: the library writes before it reads.
+        let new = unsafe { device.alloc::<u8>(bytes)? };
+        let room = (new.device_ptr(&device.cuda_stream()).0, bytes);
+        std::mem::forget(new);
+        self.workspaces.insert(place, room);
+        Ok(room)
     }
 
     /// Runs the pass of `s` on its two operands; `None` if the library does not take it.
@@ -142,13 +163,7 @@ impl Held {
     ) -> Result<Option<CudaSlice<T>>> {
         let Some(plan) = self.plan::<T>(device, s)? else { return Ok(None) };
         let stream = device.cuda_stream();
-        let wanted = plan.workspace.max(1);
-        if self.workspaces.get(&s.device).is_none_or(|w| w.num_bytes() < wanted) {
-            // SAFETY: the library writes before it reads.
-            let new = unsafe { device.alloc::<u8>(wanted)? };
-            self.workspaces.insert(s.device, new);
-        }
-        let Some(workspace) = self.workspaces.get(&s.device) else { return Ok(None) };
+        let room = self.workspace(device, plan.workspace)?;
         // SAFETY: the factor of what was there is 0, so the library writes every entry.
         let mut out = unsafe { device.alloc::<T>(s.result().iter().product())? };
         let ((a, al), (b, bl)) = (a.storage_and_layout(), b.storage_and_layout());
@@ -163,7 +178,6 @@ impl Held {
             address(a.as_cuda_slice::<T>()?, al.start_offset()),
             address(b.as_cuda_slice::<T>()?, bl.start_offset()),
         );
-        let room = (workspace.device_ptr(&stream).0, workspace.num_bytes());
         stream.context().bind_to_thread().map_err(Error::wrap)?;
         // SAFETY: the plan is that of the shape, and all tensors lie in one piece.
         unsafe { plan.launch::<T>(a, b, out.device_ptr_mut(&stream).0, room)? };

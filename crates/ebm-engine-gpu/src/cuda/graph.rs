@@ -1,55 +1,45 @@
 //! CUDA graphs: the work that a step starts, recorded once and started as a whole from then on.
 //!
 //! A step is some hundred small kernels, each of which costs the processor more than the GPU. Within a graph memory is allocated and
-//! freed too, as long as all that a step allocates is freed by its end. Weights move with every update, so a graph serves one walk.
+//! freed too, as long as all that a step allocates is freed by its end. Parameters, what is derived from them and the tape are written over where they
+//! lie, so a graph serves all walks that are alike.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::CudaDevice;
 use candle_core::cuda::cudarc::driver::{CudaGraph, DriverError, result, sys};
+use ebm_core::operators::Recording;
 
 /// How many steps were started out of graphs.
 pub static PLAYED: AtomicU64 = AtomicU64::new(0);
 
-/// How it went.
-pub enum Outcome {
-    /// All steps were run.
-    Done,
-    /// A step cannot be recorded; so many are left to run.
-    Unrecordable {
-        /// The reason.
-        why: String,
-        /// How many.
-        left: usize,
-    },
+/// A graph on the stream of its device.
+pub struct Graph {
+    graph: Option<CudaGraph>,
+    device: CudaDevice,
 }
 
-/// Runs `step`, records what it starts the second time, and starts that for each of the steps that are left.
-///
-/// # Errors
-/// If the step that is run fails, or the device while it runs the graph.
-pub fn repeat(
-    device: &CudaDevice,
-    times: usize,
-    step: &mut dyn FnMut() -> ebm_core::Result<()>,
-) -> ebm_core::Result<Outcome> {
-    // Shapes and strides that candle uploads with its kernels come from a cache while this lives; the first step fills it.
-    let _uploads = device.enable_cuda_graph_htod_cache();
-    step()?;
-    let left = times - 1;
-    let graph = match record(device, step) {
-        Ok(graph) => graph,
-        Err(why) => return Ok(Outcome::Unrecordable { why, left }),
-    };
-    PLAYED.fetch_add(left as u64, Ordering::Relaxed);
-    for _ in 0..left {
-        graph.launch().map_err(candle_core::Error::wrap)?;
+// SAFETY: the driver lets any thread use a graph as long as no two do so at once, and nobody can hold a `Graph` while another has it.
+unsafe impl Send for Graph {}
+
+impl Recording for Graph {
+    fn play(&self) -> candle_core::Result<()> {
+        PLAYED.fetch_add(1, Ordering::Relaxed);
+        self.graph.as_ref().map_or(Ok(()), CudaGraph::launch).map_err(candle_core::Error::wrap)
     }
-    // A graph under way is destroyed by the driver when it is done (cuGraphExecDestroy), so nothing waits here. What fails in it would be
-    // told to the next call that may fail, whatever it is about.
-    drop(graph);
-    device.cuda_stream().context().check_err().map_err(candle_core::Error::wrap)?;
-    Ok(Outcome::Done)
+}
+
+impl Drop for Graph {
+    /// A graph under way is destroyed by the driver when it is done (cuGraphExecDestroy), so nothing waits here. What failed in it is told by
+    /// whatever waits for the device next; a failure to destroy it would be told to a call that has nothing to do with it.
+    fn drop(&mut self) {
+        let stream = self.device.cuda_stream();
+        let ready = stream.context().bind_to_thread();
+        drop(self.graph.take());
+        if let Err(e) = ready.and_then(|()| stream.context().check_err()) {
+            tracing::warn!("a CUDA graph was not let go: {e}");
+        }
+    }
 }
 
 /// Gives back what earlier graphs took for their own and no longer use: it is apart from the pool of everything else.
@@ -65,8 +55,8 @@ pub fn trim(device: &CudaDevice) -> candle_core::Result<()> {
     done.result().map_err(candle_core::Error::wrap)
 }
 
-/// The graph of what `step` starts, which does not run it.
-fn record(device: &CudaDevice, step: &mut dyn FnMut() -> ebm_core::Result<()>) -> Result<CudaGraph, String> {
+/// The graph of what `step` starts, which does not run it; the reason where it cannot be recorded.
+pub fn record(device: &CudaDevice, step: &mut dyn FnMut() -> ebm_core::Result<()>) -> Result<Graph, String> {
     let stream = device.cuda_stream();
     let text = |e: DriverError| e.to_string();
     // Other threads go on with what they do elsewhere; none may work on this stream meanwhile, which would be recorded too.
@@ -87,5 +77,6 @@ fn record(device: &CudaDevice, step: &mut dyn FnMut() -> ebm_core::Result<()>) -
     _ = stream.context().check_err();
     recorded.map_err(|e| e.to_string())?;
     freed.map_err(|e| format!("memory that the step did not take was given back in it: {e}"))?;
-    graph.map_err(text)?.ok_or_else(|| "nothing was recorded".into())
+    let graph = graph.map_err(text)?.ok_or_else(|| String::from("nothing was recorded"))?;
+    Ok(Graph { graph: Some(graph), device: device.clone() })
 }

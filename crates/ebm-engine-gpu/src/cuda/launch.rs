@@ -5,9 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::cuda::cudarc::driver::{CudaFunction, DevicePtr, result};
 use candle_core::{CudaDevice, DType, Error, Result, Storage, Tensor};
+use ebm_core::operators::Recording;
 use ebm_core::plan::Products;
 
-use super::graph::{self, Outcome};
+use super::branches::Branches;
+use super::graph;
 use crate::launcher::{Arg, InMemory, Launcher};
 
 /// `kernels/operators.cu`, compiled by build.rs to the text that the driver compiles for its GPU.
@@ -18,6 +20,7 @@ pub struct Cuda {
     device: CudaDevice,
     functions: Mutex<HashMap<&'static str, CudaFunction>>,
     recordings: Mutex<Recordings>,
+    branches: Branches,
 }
 
 /// What is known of recordings so far.
@@ -32,8 +35,14 @@ struct Recordings {
 }
 
 impl Cuda {
-    pub fn new(device: &CudaDevice) -> Cuda {
-        Cuda { device: device.clone(), functions: Mutex::new(HashMap::new()), recordings: Mutex::default() }
+    /// On a device whose cuBLAS has its memory at `blas`.
+    pub fn new(device: &CudaDevice, blas: u64) -> Cuda {
+        Cuda {
+            device: device.clone(),
+            functions: Mutex::new(HashMap::new()),
+            recordings: Mutex::default(),
+            branches: Branches::new(blas),
+        }
     }
 
     fn recordings(&self) -> MutexGuard<'_, Recordings> {
@@ -105,23 +114,34 @@ impl Launcher for Cuda {
         .map_err(Error::wrap)
     }
 
-    fn repeat(
+    /// How candle rounds the factors of products in f32.
+    fn mode(&self) -> u64 {
+        candle_core::cuda::gemm_reduced_precision_f32().into()
+    }
+
+    /// Shapes and strides that candle uploads with its kernels come from a cache meanwhile, which the first step fills and which keeps them for
+    /// as long as the thread lives.
+    fn prepared(&self, walk: &mut dyn FnMut() -> ebm_core::Result<()>) -> ebm_core::Result<()> {
+        let _uploads = self.device.enable_cuda_graph_htod_cache();
+        walk()
+    }
+
+    fn record(
         &self,
         shape: &[usize],
-        times: usize,
         step: &mut dyn FnMut() -> ebm_core::Result<()>,
-    ) -> ebm_core::Result<()> {
-        if times < 3 {
-            return (0..times).try_for_each(|_| step());
-        }
+    ) -> ebm_core::Result<Option<Box<dyn Recording>>> {
         if std::mem::replace(&mut self.recordings().shape, shape.to_vec()) != shape {
-            // Samples of another shape take other memory; what the last ones' graphs held would stay.
+            // Samples of another shape take other memory; what graphs that are gone held would stay.
             graph::trim(&self.device)?;
         }
-        match graph::repeat(&self.device, times, step)? {
-            Outcome::Done => Ok(()),
+        match graph::record(&self.device, step) {
+            Ok(graph) => {
+                tracing::debug!("a sampler step is recorded as a CUDA graph, of samples {shape:?}");
+                Ok(Some(Box::new(graph)))
+            }
             // The next walk may be another energy's, so it is tried again.
-            Outcome::Unrecordable { why, left } => {
+            Err(why) => {
                 let mut known = self.recordings();
                 if known.told.as_ref() != Some(&why) {
                     let last = known.last;
@@ -130,9 +150,12 @@ impl Launcher for Cuda {
                     );
                     known.told = Some(why);
                 }
-                drop(known);
-                (0..left).try_for_each(|_| step())
+                Ok(None)
             }
         }
+    }
+
+    fn apart(&self, works: &mut [&mut dyn FnMut() -> ebm_core::Result<()>]) -> ebm_core::Result<()> {
+        self.branches.apart(&self.device, works)
     }
 }

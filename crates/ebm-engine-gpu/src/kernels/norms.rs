@@ -1,7 +1,7 @@
 //! Norms with what follows them, both ways, and their derivatives along a direction.
 
 use candle_core::{DType, Result, Tensor};
-use ebm_core::operators::{NormAct, NormOps, TangentGrads, TangentOps};
+use ebm_core::operators::{NormAct, NormOps, Parts, TangentGrads, TangentOps};
 
 use super::args::function;
 use super::planes::Planes;
@@ -58,14 +58,27 @@ impl<L: Launcher> NormOps for Kernels<L> {
         Ok(Some((y, kept)))
     }
 
-    fn back(&self, x: &Tensor, what: &NormAct, kept: &Tensor, g: &Tensor) -> Result<Tensor> {
-        let at = Planes::with_gradient(x, what, g)?;
-        let (x, g) = (whole(x)?, whole(g)?);
+    fn back(
+        &self,
+        x: &Tensor,
+        what: &NormAct,
+        kept: &Tensor,
+        g: Parts<'_>,
+        total: bool,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let at = Planes::with_gradient(x, what, g.0)?;
+        if let Some(more) = g.1 {
+            Planes::with_gradient(x, what, more)?;
+        }
+        let (x, g, more_g) = (whole(x)?, whole(g.0)?, g.1.map(whole).transpose()?);
         let gx = self.empty(x.dims(), x.device())?;
-        let more = [Arg::In(kept), Arg::In(&g), Arg::Out(&gx)];
-        // SAFETY: g and its result are like x; the forward pass made `kept`.
+        // One part is the whole already.
+        let sum = if total && more_g.is_some() { Some(self.empty(x.dims(), x.device())?) } else { None };
+        let sums = sum.as_ref().map_or(Arg::Null, Arg::Out);
+        let more = [Arg::In(kept), Arg::In(&g), more_g.as_ref().into(), Arg::Out(&gx), sums];
+        // SAFETY: both parts, their sum and the result are like x; the forward pass made `kept`.
         unsafe { self.norm_pass("norm_act_back", &at, what, &x, at.by_group(), &more)? };
-        Ok(gx)
+        Ok((gx, total.then(|| sum.unwrap_or(g))))
     }
 
     fn affine_back(&self, x: &Tensor, what: &NormAct, kept: &Tensor, g: &Tensor) -> Result<Tensor> {

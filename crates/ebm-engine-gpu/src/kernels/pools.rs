@@ -1,7 +1,7 @@
 //! Pooling and its transpose.
 
 use candle_core::{DType, Result, Tensor};
-use ebm_core::operators::PoolOps;
+use ebm_core::operators::{Parts, PoolOps};
 use ebm_core::plan::Pool;
 
 use super::args::{BLOCK, count, rule, side};
@@ -16,7 +16,15 @@ struct Sides {
 }
 
 impl<L: Launcher> Kernels<L> {
-    fn pooling(&self, kernel: &'static str, x: &Tensor, by: &Pool, sides: &Sides) -> Result<Option<Tensor>> {
+    /// A pass of `x`, or of a gradient with `more` of it where the kernel takes two parts.
+    fn pooling(
+        &self,
+        kernel: &'static str,
+        x: &Tensor,
+        more: Option<Option<&Tensor>>,
+        by: &Pool,
+        sides: &Sides,
+    ) -> Result<Option<Tensor>> {
         let (b, c, _, _) = x.dims4()?;
         let ((h, w), (m, k), (out_h, out_w)) = (sides.full, sides.pooled, sides.result);
         let small = [h, w].into_iter().all(|n| count(n).is_some());
@@ -25,7 +33,10 @@ impl<L: Launcher> Kernels<L> {
         let (number, size) = rule(by);
         let mut args: Vec<Arg<'_>> = vec![planes.into(), number.into(), size.into()];
         args.extend([h, w, m, k].map(|n| Arg::I32(side(n))));
-        args.extend([Arg::In(&x), Arg::Out(&out)]);
+        let second = more.flatten().map(whole).transpose()?;
+        args.push(Arg::In(&x));
+        args.extend(more.map(|_| Arg::from(second.as_ref())));
+        args.push(Arg::Out(&out));
         // SAFETY: the sides are those of the tensors.
         unsafe { self.launch(kernel, out.elem_count().div_ceil(BLOCK), BLOCK as u32, &args)? };
         Ok(Some(out))
@@ -36,14 +47,16 @@ impl<L: Launcher> PoolOps for Kernels<L> {
     fn pool(&self, x: &Tensor, by: &Pool) -> Result<Option<Tensor>> {
         let (_, _, h, w) = x.dims4()?;
         let pooled = (by.length(h), by.length(w));
-        self.pooling("pool", x, by, &Sides { full: (h, w), pooled, result: pooled })
+        self.pooling("pool", x, None, by, &Sides { full: (h, w), pooled, result: pooled })
     }
 
-    fn pool_back(&self, g: &Tensor, by: &Pool, size: (usize, usize)) -> Result<Tensor> {
-        let (_, _, m, k) = g.dims4()?;
-        let done = self.pooling("pool_back", g, by, &Sides { full: size, pooled: (m, k), result: size })?;
+    fn pool_back(&self, g: Parts<'_>, by: &Pool, size: (usize, usize)) -> Result<Tensor> {
+        let (_, _, m, k) = g.0.dims4()?;
+        let sides = Sides { full: size, pooled: (m, k), result: size };
+        let alike = g.1.is_none_or(|more| more.dims() == g.0.dims() && more.dtype() == DType::F32);
+        let done = if alike { self.pooling("pool_back", g.0, Some(g.1), by, &sides)? } else { None };
         done.ok_or_else(|| {
-            candle_core::Error::Msg(format!("pool: a gradient {:?} of an image {size:?}", g.dims()))
+            candle_core::Error::Msg(format!("pool: a gradient {:?} of an image {size:?}", g.0.dims()))
         })
     }
 }

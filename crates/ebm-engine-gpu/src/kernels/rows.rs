@@ -1,7 +1,7 @@
 //! Random numbers, and the steps of samplers that touch each row alone.
 
 use candle_core::{DType, Device, Result, Tensor};
-use ebm_core::operators::{Law, RandomOps, RowOps, Tape, TapeOps};
+use ebm_core::operators::{BranchOps, Law, RandomOps, Recording, Reels, RowOps, Tape, TapeOps};
 use ebm_core::{Chains, Key, RowStep};
 
 use super::args::{BLOCK, count, threads_for};
@@ -166,12 +166,29 @@ impl<L: Launcher> TapeOps for Kernels<L> {
         unsafe { self.launch("next_step", 1, 1, &[Arg::Out(&tape.step)]) }
     }
 
-    fn repeat(
+    fn reels(&self) -> &Reels {
+        &self.reels
+    }
+
+    fn mode(&self) -> u64 {
+        self.launcher.mode()
+    }
+
+    fn prepared(&self, walk: &mut dyn FnMut() -> ebm_core::Result<()>) -> ebm_core::Result<()> {
+        self.launcher.prepared(walk)
+    }
+
+    fn record(
         &self,
         tape: &Tape,
-        times: usize,
         step: &mut dyn FnMut() -> ebm_core::Result<()>,
-    ) -> ebm_core::Result<()> {
-        self.launcher.repeat(tape.x.dims(), times, step)
+    ) -> ebm_core::Result<Option<Box<dyn Recording>>> {
+        self.launcher.record(tape.x.dims(), step)
+    }
+}
+
+impl<L: Launcher> BranchOps for Kernels<L> {
+    fn apart(&self, works: &mut [&mut dyn FnMut() -> ebm_core::Result<()>]) -> ebm_core::Result<()> {
+        self.launcher.apart(works)
     }
 }

@@ -85,11 +85,16 @@ impl Host {
     }
 }
 
+/// One test at a time: a device has one set of operators.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The kernels as the processor's own operators, for one test at a time, and the names of those that it launches; with the channels of
 /// images last where `last`.
 pub fn installed(last: bool) -> Option<(MutexGuard<'static, ()>, Launched)> {
-    static ONE: Mutex<()> = Mutex::new(());
-    let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let alone = alone();
     let host = Host::new()?;
     let launched = host.launched.clone();
     let host = Host { last, ..host };

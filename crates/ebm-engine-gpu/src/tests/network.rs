@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use ebm_core::backend::Backend;
-use ebm_core::operators::walk;
+use ebm_core::operators::{Convolution, ConvolutionOps, Operators, Pass, install, operators, walk};
 use ebm_core::plan::{Activation, Pool, Products};
 use ebm_core::{
     Batch, BuildCx, EnergyFn, EnergySpec, Key, ParamSet, Result, RowProgram, RowStep, Slope, ThetaGrad,
@@ -13,6 +13,7 @@ use ebm_core::{
 };
 use ebm_nn::{Conv, NetBuilder};
 
+use super::convolutions::Stand;
 use super::host::installed;
 use super::{gpu, near, normal, on, read};
 
@@ -82,6 +83,72 @@ fn slopes_with_images_in_bfloat16() {
     let all = "last_enter_b1 last_leave_b1 last_norm_act_b8 last_norm_act_back_b8 last_norm_act_b1 last_pool_b1 attention_b1 attention_keys_b1";
     for kernel in all.split(' ') {
         assert!(launched.contains(kernel), "{kernel} was not used: {launched:?}");
+    }
+}
+
+/// Gradients of the parameters with factors rounded to bfloat16, against f64; the rounding as in [`rounded_slopes`], with half as many roundings
+/// again for the mixed derivative, whose tangents are rounded too. Only convolutions': those of attention's maps and of
+/// gains are differences of larger numbers, of which rounding is a larger share.
+fn rounded_gradients(device: &Device) {
+    let (there, here) = (network_in(Products::Bf16, DType::F32, device), network(DType::F64, &Device::Cpu));
+    alike(there.as_ref(), here.as_ref(), device);
+    let x = on(&normal("sample", &[3, 2, 9, 8]), &Device::Cpu).to_dtype(DType::F64).unwrap();
+    let cond = Tensor::new(&[[0.2, 0.8, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], &Device::Cpu).unwrap();
+    let at = Batch::new(x.clone()).unwrap().with_cond(Some(cond.clone()));
+    let at32 = Batch::new(on(&x, device)).unwrap().with_cond(Some(on(&cond, device)));
+    let v = normal("direction", &[3, 2, 9, 8]);
+    let ones = |t: &Tensor| Ok(t.ones_like()?);
+    let pairs = [
+        ("gradient", there.grad_theta(&at32, &ones).unwrap(), here.grad_theta(&at, &ones).unwrap()),
+        (
+            "mixed derivative",
+            there.grad_theta_slope(&at32, &on(&v, device)).unwrap(),
+            here.grad_theta_slope(&at, &v).unwrap(),
+        ),
+    ];
+    let bound = 54f64.sqrt() * 2f64.powi(-8);
+    for (what, a, b) in pairs {
+        for (name, g) in b.grads.iter().filter(|(name, g)| g.rank() == 4 && !name.contains("attention")) {
+            let most = read(g).iter().fold(0.0f64, |m, v| m.max(v.abs()));
+            let share = |t: &Tensor| t.affine(1.0 / most, 0.0).unwrap();
+            near(&share(&a.grads[name]), &share(g), bound, &format!("{what} of {name}"));
+        }
+    }
+}
+
+#[test]
+fn gradients_of_weights_in_bfloat16_with_channels_last() {
+    let Some((_alone, launched)) = installed(true) else { return };
+    rounded_gradients(&Device::Cpu);
+    // No slope was taken, which would turn images too.
+    let launched = launched.lock().unwrap();
+    for kernel in ["last_enter_b1", "last_leave_b1"] {
+        assert!(launched.contains(kernel), "{kernel} was not used: {launched:?}");
+    }
+}
+
+/// Convolutions with channels last, without their gradients.
+struct OneWay;
+
+impl ConvolutionOps for OneWay {
+    fn convolution(&self, what: Convolution, a: &Tensor, b: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        if what.pass == Pass::Forward { Stand.convolution(what, a, b) } else { Ok(None) }
+    }
+}
+
+#[test]
+fn gradients_that_a_device_does_not_take_go_with_channels_first() {
+    let Some(_alone) = installed(true) else { return };
+    let own = operators(&Device::Cpu).unwrap();
+    let convolutions = Some(Arc::new(OneWay) as Arc<dyn ConvolutionOps>);
+    install(&Device::Cpu, Operators { convolutions, ..(*own).clone() });
+    rounded_gradients(&Device::Cpu);
+}
+
+#[test]
+fn gradients_of_weights_in_bf16_on_a_gpu() {
+    if let Some((_alone, device)) = gpu() {
+        rounded_gradients(&device);
     }
 }
 

@@ -11,7 +11,7 @@ use ebm_train::{Plan, RunConfig, TrainState, step_reporting};
 use super::gpu;
 use super::host::installed;
 
-const DIGITS_NET: &str = r#"{ kind = "digits-net", filters = 4 }"#;
+pub const DIGITS_NET: &str = r#"{ kind = "digits-net", filters = 4 }"#;
 
 fn config(energy: &str, dtype: &str, steps: usize) -> RunConfig {
     let text = format!(
@@ -41,7 +41,7 @@ entropy = {{ bank = 4, bank_above = 5, estimator = {{ kind = "nearest-neighbour"
 }
 
 /// Energies, losses and norms of gradients of three steps, and how often numbers were read in the last.
-fn train(device: &Device, energy: &str, dtype: &str, steps: usize) -> (Vec<(String, f64)>, u64) {
+pub fn train(device: &Device, energy: &str, dtype: &str, steps: usize) -> (Vec<(String, f64)>, u64) {
     let plan = Plan::build(&config(energy, dtype, steps), Path::new("."), device, None).unwrap();
     let mut state = TrainState::new(&plan).unwrap();
     let (mut all, mut reads) = (Vec::new(), 0);

@@ -10,6 +10,8 @@ use ebm_core::plan::Products;
 use ebm_core::tie::{Back, tie2};
 use ebm_core::{Diff, Result as CoreResult};
 
+use super::turned::Turned;
+
 /// Bytes of unfolded patches that the weight gradient may hold at a time.
 const PATCH_BYTES: usize = 64 << 20;
 
@@ -48,7 +50,7 @@ pub fn conv2d_in<V: Diff>(
 }
 
 /// A factor as a convolution takes it.
-fn rounded(products: Products, t: &Tensor) -> Result<Tensor> {
+pub(super) fn rounded(products: Products, t: &Tensor) -> Result<Tensor> {
     match products {
         Products::Bf16 if t.dtype() == DType::F32 => {
             let low = t.to_dtype(DType::BF16)?;
@@ -60,7 +62,7 @@ fn rounded(products: Products, t: &Tensor) -> Result<Tensor> {
 }
 
 /// A convolution's result in the type of its factors.
-fn settled(products: Products, y: Tensor, dtype: DType) -> Result<Tensor> {
+pub(super) fn settled(products: Products, y: Tensor, dtype: DType) -> Result<Tensor> {
     match products {
         Products::Bf16 if dtype == DType::F32 => y.to_dtype(DType::BF16)?.to_dtype(dtype),
         _ => Ok(y),
@@ -82,6 +84,11 @@ pub(crate) fn convolve(
             "convolution: found kernel {k}×{k2}, stride {stride}, padding {padding} on {h}×{width}; \
              wanted a square kernel that fits the padded image, and padding below the kernel"
         );
+    }
+    if let Some(turned) = Turned::of(products, x)
+        && let Some(y) = turned.convolve(x, w, (h, width), stride, padding)?
+    {
+        return Ok(y);
     }
     let dtype = x.dtype();
     let (xd, wd) = (rounded(products, &x.detach())?, rounded(products, &w.detach())?);

@@ -5,7 +5,7 @@
 //! transpose, and it serves every rule.
 
 use candle_core::{Result, Tensor};
-use ebm_core::operators::operators;
+use ebm_core::operators::{Parts, operators};
 use ebm_core::plan::Pool;
 use ebm_core::tie::{Back, tie1};
 use ebm_core::{Diff, Result as CoreResult};
@@ -73,7 +73,7 @@ pub fn pool2d_by<V: Diff>(x: &V, rule: &Pool, rows: &Tensor, columns: &Tensor) -
         };
         tie1("pool2d", t, y, || {
             let (o, rule) = (o.clone(), rule.clone());
-            Box::new(move |g: &Tensor| o.pool_back(g, &rule, size)) as Back
+            Box::new(move |g: &Tensor| o.pool_back(Parts(g, None), &rule, size)) as Back
         })
     })
 }

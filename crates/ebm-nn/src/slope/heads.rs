@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Tensor};
 use ebm_core::Result;
+use ebm_core::operators::Parts;
 use ebm_core::plan::{NodeId, Op};
 
 use super::gradient::Gradient;
@@ -72,18 +73,33 @@ impl Sweep<'_> {
             .collect::<Result<Vec<_>>>()?;
         let gamma = self.p.get(&format!("{prefix}.gamma"))?.detach();
         let maps = Maps { weight, bias, gamma, wide };
-        let Some(last) = self.images.last() else { return self.attention_by_products(&maps, from, x) };
-        let ((b, h, w, c), dtype, ops) = (x.dims4()?, x.dtype(), last.ops.clone());
-        let rows = x.reshape((b * h * w, c))?.to_dtype(DType::F32)?;
-        let all = rows.matmul(&maps.weight.t()?)?.reshape((b, h * w, ()))?;
-        let Some((y, kept)) = ops.attention(x, &all, &maps.bias, &maps.gamma)? else {
+        let Some(ops) = self.operators.last.clone() else {
             return self.attention_by_products(&maps, from, x);
         };
+        // Where channels come first, they come last for the kernel alone.
+        let turned = self.images.last().is_none();
+        let seen = if turned { ops.enter(x, DType::F32)? } else { x.clone() };
+        let ((b, h, w, c), dtype) = (seen.dims4()?, seen.dtype());
+        let rows = seen.reshape((b * h * w, c))?.to_dtype(DType::F32)?;
+        let all = rows.matmul(&maps.weight.t()?)?.reshape((b, h * w, ()))?;
+        let Some((mut y, kept)) = ops.attention(&seen, &all, &maps.bias, &maps.gamma)? else {
+            return self.attention_by_products(&maps, from, x);
+        };
+        if turned {
+            y = ops.leave(&y)?;
+        }
         let pull = move |g: &Gradient| {
-            let (of_all, whole) = ops.attention_back(&all, &maps.bias, &maps.gamma, &kept, g.parts())?;
+            let whole = if turned { Some(g.whole()?) } else { None };
+            let last = whole.as_ref().map(|g| ops.enter(g, DType::F32)).transpose()?;
+            let parts = last.as_ref().map_or(g.parts(), |g| Parts(g, None));
+            let (of_all, own_way) = ops.attention_back(&all, &maps.bias, &maps.gamma, &kept, parts)?;
             let of_rows = of_all.reshape((b * h * w, ()))?.matmul(&maps.weight)?;
+            let of_x = of_rows.to_dtype(dtype)?.reshape((b, h, w, c))?;
             // Its own way round is a part by itself.
-            Ok(vec![(from, whole), (from, of_rows.to_dtype(dtype)?.reshape((b, h, w, c))?)])
+            Ok(match whole {
+                Some(whole) => vec![(from, whole), (from, ops.leave(&of_x)?)],
+                None => vec![(from, own_way), (from, of_x)],
+            })
         };
         Ok(Some((y, Box::new(pull))))
     }

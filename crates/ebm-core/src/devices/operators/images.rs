@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
+use super::Parts;
 use crate::plan::Pool;
 
 /// Which of a convolution and its two gradients.
@@ -66,5 +67,5 @@ pub trait PoolOps: Send + Sync {
     ///
     /// # Errors
     /// If the device fails.
-    fn pool_back(&self, g: &Tensor, rule: &Pool, size: (usize, usize)) -> Result<Tensor>;
+    fn pool_back(&self, g: Parts<'_>, rule: &Pool, size: (usize, usize)) -> Result<Tensor>;
 }

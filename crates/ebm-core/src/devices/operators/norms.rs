@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
+use super::Parts;
 use crate::plan::Activation;
 
 /// A group norm, affine maps of the channels, a pointwise function and a sum, one after another on `x` `(B, C, H, W)`:
@@ -32,11 +33,19 @@ pub trait NormOps: Send + Sync {
     /// If the device fails.
     fn norm_act(&self, x: &Tensor, what: &NormAct) -> Result<Option<(Tensor, Tensor)>>;
 
-    /// Gradient of the input of [`NormOps::norm_act`], which gave `kept`, from that of its result.
+    /// Gradient of the input of [`NormOps::norm_act`], which gave `kept`, from that of its result; and where `total`, the gradient that came in, as
+    /// one: that of what was added at the end.
     ///
     /// # Errors
     /// If the device fails.
-    fn back(&self, x: &Tensor, what: &NormAct, kept: &Tensor, g: &Tensor) -> Result<Tensor>;
+    fn back(
+        &self,
+        x: &Tensor,
+        what: &NormAct,
+        kept: &Tensor,
+        g: Parts<'_>,
+        total: bool,
+    ) -> Result<(Tensor, Option<Tensor>)>;
 
     /// Gradients of `gain2` and `shift2` of [`NormOps::norm_act`], `(2, B, C)`, from that of its result.
     ///

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use super::recordings::{Reel, Title};
 use super::{Operators, RowOps, Tape, TapeOps, operators};
 use crate::{Batch, EnergyFn, Key, Result, RowProgram, RowStep, Slope, Walked};
 
@@ -38,10 +39,11 @@ fn on_device(
     if let ([first, rest @ ..], Some(tapes)) = (program.steps.as_slice(), &o.tapes)
         && program.steps.len() >= WORTH_A_TAPE
         && rest.iter().all(|s| s == first)
-        && let Some(tape) = walker.recorded(tapes.as_ref(), first, rest.len(), key)?
+        && let Some((after, energy, square)) = walker.recorded(tapes.as_ref(), first, rest.len(), key)?
     {
         done = rest.len();
-        (x, energies, squares) = (tape.x, vec![tape.energy], vec![tape.grad_square]);
+        // The logs are the tape's; they are copied below, beside those of the last step.
+        (x, energies, squares) = (after, vec![energy], vec![square]);
     }
     for (k, step) in program.steps.iter().enumerate().skip(done) {
         let Some(taken) = walker.step(rows.as_ref(), &x, step, key.at(k))? else { return Ok(None) };
@@ -84,23 +86,65 @@ impl Walker<'_> {
         Ok(next.map(|next| Taken { next, hat, slope }))
     }
 
-    /// `times` steps that are alike, the first with `key.at(0)`: the tape after them. `None` where the device does not cover them.
-    fn recorded(&self, tapes: &dyn TapeOps, step: &RowStep, times: usize, key: Key) -> Result<Option<Tape>> {
+    /// `times` steps that are alike, the first with `key.at(0)`: the samples after them and the logs of the tape, which the next walk writes
+    /// over. `None` where the device does not cover them.
+    ///
+    /// The first step is run, which makes whatever follows from the parameters of this moment; the others are started from a recording of an
+    /// earlier walk, or from one of the second step.
+    fn recorded(
+        &self,
+        tapes: &dyn TapeOps,
+        step: &RowStep,
+        times: usize,
+        key: Key,
+    ) -> Result<Option<(Tensor, Tensor, Tensor)>> {
         let keys: Vec<Key> = (0..times).map(|k| key.at(k)).collect();
-        let tape = Tape::new(self.at, &keys)?;
+        let title = || Title::of(self.energy, self.at, step, times, tapes.mode());
+        let kept = title().and_then(|title| tapes.reels().take(&title));
+        let mut reel = match kept {
+            Some(reel) => {
+                reel.tape.rewind(self.at, &keys)?;
+                reel
+            }
+            None => Reel { title: None, tape: Tape::new(self.at, &keys)?, recording: None },
+        };
+        let Reel { title: of, tape, recording } = &mut reel;
         let mut covered = true;
-        tapes.repeat(&tape, times, &mut || {
-            covered = covered && self.step_on(tapes, &tape, step)?;
-            Ok(tapes.next(&tape)?)
+        tapes.prepared(&mut || {
+            let mut run = || {
+                covered = covered && self.step_on(tapes, tape, step)?;
+                Ok(tapes.next(tape)?)
+            };
+            run()?;
+            // The step may have moved what the recording reads.
+            let now = title();
+            if !of.as_ref().zip(now.as_ref()).is_some_and(|(of, now)| of.same(now)) {
+                *recording = None;
+            }
+            *of = now;
+            if recording.is_none() {
+                *recording = tapes.record(tape, &mut run)?;
+            }
+            (1..times).try_for_each(|_| match &*recording {
+                Some(recording) => Ok(recording.play()?),
+                None => run(),
+            })
         })?;
-        Ok(covered.then_some(tape))
+        if !covered {
+            return Ok(None);
+        }
+        let (x, logs) = (tape.x.force_contiguous()?, (tape.energy.clone(), tape.grad_square.clone()));
+        if reel.recording.is_some() {
+            tapes.reels().put(reel);
+        }
+        Ok(Some((x, logs.0, logs.1)))
     }
 
     /// A step on a tape; false where the device has no kernels for it.
     fn step_on(&self, tapes: &dyn TapeOps, tape: &Tape, step: &RowStep) -> Result<bool> {
         let hat = if noisy(step) { tapes.add_noise(tape, step.noise)? } else { Some(tape.x.clone()) };
         let Some(hat) = hat else { return Ok(false) };
-        let slope = self.slope(&hat)?;
+        let slope = self.energy.slope(&self.at.with_x(hat.clone()).with_cond(tape.condition.clone()))?;
         Ok(tapes.log(tape, &slope.energy, &slope.grad)? && tapes.advance(tape, step, &hat, &slope.grad)?)
     }
 }

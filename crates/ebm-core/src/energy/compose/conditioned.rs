@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use crate::energy::outline::Outline;
+use crate::operators::Identity;
 use crate::{Batch, Condition, EnergyFn, EnergySpec, Error, ParamSet, Result, Slope, ThetaGrad, WeightFn};
 
 /// An energy under one fixed condition for all rows.
@@ -13,6 +14,7 @@ pub struct Conditioned {
     inner: Arc<dyn EnergyFn>,
     condition: Vec<f64>,
     spec: EnergySpec,
+    identity: Identity,
 }
 
 impl Conditioned {
@@ -32,7 +34,7 @@ impl Conditioned {
         }
         let mut spec = inner.spec().clone();
         spec.condition = Condition::None;
-        Ok(Conditioned { inner, condition, spec })
+        Ok(Conditioned { inner, condition, spec, identity: Identity::new() })
     }
 
     fn at(&self, at: &Batch) -> Result<Batch> {
@@ -57,6 +59,10 @@ impl EnergyFn for Conditioned {
 
     fn slope(&self, at: &Batch) -> Result<Slope> {
         self.inner.slope(&self.at(at)?)
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.identity.with([self.inner.identity()])
     }
 
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {

@@ -39,6 +39,10 @@ impl EnergyFn for Frozen {
         self.inner.slope(at)
     }
 
+    fn identity(&self) -> Option<crate::operators::Identity> {
+        self.inner.identity()
+    }
+
     fn grad_theta(&self, at: &Batch, _: &WeightFn<'_>) -> Result<ThetaGrad> {
         Ok(ThetaGrad { terms: self.inner.terms(at)?, grads: BTreeMap::new() })
     }

@@ -8,7 +8,9 @@ use candle_core::Tensor;
 use super::{
     Part, common_spec, describe, layers, merged_params, no_terms, outlines, prefixed, prefixed_buffers,
 };
+use crate::energy::Added;
 use crate::energy::outline::Outline;
+use crate::operators::{Identity, map_entries, operators};
 use crate::plan::NetPlan;
 use crate::{Batch, EnergyFn, EnergySpec, Error, ParamSet, Result, Slope, ThetaGrad, WeightFn};
 
@@ -20,6 +22,7 @@ pub struct Sum {
     spec: EnergySpec,
     params: ParamSet,
     plan: Option<NetPlan>,
+    identity: Identity,
 }
 
 impl Sum {
@@ -36,7 +39,7 @@ impl Sum {
         let plans: Option<Vec<_>> =
             parts.iter().map(|p| Some((p.name.as_str(), p.weight, p.energy.plan()?))).collect();
         let plan = plans.and_then(|plans| NetPlan::side_by_side(&plans));
-        Ok(Sum { spec, params, parts, plan })
+        Ok(Sum { spec, params, parts, plan, identity: Identity::new() })
     }
 
     /// One energy times `factor`, as a sum of one part.
@@ -50,6 +53,29 @@ impl Sum {
     /// The parts.
     pub fn parts(&self) -> &[Part] {
         &self.parts
+    }
+}
+
+impl Sum {
+    /// The slopes of the parts, in no order where the device can: no part reads what another makes.
+    fn slopes(&self, at: &Batch) -> Result<Vec<Slope>> {
+        let branches = operators(at.device()).and_then(|o| o.branches.clone());
+        let Some(branches) = branches.filter(|_| self.parts.len() > 1) else {
+            return self.parts.iter().map(|p| p.energy.slope(at)).collect();
+        };
+        let mut slopes: Vec<Option<Slope>> = self.parts.iter().map(|_| None).collect();
+        let mut works: Vec<_> = (self.parts.iter().zip(&mut slopes))
+            .map(|(p, slope)| {
+                move || {
+                    *slope = Some(p.energy.slope(at)?);
+                    Ok(())
+                }
+            })
+            .collect();
+        let mut works: Vec<&mut dyn FnMut() -> Result<()>> = works.iter_mut().map(|w| w as _).collect();
+        branches.apart(&mut works)?;
+        let missing = || Error::config("sum", "the device left out a part; it is at fault");
+        slopes.into_iter().map(|s| s.ok_or_else(missing)).collect()
     }
 }
 
@@ -73,15 +99,24 @@ impl EnergyFn for Sum {
 
     fn slope(&self, at: &Batch) -> Result<Slope> {
         let mut sum: Option<Slope> = None;
-        for p in &self.parts {
-            let s = p.energy.slope(at)?;
-            let (e, g) = (s.energy.affine(p.weight, 0.0)?, s.grad.affine(p.weight, 0.0)?);
+        for (p, s) in self.parts.iter().zip(self.slopes(at)?) {
+            let factor = p.weight;
             sum = Some(match sum {
-                None => Slope { energy: e, grad: g },
-                Some(t) => Slope { energy: (t.energy + e)?, grad: (t.grad + g)? },
+                // Most sums weigh nothing: a factor of 1 is no work.
+                None if factor == 1.0 => s,
+                None => Slope { energy: s.energy.affine(factor, 0.0)?, grad: s.grad.affine(factor, 0.0)? },
+                Some(t) => {
+                    let [energy] = map_entries(&Added { factor }, [&t.energy, &s.energy])?;
+                    let [grad] = map_entries(&Added { factor }, [&t.grad, &s.grad])?;
+                    Slope { energy, grad }
+                }
             });
         }
         sum.ok_or_else(|| Error::config("sum", "has no parts"))
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.identity.with(self.parts.iter().map(|p| p.energy.identity()))
     }
 
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {

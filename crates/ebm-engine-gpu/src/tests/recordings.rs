@@ -1,0 +1,189 @@
+//! One recording for a run: walks between which parameters are written over, against the same walks without a recording, bit by bit.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use ebm_core::operators::walk;
+use ebm_core::plan::{Activation, Pool};
+use ebm_core::{Batch, BuildCx, EnergyFn, Forward, Key, RowProgram, RowStep, Sum, Walked};
+use ebm_nn::{Conv, NetBuilder, PlanNet, Weight};
+
+use super::read;
+use super::recorder::{Shared, counts, installed, lock};
+
+/// Steps of a walk, of which the first is run before the others are played, and the last is run after them.
+const STEPS: usize = 6;
+
+const PLAYED: usize = STEPS - 2;
+
+/// A network all of whose slope is kernels and convolutions, with weights as they are and with weights that are derived.
+fn network(seed: u64) -> Arc<dyn EnergyFn> {
+    let mut cx = BuildCx::new(&[2, 8, 8], DType::F32, &Device::Cpu, Key::root(seed));
+    let mut net = NetBuilder::new(&mut cx);
+    net.conv("one", Conv::new(4, 3)).unwrap().activate(Activation::Swish).unwrap();
+    net.conv("two", Conv::new(4, 3).weight(Weight::Standardised)).unwrap();
+    net.norm("norm", 4).unwrap().activate(Activation::Swish).unwrap();
+    net.pool(Pool::Average3).unwrap();
+    net.conv("three", Conv::new(1, 1)).unwrap();
+    net.spatial_sum().unwrap().term("energy");
+    net.finish().unwrap()
+}
+
+fn step() -> RowStep {
+    RowStep { step_size: 0.3, noise: 0.02, noise_first: true, clamp: Some((-2.0, 2.0)), move_limit: None }
+}
+
+fn start(rows: usize, key: Key) -> Batch {
+    let x = key.normal(&ebm_core::Chains::range(0, rows), &[2, 8, 8], DType::F32, &Device::Cpu).unwrap();
+    Batch::new(x).unwrap()
+}
+
+fn walked(e: &dyn EnergyFn, rows: usize, step: RowStep, key: Key) -> Vec<Vec<f64>> {
+    let program = RowProgram::new(vec![step; STEPS]);
+    let Walked { x, hat, grad, energy, grad_square } =
+        walk(e, &start(rows, key.at("start")), &program, key).unwrap().unwrap();
+    [x, hat, grad, energy, grad_square].iter().map(read).collect()
+}
+
+/// Writes other numbers over all parameters, as an update does.
+fn update(e: &dyn EnergyFn, key: Key) {
+    let new = e.params().names().map(|name| {
+        let old = e.params().get(name).unwrap();
+        let row = ebm_core::Chains::range(0, 1);
+        let more = key.at(name).normal(&row, old.dims(), DType::F32, &Device::Cpu).unwrap();
+        (name.to_string(), (old + more.squeeze(0).unwrap().affine(0.1, 0.0).unwrap()).unwrap())
+    });
+    e.params().set_all(&new.collect()).unwrap();
+}
+
+/// Everything that happens to an energy in a run, each time followed by a walk; `saw` hears of each what was recorded so far.
+fn run(mut saw: impl FnMut(&str)) -> Vec<Vec<Vec<f64>>> {
+    let (e, key) = (network(1), Key::root(9));
+    let mut all = Vec::new();
+    let mut next = |e: &dyn EnergyFn, rows: usize, step: RowStep, what: &str| {
+        all.push(walked(e, rows, step, key.at(all.len())));
+        saw(what);
+    };
+    let first = e.params().snapshot().unwrap();
+    for k in 0..3usize {
+        next(e.as_ref(), 3, step(), "updates");
+        update(e.as_ref(), key.at("update").at(k));
+    }
+    // What a checkpoint brings back, and weights that are swapped for others.
+    e.params().restore(&first).unwrap();
+    next(e.as_ref(), 3, step(), "restored");
+    e.params().set("one.weight", &network(2).params().get("one.weight").unwrap().copy().unwrap()).unwrap();
+    next(e.as_ref(), 3, step(), "replaced");
+    // A second energy of the same plan, and the first again.
+    let other = network(3);
+    next(other.as_ref(), 3, step(), "another energy");
+    next(e.as_ref(), 3, step(), "the first again");
+    // Another program, another number of samples.
+    next(e.as_ref(), 3, RowStep { step_size: 0.2, ..step() }, "another step size");
+    next(e.as_ref(), 2, step(), "fewer samples");
+    next(e.as_ref(), 3, step(), "the first program again");
+    drop(other);
+    next(e.as_ref(), 3, step(), "after the other energy went");
+    all
+}
+
+#[test]
+fn a_run_has_one_recording() {
+    let (without, _) = {
+        let Some((_alone, log)) = installed(false) else { return };
+        (run(|_| ()), log)
+    };
+    let Some((_alone, log)) = installed(true) else { return };
+    let mut seen = Vec::new();
+    let with = run(|what| seen.push((what.to_string(), counts(&log))));
+    let recorded: Vec<usize> = seen.iter().map(|(_, (n, _))| *n).collect();
+    println!("walk, recordings so far, of them kept: {seen:?}");
+    assert_eq!(recorded, [1, 1, 1, 1, 1, 2, 2, 3, 4, 4, 4]);
+    // The one of an energy that is gone was let go.
+    assert_eq!(seen.last().map(|(_, (_, held))| *held), Some(3));
+    let played = lock(&log).played;
+    assert_eq!(played, seen.len() * PLAYED);
+    for (k, (a, b)) in with.iter().zip(&without).enumerate() {
+        let same = a.iter().flatten().map(|v| v.to_bits()).eq(b.iter().flatten().map(|v| v.to_bits()));
+        assert!(same, "walk {k} ({}): a recording gives other bits", seen[k].0);
+    }
+    // The updates did something: the same start would come to other energies.
+    assert!(with[0][3] != with[1][3] && with[3][3] != with[4][3]);
+}
+
+/// Recordings so far, after a walk.
+fn after(log: &Shared, e: &dyn EnergyFn) -> usize {
+    walked(e, 2, step(), Key::root(4));
+    counts(log).0
+}
+
+#[test]
+fn no_more_recordings_are_kept_than_a_run_needs() {
+    let Some((_alone, log)) = installed(true) else { return };
+    let e = network(1);
+    for k in 1..=7 {
+        walked(e.as_ref(), 2, RowStep { step_size: 0.1 * f64::from(k), ..step() }, Key::root(4));
+    }
+    assert_eq!(counts(&log), (7, 4));
+    drop(e);
+    // The next walk finds them all without their energy.
+    let next = network(2);
+    after(&log, next.as_ref());
+    assert_eq!(counts(&log), (8, 1));
+    // One more energy around it is another.
+    let sum = Sum::scaled("half", next.clone(), 0.5).unwrap();
+    assert_eq!(after(&log, &sum), 9);
+    assert_eq!(after(&log, next.as_ref()), 9);
+    assert_eq!(after(&log, &sum), 9);
+}
+
+/// A network as a plug-in's own energy: it says nothing of what it starts.
+struct Silent(Arc<dyn EnergyFn>);
+
+impl EnergyFn for Silent {
+    fn spec(&self) -> &ebm_core::EnergySpec {
+        self.0.spec()
+    }
+    fn params(&self) -> &ebm_core::ParamSet {
+        self.0.params()
+    }
+    fn terms(&self, at: &Batch) -> ebm_core::Result<Tensor> {
+        self.0.terms(at)
+    }
+    fn slope(&self, at: &Batch) -> ebm_core::Result<ebm_core::Slope> {
+        self.0.slope(at)
+    }
+    fn grad_theta(&self, at: &Batch, w: &ebm_core::WeightFn<'_>) -> ebm_core::Result<ebm_core::ThetaGrad> {
+        self.0.grad_theta(at, w)
+    }
+    fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> ebm_core::Result<ebm_core::ThetaGrad> {
+        self.0.grad_theta_slope(at, v)
+    }
+    fn hvp(&self, at: &Batch, v: &Tensor) -> ebm_core::Result<Tensor> {
+        self.0.hvp(at, v)
+    }
+}
+
+#[test]
+fn an_energy_that_says_nothing_is_recorded_for_each_walk() {
+    let Some((_alone, log)) = installed(true) else { return };
+    let silent = Silent(network(1));
+    assert_eq!((after(&log, &silent), after(&log, &silent)), (1, 2));
+    assert_eq!(counts(&log).1, 0);
+}
+
+#[test]
+fn weights_that_moved_make_another_identity() {
+    let Some((_alone, _)) = installed(true) else { return };
+    let (one, other) = (network(1), network(2));
+    let net = PlanNet::new(one.plan().unwrap().clone()).unwrap();
+    let x = start(2, Key::root(3)).x;
+    let after = |e: &dyn EnergyFn| {
+        net.slope(e.params().frozen(), &x, None).unwrap().unwrap();
+        net.identity().unwrap()
+    };
+    let first = after(one.as_ref());
+    update(one.as_ref(), Key::root(5));
+    assert!(first.same(&after(one.as_ref())), "written over in place");
+    assert!(!first.same(&after(other.as_ref())), "made of other parameters, elsewhere");
+}
