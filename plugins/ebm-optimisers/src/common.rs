@@ -29,15 +29,20 @@ impl Common {
 
 /// The moment called `name`, zeros like `p` at first.
 pub(crate) fn moment(state: &OptimiserState, name: &str, p: &Tensor) -> Result<Tensor> {
+    moment_of(state, name, p.dims(), p)
+}
+
+/// The same where it has other dimensions than what it is of.
+pub(crate) fn moment_of(state: &OptimiserState, name: &str, dims: &[usize], p: &Tensor) -> Result<Tensor> {
     match state.tensors.get(name) {
-        Some(t) if t.dims() == p.dims() => Ok(t.clone()),
+        Some(t) if t.dims() == dims => Ok(t.clone()),
         Some(t) => Err(Error::shape(
             name,
             t.dims(),
-            format!("{:?} like the parameter", p.dims()),
+            format!("{dims:?} like the parameter"),
             "the optimiser's state belongs to another network",
         )),
-        None => Ok(p.zeros_like()?),
+        None => Ok(Tensor::zeros(dims, p.dtype(), p.device())?),
     }
 }
 

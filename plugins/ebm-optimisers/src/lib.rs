@@ -5,6 +5,7 @@
 mod adam;
 mod common;
 mod moments;
+mod products;
 mod sgd;
 mod soap;
 

@@ -8,8 +8,9 @@ use ebm_core::{
 };
 use faer::{Mat, Side};
 
-use crate::common::{self, Common, moment};
+use crate::common::{self, Common, moment, moment_of};
 use crate::moments::{self, Factors, update};
+use crate::products::{product, product_onto};
 
 /// Settings of `soap`.
 ///
@@ -102,12 +103,11 @@ impl Soap {
         (!small && !plain).then_some((*first, rest))
     }
 
-    /// The next state of a side from `outer` = G Gᵀ (or Gᵀ G), at update `t` (from 1).
-    fn side(&self, state: &OptimiserState, names: [&str; 2], outer: &Tensor, t: u64) -> Result<SideOf> {
+    /// The next state of a side from `a · b` = G Gᵀ (or Gᵀ G), at update `t` (from 1).
+    fn side(&self, state: &OptimiserState, names: [&str; 2], [a, b]: [&Tensor; 2], t: u64) -> Result<SideOf> {
         let [mean, name] = names;
-        let old = moment(state, mean, outer)?;
-        let covariance =
-            (old.affine(self.shampoo_beta, 0.0)? + outer.affine(1.0 - self.shampoo_beta, 0.0)?)?;
+        let old = moment_of(state, mean, &[a.dims()[0]; 2], a)?;
+        let covariance = product_onto(&old, self.shampoo_beta, a, b, 1.0 - self.shampoo_beta)?;
         let Some(basis) = state.tensors.get(name) else {
             return Ok(SideOf { basis: eigenvectors(&covariance)?, covariance, turn: None });
         };
@@ -115,8 +115,8 @@ impl Soap {
         if !t.is_multiple_of(self.refresh) {
             return Ok(SideOf { covariance, basis, turn: None });
         }
-        let new = orthonormal(&covariance.matmul(&basis)?)?;
-        let turn = Some(basis.t()?.matmul(&new)?);
+        let new = orthonormal(&product(&covariance, &basis)?)?;
+        let turn = Some(product(&basis.t()?, &new)?);
         Ok(SideOf { covariance, basis: new, turn })
     }
 
@@ -139,9 +139,10 @@ impl Soap {
                 sides.push(None);
                 continue;
             }
-            let outer = if which == "left" { g.matmul(&g.t()?)? } else { g.t()?.matmul(&g)? };
+            let turned = g.t()?;
+            let factors = if which == "left" { [&g, &turned] } else { [&turned, &g] };
             let names = [tag(&format!("{which}_mean")), tag(&format!("{which}_basis"))];
-            let side = self.side(state, [&names[0], &names[1]], &outer, next.step)?;
+            let side = self.side(state, [&names[0], &names[1]], factors, next.step)?;
             next.tensors.insert(names[0].clone(), side.covariance.clone());
             next.tensors.insert(names[1].clone(), side.basis.clone());
             sides.push(Some(side));
@@ -149,8 +150,8 @@ impl Soap {
         let (left, right) = (sides[0].as_ref(), sides[1].as_ref());
         // leftᵀ · x · right, where a side that keeps its axes is left out.
         let turned = |x: &Tensor, l: Option<&Tensor>, r: Option<&Tensor>| -> Result<Tensor> {
-            let x = l.map_or(Ok(x.clone()), |l| l.t()?.matmul(x))?;
-            Ok(r.map_or(Ok(x.clone()), |r| x.matmul(r))?)
+            let x = l.map_or(Ok(x.clone()), |l| product(&l.t()?, x))?;
+            r.map_or(Ok(x.clone()), |r| product(&x, r))
         };
         let basis = |s: Option<&SideOf>| s.map(|s| s.basis.clone());
         let turn = |s: Option<&SideOf>| s.and_then(|s| s.turn.clone());
@@ -163,15 +164,16 @@ impl Soap {
         let (step, m, v) = update(&g.zeros_like()?, &turned_g, m.as_ref(), &v, f)?;
         next.tensors.extend(m.map(|m| (first, m)));
         next.tensors.insert(second, v);
-        let mut step = step;
-        if let Some(l) = &bl {
-            step = l.matmul(&step)?;
-        }
-        if let Some(r) = &br {
-            step = step.matmul(&r.t()?)?;
-        }
-        let step = step.reshape(shape)?;
-        Ok(if f.keep == 1.0 { (p + step)? } else { (p.affine(f.keep, 0.0)? + step)? })
+        let p = p.reshape((rows, columns))?;
+        let new = match (&bl, &br) {
+            (l, Some(r)) => {
+                let step = l.as_ref().map_or(Ok(step.clone()), |l| product(l, &step))?;
+                product_onto(&p, f.keep, &step, &r.t()?, 1.0)?
+            }
+            (Some(l), None) => product_onto(&p, f.keep, l, &step, 1.0)?,
+            (None, None) => (p.affine(f.keep, 0.0)? + step)?,
+        };
+        Ok(new.reshape(shape)?)
     }
 }
 
