@@ -33,11 +33,6 @@ impl Default for Held {
     }
 }
 
-/// A weight `(O, C, k, k)` as `(O, k, k, C)` in another type, in memory of its own.
-fn channels_last(w: &Tensor, to: DType) -> candle_core::Result<Tensor> {
-    w.permute((0, 2, 3, 1))?.force_contiguous()?.to_dtype(to)
-}
-
 /// Whether the device of `t` records steps.
 fn recorded(t: &Tensor) -> bool {
     operators(t.device()).is_some_and(|o| o.tapes.is_some())
@@ -105,7 +100,7 @@ impl Effective {
     /// # Errors
     /// As [`Effective::weight`].
     pub fn laid(&self, p: &View, name: &str, rule: &WeightRule, to: DType) -> Result<Tensor> {
-        let make = || Ok(channels_last(&self.weight(p, name, rule)?.detach(), to)?);
+        let make = || Ok(layers::channels_last(&self.weight(p, name, rule)?.detach(), to)?);
         self.kept(p, &format!("{name} in {to:?}"), make)
     }
 

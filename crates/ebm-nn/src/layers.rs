@@ -26,6 +26,7 @@ pub use rows::{atan2, gather_last, layer_norm, max_last, rms_norm, scatter_add_l
 pub use sequence::{conv1d, max_pool2d};
 pub use spectral::{power_iteration, spectral};
 pub use standardise::standardised;
+pub(crate) use turned::channels_last;
 
 use candle_core::Tensor;
 use ebm_core::plan::WeightRule;

@@ -20,8 +20,13 @@ pub(crate) fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub(crate) fn product_onto(onto: &Tensor, keep: f64, a: &Tensor, b: &Tensor, share: f64) -> Result<Tensor> {
     match near(a, b, Some(Onto { table: onto, keep, share }))? {
         Some(sum) => Ok(sum),
-        None => Ok((onto.affine(keep, 0.0)? + a.matmul(b)?.affine(share, 0.0)?)?),
+        None => Ok((scaled(onto, keep)? + scaled(&a.matmul(b)?, share)?)?),
     }
+}
+
+/// A factor of 1 is no work.
+fn scaled(t: &Tensor, factor: f64) -> Result<Tensor> {
+    Ok(if factor == 1.0 { t.clone() } else { t.affine(factor, 0.0)? })
 }
 
 /// Either, if all lie on the processor in one precision and their sides fit; the caller's own operations tell more of what does not.
@@ -32,13 +37,12 @@ fn near(a: &Tensor, b: &Tensor, onto: Option<Onto<'_>>) -> Result<Option<Tensor>
         return Ok(None);
     }
     let (left, right) = (Table::of(a)?, Table::of(b)?);
-    on_slice(
+    let sum = on_slice(
         &left.rows,
-        |x| on_slice(&right.rows, |y| times(left.view(x), right.view(y), onto), |_| Ok(None)),
-        |x| on_slice(&right.rows, |_| Ok(None), |y| times(left.view(x), right.view(y), onto)),
-    )
-    .flatten()
-    .unwrap_or(Ok(None))
+        |x| on_slice(&right.rows, |y| Some(times(left.view(x), right.view(y), onto)), |_| None).flatten(),
+        |x| on_slice(&right.rows, |_| None, |y| Some(times(left.view(x), right.view(y), onto))).flatten(),
+    );
+    sum.flatten().transpose()
 }
 
 /// What a product is added to: `share · product + keep · table`.
@@ -73,24 +77,25 @@ impl Table {
     }
 }
 
+/// The product of tables whose sides fit.
 fn times<T: WithDType + ComplexField>(
     a: MatRef<'_, T>,
     b: MatRef<'_, T>,
     onto: Option<Onto<'_>>,
-) -> Result<Option<Tensor>> {
+) -> Result<Tensor> {
     let dims = (a.nrows(), b.ncols());
     let (mut values, accum, share) = match onto {
         None => (vec![T::zero(); dims.0 * dims.1], Accum::Replace, T::one_impl()),
         Some(Onto { table, keep, share }) => {
             let mut values = table.flatten_all()?.to_vec1::<T>()?;
             let keep = T::from_f64(keep);
-            values.iter_mut().for_each(|v| *v = *v * keep);
+            values.iter_mut().for_each(|v| *v *= keep);
             (values, Accum::Add, T::from_f64(share))
         }
     };
     let product = MatMut::from_row_major_slice_mut(&mut values, dims.0, dims.1);
     matmul(product, accum, a, b, share, faer::get_global_parallelism());
-    Ok(Some(Tensor::from_vec(values, dims, &Device::Cpu)?))
+    Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ impl Turned {
         padding: usize,
     ) -> Result<Option<Tensor>> {
         let kernel = w.dim(2)?;
-        let (xd, wd) = (self.enter(&x.detach())?, weight_last(&w.detach())?);
+        let (xd, wd) = (self.enter(&x.detach())?, channels_last(&w.detach(), DType::BF16)?);
         let run = move |o: &Turned, pass: Pass, a: &Tensor, b: &Tensor| {
             o.convolutions.convolution(
                 Convolution { pass, order: Order::ChannelsLast, stride, padding },
@@ -83,7 +83,7 @@ impl Turned {
     }
 }
 
-/// `(O, C, k, k)` as `(O, k, k, C)` in bfloat16.
-fn weight_last(w: &Tensor) -> Result<Tensor> {
-    w.to_dtype(DType::BF16)?.permute((0, 2, 3, 1))?.contiguous()
+/// A weight `(O, C, k, k)` as `(O, k, k, C)` in another type, in memory of its own.
+pub(crate) fn channels_last(w: &Tensor, to: DType) -> Result<Tensor> {
+    w.to_dtype(to)?.permute((0, 2, 3, 1))?.force_contiguous()
 }
