@@ -10,7 +10,7 @@ use crate::energy::outline::Outline;
 use crate::energy::rows::RowSlopes;
 use crate::operators::{Entry, Formula, Identity, map_entries};
 use crate::plan::NetPlan;
-use crate::{Batch, Error, Key, ParamSet, Result, Stop};
+use crate::{Batch, Error, Key, ParamSet, Result, Stop, sum_of_squares};
 
 pub mod autograd;
 pub mod compose;
@@ -187,15 +187,6 @@ impl Formula<1, 2, 1> for Added {
     fn entry<E: Entry>([factor]: [E; 1], [sum, g]: [E; 2]) -> [E; 1] {
         [sum + factor * g]
     }
-}
-
-/// Sum of squares of a tensor in f64 (accumulated in the tensor's dtype by blocks of candle's reduction, of half precision in
-/// single).
-///
-/// # Errors
-/// If the tensor cannot be read.
-pub fn sum_of_squares(t: &Tensor) -> Result<f64> {
-    crate::devices::host::scalar(&crate::batch::wide(t, |t| t.sqr()?.sum_all())?)
 }
 
 /// Weights `(B, T)` as a function of the terms `(B, T)` of the same pass.

@@ -3,8 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::devices::host::{self, on_slice};
-use crate::operators::operators;
-use crate::{Error, Result, total};
+use crate::{Error, Result, squares_of_many, total};
 
 /// Checks that every entry of `t` is finite; `cure` says what helps if one is not.
 ///
@@ -70,17 +69,6 @@ fn squares_or_sums(all: &[&(&str, &Tensor)]) -> Result<Vec<f64>> {
     }
     let sums = all.iter().map(|(_, t)| total(t)?.to_dtype(DType::F32));
     host::numbers(&Tensor::stack(&sums.collect::<candle_core::Result<Vec<_>>>()?, 0)?)
-}
-
-/// Sums of squares of each first tensor, less the second where there is one, where their device does all at once; by one read.
-///
-/// # Errors
-/// If the device fails.
-pub fn squares_of_many(pairs: &[(&Tensor, Option<&Tensor>)]) -> Result<Option<Vec<f64>>> {
-    let Some((first, _)) = pairs.first().filter(|(t, _)| !host::near(t)) else { return Ok(None) };
-    let many = operators(first.device()).and_then(|o| o.many.clone());
-    let squares = many.map(|o| o.squares(pairs)).transpose()?.flatten();
-    squares.as_ref().map(host::numbers).transpose()
 }
 
 /// The name of the first tensor with an entry that is not finite, and the flat index and value of the first such entry: by one read for

@@ -16,6 +16,7 @@ mod params;
 pub mod plan;
 pub mod regular;
 mod sampling;
+mod squares;
 pub mod tie;
 mod training;
 
@@ -70,10 +71,10 @@ pub use energy::pull_back::{Map, PullBack, Separable};
 pub use energy::rows::RowSlopes;
 pub use energy::{
     Condition, Density, EnergyFn, EnergySpec, Exactness, RowProgram, RowStep, Slope, ThetaGrad, Walked,
-    WeightFn, sum_of_squares,
+    WeightFn,
 };
 pub use error::{Error, Result};
-pub use finite::{finite, first_bad, first_bad_of_all, squares_of_many};
+pub use finite::{finite, first_bad, first_bad_of_all};
 pub use inventory;
 pub use key::{Chains, Key, Label, normal_rows, normals, philox4x32};
 pub use kinds::build::BuildCx;
@@ -100,6 +101,7 @@ pub use sampling::sampler::{Blind, DrawRequest, Drawn, Probe, Sampler};
 pub use sampling::sensitivity::Sensitivity;
 pub use sampling::stop::{Stop, Stoppable};
 pub use sampling::transition::{Adjust, ChainState, StepInfo, Stepped, Transition};
+pub use squares::{relative_change, squares_of_each, squares_of_many, sum_of_squares};
 pub use training::columns::{Cell, Cells, Column, Columns, NoSuchCell};
 pub use training::data::{DataSource, Labelled, MOMENTS_OF, Split, centre_and_spread, count_classes};
 pub use training::health::{Cause, Finding, Level};

@@ -14,12 +14,12 @@ use std::time::Instant;
 use ebm_core::candle::Tensor;
 use ebm_core::{
     Error, OptimiserState, ParamSet, Report, Result, Role, Stop, Update, Updated, first_bad_of_all,
+    relative_change,
 };
 use ebm_model::checkpoint::name_in;
 
 use crate::plan::Plan;
 use crate::state::TrainState;
-use crate::step::numbers::relative_change;
 use crate::step::pass::Pass;
 use crate::step::stages::Stages;
 use crate::step::together::Whole;

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Error, Result, finite};
-
-use crate::step::numbers::squares_of_each;
+use ebm_core::{Error, Result, finite, squares_of_each};
 
 /// What helps in training: weights or chains ran away.
 pub(crate) const CURE: &str = "lower the learning rate or the sampler's step size";

@@ -162,7 +162,7 @@ pub(crate) fn term_norms(plan: &Plan, passes: &mut [Pass]) -> Result<BTreeMap<St
             grads = everywhere(plan, grads)?;
         }
         let means = grads.values().map(|g| mean(g, plan.layout.shards)).collect::<Result<Vec<_>>>()?;
-        norms.insert(label, crate::step::numbers::squares_of_each(means.iter())?.iter().sum::<f64>().sqrt());
+        norms.insert(label, ebm_core::squares_of_each(means.iter())?.iter().sum::<f64>().sqrt());
     }
     Ok(norms)
 }
