@@ -63,12 +63,12 @@ fn tile_count(np: usize, g: &Geom, n: usize) -> usize {
     n * g.h.div_ceil(np - 2) * g.w.div_ceil(np - 2)
 }
 
-/// `y (+)= W x` by Winograd with the packed weights `w`.
+/// `y (+)= W x` by Winograd of `np` points along an axis with the packed weights `w`; `x` has `inner` channels.
 #[allow(clippy::too_many_arguments)]
 fn winograd(
     k: &Kernels,
     s: &mut Scratch,
-    np: usize,
+    (np, inner): (usize, usize),
     w: &[f32],
     x: Src<'_>,
     y: &mut Dst<'_>,
@@ -91,7 +91,7 @@ fn winograd(
             for p in 0..np * np {
                 let c = Blocks { at: p * mps, stride: vks };
                 let panels = &w[p * size..(p + 1) * size];
-                k.gemm(t1 - t0, &s.koff, &s.v, p * vps, panels, blocks, &mut s.m, c, false);
+                k.gemm(t1 - t0, &s.koff, inner, &s.v, p * vps, panels, blocks, &mut s.m, c, false);
             }
             k.wino_out(&s.m, Tiles { n: np, t0, t1, from, blocks, ps: mps }, y, add);
         }
@@ -111,7 +111,9 @@ pub(crate) fn forward(
     streams: usize,
 ) {
     match (conv.algorithm, x) {
-        (Algorithm::Winograd(np), Input::Map(x)) => winograd(k, s, np, &w.forward, x, y, n, false),
+        (Algorithm::Winograd(np), Input::Map(x)) => {
+            winograd(k, s, (np, conv.cin), &w.forward, x, y, n, false)
+        }
         _ => patches::forward(k, &mut s.patches, conv, w, x, y, n),
     }
     match (conv.algorithm, x) {
@@ -161,7 +163,9 @@ pub(crate) fn backward(
     add: bool,
 ) {
     match (conv.algorithm, gx) {
-        (Algorithm::Winograd(np), Target::Map(gx)) => winograd(k, s, np, &w.backward, gy, gx, n, add),
+        (Algorithm::Winograd(np), Target::Map(gx)) => {
+            winograd(k, s, (np, conv.cout), &w.backward, gy, gx, n, add)
+        }
         (_, gx) => patches::backward(k, &mut s.patches, conv, w, gy, gx, n, add),
     }
 }

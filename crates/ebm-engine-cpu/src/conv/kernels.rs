@@ -138,12 +138,13 @@ impl Kernels {
     }
 
     /// `C (+)= A·B` for `m` rows: `A` from `a[at..]` with its blocks at `koff`, `B` packed by
-    /// `pack::panels` for `kb` column blocks.
+    /// `pack::panels` for `kb` column blocks. `inner` numbers of a row are not zero, all but those at the end of the last block.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn gemm(
         &self,
         m: usize,
         koff: &[usize],
+        inner: usize,
         a: &[f32],
         at: usize,
         b: &[f32],
@@ -154,6 +155,8 @@ impl Kernels {
     ) {
         let last = koff.iter().copied().max().unwrap_or(0);
         assert!(at + last + m * 16 <= a.len() && koff.len() * 256 * kb <= b.len(), "factor too small");
+        assert!(koff.len() == inner.div_ceil(16) && inner > 0, "not so many blocks");
+        let last_channels = (inner - 1) % 16 + 1;
         fits(c.len().saturating_sub(cb.at), kb, cb.stride, m);
         let pair = self.pairs(kb);
         // SAFETY: extents checked above; the processor has the set (`of`).
@@ -162,6 +165,7 @@ impl Kernels {
                 pair,
                 m,
                 koff,
+                last_channels,
                 a.as_ptr().add(at),
                 b.as_ptr(),
                 if pair { kb / 2 } else { kb },

@@ -187,7 +187,7 @@ pub(super) fn forward(
         s.koff.extend((0..conv.inner_blocks()).map(|c| c * stride));
         if g.halo {
             let c = Blocks { at: 0, stride };
-            k.gemm(rows * g.w, &s.koff, &s.v, 0, &w.forward, g.cb, &mut s.m, c, false);
+            k.gemm(rows * g.w, &s.koff, s.koff.len() * 16, &s.v, 0, &w.forward, g.cb, &mut s.m, c, false);
             for c in 0..g.cb {
                 for q in 0..rows {
                     let (i, row) = ((r + q) / g.h, (r + q) % g.h);
@@ -197,7 +197,7 @@ pub(super) fn forward(
             }
         } else {
             let c = Blocks { at: g.at(0, y.i0, 0, 0) + r * g.w * 16, stride: g.cs() };
-            k.gemm(rows * g.w, &s.koff, &s.v, 0, &w.forward, g.cb, y.d, c, false);
+            k.gemm(rows * g.w, &s.koff, s.koff.len() * 16, &s.v, 0, &w.forward, g.cb, y.d, c, false);
         }
     });
 }
@@ -232,7 +232,7 @@ pub(super) fn backward(
         s.koff.clear();
         s.koff.extend((0..g.cb).map(|c| c * ab.stride));
         let c = Blocks { at: 0, stride: rows * g.w * 16 };
-        k.gemm(rows * g.w, &s.koff, a, ab.at, &w.backward, blocks, &mut s.v, c, false);
+        k.gemm(rows * g.w, &s.koff, s.koff.len() * 16, a, ab.at, &w.backward, blocks, &mut s.v, c, false);
         scatter(k, conv, &mut gx, &g, r, rows, &s.v, &mut s.tmp);
     });
 }

@@ -10,6 +10,7 @@ const AHEAD: usize = 1024;
 #[inline(always)]
 unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(
     koff: &[usize],
+    last: usize,
     a: *const f32,
     b: *const f32,
     c: *mut f32,
@@ -20,10 +21,9 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(
     unsafe {
         let mut acc = [[S::zero(); NV]; MR];
         let mut bp = b;
-        for &o in koff {
-            let ap = a.add(o);
-            let mut cc = 0;
-            while cc < 16 {
+        macro_rules! channel {
+            ($at:expr) => {{
+                let ap = $at;
                 let mut bv = [S::zero(); NV];
                 for j in 0..NV {
                     bv[j] = S::load(bp.add(j * S::L));
@@ -31,12 +31,22 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(
                 }
                 bp = bp.add(NV * S::L);
                 for i in 0..MR {
-                    let av = S::splat(*ap.add(i * 16 + cc));
+                    let av = S::splat(*ap.add(i * 16));
                     for j in 0..NV {
                         acc[i][j] = S::fma(av, bv[j], acc[i][j]);
                     }
                 }
-                cc += 1;
+            }};
+        }
+        let whole = koff.len() - usize::from(last < 16);
+        for &o in &koff[..whole] {
+            for cc in 0..16 {
+                channel!(a.add(o + cc));
+            }
+        }
+        if let Some(&o) = koff.get(whole) {
+            for cc in 0..last {
+                channel!(a.add(o + cc));
             }
         }
         for i in 0..MR {
@@ -56,6 +66,7 @@ unsafe fn micro<S: Simd, const MR: usize, const NV: usize>(
 unsafe fn gemm_nv<S: Simd, const NV: usize, const MAX: usize>(
     m: usize,
     koff: &[usize],
+    last: usize,
     a: *const f32,
     b: *const f32,
     np: usize,
@@ -76,7 +87,7 @@ unsafe fn gemm_nv<S: Simd, const NV: usize, const MAX: usize>(
                 let mr = base + usize::from(ch < rem);
                 macro_rules! go {
                     ($($n:literal)*) => { match mr { $($n => if const { $n <= MAX } {
-                        micro::<S, $n, NV>(koff, a.add(r * 16), bp, cp.add(r * 16), cns, add)
+                        micro::<S, $n, NV>(koff, last, a.add(r * 16), bp, cp.add(r * 16), cns, add)
                     },)* _ => {} } }
                 }
                 go!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
@@ -87,6 +98,7 @@ unsafe fn gemm_nv<S: Simd, const NV: usize, const MAX: usize>(
 }
 
 /// `C (+)= A·B`. `pair`: panels of 32 columns instead of 16. `np` panels, each `[16·koff][columns]`.
+/// Of the last block of `koff` only the first `last` channels are read, at least one: the others are zeros.
 /// `C` block `n` starts `n·cns` floats after `c`, its rows are 16 floats apart.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
@@ -94,6 +106,7 @@ pub(super) unsafe fn gemm<S: Simd>(
     pair: bool,
     m: usize,
     koff: &[usize],
+    last: usize,
     a: *const f32,
     b: *const f32,
     np: usize,
@@ -106,14 +119,14 @@ pub(super) unsafe fn gemm<S: Simd>(
         match S::L {
             16 if S::ROWS_PAIR > 0 => {
                 if pair {
-                    gemm_nv::<S, 2, 12>(m, koff, a, b, np, c, cns, add);
+                    gemm_nv::<S, 2, 12>(m, koff, last, a, b, np, c, cns, add);
                 } else {
-                    gemm_nv::<S, 1, 16>(m, koff, a, b, np, c, cns, add);
+                    gemm_nv::<S, 1, 16>(m, koff, last, a, b, np, c, cns, add);
                 }
             }
-            16 => gemm_nv::<S, 1, 4>(m, koff, a, b, np, c, cns, add),
-            8 => gemm_nv::<S, 2, 6>(m, koff, a, b, np, c, cns, add),
-            _ => gemm_nv::<S, 4, 6>(m, koff, a, b, np, c, cns, add),
+            16 => gemm_nv::<S, 1, 4>(m, koff, last, a, b, np, c, cns, add),
+            8 => gemm_nv::<S, 2, 6>(m, koff, last, a, b, np, c, cns, add),
+            _ => gemm_nv::<S, 4, 6>(m, koff, last, a, b, np, c, cns, add),
         }
     }
 }

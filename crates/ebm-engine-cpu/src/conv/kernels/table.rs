@@ -16,7 +16,7 @@ const KINDS: usize = 7;
 /// One function per kernel; arguments as in the generic kernels.
 #[allow(clippy::type_complexity)]
 pub(super) struct Table {
-    pub gemm: unsafe fn(bool, usize, &[usize], *const f32, *const f32, usize, *mut f32, usize, bool),
+    pub gemm: unsafe fn(bool, usize, &[usize], usize, *const f32, *const f32, usize, *mut f32, usize, bool),
     pub gemm_tn: unsafe fn(usize, usize, usize, *const f32, usize, *const f32, usize, *mut f32, bool),
     pub weights: unsafe fn(usize, *const f32, *mut f32),
     pub fold: unsafe fn(usize, *const f32, usize, usize, *mut f32, bool),
@@ -70,7 +70,7 @@ macro_rules! table {
         mod $m {
             use super::*;
             type S = $S;
-            wrap!([$($attr)?] gemm = gemm::gemm::<S>(pair: bool, m: usize, k: &[usize], a: *const f32, b: *const f32, np: usize, c: *mut f32, cns: usize, add: bool));
+            wrap!([$($attr)?] gemm = gemm::gemm::<S>(pair: bool, m: usize, k: &[usize], last: usize, a: *const f32, b: *const f32, np: usize, c: *mut f32, cns: usize, add: bool));
             wrap!([$($attr)?] gemm_tn = gemm::gemm_tn::<S>(t: usize, cb: usize, kb: usize, v: *const f32, vks: usize, d: *const f32, dks: usize, du: *mut f32, add: bool));
             wrap!([$($attr)?] fold = wino::fold::<S>(n: usize, du: *const f32, ps: usize, c: usize, dw: *mut f32, add: bool));
             $(#[$attr])?
