@@ -419,6 +419,26 @@ mod tests {
         }
     }
 
+    /// Packed numbers, `chain << 32 | step`, are seeds and indices like others: every bit makes another stream.
+    #[test]
+    fn seeds_and_indices_count_with_all_of_their_bits() {
+        let first = |key: Key, chain: u64| {
+            let mut out = [0f32; 4];
+            key.fill_uniform(chain, &mut out);
+            out.map(f32::to_bits)
+        };
+        for bit in 0..64 {
+            let other = 7 ^ 1u64 << bit;
+            assert_ne!(first(Key::root(7), 3), first(Key::root(other), 3), "bit {bit} of the seed");
+            assert_ne!(
+                first(Key::root(3).at(7u64), 3),
+                first(Key::root(3).at(other), 3),
+                "bit {bit} of a step"
+            );
+            assert_ne!(first(Key::root(3), 7), first(Key::root(3), other), "bit {bit} of the chain");
+        }
+    }
+
     #[test]
     fn a_prefix_does_not_depend_on_the_length() {
         let key = Key::root(1);

@@ -153,3 +153,30 @@ fn softmax_of_a_row_at_minus_infinity_is_no_number() {
     assert!(numbers(&row.log_sum_exp(D::Minus1).unwrap())[0].is_nan()); // −∞
     // ANCHOR_END: infinity
 }
+
+#[test]
+fn cross_entropy_of_sure_logits_is_no_number() {
+    // ANCHOR: logits
+    let loss = |logit: f32, label: f32| {
+        let [logit, label] = [logit, label].map(|v| Tensor::new(&[v], CPU).unwrap());
+        numbers(&candle_nn::loss::binary_cross_entropy_with_logit(&logit, &label).unwrap())[0]
+    };
+    assert!(loss(17.0, 1.0).is_nan()); // 4e-8: the sigmoid is 1, and 0 · log 0 is not a number
+    assert_eq!(loss(17.0, 0.0), f32::INFINITY); // 17
+    // ANCHOR_END: logits
+}
+
+#[test]
+fn variables_of_equal_maps_have_other_orders() {
+    // ANCHOR: order
+    let layers = || {
+        let map = candle_nn::VarMap::new();
+        for i in 0..32 {
+            let (name, init) = (format!("layer{i}"), candle_nn::Init::Const(f64::from(i)));
+            map.get(1, &name, init, DType::F32, CPU).unwrap();
+        }
+        map.all_vars().iter().map(|v| numbers(v)[0]).collect::<Vec<_>>()
+    };
+    assert_ne!(layers(), layers()); // so zipping two networks, as averages of weights do, mixes layers
+    // ANCHOR_END: order
+}
