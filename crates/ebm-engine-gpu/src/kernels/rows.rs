@@ -160,7 +160,8 @@ impl<L: Launcher> TapeOps for Kernels<L> {
     fn log(&self, tape: &Tape, energy: &Tensor, grad: &Tensor) -> Result<bool> {
         let Some(square) = self.mean_square(grad)? else { return Ok(false) };
         let (_, b) = tape.energy.dims2()?;
-        let Some(rows) = count(b).filter(|_| energy.dims() == [b] && square.dims() == [b]) else {
+        let single = energy.dims() == [b] && energy.dtype() == DType::F32;
+        let Some(rows) = count(b).filter(|_| single && square.dims() == [b]) else {
             return Ok(false);
         };
         let energy = whole(energy)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use ebm_core::operators::walk;
+use ebm_core::operators::{Tape, walk};
 use ebm_core::plan::{Activation, Pool};
 use ebm_core::{
     Batch, BuildCx, EnergyFn, Error, Forward, Key, Part, RowProgram, RowStep, SoftMin, Stop, Stoppable, Sum,
@@ -12,8 +12,10 @@ use ebm_core::{
 use ebm_nn::{Conv, NetBuilder, PlanNet, Weight};
 use ebm_samplers::kit::Cooled;
 
+use super::host::Host;
 use super::read;
 use super::recorder::{Shared, counts, installed, lock};
+use crate::operators;
 
 /// Steps of a walk, of which the first is run before the others are played, and the last is run after them.
 const STEPS: usize = 6;
@@ -252,6 +254,18 @@ fn an_energy_that_says_nothing_is_recorded_for_each_walk() {
     let silent = Silent(network(1));
     assert_eq!((after(&log, &silent), after(&log, &silent)), (1, 2));
     assert_eq!(counts(&log).1, 0);
+}
+
+#[test]
+fn a_tape_takes_energies_in_f32_alone() {
+    let Some(host) = Host::new() else { return };
+    let own = operators(host);
+    let (tapes, at) = (own.tapes.as_ref().unwrap(), start(2, Key::root(1)));
+    let tape = Tape::new(&at, &[(Key::root(2), step())]).unwrap();
+    for dtype in [DType::F32, DType::BF16, DType::F64] {
+        let energy = Tensor::ones(2, dtype, &Device::Cpu).unwrap();
+        assert_eq!(tapes.log(&tape, &energy, &at.x).unwrap(), dtype == DType::F32, "{dtype:?}");
+    }
 }
 
 #[test]

@@ -91,7 +91,10 @@ impl Turned {
 
 /// The gradient of a result as two rules take it one after the other: made for the first, let go by the second. None is kept where there is one rule.
 #[derive(Clone)]
-struct Entered(Option<Arc<Mutex<Option<(TensorId, Tensor)>>>>);
+struct Entered(Option<Arc<Mutex<Made>>>);
+
+/// A gradient, and what was made of it.
+type Made = Option<(TensorId, Tensor)>;
 
 impl Entered {
     fn of_two(two: bool) -> Entered {
