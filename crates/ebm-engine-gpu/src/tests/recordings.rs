@@ -221,8 +221,8 @@ fn no_more_recordings_are_kept_than_a_run_needs() {
     assert_eq!(after(&log, &sum), 9);
 }
 
-/// A network as a plug-in's own energy: it says nothing of what it starts.
-struct Silent(Arc<dyn EnergyFn>);
+/// A network as a plug-in's own energy: it says nothing of what it starts. Its energies have a type of their own.
+struct Silent(Arc<dyn EnergyFn>, DType);
 
 impl EnergyFn for Silent {
     fn spec(&self) -> &ebm_core::EnergySpec {
@@ -235,7 +235,8 @@ impl EnergyFn for Silent {
         self.0.terms(at)
     }
     fn slope(&self, at: &Batch) -> ebm_core::Result<ebm_core::Slope> {
-        self.0.slope(at)
+        let slope = self.0.slope(at)?;
+        Ok(ebm_core::Slope { energy: slope.energy.to_dtype(self.1)?, ..slope })
     }
     fn grad_theta(&self, at: &Batch, w: &ebm_core::WeightFn<'_>) -> ebm_core::Result<ebm_core::ThetaGrad> {
         self.0.grad_theta(at, w)
@@ -251,9 +252,11 @@ impl EnergyFn for Silent {
 #[test]
 fn an_energy_that_says_nothing_is_recorded_for_each_walk() {
     let Some((_alone, log)) = installed(true) else { return };
-    let silent = Silent(network(1));
+    let silent = Silent(network(1), DType::F32);
     assert_eq!((after(&log, &silent), after(&log, &silent)), (1, 2));
     assert_eq!(counts(&log).1, 0);
+    // A tape has room for energies in f32: of others nothing is recorded.
+    assert_eq!(after(&log, &Silent(network(1), DType::F64)), 2);
 }
 
 #[test]
@@ -276,7 +279,10 @@ fn a_mixture_with_other_weights_is_another_energy() {
     assert!(first.same(&mixture.identity().unwrap()));
     assert!(!first.same(&mixture.with_log_z(&[0.0, 1.0]).unwrap().identity().unwrap()));
     assert!(
-        SoftMin::new(vec![Part::new("a", Arc::new(Silent(network(1))))], 1.0).unwrap().identity().is_none()
+        SoftMin::new(vec![Part::new("a", Arc::new(Silent(network(1), DType::F32)))], 1.0)
+            .unwrap()
+            .identity()
+            .is_none()
     );
 }
 

@@ -1,5 +1,7 @@
 //! Whole walks of row steps: by the energy itself, else by one slope and a few kernels a step.
 
+use std::cell::Cell;
+
 use candle_core::{DType, Tensor};
 
 use super::recordings::{Reel, Title};
@@ -110,13 +112,16 @@ impl Walker<'_> {
             None => Reel { title: None, tape: Tape::new(self.at, &steps)?, recording: None },
         };
         let Reel { title: of, tape, recording } = &mut reel;
-        let mut covered = true;
+        let covered = Cell::new(true);
         tapes.prepared(&mut || {
             let mut run = || {
-                covered = covered && self.step_on(tapes, tape, noisy)?;
+                covered.set(covered.get() && self.step_on(tapes, tape, noisy)?);
                 Ok(tapes.next(tape)?)
             };
             run()?;
+            if !covered.get() {
+                return Ok(());
+            }
             // The step may have moved what the recording reads.
             let now = title();
             if !of.as_ref().zip(now.as_ref()).is_some_and(|(of, now)| of.same(now)) {
@@ -135,7 +140,7 @@ impl Walker<'_> {
                 }
             })
         })?;
-        if !covered {
+        if !covered.get() {
             return Ok(None);
         }
         let (x, logs) = (tape.x.force_contiguous()?, (tape.energy.clone(), tape.grad_square.clone()));
