@@ -167,6 +167,29 @@ fn device(products: Products, last: bool) -> (Operators, Counted) {
     (Operators { convolutions, ..own }, count)
 }
 
+/// What is counted: the name, the products, and whether channels come last.
+const TYPES: [(&str, Products, bool); 4] = [
+    ("f32", Products::Full, false),
+    ("tf32", Products::Full, true),
+    ("bf16", Products::Bf16, true),
+    ("bf16, channels first", Products::Bf16, false),
+];
+
+fn mib(bytes: usize) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Bytes of each kernel that `more` moves beyond `few`, which has a sample less; printed with how often each was started.
+fn told(name: &str, few: &Count, more: &Count) -> BTreeMap<&'static str, usize> {
+    let each: BTreeMap<_, _> = more.of.iter().map(|(k, (_, b))| (*k, b - few.of[k].1)).collect();
+    let (own, other, bytes) = (few.launches(), few.other(), mib(each.values().sum()));
+    println!("{name}: {own} launches, at most {other} more by candle, {bytes:.2} MiB a sample");
+    for (kernel, bytes) in &each {
+        println!("    {:4} {:8.3} MiB a sample  {kernel}", more.of[kernel].0, mib(*bytes));
+    }
+    each
+}
+
 /// One test at a time: the device is the processor's.
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -191,25 +214,9 @@ fn weights(products: Products, last: bool, samples: usize) -> Count {
 #[test]
 fn gradients_of_the_papers_weights() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
-    for (name, products, last) in [
-        ("f32", Products::Full, false),
-        ("tf32", Products::Full, true),
-        ("bf16", Products::Bf16, true),
-        ("bf16, channels first", Products::Bf16, false),
-    ] {
+    for (name, products, last) in TYPES {
         let [few, more] = SAMPLES.map(|samples| weights(products, last, samples));
-        let each: BTreeMap<_, _> = more.of.iter().map(|(k, (n, b))| (k, (n, b - few.of[k].1))).collect();
-        let bytes: usize = each.values().map(|(_, b)| b).sum();
-        println!(
-            "{name}: {} launches, at most {} more by candle, {:.2} MiB a sample",
-            few.launches(),
-            few.other(),
-            mib(bytes)
-        );
-        for (kernel, (n, bytes)) in each {
-            println!("    {n:4} {:8.3} MiB a sample  {kernel}", mib(bytes));
-        }
+        told(name, &few, &more);
         let started = |kernel: &str| more.of.get(kernel).map_or(0, |(n, _)| *n);
         let [forward, image, weight] = PASSES;
         assert_eq!(started("convolution"), forward + image + weight, "{name}");
@@ -224,23 +231,13 @@ fn gradients_of_the_papers_weights() {
 #[test]
 fn a_langevin_step_of_the_papers_network() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
     let mut moved = Vec::new();
-    for (name, products, last) in [
-        ("f32", Products::Full, false),
-        ("tf32", Products::Full, true),
-        ("bf16", Products::Bf16, true),
-        ("bf16, channels first", Products::Bf16, false),
-    ] {
+    for (name, products, last) in TYPES {
         let [few, more] = SAMPLES.map(|samples| step(products, last, samples));
         let (own, other) = (few.launches(), few.other());
-        let each: BTreeMap<_, _> = more.of.iter().map(|(k, (n, b))| (k, (n, b - few.of[k].1))).collect();
-        let bytes: usize = each.values().map(|(_, b)| b).sum();
-        let sums = each.get(&"elementwise").map_or(0, |(_, b)| *b);
-        println!("{name}: {own} launches, at most {other} more by candle, {:.2} MiB a sample", mib(bytes));
-        for (kernel, (n, bytes)) in each {
-            println!("    {n:4} {:8.3} MiB a sample  {kernel}", mib(bytes));
-        }
+        let each = told(name, &few, &more);
+        let bytes: usize = each.values().sum();
+        let sums = each.get(&"elementwise").copied().unwrap_or(0);
         assert_eq!(own, more.launches(), "{name}: launches depend on the number of samples");
         if last || products == Products::Full {
             assert!(own + other <= MOST, "{name}: {own} launches and {other} by candle, at most {MOST}");

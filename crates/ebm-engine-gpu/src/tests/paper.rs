@@ -1,18 +1,18 @@
 //! The device's own code over a driver that does no work (scripts/paper-gpu.sh, which tells what the driver saw): numbers are zeros, calls are not.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use candle_core::{DType, Device, Tensor};
 use ebm_core::backend::Backend;
 use ebm_core::operators::walk;
 use ebm_core::plan::Products;
-use ebm_core::{Batch, BuildCx, EnergyConfig, EnergyFn, Key, RowProgram, RowStep, Slope, Walked};
+use ebm_core::{Batch, BuildCx, EnergyConfig, EnergyFn, Key, RowProgram, RowStep, Walked};
 use ebm_nn::layers;
 use ebm_samplers::kit::Cooled;
 
 use super::gpu;
+use super::own::Own;
 use super::training::{self, DIGITS_NET};
 use crate::cuda::graph::PLAYED;
 
@@ -60,53 +60,23 @@ fn walked(energy: &dyn EnergyFn, device: &Device, sample: [usize; 3], key: Key) 
     Ok(walk(energy, &at, &RowProgram::new(vec![step; 7]), key)?.unwrap())
 }
 
-/// A network whose second slope is other work than its first.
-struct Changed {
-    inner: Arc<dyn EnergyFn>,
-    slopes: AtomicU64,
-    second: fn(&Device) -> ebm_core::Result<()>,
-}
-
-impl Changed {
-    fn new(device: &Device, second: fn(&Device) -> ebm_core::Result<()>) -> Changed {
-        let config: Box<dyn EnergyConfig> = toml::from_str(DIGITS).unwrap();
-        let mut cx = BuildCx::new(&[1, 8, 8], DType::F32, device, Key::root(1));
-        Changed { inner: config.make(&mut cx).unwrap(), slopes: AtomicU64::new(0), second }
-    }
-}
-
-impl EnergyFn for Changed {
-    fn spec(&self) -> &ebm_core::EnergySpec {
-        self.inner.spec()
-    }
-    fn params(&self) -> &ebm_core::ParamSet {
-        self.inner.params()
-    }
-    fn terms(&self, at: &Batch) -> ebm_core::Result<Tensor> {
-        self.inner.terms(at)
-    }
-    fn slope(&self, at: &Batch) -> ebm_core::Result<Slope> {
-        if self.slopes.fetch_add(1, Ordering::Relaxed) == 1 {
-            (self.second)(at.device())?;
+/// A small network whose second slope, which would be recorded, does something more.
+fn changed(device: &Device, second: impl Fn() -> ebm_core::Result<()> + Send + Sync + 'static) -> Own {
+    let config: Box<dyn EnergyConfig> = toml::from_str(DIGITS).unwrap();
+    let mut cx = BuildCx::new(&[1, 8, 8], DType::F32, device, Key::root(1));
+    Own::new(config.make(&mut cx).unwrap(), move |before, slope| {
+        if before == 1 {
+            second()?;
         }
-        self.inner.slope(at)
-    }
-    fn grad_theta(&self, at: &Batch, w: &ebm_core::WeightFn<'_>) -> ebm_core::Result<ebm_core::ThetaGrad> {
-        self.inner.grad_theta(at, w)
-    }
-    fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> ebm_core::Result<ebm_core::ThetaGrad> {
-        self.inner.grad_theta_slope(at, v)
-    }
-    fn hvp(&self, at: &Batch, v: &Tensor) -> ebm_core::Result<Tensor> {
-        self.inner.hvp(at, v)
-    }
+        Ok(slope)
+    })
 }
 
 /// Without the end of the recording all that follows would be recorded, and the next recording would be one in another.
 #[test]
 fn a_panic_over_the_paper_driver() {
     let Some((_alone, device)) = paper() else { return };
-    let energy = Changed::new(&device, |_| panic!("of a test"));
+    let energy = changed(&device, || panic!("of a test"));
     let told =
         catch_unwind(AssertUnwindSafe(|| walked(&energy, &device, [1, 8, 8], Key::root(2)).map(|_| ())));
     assert!(told.is_err());
@@ -119,9 +89,10 @@ fn a_panic_over_the_paper_driver() {
 #[test]
 fn a_larger_convolution_over_the_paper_driver() {
     let Some((_alone, device)) = paper() else { return };
-    let energy = Changed::new(&device, |device| {
-        let x = Tensor::zeros((16, 8, 64, 64), DType::F32, device)?;
-        layers::conv2d(&x, &Tensor::zeros((8, 8, 3, 3), DType::F32, device)?, None, 1, 1)?;
+    let on = device.clone();
+    let energy = changed(&device, move || {
+        let x = Tensor::zeros((16, 8, 64, 64), DType::F32, &on)?;
+        layers::conv2d(&x, &Tensor::zeros((8, 8, 3, 3), DType::F32, &on)?, None, 1, 1)?;
         Ok(())
     });
     let before = PLAYED.load(Ordering::Relaxed);

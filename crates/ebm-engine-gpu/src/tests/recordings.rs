@@ -6,13 +6,14 @@ use candle_core::{DType, Device, Tensor};
 use ebm_core::operators::{Tape, walk};
 use ebm_core::plan::{Activation, Pool};
 use ebm_core::{
-    Batch, BuildCx, EnergyFn, Error, Forward, Key, Part, RowProgram, RowStep, SoftMin, Stop, Stoppable, Sum,
-    Walked,
+    Batch, BuildCx, EnergyFn, Error, Forward, Key, Part, RowProgram, RowStep, Slope, SoftMin, Stop,
+    Stoppable, Sum, Walked,
 };
 use ebm_nn::{Conv, NetBuilder, PlanNet, Weight};
 use ebm_samplers::kit::Cooled;
 
 use super::host::Host;
+use super::own::Own;
 use super::read;
 use super::recorder::{Shared, counts, installed, lock};
 use crate::operators;
@@ -221,42 +222,15 @@ fn no_more_recordings_are_kept_than_a_run_needs() {
     assert_eq!(after(&log, &sum), 9);
 }
 
-/// A network as a plug-in's own energy: it says nothing of what it starts. Its energies have a type of their own.
-struct Silent(Arc<dyn EnergyFn>, DType);
-
-impl EnergyFn for Silent {
-    fn spec(&self) -> &ebm_core::EnergySpec {
-        self.0.spec()
-    }
-    fn params(&self) -> &ebm_core::ParamSet {
-        self.0.params()
-    }
-    fn terms(&self, at: &Batch) -> ebm_core::Result<Tensor> {
-        self.0.terms(at)
-    }
-    fn slope(&self, at: &Batch) -> ebm_core::Result<ebm_core::Slope> {
-        let slope = self.0.slope(at)?;
-        Ok(ebm_core::Slope { energy: slope.energy.to_dtype(self.1)?, ..slope })
-    }
-    fn grad_theta(&self, at: &Batch, w: &ebm_core::WeightFn<'_>) -> ebm_core::Result<ebm_core::ThetaGrad> {
-        self.0.grad_theta(at, w)
-    }
-    fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> ebm_core::Result<ebm_core::ThetaGrad> {
-        self.0.grad_theta_slope(at, v)
-    }
-    fn hvp(&self, at: &Batch, v: &Tensor) -> ebm_core::Result<Tensor> {
-        self.0.hvp(at, v)
-    }
-}
-
 #[test]
 fn an_energy_that_says_nothing_is_recorded_for_each_walk() {
     let Some((_alone, log)) = installed(true) else { return };
-    let silent = Silent(network(1), DType::F32);
+    let silent = Own::new(network(1), |_, slope| Ok(slope));
     assert_eq!((after(&log, &silent), after(&log, &silent)), (1, 2));
     assert_eq!(counts(&log).1, 0);
     // A tape has room for energies in f32: of others nothing is recorded.
-    assert_eq!(after(&log, &Silent(network(1), DType::F64)), 2);
+    let wide = |slope: Slope| Ok(Slope { energy: slope.energy.to_dtype(DType::F64)?, ..slope });
+    assert_eq!(after(&log, &Own::new(network(1), move |_, slope| wide(slope))), 2);
 }
 
 #[test]
@@ -279,7 +253,7 @@ fn a_mixture_with_other_weights_is_another_energy() {
     assert!(first.same(&mixture.identity().unwrap()));
     assert!(!first.same(&mixture.with_log_z(&[0.0, 1.0]).unwrap().identity().unwrap()));
     assert!(
-        SoftMin::new(vec![Part::new("a", Arc::new(Silent(network(1), DType::F32)))], 1.0)
+        SoftMin::new(vec![Part::new("a", Arc::new(Own::new(network(1), |_, slope| Ok(slope))))], 1.0)
             .unwrap()
             .identity()
             .is_none()
