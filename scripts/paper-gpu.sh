@@ -34,4 +34,7 @@ run "three updates with a walk of seven steps each" tests::paper::training_over_
 # In f32, tf32 and bf16: an energy and a recording each.
 run "three walks of three scales in each type" tests::paper::walks_over_the_paper_driver 0 3
 run "the same, scales in no order" tests::paper::walks_over_the_paper_driver 1 3
+run "three updates of an energy of noise levels at three temperatures" tests::paper::levels_and_temperatures_over_the_paper_driver 0 1
+run "a step that panics while it is recorded" tests::paper::a_panic_over_the_paper_driver 0 1
+run "a step that wants more memory than the one before" tests::paper::a_larger_convolution_over_the_paper_driver 0 1
 exit $failed

@@ -35,10 +35,11 @@ __device__ __forceinline__ float moved(Moving m, int norm, float n, const float 
 __device__ __forceinline__ Moving moving_of(int norm, const float *stats, u32 group) {
     Moving m = {0.0f, 1.0f, 0.0f, 0.0f};
     if (norm) {
-        m.mean = stats[4u * group];
-        m.scale = stats[4u * group + 1u];
-        m.along = stats[4u * group + 2u];
-        m.turn = stats[4u * group + 3u];
+        const float *kept = stats + (u64)group * 4u;
+        m.mean = kept[0];
+        m.scale = kept[1];
+        m.along = kept[2];
+        m.turn = kept[3];
     }
     return m;
 }
@@ -68,10 +69,11 @@ extern "C" __global__ void norm_act_tangent(
         m.scale = 1.0f / sqrtf(block_sum(sum, shared) / (float)count + epsilon);
         m.turn = m.scale * block_sum(along, shared) / (float)count;
         if (threadIdx.x == 0u) {
-            stats[4u * blockIdx.x] = m.mean;
-            stats[4u * blockIdx.x + 1u] = m.scale;
-            stats[4u * blockIdx.x + 2u] = m.along;
-            stats[4u * blockIdx.x + 3u] = m.turn;
+            float *kept = stats + (u64)blockIdx.x * 4u;
+            kept[0] = m.mean;
+            kept[1] = m.scale;
+            kept[2] = m.along;
+            kept[3] = m.turn;
         }
     }
     for (u32 i = threadIdx.x; i < count; i += blockDim.x) {

@@ -10,6 +10,7 @@ mod host;
 mod last;
 mod many;
 mod network;
+mod own;
 #[cfg(feature = "cuda")]
 mod paper;
 mod recorder;

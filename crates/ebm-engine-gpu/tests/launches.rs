@@ -74,6 +74,10 @@ fn bytes(t: &Tensor) -> usize {
     t.elem_count() * t.dtype().size_in_bytes()
 }
 
+/// Convolutions of a pass for the gradients of weights, of a result, an image and a weight: a sum of energies takes its parts' terms first, in a
+/// pass of their own, and the first convolution of each of three scales has an image without a gradient.
+const PASSES: [usize; 3] = [96, 45, 48];
+
 /// Starts nothing: results are zeros.
 struct Paper {
     last: bool,
@@ -112,15 +116,7 @@ impl Launcher for Paper {
         _: &[usize],
         step: &mut dyn FnMut() -> ebm_core::Result<()>,
     ) -> ebm_core::Result<Option<Box<dyn Recording>>> {
-        {
-            let mut count = lock(&self.count);
-            count.counting = true;
-            count.tensors.0 = next_tensor() + 1;
-        }
-        step()?;
-        let mut count = lock(&self.count);
-        count.tensors.1 = next_tensor();
-        count.counting = false;
+        counted(&self.count, step)?;
         Ok(None)
     }
 }
@@ -149,34 +145,99 @@ impl ConvolutionOps for Library {
     }
 }
 
-/// A step of the network of the paper's CIFAR-10.
-fn step(products: Products, last: bool, samples: usize) -> Count {
+/// What `work` starts.
+fn counted(count: &Counted, work: &mut dyn FnMut() -> ebm_core::Result<()>) -> ebm_core::Result<()> {
+    {
+        let mut count = lock(count);
+        count.counting = true;
+        count.tensors.0 = next_tensor() + 1;
+    }
+    work()?;
+    let mut count = lock(count);
+    count.tensors.1 = next_tensor();
+    count.counting = false;
+    Ok(())
+}
+
+/// The device, and where it counts.
+fn device(products: Products, last: bool) -> (Operators, Counted) {
     let count = Counted::default();
     let convolutions = Some(Arc::new(Library { products, count: count.clone() }) as Arc<dyn ConvolutionOps>);
     let own = operators(Paper { last, count: count.clone() });
-    paper::walk_by(Operators { convolutions, ..own }, products, samples);
+    (Operators { convolutions, ..own }, count)
+}
+
+/// What is counted: the name, the products, and whether channels come last.
+const TYPES: [(&str, Products, bool); 4] = [
+    ("f32", Products::Full, false),
+    ("tf32", Products::Full, true),
+    ("bf16", Products::Bf16, true),
+    ("bf16, channels first", Products::Bf16, false),
+];
+
+fn mib(bytes: usize) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Bytes of each kernel that `more` moves beyond `few`, which has a sample less; printed with how often each was started.
+fn told(name: &str, few: &Count, more: &Count) -> BTreeMap<&'static str, usize> {
+    let each: BTreeMap<_, _> = more.of.iter().map(|(k, (_, b))| (*k, b - few.of[k].1)).collect();
+    let (own, other, bytes) = (few.launches(), few.other(), mib(each.values().sum()));
+    println!("{name}: {own} launches, at most {other} more by candle, {bytes:.2} MiB a sample");
+    for (kernel, bytes) in &each {
+        println!("    {:4} {:8.3} MiB a sample  {kernel}", more.of[kernel].0, mib(*bytes));
+    }
+    each
+}
+
+/// One test at a time: the device is the processor's.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A step of the network of the paper's CIFAR-10.
+fn step(products: Products, last: bool, samples: usize) -> Count {
+    let (own, count) = device(products, last);
+    paper::walk_by(own, products, samples);
+    std::mem::take(&mut *lock(&count))
+}
+
+/// Gradients of its weights.
+fn weights(products: Products, last: bool, samples: usize) -> Count {
+    let (own, count) = device(products, last);
+    let (energy, at) = paper::network_by(own, products, samples);
+    let gradients = || energy.grad_theta(&at, &|terms| Ok(terms.ones_like()?));
+    // What is kept between passes is made by the first.
+    gradients().unwrap();
+    counted(&count, &mut || gradients().map(|_| ())).unwrap();
     std::mem::take(&mut *lock(&count))
 }
 
 #[test]
+fn gradients_of_the_papers_weights() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for (name, products, last) in TYPES {
+        let [few, more] = SAMPLES.map(|samples| weights(products, last, samples));
+        told(name, &few, &more);
+        let started = |kernel: &str| more.of.get(kernel).map_or(0, |(n, _)| *n);
+        let [forward, image, weight] = PASSES;
+        assert_eq!(started("convolution"), forward + image + weight, "{name}");
+        // Where operands are cast anyway they are turned with it: an image and the gradient of a result once, although two passes read it. The
+        // gradient of a weight is no image.
+        let turns = usize::from(last && products == Products::Bf16);
+        assert_eq!(started("last_enter_b1"), turns * (forward + weight), "{name}");
+        assert_eq!(started("last_leave_b1"), turns * (forward + image), "{name}");
+    }
+}
+
+#[test]
 fn a_langevin_step_of_the_papers_network() {
-    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut moved = Vec::new();
-    for (name, products, last) in [
-        ("f32", Products::Full, false),
-        ("tf32", Products::Full, true),
-        ("bf16", Products::Bf16, true),
-        ("bf16, channels first", Products::Bf16, false),
-    ] {
+    for (name, products, last) in TYPES {
         let [few, more] = SAMPLES.map(|samples| step(products, last, samples));
         let (own, other) = (few.launches(), few.other());
-        let each: BTreeMap<_, _> = more.of.iter().map(|(k, (n, b))| (k, (n, b - few.of[k].1))).collect();
-        let bytes: usize = each.values().map(|(_, b)| b).sum();
-        let sums = each.get(&"elementwise").map_or(0, |(_, b)| *b);
-        println!("{name}: {own} launches, at most {other} more by candle, {:.2} MiB a sample", mib(bytes));
-        for (kernel, (n, bytes)) in each {
-            println!("    {n:4} {:8.3} MiB a sample  {kernel}", mib(bytes));
-        }
+        let each = told(name, &few, &more);
+        let bytes: usize = each.values().sum();
+        let sums = each.get(&"elementwise").copied().unwrap_or(0);
         assert_eq!(own, more.launches(), "{name}: launches depend on the number of samples");
         if last || products == Products::Full {
             assert!(own + other <= MOST, "{name}: {own} launches and {other} by candle, at most {MOST}");

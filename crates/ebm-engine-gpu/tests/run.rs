@@ -60,42 +60,71 @@ impl ConvolutionOps for Library {
     }
 }
 
-const RUN: &str = r#"
+/// A training run with this energy and this sampler.
+fn config(energy: &str, sampler: &str) -> String {
+    format!(
+        r#"
 format = 1
-data = { kind = "digits" }
-energy = { kind = "multi-scale", parts = [
-    { name = "small", energy = { kind = "mlp", hidden = [4] } },
-    { name = "large", energy = { kind = "digits-net", filters = 4 } },
-] }
-sampler = { kind = "chain", steps = 10, transition = { kind = "langevin", step_size = 1.0, noise = 0.05, clamp = [0.0, 1.0] } }
-replay = { kind = "reservoir", capacity = 40 }
-optimiser = { kind = "adam", rate = 1e-3, average = 0.9 }
+data = {{ kind = "digits" }}
+energy = {{ {energy} }}
+sampler = {{ {sampler} }}
+replay = {{ kind = "reservoir", capacity = 40 }}
+optimiser = {{ kind = "adam", rate = 1e-3, average = 0.9 }}
 [run]
 batch = 3
 seed = 4
 engine = "graph"
 [chains]
 restart = 0.3
-transitions = [{ kind = "simclr", smallest_area = 0.3 }]
+transitions = [{{ kind = "simclr", smallest_area = 0.3 }}]
 [objective]
 kind = "contrastive"
 energy_l2 = 1.0
-kl = { trail = 1 }
-"#;
+kl = {{ trail = 1 }}
+"#
+    )
+}
+
+const SCALES: &str = r#"kind = "multi-scale", parts = [
+    { name = "small", energy = { kind = "mlp", hidden = [4] } },
+    { name = "large", energy = { kind = "digits-net", filters = 4 } },
+]"#;
+const LEVELS: &str =
+    r#"kind = "noise-conditioned", energy = { kind = "mlp", hidden = [4], conditional = true }"#;
+const CLASSES: &str =
+    r#"kind = "marginal", classes = 3, energy = { kind = "mlp", hidden = [4], conditional = true }"#;
+const LANGEVIN: &str = r#"{ kind = "langevin", step_size = 1.0, noise = 0.05, clamp = [0.0, 1.0] }"#;
+
+fn chain(transition: &str) -> String {
+    format!(r#"kind = "chain", steps = 10, transition = {transition}"#)
+}
 
 #[test]
 fn a_training_run_records_one_step() {
-    let counts = Counts::default();
-    let own = operators(Paper(counts.clone()));
-    install(&Device::Cpu, Operators { convolutions: Some(Arc::new(Library)), ..own });
-    let config = RunConfig::from_toml(RUN).unwrap();
-    let plan = Plan::build(&config, Path::new("."), &Device::Cpu, None).unwrap();
-    let mut state = TrainState::new(&plan).unwrap();
-    for update in 1..=4 {
-        step_reporting(&plan, &mut state, true).unwrap();
-        let [recorded, played] = [0, 1].map(|k| counts[k].load(Ordering::Relaxed));
-        println!("after {update} updates: {recorded} recordings, played {played} times");
-        // Of ten steps the first and the last are run.
-        assert_eq!((recorded, played), (1, 8 * update));
+    let plain = chain(LANGEVIN);
+    let annealed = chain(&format!(
+        r#"{{ kind = "anneal", transition = {LANGEVIN}, step_size = [2.0, 1.0], noise = [1.0, 0.0] }}"#
+    ));
+    let ladder = format!(r#"kind = "tempering", hottest = 4.0, rungs = 3, program = {{ {plain} }}"#);
+    // Of the ten steps of a walk the first and the last are run; a ladder has a walk on each rung.
+    for (what, energy, sampler, played) in [
+        ("steps that are alike", SCALES, &plain, 8),
+        ("steps that differ", SCALES, &annealed, 8),
+        ("three temperatures", SCALES, &ladder, 3 * 8),
+        ("an energy of noise levels", LEVELS, &plain, 8),
+        ("a marginal energy", CLASSES, &plain, 8),
+    ] {
+        let counts = Counts::default();
+        let own = operators(Paper(counts.clone()));
+        install(&Device::Cpu, Operators { convolutions: Some(Arc::new(Library)), ..own });
+        let config = RunConfig::from_toml(&config(energy, sampler)).unwrap();
+        let plan = Plan::build(&config, Path::new("."), &Device::Cpu, None).unwrap();
+        let mut state = TrainState::new(&plan).unwrap();
+        for update in 1..=4 {
+            step_reporting(&plan, &mut state, true).unwrap();
+            let [recorded, all] = [0, 1].map(|k| counts[k].load(Ordering::Relaxed));
+            println!("{what}, after {update} updates: {recorded} recordings, played {all} times");
+            assert_eq!((recorded, all), (1, played * update), "{what}");
+        }
     }
 }

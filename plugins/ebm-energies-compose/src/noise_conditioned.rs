@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ebm_core::candle::{Device, Tensor};
 use ebm_core::host;
+use ebm_core::operators::Identity;
 use ebm_core::{
     Batch, BuildCx, Condition, EnergyConfig, EnergyFn, EnergySpec, Error, Formula, Outline, ParamSet, Result,
     Role, Settings, Slope, ThetaGrad, WeightFn, centre_and_spread, per_row, plugin, row_sum,
@@ -32,6 +33,7 @@ pub struct NoiseConditioned {
     level: f64,
     spec: EnergySpec,
     params: ParamSet,
+    identity: Identity,
 }
 
 /// A batch as the network sees it, with what its energies and slopes are multiplied by: `(B,)`.
@@ -80,7 +82,7 @@ impl NoiseConditioned {
         ])?;
         let params = ParamSet::merge([("", &own), (NET, net.params())])?;
         (spec.condition, spec.terms) = (Condition::Optional(1), vec!["energy".into()]);
-        Ok(NoiseConditioned { net, level, spec, params })
+        Ok(NoiseConditioned { net, level, spec, params, identity: Identity::new() })
     }
 
     fn buffer(&self, name: &str) -> Result<&Tensor> {
@@ -151,6 +153,11 @@ impl EnergyFn for NoiseConditioned {
         let own = Seen::times(&seen.off, &seen.scale.sqr()?)?;
         let grad = (own + Seen::times(&inner.grad, &(&seen.scale * &seen.gain)?)?)?;
         Ok(Slope { energy, grad })
+    }
+
+    /// Levels are read where the condition lies, mean and deviation where the parameters do.
+    fn identity(&self) -> Option<Identity> {
+        self.identity.with([self.net.identity()])
     }
 
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {

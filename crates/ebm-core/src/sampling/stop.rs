@@ -118,7 +118,7 @@ impl EnergyFn for Stoppable<'_> {
     /// An engine that runs the whole program is told of the wish, and leaves its loop for it.
     fn walk(&self, at: &Batch, program: &RowProgram, key: Key) -> Result<Option<Walked>> {
         let heard = RowProgram { stop: self.stop.clone(), ..program.clone() };
-        let walked = self.inner.walk(at, &heard, key)?;
+        let walked = crate::operators::walk(self.inner, at, &heard, key)?;
         // What an engine gives back that left its loop are no samples.
         self.stop.check()?;
         Ok(walked)

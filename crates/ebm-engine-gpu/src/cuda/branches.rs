@@ -27,6 +27,15 @@ pub(super) fn current() -> usize {
     AT.get()
 }
 
+/// While a part is started, whose panic ends it too.
+struct Inside;
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        AT.set(0);
+    }
+}
+
 /// Parts of steps on a device.
 pub(super) struct Branches {
     calls: Option<Calls>,
@@ -135,7 +144,9 @@ impl Branches {
                 calls.hang_on(stream, start).map_err(Error::wrap)?;
             }
             self.enter(device, 1 + k)?;
+            let inside = Inside;
             let done = work();
+            drop(inside);
             self.enter(device, 0)?;
             done?;
             ends.extend(calls.hangs_on(stream).map_err(Error::wrap)?.into_iter().flatten());

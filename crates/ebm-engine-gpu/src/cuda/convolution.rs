@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::thread::LocalKey;
 
+use candle_core::backend::BackendStorage;
 use candle_core::cuda::cudarc::cudnn::{CudnnDataType, result, sys};
 use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr, DevicePtrMut, DeviceRepr};
 use candle_core::cuda::{CudaDType, DeviceId};
@@ -15,6 +16,7 @@ use candle_core::{CudaDevice, CudaStorage, DType, Error, Result, Storage, Tensor
 use ebm_core::operators::{Convolution, ConvolutionOps, Order, Pass};
 
 use super::branches::current;
+use super::workspace::lasting;
 use plan::Plan;
 
 /// All that a plan depends on. Sizes are `(B, C, H, W)` and `(O, C, k, k)` in either order.
@@ -39,6 +41,15 @@ impl Shape {
             })
         };
         let (a, b) = (sizes(a)?, sizes(b)?);
+        let unfit =
+            what.stride == 0 || what.pass == Pass::Forward && (2..4).any(|d| a[d] + 2 * what.padding < b[d]);
+        if unfit {
+            candle_core::bail!(
+                "convolution: found a kernel {b:?} with stride {} and padding {} on {a:?}, wanted one that fits",
+                what.stride,
+                what.padding
+            )
+        }
         let out = |n: usize, k: usize| (n + 2 * what.padding - k) / what.stride + 1;
         let (x, w, y) = match what.pass {
             Pass::Forward => (a, b, [a[0], b[0], out(a[2], b[2]), out(a[3], b[3])]),
@@ -145,10 +156,7 @@ impl Held {
             return Ok(*room);
         }
         let bytes = bytes.max(1).next_power_of_two();
-        // SAFETY: the library writes before it reads.
-        let new = unsafe { device.alloc::<u8>(bytes)? };
-        let room = (new.device_ptr(&device.cuda_stream()).0, bytes);
-        std::mem::forget(new);
+        let room = (lasting(device, bytes)?, bytes);
         self.workspaces.insert(place, room);
         Ok(room)
     }
@@ -170,6 +178,9 @@ impl Held {
         let (Storage::Cuda(a), Storage::Cuda(b)) = (&*a, &*b) else {
             candle_core::bail!("convolution: operands on other devices")
         };
+        if [a, b].into_iter().any(|t| t.device().id() != device.id()) {
+            candle_core::bail!("convolution: operands on another GPU")
+        }
         // The device has one stream and tracks no events, so there is nothing to wait for.
         let address = |on: &CudaSlice<T>, start: usize| {
             on.device_ptr(&stream).0 + (start * std::mem::size_of::<T>()) as u64

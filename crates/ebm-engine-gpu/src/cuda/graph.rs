@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::CudaDevice;
-use candle_core::cuda::cudarc::driver::{CudaGraph, DriverError, result, sys};
+use candle_core::cuda::cudarc::driver::{CudaGraph, CudaStream, DriverError, result, sys};
 use ebm_core::operators::Recording;
 
 /// How many steps were started out of graphs.
@@ -55,28 +55,52 @@ pub fn trim(device: &CudaDevice) -> candle_core::Result<()> {
     done.result().map_err(candle_core::Error::wrap)
 }
 
+/// A recording on a stream, which ends with this if nothing ended it before: a step that panics would leave the stream recording, and what is
+/// started later would be written down and not run.
+struct UnderWay<'a>(&'a CudaStream);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if matches!(recording(self.0), Ok(false)) {
+            return;
+        }
+        // SAFETY: ends what was begun on this stream, and lets go what nobody else knows of; a recording that broke has no graph.
+        unsafe {
+            if let Ok(graph) = result::stream::end_capture(self.0.cu_stream())
+                && !graph.is_null()
+            {
+                // Whoever is told of what ended the recording has enough to hear.
+                _ = result::graph::destroy(graph);
+            }
+        }
+    }
+}
+
+/// Whether work on a stream is recorded.
+pub(super) fn recording(stream: &CudaStream) -> Result<bool, DriverError> {
+    Ok(stream.capture_status()? != sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE)
+}
+
 /// The graph of what `step` starts, which does not run it; the reason where it cannot be recorded.
 pub fn record(device: &CudaDevice, step: &mut dyn FnMut() -> ebm_core::Result<()>) -> Result<Graph, String> {
     let stream = device.cuda_stream();
     let text = |e: DriverError| e.to_string();
     // Other threads go on with what they do elsewhere; none may work on this stream meanwhile, which would be recorded too.
     stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(text)?;
+    let under_way = UnderWay(&stream);
     let recorded = step();
     // What failed while memory was given back in the recording is told later, to a call that has nothing to do with it: here that would
     // be the end of the recording, which would go on.
     let freed = stream.context().check_err();
     let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
-    let graph = stream.end_capture(flags);
-    if graph.is_err()
-        && stream.capture_status() != Ok(sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE)
-    {
-        // SAFETY: ends what was begun on this stream; a recording that broke has no graph.
-        _ = unsafe { result::stream::end_capture(stream.cu_stream()) };
-    }
+    let whole = recorded.is_ok() && freed.is_ok();
+    let graph = whole.then(|| stream.end_capture(flags));
+    drop(under_way);
     // The end's own failure was returned.
     _ = stream.context().check_err();
     recorded.map_err(|e| e.to_string())?;
     freed.map_err(|e| format!("memory that the step did not take was given back in it: {e}"))?;
-    let graph = graph.map_err(text)?.ok_or_else(|| String::from("nothing was recorded"))?;
+    let graph = graph.transpose().map_err(text)?.flatten();
+    let graph = graph.ok_or_else(|| String::from("nothing was recorded"))?;
     Ok(Graph { graph: Some(graph), device: device.clone() })
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use candle_core::backend::BackendStorage;
 use candle_core::cuda::cudarc::driver::{CudaFunction, DevicePtr, result};
 use candle_core::{CudaDevice, DType, Error, Result, Storage, Tensor};
 use ebm_core::operators::Recording;
@@ -65,6 +66,9 @@ impl Cuda {
         let Storage::Cuda(on_device) = &*storage else {
             candle_core::bail!("a kernel was given a tensor of another device")
         };
+        if on_device.device().id() != self.device.id() {
+            candle_core::bail!("a kernel was given a tensor of another GPU")
+        }
         let (start, stream) = (layout.start_offset(), self.device.cuda_stream());
         // The device has one stream and tracks no events, so there is nothing to wait for.
         match t.dtype() {

@@ -27,7 +27,8 @@ impl<L: Launcher> Kernels<L> {
     ) -> Result<Option<Tensor>> {
         let (b, c, _, _) = x.dims4()?;
         let ((h, w), (m, k), (out_h, out_w)) = (sides.full, sides.pooled, sides.result);
-        let small = [h, w].into_iter().all(|n| count(n).is_some());
+        // Places are counted as one number in an image, which has the sides of either.
+        let small = [(h, w), (m, k)].into_iter().all(|(a, b)| a.checked_mul(b).and_then(count).is_some());
         let Some(planes) = count(b * c).filter(|_| small && x.dtype() == DType::F32) else { return Ok(None) };
         let (x, out) = (whole(x)?, self.empty(&[b, c, out_h, out_w], x.device())?);
         let (number, size) = rule(by);

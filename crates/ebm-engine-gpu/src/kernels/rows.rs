@@ -13,8 +13,17 @@ use crate::launcher::{Arg, Launcher};
 enum Source<'a> {
     /// A key, and a new tensor.
     Key(Key, &'a Chains),
-    /// The tape's key of its step.
+    /// The tape's key and settings of its step.
     Tape(&'a Tape),
+}
+
+impl<'a> Source<'a> {
+    fn settings(self) -> Arg<'a> {
+        match self {
+            Source::Key(..) => Arg::Null,
+            Source::Tape(tape) => Arg::In(&tape.settings),
+        }
+    }
 }
 
 impl<L: Launcher> Kernels<L> {
@@ -53,12 +62,13 @@ impl<L: Launcher> Kernels<L> {
 
     fn noised(&self, x: &Tensor, sigma: f64, rows: usize, from: Source<'_>) -> Result<Option<Tensor>> {
         let Some(shape) = rows_of(x, rows) else { return Ok(None) };
-        self.quads("add_noise", shape, from, &[sigma.into()], &[&whole(x)?], None)
+        self.quads("add_noise", shape, from, &[from.settings(), sigma.into()], &[&whole(x)?], None)
     }
 
+    /// `step` is the tape's own where that is the source.
     fn advanced(
         &self,
-        step: &RowStep,
+        step: Option<&RowStep>,
         (hat, grad): (&Tensor, &Tensor),
         rows: usize,
         from: Source<'_>,
@@ -66,15 +76,15 @@ impl<L: Launcher> Kernels<L> {
     ) -> Result<Option<Tensor>> {
         let same = hat.dims() == grad.dims() && grad.dtype() == DType::F32;
         let Some(shape) = rows_of(hat, rows).filter(|_| same) else { return Ok(None) };
-        let sigma = if step.noise_first { 0.0 } else { step.noise };
-        let (low, high) = step.clamp.unwrap_or((0.0, 0.0));
+        let [size, limit, _, sigma, clamp, low, high] = step.map_or([0.0; 7], Tape::settings_of);
         let more = [
-            step.step_size.into(),
-            step.move_limit.unwrap_or(-1.0).into(),
-            sigma.into(),
-            i32::from(step.clamp.is_some()).into(),
-            low.into(),
-            high.into(),
+            from.settings(),
+            Arg::F32(size),
+            Arg::F32(limit),
+            Arg::F32(sigma),
+            Arg::F32(clamp),
+            Arg::F32(low),
+            Arg::F32(high),
         ];
         let inputs = [&whole(hat)?, &whole(grad)?];
         self.quads("row_advance", shape, from, &more, &inputs, out)
@@ -117,7 +127,7 @@ impl<L: Launcher> RowOps for Kernels<L> {
         chains: &Chains,
         key: Key,
     ) -> Result<Option<Tensor>> {
-        self.advanced(step, (hat, grad), chains.len(), Source::Key(key, chains), None)
+        self.advanced(Some(step), (hat, grad), chains.len(), Source::Key(key, chains), None)
     }
 
     fn mean_square(&self, x: &Tensor) -> Result<Option<Tensor>> {
@@ -137,20 +147,21 @@ impl<L: Launcher> RowOps for Kernels<L> {
 }
 
 impl<L: Launcher> TapeOps for Kernels<L> {
-    fn add_noise(&self, tape: &Tape, sigma: f64) -> Result<Option<Tensor>> {
-        self.noised(&tape.x, sigma, tape.chains.dims1()?, Source::Tape(tape))
+    fn add_noise(&self, tape: &Tape) -> Result<Option<Tensor>> {
+        self.noised(&tape.x, 0.0, tape.chains.dims1()?, Source::Tape(tape))
     }
 
-    fn advance(&self, tape: &Tape, step: &RowStep, hat: &Tensor, grad: &Tensor) -> Result<bool> {
+    fn advance(&self, tape: &Tape, hat: &Tensor, grad: &Tensor) -> Result<bool> {
         let rows = tape.chains.dims1()?;
-        let done = self.advanced(step, (hat, grad), rows, Source::Tape(tape), Some(&tape.x))?;
+        let done = self.advanced(None, (hat, grad), rows, Source::Tape(tape), Some(&tape.x))?;
         Ok(done.is_some())
     }
 
     fn log(&self, tape: &Tape, energy: &Tensor, grad: &Tensor) -> Result<bool> {
         let Some(square) = self.mean_square(grad)? else { return Ok(false) };
         let (_, b) = tape.energy.dims2()?;
-        let Some(rows) = count(b).filter(|_| energy.dims() == [b] && square.dims() == [b]) else {
+        let single = energy.dims() == [b] && energy.dtype() == DType::F32;
+        let Some(rows) = count(b).filter(|_| single && square.dims() == [b]) else {
             return Ok(false);
         };
         let energy = whole(energy)?;

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{Device, Result, Tensor};
+use ebm_core::Stop;
 use ebm_core::operators::{Convolution, ConvolutionOps, Operators, Recording, install};
 use ebm_core::plan::Products;
 
@@ -23,6 +24,8 @@ pub struct Log {
     pub played: usize,
     /// Recordings that somebody holds.
     pub held: usize,
+    /// A wish to stop that comes when so many steps were played.
+    pub stops: Option<(usize, Stop)>,
 }
 
 pub type Shared = Arc<Mutex<Log>>;
@@ -74,11 +77,10 @@ impl Own {
     }
 }
 
-/// The host's kernels, recorded if `records`.
+/// The host's kernels, recorded.
 pub struct Recorder {
     host: Arc<Host>,
     log: Shared,
-    records: bool,
 }
 
 impl Launcher for Recorder {
@@ -109,9 +111,6 @@ impl Launcher for Recorder {
         _: &[usize],
         step: &mut dyn FnMut() -> ebm_core::Result<()>,
     ) -> ebm_core::Result<Option<Box<dyn Recording>>> {
-        if !self.records {
-            return Ok(None);
-        }
         lock(&self.log).now = Some(Vec::new());
         let done = step();
         let mut log = lock(&self.log);
@@ -146,7 +145,15 @@ struct Played {
 
 impl Recording for Played {
     fn play(&self) -> Result<()> {
-        lock(&self.log).played += 1;
+        {
+            let mut log = lock(&self.log);
+            log.played += 1;
+            if let Some((at, stop)) = &log.stops
+                && *at == log.played
+            {
+                stop.set();
+            }
+        }
         for step in &self.steps {
             match step {
                 Started::Kernel { name, blocks, threads, args } => {
@@ -171,12 +178,13 @@ impl Drop for Played {
     }
 }
 
-/// The recording device as the processor's own, for one test at a time; one that only runs without `records`.
+/// The recording device as the processor's own, for one test at a time; one without tapes, whose steps are told their settings, without `records`.
 pub fn installed(records: bool) -> Option<(MutexGuard<'static, ()>, Shared)> {
     let turn = alone();
     let (host, log) = (Arc::new(Host::new()?), Shared::default());
     let convolutions: Arc<dyn ConvolutionOps> = Arc::new(Convolutions(log.clone()));
-    let own = operators(Recorder { host, log: log.clone(), records });
-    install(&Device::Cpu, Operators { convolutions: Some(convolutions), ..own });
+    let own = operators(Recorder { host, log: log.clone() });
+    let tapes = own.tapes.clone().filter(|_| records);
+    install(&Device::Cpu, Operators { convolutions: Some(convolutions), tapes, ..own });
     Some((turn, log))
 }

@@ -1,8 +1,8 @@
 //! Convolutions of a graph in bfloat16 whose operands are cast anyway: where a device wants such images with their channels last, the cast turns them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, TensorId};
 use ebm_core::operators::{Convolution, ConvolutionOps, LastOps, Order, Pass, operators};
 use ebm_core::plan::Products;
 use ebm_core::tie::{Back, tie2};
@@ -53,24 +53,30 @@ impl Turned {
         let y = self.images.leave(&y)?;
         let (of_x, of_w, plain) = (self.clone(), self.clone(), w.detach());
         let products = Products::Bf16;
+        let entered = Entered::of_two(x.track_op() && w.track_op());
+        let again = entered.clone();
         let y = tie2(
             "conv2d",
             x,
             w,
             y,
             || {
-                Box::new(move |g: &Tensor| match run(&of_x, Pass::Input { size }, &of_x.enter(g)?, &wd)? {
-                    Some(g) => of_x.images.leave(&g),
-                    None => pulled_back(products, g, &plain, size, stride, padding),
+                Box::new(move |g: &Tensor| {
+                    match run(&of_x, Pass::Input { size }, &entered.get(g, || of_x.enter(g))?, &wd)? {
+                        Some(g) => of_x.images.leave(&g),
+                        None => pulled_back(products, g, &plain, size, stride, padding),
+                    }
                 }) as Back
             },
             || {
-                Box::new(move |g: &Tensor| match run(&of_w, Pass::Weight { kernel }, &xd, &of_w.enter(g)?)? {
-                    Some(w) => w.to_dtype(DType::F32)?.permute((0, 3, 1, 2))?.contiguous(),
-                    None => {
-                        let x = rounded(products, &of_w.images.leave(&xd)?)?;
-                        let w = weight_gradient(&x, &rounded(products, g)?, kernel, stride, padding)?;
-                        settled(products, w, DType::F32)
+                Box::new(move |g: &Tensor| {
+                    match run(&of_w, Pass::Weight { kernel }, &xd, &again.get(g, || of_w.enter(g))?)? {
+                        Some(w) => w.to_dtype(DType::F32)?.permute((0, 3, 1, 2))?.contiguous(),
+                        None => {
+                            let x = rounded(products, &of_w.images.leave(&xd)?)?;
+                            let w = weight_gradient(&x, &rounded(products, g)?, kernel, stride, padding)?;
+                            settled(products, w, DType::F32)
+                        }
                     }
                 }) as Back
             },
@@ -80,6 +86,34 @@ impl Turned {
 
     fn enter(&self, x: &Tensor) -> Result<Tensor> {
         self.images.enter(&x.contiguous()?, DType::BF16)
+    }
+}
+
+/// The gradient of a result as two rules take it one after the other: made for the first, let go by the second. None is kept where there is one rule.
+#[derive(Clone)]
+struct Entered(Option<Arc<Mutex<Made>>>);
+
+/// A gradient, and what was made of it.
+type Made = Option<(TensorId, Tensor)>;
+
+impl Entered {
+    fn of_two(two: bool) -> Entered {
+        Entered(two.then(Arc::default))
+    }
+
+    /// Of `g`, which `make` makes unless the other rule had it made.
+    fn get(&self, g: &Tensor, make: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
+        let Some(held) = &self.0 else { return make() };
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        match held.take() {
+            Some((of, made)) if of == g.id() => Ok(made),
+            // Of another pass through the same graph that ended between the two.
+            _ => {
+                let made = make()?;
+                *held = Some((g.id(), made.clone()));
+                Ok(made)
+            }
+        }
     }
 }
 

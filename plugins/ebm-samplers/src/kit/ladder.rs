@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::Tensor;
+use ebm_core::operators::walk;
 use ebm_core::{
     Batch, BuildCx, DrawRequest, Drawn, EnergyFn, EnergySpec, Error, Key, ParamSet, Result, RowProgram,
     Sampler, Settings, Slope, ThetaGrad, Trail, Walked, WeightFn,
@@ -94,11 +95,11 @@ impl EnergyFn for Cooled<'_> {
         Ok(self.inner.energy(at)?.affine(self.beta, 0.0)?)
     }
 
-    /// A step of size λ on `E/T` is one of size `λ/T` on `E`.
+    /// A step of size λ on `E/T` is one of size `λ/T` on `E`; so a device that recorded a step on `E` plays it at every temperature.
     fn walk(&self, at: &Batch, program: &RowProgram, key: Key) -> Result<Option<Walked>> {
         let mut own = program.clone();
         own.steps.iter_mut().for_each(|s| s.step_size *= self.beta);
-        let Some(w) = self.inner.walk(at, &own, key)? else { return Ok(None) };
+        let Some(w) = walk(self.inner, at, &own, key)? else { return Ok(None) };
         Ok(Some(Walked {
             x: w.x,
             hat: w.hat,

@@ -6,7 +6,7 @@ use std::thread::ThreadId;
 use candle_core::{DType, Result as TensorResult};
 
 use super::Tape;
-use crate::{Batch, EnergyFn, RowStep};
+use crate::{Batch, EnergyFn};
 
 /// Tells energies apart by what their slopes start: as long as it stays the same, a slope of samples and conditions of the same shapes starts
 /// the same work on the same memory. Numbers may have changed there: parameters, and what is derived from them, are written over in place.
@@ -66,7 +66,8 @@ pub(super) struct Title {
     energy: Vec<Weak<()>>,
     samples: Vec<usize>,
     condition: Option<(Vec<usize>, DType)>,
-    step: RowStep,
+    /// Whether steps begin with noise; all else of them is on the tape.
+    noisy: bool,
     /// Of which the tape has rows.
     steps: usize,
     /// Of the device; see [`TapeOps::mode`](super::TapeOps::mode).
@@ -76,13 +77,14 @@ pub(super) struct Title {
 }
 
 impl Title {
-    /// Of a walk of `steps` such steps from `at`; `None` if the energy says nothing about what its slope starts.
-    pub fn of(e: &dyn EnergyFn, at: &Batch, step: &RowStep, steps: usize, mode: u64) -> Option<Title> {
+    /// Of a walk of `steps` steps from `at`, some of which begin with noise if `noisy`; `None` if the energy says nothing about what its slope
+    /// starts.
+    pub fn of(e: &dyn EnergyFn, at: &Batch, noisy: bool, steps: usize, mode: u64) -> Option<Title> {
         Some(Title {
             energy: e.identity()?.weak(),
             samples: at.x.dims().to_vec(),
             condition: at.cond.as_ref().map(|c| (c.dims().to_vec(), c.dtype())),
-            step: *step,
+            noisy,
             steps,
             mode,
             thread: std::thread::current().id(),
@@ -93,7 +95,7 @@ impl Title {
         self.energy.len() == other.energy.len()
             && self.energy.iter().zip(&other.energy).all(|(a, b)| a.ptr_eq(b))
             && (&self.samples, &self.condition) == (&other.samples, &other.condition)
-            && (self.step, self.steps, self.mode) == (other.step, other.steps, other.mode)
+            && (self.noisy, self.steps, self.mode) == (other.noisy, other.steps, other.mode)
             && self.thread == other.thread
     }
 

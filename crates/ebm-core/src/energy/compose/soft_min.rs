@@ -11,6 +11,7 @@ use super::{
 };
 use crate::diff::from_top;
 use crate::energy::outline::{Outline, OutlinePart};
+use crate::operators::Identity;
 use crate::{Batch, EnergyFn, EnergySpec, Error, ParamSet, Result, Slope, ThetaGrad, WeightFn, per_row};
 
 /// `E = −(1/β) log Σ exp(−β (αₖEₖ + log Zₖ))`: disjunction, mixtures. One term.
@@ -25,6 +26,7 @@ pub struct SoftMin {
     sharpness: f64,
     spec: EnergySpec,
     params: ParamSet,
+    identity: Identity,
 }
 
 impl SoftMin {
@@ -41,7 +43,8 @@ impl SoftMin {
         }
         let spec = common_spec("soft-min", &parts, vec!["soft-min".into()])?;
         let (params, log_z) = (merged_params(&parts)?, vec![0.0; parts.len()]);
-        Ok(SoftMin { spec, params, log_z, parts, one: false, sharpness })
+        let identity = Identity::new();
+        Ok(SoftMin { spec, params, log_z, parts, one: false, sharpness, identity })
     }
 
     /// `E(x) = −log Σ_y exp(−E(x, y))` over the classes `y`, conditions that are one-hot: the energy of the marginal density of `x`
@@ -64,7 +67,8 @@ impl SoftMin {
         let parts: Vec<Part> = (0..classes).map(of).collect::<Result<_>>()?;
         let spec = common_spec("marginal", &parts, vec!["marginal".into()])?;
         let (params, log_z) = (inner.params().clone(), vec![0.0; classes]);
-        Ok(SoftMin { spec, params, log_z, parts, one: true, sharpness: 1.0 })
+        let identity = Identity::new();
+        Ok(SoftMin { spec, params, log_z, parts, one: true, sharpness: 1.0, identity })
     }
 
     /// Gradients of part `part` under the names of the mixture's parameters.
@@ -83,7 +87,8 @@ impl SoftMin {
                 format!("log_z is {log_z:?}, must be a finite number for each of {} parts", self.parts.len());
             return Err(Error::config("soft-min.parts", message));
         }
-        self.log_z = log_z.to_vec();
+        // Steps that were recorded have the old ones.
+        (self.log_z, self.identity) = (log_z.to_vec(), Identity::new());
         Ok(self)
     }
 
@@ -168,6 +173,10 @@ impl EnergyFn for SoftMin {
             grad = (grad + g.broadcast_mul(&per_row(&shares.get_on_dim(1, k)?, g)?)?)?;
         }
         Ok(Slope { energy: low, grad })
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.identity.with(self.parts.iter().map(|p| p.energy.identity()))
     }
 
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
