@@ -13,11 +13,13 @@ mod boxes;
 mod gemm;
 pub(crate) mod moments;
 pub(crate) mod patches;
+mod strided;
 mod table;
 mod wino;
 
 use crate::conv::arena::{Dst, Geom, Src};
 use crate::conv::attention::{Grads, Qkv, Size};
+use crate::conv::cells::Cells;
 use crate::simd::Isa;
 use patches::{Reach, Runs};
 use table::Table;
@@ -92,6 +94,14 @@ pub(crate) struct Blocks {
     pub at: usize,
     /// Floats between blocks.
     pub stride: usize,
+}
+
+/// The transform of weights of a strided convolution, where others have their size: see [`cells`](crate::conv::cells).
+pub(crate) const STRIDED: usize = 5;
+
+/// Different transformed weights along an axis.
+pub(crate) const fn side(n: usize) -> usize {
+    if n == STRIDED { crate::conv::cells::WEIGHTS } else { n }
 }
 
 /// What one Winograd transform covers.
@@ -205,7 +215,7 @@ impl Kernels {
         }
     }
 
-    /// `G w Gᵀ` of 16 kernels `w[tap][16]` into `u[point][16]`.
+    /// `G w Gᵀ` of 16 kernels `w[tap][16]` into `u[point][16]`; `n` is a transform size or [`STRIDED`].
     pub(crate) fn weights(&self, n: usize, w: &[[f32; 16]; 9], u: &mut [[f32; 16]; 36]) {
         assert!(n <= 6, "no transform of this size");
         // SAFETY: both arrays hold what the kernel reads and writes.
@@ -214,7 +224,10 @@ impl Kernels {
 
     /// `dw[tap][c][16] (+)= Gᵀ dU G` for the first 16 of `c` channels; points of `du` are `ps` floats apart.
     pub(crate) fn fold(&self, n: usize, du: &[f32], ps: usize, c: usize, dw: &mut [f32], add: bool) {
-        assert!((n * n - 1) * ps + 256 <= du.len() && 8 * c * 16 + 256 <= dw.len(), "gradient too small");
+        assert!(
+            (side(n) * side(n) - 1) * ps + 256 <= du.len() && 8 * c * 16 + 256 <= dw.len(),
+            "gradient too small"
+        );
         // SAFETY: extents checked above; the processor has the set (`of`).
         unsafe { (self.t.fold)(n, du.as_ptr(), ps, c, dw.as_mut_ptr(), add) }
     }
@@ -244,6 +257,66 @@ impl Kernels {
         let y = read(y, 0, 1).block(t.from);
         // SAFETY: `check` bounds tiles and scratch.
         unsafe { (self.t.wino_adj)(t.n, y, t.blocks, g.h, g.w, t.t0, t.t1, d.as_mut_ptr(), t.ps, vks) }
+    }
+
+    /// Factors of the products of a strided convolution from a tensor with halo, or from its box sums.
+    pub(crate) fn strided_in(&self, x: Src<'_>, cells: &Cells, boxes: bool, v: &mut [f32]) {
+        let g = x.g;
+        cells.check(g.n - x.i0, (g.h, g.w), boxes);
+        assert!(g.halo && g.cb * cells.stride <= v.len(), "no halo, or scratch too small");
+        let x = read(x, 0, 1);
+        // SAFETY: places and extents checked above.
+        unsafe {
+            (self.t.strided_in[usize::from(boxes)])(x, g.cb, &cells.places, v.as_mut_ptr(), cells.stride);
+        }
+    }
+
+    /// Adjoint of [`Kernels::strided_in`] on the channel blocks from `from` on; adds.
+    pub(crate) fn strided_back(
+        &self,
+        m: &[f32],
+        cells: &Cells,
+        boxes: bool,
+        (from, blocks): (usize, usize),
+        gx: &mut Dst<'_>,
+    ) {
+        let g = gx.g;
+        cells.check(g.n - gx.i0, (g.h, g.w), boxes);
+        assert!(from + blocks <= g.cb && blocks * cells.stride <= m.len(), "channels outside the tensor");
+        let gx = write(gx, 0, 1).block(from);
+        let f = self.t.strided_back[usize::from(boxes)];
+        // SAFETY: places and extents checked above.
+        unsafe { f(m.as_ptr(), cells.stride, gx, blocks, g.h, g.w, &cells.places) }
+    }
+
+    /// Places of a strided convolution from its products, on the channel blocks from `from` on.
+    pub(crate) fn strided_out(
+        &self,
+        m: &[f32],
+        cells: &Cells,
+        (from, blocks): (usize, usize),
+        y: &mut Dst<'_>,
+    ) {
+        cells.check_places(&y.g, y.i0);
+        assert!(from + blocks <= y.g.cb && blocks * cells.stride <= m.len(), "channels outside the tensor");
+        let y = write(y, 0, 1).block(from);
+        // SAFETY: places and extents checked above.
+        unsafe { (self.t.strided_out)(m.as_ptr(), cells.stride, y, blocks, &cells.places) }
+    }
+
+    /// Adjoint of [`Kernels::strided_out`].
+    pub(crate) fn strided_adjoint(
+        &self,
+        y: Src<'_>,
+        cells: &Cells,
+        (from, blocks): (usize, usize),
+        d: &mut [f32],
+    ) {
+        cells.check_places(&y.g, y.i0);
+        assert!(from + blocks <= y.g.cb && blocks * cells.stride <= d.len(), "channels outside the tensor");
+        let y = read(y, 0, 1).block(from);
+        // SAFETY: places and extents checked above.
+        unsafe { (self.t.strided_adjoint)(y, blocks, &cells.places, d.as_mut_ptr(), cells.stride) }
     }
 
     /// Pivots, means and variances of the channels of `n` images.
