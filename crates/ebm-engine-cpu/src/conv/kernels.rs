@@ -259,16 +259,14 @@ impl Kernels {
         unsafe { (self.t.wino_adj)(t.n, y, t.blocks, g.h, g.w, t.t0, t.t1, d.as_mut_ptr(), t.ps, vks) }
     }
 
-    /// Factors of the products of a strided convolution from a tensor with halo, or from its box sums.
+    /// Factors of the products of a strided convolution, of a tensor, or of the box sums of one with halo.
     pub(crate) fn strided_in(&self, x: Src<'_>, cells: &Cells, boxes: bool, v: &mut [f32]) {
         let g = x.g;
         cells.check(g.n - x.i0, (g.h, g.w), boxes);
-        assert!(g.halo && g.cb * cells.stride <= v.len(), "no halo, or scratch too small");
-        let x = read(x, 0, 1);
+        assert!((g.halo || !boxes) && g.cb * cells.stride <= v.len(), "no halo, or scratch too small");
+        let (x, f) = (read(x, 0, 1), self.t.strided_in[usize::from(boxes)]);
         // SAFETY: places and extents checked above.
-        unsafe {
-            (self.t.strided_in[usize::from(boxes)])(x, g.cb, &cells.places, v.as_mut_ptr(), cells.stride);
-        }
+        unsafe { f(x, g.cb, g.h, g.w, &cells.places, v.as_mut_ptr(), cells.stride) }
     }
 
     /// Adjoint of [`Kernels::strided_in`] on the channel blocks from `from` on; adds.

@@ -199,31 +199,75 @@ unsafe fn each_kind<S: Simd, A: Along>(
     }
 }
 
-/// From a tensor with halo to `v[block][row][16]` with block stride `vks`.
+/// Where a cell begins in its map, and what of it lies there.
+#[derive(Clone, Copy)]
+struct Window {
+    /// Two more than its first row and column.
+    top: usize,
+    left: usize,
+    h: usize,
+    w: usize,
+    /// Whether all of it lies in the map.
+    whole: bool,
+}
+
+impl Window {
+    #[inline(always)]
+    fn new<const BOX: bool>(p: &Place, h: usize, w: usize) -> Window {
+        let up = if BOX { 2 } else { 1 };
+        let wide = |c: Cell| if c.pair { reach(BOX).1 } else { reach(BOX).0 };
+        let (top, left) = (2 * p.row.first + 2 - up, 2 * p.column.first + 2 - up);
+        let whole = top >= 2 && left >= 2 && top - 2 + wide(p.row) <= h && left - 2 + wide(p.column) <= w;
+        Window { top, left, h, w, whole }
+    }
+
+    #[inline(always)]
+    fn has(self, (_, i): Entry, (_, j): Entry) -> bool {
+        (2..self.h + 2).contains(&(self.top + i)) && (2..self.w + 2).contains(&(self.left + j))
+    }
+
+    /// Its first pixel, which may lie before the map.
+    #[inline(always)]
+    unsafe fn start(self, x: View, c: usize, p: &Place) -> *mut f32 {
+        // SAFETY: the block and the image are the tensor's.
+        let first = unsafe { x.at(c, p.image, 0, 0) };
+        first.wrapping_add(self.top * x.rs + self.left * 16).wrapping_sub(2 * (x.rs + 16))
+    }
+}
+
+/// From a map of `h × w` to `v[block][row][16]` with block stride `vks`; box sums read the halo.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn strided_in<S: Simd, const BOX: bool>(
     x: View,
     cb: usize,
+    h: usize,
+    w: usize,
     places: &[Place],
     v: *mut f32,
     vks: usize,
 ) {
     for c in 0..cb {
         for p in places {
+            let window = Window::new::<BOX>(p, h, w);
             for hv in 0..16 / S::L {
-                // SAFETY: halo and slack cover what the places of a map of this size reach; v has room for their rows.
+                // SAFETY: what is read lies in the map, or in the halo and slack that cover what its cells reach; v has room for their rows.
                 unsafe {
-                    let at = x.halo(c, p.image).wrapping_add(2 * (p.row.first * x.rs + p.column.first * 16));
-                    // A row and a column more; a place that does not count them does not read them.
-                    let src = if BOX { at.wrapping_sub(x.rs + 16) } else { at }.wrapping_add(hv * S::L);
+                    let src = window.start(x, c, p).wrapping_add(hv * S::L);
+                    // What a place does not count it does not read.
                     let first = |c: Cell| usize::from(BOX && !c.before);
                     let (top, left) = (first(p.row), first(p.column));
                     let dst = v.add(c * vks + hv * S::L);
                     let load = |(_, i): Entry, (_, j): Entry| {
                         S::load(src.wrapping_add(i.max(top) * x.rs + j.max(left) * 16).cast_const())
                     };
+                    let clipped = |i: Entry, j: Entry| if window.has(i, j) { load(i, j) } else { S::zero() };
                     let store = |i: Entry, j: Entry, o: S::V| S::store(dst.add(p.point(i, j)), o);
-                    each_kind::<S, In<BOX>>(p, &load, &store);
+                    if BOX || window.whole {
+                        each_kind::<S, In<BOX>>(p, &load, &store);
+                    } else {
+                        each_kind::<S, In<BOX>>(p, &clipped, &store);
+                    }
                 }
             }
         }
@@ -242,31 +286,25 @@ pub(super) unsafe fn strided_back<S: Simd, const BOX: bool>(
     w: usize,
     places: &[Place],
 ) {
-    let up = if BOX { 2 } else { 1 };
-    let wide = |c: Cell| if c.pair { reach(BOX).1 } else { reach(BOX).0 };
     for c in 0..cb {
         for p in places {
-            // Two more than the first row and column.
-            let (top, left) = (2 * p.row.first + 2 - up, 2 * p.column.first + 2 - up);
-            let whole = top >= 2 && left >= 2 && top - 2 + wide(p.row) <= h && left - 2 + wide(p.column) <= w;
+            let window = Window::new::<BOX>(p, h, w);
             for hv in 0..16 / S::L {
                 // SAFETY: only rows and columns inside h × w are written.
                 unsafe {
                     let src = m.add(c * mks + hv * S::L);
-                    let start = gx.at(c, p.image, 0, 0).wrapping_add(top * gx.rs + left * 16);
-                    let dst = start.wrapping_sub(2 * (gx.rs + 16)).wrapping_add(hv * S::L);
+                    let dst = window.start(gx, c, p).wrapping_add(hv * S::L);
                     let load = |i: Entry, j: Entry| S::load(src.add(p.point(i, j)));
                     let add = |(_, i): Entry, (_, j): Entry, o: S::V| {
                         let q = dst.wrapping_add(i * gx.rs + j * 16);
                         S::store(q, S::add(S::load(q), o));
                     };
-                    let inside = |i: usize, first: usize, size: usize| (2..size + 2).contains(&(first + i));
                     let clipped = |i: Entry, j: Entry, o: S::V| {
-                        if inside(i.1, top, h) && inside(j.1, left, w) {
+                        if window.has(i, j) {
                             add(i, j, o);
                         }
                     };
-                    if whole {
+                    if window.whole {
                         each_kind::<S, Back<BOX>>(p, &load, &add);
                     } else {
                         each_kind::<S, Back<BOX>>(p, &load, &clipped);

@@ -9,7 +9,7 @@ use crate::simd::Isa;
 
 type Forward = unsafe fn(Form, View, usize, usize, usize, usize, *const f32, f32, Option<View>, View);
 type BackwardSums = unsafe fn(Form, View, View, usize, usize, usize, usize, *const f32, f32, *mut f32, View);
-type StridedIn = unsafe fn(View, usize, &[Place], *mut f32, usize);
+type StridedIn = unsafe fn(View, usize, usize, usize, &[Place], *mut f32, usize);
 type StridedBack = unsafe fn(*const f32, usize, View, usize, usize, usize, &[Place]);
 type BackwardApply = unsafe fn(View, usize, usize, usize, usize, *const f32, View);
 
@@ -104,8 +104,8 @@ macro_rules! table {
             wrap!([$($attr)?] wino_in = wino::wino_in::<S>(n: usize, x: View, cb: usize, h: usize, w: usize, t0: usize, t1: usize, v: *mut f32, ps: usize, vks: usize));
             wrap!([$($attr)?] wino_out = wino::wino_out::<S>(n: usize, m: *const f32, ps: usize, vks: usize, y: View, kb: usize, h: usize, w: usize, t0: usize, t1: usize, add: bool));
             wrap!([$($attr)?] wino_adj = wino::wino_adj::<S>(n: usize, y: View, kb: usize, h: usize, w: usize, t0: usize, t1: usize, d: *mut f32, ps: usize, vks: usize));
-            wrap!([$($attr)?] map_in = strided::strided_in::<S, false>(x: View, cb: usize, places: &[Place], v: *mut f32, vks: usize));
-            wrap!([$($attr)?] boxes_in = strided::strided_in::<S, true>(x: View, cb: usize, places: &[Place], v: *mut f32, vks: usize));
+            wrap!([$($attr)?] map_in = strided::strided_in::<S, false>(x: View, cb: usize, h: usize, w: usize, places: &[Place], v: *mut f32, vks: usize));
+            wrap!([$($attr)?] boxes_in = strided::strided_in::<S, true>(x: View, cb: usize, h: usize, w: usize, places: &[Place], v: *mut f32, vks: usize));
             wrap!([$($attr)?] map_back = strided::strided_back::<S, false>(m: *const f32, mks: usize, gx: View, cb: usize, h: usize, w: usize, places: &[Place]));
             wrap!([$($attr)?] boxes_back = strided::strided_back::<S, true>(m: *const f32, mks: usize, gx: View, cb: usize, h: usize, w: usize, places: &[Place]));
             wrap!([$($attr)?] strided_out = strided::strided_out::<S>(m: *const f32, mks: usize, y: View, kb: usize, places: &[Place]));
