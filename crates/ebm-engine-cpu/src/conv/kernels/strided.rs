@@ -3,6 +3,8 @@
 //! With `x` from `x₂ₒ₋₁` on the five products of two places are `w₀(x₀ − x₂)`, `(w₀ + w₂)x₂`, `w₂(x₂ − x₄)`, `w₁x₁`, `w₁x₃`, and
 //! `y₀ = m₀ + m₁ + m₃`, `y₁ = m₁ − m₂ + m₄`. See [`cells`](crate::conv::cells); box sums are those of [`boxes`](super::boxes).
 
+mod calls;
+
 use super::View;
 use crate::conv::cells::{Cell, Place};
 use crate::simd::Simd;
