@@ -10,6 +10,7 @@ mod allocation_tests;
 mod arena;
 mod attend;
 mod attention;
+mod cells;
 mod convolve;
 mod energy;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod plan;
 mod program;
 mod sample;
 mod store;
+mod strided;
 mod taps;
 #[cfg(test)]
 mod tests;

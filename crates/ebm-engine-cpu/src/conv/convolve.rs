@@ -3,36 +3,47 @@
 //! All three are linear in the image, so a tangent is just another image.
 
 use super::arena::{Buf, Dst, Geom, Src};
+use super::cells::{Cells, POINTS};
 use super::entries::by_rows;
 use super::kernels::{Blocks, Kernels, Tiles};
 use super::pack::PackedConv;
 use super::patches::{self, Input, Target};
 use super::program::{Algorithm, Conv};
+use super::strided;
 
 /// Floats of transformed tiles that stay in a second-level cache beside the weights.
 const CACHED: usize = 112 << 10;
-/// Winograd tiles transformed at once, at least and at most: wide layers read their weights again for each run.
-const TILES: (usize, usize) = (32, 64);
+/// Winograd tiles of 36 points transformed at once, at least and at most: wide layers read their weights again for each run.
+pub(super) const TILES: (usize, usize) = (32, 64);
 /// Channel blocks of a Winograd product that are summed and transformed back before the next ones.
 pub(super) const TOGETHER: usize = 4;
 
 /// Working memory of one thread.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    v: Buf,
-    m: Buf,
-    tmp: Buf,
-    koff: Vec<usize>,
+    pub(super) v: Buf,
+    pub(super) m: Buf,
+    pub(super) tmp: Buf,
+    pub(super) koff: Vec<usize>,
+    pub(super) cells: Cells,
     patches: patches::Scratch,
 }
 
 impl Scratch {
     /// Room for a convolution from `x` to `y`, so that nothing is allocated while running.
     pub(crate) fn reserve(&mut self, conv: &Conv, x: &Geom, y: &Geom, theta: bool) {
-        let Algorithm::Winograd(_) = conv.algorithm else { return self.patches.reserve(conv, x.w, y) };
+        let points = match conv.algorithm {
+            Algorithm::Winograd(_) => 36,
+            Algorithm::Strided { .. } => POINTS,
+            _ => return self.patches.reserve(conv, x.w, y),
+        };
         let widest = x.cb.max(y.cb);
-        let tiles = if theta { TILES.1 } else { tiles_at_once(widest) };
-        let len = |blocks: usize| 36 * (blocks * tiles * 16 + 16);
+        let tiles = if theta { TILES.1 * 36 / points } else { tiles_at_once(widest, points) };
+        let len = |blocks: usize| match conv.algorithm {
+            Algorithm::Strided { .. } => blocks * Cells::most(tiles),
+            _ => points * (blocks * tiles * 16 + 16),
+        };
+        self.cells.reserve(tiles);
         self.v.reserve(len(widest));
         self.m.reserve(len(widest.min(TOGETHER)));
         if theta {
@@ -42,13 +53,14 @@ impl Scratch {
     }
 }
 
-/// Winograd tiles transformed at once where the wider side of a convolution has `widest` blocks.
-fn tiles_at_once(widest: usize) -> usize {
-    (CACHED / (36 * 16 * (widest + widest.min(TOGETHER)))).clamp(TILES.0, TILES.1)
+/// Tiles of so many points transformed at once where the wider side of a convolution has `widest` blocks.
+pub(super) fn tiles_at_once(widest: usize, points: usize) -> usize {
+    let [least, most] = [TILES.0, TILES.1].map(|tiles| tiles * 36 / points);
+    (CACHED / (points * 16 * (widest + widest.min(TOGETHER)))).clamp(least, most)
 }
 
 /// Splits `tiles` evenly into runs of at most `most`.
-fn runs(tiles: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn runs(tiles: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let blocks = tiles.div_ceil(most).max(1);
     let (base, rem) = (tiles / blocks, tiles % blocks);
     let mut t0 = 0;
@@ -76,7 +88,7 @@ fn winograd(
     add: bool,
 ) {
     let (cb, kb) = (x.g.cb, y.g.cb);
-    for (t0, t1) in runs(tile_count(np, &x.g, n), tiles_at_once(cb.max(kb))) {
+    for (t0, t1) in runs(tile_count(np, &x.g, n), tiles_at_once(cb.max(kb), 36)) {
         let vks = (t1 - t0) * 16;
         // One line between points, so that they do not fall into the same cache sets.
         let vps = cb * vks + 16;
@@ -114,22 +126,19 @@ pub(crate) fn forward(
         (Algorithm::Winograd(np), Input::Map(x)) => {
             winograd(k, s, (np, conv.cin), &w.forward, x, y, n, false)
         }
+        (Algorithm::Strided { boxes }, Input::Map(x)) => strided::forward(k, s, boxes, &w.forward, x, y, n),
         _ => patches::forward(k, &mut s.patches, conv, w, x, y, n),
     }
     match (conv.algorithm, x) {
         _ if w.bias.is_empty() => {}
-        (Algorithm::Boxes, Input::Map(x)) => add_bias(conv, &w.bias, x.g, y, n, streams),
+        (_, Input::Map(x)) if conv.pooled() => add_bias(conv, &w.bias, x.g, y, n, streams),
         _ => k.shift(y, n, streams, &w.bias),
     }
 }
 
 /// Share of the bias that a pooled pixel sees: its window counts padding, the bias does not.
 fn border(conv: &Conv, o: usize, size: usize) -> f32 {
-    if conv.algorithm == Algorithm::Boxes {
-        (1 + usize::from(o > 0) + usize::from(2 * o + 1 < size)) as f32 / 3.0
-    } else {
-        1.0
-    }
+    if conv.pooled() { (1 + usize::from(o > 0) + usize::from(2 * o + 1 < size)) as f32 / 3.0 } else { 1.0 }
 }
 
 fn add_bias(conv: &Conv, bias: &[f32], x: Geom, y: &mut Dst<'_>, n: usize, streams: usize) {
@@ -166,6 +175,12 @@ pub(crate) fn backward(
         (Algorithm::Winograd(np), Target::Map(gx)) => {
             winograd(k, s, (np, conv.cout), &w.backward, gy, gx, n, add)
         }
+        (Algorithm::Strided { boxes }, Target::Map(gx)) => {
+            if !add {
+                patches::zero(gx, n);
+            }
+            strided::backward(k, s, boxes, &w.backward, gy, gx, n);
+        }
         (_, gx) => patches::backward(k, &mut s.patches, conv, w, gy, gx, n, add),
     }
 }
@@ -182,8 +197,12 @@ pub(crate) fn weight_gradient(
     dw: &mut [f32],
     mut add: bool,
 ) {
-    let (Algorithm::Winograd(np), Input::Map(x)) = (conv.algorithm, x) else {
-        return patches::weight_gradient(k, &mut s.patches, conv, x, gy, n, dw, add);
+    let (np, x) = match (conv.algorithm, x) {
+        (Algorithm::Winograd(np), Input::Map(x)) => (np, x),
+        (Algorithm::Strided { boxes }, Input::Map(x)) => {
+            return strided::weight_gradient(k, s, boxes, x, gy, n, dw, add);
+        }
+        _ => return patches::weight_gradient(k, &mut s.patches, conv, x, gy, n, dw, add),
     };
     let (cb, kb) = (x.g.cb, gy.g.cb);
     // One line between points, so that they do not fall into the same cache sets.

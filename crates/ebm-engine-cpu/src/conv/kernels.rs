@@ -13,6 +13,7 @@ mod boxes;
 mod gemm;
 pub(crate) mod moments;
 pub(crate) mod patches;
+mod strided;
 mod table;
 mod wino;
 
@@ -92,6 +93,14 @@ pub(crate) struct Blocks {
     pub at: usize,
     /// Floats between blocks.
     pub stride: usize,
+}
+
+/// The transform of weights of a strided convolution, where others have their size: see [`cells`](crate::conv::cells).
+pub(crate) const STRIDED: usize = 5;
+
+/// Different transformed weights along an axis.
+pub(crate) const fn side(n: usize) -> usize {
+    if n == STRIDED { crate::conv::cells::WEIGHTS } else { n }
 }
 
 /// What one Winograd transform covers.
@@ -209,7 +218,7 @@ impl Kernels {
         }
     }
 
-    /// `G w Gᵀ` of 16 kernels `w[tap][16]` into `u[point][16]`.
+    /// `G w Gᵀ` of 16 kernels `w[tap][16]` into `u[point][16]`; `n` is a transform size or [`STRIDED`].
     pub(crate) fn weights(&self, n: usize, w: &[[f32; 16]; 9], u: &mut [[f32; 16]; 36]) {
         assert!(n <= 6, "no transform of this size");
         // SAFETY: both arrays hold what the kernel reads and writes.
@@ -218,7 +227,10 @@ impl Kernels {
 
     /// `dw[tap][c][16] (+)= Gᵀ dU G` for the first 16 of `c` channels; points of `du` are `ps` floats apart.
     pub(crate) fn fold(&self, n: usize, du: &[f32], ps: usize, c: usize, dw: &mut [f32], add: bool) {
-        assert!((n * n - 1) * ps + 256 <= du.len() && 8 * c * 16 + 256 <= dw.len(), "gradient too small");
+        assert!(
+            (side(n) * side(n) - 1) * ps + 256 <= du.len() && 8 * c * 16 + 256 <= dw.len(),
+            "gradient too small"
+        );
         // SAFETY: extents checked above; the processor has the set (`of`).
         unsafe { (self.t.fold)(n, du.as_ptr(), ps, c, dw.as_mut_ptr(), add) }
     }

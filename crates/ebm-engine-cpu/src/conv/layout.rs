@@ -144,7 +144,7 @@ pub(crate) fn layout(p: &Program, mode: Mode, chunk: usize) -> Layout {
     for (s, step) in p.steps.iter().enumerate() {
         let saved: &[ValueId] = match &step.kind {
             Kind::Conv(c) => {
-                if matches!(c.algorithm, Algorithm::Winograd(_) | Algorithm::Boxes) {
+                if c.pooled() || matches!(c.algorithm, Algorithm::Winograd(_)) {
                     halo[step.inputs[0]] = true;
                 }
                 if mode.theta { &step.inputs[..1] } else { &[] }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use ebm_core::plan::{Activation, NetPlan, Node, NodeId, Op, Pool, WeightRule};
 
+use super::cells::Axis;
 use super::kernels::affine::code;
 use super::program::{
     Affine, Algorithm, Conv, Kind, Label, Norm, Param, ParamId, Program, Rule, Step, Value, ValueId,
@@ -17,6 +18,9 @@ use crate::unsupported::{Unsupported, refuse};
 
 /// Most channels of a sample that convolutions read without a tensor of it.
 const FEW: usize = 8;
+
+/// Most products of a strided convolution, of 100 of a plain one, that pay for their transforms.
+const ENOUGH: usize = 90;
 
 struct Lowering<'a> {
     plan: &'a NetPlan,
@@ -127,7 +131,8 @@ impl Lowering<'_> {
                     rule,
                 )?;
                 if let (true, Some(pool)) = (pooled, self.sole(id)) {
-                    let conv = Conv { algorithm: Algorithm::Boxes, bias_dropped: false, ..conv };
+                    let algorithm = strided(&x, true).unwrap_or(Algorithm::Boxes);
+                    let conv = Conv { algorithm, bias_dropped: false, ..conv };
                     self.skip[pool] = true;
                     let inputs = self.inputs(node)?;
                     return self.emit(pool, &format!("{}+pool", node.name), Kind::Conv(conv), inputs);
@@ -140,6 +145,7 @@ impl Lowering<'_> {
                     (3, 1, 1) if h.max(w) <= 2 => Algorithm::Winograd(4),
                     (3, 1, 1) => Algorithm::Winograd(6),
                     _ if node.inputs == [0] && self.by_samples() => Algorithm::Sample,
+                    (3, 2, 1) => strided(&x, false).unwrap_or(Algorithm::Patches),
                     _ => Algorithm::Patches,
                 };
                 Kind::Conv(Conv { algorithm, bias_dropped, ..conv })
@@ -417,6 +423,14 @@ impl Lowering<'_> {
         let gamma = self.param(&format!("{prefix}.gamma"), 1, true)?;
         self.emit(id, &node.name, Kind::Blend(gamma), vec![x, o])
     }
+}
+
+/// The algorithm with fewer products for a strided 3×3 convolution of a map of shape `x` or of its box sums, if they are few enough.
+fn strided(x: &[usize], boxes: bool) -> Option<Algorithm> {
+    let [_, h, w] = *x else { return None };
+    let products = Axis::new(h, boxes).products() * Axis::new(w, boxes).products();
+    let plain = 9 * h.div_ceil(2) * w.div_ceil(2);
+    (100 * products <= ENOUGH * plain).then_some(Algorithm::Strided { boxes })
 }
 
 fn activation(a: Activation) -> (u8, f32) {

@@ -4,8 +4,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::arena::Buf;
+use super::cells::GROUPS;
 use super::convolve::TOGETHER;
-use super::kernels::Kernels;
+use super::kernels::{Kernels, STRIDED, side};
 use super::program::{Algorithm, Conv, Kind, ParamId, Program, Rule};
 use crate::pool::Pool;
 use crate::unsupported::{Unsupported, refuse};
@@ -160,7 +161,7 @@ fn transform(
     to: &mut [f32],
     of: impl Fn(usize, usize) -> [[f32; 16]; 9],
 ) {
-    let points = n * n;
+    let points = side(n) * side(n);
     let mut few = vec![0f32; points * 16 * 32];
     let mut u = [[0f32; 16]; 36];
     for from in (0..blocks).step_by(TOGETHER) {
@@ -198,17 +199,23 @@ impl PackedConv {
         let inner = conv.inner_blocks() * 16;
         let rows = match conv.algorithm {
             Algorithm::Winograd(n) => n * n * c,
+            Algorithm::Strided { .. } => GROUPS * c,
             _ => inner,
         };
         self.forward.reserve(rows * k);
         self.backward.reserve(rows * k);
+        let scale = conv.scale();
         if let Algorithm::Winograd(n) = conv.algorithm {
             let by_output = |b, i| std::array::from_fn(|t| w.by_output(b, i, t));
             let by_input = |b, o| std::array::from_fn(|t| w.by_input(b, o, 8 - t));
             transform(kernels, n, c, kb, &mut self.forward, by_output);
             transform(kernels, n, k, cb, &mut self.backward, by_input);
+        } else if let Algorithm::Strided { .. } = conv.algorithm {
+            let by_output = |b, i| std::array::from_fn(|t| w.by_output(b, i, t).map(|v| v * scale));
+            let by_input = |b, o| std::array::from_fn(|t| w.by_input(b, o, t).map(|v| v * scale));
+            transform(kernels, STRIDED, c, kb, &mut self.forward, by_output);
+            transform(kernels, STRIDED, k, cb, &mut self.backward, by_input);
         } else {
-            let scale = if conv.algorithm == Algorithm::Boxes { 1.0 / 9.0 } else { 1.0 };
             let f = Panels { pair: kernels.pairs(kb), rows: inner };
             let b = Panels { pair: kernels.pairs(inner / 16), rows: k };
             // Rows that no entry of the kernel has stay zero.
@@ -348,7 +355,7 @@ impl Theta<'_> {
 fn unpack_conv(conv: &Conv, packed: &Packed, block: &[f32]) -> Vec<f32> {
     let taps = conv.taps();
     let inner = conv.inner_blocks() * 16;
-    let f = if conv.algorithm == Algorithm::Boxes { 1.0 / 9.0 } else { 1.0 };
+    let f = conv.scale();
     let row = conv.cin * taps;
     let mut g = vec![0f32; conv.cout * row];
     for (n, rows) in g.chunks_mut(16 * row).enumerate() {

@@ -157,7 +157,8 @@ fn dense_rows<'a>(y: Src<'a>, r: usize, rows: usize, copy: &'a mut [f32]) -> (&'
     (copy, Blocks { at: 0, stride })
 }
 
-fn zero(x: &mut Dst<'_>, n: usize) {
+/// Zeros in the pixels of `n` physical images.
+pub(super) fn zero(x: &mut Dst<'_>, n: usize) {
     let g = x.g;
     for c in 0..g.cb {
         for i in 0..n {

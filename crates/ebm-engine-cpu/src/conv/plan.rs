@@ -439,6 +439,10 @@ impl ConvPlan {
                             Algorithm::Patches => "patches".into(),
                             Algorithm::Sample => "patches of the sample".into(),
                             Algorithm::Boxes => "box sums (convolution and pooling in one)".into(),
+                            Algorithm::Strided { boxes: false } => "winograd of stride 2".into(),
+                            Algorithm::Strided { boxes: true } => {
+                                "winograd of box sums (convolution and pooling in one)".into()
+                            }
                         };
                         let dropped = if c.bias_dropped { ", bias without effect" } else { "" };
                         let (high, wide) = (c.rows().0, c.kernel);

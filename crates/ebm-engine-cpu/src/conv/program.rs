@@ -43,6 +43,8 @@ pub(crate) enum Algorithm {
     Sample,
     /// Box sums and one product: convolution and pooling in one.
     Boxes,
+    /// A 3×3 convolution of stride 2, of a map or of its box sums, by fewer products: see [`cells`](super::cells).
+    Strided { boxes: bool },
 }
 
 /// The weight rule with its buffers resolved.
@@ -74,6 +76,16 @@ pub(crate) struct Conv {
 }
 
 impl Conv {
+    /// Whether it averages 3×3 of its places, and leaves out every other one.
+    pub(crate) fn pooled(&self) -> bool {
+        matches!(self.algorithm, Algorithm::Boxes | Algorithm::Strided { boxes: true })
+    }
+
+    /// What its weights are multiplied with.
+    pub(crate) fn scale(&self) -> f32 {
+        if self.pooled() { 1.0 / 9.0 } else { 1.0 }
+    }
+
     /// Rows of the kernel, and rows of zeros above the map.
     pub(crate) fn rows(&self) -> (usize, usize) {
         if self.along { (1, 0) } else { (self.kernel, self.padding) }

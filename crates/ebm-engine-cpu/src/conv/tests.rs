@@ -407,6 +407,56 @@ fn wide_layers_go_by_groups_of_blocks_and_runs_of_tiles() {
     everywhere(&Case { plan: b.plan, n: 8, cond: false, seed: 13, bound: Bound::Fixed });
 }
 
+/// Odd sides and those of one pixel, where places stand alone; channels that fill no block, and more blocks than are summed together; more
+/// cells than one run has; the sample itself, and two layers that read one map.
+#[test]
+fn strided_and_pooled_convolutions_by_fewer_products() {
+    for (input, [inner, outer], n, cond) in [
+        ([2usize, 7, 9], [20usize, 24], 2, true),
+        ([1, 8, 13], [5, 33], 3, false),
+        ([3, 1, 12], [17, 16], 2, false),
+        ([2, 11, 1], [16, 7], 2, true),
+        ([2, 6, 14], [72, 88], 1, false),
+        ([1, 26, 27], [16, 18], 2, false),
+    ] {
+        let mut b = Build::new(&input, 3);
+        let x = b.conv3(0, inner, 1);
+        let x = b.act(x, Activation::Swish);
+        let of_sample = b.conv(0, outer, 3, 2, 1, 0, true);
+        let strided = b.conv(x, outer, 3, 2, 1, 1, true);
+        let pooled = b.conv3(x, outer, 2);
+        let pooled = b.pool(pooled, Pool::Average3);
+        let x = b.plus(of_sample, strided);
+        let x = b.plus(x, pooled);
+        let x = b.label(x);
+        let x = b.act(x, Activation::Softplus);
+        let x = b.conv(x, 9, 1, 1, 0, 0, true);
+        let x = b.act(x, Activation::Tanh);
+        let m = b.mean(x);
+        let e = b.linear(m, 1);
+        b.term(e);
+        let text = ConvPlan::compile(&b.plan, Isa::Portable).unwrap().describe(1);
+        assert_eq!(text.matches("winograd of stride 2").count(), 2, "{text}");
+        assert_eq!(text.matches("winograd of box sums").count(), 1, "{text}");
+        everywhere(&Case { plan: b.plan, n, cond, seed: 31, bound: Bound::Fixed });
+    }
+}
+
+/// Where hardly any place has a neighbour to share with, transforms would cost more than they save.
+#[test]
+fn small_maps_keep_the_plain_product() {
+    let mut b = Build::new(&[4, 4, 4], 0);
+    let x = b.conv3(0, 16, 0);
+    let x = b.pool(x, Pool::Average3);
+    let x = b.act(x, Activation::Swish);
+    let x = b.conv(x, 16, 3, 2, 1, 0, true);
+    let m = b.mean(x);
+    let e = b.linear(m, 1);
+    b.term(e);
+    let text = ConvPlan::compile(&b.plan, Isa::Portable).unwrap().describe(1);
+    assert!(text.contains("by box sums") && text.contains("by patches"), "{text}");
+}
+
 #[test]
 fn the_published_residual_net_within_the_bound() {
     let plan = resnet::resnet(&resnet::Options { filters: 8, side: 16, attention: true, condition: 0 });

@@ -2,12 +2,15 @@
 
 use super::affine::Form;
 use super::patches::{Reach, Runs};
-use super::{View, affine, boxes, gemm, moments, patches, wino};
+use super::{View, affine, boxes, gemm, moments, patches, strided, wino};
 use crate::conv::attention::{self, Grads, Qkv, Size};
+use crate::conv::cells::Place;
 use crate::simd::Isa;
 
 type Forward = unsafe fn(Form, View, usize, usize, usize, usize, *const f32, f32, Option<View>, View);
 type BackwardSums = unsafe fn(Form, View, View, usize, usize, usize, usize, *const f32, f32, *mut f32, View);
+type StridedIn = unsafe fn(View, usize, usize, usize, &[Place], *mut f32, usize);
+type StridedBack = unsafe fn(*const f32, usize, View, usize, usize, usize, &[Place]);
 type BackwardApply = unsafe fn(View, usize, usize, usize, usize, *const f32, View);
 
 /// Activation kinds; see [`affine::code`].
@@ -23,6 +26,11 @@ pub(super) struct Table {
     pub wino_in: unsafe fn(usize, View, usize, usize, usize, usize, usize, *mut f32, usize, usize),
     pub wino_out: unsafe fn(usize, *const f32, usize, usize, View, usize, usize, usize, usize, usize, bool),
     pub wino_adj: unsafe fn(usize, View, usize, usize, usize, usize, usize, *mut f32, usize, usize),
+    /// Of maps and of box sums.
+    pub strided_in: [StridedIn; 2],
+    pub strided_back: [StridedBack; 2],
+    pub strided_out: unsafe fn(*const f32, usize, View, usize, &[Place]),
+    pub strided_adjoint: unsafe fn(View, usize, &[Place], *mut f32, usize),
     pub stats: unsafe fn(View, usize, usize, usize, usize, *mut f32),
     pub tangent_sums: unsafe fn(View, usize, usize, usize, usize, *mut f32),
     pub forward: [[Forward; 2]; KINDS],
@@ -96,6 +104,12 @@ macro_rules! table {
             wrap!([$($attr)?] wino_in = wino::wino_in::<S>(n: usize, x: View, cb: usize, h: usize, w: usize, t0: usize, t1: usize, v: *mut f32, ps: usize, vks: usize));
             wrap!([$($attr)?] wino_out = wino::wino_out::<S>(n: usize, m: *const f32, ps: usize, vks: usize, y: View, kb: usize, h: usize, w: usize, t0: usize, t1: usize, add: bool));
             wrap!([$($attr)?] wino_adj = wino::wino_adj::<S>(n: usize, y: View, kb: usize, h: usize, w: usize, t0: usize, t1: usize, d: *mut f32, ps: usize, vks: usize));
+            wrap!([$($attr)?] map_in = strided::strided_in::<S, false>(x: View, cb: usize, h: usize, w: usize, places: &[Place], v: *mut f32, vks: usize));
+            wrap!([$($attr)?] boxes_in = strided::strided_in::<S, true>(x: View, cb: usize, h: usize, w: usize, places: &[Place], v: *mut f32, vks: usize));
+            wrap!([$($attr)?] map_back = strided::strided_back::<S, false>(m: *const f32, mks: usize, gx: View, cb: usize, h: usize, w: usize, places: &[Place]));
+            wrap!([$($attr)?] boxes_back = strided::strided_back::<S, true>(m: *const f32, mks: usize, gx: View, cb: usize, h: usize, w: usize, places: &[Place]));
+            wrap!([$($attr)?] strided_out = strided::strided_out::<S>(m: *const f32, mks: usize, y: View, kb: usize, places: &[Place]));
+            wrap!([$($attr)?] strided_adjoint = strided::strided_adjoint::<S>(y: View, kb: usize, places: &[Place], d: *mut f32, dks: usize));
             wrap!([$($attr)?] stats = moments::stats::<S>(y: View, cb: usize, n: usize, h: usize, w: usize, st: *mut f32));
             wrap!([$($attr)?] tangent_sums = moments::tangent_sums::<S>(y: View, cb: usize, n: usize, h: usize, w: usize, st: *mut f32));
             wrap!([$($attr)?] apply1 = affine::backward_apply::<S, false>(y: View, cb: usize, n: usize, h: usize, w: usize, co: *const f32, out: View));
@@ -117,7 +131,7 @@ macro_rules! table {
             kind!([$($attr)?] k6, 6);
             pub(super) static TABLE: Table = Table {
                 gemm, gemm_tn, fold, weights, wino_in, wino_out, wino_adj, stats, tangent_sums, scaled, box_in, box_out,
-                patch_in, patch_out, runs_in, shift, attend, attend_back, attend_back_two,
+                patch_in, patch_out, runs_in, shift, strided_out, strided_adjoint, attend, attend_back, attend_back_two,
                 forward: [
                     [k0::forward1, k0::forward2], [k1::forward1, k1::forward2], [k2::forward1, k2::forward2],
                     [k3::forward1, k3::forward2], [k4::forward1, k4::forward2], [k5::forward1, k5::forward2],
@@ -127,6 +141,8 @@ macro_rules! table {
                     [k0::sums1, k0::sums2], [k1::sums1, k1::sums2], [k2::sums1, k2::sums2], [k3::sums1, k3::sums2],
                     [k4::sums1, k4::sums2], [k5::sums1, k5::sums2], [k6::sums1, k6::sums2],
                 ],
+                strided_in: [map_in, boxes_in],
+                strided_back: [map_back, boxes_back],
                 backward_apply: [apply1, apply2],
                 backward_scale,
             };

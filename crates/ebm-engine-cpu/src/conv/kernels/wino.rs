@@ -3,7 +3,7 @@
 //! Lavin and Gray 2016 with the points 0, ±√½, ±√2, ∞: `a·b = 1` keeps the matrices balanced, and the
 //! error equals that of the direct sum. `y = Aᵀ[(G w Gᵀ) ⊙ (Bᵀ x B)]A`.
 
-use super::View;
+use super::{STRIDED, View, side};
 use crate::simd::Simd;
 
 const WA: f32 = std::f32::consts::FRAC_1_SQRT_2;
@@ -274,8 +274,13 @@ pub(super) unsafe fn wino_adj<S: Simd>(
 /// `G w` for one column of three, in f64 lanes.
 #[inline(always)]
 fn weight_column<const N: usize>(n: usize, w: [[f64; N]; 3]) -> [[f64; N]; 6] {
-    let g = weight_matrix(n);
     let mut out = [[0.0; N]; 6];
+    if n == STRIDED {
+        let both = std::array::from_fn(|l| w[0][l] + w[2][l]);
+        [out[0], out[1], out[2], out[3]] = [w[0], both, w[2], w[1]];
+        return out;
+    }
+    let g = weight_matrix(n);
     for l in 0..N {
         out[0][l] = g[0][0] * w[0][l];
         let pairs = (n - 2) / 2;
@@ -294,9 +299,10 @@ fn weight_column<const N: usize>(n: usize, w: [[f64; N]; 3]) -> [[f64; N]; 6] {
 /// `G w Gᵀ` of 16 kernels at once: `w[tap][16]` to `u[point][16]`, in f64.
 #[inline(always)]
 pub(super) unsafe fn weights(n: usize, w: *const f32, u: *mut f32) {
-    // SAFETY: the caller gives 9·16 and n²·16 floats.
+    let side = side(n);
+    // SAFETY: the caller gives 9·16 floats, and 16 for each point.
     let (w, u) =
-        unsafe { (std::slice::from_raw_parts(w, 144), std::slice::from_raw_parts_mut(u, n * n * 16)) };
+        unsafe { (std::slice::from_raw_parts(w, 144), std::slice::from_raw_parts_mut(u, side * side * 16)) };
     for half in [0, 8] {
         let mut t = [[[0f64; 8]; 3]; 6];
         for q in 0..3 {
@@ -307,15 +313,15 @@ pub(super) unsafe fn weights(n: usize, w: *const f32, u: *mut f32) {
                 }
             }
             let o = weight_column(n, col);
-            for i in 0..n {
+            for i in 0..side {
                 t[i][q] = o[i];
             }
         }
-        for i in 0..n {
+        for i in 0..side {
             let o = weight_column(n, t[i]);
-            for j in 0..n {
+            for j in 0..side {
                 for l in 0..8 {
-                    u[(i * n + j) * 16 + half + l] = o[j][l] as f32;
+                    u[(i * side + j) * 16 + half + l] = o[j][l] as f32;
                 }
             }
         }
@@ -327,6 +333,9 @@ pub(super) unsafe fn weights(n: usize, w: *const f32, u: *mut f32) {
 unsafe fn fold_column<S: Simd>(n: usize, u: [S::V; 6]) -> [S::V; 3] {
     // SAFETY: as in6.
     unsafe {
+        if n == STRIDED {
+            return [S::add(u[0], u[1]), u[3], S::add(u[1], u[2])];
+        }
         let g = weight_matrix(n);
         let f = |v: f64| S::splat(v as f32);
         let mut q = [S::mul(f(g[0][0]), u[0]), S::zero(), u[n - 1]];
@@ -345,16 +354,17 @@ unsafe fn fold_column<S: Simd>(n: usize, u: [S::V; 6]) -> [S::V; 3] {
 /// `dw[tap][c][16] (+)= Gᵀ dU G` for the first 16 of `c` input channels; points of `du` are `ps` floats apart.
 #[inline(always)]
 pub(super) unsafe fn fold<S: Simd>(n: usize, du: *const f32, ps: usize, c: usize, dw: *mut f32, add: bool) {
+    let side = side(n);
     for ci in 0..16 {
         for o in (0..16).step_by(S::L) {
-            // SAFETY: the caller gives n² points of 256 floats and 9 taps of c·16.
+            // SAFETY: the caller gives side² points of 256 floats and 9 taps of c·16.
             unsafe {
                 let src = du.add(ci * 16 + o);
                 let mut t = [[S::zero(); 6]; 3];
-                for j in 0..n {
+                for j in 0..side {
                     let mut col = [S::zero(); 6];
-                    for i in 0..n {
-                        col[i] = S::load(src.add((i * n + j) * ps));
+                    for i in 0..side {
+                        col[i] = S::load(src.add((i * side + j) * ps));
                     }
                     let q = fold_column::<S>(n, col);
                     for r in 0..3 {
