@@ -4,6 +4,8 @@
 //! multiplications an output where 36 were. Pooled row `o` averages the convolution rows
 //! `2o−1, 2o, 2o+1` that exist, so its box sums leave out what falls outside.
 
+mod calls;
+
 use super::View;
 use crate::simd::Simd;
 
