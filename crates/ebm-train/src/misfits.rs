@@ -324,6 +324,11 @@ fn without_effect(plan: &Plan, notes: &mut Vec<String>) {
         needs.trail > 0 && needs.trail_rows.is_some_and(|rows| rows > config.run.batch),
         format!("objective: asks for more rows than the {} of run.batch", config.run.batch),
     );
+    for (i, schedule) in config.schedules.iter().enumerate() {
+        if let Some((at, text)) = schedule.remark(config.run.steps, config.run.schedule()) {
+            note(true, format!("schedule[{i}].{at}: {text}"));
+        }
+    }
     for (list, name) in [("observer", "writes"), ("policy", "acts")] {
         let all = plan.tree.get(list).and_then(Value::as_array);
         for (i, part) in all.into_iter().flatten().enumerate() {
