@@ -360,7 +360,7 @@ pub(super) fn taken(columns: &Columns) -> Vec<(String, Take)> {
 
 /// Whether the first line of a table with these columns has their names. Columns without names are called by their numbers, which
 /// samples that were written of them have as names in their first line.
-fn has_names(path: &Path, columns: &Columns) -> bool {
+pub(super) fn has_names(path: &Path, columns: &Columns) -> bool {
     let numbered = |name: &str| name.parse::<usize>().is_ok();
     if !columns.list().iter().all(|c| numbered(&c.name)) {
         return true;

@@ -12,10 +12,11 @@ use crate::output::Output;
 pub(crate) struct ClassesCommand {
     #[command(flatten)]
     model: ModelArgs,
-    /// Labelled samples: a linked kind, with labels=true where that is a setting; the held-out part of the run's data without it.
-    #[arg(long = "in", value_name = "NAME")]
+    /// Labelled samples: a linked kind, with labels=true where that is a setting, or a table with the column of classes that the run
+    /// was trained with; the held-out part of the run's data without it.
+    #[arg(long = "in", value_name = "NAME|PATH")]
     inside: Option<String>,
-    /// Samples that are used at most, the first ones; all without it.
+    /// Samples that are used at most, at equal distances; all without it.
     #[arg(long = "n", short = 'n', value_name = "N")]
     count: Option<usize>,
     /// Temperature T of the classes, softmax(-E(x, y)/T): that of the run's label term.
