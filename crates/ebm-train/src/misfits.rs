@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::config::{ChainsSection, Fill, From, GenerateSection, Labels};
 use crate::plan::{Plan, Purpose};
+use crate::tuned;
 
 /// Remarks on settings that have no effect or may not be meant.
 ///
@@ -27,6 +28,9 @@ pub(crate) fn check(plan: &Plan) -> Result<Vec<String>> {
     }
     memory(plan, &mut notes)?;
     without_effect(plan, &mut notes);
+    if plan.config.generate.sampler.is_none() {
+        notes.extend(tuned::drawn_otherwise(plan));
+    }
     Ok(notes)
 }
 

@@ -106,6 +106,23 @@ pub(crate) fn with(plan: &Plan, factors: &BTreeMap<String, f64>, step: u64) -> R
     Ok(Some(Arc::new(Tuned { sampler, objective, optimiser, params, places, values })))
 }
 
+/// Remarks on settings of the sampler that end at other values than are written: samples of the trained model are drawn by the sampler
+/// that the configuration writes, since a model knows no training. Schedules that cannot be are refused elsewhere.
+pub(crate) fn drawn_otherwise(plan: &Plan) -> Vec<String> {
+    let (mut tree, mut all) = (plan.tree.clone(), Vec::new());
+    for (i, (path, end)) in scheduled(plan, u64::MAX).into_iter().flatten().enumerate() {
+        let written = number_at(&mut tree, path).ok().and_then(|v| v.as_f64()).unwrap_or(end);
+        // Samples of the model take `generate.steps` steps.
+        if path.starts_with("sampler.") && path != "sampler.steps" && end != written {
+            all.push(format!(
+                "schedule[{i}].to: is {end:?}, and samples after the training are drawn with {path} = {written:?} as written: to draw them \
+                 with {end:?}, write {end:?} there and give the schedule its `from`, or set generate.sampler"
+            ));
+        }
+    }
+    all
+}
+
 /// Refuses schedules of what is no number, to values that its part does not take, or of fewer steps than the objective looks back on.
 ///
 /// # Errors

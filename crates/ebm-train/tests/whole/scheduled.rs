@@ -129,3 +129,24 @@ fn schedules_that_cannot_be_are_refused_before_the_run() {
     let text = refused(&[one("to = 3.0"), one("to = 4.0")].concat());
     assert!(text.contains("schedule[1].setting") && text.contains("schedule[0]"), "{text}");
 }
+
+#[test]
+fn a_sampler_that_ends_otherwise_than_samples_are_drawn_is_remarked_upon() {
+    let noted = |rest: &str| {
+        let one = format!("[[schedule]]\nsetting = \"sampler.transition.temperature\"\nevery = 5\n{rest}\n");
+        built(&one).unwrap().notes().join("\n")
+    };
+    let text = noted("from = 9.0\nto = 4.0");
+    assert!(
+        text.contains("schedule[0].to: is 4.0") && text.contains("temperature = 1.0 as written"),
+        "{text}"
+    );
+    // The temperature that is written, to which the schedule leads.
+    assert!(!noted("from = 9.0\nto = 1.0").contains("as written"));
+    let own = "to = 4.0\n[generate.sampler]\nkind = \"chain\"\nsteps = 3\ntransition = { kind = \"mala\", step_size = 0.1 }";
+    assert!(!noted(own).contains("as written"));
+    // Samples of the model take steps of their own number.
+    assert!(!built(ALL).unwrap().notes().join("\n").contains("as written"));
+    let never = built("[[schedule]]\nsetting = \"sampler.steps\"\nto = 6.0\n").unwrap();
+    assert!(never.notes().join("\n").contains("schedule[0].every: is 100, so `sampler.steps` never changes"));
+}
