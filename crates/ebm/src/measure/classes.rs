@@ -21,7 +21,7 @@ pub struct ClassOptions {
     pub inside: Option<String>,
     /// Samples used at most, at equal distances, for a set may be sorted by class; all without it.
     pub count: Option<usize>,
-    /// Temperature of the classes: p(y | x) = softmax(−E(x, y)/T); that of the label term that the run was trained with.
+    /// Temperature of the classes: p(y | x) = softmax(−E(x, y)/T), 1 by default; give that of the label term that the run was trained with.
     pub temperature: f64,
 }
 

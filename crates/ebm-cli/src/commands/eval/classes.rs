@@ -19,7 +19,7 @@ pub(crate) struct ClassesCommand {
     /// Samples that are used at most, at equal distances; all without it.
     #[arg(long = "n", short = 'n', value_name = "N")]
     count: Option<usize>,
-    /// Temperature T of the classes, softmax(-E(x, y)/T): that of the run's label term.
+    /// Temperature T of the classes, softmax(-E(x, y)/T); of a run whose label term has another than 1, give that one.
     #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f64,
     #[command(flatten)]
