@@ -221,6 +221,16 @@ fn classes_of_another_table_are_told_in_the_units_of_the_run() {
         for (class, right) in right.into_iter().enumerate() {
             assert_eq!(counts(class), (Some(20 * class.min(1) as u64), Some(right as u64)), "{set}: {found}");
         }
+        // Columns in another order are found by their names.
+        let turned = table(&mut (0..60).filter(|i| i % 3 > 0))
+            .lines()
+            .map(|l| l.split(',').rev().collect::<Vec<_>>().join(",") + "\n")
+            .collect::<String>();
+        fs::write(s.path("turned.csv"), turned).unwrap();
+        let turned = set.replace("two", "turned").replace("\"height\",\"weight\"", "\"weight\",\"height\"");
+        s.run(&["eval", "classes", "run", "--in", &turned, "--json", "t.json", "--force"]).ok();
+        let same: serde_json::Value = serde_json::from_slice(&fs::read(s.path("t.json")).unwrap()).unwrap();
+        assert_eq!((&same["by_class"], &same["log_loss"]), (&found["by_class"], &found["log_loss"]), "{set}");
         // A few are taken from all over the set.
         s.run(&["eval", "classes", "run", "--in", set, "--n", "10", "--json", "c.json", "--force"]).ok();
     }
