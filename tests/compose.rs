@@ -137,6 +137,13 @@ fn what_is_no_composition_says_why() {
         s.run(&["sample", line, "--out", "y.npy"]).fails(2, parts);
     }
     assert_eq!(s.tree(), before);
+    // The file of a composition that was taken away from its runs: the run is missing, not a shape.
+    s.run(&["compose", "a and a", "--out", "both.toml"]).ok();
+    fs::create_dir(s.path("away")).unwrap();
+    fs::rename(s.path("both.toml"), s.path("away/both.toml")).unwrap();
+    let ran = s.run(&["score", "away/both.toml", "digits"]);
+    assert!(!ran.err.contains("generate.shape"), "{ran:?}");
+    ran.fails(3, &["away/a", "is not a run directory"]);
 }
 
 /// Two classes of 4×4 images: dark under label 0, bright under label 1.

@@ -174,3 +174,68 @@ fn runs_of_other_tables_do_not_compose() {
         s.run(&["score", line, "people.csv"]).fails(2, &["other columns or other standardising", "turned"]);
     }
 }
+
+#[test]
+fn classes_of_another_table_are_told_in_the_units_of_the_run() {
+    let s = Scratch::with(TABLE);
+    // Heights and weights that go up with the class, of whole numbers so that both are one.
+    let kinds = ["ant", "bee", "cat"];
+    let table = |rows: &mut dyn Iterator<Item = usize>| {
+        let line = |i: usize| {
+            format!(
+                "{},{},{}\n",
+                150 + i * 37 % 50 + 30 * (i % 3),
+                60 + i * 29 % 41 + 20 * (i % 3),
+                kinds[i % 3]
+            )
+        };
+        String::from("height,weight,kind\n") + &rows.map(line).collect::<String>()
+    };
+    fs::write(s.path("people.csv"), table(&mut (0..60))).unwrap();
+    let labels =
+        ["--set", "data.label=\"kind\"", "--set", "data.labels=true", "--set", "energy.conditional=true"];
+    let steps =
+        ["--steps", "60", "--set", "objective={kind=\"noise-contrast\"}", "--set", "optimiser.rate=0.02"];
+    s.run(&[&["train", "run.toml", "--out", "run"], &labels[..], &steps].concat()).ok();
+    // Rows of two of the classes, whose mean and spread are not those of the run.
+    fs::write(s.path("two.csv"), table(&mut (0..60).filter(|i| i % 3 > 0))).unwrap();
+    let under: Vec<Vec<f64>> = (kinds.iter())
+        .map(|kind| {
+            let ran = s.run(&["score", &format!("run given {kind}"), "two.csv"]).ok();
+            ran.out.lines().skip(1).map(|l| l.rsplit(',').next().unwrap().parse().unwrap()).collect()
+        })
+        .collect();
+    let (mut loss, mut right) = (0.0, [0, 0, 0]);
+    for i in 0..40 {
+        let class = 1 + i % 2;
+        let all = under.iter().map(|e| (-e[i]).exp()).sum::<f64>();
+        loss -= ((-under[class][i]).exp() / all).ln() / 40.0;
+        right[class] += usize::from((0..3).all(|k| under[class][i] <= under[k][i]));
+    }
+    for set in ["two.csv", "table:path=two.csv,columns=[\"height\",\"weight\"],label=kind,labels=true"] {
+        s.run(&["eval", "classes", "run", "--in", set, "--json", "c.json", "--force"]).ok();
+        let found: serde_json::Value = serde_json::from_slice(&fs::read(s.path("c.json")).unwrap()).unwrap();
+        // Energies are printed with all digits of single precision.
+        assert!((found["log_loss"].as_f64().unwrap() - loss).abs() < 1e-5, "{set}: {found} for {loss}");
+        let counts = |k: usize| (found["by_class"][k][1].as_u64(), found["by_class"][k][2].as_u64());
+        for (class, right) in right.into_iter().enumerate() {
+            assert_eq!(counts(class), (Some(20 * class.min(1) as u64), Some(right as u64)), "{set}: {found}");
+        }
+        // Columns in another order are found by their names.
+        let turned = table(&mut (0..60).filter(|i| i % 3 > 0))
+            .lines()
+            .map(|l| l.split(',').rev().collect::<Vec<_>>().join(",") + "\n")
+            .collect::<String>();
+        fs::write(s.path("turned.csv"), turned).unwrap();
+        let turned = set.replace("two", "turned").replace("\"height\",\"weight\"", "\"weight\",\"height\"");
+        s.run(&["eval", "classes", "run", "--in", &turned, "--json", "t.json", "--force"]).ok();
+        let same: serde_json::Value = serde_json::from_slice(&fs::read(s.path("t.json")).unwrap()).unwrap();
+        assert_eq!((&same["by_class"], &same["log_loss"]), (&found["by_class"], &found["log_loss"]), "{set}");
+        // A few are taken from all over the set.
+        s.run(&["eval", "classes", "run", "--in", set, "--n", "10", "--json", "c.json", "--force"]).ok();
+    }
+    fs::write(s.path("none.csv"), "height,weight\n170,70\n180,80\n").unwrap();
+    s.run(&["eval", "classes", "run", "--in", "none.csv"]).fails(2, &["no labels", "column `kind`"]);
+    fs::write(s.path("dog.csv"), "height,weight,kind\n170,70,dog\n180,80,ant\n").unwrap();
+    s.run(&["eval", "classes", "run", "--in", "dog.csv"]).fails(2, &["class `dog`", "ant, bee, cat"]);
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ebm::core::candle::Tensor;
 use ebm::core::{Blind, Stop, Stoppable};
 use ebm::model::{Sampling, ScoreOptions, ScoreRow, Threshold, score_terms, score_values};
-use numpy::PyArray1;
+use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -96,6 +96,31 @@ impl Model {
         drawn.array(py)
     }
 
+    /// Names of the columns of the table that it was trained on; none of other data.
+    #[getter]
+    fn columns(&self) -> Vec<String> {
+        self.inner.facts().columns.list().iter().map(|c| c.name.clone()).collect()
+    }
+
+    /// Samples in the units of the table that it was trained on, made of such as it takes, or the way back if `own`; f64.
+    fn in_units<'py>(
+        &self,
+        py: Python<'py>,
+        x: &Bound<'py, PyAny>,
+        own: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let x = self.samples(py, x)?;
+        let dims = x.dims().to_vec();
+        let mut values = x.doubles();
+        let columns = &self.inner.facts().columns;
+        if own {
+            columns.from_own(&mut values);
+        } else {
+            columns.to_own(&mut values);
+        }
+        Ok(PyArray1::from_vec(py, values).reshape(dims)?.into_any())
+    }
+
     /// Energies and terms of samples without a condition, and what the threshold `which` of the run `run` says of them.
     #[pyo3(signature = (x, run=None, which=None))]
     fn score<'py>(
@@ -105,13 +130,7 @@ impl Model {
         run: Option<PathBuf>,
         which: Option<String>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let x = Numbers::read(x, "x")?;
-        let found = x.dims().get(1..).unwrap_or(&[]);
-        if found != self.inner.sample_shape() {
-            let expected = self.inner.sample_shape().to_vec();
-            let e = ebm::Error::Shape { place: "x".into(), found: found.to_vec(), expected, images: false };
-            return Err(Failure::Error(e).raise(py));
-        }
+        let x = self.samples(py, x)?;
         let (names, rows) = interruptible(py, &Stop::default(), || {
             x.finite_as(self.inner.dtype(), "x")?;
             let open = |run: PathBuf| Threshold::open(&self.inner, &run, which.as_deref());
@@ -119,6 +138,20 @@ impl Model {
             Ok((score_terms(&self.inner)?, score_values(&self.inner, &x.doubles(), &options)?))
         })?;
         told(py, &names, &rows)
+    }
+}
+
+impl Model {
+    /// Samples of the model's shape.
+    fn samples(&self, py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Numbers> {
+        let x = Numbers::read(x, "x")?;
+        let found = x.dims().get(1..).unwrap_or(&[]);
+        if found != self.inner.sample_shape() {
+            let expected = self.inner.sample_shape().to_vec();
+            let e = ebm::Error::Shape { place: "x".into(), found: found.to_vec(), expected, images: false };
+            return Err(Failure::Error(e).raise(py));
+        }
+        Ok(x)
     }
 }
 

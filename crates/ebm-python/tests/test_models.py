@@ -56,3 +56,30 @@ def test_pictures_are_png(model, tmp_path):
     assert ebm.picture(np.random.default_rng(0).normal(size=(9, 2))).png.startswith(b"\x89PNG")
     with pytest.raises(ebm.EbmError, match=r"\[3, 5\]"):
         ebm.picture(np.zeros((3, 5)))
+
+
+def test_samples_of_a_table_go_to_its_units_and_back(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(40, 2)) * [3.0, 0.01] + [50.0, -2.0]
+    lines = [f"{a!r},{i % 24},{b!r}" for i, (a, b) in enumerate(rows.tolist())]
+    (tmp_path / "t.csv").write_text("\n".join(["a,hour,b", *lines]) + "\n")
+    data = {"kind": "table", "path": str(tmp_path / "t.csv"), "angles": [{"column": "hour", "period": 24.0}]}
+    config = {
+        "format": 1,
+        "run": {"name": "t", "steps": 2, "batch": 8},
+        "data": data,
+        "energy": {"kind": "mlp", "hidden": [4]},
+        "objective": {"kind": "denoising-score-matching", "sigma": 0.1},
+        "optimiser": {"kind": "adam", "rate": 1e-3},
+    }
+    model = ebm.train(config, out=tmp_path / "run").load()
+    assert model.columns == ["a", "hour", "b"]
+    own = np.column_stack([rows[:, 0], np.arange(40) % 24, rows[:, 1]])
+    x = model.standardised(own)
+    # Deviations over all rows, as they all are training rows.
+    wanted = (rows - rows.mean(0)) / rows.std(0)
+    np.testing.assert_allclose(x[:, [0, 2]], wanted, atol=1e-9)
+    turn = own[:, 1] / 24 * 2 * np.pi
+    np.testing.assert_allclose(np.exp(1j * x[:, 1]), np.exp(1j * turn), atol=1e-12)
+    np.testing.assert_allclose(model.in_units(x), own, atol=1e-9)
+    with pytest.raises(ebm.EbmError, match=r"x: found shape \[2\], expected \[3\]"):
+        model.standardised(rows)

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::config::{ChainsSection, Fill, From, GenerateSection, Labels};
 use crate::plan::{Plan, Purpose};
+use crate::tuned;
 
 /// Remarks on settings that have no effect or may not be meant.
 ///
@@ -27,6 +28,9 @@ pub(crate) fn check(plan: &Plan) -> Result<Vec<String>> {
     }
     memory(plan, &mut notes)?;
     without_effect(plan, &mut notes);
+    if plan.config.generate.sampler.is_none() {
+        notes.extend(tuned::drawn_otherwise(plan));
+    }
     Ok(notes)
 }
 
@@ -324,6 +328,11 @@ fn without_effect(plan: &Plan, notes: &mut Vec<String>) {
         needs.trail > 0 && needs.trail_rows.is_some_and(|rows| rows > config.run.batch),
         format!("objective: asks for more rows than the {} of run.batch", config.run.batch),
     );
+    for (i, schedule) in config.schedules.iter().enumerate() {
+        if let Some((at, text)) = schedule.remark(config.run.steps, config.run.schedule()) {
+            note(true, format!("schedule[{i}].{at}: {text}"));
+        }
+    }
     for (list, name) in [("observer", "writes"), ("policy", "acts")] {
         let all = plan.tree.get(list).and_then(Value::as_array);
         for (i, part) in all.into_iter().flatten().enumerate() {

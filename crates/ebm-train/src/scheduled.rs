@@ -44,6 +44,8 @@ impl ScheduledSetting {
     pub(crate) fn place(&self, step: u64, of: u64) -> u64 {
         let length = self.end(of) - self.begin;
         match step.saturating_sub(self.begin) {
+            // A change at once has no steps to count, only before and after.
+            _ if length == 0 => u64::from(step >= self.begin),
             all if all >= length => length,
             some => some - some % self.every,
         }
@@ -61,6 +63,22 @@ impl ScheduledSetting {
             Course::Cosine => self.to + (from - self.to) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos()),
             Course::Geometric => from * (self.to / from).powf(t),
         }
+    }
+
+    /// What may not be meant by it in a run of `steps` updates whose schedules go over `of`: its setting at fault, and why.
+    pub(crate) fn remark(&self, steps: u64, of: u64) -> Option<(&'static str, String)> {
+        let Self { setting, begin, every, .. } = self;
+        if let Some(end) = self.end.filter(|end| end < begin) {
+            return Some((
+                "end",
+                format!("is {end}, before begin = {begin}: `{setting}` changes at once, at step {begin}"),
+            ));
+        }
+        let last = steps.checked_sub(1)?;
+        (self.place(last, of) == 0).then(|| {
+            let (at, found) = if last < *begin { ("begin", begin) } else { ("every", every) };
+            (at, format!("is {found}, so `{setting}` never changes in a run of {steps} updates"))
+        })
     }
 
     /// Why it cannot go from the one to the other, in words.
@@ -112,6 +130,26 @@ mod tests {
         // A change at once.
         let s = ScheduledSetting { end: Some(100), ..rising(Course::Linear) };
         assert_eq!([99, 100].map(|k| s.value(7.0, k, 5000)), [10.0, 40.0]);
+        assert_ne!(s.place(99, 5000), s.place(100, 5000));
+    }
+
+    #[test]
+    fn what_changes_nothing_or_ends_before_it_begins_is_remarked_upon() {
+        let s = rising(Course::Linear);
+        let remark = |s: &ScheduledSetting, steps| s.remark(steps, steps).unzip();
+        assert_eq!(remark(&s, 151), (None, None));
+        let (at, text) = remark(&s, 150);
+        assert_eq!(at, Some("every"));
+        assert!(
+            text.is_some_and(|t| t.contains("is 50") && t.contains("never changes in a run of 150 updates"))
+        );
+        assert_eq!(remark(&s, 100).0, Some("begin"));
+        let at_once = |end| ScheduledSetting { end: Some(end), ..rising(Course::Linear) };
+        assert_eq!(remark(&at_once(100), 101), (None, None));
+        assert_eq!(remark(&at_once(100), 100).0, Some("begin"));
+        let (at, text) = remark(&at_once(30), 5000);
+        assert_eq!(at, Some("end"));
+        assert!(text.is_some_and(|t| t.contains("is 30, before begin = 100") && t.contains("at step 100")));
     }
 
     #[test]

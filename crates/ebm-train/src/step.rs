@@ -23,7 +23,6 @@ use crate::state::TrainState;
 use crate::step::pass::Pass;
 use crate::step::stages::Stages;
 use crate::step::together::Whole;
-use crate::tuned;
 
 /// The ends of a shard's chains, with the slots they came from.
 struct Ends {
@@ -122,8 +121,8 @@ fn propose(
     let with = state.trained_by(plan);
     let rate = with.optimiser.rate(state.step, plan.config.run.schedule()) * state.rate_factor;
     values.insert("rate".into(), rate);
-    for (path, value) in tuned::scheduled(plan, state.step)? {
-        values.insert(format!("setting.{path}"), value);
+    for (path, value) in state.care.tuned.iter().flat_map(|tuned| &tuned.values) {
+        values.insert(format!("setting.{path}"), *value);
     }
     let factor = guard::clip_factor(norm, with.optimiser.clip_norm());
     let Updated { params, state: optimiser, average } = with.optimiser.update(&Update {

@@ -28,6 +28,8 @@ pub(crate) struct Tuned {
     pub params: ParamSet,
     /// Where the schedules are.
     pub places: Vec<u64>,
+    /// Values of the scheduled settings that the parts were made with, factors and all, by their paths.
+    pub values: Vec<(String, f64)>,
 }
 
 impl Tuned {
@@ -51,7 +53,7 @@ pub(crate) fn places(plan: &Plan, step: u64) -> Vec<u64> {
 ///
 /// # Errors
 /// If a path names no number.
-pub(crate) fn scheduled(plan: &Plan, step: u64) -> Result<Vec<(&str, f64)>> {
+fn scheduled(plan: &Plan, step: u64) -> Result<Vec<(&str, f64)>> {
     if plan.config.schedules.is_empty() {
         return Ok(Vec::new());
     }
@@ -80,6 +82,10 @@ pub(crate) fn with(plan: &Plan, factors: &BTreeMap<String, f64>, step: u64) -> R
     for (path, factor) in factors {
         scale(number_at(&mut tree, path)?, *factor);
     }
+    let mut values = Vec::with_capacity(scheduled.len());
+    for (path, _) in &scheduled {
+        values.push((path.to_string(), number_at(&mut tree, path)?.as_f64().unwrap_or_default()));
+    }
     let text = toml::to_string(&tree).map_err(|e| Error::config("configuration", format!("as TOML: {e}")))?;
     let config = RunConfig::from_toml(&text)?;
     let setup = Setup::new(&config.run, &plan.facts, &plan.places, &plan.device).with_data(&plan.data);
@@ -97,7 +103,24 @@ pub(crate) fn with(plan: &Plan, factors: &BTreeMap<String, f64>, step: u64) -> R
         None => plan.params.clone(),
     };
     let (optimiser, places) = (optimiser.transpose()?, places(plan, step));
-    Ok(Some(Arc::new(Tuned { sampler, objective, optimiser, params, places })))
+    Ok(Some(Arc::new(Tuned { sampler, objective, optimiser, params, places, values })))
+}
+
+/// Remarks on settings of the sampler that end at other values than are written: samples of the trained model are drawn by the sampler
+/// that the configuration writes, since a model knows no training. Schedules that cannot be are refused elsewhere.
+pub(crate) fn drawn_otherwise(plan: &Plan) -> Vec<String> {
+    let (mut tree, mut all) = (plan.tree.clone(), Vec::new());
+    for (i, (path, end)) in scheduled(plan, u64::MAX).into_iter().flatten().enumerate() {
+        let written = number_at(&mut tree, path).ok().and_then(|v| v.as_f64()).unwrap_or(end);
+        // Samples of the model take `generate.steps` steps.
+        if path.starts_with("sampler.") && path != "sampler.steps" && end != written {
+            all.push(format!(
+                "schedule[{i}].to: is {end:?}, and samples after the training are drawn with {path} = {written:?} as written: to draw them \
+                 with {end:?}, write {end:?} there and give the schedule its `from`, or set generate.sampler"
+            ));
+        }
+    }
+    all
 }
 
 /// Refuses schedules of what is no number, to values that its part does not take, or of fewer steps than the objective looks back on.

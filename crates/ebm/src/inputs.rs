@@ -6,6 +6,7 @@ pub(crate) mod fit;
 mod line_rows;
 pub(crate) mod lines;
 pub(crate) mod named;
+mod other_table;
 mod read;
 pub(crate) mod rows;
 pub(crate) mod set;

@@ -37,7 +37,7 @@ pub(crate) fn standard(values: impl Iterator<Item = f64> + Clone) -> std::result
     let spread = (values.map(|v| (v - centre).powi(2)).sum::<f64>() / n as f64).sqrt();
     if !(spread > 0.0 && spread.is_finite()) {
         return Err(format!(
-            "has values from {low} to {high}, of which no deviation can be taken: scale them"
+            "has values from {low:?} to {high:?}, of which no deviation can be taken: scale them"
         ));
     }
     Ok(Cells::Numbers { centre, spread })

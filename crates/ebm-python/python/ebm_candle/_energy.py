@@ -164,6 +164,23 @@ class Model(Energy):
         """Its program of generation, in words."""
         return self._model.sampler
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of the table that it was trained on, in their order; empty for other data."""
+        return self._model.columns
+
+    def standardised(self, x: Array) -> Floats:
+        """Samples ``(n, ...)`` as the model takes them, of numbers in the units of the table that it was trained on.
+
+        Numbers lose the mean of the training rows and are divided by their deviation, angles become radians, one-hot vectors
+        stay. Energies, slopes, scores and chains are of such samples. For other data it changes nothing. In float64.
+        """
+        return self._model.in_units(floats(x, "x"), True)
+
+    def in_units(self, x: Array) -> Floats:
+        """The way back of :meth:`standardised`: samples such as :meth:`sample` gives, in the units of the table. In float64."""
+        return self._model.in_units(floats(x, "x"), False)
+
     def sample(
         self,
         n: int,
@@ -186,6 +203,8 @@ class Model(Energy):
 
     def score(self, x: Array, threshold: Union[bool, int, str, "os.PathLike[str]"] = False) -> Scores:
         """Energies of samples ``x`` ``(B, ...)`` that have no condition, as they are used to find outsiders.
+
+        Samples of a table are :meth:`standardised`, where ``ebm score`` takes the table's own units.
 
         With ``threshold`` the samples are judged by a threshold of the run: ``True`` for the newest, a number, or a file.
         """

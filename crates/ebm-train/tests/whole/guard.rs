@@ -96,6 +96,20 @@ fn a_run_that_goes_back_ends_sound_and_tells_of_it() {
 }
 
 #[test]
+fn reports_tell_what_a_scheduled_setting_is_after_going_back_and_not_what_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let schedule = "[[schedule]]\nsetting = \"optimiser.rate\"\nto = 5e4\nevery = 10\n";
+    let plan = plan(150, 1e5, &[BACK, schedule].concat());
+    let mut state = TrainState::new(&plan).unwrap();
+    let summary = go(&plan, &mut state, dir.path(), None);
+    assert_eq!((summary.returns.len(), summary.step), (1, 150), "{:?}", summary.health);
+    // 140 of 150 steps of the way are counted: 1e5 − 5e4·140/150, times 1e-8.
+    let setting = summary.last.get("setting.optimiser.rate").unwrap();
+    assert!((setting / (1e-8 * (1e5 - 5e4 * 140.0 / 150.0)) - 1.0).abs() < 1e-12, "{setting}");
+    assert_eq!(summary.last.get("rate"), Some(setting));
+}
+
+#[test]
 fn a_run_that_goes_back_is_continued_to_the_same_bytes_from_anywhere() {
     // A term that is far too strong comes in at step 50, so the state of step 32, which has proved healthy at 48, is gone back to.
     let late = |weight: f64| {

@@ -54,6 +54,32 @@ fn settings_have_their_values_and_a_run_goes_on_through_changes_to_the_same_byte
 }
 
 #[test]
+fn a_change_at_once_is_made_when_it_is_due_and_not_only_by_a_run_that_goes_on_after_it() {
+    let at_once = "[[schedule]]\nsetting = \"sampler.steps\"\nto = 6.0\nbegin = 10\nend = 10\n";
+    let (jumps, plain) = (built(at_once).unwrap(), built("").unwrap());
+    let (mut s, mut t) = (TrainState::new(&jumps).unwrap(), TrainState::new(&plain).unwrap());
+    for k in 0..24 {
+        step(&jumps, &mut s).unwrap();
+        step(&plain, &mut t).unwrap();
+        assert_eq!(bits(&s) == bits(&t), k < 10, "after update {k}");
+    }
+    let (whole, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // States share the parameters of their plan, so each has one of its own.
+    let go = |until, directory: &Path| {
+        let plan = built(at_once).unwrap();
+        let mut state = TrainState::new(&plan).unwrap();
+        run::run(&plan, &mut state, options(directory, until)).unwrap();
+        bits(&state)
+    };
+    let straight = go(None, whole.path());
+    go(Some(12), dir.path());
+    let again = built(at_once).unwrap();
+    let mut second = resume(&again, dir.path()).unwrap().0;
+    run::run(&again, &mut second, options(dir.path(), None)).unwrap();
+    assert!(straight == bits(&second), "a run that goes on after the change is another");
+}
+
+#[test]
 fn reports_tell_the_values_and_parameters_of_an_objective_outlive_its_changes() {
     let plan = built(ALL).unwrap();
     let mut state = TrainState::new(&plan).unwrap();
@@ -102,4 +128,25 @@ fn schedules_that_cannot_be_are_refused_before_the_run() {
     assert!(text.contains("schedule[0].to") && text.contains("one sign"), "{text}");
     let text = refused(&[one("to = 3.0"), one("to = 4.0")].concat());
     assert!(text.contains("schedule[1].setting") && text.contains("schedule[0]"), "{text}");
+}
+
+#[test]
+fn a_sampler_that_ends_otherwise_than_samples_are_drawn_is_remarked_upon() {
+    let noted = |rest: &str| {
+        let one = format!("[[schedule]]\nsetting = \"sampler.transition.temperature\"\nevery = 5\n{rest}\n");
+        built(&one).unwrap().notes().join("\n")
+    };
+    let text = noted("from = 9.0\nto = 4.0");
+    assert!(
+        text.contains("schedule[0].to: is 4.0") && text.contains("temperature = 1.0 as written"),
+        "{text}"
+    );
+    // The temperature that is written, to which the schedule leads.
+    assert!(!noted("from = 9.0\nto = 1.0").contains("as written"));
+    let own = "to = 4.0\n[generate.sampler]\nkind = \"chain\"\nsteps = 3\ntransition = { kind = \"mala\", step_size = 0.1 }";
+    assert!(!noted(own).contains("as written"));
+    // Samples of the model take steps of their own number.
+    assert!(!built(ALL).unwrap().notes().join("\n").contains("as written"));
+    let never = built("[[schedule]]\nsetting = \"sampler.steps\"\nto = 6.0\n").unwrap();
+    assert!(never.notes().join("\n").contains("schedule[0].every: is 100, so `sampler.steps` never changes"));
 }

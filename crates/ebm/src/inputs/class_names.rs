@@ -1,8 +1,32 @@
 //! Classes of one set in the numbers of another, by their names.
 
-use ebm_core::Given;
+use ebm_core::{Columns, Given};
+use ebm_data::table::{Table, TableOptions, Take};
 
+use super::read::has_names;
+use super::set::{From, Inputs};
 use crate::error::{Error, Result};
+
+impl Inputs {
+    /// The classes of a table's rows and their names, by the column that `known`, a model's table, has for them. `None` of other
+    /// sets, of tables without this column, and of series, whose samples are of many rows.
+    ///
+    /// # Errors
+    /// If the table cannot be read.
+    pub(crate) fn table_classes(&self, known: &Columns) -> Result<Option<(Vec<u32>, Vec<String>)>> {
+        let (From::Table(path), Some(label), 1) = (&self.from, known.label(), known.each()) else {
+            return Ok(None);
+        };
+        let options = TableOptions { header: Some(has_names(path, known)), ..TableOptions::default() };
+        if !Table::names(path, &options)?.iter().any(|name| name == label) {
+            return Ok(None);
+        }
+        let table = Table::read(path, &options, &[(label.to_string(), Take::Words)])?;
+        let names = table.words(0);
+        let place = |row| names.iter().position(|n| Some(n.as_str()) == table.word(row, 0)).unwrap_or(0);
+        Ok(Some(((0..table.len()).map(|row| place(row) as u32).collect(), names)))
+    }
+}
 
 /// Labels of the samples of `set`, whose classes have these `names`, in the numbers of classes called `known`; as they are where
 /// either has no names, which leaves only the numbers to go by.

@@ -12,6 +12,7 @@ use ebm_data::passes;
 use ebm_data::table::{self, Table, TableOptions, Take};
 
 use super::fit::Fit;
+use super::other_table::as_known;
 use super::set::{From, Inputs, Piece};
 use super::units::Tally;
 use crate::error::{Error, Result};
@@ -270,11 +271,20 @@ impl Gather<'_, '_> {
                 .narrow(0, first, count)
                 .and_then(|t| host::wide(&t)?.flatten_all()?.to_vec1::<f64>())
                 .map_err(ebm_core::Error::from)?;
-            if other {
-                own.to_own(&mut values);
-                known.from_own(&mut values);
+            let mut dims = x.dims()[1..].to_vec();
+            match (own.is_empty(), known.is_empty()) {
+                _ if !other => {}
+                (false, false) => {
+                    values = as_known(&values, own, known).map_err(|e| ebm_core::Error::data(name, e))?;
+                    let axis = if known.each() > 1 { dims.first_mut() } else { dims.last_mut() };
+                    axis.into_iter().for_each(|n| *n = known.width());
+                }
+                _ => {
+                    own.to_own(&mut values);
+                    known.from_own(&mut values);
+                }
             }
-            self.add(values, &x.dims()[1..], name, first as u64, count as u64, levels)?;
+            self.add(values, &dims, name, first as u64, count as u64, levels)?;
         }
         Ok(())
     }
@@ -360,7 +370,7 @@ pub(super) fn taken(columns: &Columns) -> Vec<(String, Take)> {
 
 /// Whether the first line of a table with these columns has their names. Columns without names are called by their numbers, which
 /// samples that were written of them have as names in their first line.
-fn has_names(path: &Path, columns: &Columns) -> bool {
+pub(super) fn has_names(path: &Path, columns: &Columns) -> bool {
     let numbered = |name: &str| name.parse::<usize>().is_ok();
     if !columns.list().iter().all(|c| numbered(&c.name)) {
         return true;

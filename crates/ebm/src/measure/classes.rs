@@ -1,6 +1,6 @@
 //! A conditional energy as a classifier: p(y | x) from the energies of a sample under each class.
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use ebm_core::Conditioned;
 use ebm_eval::{CALIBRATION_BINS, Classification, Features, classification};
 use ebm_model::Energies;
@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::inputs::class_names::renumbered;
+use crate::inputs::fit::Fit;
 use crate::inputs::set::Inputs;
 use crate::measure::temperature;
 use crate::model::energies::one_hot;
@@ -18,9 +19,9 @@ use crate::model::open::Model;
 pub struct ClassOptions {
     /// Labelled samples; the held-out part of the run's data without it.
     pub inside: Option<String>,
-    /// Samples used at most, the first ones; all without it.
+    /// Samples used at most, at equal distances, for a set may be sorted by class; all without it.
     pub count: Option<usize>,
-    /// Temperature of the classes: p(y | x) = softmax(−E(x, y)/T); that of the label term that the run was trained with.
+    /// Temperature of the classes: p(y | x) = softmax(−E(x, y)/T), 1 by default; give that of the label term that the run was trained with.
     pub temperature: f64,
 }
 
@@ -74,14 +75,8 @@ pub fn classify_by_energy(model: &Model, options: &ClassOptions) -> Result<Class
         None => Inputs::held_out(model.data()?, "inside")?,
     };
     let known = &model.facts().class_names;
-    let (x, labels, own) = labelled(&set, options.count.unwrap_or(usize::MAX))?;
-    let labels = renumbered(labels, &own, known, set.name())?;
-    let names = if known.is_empty() { &own } else { known };
-    if x.dims()[1..] != *model.sample_shape() {
-        let message =
-            format!("found samples of shape {:?}, wanted {:?}", &x.dims()[1..], model.sample_shape());
-        return Err(Error::unfit(set.name(), message));
-    }
+    let Classified { x, labels, names } = labelled(&set, model, options.count)?;
+    let names = if known.is_empty() { &names } else { known };
     let mut columns = Vec::with_capacity(classes);
     for class in 0..classes {
         let one_hot = (0..classes).map(|k| f64::from(u8::from(k == class))).collect();
@@ -104,17 +99,46 @@ pub fn classify_by_energy(model: &Model, options: &ClassOptions) -> Result<Class
     })
 }
 
-/// Samples `(n, ...)`, their labels, and the names of classes.
-fn labelled(set: &Inputs, most: usize) -> Result<(candle_core::Tensor, Vec<u32>, Vec<String>)> {
-    let without = || {
-        let message = "has no labels, wanted labelled samples: a linked kind, with labels = true where that is a setting";
-        Error::unfit(set.name(), message)
+/// Samples as the model knows them, `(n, ...)`, with their labels in its numbers of classes and the names that the set has for its own.
+struct Classified {
+    x: Tensor,
+    labels: Vec<u32>,
+    names: Vec<String>,
+}
+
+/// All samples of a set, or `most` at equal distances. They go the way that samples go to be scored, for the values of another table
+/// stand in that table's units.
+fn labelled(set: &Inputs, model: &Model, most: Option<usize>) -> Result<Classified> {
+    let facts = model.facts();
+    let given = match set.stored_part() {
+        Some((source, split)) => {
+            let labels = source.stored(split, usize::MAX)?.and_then(|stored| stored.labels);
+            labels.map(|labels| (labels, source.class_names().to_vec()))
+        }
+        None => set.table_classes(&facts.columns)?,
     };
-    let (source, split) = set.stored_part().ok_or_else(without)?;
-    let stored = source.stored(split, most)?.ok_or_else(without)?;
-    let labels = stored.labels.ok_or_else(without)?;
-    let x = stored.x.to_dtype(DType::F32).and_then(|x| x.to_device(&Device::Cpu));
-    Ok((x.map_err(ebm_core::Error::from)?, labels, source.class_names().to_vec()))
+    let (all, names) = given.ok_or_else(|| without_labels(set, facts.columns.label()))?;
+    let all = renumbered(all, &names, &facts.class_names, set.name())?;
+    let fit = Fit { double: model.dtype() == DType::F64, ..Fit::known(model.sample_shape(), facts) };
+    let (mut values, mut labels) = (Vec::new(), Vec::new());
+    set.each(model.batch(), most.map(|n| n as u64), &fit, &mut |piece| {
+        labels.extend(piece.places.iter().filter_map(|(_, i)| all.get(*i as usize)));
+        values.extend(piece.values);
+        Ok(())
+    })?;
+    let dims = [&[labels.len()], model.sample_shape()].concat();
+    let x = Tensor::from_vec(values, dims, &Device::Cpu).map_err(ebm_core::Error::from)?;
+    Ok(Classified { x, labels, names })
+}
+
+fn without_labels(set: &Inputs, column: Option<&str>) -> Error {
+    let mut message = String::from(
+        "has no labels, wanted labelled samples: a linked kind, with labels = true where that is a setting",
+    );
+    if let Some(column) = column {
+        message.push_str(&format!(", or a table with the column `{column}`"));
+    }
+    Error::unfit(set.name(), message)
 }
 
 /// Samples of each class, and how many of them the most likely class is right of.

@@ -59,8 +59,8 @@ const MOST_AXES: usize = 6;
 const MOST_NUMBERS: usize = 1 << 27;
 
 /// The shape of one sample where there are no data: what the file says, or the only length of a vector that the energy
-/// takes.
-fn shape_of(config: &ModelConfig, places: &Places) -> ebm_core::Result<Vec<usize>> {
+/// takes; `named` if the energy names runs.
+fn shape_of(config: &ModelConfig, places: &Places, named: bool) -> ebm_core::Result<Vec<usize>> {
     if let Some(shape) = &config.generate.shape {
         let numbers = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
         return match numbers.is_some_and(|n| n <= MOST_NUMBERS) && shape.len() <= MOST_AXES {
@@ -71,14 +71,15 @@ fn shape_of(config: &ModelConfig, places: &Places) -> ebm_core::Result<Vec<usize
             )),
         };
     }
-    let fits = |length: &usize| {
-        let facts = Facts::of_shape(&[*length]);
+    let built = |length: usize| {
+        let facts = Facts::of_shape(&[length]);
         let setup = Setup::new(&config.run, &facts, places, &candle_core::Device::Cpu);
-        setup.context("energy").energy(config.energy.as_ref()).is_ok()
+        setup.context("energy").energy(config.energy.as_ref())
     };
-    let fitting: Vec<usize> = (1..=LONGEST).filter(fits).take(2).collect();
+    let fitting: Vec<usize> = (1..=LONGEST).filter(|length| built(*length).is_ok()).take(2).collect();
     match fitting[..] {
         [only] => Ok(vec![only]),
+        [] if named => built(1).map(|_| vec![1]),
         _ => Err(ebm_core::Error::config(
             "generate.shape",
             "is missing, and neither data nor the energy say it: give the shape of one sample, such as [2]",
@@ -171,7 +172,9 @@ impl Model {
         let facts = match &first {
             Some(run) if !own_data => checkpoint::open(run, Depth::Model)?.contents.facts(),
             None if !own_data && data.is_none() => {
-                let shape = shape_of(&config, &source.places).map_err(|e| source.place(e))?;
+                // A run that is named and is not there would have said the shape: that is what there is to tell.
+                let named = document.get("energy").is_some_and(|energy| first_path(energy).is_some());
+                let shape = shape_of(&config, &source.places, named).map_err(|e| source.place(e))?;
                 Facts::of_shape(&shape)
             }
             _ => {

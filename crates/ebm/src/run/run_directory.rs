@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use ebm_train::run;
 
+use ebm_model::checkpoint::MANIFEST;
+
 use crate::error::{Blocked, Error, Result};
 
 /// A run directory that this program holds.
@@ -82,6 +84,17 @@ impl RunDirectory {
             return Err(Error::unfit(
                 path.display(),
                 "found no config.toml in it, wanted the directory of a run, such as runs/digits-0-1",
+            ));
+        }
+        // Its own folder would be locked, and searched for checkpoints as one of a run that never had one.
+        if path.join(MANIFEST).is_file() {
+            let run = path.ancestors().nth(2).filter(|run| run.join("config.toml").is_file());
+            let run = run.map_or_else(String::new, |run| format!(": {}", run.display()));
+            return Err(Error::unfit(
+                path.display(),
+                format!(
+                    "is a checkpoint, wanted the directory of its run{run}; it goes on from its newest whole checkpoint"
+                ),
             ));
         }
         Self::locked(path.to_path_buf())
@@ -193,6 +206,21 @@ mod tests {
         let empty = folder.path().join("empty");
         std::fs::create_dir(&empty).unwrap();
         create(&empty).unwrap();
+    }
+
+    #[test]
+    fn a_checkpoint_is_no_run_and_its_folder_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        let checkpoint = run.join("checkpoints/step-00000004");
+        std::fs::create_dir_all(&checkpoint).unwrap();
+        for file in [run.join("config.toml"), checkpoint.join("config.toml"), checkpoint.join(MANIFEST)] {
+            std::fs::write(file, "").unwrap();
+        }
+        let e = RunDirectory::open(&checkpoint).unwrap_err().to_string();
+        assert!(e.contains("is a checkpoint") && e.contains(&format!("its run: {};", run.display())), "{e}");
+        assert_eq!(std::fs::read_dir(&checkpoint).unwrap().count(), 2);
+        RunDirectory::open(&run).unwrap();
     }
 
     #[test]

@@ -12,13 +12,14 @@ use crate::output::Output;
 pub(crate) struct ClassesCommand {
     #[command(flatten)]
     model: ModelArgs,
-    /// Labelled samples: a linked kind, with labels=true where that is a setting; the held-out part of the run's data without it.
-    #[arg(long = "in", value_name = "NAME")]
+    /// Labelled samples: a linked kind, with labels=true where that is a setting, or a table with the column of classes that the run
+    /// was trained with; the held-out part of the run's data without it.
+    #[arg(long = "in", value_name = "NAME|PATH")]
     inside: Option<String>,
-    /// Samples that are used at most, the first ones; all without it.
+    /// Samples that are used at most, at equal distances; all without it.
     #[arg(long = "n", short = 'n', value_name = "N")]
     count: Option<usize>,
-    /// Temperature T of the classes, softmax(-E(x, y)/T): that of the run's label term.
+    /// Temperature T of the classes, softmax(-E(x, y)/T); of a run whose label term has another than 1, give that one.
     #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f64,
     #[command(flatten)]
