@@ -6,7 +6,7 @@
 A section is a command; its output becomes the table, as it is where it is a table and as plain text elsewhere. Its figures are
 the numbers of each line beside the words of the line, kept in figures.json.
 """
-import argparse, datetime, json, os, platform, re, shlex, subprocess, sys
+import argparse, datetime, json, os, platform, re, shlex, statistics, subprocess, sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -14,19 +14,24 @@ README, STORED = os.path.join(HERE, "README.md"), os.path.join(HERE, "figures.js
 MOVED = 0.1
 # What a section needs besides the program stands as a name of the environment.
 SECTIONS = {
-    "versus": "python3 benches/versus.py --ebm {target}/ebm --peer {PEER} --python {PEER_PYTHON} --filters 16 64 --scales 1 3 --kl on off",
+    "versus": "python3 benches/versus.py --ebm {target}/ebm --peer {PEER} --python {PEER_PYTHON} --filters 16 64 --scales 1 3 --kl on off "
+              "--modes eager+keep compile+keep --rounds 2 --reps 2",
     "scaling": "python3 benches/scaling.py {target}/ebm 3",
     "layers": "{target}/examples/layers",
     "layers-peer": "{PEER_PYTHON} benches/layers_peer.py",
-    "perceptron": "benches/versus_mlp.sh {PEER_PYTHON} {target}/ebm 3",
-    "convolutional-16": "{target}/examples/slope 16 32",
-    "convolutional-64": "{target}/examples/slope 64 32",
-    "dense": "{target}/examples/mlp",
+    "perceptron": "benches/versus_mlp.sh {PEER_PYTHON} {target}/ebm 5",
+    "convolutional": "env EBM_THREADS=1 {target}/examples/slope",
+    "dense": "env EBM_THREADS=1 {target}/examples/mlp",
     "quick-start": "{target}/ebm bench --warm 200 --timed 2000 --log error",
     "kl": "{target}/examples/kl_cost",
     "plane": "env EBM_THREADS=1 RAYON_NUM_THREADS=1 {target}/plane --seeds 0,1,2 --data {PLANE_DATA}",
     "samplers": "env EBM_THREADS=1 RAYON_NUM_THREADS=1 {target}/samplers --seeds 0,1,2",
     "ranks": "python3 benches/ranks.py --ebm {target}/ebm --rounds 3 --updates 20 --steps 40 --tcp",
+}
+# Of sections that print a line of JSON a run: what tells the rows of their table apart, and what is averaged over the runs of a row.
+JSON_LINES = {
+    "plane": (("dataset",), ("bound", "ll", "mmd2_grid", "cpu_s", "train_s")),
+    "samplers": (("target", "sampler"), ("ess_per_cpu_s", "ess_per_kgrad", "cpu_s", "rhat_max", "bias_sd")),
 }
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.])")
 
@@ -55,6 +60,27 @@ def moved(before, now):
             if abs(figure - was) > MOVED * abs(was):
                 lines.append(f"{words}: {was:g} -> {figure:g}" + (f" ({100 * (figure / was - 1):+.0f} %)" if was else ""))
     return lines
+
+
+def table(output, rows, columns):
+    """A table of means of lines of JSON; the spread over the runs of a row is their standard deviation."""
+    runs = {}
+    for line in output.splitlines():
+        if line.startswith("{"):
+            run = json.loads(line)
+            runs.setdefault(tuple(str(run[r]) for r in rows), []).append(run)
+
+    def cell(values):
+        # What a run does not have is null or absent.
+        known = [v for v in values if isinstance(v, (int, float))]
+        if not known:
+            return ""
+        spread = f" ± {statistics.stdev(known):.2g}" if len(known) > 1 and statistics.stdev(known) > 0 else ""
+        return f"{statistics.fmean(known):.4g}{spread}"
+
+    head = "| " + " | ".join(rows + columns) + " |\n" + "|---" * len(rows + columns) + "|"
+    lines = ["| " + " | ".join([*name, *(cell([run.get(c) for run in all]) for c in columns)]) + " |" for name, all in runs.items()]
+    return "\n".join([head, *lines])
 
 
 def block(output):
@@ -104,15 +130,16 @@ def main():
             failed = True
             print(f"  failed ({done.returncode}): {done.stderr.strip()[-500:]}")
             continue
-        now = figures(done.stdout)
+        output = table(done.stdout, *JSON_LINES[name]) if name in JSON_LINES else done.stdout
+        now = figures(output)
         lines = moved(stored.get(name, {}).get("figures", {}), now)
         print("\n".join(f"  moved: {line}" for line in lines) or f"  {len(now)} lines, none moved by more than a tenth", flush=True)
-        stored[name] = {"command": command, "processor": processor(), "day": datetime.date.today().isoformat(), "figures": now}
+        stored[name] = {"command": SECTIONS[name], "processor": processor(), "day": datetime.date.today().isoformat(), "figures": now}
         if a.dry:
             continue
         # After each section, so that an hour of others is not lost with one.
         with open(README) as f:
-            readme = renewed(f.read(), name, block(done.stdout))
+            readme = renewed(f.read(), name, block(output))
         if readme is None:
             print(f"  README.md has no section between <!-- {name} --> and <!-- /{name} -->: only its figures are kept")
         else:

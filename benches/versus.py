@@ -140,6 +140,8 @@ def compare(a, folder, case):
     print("|---" * (1 + len(results) + len(a.ours)) + "|")
     for key, name, factor, unit in QUANTITIES:
         medians = {n: statistics.median(r[key] for r in rs) for n, rs in results.items() if rs and rs[0].get(key)}
+        if not medians:
+            continue
         cells = [f"{medians[n] * factor:.4g}" if n in medians else "–" for n in results]
         ratios = [ratio(medians, o, [m for m in a.modes if m in medians and alike(a.device, o, m)]) for o in a.ours]
         print(f"| {name}, {unit} | " + " | ".join(cells + ratios) + " |", flush=True)
