@@ -2,7 +2,6 @@
 
 pub(crate) mod fulfil;
 pub(crate) mod guard;
-pub(crate) mod numbers;
 pub(crate) mod pass;
 pub(crate) mod stages;
 pub(crate) mod tally;

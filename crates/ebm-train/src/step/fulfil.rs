@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 use ebm_core::candle::Tensor;
 use ebm_core::{Batch, Demand, EnergyFn, Error, Result, TermName, ThetaGrad, ValueFn, WeightFn, What};
 
-use crate::step::numbers::same;
-
 /// Before the names of the objective's own parameters, wherever they stand beside those of the energy.
 pub(crate) const OBJECTIVE: &str = "objective";
 
@@ -238,6 +236,18 @@ fn add(total: &mut Option<ThetaGrad>, pass: ThetaGrad) -> Result<()> {
     }
 }
 
+/// Whether two tensors are the same values in the same memory.
+fn same(a: &Tensor, b: &Tensor) -> bool {
+    if a.id() == b.id() {
+        return true;
+    }
+    if a.dims() != b.dims() || a.dtype() != b.dtype() {
+        return false;
+    }
+    let ((s, k), (t, l)) = (a.storage_and_layout(), b.storage_and_layout());
+    std::ptr::eq(&*s, &*t) && k.start_offset() == l.start_offset() && k.stride() == l.stride()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -389,5 +399,13 @@ mod tests {
     #[test]
     fn nothing_demanded_gives_no_gradient() {
         assert!(fulfil(&energy(), &[]).unwrap().grads.is_empty());
+    }
+
+    #[test]
+    fn a_view_of_the_same_memory_is_the_same() {
+        let a = Tensor::new(&[1.0, 2.0, 3.0, 4.0], &Device::Cpu).unwrap();
+        assert!(same(&a.narrow(0, 1, 2).unwrap(), &a.narrow(0, 1, 2).unwrap()));
+        assert!(!same(&a.narrow(0, 1, 2).unwrap(), &a.narrow(0, 2, 2).unwrap()));
+        assert!(!same(&a, &a.copy().unwrap()));
     }
 }

@@ -7,7 +7,6 @@ use ebm_core::{Drawn, Error, Result, TermName, host, row_mean};
 use ebm_health::overlap;
 
 use crate::step::fulfil::Fulfilled;
-use crate::step::numbers::spread;
 
 /// Count, mean and sum of squares about the mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,8 +18,8 @@ impl Spread {
     }
 
     fn of_numbers(v: &[f64]) -> Self {
-        let (n, mean, squares) = spread(v);
-        Spread(n, mean, squares)
+        let mean = v.iter().sum::<f64>() / v.len().max(1) as f64;
+        Spread(v.len() as f64, mean, v.iter().map(|x| (x - mean).powi(2)).sum())
     }
 
     fn sd(self) -> f64 {
@@ -197,6 +196,11 @@ impl Tally {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn the_spread_of_numbers() {
+        assert_eq!(Spread::of_numbers(&[1.0, 2.0, 3.0, 6.0]), Spread(4.0, 3.0, 14.0));
+    }
 
     #[test]
     fn added_spreads_are_those_of_all_numbers() {

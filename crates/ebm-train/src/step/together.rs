@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Error, Result, Sums, tree};
+use ebm_core::{Error, Result, Sums, squares_of_each, tree};
 use ebm_model::digest::sha256;
 use serde::{Deserialize, Serialize};
 
@@ -162,7 +162,7 @@ pub(crate) fn term_norms(plan: &Plan, passes: &mut [Pass]) -> Result<BTreeMap<St
             grads = everywhere(plan, grads)?;
         }
         let means = grads.values().map(|g| mean(g, plan.layout.shards)).collect::<Result<Vec<_>>>()?;
-        norms.insert(label, ebm_core::squares_of_each(means.iter())?.iter().sum::<f64>().sqrt());
+        norms.insert(label, squares_of_each(means.iter())?.iter().sum::<f64>().sqrt());
     }
     Ok(norms)
 }

@@ -6,8 +6,8 @@ use ebm_core::{Cells, Column, Columns};
 enum Way {
     /// As it is, as of angles of the same turn and of words.
     Same(usize),
-    /// A number or an angle of other cells, by way of the table's own units.
-    Through(usize, Column, Column),
+    /// A number or an angle of other cells, by way of the table's own units: each a table of one column.
+    Through(usize, Columns, Columns),
     /// A word that the other table does not have.
     Absent,
 }
@@ -49,7 +49,10 @@ pub(super) fn as_known(values: &[f64], own: &Columns, known: &Columns) -> Result
                 ));
             }
             (a, b) if a == b => ways.push(Way::Same(at)),
-            _ => ways.push(Way::Through(at, other.clone(), column.clone())),
+            _ => {
+                let alone = |column: &Column| Columns::new(vec![column.clone()], 1);
+                ways.push(Way::Through(at, alone(other), alone(column)));
+            }
         }
     }
     let mut all = Vec::with_capacity(values.len());
@@ -70,10 +73,10 @@ pub(super) fn as_known(values: &[f64], own: &Columns, known: &Columns) -> Result
     Ok(all)
 }
 
-fn through(value: f64, from: &Column, to: &Column) -> f64 {
+fn through(value: f64, from: &Columns, to: &Columns) -> f64 {
     let mut value = [value];
-    Columns::new(vec![from.clone()], 1).to_own(&mut value);
-    Columns::new(vec![to.clone()], 1).from_own(&mut value);
+    from.to_own(&mut value);
+    to.from_own(&mut value);
     value[0]
 }
 
