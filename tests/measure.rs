@@ -288,7 +288,29 @@ fn a_classifier_takes_labels_from_files() {
     let wrong = ["--held-out", "held.idx", "--held-out-labels", "train-labels.idx"];
     s.run(&[&train[..], &wrong, &out].concat()).fails(2, &["train-labels.idx", "400 classes", "100"]);
     s.run(&[&train[..], &wrong[2..], &out].concat()).fails(2, &["--held-out"]);
+    // Nobody taught it class 2; of class 1 there are images, of class 0 none.
+    let others: Vec<u8> = (0..100).map(|i| 1 + u8::from(i % 7 == 0)).collect();
+    idx(&s, "others.idx", &others, &[100]);
+    let strange = ["--held-out", "held.idx", "--held-out-labels", "others.idx"];
+    s.run(&[&train[..], &strange, &out].concat()).fails(2, &["found also 2", "none has"]);
     assert!(!s.path("other").exists());
+    let gap: Vec<u8> = (0..400).map(|i| 2 * (i % 2) as u8).collect();
+    idx(&s, "gap.idx", &gap, &[400]);
+    let ran = s.run(&[
+        "classifier",
+        "train",
+        "--data",
+        "train.idx",
+        "--labels",
+        "gap.idx",
+        "--features",
+        "8",
+        "--epochs",
+        "1",
+        "--out",
+        "gap",
+    ]);
+    assert!(ran.ok().err.contains("no training image is of class 1;"));
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub struct TableRows {
     /// The character between values of text; absent: the one of comma, semicolon and tab that the first line has most of.
     pub delimiter: Option<String>,
     /// Whether the first line has the names of the columns; else they are called "1", "2" and so on. Absent: it has, and is refused
-    /// if one of them is a number.
+    /// if one of them is a number or a word that its own column has.
     pub header: Option<bool>,
     /// Order of an epoch.
     #[setting(default = Order::Shuffle)]

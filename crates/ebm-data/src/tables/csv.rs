@@ -56,6 +56,8 @@ struct Rows<'p, R> {
     reader: Reader<Begun<R>>,
     path: &'p Path,
     names: Vec<String>,
+    /// Nobody said that the first line has names.
+    guessed: bool,
     /// The first row where there are no names.
     first: Option<ByteRecord>,
 }
@@ -92,7 +94,7 @@ impl<'p, R: Read> Rows<'p, R> {
             }
             false => ((1..=texts.len()).map(|i| i.to_string()).collect(), Some(record)),
         };
-        Ok(Rows { reader, path, names, first })
+        Ok(Rows { reader, path, names, guessed: options.header.is_none(), first })
     }
 
     fn names(self) -> Result<Vec<String>> {
@@ -124,10 +126,13 @@ fn values_for_names(path: &Path, names: &[String]) -> Result<()> {
     // "NA", "inf" and the like may well be names.
     let is_value = |n: &&String| n.parse::<f64>().is_ok_and(f64::is_finite);
     let Some(number) = names.iter().find(is_value) else { return Ok(()) };
-    let found = format!("with the number {number} among the names of columns");
-    let expected =
-        "words; set header = false if it has values and the file no names, or header = true if it has names";
-    Err(Origin(path).format(0, "the first line", found, expected))
+    Err(names_or_values(path, format!("with the number {number} among the names of columns")))
+}
+
+/// What to say of a first line that has `found` where names are expected.
+fn names_or_values(path: &Path, found: String) -> DataError {
+    let expected = "names of columns; set header = false if it has values and the file no names, or header = true if it has names";
+    Origin(path).format(0, "the first line", found, expected)
 }
 
 fn unreadable(path: &Path, e: ::csv::Error) -> DataError {
@@ -201,6 +206,13 @@ fn gather<R: Read>(mut rows: Rows<'_, R>, wanted: &[(String, Take)]) -> Result<T
             let cell = text(path, record.get(*at).unwrap_or_default(), item)?;
             let took = match column.take() {
                 Take::Words if cell.is_empty() => Err(missing()),
+                // A first row of words that was taken for names would be lost.
+                Take::Words if rows.guessed && cell == names[*at] => {
+                    let found = format!(
+                        "with the name \"{cell}\", which row {row} (from 0) has as a value in that column"
+                    );
+                    return Err(names_or_values(path, found));
+                }
                 Take::Words => column.word(cell),
                 Take::Numbers => match cell.parse::<f64>() {
                     Ok(v) => column.number(v),
@@ -283,6 +295,11 @@ mod tests {
                 &x,
                 &["the first line is with the number 1.5", "header = false", "header = true"],
             ),
+            (
+                "red,round\nblue,square\nred,square\n",
+                &[("red", Take::Words)],
+                &["the first line is with the name \"red\"", "row 1", "header = false", "header = true"],
+            ),
             ("x\n1\ntrue\n", &x, &["row 1 (from 0; line 3)", "truth value true", "numbers"]),
             ("x\nFALSE\n0\n", &x, &["row 1 (from 0; line 3)", "the number 0", "truth values"]),
             ("x\ntRue\n", &x, &["the text \"tRue\""]),
@@ -332,6 +349,9 @@ mod tests {
         let t =
             parse(b"2019,2020\n3,4\n", Path::new("t"), &options, &[("2020".into(), Take::Numbers)]).unwrap();
         assert_eq!((t.len(), t.number(0, 0)), (1, Some(4.0)));
+        let t =
+            parse(b"kind\nkind\ncruel\n", Path::new("t"), &options, &[("kind".into(), Take::Words)]).unwrap();
+        assert_eq!(t.words(0), ["cruel", "kind"]);
     }
 
     #[test]

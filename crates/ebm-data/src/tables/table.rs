@@ -19,7 +19,7 @@ pub struct TableOptions {
     /// What stands between values; without it the one of comma, semicolon and tab that the first line has most of.
     pub delimiter: Option<u8>,
     /// Whether the first line has the names of the columns; without names they are called by their number, from 1. `None`: it
-    /// has, and is refused if one of them is a number, as values would be.
+    /// has, and is refused if one of them is a number or a value of its own column of words, as values would be.
     pub header: Option<bool>,
 }
 

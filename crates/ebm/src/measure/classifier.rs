@@ -1,5 +1,6 @@
 //! Classifiers trained on labelled images: feature networks for measures.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ use crate::whole_file;
 const HELD_OUT_EVERY: usize = 10;
 /// Classes that a classifier can have.
 const MOST_CLASSES: usize = 65_536;
+/// Classes that a message lists at most.
+const SHOWN: usize = 10;
 
 /// What to train a classifier on, and where to.
 #[derive(Clone, Debug, Default)]
@@ -88,7 +91,8 @@ pub struct ClassifierSummary {
 /// Trains a classifier and writes `network.toml`, `weights.safetensors` and `summary.json` into a new folder.
 ///
 /// # Errors
-/// If the folder is there, data cannot be read, are no images or have no classes, or an option is out of range.
+/// If the folder is there, data cannot be read, are no images or have no classes, a held-out class has no training image, or an option
+/// is out of range.
 pub fn train_classifier(
     training: &ClassifierTraining,
     each: &mut dyn FnMut(Progress),
@@ -110,6 +114,7 @@ pub fn train_classifier(
         let wanted = format!("at least two classes and none above {last}, found classes from 0 to {most}");
         return Err(Error::invalid("data", &t.data, wanted));
     }
+    all_are_taught(&train, &held, &held_name)?;
     let folder = t.out.file_name().map_or("classifier".into(), |n| n.to_string_lossy().into_owned());
     let name = t.name.clone().unwrap_or(folder);
     let mut last = Progress { epoch: 0, of: 0, loss: f64::NAN };
@@ -256,6 +261,36 @@ fn held_out(t: &ClassifierTraining, source: &Arc<dyn DataSource>, train: &mut Se
     let held = train.select(&held);
     *train = train.select(&rest);
     Ok((held, format!("{} (every tenth)", t.data)))
+}
+
+/// Refuses held-out classes that no training image has, which could only be missed, and remarks upon numbers that no image is of.
+fn all_are_taught(train: &Set, held: &Set, held_name: &str) -> Result<()> {
+    let taught: BTreeSet<u32> = train.labels.iter().copied().collect();
+    let listed = |classes: &mut dyn Iterator<Item = u32>| {
+        let name = |c: u32| train.names.get(c as usize).cloned().unwrap_or_else(|| c.to_string());
+        let mut listed: Vec<String> = classes.take(SHOWN + 1).map(name).collect();
+        if listed.len() > SHOWN {
+            listed[SHOWN] = "...".into();
+        }
+        listed.join(", ")
+    };
+    let unknown: BTreeSet<u32> = held.labels.iter().copied().filter(|c| !taught.contains(c)).collect();
+    if !unknown.is_empty() {
+        let found = listed(&mut unknown.into_iter());
+        let wanted = format!(
+            "images of classes that training images have, found also {found}, which none has; leave these images out, train on \
+             some of them, or hold out others by `held_out`"
+        );
+        return Err(Error::invalid("held_out", held_name, wanted));
+    }
+    let most = taught.last().copied().unwrap_or(0);
+    let idle = listed(&mut (0..most).filter(|c| !taught.contains(c)));
+    if !idle.is_empty() {
+        tracing::warn!(
+            "no training image is of class {idle}; the classifier has an output for it all the same"
+        );
+    }
+    Ok(())
 }
 
 fn read_labels(path: &Path) -> Result<Vec<u32>> {
