@@ -2,6 +2,7 @@
 
 pub(crate) mod decode;
 mod ends;
+mod example;
 pub mod folder;
 mod index;
 mod layout;

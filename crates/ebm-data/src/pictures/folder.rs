@@ -43,6 +43,17 @@ pub fn parts(root: impl AsRef<Path>, options: &FolderOptions) -> Result<Parts<Pi
     Pictures::parts(places, layout, report, options)
 }
 
+impl Pictures {
+    /// Lists a folder as [`read`] does and reads its first picture, which settles size
+    /// and colours; of a set in splits the training part. [`open`](super::open) has all parts.
+    ///
+    /// # Errors
+    /// As [`read`], but for what is wrong with later pictures.
+    pub fn open(root: impl AsRef<Path>, options: &FolderOptions) -> Result<Self> {
+        Ok(parts(root.as_ref(), options)?.training)
+    }
+}
+
 /// The files of the training part of a folder, and what was left out.
 pub(super) fn training(root: &Path, splits: Splits) -> Result<(Vec<PathBuf>, Report)> {
     let (names, layout, report) = arranged(root, splits)?;

@@ -65,7 +65,7 @@ impl Place {
         }
         let crc = match packing {
             Packing::None => return Ok(raw),
-            Packing::Example => return super::tfrecord::picture(&raw, &self.shown()),
+            Packing::Example => return super::example::picture(&raw, &self.shown()),
             Packing::Stored { crc } => crc,
             Packing::Deflated { len, crc } => {
                 let mut plain = Vec::new();
@@ -165,15 +165,6 @@ impl Pictures {
             .ok_or_else(|| DataError::mismatch("the pictures to train on", "none", "at least one picture"))?;
         let held_out = part(&layout.held_out, Some(&training.gauge))?;
         Ok(Parts { training, held_out, report })
-    }
-
-    /// Lists a folder as [`folder::read`](super::folder::read) does and reads its first picture, which settles size
-    /// and colours; of a set in splits the training part. [`open`](super::open) has all parts.
-    ///
-    /// # Errors
-    /// As [`folder::read`](super::folder::read), but for what is wrong with later pictures.
-    pub fn open(root: impl AsRef<Path>, options: &FolderOptions) -> Result<Self> {
-        Ok(super::folder::parts(root.as_ref(), options)?.training)
     }
 
     /// Number of pictures.

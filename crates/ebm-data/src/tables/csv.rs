@@ -5,8 +5,8 @@ use std::path::Path;
 
 use ::csv::{ByteRecord, Reader, ReaderBuilder};
 
+use super::columns::{Gathered, Table, TableOptions, Take, fits, missing, no_column, place, table, unlike};
 use super::quotes::{Misquoted, Quotes};
-use super::table::{Gathered, Table, TableOptions, Take, fits, no_column, place, table, unlike};
 use crate::error::Origin;
 use crate::{DataError, Result};
 
@@ -229,11 +229,6 @@ fn gather<R: Read>(mut rows: Rows<'_, R>, wanted: &[(String, Take)]) -> Result<T
         row += 1;
     }
     Ok(table(columns.into_iter().map(|(_, c)| c).collect(), row))
-}
-
-/// What is found and expected where a value is missing.
-pub(super) fn missing() -> (String, String) {
-    ("missing".into(), "a value in every row; fill it in, or leave the row or the column out".into())
 }
 
 fn no_number(cell: &str) -> (String, String) {

@@ -4,47 +4,24 @@
 //! and often a column of classes. Its rows come in row groups; one of them, decoded, is the most that is held at a
 //! time. Pages may be plain or packed by snappy or gzip, and with features of this crate by zstd, brotli and lz4.
 
-use std::fs::{self, File};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use ::parquet::basic::Type;
-use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use ::parquet::data_type::{ByteArrayType, DataType};
-use ::parquet::errors::ParquetError;
-use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use ::parquet::column::reader::ColumnReader;
+use ::parquet::data_type::ByteArrayType;
+use ::parquet::file::reader::FileReader;
 
+pub use super::parquet_columns::ParquetOptions;
 use super::parquet_columns::{find, image_column};
 pub use super::parquet_files::{files, is_repository, parts};
 use super::parquet_labels::{Classes, Gathered};
 use super::parquet_pages;
+use super::parquet_reader::{PIECE, damaged, guarded, reader, rows_of, values};
 use crate::error::Origin;
-use crate::folder::FolderOptions;
 use crate::pictures::by_all_cores;
 use crate::pictures::decode::Gauge;
 use crate::{DataError, ImageSet, Result};
-
-/// Rows read at a time: packed pictures of so many are in memory beside the decoded ones.
-const PIECE: usize = 64;
-
-/// Which columns are read, and how pictures become images.
-#[derive(Clone, Debug, Default)]
-pub struct ParquetOptions {
-    /// Column of the pictures; without it the only one that can be.
-    pub image: Option<String>,
-    /// Column of the classes; without it `label`, if there is one.
-    pub label: Option<String>,
-    /// Whether classes are asked for: then a row without one, and a column that cannot hold classes, is an error.
-    /// Otherwise such a set has no labels.
-    pub labels: bool,
-    /// Whether images without a class are to be left out by whoever reads them: then the others have theirs, see
-    /// [`ParquetImages::without_class`].
-    pub some_labels: bool,
-    /// Names of the classes by their number; without them those of the file, or its words in order.
-    pub classes: Option<Vec<String>>,
-    /// Colours and size.
-    pub pictures: FolderOptions,
-}
 
 /// Rows that are read together.
 #[derive(Clone, Copy, Debug)]
@@ -211,97 +188,6 @@ impl ParquetImages {
             None => Ok(set),
         }
     }
-}
-
-pub(super) fn damaged(path: &Path, item: &str) -> impl Fn(ParquetError) -> DataError {
-    move |e| {
-        let item = item.to_string();
-        match &e {
-            ParquetError::NYI(what) => {
-                let reason = "this build reads plain pages and those of snappy and gzip, and with its features of \
-                              zstd, brotli and lz4; write the file again with one of these";
-                Origin(path).unsupported(0, format!("{item}, {what},"), reason)
-            }
-            _ => {
-                let foreign = crate::foreign::of_file(path).filter(|f| !f.what.contains("Parquet"));
-                let found = foreign.map_or(format!("unreadable ({e})"), |f| f.to_string());
-                Origin(path).format(0, item, found, "a sound Parquet file")
-            }
-        }
-    }
-}
-
-/// Number of rows of a row group, which claims no more than `most`.
-pub(super) fn rows_of(
-    reader: &SerializedFileReader<File>,
-    path: &Path,
-    index: usize,
-    most: u64,
-) -> Result<usize> {
-    let claim = reader.metadata().row_group(index).num_rows();
-    let rows = u64::try_from(claim).ok().filter(|n| *n <= most).and_then(|n| usize::try_from(n).ok());
-    rows.ok_or_else(|| {
-        let expected = format!("at most {most}, which a file of this size can hold");
-        Origin(path).format(0, format!("row group {index}"), format!("of {claim} rows"), expected)
-    })
-}
-
-pub(super) fn reader(path: &Path) -> Result<SerializedFileReader<File>> {
-    let file = crate::regular::open(path)?;
-    let length = file.metadata().map_err(DataError::io(path, "open"))?.len();
-    let reader = SerializedFileReader::new(file).map_err(damaged(path, "the file"))?;
-    // Places of columns are used by the library as they stand.
-    for (g, group) in reader.metadata().row_groups().iter().enumerate() {
-        for column in group.columns() {
-            let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
-            let end = u64::try_from(start).ok().zip(u64::try_from(column.compressed_size()).ok());
-            if end.and_then(|(start, n)| start.checked_add(n)).is_none_or(|end| end > length) {
-                let item = format!("the place of column {} of row group {g}", column.column_path().string());
-                let found = format!("{} bytes from {start}", column.compressed_size());
-                return Err(Origin(path).format(0, item, found, format!("inside of the {length} bytes")));
-            }
-        }
-    }
-    Ok(reader)
-}
-
-/// Runs `f`; where the library gives up on a damaged file instead of saying so, that is an error of the file, too.
-pub(super) fn guarded<T>(path: &Path, f: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| {
-        Err(Origin(path).format(0, "the file", "damaged", "a sound Parquet file; write or fetch it again"))
-    })
-}
-
-/// Hands every value of a column of a row group to `each`, with its row in the group; rows without one are passed over.
-pub(super) fn values<T: DataType>(
-    mut column: ColumnReaderImpl<T>,
-    optional: bool,
-    rows: usize,
-    place: (&Path, &str, usize),
-    mut each: impl FnMut(usize, &T::T) -> Result<()>,
-) -> Result<()> {
-    let (path, name, group) = place;
-    let item = format!("column {name} of row group {group}");
-    let mut done = 0;
-    while done < rows {
-        let (mut levels, mut values) = (Vec::new(), Vec::new());
-        let wanted = PIECE.min(rows - done);
-        let levels_to = optional.then_some(&mut levels);
-        let (records, found, _) =
-            column.read_records(wanted, levels_to, None, &mut values).map_err(damaged(path, &item))?;
-        if records == 0 {
-            let found = format!("{done} rows");
-            return Err(Origin(path).format(0, item, found, format!("{rows} rows as the file claims")));
-        }
-        let most = if found < records { levels.iter().max().copied().unwrap_or(0) } else { 0 };
-        // Without a single value the deepest level there is tells nothing.
-        let there = (0..records).filter(|i| found == records || (found > 0 && levels.get(*i) == Some(&most)));
-        for (i, value) in there.zip(&values) {
-            each(done + i, value)?;
-        }
-        done += records;
-    }
-    Ok(())
 }
 
 fn read_pictures(

@@ -1,13 +1,32 @@
-//! Columns of a Parquet file by their names.
+//! Columns of a Parquet file by their names, and which of them are asked for.
 
 use std::path::Path;
 
 use ::parquet::basic::Type;
 use ::parquet::schema::types::SchemaDescriptor;
 
-use super::parquet::ParquetOptions;
 use crate::Result;
 use crate::error::Origin;
+use crate::folder::FolderOptions;
+
+/// Which columns are read, and how pictures become images.
+#[derive(Clone, Debug, Default)]
+pub struct ParquetOptions {
+    /// Column of the pictures; without it the only one that can be.
+    pub image: Option<String>,
+    /// Column of the classes; without it `label`, if there is one.
+    pub label: Option<String>,
+    /// Whether classes are asked for: then a row without one, and a column that cannot hold classes, is an error.
+    /// Otherwise such a set has no labels.
+    pub labels: bool,
+    /// Whether images without a class are to be left out by whoever reads them: then the others have theirs, see
+    /// [`ParquetImages::without_class`](super::parquet::ParquetImages::without_class).
+    pub some_labels: bool,
+    /// Names of the classes by their number; without them those of the file, or its words in order.
+    pub classes: Option<Vec<String>>,
+    /// Colours and size.
+    pub pictures: FolderOptions,
+}
 
 pub(super) fn column_names(schema: &SchemaDescriptor) -> Vec<String> {
     schema.columns().iter().map(|c| c.path().string()).collect()

@@ -8,9 +8,9 @@ use ::parquet::basic::Type;
 use ::parquet::column::reader::ColumnReader;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::parquet::{ParquetOptions, damaged, values};
-use super::parquet_columns::{column_names, find};
+use super::parquet_columns::{ParquetOptions, column_names, find};
 use super::parquet_pages;
+use super::parquet_reader::{damaged, values};
 use crate::Result;
 use crate::error::Origin;
 

@@ -8,12 +8,11 @@ use ::parquet::data_type::DataType;
 use ::parquet::file::reader::FileReader;
 use ::parquet::schema::types::ColumnDescriptor;
 
-use super::csv::missing;
-use super::parquet::{ParquetOptions, damaged, guarded, reader, rows_of, values};
-use super::parquet_columns::{column_names, find, image_column};
+use super::columns::{Gathered, MOST_VALUES, Table, Take, fits, missing, place, table, unlike};
+use super::parquet_columns::{ParquetOptions, column_names, find, image_column};
 use super::parquet_numbers::{Meaning, Value};
 use super::parquet_pages;
-use super::table::{Gathered, MOST_VALUES, Table, Take, fits, place, table, unlike};
+use super::parquet_reader::{damaged, guarded, reader, rows_of, values};
 use crate::error::Origin;
 use crate::{DataError, Result};
 

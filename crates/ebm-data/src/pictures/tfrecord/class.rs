@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{BufReader, Read, Result, Seek, SeekFrom};
 
+use crate::pictures::example;
+
 /// Names of features that hold a class as a number, and as a text, the likeliest first.
 const NUMBERS: [&str; 5] = ["image/class/label", "label", "class", "labels", "fine_label"];
 const TEXTS: [&str; 3] = ["image/class/text", "class_name", "label_name"];
@@ -37,7 +39,7 @@ pub(super) fn of(file: &mut File, at: u64, len: u64) -> Result<Class> {
                 if let Some(i) = NUMBERS.iter().position(|n| *n == name) {
                     numbers[i] = number(&value);
                 } else if let Some(i) = TEXTS.iter().position(|n| *n == name) {
-                    texts[i] = super::single_bytes(&value).map(|t| String::from_utf8_lossy(t).into_owned());
+                    texts[i] = example::single_bytes(&value).map(|t| String::from_utf8_lossy(t).into_owned());
                 }
             }
             scan.skip(scan.left.saturating_sub(after))?;
@@ -48,7 +50,7 @@ pub(super) fn of(file: &mut File, at: u64, len: u64) -> Result<Class> {
 
 /// The only whole number of a feature.
 fn number(feature: &[u8]) -> Option<i64> {
-    match super::whole_numbers(feature)?[..] {
+    match example::whole_numbers(feature)?[..] {
         [one] => Some(one as i64),
         _ => None,
     }
