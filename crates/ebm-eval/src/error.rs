@@ -62,7 +62,7 @@ pub enum EvalError {
     },
     /// A density of the plane has no integral that can be had.
     #[error("quadrature in the plane: {0}")]
-    Plane(#[from] crate::plane::integral::PlaneRefusal),
+    Plane(#[from] crate::plane::refusal::PlaneRefusal),
     /// The caller's energy failed; its message is passed on.
     #[error("energy on the grid: {0}")]
     Energy(String),

@@ -71,8 +71,9 @@ pub use plane::distance::{PlaneDistance, plane_distance};
 #[cfg(feature = "linear-algebra")]
 pub use plane::fit::plane_fit;
 pub use plane::grid::PlaneGrid;
-pub use plane::integral::{PlaneIntegral, PlaneNode, PlaneRefusal};
+pub use plane::integral::{PlaneIntegral, PlaneNode};
 pub use plane::quadrature::{integrate_plane, integrate_plane_at};
+pub use plane::refusal::PlaneRefusal;
 #[cfg(feature = "linear-algebra")]
 pub use plane::score::{FINE, PlaneScore, PlaneSettings, plane_score};
 pub use plane::temperature::{EnergyMatching, best_temperature};

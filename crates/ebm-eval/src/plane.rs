@@ -9,6 +9,7 @@ pub(crate) mod grid;
 pub(crate) mod integral;
 pub(crate) mod peaks;
 pub(crate) mod quadrature;
+pub(crate) mod refusal;
 pub(crate) mod ridges;
 #[cfg(feature = "linear-algebra")]
 pub(crate) mod score;

@@ -5,8 +5,9 @@ use std::fmt::Display;
 use crate::error::{EvalError, Result, same};
 use crate::numeric::log_mean::log_sum_exp;
 use crate::plane::cells::{Cell, Cells, WEIGHTS};
-use crate::plane::integral::{PlaneIntegral, PlaneNode, PlaneRefusal};
+use crate::plane::integral::{PlaneIntegral, PlaneNode};
 use crate::plane::peaks::{Peak, climb, peaks};
+use crate::plane::refusal::PlaneRefusal;
 use crate::plane::ridges::along_an_axis;
 
 /// Half the side of the first square, in spreads.
