@@ -58,6 +58,23 @@ fn a_conditional_run_scores_classifies_and_is_scored() {
     s.run(&["eval", "two-sample", "g", "-n", "40"]).ok();
 }
 
+/// A run says by `generate.weights` which of its weights it is scored by; a composition takes the same.
+#[test]
+fn a_run_is_composed_by_the_weights_that_it_is_scored_by() {
+    let s = Scratch::with(SMALL);
+    s.run(&["train", "run.toml", "--out", "a", "--set", "optimiser.average=0.9"]).ok();
+    let live = ["--set", "optimiser.average=0.9", "--set", "generate.weights=live"];
+    s.run(&[&["train", "run.toml", "--out", "b"][..], &live].concat()).ok();
+    s.run(&["sample", "a", "-n", "5", "--out", "x.npy"]).ok();
+    let of = |model: &str| energies(&s, model, "x.npy");
+    assert_ne!(of("a"), of("b"));
+    for run in ["a", "b"] {
+        assert_eq!(of(run), of(&format!("1 * {run}")), "{run}");
+    }
+    s.run(&["compose", "b at 1", "--out", "both.toml"]).ok();
+    assert_eq!(of("b"), of("both.toml"));
+}
+
 #[test]
 fn a_line_is_the_composition_of_energies_it_says() {
     let s = Scratch::with(SMALL);
