@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ebm_core::Columns;
+use ebm_core::{Columns, Domain};
 use ebm_data::folder::luma;
 use ebm_data::resize::bilinear;
 use ebm_model::Facts;
@@ -21,6 +21,8 @@ pub struct Fit {
     pub units: Option<Units>,
     /// The columns that samples of the model are made of: tables and numbers in their units become such samples.
     pub columns: Columns,
+    /// Which values the energy's samples take: black and white images become such, and what is none of them is refused.
+    pub domain: Domain,
     /// Whether values are used in double precision; else they must be finite in single precision.
     pub double: bool,
 }
@@ -28,12 +30,60 @@ pub struct Fit {
 impl Fit {
     /// Samples of this shape as they are.
     pub fn of_shape(shape: &[usize]) -> Self {
-        Fit { shape: shape.to_vec(), resize: false, units: None, columns: Columns::default(), double: false }
+        Fit {
+            shape: shape.to_vec(),
+            resize: false,
+            units: None,
+            columns: Columns::default(),
+            domain: Domain::Real,
+            double: false,
+        }
     }
 
-    /// Samples of this shape as a model knows them that has these facts.
-    pub fn known(shape: &[usize], facts: &Facts) -> Self {
-        Fit { units: Units::of(facts), columns: facts.columns.clone(), ..Fit::of_shape(shape) }
+    /// Samples of this shape as a model knows them that has these facts, and an energy of this domain.
+    pub fn known(shape: &[usize], domain: Domain, facts: &Facts) -> Self {
+        Fit { units: Units::of(facts), columns: facts.columns.clone(), domain, ..Fit::of_shape(shape) }
+    }
+
+    /// Values of a discrete domain as the energy takes them: of images, whose values stand in the middles of their `levels`, those that are
+    /// black and white; as they are of other domains.
+    ///
+    /// # Errors
+    /// If images are grey, or a value is none of the domain: an energy between its samples is that of none of them.
+    pub(super) fn of_domain(
+        &self,
+        mut values: Vec<f64>,
+        levels: Option<u32>,
+        place: &Path,
+    ) -> Result<Vec<f64>> {
+        if !self.domain.is_discrete() {
+            return Ok(values);
+        }
+        let refuse = |what: String| -> Error { ebm_core::Error::data(place, what).into() };
+        if let (Some(levels), Some((low, high))) = (levels, self.domain.range()) {
+            let (black, white) = (0.5 / f64::from(levels), 1.0 - 0.5 / f64::from(levels));
+            for v in &mut values {
+                *v = match *v {
+                    v if v == black => low,
+                    v if v == white => high,
+                    _ => {
+                        return Err(refuse(format!(
+                            "holds grey values, expected {}: make them black and white with the setting `binary` of the set, as in \
+                             npy:path=FILE,binary=threshold",
+                            self.domain
+                        )));
+                    }
+                };
+            }
+        }
+        let width = self.shape.iter().product::<usize>().max(1);
+        match self.domain.outside(&ebm_data::passes::singles(&values), width) {
+            0 => Ok(values),
+            n => Err(refuse(format!(
+                "has {n} values that are not of this energy's samples, expected {}",
+                self.domain
+            ))),
+        }
     }
 
     /// Samples `(n, found...)` in the wanted shape; `place` stands in messages. Says whether values changed.
@@ -91,6 +141,27 @@ mod tests {
 
     fn fit(shape: &[usize], resize: bool) -> Fit {
         Fit { resize, ..Fit::of_shape(shape) }
+    }
+
+    #[test]
+    fn black_and_white_becomes_states_and_what_is_between_them_is_refused() {
+        let place = Path::new("x.npy");
+        let of = |domain, values: &[f64], levels| {
+            let fit = Fit { domain, ..Fit::of_shape(&[2]) };
+            fit.of_domain(values.to_vec(), levels, place).map_err(|e| e.to_string())
+        };
+        // Bytes of 0 and 1, and of 0 and 255, in the middles of their levels.
+        for (levels, images) in [(2, [0.25, 0.75]), (256, [0.5 / 256.0, 255.5 / 256.0])] {
+            assert_eq!(of(Domain::Binary, &images, Some(levels)), Ok(vec![0.0, 1.0]));
+            assert_eq!(of(Domain::Spins, &images, Some(levels)), Ok(vec![-1.0, 1.0]));
+            assert_eq!(of(Domain::Real, &images, Some(levels)), Ok(images.to_vec()));
+        }
+        let grey = of(Domain::Binary, &[100.5 / 256.0, 0.5 / 256.0], Some(256)).unwrap_err();
+        assert!(grey.contains("x.npy: holds grey values") && grey.contains("binary=threshold"), "{grey}");
+        assert_eq!(of(Domain::Spins, &[1.0, -1.0], None), Ok(vec![1.0, -1.0]));
+        let between = of(Domain::Spins, &[1.0, 0.0], None).unwrap_err();
+        assert!(between.contains("1 values") && between.contains("spins -1 and +1"), "{between}");
+        assert!(of(Domain::Categorical(2), &[1.0, 1.0], None).is_err());
     }
 
     #[test]

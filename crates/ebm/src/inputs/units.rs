@@ -28,6 +28,21 @@ impl Units {
     pub(crate) fn new((low, high): (f64, f64), levels: Option<u32>) -> Option<Self> {
         (low < high).then_some(Units { low, high, levels })
     }
+
+    /// Whether the training samples were images of so many grey levels.
+    pub(super) fn of_images(self) -> bool {
+        self.levels.is_some()
+    }
+
+    /// Number of levels of bytes up to `most` as images: 2 of bytes that are 0 and 1, as training sees them; those that the model was
+    /// trained on, if they are fewer than 256 and hold all bytes; else 256.
+    pub(super) fn levels_of(most: u8, units: Option<Units>) -> u32 {
+        match units.and_then(|units| units.levels) {
+            _ if most == 1 => 2,
+            Some(own) if own < 256 && u32::from(most) < own => own,
+            _ => 256,
+        }
+    }
 }
 
 /// What was seen of a set.
@@ -103,6 +118,24 @@ mod tests {
 
     fn tally(range: Option<(f64, f64)>, seen: Option<(f64, f64)>, levels: Option<u32>) -> Tally {
         Tally::new(Units::of(&Facts { range, seen, levels, ..Facts::default() }))
+    }
+
+    #[test]
+    fn bytes_have_the_levels_of_the_model_where_these_hold_them() {
+        let of = |levels| Units::new((0.0, 1.0), levels);
+        for (most, own, wanted) in [
+            (15, Some(16), 16),
+            (16, Some(16), 256),
+            (1, Some(16), 2),
+            (0, Some(16), 16),
+            (1, Some(256), 2),
+            (0, None, 256),
+            (1, None, 2),
+            (2, Some(2), 256),
+            (255, Some(256), 256),
+        ] {
+            assert_eq!(Units::levels_of(most, of(own)), wanted, "{most} {own:?}");
+        }
     }
 
     #[test]
