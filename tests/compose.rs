@@ -75,6 +75,22 @@ fn a_run_is_composed_by_the_weights_that_it_is_scored_by() {
     assert_eq!(of("b"), of("both.toml"));
 }
 
+/// The class that a run is drawn under stands for it in a composition, and gives way to one that the line names.
+#[test]
+fn a_run_that_is_drawn_under_a_class_may_be_composed_under_another() {
+    let s = Scratch::with(SMALL);
+    fs::write(s.path("given.toml"), conditional()).unwrap();
+    s.run(&["train", "given.toml", "--out", "g"]).ok();
+    s.run(&["train", "given.toml", "--out", "h", "--set", "generate.given=3"]).ok();
+    s.run(&["sample", "g", "-n", "5", "--out", "x.npy"]).ok();
+    let of = |model: &str| energies(&s, model, "x.npy");
+    let [three, eight] = [of("g given 3"), of("g given 8")];
+    assert_ne!(three, eight);
+    for (model, wanted) in [("h", &three), ("1 * h", &three), ("h given 3", &three), ("h given 8", &eight)] {
+        assert_eq!(of(model), *wanted, "{model}");
+    }
+}
+
 #[test]
 fn a_line_is_the_composition_of_energies_it_says() {
     let s = Scratch::with(SMALL);
