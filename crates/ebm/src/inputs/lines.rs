@@ -107,7 +107,7 @@ fn sample(
     }
     let mut given = |values: Vec<f64>, id: Option<String>| -> Result<Option<(Vec<f64>, PathBuf)>> {
         seen.see(&values, None, Path::new(&here))?;
-        let values = fit.of_domain(values, None, Path::new(&here))?;
+        let values = fit.of_domain(values, None, Path::new(&here), seen)?;
         Ok(Some((values, id.map_or_else(|| "-".into(), PathBuf::from))))
     };
     if let Some(head) = head {
@@ -139,7 +139,7 @@ fn sample(
             let values = ebm_data::passes::middles(picture.bytes(), 256);
             let (values, _) = fit.apply(values, &[c, h, w], &path)?;
             seen.see(&values, Some(256), Path::new(&here))?;
-            let values = fit.of_domain(values, Some(256), Path::new(&here))?;
+            let values = fit.of_domain(values, Some(256), Path::new(&here), seen)?;
             Ok(Some((values, written.id.map_or(path, PathBuf::from))))
         }
         (None, Some(mut values)) => {

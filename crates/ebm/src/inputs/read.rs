@@ -320,7 +320,7 @@ impl Gather<'_, '_> {
         self.seen.see(&values, levels, path)?;
         let (values, changed) = self.fit.apply(values, dims, path)?;
         let levels = if changed { Some(256) } else { levels };
-        let values = self.fit.of_domain(values, levels, path)?;
+        let values = self.fit.of_domain(values, levels, path, &mut self.seen)?;
         let levels = levels.filter(|_| !self.fit.domain.is_discrete());
         if levels != self.kept.levels {
             self.flush()?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ebm_core::Domain;
 use ebm_model::Facts;
 
 use crate::error::Result;
@@ -54,11 +55,20 @@ pub(super) struct Tally {
     low: f64,
     high: f64,
     levels: Option<u32>,
+    astray: usize,
+    domain: Domain,
 }
 
 impl Tally {
     pub(super) fn new(units: Option<Units>) -> Self {
-        Tally { units, all: 0, outside: 0, low: f64::INFINITY, high: f64::NEG_INFINITY, levels: None }
+        let (low, high) = (f64::INFINITY, f64::NEG_INFINITY);
+        Tally { units, all: 0, outside: 0, low, high, levels: None, astray: 0, domain: Domain::Real }
+    }
+
+    /// Counts values that are none of the energy's domain.
+    pub(super) fn astray(&mut self, values: usize, domain: Domain) {
+        self.astray += values;
+        self.domain = domain;
     }
 
     /// Sees some values.
@@ -88,6 +98,12 @@ impl Tally {
 
     /// What is to be said of the whole set.
     pub(super) fn remark(&self) -> Option<String> {
+        if self.astray > 0 {
+            return Some(format!(
+                "{} values are none of this energy's samples, {}: at such it is that of its relaxation to real numbers",
+                self.astray, self.domain
+            ));
+        }
         let units = self.units?;
         let share = self.outside as f64 / self.all.max(1) as f64;
         if share > STRAY {
