@@ -58,6 +58,39 @@ fn a_conditional_run_scores_classifies_and_is_scored() {
     s.run(&["eval", "two-sample", "g", "-n", "40"]).ok();
 }
 
+/// A run says by `generate.weights` which of its weights it is scored by; a composition takes the same.
+#[test]
+fn a_run_is_composed_by_the_weights_that_it_is_scored_by() {
+    let s = Scratch::with(SMALL);
+    s.run(&["train", "run.toml", "--out", "a", "--set", "optimiser.average=0.9"]).ok();
+    let live = ["--set", "optimiser.average=0.9", "--set", "generate.weights=live"];
+    s.run(&[&["train", "run.toml", "--out", "b"][..], &live].concat()).ok();
+    s.run(&["sample", "a", "-n", "5", "--out", "x.npy"]).ok();
+    let of = |model: &str| energies(&s, model, "x.npy");
+    assert_ne!(of("a"), of("b"));
+    for run in ["a", "b"] {
+        assert_eq!(of(run), of(&format!("1 * {run}")), "{run}");
+    }
+    s.run(&["compose", "b at 1", "--out", "both.toml"]).ok();
+    assert_eq!(of("b"), of("both.toml"));
+}
+
+/// The class that a run is drawn under stands for it in a composition, and gives way to one that the line names.
+#[test]
+fn a_run_that_is_drawn_under_a_class_may_be_composed_under_another() {
+    let s = Scratch::with(SMALL);
+    fs::write(s.path("given.toml"), conditional()).unwrap();
+    s.run(&["train", "given.toml", "--out", "g"]).ok();
+    s.run(&["train", "given.toml", "--out", "h", "--set", "generate.given=3"]).ok();
+    s.run(&["sample", "g", "-n", "5", "--out", "x.npy"]).ok();
+    let of = |model: &str| energies(&s, model, "x.npy");
+    let [three, eight] = [of("g given 3"), of("g given 8")];
+    assert_ne!(three, eight);
+    for (model, wanted) in [("h", &three), ("1 * h", &three), ("h given 3", &three), ("h given 8", &eight)] {
+        assert_eq!(of(model), *wanted, "{model}");
+    }
+}
+
 #[test]
 fn a_line_is_the_composition_of_energies_it_says() {
     let s = Scratch::with(SMALL);

@@ -4,6 +4,7 @@
 use std::fs;
 
 use crate::support::Scratch;
+use ebm_data::npy::{NpyValues, encode_values};
 
 /// Couplings of sixteen spins by persistent chains.
 const SPINS: &str = r#"format = 1
@@ -155,4 +156,42 @@ fn images_become_binary_and_their_pictures_are_drawn() {
     s.run(&["check", "run.toml", "--no-timing"]).fails(2, &["energy `rbm`", "binary"]);
     fs::write(s.path("run.toml"), grey).unwrap();
     s.run(&["check", "run.toml", "--no-timing"]).fails(2, &["energy.centred", "mean of the data"]);
+}
+
+/// Black and white bytes are the states that they are in training, whatever the file; what is grey has no energy of the model.
+#[test]
+fn images_are_scored_as_the_states_they_are_trained_as() {
+    let config = changed(&[
+        ("path = \"spins.npy\"\nvalues = \"spins\"", "path = \"bits.npy\"\nbinary = \"threshold\""),
+        ("kind = \"ising\"\nlattice = [4, 4]", "kind = \"rbm\"\nhidden = 3\ninit = 0.5"),
+    ]);
+    let s = Scratch::with(&config);
+    let bits: Vec<u8> = spins(40).iter().map(|v| u8::from(*v > 0.0)).collect();
+    let save = |name: &str, values: NpyValues| {
+        fs::write(s.path(name), encode_values(&values, &[40, 1, 4, 4]).unwrap()).unwrap();
+    };
+    save("numbers.npy", NpyValues::F32(bits.iter().map(|b| f32::from(*b)).collect()));
+    save("white.npy", NpyValues::U8(bits.iter().map(|b| 255 * b).collect()));
+    save("grey.npy", NpyValues::U8(bits.iter().map(|b| 200 * b).collect()));
+    save("halves.npy", NpyValues::F32(bits.iter().map(|b| f32::from(*b) / 2.0).collect()));
+    save("bits.npy", NpyValues::U8(bits));
+    s.run(&["train", "run.toml", "--out", "r"]).ok();
+    let energies = |file: &str| -> Vec<f64> {
+        let scored = s.run(&["score", "r", file]).ok();
+        scored.out.lines().skip(1).map(|l| l.rsplit(',').next().unwrap().parse().unwrap()).collect()
+    };
+    let wanted = energies("numbers.npy");
+    assert_eq!(wanted.len(), 40);
+    for file in ["bits.npy", "white.npy", "npy:path=grey.npy,binary=threshold"] {
+        assert_eq!(energies(file), wanted, "{file}");
+    }
+    let refused = s.run(&["score", "r", "grey.npy"]);
+    assert!(refused.code == Some(3) && refused.err.contains("grey.npy: holds grey values"), "{refused:?}");
+    assert!(refused.err.contains("binary=threshold") && refused.out.lines().count() == 1, "{refused:?}");
+    let relaxed = s.run(&["score", "r", "halves.npy"]).ok().err;
+    assert!(relaxed.contains("none of this energy's samples, binary values 0 and 1"), "{relaxed}");
+    // The same samples on both sides cannot be told apart.
+    let ood =
+        s.run(&["eval", "ood", "r", "--in", "numbers.npy", "--out", "bits.npy", "--resamples", "10"]).ok();
+    assert!(ood.out.contains("energy     0.500 "), "{ood:?}");
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use crate::support::Scratch;
+use crate::support::{SMALL, Scratch};
 use ebm_data::npy::{Npy, NpyValues, encode_values};
 use ebm_data::npz::Npz;
 
@@ -90,6 +90,38 @@ fn draws_have_the_names_of_arviz_and_the_energies_of_their_states() {
     for (chain, last) in doubles(&all).chunks(10).zip(last.chunks(2)) {
         assert_eq!([chain[8] as f32, chain[9] as f32], [last[0], last[1]]);
     }
+}
+
+/// Bytes of images are the samples that the same file is in training and in scores, not numbers up to 255.
+#[test]
+fn chains_start_at_images_as_they_are_scored() {
+    let s = Scratch::with(SMALL);
+    s.run(&["train", "run.toml", "--out", "a"]).ok();
+    let bytes: Vec<u8> = (0..128).map(|i| (2 * i) as u8).collect();
+    let middles: Vec<f32> = bytes.iter().map(|b| (f32::from(*b) + 0.5) / 256.0).collect();
+    // Digits have 17 levels, and so have bytes that they hold.
+    let few: Vec<u8> = (0..128).map(|i| i % 17).collect();
+    let of_few: Vec<f32> = few.iter().map(|b| (f32::from(*b) + 0.5) / 17.0).collect();
+    let numbers = bytes.iter().map(|b| f32::from(*b)).collect();
+    let save = |name: &str, values: NpyValues| {
+        std::fs::write(s.path(name), encode_values(&values, &[2, 1, 8, 8]).unwrap()).unwrap();
+    };
+    save("bytes.npy", NpyValues::U8(bytes));
+    save("few.npy", NpyValues::U8(few));
+    save("of-few.npy", NpyValues::F32(of_few));
+    save("middles.npy", NpyValues::F32(middles));
+    save("numbers.npy", NpyValues::F32(numbers));
+    for (one, other) in [("bytes", "middles"), ("few", "of-few")] {
+        let [one, other] = [one, other].map(|name| {
+            let (start, out) = (format!("{name}.npy"), format!("{name}-x.npy"));
+            s.run(&["sample", "a", "--start", &start, "--steps", "1", "--out", &out]).ok();
+            let energies = s.run(&["score", "a", &start]).ok().out.replace(&start, "");
+            (std::fs::read(s.path(&out)).unwrap(), energies)
+        });
+        assert_eq!(one, other);
+    }
+    s.run(&["sample", "a", "--start", "numbers.npy"])
+        .fails(3, &["numbers.npy", "up to 254", "divide them by 255"]);
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn a_page_of_one_run_and_of_several() {
     assert!(fs::read(s.path("energies.png")).unwrap().starts_with(b"\x89PNG"));
     let both = fs::read_to_string(s.path("both.html")).unwrap();
     assert!(
-        both.contains("<th scope=\"row\">[optimiser] rate</th><td>0.001</td><td>0.002</td>"),
+        both.contains("<th scope=\"row\">optimiser.rate</th><td>0.001</td><td>0.002</td>"),
         "what differs"
     );
     s.run(&["report", "p", "--out", "plane.html"]).ok();

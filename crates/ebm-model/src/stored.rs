@@ -39,6 +39,8 @@ impl EnergyConfig for CheckpointEnergy {
         let mut config = ModelConfig::from_toml(&read.contents.config)?;
         // The run that it is a part of says how it is computed.
         config.run.engine = EngineChoice::Auto;
+        // A condition that is named here stands in place of the one that the run is drawn under.
+        config.generate.given = config.generate.given.filter(|_| self.condition.is_none());
         let opening = Opening {
             config: Some(config),
             weights: Some(self.weights),

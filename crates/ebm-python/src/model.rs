@@ -102,6 +102,12 @@ impl Model {
         self.inner.facts().columns.list().iter().map(|c| c.name.clone()).collect()
     }
 
+    /// Grey levels of the images that it was trained on; none of other data.
+    #[getter]
+    fn levels(&self) -> Option<u32> {
+        self.inner.facts().levels
+    }
+
     /// Samples in the units of the table that it was trained on, made of such as it takes, or the way back if `own`; f64.
     fn in_units<'py>(
         &self,

@@ -39,6 +39,21 @@ def test_arrays_are_trained_on_and_found_again(tmp_path):
     assert ebm.resume(tmp_path / "a", changes={"run.steps": 40}, bare=True).step == 40
 
 
+def test_bytes_are_the_images_that_they_were_in_training(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
+    config = {**PLANE, "energy": {"kind": "mlp", "hidden": [8]}}
+    model = ebm.train(config, data=images, out=tmp_path / "a", bare=True).load()
+    middles = ((images + 0.5) / 256).astype(np.float32)
+    np.testing.assert_array_equal(model.energy(images), model.energy(middles))
+    np.testing.assert_array_equal(model.score(images).energy, model.score(middles).energy)
+    np.testing.assert_array_equal(model.slope(images)[1], model.slope(middles)[1])
+    draws = [ebm.sample(model, x[:3], {"kind": "mala", "step_size": 0.01}, draws=2).x for x in (images, middles)]
+    np.testing.assert_array_equal(*draws)
+    # Of an energy without data they are the numbers that they are.
+    plain = ebm.energy({"kind": "gaussian"}, shape=(2,))
+    np.testing.assert_allclose(plain.energy(np.array([[3, 4]], dtype=np.uint8)), [12.5])
+
+
 def test_classes_are_conditions(tmp_path):
     labels = (points()[:, 0] > 0).astype(int)
     config = {**PLANE, "energy": {**PLANE["energy"], "conditional": True}}

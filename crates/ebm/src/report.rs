@@ -292,6 +292,25 @@ mod tests {
     }
 
     #[test]
+    fn runs_that_differ_in_any_member_of_a_list_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs: Vec<PathBuf> = ["0.3", "0.5"]
+            .iter()
+            .map(|weight| {
+                let run = folder.path().join(weight);
+                std::fs::create_dir(&run).unwrap();
+                let parts = format!("parts = [{{ weight = {weight} }}, {{ weight = 1.0 }}]");
+                std::fs::write(run.join("config.toml"), format!("[energy]\n{parts}\n")).unwrap();
+                run
+            })
+            .collect();
+        let options = ReportOptions { energies: false, ..ReportOptions::default() };
+        let page = Report::read(&runs, &options).unwrap().html().unwrap();
+        assert!(page.contains("energy.parts[0].weight</th><td>0.3</td><td>0.5</td>"), "{page}");
+        assert!(!page.contains("energy.parts[1].weight</th>"));
+    }
+
+    #[test]
     fn the_reason_of_a_divergence_is_told() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.toml"), "").unwrap();

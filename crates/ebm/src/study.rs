@@ -31,7 +31,8 @@
 //!
 //! Every run has its own directory below the study's. Finished runs are skipped, one that was interrupted goes
 //! on from its newest checkpoint and ends with the numbers of one that was not, and several processes may work
-//! on one study: each takes runs that no other holds. A run that blows up is a result.
+//! on one study: each takes runs that no other holds. A run that blows up is a result; one that ends in an error is none, and
+//! keeps no other from its own.
 
 mod changes;
 mod file;
@@ -43,6 +44,7 @@ mod tests;
 mod unit;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ebm_core::Stop;
 use serde::Serialize;
@@ -84,6 +86,8 @@ pub struct StudyReport {
     pub of: usize,
     /// Names of runs that another program works on.
     pub elsewhere: Vec<String>,
+    /// Runs that ended in an error. They have no result, and are tried again by the next call.
+    pub failed: Vec<Failed>,
     /// Whether it was stopped.
     pub interrupted: bool,
     /// The figures of every variant.
@@ -92,12 +96,24 @@ pub struct StudyReport {
     pub files: Vec<PathBuf>,
 }
 
+/// A run that ended in an error, as of data that are not there.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failed {
+    /// Its name.
+    pub run: String,
+    /// The error in words.
+    pub why: String,
+    /// The error.
+    #[serde(skip)]
+    pub error: Arc<Error>,
+}
+
 impl Study {
-    /// Runs what has no result yet and writes `report.md`, `runs.csv`, `report.json` and the pictures.
+    /// Runs what has no result yet and writes `report.md`, `runs.csv`, `report.json` and the pictures. A run that fails for another
+    /// reason than a blow-up is among those that `failed`, and the others are run.
     ///
     /// # Errors
-    /// If a configuration is wrong (before anything runs), if there are results of other settings in the folder,
-    /// or if a run fails for another reason than a blow-up.
+    /// If a configuration is wrong (before anything runs), or if there are results of other settings in the folder.
     pub fn work(&self, options: &StudyOptions) -> Result<StudyReport> {
         let directory = match &options.out {
             Some(out) => out.clone(),
@@ -108,18 +124,23 @@ impl Study {
         for unit in &all {
             unit.check()?;
         }
-        let mut elsewhere = Vec::new();
+        let (mut elsewhere, mut failed) = (Vec::new(), Vec::new());
         let stopped = || options.stop.is_set();
         let mut looked = false;
         for unit in chosen.iter().filter(|_| !options.report) {
             if stopped() {
                 break;
             }
-            match unit.work(&options.stop)? {
-                Work::Had => {}
-                Work::Elsewhere => elsewhere.push(unit.name()),
-                Work::Interrupted => break,
-                Work::Done(record) => {
+            match unit.work(&options.stop) {
+                Err(error) => {
+                    let failure = Failed { run: unit.name(), why: error.to_string(), error: Arc::new(error) };
+                    tracing::error!("{} failed: {}", failure.run, failure.why);
+                    failed.push(failure);
+                }
+                Ok(Work::Had) => {}
+                Ok(Work::Elsewhere) => elsewhere.push(unit.name()),
+                Ok(Work::Interrupted) => break,
+                Ok(Work::Done(record)) => {
                     tracing::info!("{}", record.line());
                     if !std::mem::replace(&mut looked, true) {
                         summary::look_at(self, record, &unit.directory)?;
@@ -145,6 +166,7 @@ impl Study {
             finished: records.len(),
             of: all.len(),
             elsewhere,
+            failed,
             interrupted: stopped(),
             summary,
             files,

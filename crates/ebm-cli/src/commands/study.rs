@@ -7,7 +7,7 @@ use ebm::study::{Study, StudyOptions};
 
 use crate::outcome::{End, Outcome};
 use crate::output::Output;
-use crate::{args, signals};
+use crate::{args, say, signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct StudyCommand {
@@ -60,11 +60,18 @@ impl StudyCommand {
             if !studied.elsewhere.is_empty() {
                 out.line(format!("another program works on {}", studied.elsewhere.join(", ")))?;
             }
+            for failed in &studied.failed {
+                out.line(format!("{} failed: {}", failed.run, say::message(&failed.error)))?;
+            }
             for file in &studied.files {
                 out.line(format!("wrote {}", file.display()))?;
             }
             out.flush()?;
         }
-        Ok(if studied.interrupted { End::Interrupted } else { End::Done })
+        Ok(match studied.failed.first() {
+            _ if studied.interrupted => End::Interrupted,
+            Some(failed) => End::With(say::exit_code(&failed.error)),
+            None => End::Done,
+        })
     }
 }

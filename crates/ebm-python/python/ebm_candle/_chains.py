@@ -76,7 +76,7 @@ def sample(
     to go by.
     """
     native = asked(energy)._energy
-    start = floats(start, "start")
+    start = energy._samples(start, "start")
     kept: _native._Kept = {
         "draws": take.whole(draws, "draws", least=1),
         "burn_in": take.whole(burn_in, "burn_in"),

@@ -26,6 +26,9 @@ class Energy:
     Energies come from :func:`load`, :func:`energy`, :func:`from_function` and :func:`from_torch`.
     """
 
+    #: Grey levels of the images that it was trained on, if it was.
+    _levels: Optional[int] = None
+
     def __init__(self, native: _native.Energy) -> None:
         self._energy = native
 
@@ -68,31 +71,46 @@ class Energy:
     def energy(self, x: Array, condition: Optional[Condition] = None) -> Floats:
         """Energies ``(B,)`` of samples ``x`` ``(B, ...)``, under ``condition``.
 
+        Bytes are images to a model that was trained on such, here and wherever samples are taken: each stands in the
+        middle of its grey level, as where ``ebm score`` reads them.
+
         Raises :class:`EbmError` if the shape does not fit.
         """
-        x = floats(x, "x")
+        x = self._samples(x)
         return self._energy.energy(x, self._rows_given(condition, x))
 
     def terms(self, x: Array, condition: Optional[Condition] = None) -> Floats:
         """Terms ``(B, T)`` of the energies of ``x`` ``(B, ...)``, in the order of :attr:`terms_names`."""
-        x = floats(x, "x")
+        x = self._samples(x)
         return self._energy.terms(x, self._rows_given(condition, x))
 
     def slope(self, x: Array, condition: Optional[Condition] = None) -> tuple[Floats, Floats]:
         """Energies ``(B,)`` and gradients ``dE/dx`` ``(B, ...)`` of samples ``x`` ``(B, ...)``, in one pass."""
-        x = floats(x, "x")
+        x = self._samples(x)
         e, g = self._energy.slope(x, self._rows_given(condition, x))
         return e, g
 
     def hvp(self, x: Array, v: Array, condition: Optional[Condition] = None) -> Floats:
         """Hessian-vector products ``d/dx <v, dE/dx>`` ``(B, ...)`` of each row of ``x`` with that of ``v``, both ``(B, ...)``."""
-        x = floats(x, "x")
+        x = self._samples(x)
         given = self._rows_given(condition, x)
         return self._energy.hvp(x, floats(v, "v"), given)
 
     def __call__(self, x: Array, condition: Optional[Condition] = None) -> Floats:
         """:meth:`energy`."""
         return self.energy(x, condition)
+
+    def _samples(self, x: Array, what: str = "x") -> Floats:
+        """``x`` as numbers in the units of training samples, or of a table's standardised ones."""
+        if self._levels is None:
+            return floats(x, what)
+        found = taken(x, what)
+        if found.dtype not in (np.uint8, np.bool_):
+            return floats(found, what)
+        most = int(found.max()) if found.size else 0
+        # Bytes that are only 0 and 1 are black and white.
+        levels = 2 if most == 1 else self._levels if most < self._levels else 256
+        return floats((found + 0.5) / levels, what)
 
     def _rows_given(self, condition: Optional[Condition], x: Floats) -> Optional[Floats]:
         """The condition of each row of ``x``, if there is one; what has no rows is refused later, by its shape."""
@@ -147,6 +165,7 @@ class Model(Energy):
         super().__init__(native.energy)
         self._model = native
         self._run = run
+        self._levels = native.levels
 
     @property
     def step(self) -> Optional[int]:
@@ -209,7 +228,7 @@ class Model(Energy):
         With ``threshold`` the samples are judged by a threshold of the run: ``True`` for the newest, a number, or a file.
         """
         if isinstance(threshold, (bool, np.bool_)) and not threshold:
-            return Scores(**self._model.score(floats(x, "x"), None, None))
+            return Scores(**self._model.score(self._samples(x), None, None))
         if self._run is None:
             raise EbmError("threshold: is kept in the folder of a run, and this model was not loaded from one")
         which: Optional[str] = None
@@ -217,7 +236,7 @@ class Model(Energy):
             which = take.text(take.path(threshold, "threshold"), "threshold")
         elif not isinstance(threshold, (bool, np.bool_)):
             which = str(take.whole(threshold, "threshold"))
-        return Scores(**self._model.score(floats(x, "x"), self._run, which))
+        return Scores(**self._model.score(self._samples(x), self._run, which))
 
 
 def load(

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use ebm_core::Columns;
+use ebm_core::{Columns, Domain};
 use ebm_data::folder::luma;
 use ebm_data::resize::bilinear;
 use ebm_model::Facts;
 
-use super::units::Units;
+use super::units::{Tally, Units};
 use crate::error::{Error, Result};
 
 /// The shape that samples must have, and the units that they are compared with.
@@ -21,6 +21,8 @@ pub struct Fit {
     pub units: Option<Units>,
     /// The columns that samples of the model are made of: tables and numbers in their units become such samples.
     pub columns: Columns,
+    /// Which values the energy's samples take: black and white images become such, grey ones are refused.
+    pub domain: Domain,
     /// Whether values are used in double precision; else they must be finite in single precision.
     pub double: bool,
 }
@@ -28,12 +30,52 @@ pub struct Fit {
 impl Fit {
     /// Samples of this shape as they are.
     pub fn of_shape(shape: &[usize]) -> Self {
-        Fit { shape: shape.to_vec(), resize: false, units: None, columns: Columns::default(), double: false }
+        Fit {
+            shape: shape.to_vec(),
+            resize: false,
+            units: None,
+            columns: Columns::default(),
+            domain: Domain::Real,
+            double: false,
+        }
     }
 
-    /// Samples of this shape as a model knows them that has these facts.
-    pub fn known(shape: &[usize], facts: &Facts) -> Self {
-        Fit { units: Units::of(facts), columns: facts.columns.clone(), ..Fit::of_shape(shape) }
+    /// Samples of this shape as a model knows them that has these facts, and an energy of this domain.
+    pub fn known(shape: &[usize], domain: Domain, facts: &Facts) -> Self {
+        Fit { units: Units::of(facts), columns: facts.columns.clone(), domain, ..Fit::of_shape(shape) }
+    }
+
+    /// Values of a discrete domain as the energy takes them: of images, whose values stand in the middles of their `levels`, those that are
+    /// black and white; as they are of other domains. Numbers that are none of the domain, which `seen` counts, stay: the energy is
+    /// that of its relaxation there.
+    ///
+    /// # Errors
+    /// If images are grey: a model of black and white ones says nothing of them.
+    pub(super) fn of_domain(
+        &self,
+        mut values: Vec<f64>,
+        levels: Option<u32>,
+        place: &Path,
+        seen: &mut Tally,
+    ) -> Result<Vec<f64>> {
+        if !self.domain.is_discrete() {
+            return Ok(values);
+        }
+        if let (Some(levels), Some((low, high))) = (levels, self.domain.range()) {
+            let (black, white) = (0.5 / f64::from(levels), 1.0 - 0.5 / f64::from(levels));
+            if values.iter().any(|v| *v != black && *v != white) {
+                let what = format!(
+                    "holds grey values, expected {}: make them black and white with the setting `binary` of the set, as in \
+                     npy:path=FILE,binary=threshold",
+                    self.domain
+                );
+                return Err(ebm_core::Error::data(place, what).into());
+            }
+            values.iter_mut().for_each(|v| *v = if *v == black { low } else { high });
+        }
+        let width = self.shape.iter().product::<usize>().max(1);
+        seen.astray(self.domain.outside(&ebm_data::passes::singles(&values), width), self.domain);
+        Ok(values)
     }
 
     /// Samples `(n, found...)` in the wanted shape; `place` stands in messages. Says whether values changed.
@@ -91,6 +133,30 @@ mod tests {
 
     fn fit(shape: &[usize], resize: bool) -> Fit {
         Fit { resize, ..Fit::of_shape(shape) }
+    }
+
+    #[test]
+    fn black_and_white_becomes_states_and_grey_is_refused() {
+        let place = Path::new("x.npy");
+        let of = |domain, values: &[f64], levels| -> std::result::Result<Vec<f64>, String> {
+            let fit = Fit { domain, ..Fit::of_shape(&[2]) };
+            let mut seen = Tally::new(None);
+            let states =
+                fit.of_domain(values.to_vec(), levels, place, &mut seen).map_err(|e| e.to_string())?;
+            Ok(seen.remark().map_or(states, |_| Vec::new()))
+        };
+        // Bytes of 0 and 1, and of 0 and 255, in the middles of their levels.
+        for (levels, images) in [(2, [0.25, 0.75]), (256, [0.5 / 256.0, 255.5 / 256.0])] {
+            assert_eq!(of(Domain::Binary, &images, Some(levels)), Ok(vec![0.0, 1.0]));
+            assert_eq!(of(Domain::Spins, &images, Some(levels)), Ok(vec![-1.0, 1.0]));
+            assert_eq!(of(Domain::Real, &images, Some(levels)), Ok(images.to_vec()));
+        }
+        let grey = of(Domain::Binary, &[100.5 / 256.0, 0.5 / 256.0], Some(256)).unwrap_err();
+        assert!(grey.contains("x.npy: holds grey values") && grey.contains("binary=threshold"), "{grey}");
+        assert_eq!(of(Domain::Spins, &[1.0, -1.0], None), Ok(vec![1.0, -1.0]));
+        // Remarked upon.
+        assert_eq!(of(Domain::Spins, &[1.0, 0.0], None), Ok(vec![]));
+        assert_eq!(of(Domain::Categorical(2), &[1.0, 1.0], None), Ok(vec![]));
     }
 
     #[test]

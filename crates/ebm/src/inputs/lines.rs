@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 /// No line is longer: a sample of a million numbers takes about 10 MB.
 const LONGEST: u64 = 1 << 28;
 
+/// What some programs put before the first letter of a text in UTF-8.
+const MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// A sample as a line of JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,8 +33,8 @@ struct Written {
 /// Hands the samples that the lines of `from` name to `sink`, at most `rows` at a time, and fewer where the next line
 /// would have to be waited for. A line is the path of a picture, `{"path": "a.png"}`, or `{"values": [0.1, ...]}` with
 /// an optional `"id"`; empty lines are passed over. For a model of a table it may also be an object with its columns by their names
-/// (`{"height": 1.7, "job": "cook"}`, of series lists), or all lines are a table as CSV, the names of columns in the first. Memory does
-/// not grow with the number of lines.
+/// (`{"height": 1.7, "job": "cook"}`, of series lists), or all lines are a table as CSV, the names of columns in the first. A sample
+/// has the number of its line from 0, a row of a table that of the row, as in a file. Memory does not grow with the number of lines.
 ///
 /// # Errors
 /// If a line is none of this, a picture cannot be read or does not fit, or `sink` fails; samples of earlier lines have
@@ -40,7 +43,7 @@ pub fn lines(from: impl Read, rows: usize, fit: &Fit, sink: &mut Sink<'_>) -> Re
     let mut from = BufReader::new(from);
     let empty = || Piece { values: Vec::new(), places: Vec::new(), levels: None };
     let mut seen = Tally::new(fit.units);
-    let (mut kept, mut line, mut number, mut any) = (empty(), Vec::new(), 0u64, false);
+    let (mut kept, mut line, mut number, mut samples) = (empty(), Vec::new(), 0u64, 0u64);
     let mut head = None;
     loop {
         line.clear();
@@ -50,12 +53,14 @@ pub fn lines(from: impl Read, rows: usize, fit: &Fit, sink: &mut Sink<'_>) -> Re
             break;
         }
         number += 1;
-        match sample(&line, number, fit, &mut head, &mut seen) {
+        let line = line.strip_prefix(MARK).filter(|_| number == 1).unwrap_or(&line);
+        match sample(line, number, fit, &mut head, &mut seen) {
             Ok(None) => {}
             Ok(Some((values, place))) => {
-                any = true;
                 kept.values.extend(values);
-                kept.places.push((place, number - 1));
+                // A row of a table has the number that it has where the same table is a file.
+                kept.places.push((place, if head.is_some() { samples } else { number - 1 }));
+                samples += 1;
             }
             Err(e) => {
                 // What came before the line that is wrong still has an answer.
@@ -76,7 +81,7 @@ pub fn lines(from: impl Read, rows: usize, fit: &Fit, sink: &mut Sink<'_>) -> Re
     if let Some(remark) = seen.remark() {
         tracing::warn!("standard input: {remark}");
     }
-    if !any {
+    if samples == 0 {
         return Err(
             ebm_core::Error::data("standard input", "holds no sample, wanted at least one line").into()
         );
@@ -102,6 +107,7 @@ fn sample(
     }
     let mut given = |values: Vec<f64>, id: Option<String>| -> Result<Option<(Vec<f64>, PathBuf)>> {
         seen.see(&values, None, Path::new(&here))?;
+        let values = fit.of_domain(values, None, Path::new(&here), seen)?;
         Ok(Some((values, id.map_or_else(|| "-".into(), PathBuf::from))))
     };
     if let Some(head) = head {
@@ -133,6 +139,7 @@ fn sample(
             let values = ebm_data::passes::middles(picture.bytes(), 256);
             let (values, _) = fit.apply(values, &[c, h, w], &path)?;
             seen.see(&values, Some(256), Path::new(&here))?;
+            let values = fit.of_domain(values, Some(256), Path::new(&here), seen)?;
             Ok(Some((values, written.id.map_or(path, PathBuf::from))))
         }
         (None, Some(mut values)) => {
@@ -205,7 +212,14 @@ mod tests {
         for rows in [1, 9] {
             let (found, ended) = all_of("other;weight;height\nx;3;2\n\n\"y;z\";5;1\n", rows, &table());
             ended.unwrap();
-            assert_eq!(found, [("-".into(), 1, 1.5), ("-".into(), 3, 2.5)]);
+            // As of a file: rows from 0, without the line of names and empty ones.
+            assert_eq!(found, [("-".into(), 0, 1.5), ("-".into(), 1, 2.5)]);
+        }
+        // As spreadsheets write it, with a mark of the encoding.
+        for text in ["\u{feff}height,weight\n2,3\n", "\u{feff}{\"height\": 2, \"weight\": 3}\n"] {
+            let (found, ended) = all_of(text, 9, &table());
+            ended.unwrap();
+            assert_eq!(found, [("-".into(), 0, 1.5)], "{text:?}");
         }
         for (text, parts) in [
             ("{\"height\": 2}\n", &["line 1: without the column `weight`"][..]),

@@ -14,7 +14,7 @@ use ebm_data::table::{self, Table, TableOptions, Take};
 use super::fit::Fit;
 use super::other_table::as_known;
 use super::set::{From, Inputs, Piece};
-use super::units::Tally;
+use super::units::{Tally, Units};
 use crate::error::{Error, Result};
 
 /// Where pieces go.
@@ -90,12 +90,13 @@ impl Inputs {
                 gather.stored(stored, Path::new(&self.name), source.as_ref())?;
             }
             From::Npy(path) => {
-                let levels = levels_of(NpyRows::open(path)?)?;
+                let levels = levels_of(NpyRows::open(path)?, fit.units)?;
                 gather.npy(NpyRows::open(path)?, path, levels)?;
             }
             From::Npz(path, array) => {
                 let place = path.join(array);
-                let levels = ebm_data::npz::Npz::open(path)?.rows(array, levels_of)?;
+                let levels =
+                    ebm_data::npz::Npz::open(path)?.rows(array, |rows| levels_of(rows, fit.units))?;
                 ebm_data::npz::Npz::open(path)?.rows(array, |rows| gather.npy(rows, &place, levels))?;
             }
             From::Idx(path) => gather.idx(path)?,
@@ -319,6 +320,8 @@ impl Gather<'_, '_> {
         self.seen.see(&values, levels, path)?;
         let (values, changed) = self.fit.apply(values, dims, path)?;
         let levels = if changed { Some(256) } else { levels };
+        let values = self.fit.of_domain(values, levels, path, &mut self.seen)?;
+        let levels = levels.filter(|_| !self.fit.domain.is_discrete());
         if levels != self.kept.levels {
             self.flush()?;
         }
@@ -405,8 +408,8 @@ fn plain_columns(path: &Path, fit: &Fit) -> Result<Option<Columns>> {
     Ok(Some(Columns::new(variables(path)?.into_iter().map(plain).collect(), 1)))
 }
 
-/// Number of levels of bytes as images, as training sees them: 2 if there are only 0 and 1, else 256.
-fn levels_of(mut rows: NpyRows<'_>) -> Result<u32> {
+/// Number of levels of bytes as images ([`Units::levels_of`]), of which no more are read than it takes to know.
+fn levels_of(mut rows: NpyRows<'_>, units: Option<Units>) -> Result<u32> {
     const AT_A_TIME: usize = 256;
     let mut most = 0;
     while rows.left() > 0 {
@@ -415,11 +418,11 @@ fn levels_of(mut rows: NpyRows<'_>) -> Result<u32> {
             NpyValues::U8(bytes) => most = bytes.into_iter().max().unwrap_or(0).max(most),
             _ => return Ok(256),
         }
-        if most > 1 {
-            return Ok(256);
+        if most > 1 && Units::levels_of(most, units) == 256 {
+            break;
         }
     }
-    Ok(if most == 1 { 2 } else { 256 })
+    Ok(Units::levels_of(most, units))
 }
 
 /// A picture in the colours that the model wants.

@@ -3,20 +3,24 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use ebm_core::{Columns, Domain};
-use ebm_data::npy::Npy;
+use ebm_core::Domain;
+use ebm_data::npy::{Npy, NpyValues};
+use ebm_data::passes;
+use ebm_model::Facts;
 
+use super::units::{Tally, Units};
 use crate::error::{Error, Result};
 
-/// The numbers `(n, ...)` of an `.npy` file, `shape` the shape of one row. Of a model of a table they are in the table's units if
-/// `columns` are given.
+/// The numbers `(n, ...)` of an `.npy` file, `shape` the shape of one row. If they are samples of a model that knows `facts` of its
+/// training data, they are in the units of these, as where samples are scored: of a table in its own, and bytes of images stand
+/// for grey levels.
 ///
 /// # Errors
-/// If it cannot be read, has another shape or no rows, or holds a value that is not finite.
+/// If it cannot be read, has another shape or no rows, holds a value that is not finite, or bytes as numbers.
 pub(crate) fn rows(
     path: &Path,
     shape: &[usize],
-    columns: Option<&Columns>,
+    facts: Option<&Facts>,
     dtype: DType,
     device: &Device,
 ) -> Result<Tensor> {
@@ -37,7 +41,14 @@ pub(crate) fn rows(
             format!("has shape {dims:?}, expected {wanted}, a row for each sample{hint}"),
         ));
     }
-    let mut values = npy.values().clone().into_f64();
+    let units = facts.and_then(Units::of);
+    let (mut values, levels) = match npy.values() {
+        NpyValues::U8(bytes) if units.is_some_and(Units::of_images) => {
+            let levels = Units::levels_of(bytes.iter().max().copied().unwrap_or(0), units);
+            (passes::middles(bytes, levels), Some(levels))
+        }
+        numbers => (numbers.clone().into_f64(), None),
+    };
     let width = shape.iter().product::<usize>().max(1);
     if let Some(i) = values.iter().position(|v| !v.is_finite()) {
         return Err(unfit(
@@ -45,8 +56,9 @@ pub(crate) fn rows(
             format!("holds {} in row {}, expected finite numbers", values[i], i / width),
         ));
     }
-    if let Some(columns) = columns {
-        columns.from_own(&mut values);
+    if let Some(facts) = facts {
+        facts.columns.from_own(&mut values);
+        Tally::new(units).see(&values, levels, path)?;
     }
     let t = Tensor::from_vec(values, dims, &Device::Cpu);
     Ok(t.and_then(|t| t.to_dtype(dtype)?.to_device(device)).map_err(ebm_core::Error::from)?)

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ebm_core::Domain;
 use ebm_model::Facts;
 
 use crate::error::Result;
@@ -28,6 +29,21 @@ impl Units {
     pub(crate) fn new((low, high): (f64, f64), levels: Option<u32>) -> Option<Self> {
         (low < high).then_some(Units { low, high, levels })
     }
+
+    /// Whether the training samples were images of so many grey levels.
+    pub(super) fn of_images(self) -> bool {
+        self.levels.is_some()
+    }
+
+    /// Number of levels of bytes up to `most` as images: 2 of bytes that are 0 and 1, as training sees them; those that the model was
+    /// trained on, if they are fewer than 256 and hold all bytes; else 256.
+    pub(super) fn levels_of(most: u8, units: Option<Units>) -> u32 {
+        match units.and_then(|units| units.levels) {
+            _ if most == 1 => 2,
+            Some(own) if own < 256 && u32::from(most) < own => own,
+            _ => 256,
+        }
+    }
 }
 
 /// What was seen of a set.
@@ -39,11 +55,20 @@ pub(super) struct Tally {
     low: f64,
     high: f64,
     levels: Option<u32>,
+    astray: usize,
+    domain: Domain,
 }
 
 impl Tally {
     pub(super) fn new(units: Option<Units>) -> Self {
-        Tally { units, all: 0, outside: 0, low: f64::INFINITY, high: f64::NEG_INFINITY, levels: None }
+        let (low, high) = (f64::INFINITY, f64::NEG_INFINITY);
+        Tally { units, all: 0, outside: 0, low, high, levels: None, astray: 0, domain: Domain::Real }
+    }
+
+    /// Counts values that are none of the energy's domain.
+    pub(super) fn astray(&mut self, values: usize, domain: Domain) {
+        self.astray += values;
+        self.domain = domain;
     }
 
     /// Sees some values.
@@ -73,6 +98,12 @@ impl Tally {
 
     /// What is to be said of the whole set.
     pub(super) fn remark(&self) -> Option<String> {
+        if self.astray > 0 {
+            return Some(format!(
+                "{} values are none of this energy's samples, {}: at such it is that of its relaxation to real numbers",
+                self.astray, self.domain
+            ));
+        }
         let units = self.units?;
         let share = self.outside as f64 / self.all.max(1) as f64;
         if share > STRAY {
@@ -103,6 +134,24 @@ mod tests {
 
     fn tally(range: Option<(f64, f64)>, seen: Option<(f64, f64)>, levels: Option<u32>) -> Tally {
         Tally::new(Units::of(&Facts { range, seen, levels, ..Facts::default() }))
+    }
+
+    #[test]
+    fn bytes_have_the_levels_of_the_model_where_these_hold_them() {
+        let of = |levels| Units::new((0.0, 1.0), levels);
+        for (most, own, wanted) in [
+            (15, Some(16), 16),
+            (16, Some(16), 256),
+            (1, Some(16), 2),
+            (0, Some(16), 16),
+            (1, Some(256), 2),
+            (0, None, 256),
+            (1, None, 2),
+            (2, Some(2), 256),
+            (255, Some(256), 256),
+        ] {
+            assert_eq!(Units::levels_of(most, of(own)), wanted, "{most} {own:?}");
+        }
     }
 
     #[test]

@@ -119,7 +119,9 @@ fn labelled(set: &Inputs, model: &Model, most: Option<usize>) -> Result<Classifi
     };
     let (all, names) = given.ok_or_else(|| without_labels(set, facts.columns.label()))?;
     let all = renumbered(all, &names, &facts.class_names, set.name())?;
-    let fit = Fit { double: model.dtype() == DType::F64, ..Fit::known(model.sample_shape(), facts) };
+    let spec = model.energy().spec();
+    let double = model.dtype() == DType::F64;
+    let fit = Fit { double, ..Fit::known(&spec.sample_shape, spec.domain, facts) };
     let (mut values, mut labels) = (Vec::new(), Vec::new());
     set.each(model.batch(), most.map(|n| n as u64), &fit, &mut |piece| {
         labels.extend(piece.places.iter().filter_map(|(_, i)| all.get(*i as usize)));

@@ -32,7 +32,7 @@ impl Subject<'_> {
     /// How sets are read to be compared with it: as its model knows samples, or as the data they are held against.
     pub(crate) fn fit(&self, against: &Inputs, shape: &[usize]) -> Fit {
         match self {
-            Subject::Model(model) => Fit::known(shape, model.facts()),
+            Subject::Model(model) => Fit::known(shape, model.energy().spec().domain, model.facts()),
             Subject::Set(_) => {
                 let columns = against.columns().cloned().unwrap_or_default();
                 Fit { units: against.units(), columns, ..Fit::of_shape(shape) }

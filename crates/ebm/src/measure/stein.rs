@@ -90,7 +90,7 @@ pub fn stein(model: &Model, options: &SteinOptions) -> Result<SteinReport> {
                 return Err(Error::invalid("steps", steps, "samples that are drawn; these are there"));
             }
             let (set, mut all) = (Inputs::open(what)?, Vec::new());
-            let fit = Fit::known(&shape, model.facts());
+            let fit = Fit::known(&shape, model.energy().spec().domain, model.facts());
             set.each(model.batch(), Some(o.count as u64), &fit, &mut |piece| {
                 all.extend_from_slice(&piece.values);
                 Ok(())

@@ -116,13 +116,12 @@ pub fn directions(model: &Model, path: &Path) -> Result<Tensor> {
 
 /// Starting points `(n, ...)` of an `.npy` file, for [`SampleOptions::start`](crate::model::SampleOptions::start) and
 /// [`ChainOptions::start`](crate::measure::ChainOptions::start): numbers in the units of training samples, of a
-/// table in its own.
+/// table in its own, or images as bytes.
 ///
 /// # Errors
 /// If it cannot be read, its rows have another shape than samples, or are none of a discrete energy.
 pub fn starts(model: &Model, path: &Path) -> Result<Tensor> {
-    let columns = Some(&model.facts().columns);
-    let start = rows(path, model.sample_shape(), columns, model.dtype(), model.device())?;
+    let start = rows(path, model.sample_shape(), Some(model.facts()), model.dtype(), model.device())?;
     crate::inputs::rows::of_domain(path, &start, model.energy().spec().domain)?;
     Ok(start)
 }

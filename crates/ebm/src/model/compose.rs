@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use ebm_core::{Columns, Given};
 use ebm_model::checkpoint;
+use ebm_model::config::tree_of;
 use toml::{Table, Value};
 
 use crate::config::source::Source;
@@ -63,6 +64,8 @@ struct Run {
     condition: usize,
     class_names: Vec<String>,
     columns: Columns,
+    /// Whether its configuration says that it is sampled and scored by the weights of its last update, not by their average.
+    live: bool,
 }
 
 fn open(path: &Path) -> Result<Run> {
@@ -80,7 +83,10 @@ fn open(path: &Path) -> Result<Run> {
         ));
     }
     let (_, manifest) = checkpoint::manifest_of(path)?;
+    let config = Source::file(path.join(checkpoint::CONFIG))?;
+    let live = tree_of(&config.text)?.pointer("/generate/weights").is_some_and(|weights| weights == "live");
     Ok(Run {
+        live,
         shape: manifest.sample_shape,
         condition: manifest.condition,
         class_names: manifest.class_names,
@@ -176,6 +182,9 @@ impl Composer<'_> {
         };
         let at = seen_from(self.folder, path);
         let mut energy = kind("checkpoint", [("path", at.display().to_string().into())]);
+        if run.live {
+            energy.insert("weights".into(), "live".into());
+        }
         if let Some(given) = given {
             let vector = match given {
                 // A condition of the energy alone, such as a noise level; whoever builds it knows its length.

@@ -187,7 +187,15 @@ impl Model {
         };
         let fresh =
             |config| ebm_model::Model::fresh(config, facts.clone(), &source.places, &device, engine.clone());
-        let model = match fresh(config) {
+        let without_given = || {
+            let mut document = document.clone();
+            let lent = lent_sections.contains(&"generate");
+            let generate = document.get_mut("generate").filter(|_| lent).and_then(Value::as_table_mut)?;
+            generate.remove("given")?;
+            fresh(source.model_of(&document).ok()?).ok()
+        };
+        let model = match fresh(config).or_else(|why| without_given().ok_or(why)) {
+            // The class that the first run is drawn under is none of a whole that takes no class, as of `RUN given 8`.
             Ok(model) => Ok(model),
             // What a part was sampled with need not fit the whole, whose energies are there all the same.
             Err(why) if lent_sections.contains(&"sampler") => {

@@ -145,7 +145,8 @@ impl Scorer {
 
     pub fn fit(&self, resize: bool) -> Fit {
         let double = self.dtype == DType::F64;
-        Fit { resize, double, ..Fit::known(&self.spec().sample_shape, &self.facts) }
+        let spec = self.spec();
+        Fit { resize, double, ..Fit::known(&spec.sample_shape, spec.domain, &self.facts) }
     }
 
     /// The samples of a piece.

@@ -7,6 +7,7 @@ use ebm_draw::chart::STYLE_SHEET;
 use super::RunPage;
 use super::markup::{figure, table, tables, text};
 use super::{curves, overview, pictures};
+use crate::config::compared;
 use crate::error::Result;
 
 /// The whole document; it names nothing outside of itself.
@@ -71,10 +72,10 @@ fn last_values(runs: &[RunPage]) -> String {
 fn settings(runs: &[RunPage]) -> String {
     let mut page = String::from("<section id=\"settings\"><h2>Settings</h2>\n");
     if runs.len() > 1 {
-        let own: Vec<BTreeMap<String, &str>> = runs.iter().map(|r| assigned(&r.config)).collect();
+        let own: Vec<BTreeMap<String, String>> = runs.iter().map(|r| compared::settings(&r.config)).collect();
         let mut keys: Vec<&String> = Vec::new();
         for key in own.iter().flat_map(BTreeMap::keys) {
-            let values: BTreeSet<Option<&&str>> = own.iter().map(|m| m.get(key)).collect();
+            let values: BTreeSet<Option<&String>> = own.iter().map(|m| m.get(key)).collect();
             if values.len() > 1 && !keys.contains(&key) {
                 keys.push(key);
             }
@@ -84,7 +85,7 @@ fn settings(runs: &[RunPage]) -> String {
         let rows: Vec<Vec<String>> = keys
             .into_iter()
             .map(|key| {
-                let of = |m: &BTreeMap<String, &str>| m.get(key).map_or("–".into(), |v| text(v));
+                let of = |m: &BTreeMap<String, String>| m.get(key).map_or("–".into(), |v| text(v));
                 std::iter::once(text(key)).chain(own.iter().map(of)).collect()
             })
             .collect();
@@ -101,29 +102,4 @@ fn settings(runs: &[RunPage]) -> String {
         );
     }
     page + "</section>\n"
-}
-
-/// Values of a configuration as they are written, by section and name.
-fn assigned(config: &str) -> BTreeMap<String, &str> {
-    let (mut section, mut all) = (String::new(), BTreeMap::new());
-    for line in config.lines().map(str::trim).filter(|l| !l.starts_with('#')) {
-        if line.starts_with('[') && line.ends_with(']') {
-            section = format!("{line} ");
-        } else if let Some((name, value)) = line.split_once('=') {
-            all.insert(format!("{section}{}", name.trim()), value.trim());
-        }
-    }
-    all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_found_by_section_and_name() {
-        let all = assigned("format = 1\n# a = 2\n[run]\nseed = 0\n [energy]\nhidden = [1, 2]\n");
-        assert_eq!(all.len(), 3);
-        assert_eq!((all["[run] seed"], all["[energy] hidden"]), ("0", "[1, 2]"));
-    }
 }

@@ -188,6 +188,23 @@ fn a_run_that_another_program_holds_is_left_to_it() {
 }
 
 #[test]
+fn a_run_that_fails_keeps_no_other_from_its_result() {
+    let s = Scratch::new();
+    let (kl, absent) = ("\"objective.kl.weight=1.0\"", "'data={ kind = \"npy\", path = \"none.npy\" }'");
+    let study = s.study(&STUDY.replace("[1, 2]", "[1]").replace(kl, absent));
+    let done = study.work(&s.options("a")).unwrap();
+    // Those behind it in the order of the file have results and stand in the table.
+    assert_eq!((done.finished, done.of), (3, 4));
+    assert_eq!(done.failed.iter().map(|f| f.run.as_str()).collect::<Vec<_>>(), ["kl-1"]);
+    assert!(done.failed[0].why.contains("none.npy"), "{:?}", done.failed);
+    let table = std::fs::read_to_string(s.path("a/report.md")).unwrap();
+    assert!(table.contains("| kl | 0 |") && table.contains("| wild | 1 | 1 |"), "{table}");
+    // It computed nothing, so it may be put right in the same folder, and the rest is not run again.
+    let mended = s.study(&STUDY.replace("[1, 2]", "[1]")).work(&s.options("a")).unwrap();
+    assert_eq!((mended.finished, mended.failed.len()), (4, 0));
+}
+
+#[test]
 fn what_is_wrong_is_said_before_anything_runs() {
     let s = Scratch::new();
     let e = |text: &str, options: StudyOptions| s.study(text).work(&options).unwrap_err().to_string();

@@ -93,6 +93,7 @@ impl Unit {
         match ebm_core::regular::read(&path) {
             Ok(text) => match serde_json::from_slice::<Claim>(&text) {
                 Ok(found) if found == self.claim => Ok(()),
+                _ if !self.begun() => Ok(()),
                 _ => Err(Error::unfit(
                     self.directory.display(),
                     format!(
@@ -108,6 +109,11 @@ impl Unit {
             )),
             Err(_) => Ok(()),
         }
+    }
+
+    /// Whether anything was computed in its directory: a run that failed before its first checkpoint has no numbers to mix with others.
+    fn begun(&self) -> bool {
+        self.directory.join(RECORD).exists() || run::checkpoints_of(&self.directory).exists()
     }
 
     /// Its result, if it is finished.
