@@ -30,7 +30,7 @@ pub struct PreconditionedLangevin {
 
 impl PreconditionedLangevin {
     fn learnt(&self) -> Metric {
-        Metric { kind: self.metric, per_chain: false, name: "preconditioned-langevin.metric".into() }
+        Metric::new(self.metric, false, "preconditioned-langevin.metric".into())
     }
 }
 

@@ -1,11 +1,12 @@
 //! Metrics: coordinates in which a target is about round, learnt from the draws of a warm-up.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{ChainState, Error, Learning, Result, Settings, flat_rows, host};
+use ebm_core::candle::{DType, Device, Tensor, TensorId};
+use ebm_core::{ChainState, Error, Learning, Result, Settings, host};
 
-use super::lanes;
+use super::Factor;
 use super::windows::Windows;
 
 /// What a metric is made of.
@@ -20,170 +21,8 @@ pub enum MetricKind {
     Dense,
 }
 
-/// A linear map L for each row, with `L Lᵀ` the covariance of the target as far as it is known. Kernels move in `y = L⁻¹x`, where
-/// momenta and noise are standard normal: `x` moves by `L v`, and the gradient there is `Lᵀ∇E`. In the words of Hamiltonian Monte
-/// Carlo the mass matrix is `(L Lᵀ)⁻¹`.
-#[derive(Clone, Debug)]
-pub struct Factor {
-    kind: MetricKind,
-    /// Coordinates of a sample.
-    width: usize,
-    /// Numbers of one map after the other: one for all rows, or one for each; none of a unit metric.
-    data: Vec<f64>,
-}
-
-impl Factor {
-    /// The identity in `width` coordinates.
-    pub fn unit(width: usize) -> Self {
-        Factor { kind: MetricKind::Unit, width, data: Vec::new() }
-    }
-
-    /// Whether it is the identity.
-    pub fn is_unit(&self) -> bool {
-        self.kind == MetricKind::Unit
-    }
-
-    /// The map of row `row`.
-    fn of(&self, row: usize) -> &[f64] {
-        let n = numbers_of(self.kind, self.width);
-        let row = if self.data.len() == n { 0 } else { row };
-        &self.data[row * n..(row + 1) * n]
-    }
-
-    /// The map of row `row` for moves in place.
-    pub(crate) fn map(&self, row: usize) -> Map<'_> {
-        match self.kind {
-            MetricKind::Diagonal => Map::Scales(self.of(row)),
-            _ => Map::Factor(self, row),
-        }
-    }
-
-    /// `L v` of row `row`, written to `out`.
-    pub fn up(&self, row: usize, v: &[f64], out: &mut [f64]) {
-        match self.kind {
-            MetricKind::Unit => out.copy_from_slice(v),
-            MetricKind::Diagonal => {
-                out.iter_mut().zip(self.of(row)).zip(v).for_each(|((o, l), v)| *o = l * v);
-            }
-            MetricKind::Dense => {
-                for ((o, l), i) in out.iter_mut().zip(self.of(row).chunks_exact(self.width)).zip(1..) {
-                    *o = lanes::dot(&l[..i], &v[..i]);
-                }
-            }
-        }
-    }
-
-    /// `Lᵀ g` of row `row`, written to `out`.
-    pub fn down(&self, row: usize, g: &[f64], out: &mut [f64]) {
-        match self.kind {
-            MetricKind::Unit | MetricKind::Diagonal => self.up(row, g, out),
-            MetricKind::Dense => {
-                out.fill(0.0);
-                for ((g, l), i) in g.iter().zip(self.of(row).chunks_exact(self.width)).zip(1..) {
-                    lanes::add_scaled(&mut out[..i], *g, &l[..i]);
-                }
-            }
-        }
-    }
-
-    /// The same map for tensors like `like` `(B, ...)`.
-    ///
-    /// # Errors
-    /// If a tensor cannot be made.
-    pub fn frame(&self, like: &Tensor) -> Result<Frame> {
-        let n = numbers_of(self.kind, self.width).max(1);
-        let maps = self.data.len() / n;
-        let make = |shape: Vec<usize>| -> Result<Tensor> {
-            let t = Tensor::from_slice(&self.data, shape, &Device::Cpu)?.to_dtype(like.dtype())?;
-            Ok(t.to_device(like.device())?)
-        };
-        Ok(match self.kind {
-            MetricKind::Unit => Frame::Unit,
-            MetricKind::Diagonal => {
-                let mut shape = like.dims().to_vec();
-                shape[0] = maps;
-                Frame::Scale(make(shape)?)
-            }
-            MetricKind::Dense if maps == 1 => Frame::Common(make(vec![self.width, self.width])?),
-            MetricKind::Dense => Frame::Rows(make(vec![maps, self.width, self.width])?),
-        })
-    }
-}
-
-/// The map of one row: factors of the coordinates, or any.
-#[derive(Clone, Copy)]
-pub(crate) enum Map<'a> {
-    /// A factor for each coordinate.
-    Scales(&'a [f64]),
-    /// That of a row.
-    Factor(&'a Factor, usize),
-}
-
-impl Map<'_> {
-    /// `v ← v + c·Lᵀ g`; `scratch` is as long as they are.
-    pub(crate) fn kick(&self, v: &mut [f64], c: f64, g: &[f64], scratch: &mut [f64]) {
-        match self {
-            Map::Scales(l) => lanes::add_products(v, c, l, g),
-            Map::Factor(factor, row) => {
-                factor.down(*row, g, scratch);
-                lanes::add_scaled(v, c, scratch);
-            }
-        }
-    }
-
-    /// `x ← x + c·L v`.
-    pub(crate) fn drift(&self, x: &mut [f64], c: f64, v: &[f64], scratch: &mut [f64]) {
-        match self {
-            Map::Scales(l) => lanes::add_products(x, c, l, v),
-            Map::Factor(factor, row) => {
-                factor.up(*row, v, scratch);
-                lanes::add_scaled(x, c, scratch);
-            }
-        }
-    }
-}
-
-/// A [`Factor`] as tensors.
-pub enum Frame {
-    /// The identity.
-    Unit,
-    /// A factor for each coordinate, `(1, ...)` or `(B, ...)`.
-    Scale(Tensor),
-    /// One lower triangle for all rows, `(D, D)`.
-    Common(Tensor),
-    /// A lower triangle for each row, `(B, D, D)`.
-    Rows(Tensor),
-}
-
-impl Frame {
-    /// `L v` for each row of `v` `(B, ...)`.
-    ///
-    /// # Errors
-    /// If an operation fails.
-    pub fn up(&self, v: &Tensor) -> Result<Tensor> {
-        Ok(match self {
-            Frame::Unit => v.clone(),
-            Frame::Scale(s) => v.broadcast_mul(s)?,
-            Frame::Common(l) => flat_rows(v)?.matmul(&l.t()?)?.reshape(v.shape())?,
-            Frame::Rows(l) => l.matmul(&flat_rows(v)?.unsqueeze(2)?)?.reshape(v.shape())?,
-        })
-    }
-
-    /// `Lᵀ g` for each row of `g` `(B, ...)`.
-    ///
-    /// # Errors
-    /// If an operation fails.
-    pub fn down(&self, g: &Tensor) -> Result<Tensor> {
-        Ok(match self {
-            Frame::Unit | Frame::Scale(_) => self.up(g)?,
-            Frame::Common(l) => flat_rows(g)?.matmul(l)?.reshape(g.shape())?,
-            Frame::Rows(l) => l.t()?.matmul(&flat_rows(g)?.unsqueeze(2)?)?.reshape(g.shape())?,
-        })
-    }
-}
-
 /// Numbers of one map.
-fn numbers_of(kind: MetricKind, width: usize) -> usize {
+pub(super) fn numbers_of(kind: MetricKind, width: usize) -> usize {
     match kind {
         MetricKind::Unit => 0,
         MetricKind::Diagonal => width,
@@ -206,6 +45,37 @@ pub struct Metric {
     pub per_chain: bool,
     /// Its name in the state, such as `nuts.metric`.
     pub name: String,
+    memo: Memo,
+}
+
+/// The map that was last made of a stored one; numbers of a tensor never change, and a new one has a new identity.
+#[derive(Clone, Debug, Default)]
+struct Memo(Arc<Mutex<Option<Made>>>);
+
+#[derive(Clone, Debug)]
+struct Made {
+    of: (TensorId, DType, usize),
+    factor: Factor,
+}
+
+impl Memo {
+    /// The map of `stored` for samples of `width` coordinates in `dtype`.
+    fn factor(&self, stored: &Tensor, kind: MetricKind, (width, dtype): (usize, DType)) -> Result<Factor> {
+        let of = (stored.id(), dtype, width);
+        // Nothing can panic under this lock that leaves it half changed.
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = last.as_ref().filter(|made| made.of == of) {
+            return Ok(made.factor.clone());
+        }
+        let (data, n) = (host::numbers(stored)?, numbers_of(kind, width));
+        let factor = match data.len() >= n && data.len() % n == 0 {
+            true => Factor::shared(kind, width, data[..n].to_vec(), dtype),
+            // Of samples of another shape.
+            false => Factor::unit(width),
+        };
+        *last = Some(Made { of, factor: factor.clone() });
+        Ok(factor)
+    }
 }
 
 /// What one warm-up gathers: of one chain, or of all.
@@ -297,27 +167,35 @@ fn cholesky(mut a: Vec<f64>, n: usize) -> Option<Vec<f64>> {
 type Table = BTreeMap<u64, (Vec<f64>, Gathered)>;
 
 impl Metric {
+    /// One that is stored under `name`.
+    pub fn new(kind: MetricKind, per_chain: bool, name: String) -> Self {
+        Metric { kind, per_chain, name, memo: Memo::default() }
+    }
+
     /// The maps of the rows of the batch; the identity where nothing was learnt.
     ///
     /// # Errors
     /// If what is stored in the state is damaged.
     pub fn of(&self, state: &ChainState) -> Result<Factor> {
-        let width = state.at.x.elem_count() / state.at.len().max(1);
+        let (width, dtype) = (state.at.x.elem_count() / state.at.len().max(1), state.at.dtype());
         let n = numbers_of(self.kind, width);
-        let stored = state.aux.get(&self.name).filter(|_| n > 0);
-        let Some(data) = stored.map(host::numbers).transpose()? else { return Ok(Factor::unit(width)) };
+        let Some(stored) = state.aux.get(&self.name).filter(|_| n > 0) else {
+            return Ok(Factor::unit(width));
+        };
+        if !self.per_chain {
+            return self.memo.factor(stored, self.kind, (width, dtype));
+        }
+        let data = host::numbers(stored)?;
         if data.len() % n != 0 || data.is_empty() {
             // Of samples of another shape.
             return Ok(Factor::unit(width));
-        }
-        if !self.per_chain {
-            return Ok(Factor { kind: self.kind, width, data: data[..n].to_vec() });
         }
         let known: BTreeMap<u64, &[f64]> =
             self.chains(state)?.into_iter().zip(data.chunks_exact(n)).collect();
         let unit = identity(self.kind, width);
         let of = |id: &u64| known.get(id).copied().unwrap_or(&unit).to_vec();
-        Ok(Factor { kind: self.kind, width, data: state.at.chains.ids().iter().flat_map(of).collect() })
+        let all = state.at.chains.ids().iter().flat_map(of).collect();
+        Ok(Factor::of(self.kind, width, all))
     }
 
     /// Gathers where the chains of `state` now are, if its step was one of a window of a warm-up. True for the rows whose window
@@ -336,6 +214,8 @@ impl Metric {
         let mut table = self.table(state, width)?;
         let ids = state.at.chains.ids();
         let own = |row: usize| if self.per_chain { ids[row] } else { 0 };
+        // A tensor that stays the same is what a map is made of once.
+        let stays = !self.per_chain && table.contains_key(&0);
         let groups: Vec<(u64, Vec<usize>)> = match self.per_chain {
             true => (0..rows).map(|row| (own(row), vec![row])).collect(),
             false => vec![(0, (0..rows).collect())],
@@ -363,7 +243,7 @@ impl Metric {
                 members.iter().for_each(|row| closed[*row] = true);
             }
         }
-        self.store(state, table)?;
+        self.store(state, table, stays && !closed.contains(&true))?;
         Ok(closed)
     }
 
@@ -382,13 +262,17 @@ impl Metric {
         Ok(ids.into_iter().zip(factors.zip(gathered)).collect())
     }
 
-    fn store(&self, state: &mut ChainState, table: Table) -> Result<()> {
+    /// Stores what was gathered, and the maps unless they are those of the state.
+    fn store(&self, state: &mut ChainState, table: Table, same: bool) -> Result<()> {
         let n = table.len();
-        let factors: Vec<f64> = table.values().flat_map(|(f, _)| f.iter().copied()).collect();
-        let moments: Vec<f64> = table.values().flat_map(|(_, g)| g.numbers()).collect();
-        for (name, all) in [(self.name.clone(), factors), (self.moments_key(), moments)] {
+        let mut put = |name: String, all: Vec<f64>| -> Result<()> {
             let wide = all.len() / n.max(1);
             state.aux.insert(name, Tensor::from_vec(all, (n, wide), &Device::Cpu)?);
+            Ok(())
+        };
+        put(self.moments_key(), table.values().flat_map(|(_, g)| g.numbers()).collect())?;
+        if !same {
+            put(self.name.clone(), table.values().flat_map(|(f, _)| f.iter().copied()).collect())?;
         }
         if self.per_chain {
             let ids: Vec<i64> = table.into_keys().map(|id| id as i64).collect();

@@ -33,7 +33,7 @@ fn state(x: &Tensor, left: usize) -> ChainState {
 }
 
 fn metric(kind: MetricKind, per_chain: bool) -> Metric {
-    Metric { kind, per_chain, name: "test.metric".into() }
+    Metric::new(kind, per_chain, "test.metric".into())
 }
 
 /// A map of a row.
@@ -53,7 +53,7 @@ fn maps_of_slices_and_of_tensors_are_the_same() {
             for (i, l) in data.iter_mut().enumerate().filter(|_| n == 16) {
                 *l = if i % 4 > i % 16 / 4 { 0.0 } else { *l };
             }
-            let factor = Factor { kind, width: 4, data };
+            let factor = Factor::of(kind, 4, data);
             let frame = factor.frame(&v).unwrap();
             let by_rows = |t: &Tensor, f: Map<'_>| {
                 let rows = t.to_vec2::<f64>().unwrap();
@@ -98,7 +98,7 @@ fn a_window_gathers_its_own_draws() {
         };
         let factor = metric.of(&state).unwrap();
         let back = |i: usize, j: usize| -> f64 {
-            let row = |i: usize| (0..2).map(|k| factor.data[i * 2 + k]).collect::<Vec<_>>();
+            let row = |i: usize| (0..2).map(|k| factor.row(0)[i * 2 + k]).collect::<Vec<_>>();
             row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum()
         };
         match kind {
@@ -106,9 +106,9 @@ fn a_window_gathers_its_own_draws() {
                 for (i, j) in [(0, 0), (0, 1), (1, 1)] {
                     assert!((back(i, j) - covariance(i, j)).abs() < 1e-12);
                 }
-                assert_eq!(factor.data[1], 0.0);
+                assert_eq!(factor.row(0)[1], 0.0);
             }
-            _ => (0..2).for_each(|i| assert!((factor.data[i].powi(2) - covariance(i, i)).abs() < 1e-12)),
+            _ => (0..2).for_each(|i| assert!((factor.row(0)[i].powi(2) - covariance(i, i)).abs() < 1e-12)),
         }
     }
 }
