@@ -78,19 +78,30 @@ impl KnownDensity for Modes {
 
     fn row(&self, x: &[f64], grad: &mut [f64]) -> Option<f64> {
         let half = 0.5 / (self.sd * self.sd);
+        // What two modes apart costs beyond twice what one costs.
+        let apart = (-2.0 * half).exp();
         let mut energy = 0.0;
         for (x, g) in x.iter().zip(grad) {
             // Coordinates are independent: five modes each. The nearest one keeps the sum from vanishing.
-            let least = (x - x.round().clamp(-2.0, 2.0)).powi(2) * half;
-            let (mut sum, mut pull) = (0.0, 0.0);
-            for mode in -2..=2 {
-                let off = x - f64::from(mode);
-                let p = (least - off * off * half).exp();
-                sum += p;
-                pull += p * off;
+            let nearest = x.round().clamp(-2.0, 2.0);
+            let off = x - nearest;
+            let (mut sum, mut pull) = (1.0, off);
+            // Of mode k on one side, exp(−(off ∓ k)²h + off²h) = exp((±2 off − 1)h)ᵏ·exp(−2h)^(k(k−1)/2).
+            for (side, modes) in [(1.0, 2.0 - nearest), (-1.0, 2.0 + nearest)] {
+                if modes > 0.0 {
+                    let first = ((2.0 * side * off - 1.0) * half).exp();
+                    let (mut k, mut p, mut ratio) = (1.0, first, first * apart);
+                    while k <= modes {
+                        sum += p;
+                        pull += p * (off - side * k);
+                        p *= ratio;
+                        ratio *= apart;
+                        k += 1.0;
+                    }
+                }
             }
             *g = 2.0 * half * pull / sum;
-            energy += least - sum.ln();
+            energy += off * off * half - f64::ln(sum);
         }
         Some(energy)
     }

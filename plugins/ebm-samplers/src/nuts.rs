@@ -2,11 +2,11 @@
 
 use ebm_core::{
     Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Law, Learning, Link, Result, Sensitivity, Settings,
-    Stepped, Transition, TransitionConfig, host, plugin, row_mean,
+    Slope, Stepped, Transition, TransitionConfig, host, plugin,
 };
 
 use crate::kit::factor::Way;
-use crate::kit::places::{Places, numbers, row_slopes, samples, shares, slope};
+use crate::kit::places::{Places, gathered, numbers, one_a_row, row_slopes, shares};
 use crate::kit::{AdaptSettings, Factor, MetricKind, StepSize, Tuning, lanes};
 
 mod slots;
@@ -215,13 +215,14 @@ impl Transition for Nuts {
         let mut trees: Vec<Tree> = (0..rows).map(tree).collect();
         self.grow(e, at, &mut trees, &factor)?;
         let (told, ends): (Vec<_>, Vec<_>) = trees.iter().map(Tree::ended).unzip();
-        let x = samples(ends.iter().flat_map(|p| p.x.iter().copied()).collect(), at)?;
-        let grads: Vec<f64> = ends.iter().flat_map(|p| p.grad.iter().copied()).collect();
-        let there = slope(ends.iter().map(|p| p.energy).collect(), grads, at, here.energy.dtype())?;
+        let dtype = here.energy.dtype();
+        let energy = one_a_row(ends.iter().map(|p| p.energy).collect(), at, dtype)?;
+        let squares = ends.iter().map(|p| lanes::dot(p.grad, p.grad) / width.max(1) as f64);
+        let square = one_a_row(squares.collect(), at, dtype)?;
         let accepted = numbers(rows, |r| told[r].accepted)?;
-        let mut next = state.advance(x);
-        let (energy, square) = (there.energy.clone(), row_mean(&there.grad.sqr()?)?);
-        next.cache = Some(there);
+        let mut next = state.advance(gathered(ends.iter().map(|p| p.x), at)?);
+        let grad = gathered(ends.iter().map(|p| p.grad), at)?;
+        next.cache = Some(Slope { energy: energy.clone(), grad });
         self.tuning.learn(&mut next, &tuned, &accepted)?;
         let stepped = Stepped::new(next, Link::Cut)
             .with("energy", energy)

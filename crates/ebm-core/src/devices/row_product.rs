@@ -90,10 +90,11 @@ impl<T: RowNumber> RowProduct<T> {
     #[inline(always)]
     fn block<const R: usize, const FUSED: bool>(&self, x: &[f64], out: &mut [f64]) {
         let depth = self.origin.len();
-        let mut y = vec![T::default(); R * depth];
-        for (y, x) in y.chunks_exact_mut(depth).zip(x.chunks_exact(depth)) {
-            y.iter_mut().zip(x).zip(&self.origin).for_each(|((y, x), o)| *y = T::of(x - o));
+        let mut y = Vec::with_capacity(R * depth);
+        for x in x.chunks_exact(depth) {
+            y.extend(x.iter().zip(&self.origin).map(|(x, o)| T::of(x - o)));
         }
+        y.resize(R * depth, T::default());
         for (tile, from) in self.tiles.iter().zip((0..).step_by(COLUMNS)) {
             let sums = sums::<T, R, FUSED>(&y, depth, tile.first, &self.entries[tile.entries.clone()]);
             for (sums, out) in sums.iter().zip(out.chunks_exact_mut(self.width)) {

@@ -15,8 +15,7 @@ use std::time::Instant;
 use clap::Parser;
 use ebm::core::candle::{DType, Device};
 use ebm::core::{
-    Batch, BuildCx, ChainState, Chains, EnergyConfig, EnergyFn, Key, Learning, Transition, TransitionConfig,
-    host,
+    Batch, BuildCx, Chains, EnergyConfig, EnergyFn, Key, Learning, Transition, TransitionConfig, host,
 };
 use ebm::{Result, Source, eval};
 use ebm_plugins as _;
@@ -153,12 +152,12 @@ fn run(target: &str, sampler: &str, seed: u64, a: &Arguments) -> Result<Map<Stri
     state.learning = Learning::Done;
     let warm_s = began.elapsed().as_secs_f64();
     let (wall, cpu) = (Instant::now(), cpu::thread_seconds());
-    let mut draws: Vec<ChainState> = Vec::with_capacity(a.draws);
+    let mut draws = Vec::with_capacity(a.draws);
     let mut told: Map<String, Value> = Map::new();
     let mut infos = Vec::with_capacity(a.draws);
     for k in 0..a.draws {
         let stepped = kernel.step(e, &state, key.at("draw").at(k))?;
-        draws.push(stepped.state.clone());
+        draws.push(stepped.state.at.x.clone());
         infos.push(stepped.info);
         state = stepped.state;
     }
@@ -180,8 +179,7 @@ fn run(target: &str, sampler: &str, seed: u64, a: &Arguments) -> Result<Map<Stri
     }
     let single = if sampler.starts_with("hmc") { *leapfrogs } else { 1 };
     let grads = sum("leapfrogs")?.map_or((single * a.draws) as f64, |all| all / a.chains as f64);
-    let draws: Vec<Vec<f64>> =
-        draws.iter().map(|s| host::numbers(&s.at.x)).collect::<ebm::core::Result<_>>()?;
+    let draws: Vec<Vec<f64>> = draws.iter().map(host::numbers).collect::<ebm::core::Result<_>>()?;
     let mut line = object(json!({
         "bench": "samplers", "peer": "ebm", "sampler": sampler, "target": target, "seed": seed, "chains": a.chains,
         "warmup": a.warm_up, "draws": a.draws, "sample_s": round(wall), "cpu_s": cpu.map(round),

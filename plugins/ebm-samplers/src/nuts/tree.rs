@@ -47,7 +47,7 @@ struct End {
 /// A subtree whose two halves belong together: momenta at its ends in the order in which they were reached, their sum over all of
 /// it, and a place drawn from it by its weights.
 #[derive(Clone, Copy)]
-struct Node {
+pub(super) struct Node {
     level: usize,
     begin: Slot,
     end: Slot,
@@ -90,6 +90,8 @@ pub(super) struct Tree {
     ends: [End; 2],
     /// The end that goes on.
     forwards: bool,
+    /// Where a step that is half made comes from.
+    left: End,
     /// Complete subtrees of the new half, larger ones first.
     stack: Vec<Node>,
     /// Leaves of the new half.
@@ -100,6 +102,12 @@ pub(super) struct Tree {
     chances: f64,
     told: Told,
     over: bool,
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.slots.give_back(std::mem::take(&mut self.stack));
+    }
 }
 
 impl Tree {
@@ -125,6 +133,7 @@ impl Tree {
         let chosen = Chosen { x, grad, energy: place.energy, hamiltonian: first };
         let whole =
             Node { level: 0, begin: momentum, end: momentum, sum: momentum, square, weight: 1.0, chosen };
+        let stack = slots.lend();
         let mut tree = Tree {
             id,
             key,
@@ -134,8 +143,9 @@ impl Tree {
             whole,
             ends: [End { x, v: momentum, pull }; 2],
             temperature: t,
+            left: End { x, v: momentum, pull },
             forwards: true,
-            stack: Vec::with_capacity(max_depth),
+            stack,
             leaves: 0,
             first,
             unit: first,
@@ -186,19 +196,20 @@ impl Tree {
         let kick = self.half_kick();
         let (from, to) = self.go_on();
         // Slots that are just taken are no others.
-        if let Some([x, v, old_x, old_v, pull]) = self.slots.several([to.x, to.v, from.x, from.v, from.pull])
-        {
+        if let Some([v, old_v, pull]) = self.slots.several([to.v, from.v, from.pull]) {
             lanes::sum(v, old_v, kick, pull);
-            x.copy_from_slice(old_x);
         }
-        self.leave(from);
+        self.left = from;
         self.slots.at(to.v)
     }
 
     /// After [`Tree::kick`], the drift along `L v`. Returns where the slope is wanted.
     pub(super) fn drift(&mut self, along: &[f64]) -> &[f64] {
-        let (h, x) = (self.signed(), self.ends[usize::from(self.forwards)].x);
-        lanes::add_scaled(self.slots.at_mut(x), h, along);
+        let (h, x, from) = (self.signed(), self.ends[usize::from(self.forwards)].x, self.left);
+        if let Some([x, old_x]) = self.slots.several([x, from.x]) {
+            lanes::sum(x, old_x, h, along);
+        }
+        self.leave(from);
         self.slots.at(x)
     }
 
