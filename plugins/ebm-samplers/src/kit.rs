@@ -11,6 +11,7 @@
 
 mod accept;
 mod adapt;
+mod covariance;
 mod dual_averaging;
 pub(crate) mod factor;
 mod integrator;

@@ -61,9 +61,9 @@ impl Transition for PreconditionedLangevin {
 
     fn sensitivity(&self) -> Sensitivity {
         // One number a coordinate cannot tell a move that mixes them.
-        match self.metric {
-            MetricKind::Dense => Sensitivity::Unknown(self.name()),
-            _ => Sensitivity::Exact,
+        match self.metric.mixes() {
+            true => Sensitivity::Unknown(self.name()),
+            false => Sensitivity::Exact,
         }
     }
 

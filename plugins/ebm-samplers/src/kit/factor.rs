@@ -13,6 +13,7 @@ use super::metric::{MetricKind, numbers_of};
 /// Carlo the mass matrix is `(L Lᵀ)⁻¹`.
 #[derive(Clone, Debug)]
 pub struct Factor {
+    /// No choice, but what was chosen.
     kind: MetricKind,
     /// Coordinates of a sample.
     width: usize,
@@ -121,7 +122,7 @@ impl Factor {
     pub fn up(&self, row: usize, v: &[f64], out: &mut [f64]) {
         match self.kind {
             MetricKind::Unit => out.copy_from_slice(v),
-            MetricKind::Diagonal => {
+            MetricKind::Diagonal | MetricKind::Auto => {
                 out.iter_mut().zip(self.row(row)).zip(v).for_each(|((o, l), v)| *o = l * v);
             }
             MetricKind::Dense => {
@@ -135,7 +136,7 @@ impl Factor {
     /// `Lᵀ g` of row `row`, written to `out`.
     pub fn down(&self, row: usize, g: &[f64], out: &mut [f64]) {
         match self.kind {
-            MetricKind::Unit | MetricKind::Diagonal => self.up(row, g, out),
+            MetricKind::Unit | MetricKind::Diagonal | MetricKind::Auto => self.up(row, g, out),
             MetricKind::Dense => {
                 out.fill(0.0);
                 for ((g, l), i) in g.iter().zip(self.row(row).chunks_exact(self.width)).zip(1..) {
@@ -186,7 +187,7 @@ impl Factor {
         };
         Ok(match self.kind {
             MetricKind::Unit => Frame::Unit,
-            MetricKind::Diagonal => {
+            MetricKind::Diagonal | MetricKind::Auto => {
                 let mut shape = like.dims().to_vec();
                 shape[0] = maps;
                 Frame::Scale(make(shape)?)

@@ -7,6 +7,7 @@ use ebm_core::candle::{DType, Device, Tensor, TensorId};
 use ebm_core::{ChainState, Error, Learning, Result, Settings, host};
 
 use super::Factor;
+use super::covariance::{cholesky, turned};
 use super::windows::Windows;
 
 /// What a metric is made of.
@@ -19,13 +20,26 @@ pub enum MetricKind {
     Diagonal,
     /// All covariances; time and memory go as the square of the number of coordinates.
     Dense,
+    /// All covariances where chains together know them and they make steps twice as long, else deviations: decided at the end of each window
+    /// of a warm-up.
+    Auto,
 }
+
+impl MetricKind {
+    /// Whether it may mix coordinates.
+    pub fn mixes(self) -> bool {
+        matches!(self, MetricKind::Dense | MetricKind::Auto)
+    }
+}
+
+/// Widest sample of which `Auto` gathers covariances: they take 30 µs a draw of a warm-up.
+const CHOSEN: usize = 256;
 
 /// Numbers of one map.
 pub(super) fn numbers_of(kind: MetricKind, width: usize) -> usize {
     match kind {
         MetricKind::Unit => 0,
-        MetricKind::Diagonal => width,
+        MetricKind::Diagonal | MetricKind::Auto => width,
         MetricKind::Dense => width * width,
     }
 }
@@ -60,18 +74,18 @@ struct Made {
 
 impl Memo {
     /// The map of `stored` for samples of `width` coordinates in `dtype`.
-    fn factor(&self, stored: &Tensor, kind: MetricKind, (width, dtype): (usize, DType)) -> Result<Factor> {
+    fn factor(&self, stored: &Tensor, metric: &Metric, (width, dtype): (usize, DType)) -> Result<Factor> {
         let of = (stored.id(), dtype, width);
         // Nothing can panic under this lock that leaves it half changed.
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = last.as_ref().filter(|made| made.of == of) {
             return Ok(made.factor.clone());
         }
-        let (data, n) = (host::numbers(stored)?, numbers_of(kind, width));
-        let factor = match data.len() >= n && data.len() % n == 0 {
-            true => Factor::shared(kind, width, data[..n].to_vec(), dtype),
+        let n = stored.elem_count() / stored.dims().first().copied().unwrap_or(1).max(1);
+        let factor = match metric.kind_of(n, width) {
+            Some(kind) => Factor::shared(kind, width, host::numbers(stored)?[..n].to_vec(), dtype),
             // Of samples of another shape.
-            false => Factor::unit(width),
+            None => Factor::unit(width),
         };
         *last = Some(Made { of, factor: factor.clone() });
         Ok(factor)
@@ -115,20 +129,27 @@ impl Gathered {
         }
     }
 
-    /// The map of the covariance, drawn to a small round one as in Stan; none if it is not positive.
-    fn factor(&self, kind: MetricKind) -> Option<Vec<f64>> {
+    /// The map of the covariance, drawn to a small round one as in Stan, or, if it `chooses`, of its diagonal where that is as good; none if
+    /// it is not positive.
+    fn factor(&self, kind: MetricKind, chooses: bool) -> Option<Vec<f64>> {
         let (n, d) = (self.count, self.mean.len());
         let (share, round) = (n / (n + 5.0) / (n - 1.0), 1e-3 * 5.0 / (n + 5.0));
         let mut all: Vec<f64> = self.products.iter().map(|p| p * share).collect();
+        let deviations = |variances: &mut dyn Iterator<Item = f64>| {
+            let all: Vec<f64> = variances.map(|v| (v + round).sqrt()).collect();
+            all.iter().all(|v| v.is_finite() && *v > 0.0).then_some(all)
+        };
         match kind {
             MetricKind::Unit => None,
-            MetricKind::Diagonal => {
-                all.iter_mut().for_each(|v| *v = (*v + round).sqrt());
-                all.iter().all(|v| v.is_finite() && *v > 0.0).then_some(all)
-            }
+            MetricKind::Diagonal | MetricKind::Auto => deviations(&mut all.into_iter()),
             MetricKind::Dense => {
+                let diagonal: Vec<f64> = all.iter().step_by(d + 1).copied().collect();
                 (0..d).for_each(|i| all[i * d + i] += round);
-                cholesky(all, d)
+                let triangle = cholesky(all, d);
+                if !chooses {
+                    return triangle;
+                }
+                triangle.filter(|l| turned(n, l, d)).or_else(|| deviations(&mut diagonal.into_iter()))
             }
         }
     }
@@ -146,23 +167,6 @@ impl Gathered {
     }
 }
 
-/// The lower triangle `L` with `L Lᵀ = a` `(n, n)`, row by row, zeros above; none if it is not positive definite.
-fn cholesky(mut a: Vec<f64>, n: usize) -> Option<Vec<f64>> {
-    for i in 0..n {
-        for j in 0..=i {
-            let dot: f64 = (0..j).map(|k| a[i * n + k] * a[j * n + k]).sum();
-            let rest = a[i * n + j] - dot;
-            a[i * n + j] = match i == j {
-                true if rest > 0.0 && rest.is_finite() => rest.sqrt(),
-                true => return None,
-                false => rest / a[j * n + j],
-            };
-        }
-        a[i * n + i + 1..(i + 1) * n].fill(0.0);
-    }
-    Some(a)
-}
-
 /// Maps and what is gathered, of all chains (under 0) or of each.
 type Table = BTreeMap<u64, (Vec<f64>, Gathered)>;
 
@@ -178,24 +182,41 @@ impl Metric {
     /// If what is stored in the state is damaged.
     pub fn of(&self, state: &ChainState) -> Result<Factor> {
         let (width, dtype) = (state.at.x.elem_count() / state.at.len().max(1), state.at.dtype());
-        let n = numbers_of(self.kind, width);
-        let Some(stored) = state.aux.get(&self.name).filter(|_| n > 0) else {
+        let kind = self.gathers(width);
+        let n = numbers_of(kind, width);
+        let Some(stored) = state.aux.get(&self.name).filter(|t| n > 0 && t.elem_count() > 0) else {
             return Ok(Factor::unit(width));
         };
         if !self.per_chain {
-            return self.memo.factor(stored, self.kind, (width, dtype));
+            return self.memo.factor(stored, self, (width, dtype));
         }
         let data = host::numbers(stored)?;
-        if data.len() % n != 0 || data.is_empty() {
+        if data.len() % n != 0 {
             // Of samples of another shape.
             return Ok(Factor::unit(width));
         }
         let known: BTreeMap<u64, &[f64]> =
             self.chains(state)?.into_iter().zip(data.chunks_exact(n)).collect();
-        let unit = identity(self.kind, width);
+        let unit = identity(kind, width);
         let of = |id: &u64| known.get(id).copied().unwrap_or(&unit).to_vec();
         let all = state.at.chains.ids().iter().flat_map(of).collect();
-        Ok(Factor::of(self.kind, width, all))
+        Ok(Factor::of(kind, width, all))
+    }
+
+    /// What its windows gather.
+    fn gathers(&self, width: usize) -> MetricKind {
+        match self.kind {
+            MetricKind::Auto if self.per_chain || !(2..=CHOSEN).contains(&width) => MetricKind::Diagonal,
+            MetricKind::Auto => MetricKind::Dense,
+            kind => kind,
+        }
+    }
+
+    /// The kind of a map of `n` numbers, if it is one of samples of `width` coordinates.
+    fn kind_of(&self, n: usize, width: usize) -> Option<MetricKind> {
+        let kind = self.gathers(width);
+        let other = if self.kind == MetricKind::Auto { MetricKind::Diagonal } else { kind };
+        [kind, other].into_iter().find(|kind| n > 0 && n == numbers_of(*kind, width))
     }
 
     /// Gathers where the chains of `state` now are, if its step was one of a window of a warm-up. True for the rows whose window
@@ -212,6 +233,7 @@ impl Metric {
         let x = host::numbers(&state.at.x)?;
         let width = x.len() / rows;
         let mut table = self.table(state, width)?;
+        let kind = self.gathers(width);
         let ids = state.at.chains.ids();
         let own = |row: usize| if self.per_chain { ids[row] } else { 0 };
         // A tensor that stays the same is what a map is made of once.
@@ -226,20 +248,20 @@ impl Metric {
             if gathered.steps >= gathered.total {
                 // Another warm-up begins, with the metric of the last one.
                 let begun = Gathered { total: left, ..Gathered::default() };
-                *gathered = begun.cleared(self.kind, width);
+                *gathered = begun.cleared(kind, width);
             }
             let windows = Windows::of(gathered.total);
             if windows.gathers(gathered.steps) {
                 for row in &members {
-                    gathered.add(self.kind, &x[row * width..(row + 1) * width]);
+                    gathered.add(kind, &x[row * width..(row + 1) * width]);
                 }
             }
             gathered.steps += 1;
             if windows.end_at(gathered.steps) {
-                if let Some(new) = gathered.factor(self.kind) {
+                if let Some(new) = gathered.factor(kind, self.kind == MetricKind::Auto) {
                     *factor = new;
                 }
-                *gathered = std::mem::take(gathered).cleared(self.kind, width);
+                *gathered = std::mem::take(gathered).cleared(kind, width);
                 members.iter().for_each(|row| closed[*row] = true);
             }
         }
@@ -248,13 +270,16 @@ impl Metric {
     }
 
     fn table(&self, state: &ChainState, width: usize) -> Result<Table> {
-        let n = numbers_of(self.kind, width);
         let Some(factors) = state.aux.get(&self.name) else { return Ok(Table::new()) };
         let ids = if self.per_chain { self.chains(state)? } else { vec![0] };
         let factors = host::numbers(factors)?;
         let moments = state.aux.get(&self.moments_key()).map(host::numbers).transpose()?.unwrap_or_default();
-        let wide = 3 + width + n;
-        if factors.len() != ids.len() * n || moments.len() != ids.len() * wide {
+        let wide = 3 + width + numbers_of(self.gathers(width), width);
+        let n = factors.len() / ids.len().max(1);
+        if self.kind_of(n, width).is_none()
+            || factors.len() != ids.len() * n
+            || moments.len() != ids.len() * wide
+        {
             return Ok(Table::new());
         }
         let gathered = moments.chunks_exact(wide).filter_map(|all| Gathered::from_numbers(all, width));
@@ -311,7 +336,7 @@ impl Metric {
 fn identity(kind: MetricKind, width: usize) -> Vec<f64> {
     match kind {
         MetricKind::Unit => Vec::new(),
-        MetricKind::Diagonal => vec![1.0; width],
+        MetricKind::Diagonal | MetricKind::Auto => vec![1.0; width],
         MetricKind::Dense => {
             (0..width * width).map(|i| f64::from(u8::from(i / width == i % width))).collect()
         }

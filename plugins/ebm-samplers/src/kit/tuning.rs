@@ -52,6 +52,10 @@ impl AdaptSettings {
                 let message = "needs an acceptance to adapt to: give target_acceptance too, such as 0.65";
                 return Err(cx.refuse("metric", message));
             }
+            if self.metric == MetricKind::Auto && self.per_chain {
+                let message = "is auto, which chooses by what all chains know together, and per_chain = true: take \"diagonal\"";
+                return Err(cx.refuse("metric", message));
+            }
             if self.metric == MetricKind::Dense && cx.sample_len() > WIDEST {
                 let message = format!(
                     "is dense, and samples have {} numbers, wanted at most {WIDEST}: take \"diagonal\"",
