@@ -161,8 +161,10 @@ fn run(target: &str, sampler: &str, seed: u64, a: &Arguments) -> Result<Map<Stri
         let stepped = kernel.step(e, &state, key.at("draw").at(k))?;
         draws.push(stepped.state.at.x.clone());
         for name in ["accepted", "step_size", "tree_depth", "divergent", "leapfrogs"] {
-            if let Some(all) = stepped.info.get(name) {
-                *sums.entry(name).or_default() += host::numbers(all)?.iter().sum::<f64>();
+            let all = stepped.info.get(name);
+            let single = |v: &[f32]| v.iter().map(|v| f64::from(*v)).sum::<f64>();
+            if let Some(all) = all.and_then(|t| host::on_slice(t, single, |v| v.iter().sum())) {
+                *sums.entry(name).or_default() += all;
             }
         }
         state = stepped.state;
