@@ -95,13 +95,15 @@ impl KnownDensity for Modes {
             let (above, below) = if off > 0.0 { (near, far) } else { (far, near) };
             let (mut sum, mut pull) = (1.0, off);
             for (side, first, modes) in [(1.0, above, 2.0 - nearest), (-1.0, below, 2.0 + nearest)] {
-                let (mut k, mut p, mut ratio) = (1.0, first, first * self.apart);
-                while k <= modes {
-                    sum += p;
-                    pull += p * (off - side * k);
+                // All four and none by a branch: which mode is the nearest changes from row to row.
+                let mut p = if modes >= 1.0 { first } else { 0.0 };
+                let mut ratio = p * self.apart;
+                for k in [1.0, 2.0, 3.0, 4.0] {
+                    let there = if k <= modes { p } else { 0.0 };
+                    sum += there;
+                    pull += there * (off - side * k);
                     p *= ratio;
                     ratio *= self.apart;
-                    k += 1.0;
                 }
             }
             *g = 2.0 * half * pull / sum;
