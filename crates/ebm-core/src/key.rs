@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::devices::operators::{Law, operators};
+use crate::widened;
 
 /// A named point in the tree of random streams.
 ///
@@ -177,7 +178,10 @@ impl Key {
 
     /// Standard normal numbers, one row of `len > 0` a chain: the bits of [`Key::fill_normal`] for each.
     pub fn fill_normal_rows(self, chains: &[u64], len: usize, data: &mut [f32]) {
-        normal_rows(self.words(), chains, len, data);
+        widened! {
+            fn fill(key: [u32; 2], chains: &[u64], width: usize, out: &mut [f32]) = normal_rows, normal_rows
+        }
+        fill(self.words(), chains, len, data);
     }
 
     fn rows(

@@ -26,7 +26,7 @@ extern crate self as ebm_core;
 pub use batch::{Batch, flat_rows, per_row, row_mean, row_sum, within};
 pub use candle_core as candle;
 pub use devices::engine::{Accelerated, Engine};
-pub use devices::{backend, host, machine, operators, total};
+pub use devices::{RowNumber, RowProduct, backend, host, machine, operators, total};
 pub use diff::{Diff, Dual, swish_slope};
 pub use ebm_derive::Settings;
 /// Makes a type a kind of a family: stands at `impl EnergyConfig for Type` or that of another family, and puts the kind

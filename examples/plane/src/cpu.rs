@@ -13,6 +13,8 @@ pub fn seconds() -> Option<f64> {
 
 /// Seconds of processor time of the calling thread so far, to a nanosecond; `None` where the system does not tell in `/proc`.
 pub fn thread_seconds() -> Option<f64> {
+    // The system brings the number up to date when it looks which thread is next, else at its next tick only.
+    std::thread::yield_now();
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     Some(text.split_whitespace().next()?.parse::<f64>().ok()? * 1e-9)
 }

@@ -31,13 +31,19 @@ impl EnergyConfig for Grid25 {
         plane(cx)?;
         let centres: Vec<f64> = (-2i8..=2).map(|m| -f64::from(m)).collect();
         cx.value("minus_centres", &Tensor::from_vec(centres, 5, &Device::Cpu)?, Role::Buffer)?;
-        Closed::build(cx, Modes { sd: self.sd }, "grid25")
+        let apart = (-1.0 / (self.sd * self.sd)).exp();
+        Closed::build(cx, Modes { sd: self.sd, apart }, "grid25")
     }
 }
 
 struct Modes {
     sd: f64,
+    /// `exp(−1/sd²)`.
+    apart: f64,
 }
+
+/// Added to a small number and taken away again it leaves the nearest whole one.
+const TO_WHOLE: f64 = 1.5 * (1u64 << 52) as f64;
 
 impl Forward for Modes {
     fn terms<V: Diff>(&self, p: &View, x: &V, _: Option<&Tensor>) -> Result<V> {
@@ -78,20 +84,33 @@ impl KnownDensity for Modes {
 
     fn row(&self, x: &[f64], grad: &mut [f64]) -> Option<f64> {
         let half = 0.5 / (self.sd * self.sd);
-        let mut energy = 0.0;
+        let (mut energy, mut all) = (0.0, 1.0);
         for (x, g) in x.iter().zip(grad) {
             // Coordinates are independent: five modes each. The nearest one keeps the sum from vanishing.
-            let least = (x - x.round().clamp(-2.0, 2.0)).powi(2) * half;
-            let (mut sum, mut pull) = (0.0, 0.0);
-            for mode in -2..=2 {
-                let off = x - f64::from(mode);
-                let p = (least - off * off * half).exp();
-                sum += p;
-                pull += p * off;
+            let nearest = (x.clamp(-2.0, 2.0) + TO_WHOLE) - TO_WHOLE;
+            let off = x - nearest;
+            // Of mode k on one side, exp(−(off ∓ k)²h + off²h) = exp((±2 off − 1)h)ᵏ·exp(−2h)^(k(k−1)/2); the product of both sides for k = 1 is exp(−2h).
+            let near = ((2.0 * off.abs() - 1.0) * half).exp();
+            let far = if near > 0.0 { self.apart / near } else { 0.0 };
+            let (above, below) = if off > 0.0 { (near, far) } else { (far, near) };
+            let (mut sum, mut pull) = (1.0, off);
+            for (side, first, modes) in [(1.0, above, 2.0 - nearest), (-1.0, below, 2.0 + nearest)] {
+                // All four and none by a branch: which mode is the nearest changes from row to row.
+                let mut p = if modes >= 1.0 { first } else { 0.0 };
+                let mut ratio = p * self.apart;
+                for k in [1.0, 2.0, 3.0, 4.0] {
+                    let there = if k <= modes { p } else { 0.0 };
+                    sum += there;
+                    pull += there * (off - side * k);
+                    p *= ratio;
+                    ratio *= self.apart;
+                }
             }
             *g = 2.0 * half * pull / sum;
-            energy += least - sum.ln();
+            energy += off * off * half;
+            all *= sum;
         }
+        energy -= f64::ln(all);
         Some(energy)
     }
 }
@@ -112,6 +131,37 @@ mod tests {
             // Rounding of squares of size 1000.
             assert!((l - Toy2d::Grid25.log_density(*x)).abs() < 1e-11, "{x:?}");
         }
+    }
+
+    /// Five exponentials a coordinate against one, from modes so narrow that neighbours vanish to such that overlap, inside and far outside.
+    #[test]
+    fn rows_are_the_sum_over_all_modes() {
+        for sd in [0.02, 0.1, 0.4, 2.0] {
+            let modes = Modes { sd, apart: (-1.0 / (sd * sd)).exp() };
+            for i in -70..=70 {
+                let x = [f64::from(i) * 0.1, 0.37 - f64::from(i) * 0.05];
+                let (mut energy, mut want) = (0.0, [0.0; 2]);
+                for (x, want) in x.iter().zip(&mut want) {
+                    let of = |m: f64| -(x - m).powi(2) / (2.0 * sd * sd);
+                    let all = [-2.0, -1.0, 0.0, 1.0, 2.0];
+                    let most = all.iter().map(|m| of(*m)).fold(f64::NEG_INFINITY, f64::max);
+                    let weights = all.map(|m| (of(m) - most).exp());
+                    let sum = weights.iter().sum::<f64>();
+                    energy -= most + sum.ln();
+                    *want = weights.iter().zip(all).map(|(w, m)| w / sum * (x - m) / (sd * sd)).sum();
+                }
+                let mut grad = [0.0; 2];
+                let got = modes.row(&x, &mut grad).unwrap();
+                // Rounding of exponents of some thousands, of gradients of as many.
+                assert!((got - energy).abs() < 1e-11 * (1.0 + energy.abs()), "{sd} {x:?}: {got} {energy}");
+                for (g, w) in grad.iter().zip(want) {
+                    assert!((g - w).abs() < 1e-10 * (1.0 + w.abs()), "{sd} {x:?}: {g} {w}");
+                }
+            }
+        }
+        let mut grad = [0.0; 2];
+        let modes = Modes { sd: 0.1, apart: (-100f64).exp() };
+        assert!(modes.row(&[f64::NAN, 0.0], &mut grad).unwrap().is_nan());
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use ebm_core::{
     Adjust, BuildCx, ChainState, EnergyFn, Key, Law, Link, Result, Sensitivity, Settings, Stepped,
-    Transition, TransitionConfig, plugin, row_sum,
+    Transition, TransitionConfig, plugin,
 };
 
 use crate::hmc_published::{Form, PublishedHmc};
+use crate::kit::rows::End;
+use crate::kit::rows::sums::hamiltonian_ratio;
 use crate::kit::{
     AdaptSettings, Decision, Integrator, MetricKind, Phase, StepSize, Tuning, diagnosed, outside,
 };
@@ -108,9 +110,9 @@ impl Transition for Hmc {
         let start = Phase { x: at.x.clone(), v: v0.clone(), slope: here.clone(), lost: None };
         let end =
             self.integrator.follow((e, at), start, (&h, self.leapfrogs), self.temperature, &tuned.factor)?;
-        let kinetic = (row_sum(&v0.sqr()?)? - row_sum(&end.v.sqr()?)?)?.affine(0.5, 0.0)?;
-        let potential = (&here.energy - &end.slope.energy)?.affine(1.0 / self.temperature, 0.0)?;
-        let mut log_ratio = (kinetic + potential)?;
+        let ends = [(&at.x, &here.energy, &v0), (&end.x, &end.slope.energy, &end.v)];
+        let [from, to] = ends.map(|(x, energy, grad)| End { x, energy, grad });
+        let mut log_ratio = hamiltonian_ratio(from, to, self.temperature)?;
         if let Some(barrier) = outside(&end.x, self.range)? {
             log_ratio = (log_ratio + barrier)?;
         }

@@ -11,7 +11,9 @@
 
 mod accept;
 mod adapt;
+mod covariance;
 mod dual_averaging;
+pub(crate) mod factor;
 mod integrator;
 pub(crate) mod ladder;
 pub(crate) mod lanes;
@@ -25,7 +27,8 @@ mod windows;
 
 pub use accept::{Decision, diagnosed, outside};
 pub use adapt::{AdaptSettings, Adaptation, Sizes, StepSize};
+pub use factor::{Factor, Frame};
 pub use integrator::{Integrator, Phase};
 pub use ladder::{Cooled, Curves, LadderSettings, end_energy, on_rung, temperatures};
-pub use metric::{Factor, Frame, Metric, MetricKind};
+pub use metric::{Metric, MetricKind};
 pub use tuning::{Tuned, Tuning};

@@ -196,9 +196,9 @@ impl Transition for Mala {
 
     fn sensitivity(&self) -> Sensitivity {
         // One number a coordinate cannot tell a move that mixes them.
-        match self.tuning.metric.kind {
-            MetricKind::Dense => Sensitivity::Unknown(self.name()),
-            _ => Sensitivity::Exact,
+        match self.tuning.metric.kind.mixes() {
+            true => Sensitivity::Unknown(self.name()),
+            false => Sensitivity::Exact,
         }
     }
 

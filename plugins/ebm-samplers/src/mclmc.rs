@@ -114,7 +114,7 @@ fn refresh(u: &mut [f64], z: &[f32], nu: f64) {
 
 impl Mclmc {
     fn learnt(&self) -> Metric {
-        Metric { kind: self.metric, per_chain: false, name: METRIC.into() }
+        Metric::new(self.metric, false, METRIC.into())
     }
 
     fn step_of(&self, state: &ChainState, width: usize) -> Result<Step> {

@@ -2,16 +2,17 @@
 
 use ebm_core::{
     Adjust, Batch, BuildCx, ChainState, EnergyFn, Key, Law, Learning, Link, Result, Sensitivity, Settings,
-    Stepped, Transition, TransitionConfig, host, plugin, row_mean,
+    Slope, Stepped, Transition, TransitionConfig, host, plugin,
 };
 
-use crate::kit::places::{Places, numbers, row_slopes, samples, shares, slope};
+use crate::kit::factor::Way;
+use crate::kit::places::{Places, gathered, numbers, one_a_row, row_slopes, shares};
 use crate::kit::{AdaptSettings, Factor, MetricKind, StepSize, Tuning, lanes};
 
 mod slots;
 mod tree;
 
-use tree::{Place, Tree};
+use tree::{Place, Pull, Tree};
 
 /// One draw of multinomial NUTS (Hoffman, Gelman 2014; Betancourt 2017): leapfrog steps of `H = E/T + |v|²/2` from a fresh momentum, twice
 /// as many each time, forwards or backwards in time, until the trajectory turns back; the new place is drawn from all of it by
@@ -141,20 +142,40 @@ impl Nuts {
         let mut growing = Vec::with_capacity(all);
         let (mut points, mut grads) = (Vec::with_capacity(all * width), vec![0.0; all * width]);
         let mut energies = vec![0.0; all];
+        let mut mapped = vec![0.0; if factor.is_turned() { all * width } else { 0 }];
         growing.extend((first..).take(all).filter(|row| !trees[row - first].is_over()));
         while !growing.is_empty() {
             points.clear();
-            for row in &growing {
-                points.extend_from_slice(trees[row - first].reach(&factor.map(*row)));
+            if factor.is_turned() {
+                for row in &growing {
+                    points.extend_from_slice(trees[row - first].kick());
+                }
+                let mapped = &mut mapped[..points.len()];
+                factor.rows(Way::Up, growing.iter().copied(), &points, mapped);
+                points.clear();
+                for (row, along) in growing.iter().zip(mapped.chunks_exact(width)) {
+                    points.extend_from_slice(trees[row - first].drift(along));
+                }
+            } else {
+                for row in &growing {
+                    points.extend_from_slice(trees[row - first].reach(factor.row(*row)));
+                }
             }
             let (energies, grads) = (&mut energies[..growing.len()], &mut grads[..points.len()]);
             slopes(&growing, &points, energies, grads)?;
+            if factor.is_turned() {
+                factor.rows(Way::Down, growing.iter().copied(), grads, &mut mapped[..points.len()]);
+            }
             for (k, row) in growing.iter().enumerate() {
                 let of = k * width..(k + 1) * width;
                 let outside = self
                     .range
                     .is_some_and(|(low, high)| points[of.clone()].iter().any(|v| *v < low || *v > high));
-                trees[row - first].arrive((energies[k], &grads[of]), &factor.map(*row), outside);
+                let pull = match factor.is_turned() {
+                    true => Pull::Mapped(&mapped[of.clone()]),
+                    false => Pull::Scaled(factor.row(*row)),
+                };
+                trees[row - first].arrive((energies[k], &grads[of]), pull, outside);
             }
             growing.retain(|row| !trees[row - first].is_over());
         }
@@ -174,26 +195,34 @@ impl Transition for Nuts {
         if width > 0 {
             key.at("momentum").fill_normal_rows(at.chains.ids(), width, &mut momenta);
         }
+        let factor = tuned.factor.explicit();
+        let mut pulls = Vec::new();
+        if factor.is_turned() {
+            pulls.resize(grads.len(), 0.0);
+            factor.rows(Way::Down, 0.., &grads, &mut pulls);
+        }
         let own = key.at("tree");
         let mut v = vec![0.0; width];
         let tree = |row: usize| {
             let of = row * width..(row + 1) * width;
             v.iter_mut().zip(&momenta[of.clone()]).for_each(|(v, m)| *v = f64::from(*m));
             let hamiltonian = energies[row] / self.temperature + 0.5 * lanes::dot(&v, &v);
-            let place = Place { x: &xs[of.clone()], grad: &grads[of], energy: energies[row], hamiltonian };
+            let (x, grad, pull) = (&xs[of.clone()], &grads[of.clone()], pulls.get(of));
+            let place = Place { x, grad, pull, energy: energies[row], hamiltonian };
             let chain = (at.chains.ids()[row], own);
             Tree::new(chain, (tuned.sizes.at(row) * self.factor, self.max_depth), place, &v, self.temperature)
         };
         let mut trees: Vec<Tree> = (0..rows).map(tree).collect();
-        self.grow(e, at, &mut trees, &tuned.factor)?;
+        self.grow(e, at, &mut trees, &factor)?;
         let (told, ends): (Vec<_>, Vec<_>) = trees.iter().map(Tree::ended).unzip();
-        let x = samples(ends.iter().flat_map(|p| p.x.iter().copied()).collect(), at)?;
-        let grads: Vec<f64> = ends.iter().flat_map(|p| p.grad.iter().copied()).collect();
-        let there = slope(ends.iter().map(|p| p.energy).collect(), grads, at, here.energy.dtype())?;
+        let dtype = here.energy.dtype();
+        let energy = one_a_row(ends.iter().map(|p| p.energy).collect(), at, dtype)?;
+        let squares = ends.iter().map(|p| lanes::dot(p.grad, p.grad) / width.max(1) as f64);
+        let square = one_a_row(squares.collect(), at, dtype)?;
         let accepted = numbers(rows, |r| told[r].accepted)?;
-        let mut next = state.advance(x);
-        let (energy, square) = (there.energy.clone(), row_mean(&there.grad.sqr()?)?);
-        next.cache = Some(there);
+        let mut next = state.advance(gathered(ends.iter().map(|p| p.x), at)?);
+        let grad = gathered(ends.iter().map(|p| p.grad), at)?;
+        next.cache = Some(Slope { energy: energy.clone(), grad });
         self.tuning.learn(&mut next, &tuned, &accepted)?;
         let stepped = Stepped::new(next, Link::Cut)
             .with("energy", energy)

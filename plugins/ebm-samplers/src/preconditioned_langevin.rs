@@ -30,7 +30,7 @@ pub struct PreconditionedLangevin {
 
 impl PreconditionedLangevin {
     fn learnt(&self) -> Metric {
-        Metric { kind: self.metric, per_chain: false, name: "preconditioned-langevin.metric".into() }
+        Metric::new(self.metric, false, "preconditioned-langevin.metric".into())
     }
 }
 
@@ -61,9 +61,9 @@ impl Transition for PreconditionedLangevin {
 
     fn sensitivity(&self) -> Sensitivity {
         // One number a coordinate cannot tell a move that mixes them.
-        match self.metric {
-            MetricKind::Dense => Sensitivity::Unknown(self.name()),
-            _ => Sensitivity::Exact,
+        match self.metric.mixes() {
+            true => Sensitivity::Unknown(self.name()),
+            false => Sensitivity::Exact,
         }
     }
 

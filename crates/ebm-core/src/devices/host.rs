@@ -54,6 +54,9 @@ pub fn given(values: &[f64], dtype: DType, device: &Device) -> candle_core::Resu
 /// # Errors
 /// If it cannot be read.
 pub fn numbers(t: &Tensor) -> Result<Vec<f64>> {
+    if let Some(all) = on_slice(t, |v| v.iter().map(|v| f64::from(*v)).collect(), <[f64]>::to_vec) {
+        return Ok(all);
+    }
     count();
     Ok(t.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?)
 }

@@ -9,14 +9,14 @@
 #[path = "../cpu.rs"]
 mod cpu;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser;
 use ebm::core::candle::{DType, Device};
 use ebm::core::{
-    Batch, BuildCx, ChainState, Chains, EnergyConfig, EnergyFn, Key, Learning, Transition, TransitionConfig,
-    host,
+    Batch, BuildCx, Chains, EnergyConfig, EnergyFn, Key, Learning, Transition, TransitionConfig, host,
 };
 use ebm::{Result, Source, eval};
 use ebm_plugins as _;
@@ -35,7 +35,7 @@ const TARGETS: [(&str, &str, usize, usize); 8] = [
 ];
 
 /// Name and settings; `{L}` stands for the leapfrog steps of the target.
-const SAMPLERS: [(&str, &str); 7] = [
+const SAMPLERS: [(&str, &str); 8] = [
     ("mala", "kind = \"mala\"\nstep_size = 0.005\ntarget_acceptance = 0.574"),
     ("mala-dense", "kind = \"mala\"\nstep_size = 0.005\ntarget_acceptance = 0.574\nmetric = \"dense\""),
     ("hmc", "kind = \"hmc\"\nstep_size = 0.1\nleapfrogs = {L}\njitter = 0.4\ntarget_acceptance = 0.8"),
@@ -45,6 +45,7 @@ const SAMPLERS: [(&str, &str); 7] = [
     ),
     ("nuts", "kind = \"nuts\""),
     ("nuts-dense", "kind = \"nuts\"\nmetric = \"dense\""),
+    ("nuts-auto", "kind = \"nuts\"\nmetric = \"auto\""),
     ("nuts-chain", "kind = \"nuts\"\nper_chain = true"),
 ];
 
@@ -153,35 +154,40 @@ fn run(target: &str, sampler: &str, seed: u64, a: &Arguments) -> Result<Map<Stri
     state.learning = Learning::Done;
     let warm_s = began.elapsed().as_secs_f64();
     let (wall, cpu) = (Instant::now(), cpu::thread_seconds());
-    let mut draws: Vec<ChainState> = Vec::with_capacity(a.draws);
+    let mut draws = Vec::with_capacity(a.draws);
     let mut told: Map<String, Value> = Map::new();
-    let mut infos = Vec::with_capacity(a.draws);
+    let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
     for k in 0..a.draws {
         let stepped = kernel.step(e, &state, key.at("draw").at(k))?;
-        draws.push(stepped.state.clone());
-        infos.push(stepped.info);
+        draws.push(stepped.state.at.x.clone());
+        for name in ["accepted", "step_size", "tree_depth", "divergent", "leapfrogs"] {
+            let all = stepped.info.get(name);
+            let single = |v: &[f32]| v.iter().map(|v| f64::from(*v)).sum::<f64>();
+            if let Some(all) = all.and_then(|t| host::on_slice(t, single, |v| v.iter().sum())) {
+                *sums.entry(name).or_default() += all;
+            }
+        }
         state = stepped.state;
     }
     let (wall, cpu) =
         (wall.elapsed().as_secs_f64(), cpu::thread_seconds().zip(cpu).map(|(now, then)| now - then));
-    let sum = |name: &str| -> Result<Option<f64>> {
-        let all = infos.iter().filter_map(|i| i.get(name)).map(host::numbers);
-        let all = all.collect::<ebm::core::Result<Vec<_>>>()?.concat();
-        Ok((!all.is_empty()).then(|| all.iter().sum::<f64>()))
-    };
+    let sum = |name: &str| sums.get(name).copied();
     let of = (a.draws * a.chains) as f64;
     for (name, key) in [("accepted", "accept"), ("step_size", "step"), ("tree_depth", "depth")] {
-        if let Some(total) = sum(name)? {
+        if let Some(total) = sum(name) {
             told.insert(key.into(), json!(round(total / of)));
         }
     }
-    if let Some(divergent) = sum("divergent")? {
+    if let Some(divergent) = sum("divergent") {
         told.insert("divergent".into(), json!(divergent));
     }
+    if let Some(map) = state.aux.iter().find(|(name, _)| name.ends_with(".metric")).map(|(_, map)| map) {
+        let diagonal = map.dims().last() == Some(width);
+        told.insert("metric".into(), json!(if diagonal { "diagonal" } else { "dense" }));
+    }
     let single = if sampler.starts_with("hmc") { *leapfrogs } else { 1 };
-    let grads = sum("leapfrogs")?.map_or((single * a.draws) as f64, |all| all / a.chains as f64);
-    let draws: Vec<Vec<f64>> =
-        draws.iter().map(|s| host::numbers(&s.at.x)).collect::<ebm::core::Result<_>>()?;
+    let grads = sum("leapfrogs").map_or((single * a.draws) as f64, |all| all / a.chains as f64);
+    let draws: Vec<Vec<f64>> = draws.iter().map(host::numbers).collect::<ebm::core::Result<_>>()?;
     let mut line = object(json!({
         "bench": "samplers", "peer": "ebm", "sampler": sampler, "target": target, "seed": seed, "chains": a.chains,
         "warmup": a.warm_up, "draws": a.draws, "sample_s": round(wall), "cpu_s": cpu.map(round),

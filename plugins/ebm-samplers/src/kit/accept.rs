@@ -2,10 +2,9 @@
 
 use ebm_core::bounds::smaller;
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{
-    ChainState, Chains, Key, Learning, Link, Result, Slope, Stepped, flat_rows, per_row, row_mean, within,
-};
+use ebm_core::{ChainState, Chains, Key, Learning, Link, Result, Slope, Stepped, flat_rows, per_row, within};
 
+use super::rows::sums::mean_square;
 use super::{Sizes, StepSize, rows};
 
 /// Which proposals are taken, one decision a row.
@@ -94,7 +93,7 @@ impl Decision {
         let mut next = state.advance(self.select(x, &state.at.x)?);
         next.cache = Some(slope.clone());
         Ok(Stepped::new(next, link)
-            .with("grad_square", row_mean(&slope.grad.sqr()?)?)
+            .with("grad_square", mean_square(&slope.grad, &slope.energy)?)
             .with("energy", slope.energy)
             .with("accepted", self.accepted))
     }

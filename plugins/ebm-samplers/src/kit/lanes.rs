@@ -87,6 +87,41 @@ widened! {
     fn arrive_wide(v: &mut [f64], grad: &[f64], l: &[f64], kick: f64) -> f64 = arrive_plain, arrive_plain
 }
 
+/// `out ← a + c·b`.
+#[inline(always)]
+pub(crate) fn sum(out: &mut [f64], a: &[f64], c: f64, b: &[f64]) {
+    if out.len() < SHORT { sum_plain(out, a, c, b) } else { sum_wide(out, a, c, b) }
+}
+
+#[inline(always)]
+fn sum_plain(out: &mut [f64], a: &[f64], c: f64, b: &[f64]) {
+    out.iter_mut().zip(a).zip(b).for_each(|((o, a), b)| *o = a + c * b);
+}
+
+widened! {
+    fn sum_wide(out: &mut [f64], a: &[f64], c: f64, b: &[f64]) = sum_plain, sum_plain
+}
+
+/// `v ← v + kick·g`. Returns `|v|²`.
+#[inline(always)]
+pub(crate) fn kicked(v: &mut [f64], g: &[f64], kick: f64) -> f64 {
+    if v.len() < SHORT {
+        add_scaled_plain(v, kick, g);
+        return dot(v, v);
+    }
+    kicked_wide(v, g, kick)
+}
+
+#[inline(always)]
+fn kicked_plain(v: &mut [f64], g: &[f64], kick: f64) -> f64 {
+    add_scaled_plain(v, kick, g);
+    dot_plain(v, v)
+}
+
+widened! {
+    fn kicked_wide(v: &mut [f64], g: &[f64], kick: f64) -> f64 = kicked_plain, kicked_plain
+}
+
 /// `sum ← a + b`.
 #[inline(always)]
 pub(crate) fn add(sum: &mut [f64], a: &[f64], b: &[f64]) {

@@ -1,11 +1,13 @@
 //! Metrics: coordinates in which a target is about round, learnt from the draws of a warm-up.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{ChainState, Error, Learning, Result, Settings, flat_rows, host};
+use ebm_core::candle::{DType, Device, Tensor, TensorId};
+use ebm_core::{ChainState, Error, Learning, Result, Settings, host};
 
-use super::lanes;
+use super::Factor;
+use super::covariance::{cholesky, turned};
 use super::windows::Windows;
 
 /// What a metric is made of.
@@ -18,175 +20,26 @@ pub enum MetricKind {
     Diagonal,
     /// All covariances; time and memory go as the square of the number of coordinates.
     Dense,
+    /// All covariances where chains together know them and they make steps twice as long, else deviations: decided at the end of each window
+    /// of a warm-up.
+    Auto,
 }
 
-/// A linear map L for each row, with `L Lᵀ` the covariance of the target as far as it is known. Kernels move in `y = L⁻¹x`, where
-/// momenta and noise are standard normal: `x` moves by `L v`, and the gradient there is `Lᵀ∇E`. In the words of Hamiltonian Monte
-/// Carlo the mass matrix is `(L Lᵀ)⁻¹`.
-#[derive(Clone, Debug)]
-pub struct Factor {
-    kind: MetricKind,
-    /// Coordinates of a sample.
-    width: usize,
-    /// Numbers of one map after the other: one for all rows, or one for each; none of a unit metric.
-    data: Vec<f64>,
-}
-
-impl Factor {
-    /// The identity in `width` coordinates.
-    pub fn unit(width: usize) -> Self {
-        Factor { kind: MetricKind::Unit, width, data: Vec::new() }
-    }
-
-    /// Whether it is the identity.
-    pub fn is_unit(&self) -> bool {
-        self.kind == MetricKind::Unit
-    }
-
-    /// The map of row `row`.
-    fn of(&self, row: usize) -> &[f64] {
-        let n = numbers_of(self.kind, self.width);
-        let row = if self.data.len() == n { 0 } else { row };
-        &self.data[row * n..(row + 1) * n]
-    }
-
-    /// The map of row `row` for moves in place.
-    pub(crate) fn map(&self, row: usize) -> Map<'_> {
-        match self.kind {
-            MetricKind::Diagonal => Map::Scales(self.of(row)),
-            _ => Map::Factor(self, row),
-        }
-    }
-
-    /// `L v` of row `row`, written to `out`.
-    pub fn up(&self, row: usize, v: &[f64], out: &mut [f64]) {
-        match self.kind {
-            MetricKind::Unit => out.copy_from_slice(v),
-            MetricKind::Diagonal => {
-                out.iter_mut().zip(self.of(row)).zip(v).for_each(|((o, l), v)| *o = l * v);
-            }
-            MetricKind::Dense => {
-                for ((o, l), i) in out.iter_mut().zip(self.of(row).chunks_exact(self.width)).zip(1..) {
-                    *o = lanes::dot(&l[..i], &v[..i]);
-                }
-            }
-        }
-    }
-
-    /// `Lᵀ g` of row `row`, written to `out`.
-    pub fn down(&self, row: usize, g: &[f64], out: &mut [f64]) {
-        match self.kind {
-            MetricKind::Unit | MetricKind::Diagonal => self.up(row, g, out),
-            MetricKind::Dense => {
-                out.fill(0.0);
-                for ((g, l), i) in g.iter().zip(self.of(row).chunks_exact(self.width)).zip(1..) {
-                    lanes::add_scaled(&mut out[..i], *g, &l[..i]);
-                }
-            }
-        }
-    }
-
-    /// The same map for tensors like `like` `(B, ...)`.
-    ///
-    /// # Errors
-    /// If a tensor cannot be made.
-    pub fn frame(&self, like: &Tensor) -> Result<Frame> {
-        let n = numbers_of(self.kind, self.width).max(1);
-        let maps = self.data.len() / n;
-        let make = |shape: Vec<usize>| -> Result<Tensor> {
-            let t = Tensor::from_slice(&self.data, shape, &Device::Cpu)?.to_dtype(like.dtype())?;
-            Ok(t.to_device(like.device())?)
-        };
-        Ok(match self.kind {
-            MetricKind::Unit => Frame::Unit,
-            MetricKind::Diagonal => {
-                let mut shape = like.dims().to_vec();
-                shape[0] = maps;
-                Frame::Scale(make(shape)?)
-            }
-            MetricKind::Dense if maps == 1 => Frame::Common(make(vec![self.width, self.width])?),
-            MetricKind::Dense => Frame::Rows(make(vec![maps, self.width, self.width])?),
-        })
+impl MetricKind {
+    /// Whether it may mix coordinates.
+    pub fn mixes(self) -> bool {
+        matches!(self, MetricKind::Dense | MetricKind::Auto)
     }
 }
 
-/// The map of one row: factors of the coordinates, or any.
-#[derive(Clone, Copy)]
-pub(crate) enum Map<'a> {
-    /// A factor for each coordinate.
-    Scales(&'a [f64]),
-    /// That of a row.
-    Factor(&'a Factor, usize),
-}
-
-impl Map<'_> {
-    /// `v ← v + c·Lᵀ g`; `scratch` is as long as they are.
-    pub(crate) fn kick(&self, v: &mut [f64], c: f64, g: &[f64], scratch: &mut [f64]) {
-        match self {
-            Map::Scales(l) => lanes::add_products(v, c, l, g),
-            Map::Factor(factor, row) => {
-                factor.down(*row, g, scratch);
-                lanes::add_scaled(v, c, scratch);
-            }
-        }
-    }
-
-    /// `x ← x + c·L v`.
-    pub(crate) fn drift(&self, x: &mut [f64], c: f64, v: &[f64], scratch: &mut [f64]) {
-        match self {
-            Map::Scales(l) => lanes::add_products(x, c, l, v),
-            Map::Factor(factor, row) => {
-                factor.up(*row, v, scratch);
-                lanes::add_scaled(x, c, scratch);
-            }
-        }
-    }
-}
-
-/// A [`Factor`] as tensors.
-pub enum Frame {
-    /// The identity.
-    Unit,
-    /// A factor for each coordinate, `(1, ...)` or `(B, ...)`.
-    Scale(Tensor),
-    /// One lower triangle for all rows, `(D, D)`.
-    Common(Tensor),
-    /// A lower triangle for each row, `(B, D, D)`.
-    Rows(Tensor),
-}
-
-impl Frame {
-    /// `L v` for each row of `v` `(B, ...)`.
-    ///
-    /// # Errors
-    /// If an operation fails.
-    pub fn up(&self, v: &Tensor) -> Result<Tensor> {
-        Ok(match self {
-            Frame::Unit => v.clone(),
-            Frame::Scale(s) => v.broadcast_mul(s)?,
-            Frame::Common(l) => flat_rows(v)?.matmul(&l.t()?)?.reshape(v.shape())?,
-            Frame::Rows(l) => l.matmul(&flat_rows(v)?.unsqueeze(2)?)?.reshape(v.shape())?,
-        })
-    }
-
-    /// `Lᵀ g` for each row of `g` `(B, ...)`.
-    ///
-    /// # Errors
-    /// If an operation fails.
-    pub fn down(&self, g: &Tensor) -> Result<Tensor> {
-        Ok(match self {
-            Frame::Unit | Frame::Scale(_) => self.up(g)?,
-            Frame::Common(l) => flat_rows(g)?.matmul(l)?.reshape(g.shape())?,
-            Frame::Rows(l) => l.t()?.matmul(&flat_rows(g)?.unsqueeze(2)?)?.reshape(g.shape())?,
-        })
-    }
-}
+/// Widest sample of which `Auto` gathers covariances: they take 30 µs a draw of a warm-up.
+const CHOSEN: usize = 256;
 
 /// Numbers of one map.
-fn numbers_of(kind: MetricKind, width: usize) -> usize {
+pub(super) fn numbers_of(kind: MetricKind, width: usize) -> usize {
     match kind {
         MetricKind::Unit => 0,
-        MetricKind::Diagonal => width,
+        MetricKind::Diagonal | MetricKind::Auto => width,
         MetricKind::Dense => width * width,
     }
 }
@@ -206,6 +59,37 @@ pub struct Metric {
     pub per_chain: bool,
     /// Its name in the state, such as `nuts.metric`.
     pub name: String,
+    memo: Memo,
+}
+
+/// The map that was last made of a stored one; numbers of a tensor never change, and a new one has a new identity.
+#[derive(Clone, Debug, Default)]
+struct Memo(Arc<Mutex<Option<Made>>>);
+
+#[derive(Clone, Debug)]
+struct Made {
+    of: (TensorId, DType, usize),
+    factor: Factor,
+}
+
+impl Memo {
+    /// The map of `stored` for samples of `width` coordinates in `dtype`.
+    fn factor(&self, stored: &Tensor, metric: &Metric, (width, dtype): (usize, DType)) -> Result<Factor> {
+        let of = (stored.id(), dtype, width);
+        // Nothing can panic under this lock that leaves it half changed.
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = last.as_ref().filter(|made| made.of == of) {
+            return Ok(made.factor.clone());
+        }
+        let n = stored.elem_count() / stored.dims().first().copied().unwrap_or(1).max(1);
+        let factor = match metric.kind_of(n, width) {
+            Some(kind) => Factor::shared(kind, width, host::numbers(stored)?[..n].to_vec(), dtype),
+            // Of samples of another shape.
+            None => Factor::unit(width),
+        };
+        *last = Some(Made { of, factor: factor.clone() });
+        Ok(factor)
+    }
 }
 
 /// What one warm-up gathers: of one chain, or of all.
@@ -245,20 +129,27 @@ impl Gathered {
         }
     }
 
-    /// The map of the covariance, drawn to a small round one as in Stan; none if it is not positive.
-    fn factor(&self, kind: MetricKind) -> Option<Vec<f64>> {
+    /// The map of the covariance, drawn to a small round one as in Stan, or, if it `chooses`, of its diagonal where that is as good; none if
+    /// it is not positive.
+    fn factor(&self, kind: MetricKind, chooses: bool) -> Option<Vec<f64>> {
         let (n, d) = (self.count, self.mean.len());
         let (share, round) = (n / (n + 5.0) / (n - 1.0), 1e-3 * 5.0 / (n + 5.0));
         let mut all: Vec<f64> = self.products.iter().map(|p| p * share).collect();
+        let deviations = |variances: &mut dyn Iterator<Item = f64>| {
+            let all: Vec<f64> = variances.map(|v| (v + round).sqrt()).collect();
+            all.iter().all(|v| v.is_finite() && *v > 0.0).then_some(all)
+        };
         match kind {
             MetricKind::Unit => None,
-            MetricKind::Diagonal => {
-                all.iter_mut().for_each(|v| *v = (*v + round).sqrt());
-                all.iter().all(|v| v.is_finite() && *v > 0.0).then_some(all)
-            }
+            MetricKind::Diagonal | MetricKind::Auto => deviations(&mut all.into_iter()),
             MetricKind::Dense => {
+                let diagonal: Vec<f64> = all.iter().step_by(d + 1).copied().collect();
                 (0..d).for_each(|i| all[i * d + i] += round);
-                cholesky(all, d)
+                let triangle = cholesky(all, d);
+                if !chooses {
+                    return triangle;
+                }
+                triangle.filter(|l| turned(n, l, d)).or_else(|| deviations(&mut diagonal.into_iter()))
             }
         }
     }
@@ -276,48 +167,56 @@ impl Gathered {
     }
 }
 
-/// The lower triangle `L` with `L Lᵀ = a` `(n, n)`, row by row, zeros above; none if it is not positive definite.
-fn cholesky(mut a: Vec<f64>, n: usize) -> Option<Vec<f64>> {
-    for i in 0..n {
-        for j in 0..=i {
-            let dot: f64 = (0..j).map(|k| a[i * n + k] * a[j * n + k]).sum();
-            let rest = a[i * n + j] - dot;
-            a[i * n + j] = match i == j {
-                true if rest > 0.0 && rest.is_finite() => rest.sqrt(),
-                true => return None,
-                false => rest / a[j * n + j],
-            };
-        }
-        a[i * n + i + 1..(i + 1) * n].fill(0.0);
-    }
-    Some(a)
-}
-
 /// Maps and what is gathered, of all chains (under 0) or of each.
 type Table = BTreeMap<u64, (Vec<f64>, Gathered)>;
 
 impl Metric {
+    /// One that is stored under `name`.
+    pub fn new(kind: MetricKind, per_chain: bool, name: String) -> Self {
+        Metric { kind, per_chain, name, memo: Memo::default() }
+    }
+
     /// The maps of the rows of the batch; the identity where nothing was learnt.
     ///
     /// # Errors
     /// If what is stored in the state is damaged.
     pub fn of(&self, state: &ChainState) -> Result<Factor> {
-        let width = state.at.x.elem_count() / state.at.len().max(1);
-        let n = numbers_of(self.kind, width);
-        let stored = state.aux.get(&self.name).filter(|_| n > 0);
-        let Some(data) = stored.map(host::numbers).transpose()? else { return Ok(Factor::unit(width)) };
-        if data.len() % n != 0 || data.is_empty() {
+        let (width, dtype) = (state.at.x.elem_count() / state.at.len().max(1), state.at.dtype());
+        let kind = self.gathers(width);
+        let n = numbers_of(kind, width);
+        let Some(stored) = state.aux.get(&self.name).filter(|t| n > 0 && t.elem_count() > 0) else {
+            return Ok(Factor::unit(width));
+        };
+        if !self.per_chain {
+            return self.memo.factor(stored, self, (width, dtype));
+        }
+        let data = host::numbers(stored)?;
+        if data.len() % n != 0 {
             // Of samples of another shape.
             return Ok(Factor::unit(width));
         }
-        if !self.per_chain {
-            return Ok(Factor { kind: self.kind, width, data: data[..n].to_vec() });
-        }
         let known: BTreeMap<u64, &[f64]> =
             self.chains(state)?.into_iter().zip(data.chunks_exact(n)).collect();
-        let unit = identity(self.kind, width);
+        let unit = identity(kind, width);
         let of = |id: &u64| known.get(id).copied().unwrap_or(&unit).to_vec();
-        Ok(Factor { kind: self.kind, width, data: state.at.chains.ids().iter().flat_map(of).collect() })
+        let all = state.at.chains.ids().iter().flat_map(of).collect();
+        Ok(Factor::of(kind, width, all))
+    }
+
+    /// What its windows gather.
+    fn gathers(&self, width: usize) -> MetricKind {
+        match self.kind {
+            MetricKind::Auto if self.per_chain || !(2..=CHOSEN).contains(&width) => MetricKind::Diagonal,
+            MetricKind::Auto => MetricKind::Dense,
+            kind => kind,
+        }
+    }
+
+    /// The kind of a map of `n` numbers, if it is one of samples of `width` coordinates.
+    fn kind_of(&self, n: usize, width: usize) -> Option<MetricKind> {
+        let kind = self.gathers(width);
+        let other = if self.kind == MetricKind::Auto { MetricKind::Diagonal } else { kind };
+        [kind, other].into_iter().find(|kind| n > 0 && n == numbers_of(*kind, width))
     }
 
     /// Gathers where the chains of `state` now are, if its step was one of a window of a warm-up. True for the rows whose window
@@ -334,8 +233,11 @@ impl Metric {
         let x = host::numbers(&state.at.x)?;
         let width = x.len() / rows;
         let mut table = self.table(state, width)?;
+        let kind = self.gathers(width);
         let ids = state.at.chains.ids();
         let own = |row: usize| if self.per_chain { ids[row] } else { 0 };
+        // A tensor that stays the same is what a map is made of once.
+        let stays = !self.per_chain && table.contains_key(&0);
         let groups: Vec<(u64, Vec<usize>)> = match self.per_chain {
             true => (0..rows).map(|row| (own(row), vec![row])).collect(),
             false => vec![(0, (0..rows).collect())],
@@ -346,35 +248,38 @@ impl Metric {
             if gathered.steps >= gathered.total {
                 // Another warm-up begins, with the metric of the last one.
                 let begun = Gathered { total: left, ..Gathered::default() };
-                *gathered = begun.cleared(self.kind, width);
+                *gathered = begun.cleared(kind, width);
             }
             let windows = Windows::of(gathered.total);
             if windows.gathers(gathered.steps) {
                 for row in &members {
-                    gathered.add(self.kind, &x[row * width..(row + 1) * width]);
+                    gathered.add(kind, &x[row * width..(row + 1) * width]);
                 }
             }
             gathered.steps += 1;
             if windows.end_at(gathered.steps) {
-                if let Some(new) = gathered.factor(self.kind) {
+                if let Some(new) = gathered.factor(kind, self.kind == MetricKind::Auto) {
                     *factor = new;
                 }
-                *gathered = std::mem::take(gathered).cleared(self.kind, width);
+                *gathered = std::mem::take(gathered).cleared(kind, width);
                 members.iter().for_each(|row| closed[*row] = true);
             }
         }
-        self.store(state, table)?;
+        self.store(state, table, stays && !closed.contains(&true))?;
         Ok(closed)
     }
 
     fn table(&self, state: &ChainState, width: usize) -> Result<Table> {
-        let n = numbers_of(self.kind, width);
         let Some(factors) = state.aux.get(&self.name) else { return Ok(Table::new()) };
         let ids = if self.per_chain { self.chains(state)? } else { vec![0] };
         let factors = host::numbers(factors)?;
         let moments = state.aux.get(&self.moments_key()).map(host::numbers).transpose()?.unwrap_or_default();
-        let wide = 3 + width + n;
-        if factors.len() != ids.len() * n || moments.len() != ids.len() * wide {
+        let wide = 3 + width + numbers_of(self.gathers(width), width);
+        let n = factors.len() / ids.len().max(1);
+        if self.kind_of(n, width).is_none()
+            || factors.len() != ids.len() * n
+            || moments.len() != ids.len() * wide
+        {
             return Ok(Table::new());
         }
         let gathered = moments.chunks_exact(wide).filter_map(|all| Gathered::from_numbers(all, width));
@@ -382,13 +287,17 @@ impl Metric {
         Ok(ids.into_iter().zip(factors.zip(gathered)).collect())
     }
 
-    fn store(&self, state: &mut ChainState, table: Table) -> Result<()> {
+    /// Stores what was gathered, and the maps unless they are those of the state.
+    fn store(&self, state: &mut ChainState, table: Table, same: bool) -> Result<()> {
         let n = table.len();
-        let factors: Vec<f64> = table.values().flat_map(|(f, _)| f.iter().copied()).collect();
-        let moments: Vec<f64> = table.values().flat_map(|(_, g)| g.numbers()).collect();
-        for (name, all) in [(self.name.clone(), factors), (self.moments_key(), moments)] {
+        let mut put = |name: String, all: Vec<f64>| -> Result<()> {
             let wide = all.len() / n.max(1);
             state.aux.insert(name, Tensor::from_vec(all, (n, wide), &Device::Cpu)?);
+            Ok(())
+        };
+        put(self.moments_key(), table.values().flat_map(|(_, g)| g.numbers()).collect())?;
+        if !same {
+            put(self.name.clone(), table.values().flat_map(|(f, _)| f.iter().copied()).collect())?;
         }
         if self.per_chain {
             let ids: Vec<i64> = table.into_keys().map(|id| id as i64).collect();
@@ -427,7 +336,7 @@ impl Metric {
 fn identity(kind: MetricKind, width: usize) -> Vec<f64> {
     match kind {
         MetricKind::Unit => Vec::new(),
-        MetricKind::Diagonal => vec![1.0; width],
+        MetricKind::Diagonal | MetricKind::Auto => vec![1.0; width],
         MetricKind::Dense => {
             (0..width * width).map(|i| f64::from(u8::from(i / width == i % width))).collect()
         }

@@ -1,6 +1,6 @@
 //! Slopes at places of some rows of a batch, where a kernel's own arithmetic is on the processor in f64.
 
-use ebm_core::candle::{DType, Device, Tensor};
+use ebm_core::candle::{DType, Device, Tensor, WithDType};
 use ebm_core::{Batch, EnergyFn, Result, RowSlopes, Slope, host};
 use rayon::prelude::*;
 
@@ -65,13 +65,36 @@ pub(crate) fn shares<T: Send>(
 /// # Errors
 /// If a tensor cannot be made.
 pub(crate) fn samples(rows: Vec<f64>, like: &Batch) -> Result<Tensor> {
-    let mut shape = vec![like.len()];
-    shape.extend_from_slice(like.sample_shape());
-    let t = match like.dtype() {
-        DType::F32 => Tensor::from_vec(rows.into_iter().map(|v| v as f32).collect(), shape, &Device::Cpu)?,
-        _ => Tensor::from_vec(rows, shape, &Device::Cpu)?.to_dtype(like.dtype())?,
-    };
-    Ok(t.to_device(like.device())?)
+    match like.dtype() {
+        DType::F64 => shaped(rows, like),
+        _ => gathered([rows.as_slice()], like),
+    }
+}
+
+/// The same of rows that lie apart.
+///
+/// # Errors
+/// If a tensor cannot be made.
+pub(crate) fn gathered<'a>(rows: impl IntoIterator<Item = &'a [f64]>, like: &Batch) -> Result<Tensor> {
+    fn all<'a, T: Copy>(
+        rows: impl IntoIterator<Item = &'a [f64]>,
+        n: usize,
+        of: impl Fn(f64) -> T,
+    ) -> Vec<T> {
+        let mut all = Vec::with_capacity(n);
+        rows.into_iter().for_each(|row| all.extend(row.iter().map(|v| of(*v))));
+        all
+    }
+    let n = like.x.elem_count();
+    match like.dtype() {
+        DType::F32 => shaped(all(rows, n, |v| v as f32), like),
+        _ => shaped(all(rows, n, |v| v), like),
+    }
+}
+
+fn shaped<T: WithDType>(numbers: Vec<T>, like: &Batch) -> Result<Tensor> {
+    let t = Tensor::from_vec(numbers, like.x.shape(), &Device::Cpu)?;
+    Ok(t.to_dtype(like.dtype())?.to_device(like.device())?)
 }
 
 /// The slope of energies and gradients of rows like those of `like`, energies in `dtype`.
@@ -79,8 +102,21 @@ pub(crate) fn samples(rows: Vec<f64>, like: &Batch) -> Result<Tensor> {
 /// # Errors
 /// If a tensor cannot be made.
 pub(crate) fn slope(energies: Vec<f64>, grads: Vec<f64>, like: &Batch, dtype: DType) -> Result<Slope> {
-    let energy = Tensor::from_vec(energies, like.len(), &Device::Cpu)?;
-    Ok(Slope { energy: energy.to_dtype(dtype)?.to_device(like.device())?, grad: samples(grads, like)? })
+    Ok(Slope { energy: one_a_row(energies, like, dtype)?, grad: samples(grads, like)? })
+}
+
+/// A number of each row of `like` in `dtype`, `(B,)`, where its samples are.
+///
+/// # Errors
+/// If a tensor cannot be made.
+pub(crate) fn one_a_row(all: Vec<f64>, like: &Batch, dtype: DType) -> Result<Tensor> {
+    let all = match dtype {
+        DType::F32 => {
+            Tensor::from_vec(all.into_iter().map(|v| v as f32).collect(), like.len(), &Device::Cpu)?
+        }
+        _ => Tensor::from_vec(all, like.len(), &Device::Cpu)?.to_dtype(dtype)?,
+    };
+    Ok(all.to_device(like.device())?)
 }
 
 /// A number for each of `n` rows, `(B,)` in f64.

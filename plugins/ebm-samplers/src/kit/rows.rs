@@ -79,6 +79,8 @@ macro_rules! by_type {
     };
 }
 
+pub(crate) mod sums;
+
 /// Floats of one row, at least 1.
 fn width(t: &Tensor) -> usize {
     (t.elem_count() / t.dims().first().copied().unwrap_or(1).max(1)).max(1)

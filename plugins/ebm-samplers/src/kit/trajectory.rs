@@ -2,6 +2,7 @@
 
 use ebm_core::{Batch, Result, RowSlopes, host};
 
+use super::factor::Moves;
 use super::integrator::Phase;
 use super::places::{samples, shares, slope};
 use super::{Factor, Sizes};
@@ -44,24 +45,21 @@ pub(super) fn follow(
         .collect();
     shares(&mut all, |first, part| {
         let kick = |row: usize, share: f64| -(share * h.at(row) / temperature);
-        let mut scratch = vec![0.0; width];
+        let mut moves = Moves::new(factor, first);
         let (mut points, mut grads) = (vec![0.0; part.len() * width], vec![0.0; part.len() * width]);
         let mut energies = vec![0.0; part.len()];
-        for (row, w) in (first..).zip(part.iter_mut()) {
-            factor.map(row).kick(w.v, kick(row, split.first), w.grad, &mut scratch);
-        }
+        grads.chunks_exact_mut(width).zip(part.iter()).for_each(|(g, w)| g.copy_from_slice(w.grad));
+        moves.kick(part, &grads, |row, w| (&mut *w.v, kick(row, split.first)));
         for step in 0..steps {
             for (i, (drift, share)) in split.stages.iter().enumerate() {
-                for ((row, w), point) in (first..).zip(part.iter_mut()).zip(points.chunks_exact_mut(width)) {
-                    factor.map(row).drift(w.x, drift * h.at(row), w.v, &mut scratch);
+                moves.drift(part, |row, w| (&mut *w.x, drift * h.at(row), &*w.v));
+                for (w, point) in part.iter().zip(points.chunks_exact_mut(width)) {
                     point.copy_from_slice(w.x);
                 }
                 rows.slopes(&points, &mut energies, &mut grads)?;
                 let last = step + 1 == steps && i + 1 == split.stages.len();
                 let share = if last { split.first } else { *share };
-                for ((row, w), grad) in (first..).zip(part.iter_mut()).zip(grads.chunks_exact(width)) {
-                    factor.map(row).kick(w.v, kick(row, share), grad, &mut scratch);
-                }
+                moves.kick(part, &grads, |row, w| (&mut *w.v, kick(row, share)));
             }
         }
         for ((w, grad), energy) in part.iter_mut().zip(grads.chunks_exact(width)).zip(energies) {

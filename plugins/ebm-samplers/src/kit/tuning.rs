@@ -3,8 +3,8 @@
 use ebm_core::candle::Tensor;
 use ebm_core::{BuildCx, ChainState, EnergyFn, Key, Result, Slope, row_sum};
 
-use super::metric::{Factor, Frame, Metric, MetricKind};
-use super::{AdaptSettings, Sizes, StepSize, rows};
+use super::metric::{Metric, MetricKind};
+use super::{AdaptSettings, Factor, Frame, Sizes, StepSize, rows};
 
 /// Coordinates beyond which a dense metric is refused: its map alone would take more than half a gigabyte.
 const WIDEST: usize = 8192;
@@ -35,7 +35,7 @@ impl From<StepSize> for Tuning {
     /// Without a metric.
     fn from(step: StepSize) -> Self {
         let name = format!("{}metric", step.name.trim_end_matches("step_size"));
-        let metric = Metric { kind: MetricKind::Unit, per_chain: step.per_chain, name };
+        let metric = Metric::new(MetricKind::Unit, step.per_chain, name);
         Tuning { step, metric, search: false }
     }
 }
@@ -50,6 +50,10 @@ impl AdaptSettings {
         if self.metric != MetricKind::Unit {
             if self.target_acceptance.is_none() {
                 let message = "needs an acceptance to adapt to: give target_acceptance too, such as 0.65";
+                return Err(cx.refuse("metric", message));
+            }
+            if self.metric == MetricKind::Auto && self.per_chain {
+                let message = "is auto, which chooses by what all chains know together, and per_chain = true: take \"diagonal\"";
                 return Err(cx.refuse("metric", message));
             }
             if self.metric == MetricKind::Dense && cx.sample_len() > WIDEST {

@@ -3,6 +3,7 @@
 use ebm_core::candle::{Device, Tensor};
 use ebm_core::{ChainState, Key, Result, RowSlopes, Slope, host};
 
+use crate::kit::factor::Moves;
 use crate::kit::places::{samples, shares, slope};
 use crate::kit::{Factor, Sizes, lanes};
 
@@ -50,25 +51,27 @@ pub(super) fn propose(
         .map(|(((x, step), grad), energy)| Walker { x, step, grad, energy, log_ratio: 0.0 })
         .collect();
     shares(&mut all, |first, part| {
-        let mut scratch = vec![0.0; width];
+        let mut moves = Moves::new(factor, first);
         let (mut points, mut grads) = (vec![0.0; part.len() * width], vec![0.0; part.len() * width]);
         let mut energies = vec![0.0; part.len()];
-        for ((row, w), point) in (first..).zip(part.iter_mut()).zip(points.chunks_exact_mut(width)) {
-            let (map, h) = (factor.map(row), h.at(row));
+        for ((row, w), grad) in (first..).zip(part.iter_mut()).zip(grads.chunks_exact_mut(width)) {
+            grad.copy_from_slice(w.grad);
             // log q(y|x) is −|σε|²/(4hT).
             w.log_ratio = 0.5 * lanes::dot(w.step, w.step);
-            w.step.iter_mut().for_each(|e| *e *= (2.0 * h * t).sqrt());
-            map.kick(w.step, -h, w.grad, &mut scratch);
-            map.drift(w.x, 1.0, w.step, &mut scratch);
+            w.step.iter_mut().for_each(|e| *e *= (2.0 * h.at(row) * t).sqrt());
+        }
+        moves.kick(part, &grads, |row, w| (&mut *w.step, -h.at(row)));
+        moves.drift(part, |_, w| (&mut *w.x, 1.0, &*w.step));
+        for (w, point) in part.iter_mut().zip(points.chunks_exact_mut(width)) {
             point.copy_from_slice(w.x);
+            // Back to where it came from: −|x − y + h Lᵀ∇E(y)|²/(4hT).
+            w.step.iter_mut().for_each(|v| *v = -*v);
         }
         rows.slopes(&points, &mut energies, &mut grads)?;
+        moves.kick(part, &grads, |row, w| (&mut *w.step, h.at(row)));
         let ends = energies.iter().zip(grads.chunks_exact(width));
         for ((row, w), (energy, grad)) in (first..).zip(part.iter_mut()).zip(ends) {
             let h = h.at(row);
-            // Back to where it came from: −|x − y + h Lᵀ∇E(y)|²/(4hT).
-            w.step.iter_mut().for_each(|v| *v = -*v);
-            factor.map(row).kick(w.step, h, grad, &mut scratch);
             let outside = range.is_some_and(|(low, high)| w.x.iter().any(|v| *v < low || *v > high));
             w.log_ratio += (w.energy - energy) / t - lanes::dot(w.step, w.step) / (4.0 * h * t);
             if outside {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use super::tree::Node;
 use crate::kit::lanes::{self, Row};
 
 thread_local! {
@@ -17,6 +18,8 @@ struct Memory {
     numbers: Vec<f64>,
     holders: Vec<u32>,
     free: Vec<Slot>,
+    /// Of the tree, with nothing in it.
+    stack: Vec<Node>,
 }
 
 /// Rows of one width in one piece of memory, each counted by how many hold it.
@@ -49,6 +52,16 @@ impl Slots {
         memory.holders.clear();
         memory.free.clear();
         Slots { width, memory }
+    }
+
+    /// Room for a stack, to be given back.
+    pub(super) fn lend(&mut self) -> Vec<Node> {
+        std::mem::take(&mut self.memory.stack)
+    }
+
+    pub(super) fn give_back(&mut self, mut stack: Vec<Node>) {
+        stack.clear();
+        self.memory.stack = stack;
     }
 
     /// A row with what `from` has, held `times` times.

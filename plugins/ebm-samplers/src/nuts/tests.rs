@@ -10,7 +10,6 @@ use ebm_testkit::{check_transition, check_variance, run, toy};
 
 use super::*;
 use crate::Chain;
-use crate::kit::metric::Map;
 
 fn build(config: &dyn EnergyConfig, d: usize) -> Arc<dyn EnergyFn> {
     config.build(&mut BuildCx::new(&[d], DType::F64, &Device::Cpu, Key::root(0))).unwrap()
@@ -33,12 +32,13 @@ struct Walk {
 }
 
 fn walk(x: f64, v: f64, step: f64, depth: usize, key: u64) -> Walk {
-    let place = Place { x: &[x], grad: &[x], energy: 0.5 * x * x, hamiltonian: 0.5 * (x * x + v * v) };
+    let place =
+        Place { x: &[x], grad: &[x], pull: None, energy: 0.5 * x * x, hamiltonian: 0.5 * (x * x + v * v) };
     let mut tree = Tree::new((3, Key::root(key)), (step, depth), place, &[v], 1.0);
     let mut places = Vec::new();
     while !tree.is_over() {
-        let x = tree.reach(&Map::Scales(&[1.0]))[0];
-        tree.arrive((0.5 * x * x, &[x]), &Map::Scales(&[1.0]), false);
+        let x = tree.reach(&[1.0])[0];
+        tree.arrive((0.5 * x * x, &[x]), Pull::Scaled(&[1.0]), false);
         places.push(x);
     }
     Walk { tree, places }
@@ -74,10 +74,10 @@ fn places_are_drawn_from_all_of_the_trajectory() {
 
 #[test]
 fn an_energy_that_is_no_number_is_a_divergence_and_is_never_chosen() {
-    let place = Place { x: &[1.0], grad: &[1.0], energy: 0.5, hamiltonian: 1.0 };
+    let place = Place { x: &[1.0], grad: &[1.0], pull: None, energy: 0.5, hamiltonian: 1.0 };
     let mut tree = Tree::new((0, Key::root(1)), (0.1, 5), place, &[1.0], 1.0);
-    tree.reach(&Map::Scales(&[1.0]));
-    tree.arrive((f64::NAN, &[f64::NAN]), &Map::Scales(&[1.0]), false);
+    tree.reach(&[1.0]);
+    tree.arrive((f64::NAN, &[f64::NAN]), Pull::Scaled(&[1.0]), false);
     assert!(tree.is_over());
     let (told, place) = tree.ended();
     assert!(told.divergent && told.accepted == 0.0 && place.x == [1.0], "{told:?}");

@@ -4,7 +4,6 @@ use ebm_core::Key;
 
 use super::slots::{Slot, Slots};
 use crate::kit::lanes;
-use crate::kit::metric::Map;
 
 /// An error of the Hamiltonian beyond which a trajectory has diverged (Betancourt 2017; Stan's number).
 const DIVERGENT: f64 = 1000.0;
@@ -18,10 +17,21 @@ pub(super) struct Place<'a> {
     pub(super) x: &'a [f64],
     /// ∇E there.
     pub(super) grad: &'a [f64],
+    /// `Lᵀ∇E` there, if the metric mixes coordinates.
+    pub(super) pull: Option<&'a [f64]>,
     /// E there.
     pub(super) energy: f64,
     /// E/T and the kinetic energy.
     pub(super) hamiltonian: f64,
+}
+
+/// What kicks the momentum at a new place.
+#[derive(Clone, Copy)]
+pub(super) enum Pull<'a> {
+    /// ∇E times these factors of the coordinates.
+    Scaled(&'a [f64]),
+    /// `Lᵀ∇E`.
+    Mapped(&'a [f64]),
 }
 
 /// An end of the trajectory, from which it goes on.
@@ -30,14 +40,14 @@ struct End {
     x: Slot,
     /// Momentum in the coordinates of the metric.
     v: Slot,
-    /// ∇E.
-    grad: Slot,
+    /// What kicks it: ∇E, or `Lᵀ∇E` if the metric mixes coordinates.
+    pull: Slot,
 }
 
 /// A subtree whose two halves belong together: momenta at its ends in the order in which they were reached, their sum over all of
 /// it, and a place drawn from it by its weights.
 #[derive(Clone, Copy)]
-struct Node {
+pub(super) struct Node {
     level: usize,
     begin: Slot,
     end: Slot,
@@ -80,6 +90,8 @@ pub(super) struct Tree {
     ends: [End; 2],
     /// The end that goes on.
     forwards: bool,
+    /// Where a step that is half made comes from.
+    left: End,
     /// Complete subtrees of the new half, larger ones first.
     stack: Vec<Node>,
     /// Leaves of the new half.
@@ -90,6 +102,12 @@ pub(super) struct Tree {
     chances: f64,
     told: Told,
     over: bool,
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.slots.give_back(std::mem::take(&mut self.stack));
+    }
 }
 
 impl Tree {
@@ -103,11 +121,19 @@ impl Tree {
     ) -> Self {
         let mut slots = Slots::new(v.len());
         // Held by both ends and by the tree, of which the momentum is beginning, end and sum.
-        let (x, grad, momentum) = (slots.put(place.x, 3), slots.put(place.grad, 3), slots.put(v, 5));
+        let (x, momentum) = (slots.put(place.x, 3), slots.put(v, 5));
+        let (grad, pull) = match place.pull {
+            Some(pull) => (slots.put(place.grad, 1), slots.put(pull, 2)),
+            None => {
+                let grad = slots.put(place.grad, 3);
+                (grad, grad)
+            }
+        };
         let (first, square) = (place.hamiltonian, lanes::dot(v, v));
         let chosen = Chosen { x, grad, energy: place.energy, hamiltonian: first };
         let whole =
             Node { level: 0, begin: momentum, end: momentum, sum: momentum, square, weight: 1.0, chosen };
+        let stack = slots.lend();
         let mut tree = Tree {
             id,
             key,
@@ -115,10 +141,11 @@ impl Tree {
             max_depth,
             slots,
             whole,
-            ends: [End { x, v: momentum, grad }; 2],
+            ends: [End { x, v: momentum, pull }; 2],
             temperature: t,
+            left: End { x, v: momentum, pull },
             forwards: true,
-            stack: Vec::with_capacity(max_depth),
+            stack,
             leaves: 0,
             first,
             unit: first,
@@ -140,7 +167,7 @@ impl Tree {
         let Chosen { x, grad, energy, hamiltonian } = self.whole.chosen;
         (
             Told { accepted, ..self.told },
-            Place { x: self.slots.at(x), grad: self.slots.at(grad), energy, hamiltonian },
+            Place { x: self.slots.at(x), grad: self.slots.at(grad), pull: None, energy, hamiltonian },
         )
     }
 
@@ -154,50 +181,62 @@ impl Tree {
         if self.forwards { self.step } else { -self.step }
     }
 
-    /// First half of a leapfrog step at the end that goes on, in the metric `l`: half a kick, and a drift by it. Returns where the slope is
-    /// wanted.
-    pub(super) fn reach(&mut self, l: &Map<'_>) -> &[f64] {
+    /// First half of a leapfrog step at the end that goes on, in the metric of the factors `l`: half a kick, and a drift by it. Returns where
+    /// the slope is wanted.
+    pub(super) fn reach(&mut self, l: &[f64]) -> &[f64] {
         let h = self.signed();
-        let kick = -0.5 * h / self.temperature;
-        let which = usize::from(self.forwards);
-        let from = self.ends[which];
-        let to = End { x: self.slots.take(), v: self.slots.take(), grad: self.slots.take() };
-        match *l {
-            Map::Scales(l) => self.slots.depart([to.x, to.v], [from.x, from.v, from.grad], l, kick, h),
-            Map::Factor(..) => {
-                // Slots that are just taken are no others.
-                if let Some([x, v, scratch, old_x, old_v, grad]) =
-                    self.slots.several([to.x, to.v, to.grad, from.x, from.v, from.grad])
-                {
-                    v.copy_from_slice(old_v);
-                    l.kick(v, kick, grad, scratch);
-                    x.copy_from_slice(old_x);
-                    l.drift(x, h, v, scratch);
-                }
-            }
-        }
-        for done in [from.x, from.v, from.grad] {
-            self.slots.release(done);
-        }
-        self.ends[which] = to;
+        let (from, to) = self.go_on();
+        self.slots.depart([to.x, to.v], [from.x, from.v, from.pull], l, self.half_kick(), h);
+        self.leave(from);
         self.slots.at(to.x)
     }
 
+    /// Half a kick at the end that goes on, in a metric that mixes coordinates. Returns the momentum, for [`Tree::drift`].
+    pub(super) fn kick(&mut self) -> &[f64] {
+        let kick = self.half_kick();
+        let (from, to) = self.go_on();
+        // Slots that are just taken are no others.
+        if let Some([v, old_v, pull]) = self.slots.several([to.v, from.v, from.pull]) {
+            lanes::sum(v, old_v, kick, pull);
+        }
+        self.left = from;
+        self.slots.at(to.v)
+    }
+
+    /// After [`Tree::kick`], the drift along `L v`. Returns where the slope is wanted.
+    pub(super) fn drift(&mut self, along: &[f64]) -> &[f64] {
+        let (h, x, from) = (self.signed(), self.ends[usize::from(self.forwards)].x, self.left);
+        if let Some([x, old_x]) = self.slots.several([x, from.x]) {
+            lanes::sum(x, old_x, h, along);
+        }
+        self.leave(from);
+        self.slots.at(x)
+    }
+
+    fn half_kick(&self) -> f64 {
+        -0.5 * self.signed() / self.temperature
+    }
+
+    /// The end that goes on, and slots for where it goes, which is the end from now on.
+    fn go_on(&mut self) -> (End, End) {
+        let to = End { x: self.slots.take(), v: self.slots.take(), pull: self.slots.take() };
+        (std::mem::replace(&mut self.ends[usize::from(self.forwards)], to), to)
+    }
+
+    fn leave(&mut self, from: End) {
+        [from.x, from.v, from.pull].into_iter().for_each(|done| self.slots.release(done));
+    }
+
     /// Second half, where the energy is `energy` and its gradient `grad`. `outside` where the place is in no domain of the target.
-    pub(super) fn arrive(&mut self, (energy, grad): (f64, &[f64]), l: &Map<'_>, outside: bool) {
-        let kick = -0.5 * self.signed() / self.temperature;
-        let end = self.ends[usize::from(self.forwards)];
-        let square = match *l {
-            Map::Scales(l) => lanes::arrive(self.slots.at_mut(end.v), grad, l, kick),
-            Map::Factor(..) => match self.slots.several([end.v, end.grad]) {
-                Some([v, scratch]) => {
-                    l.kick(v, kick, grad, scratch);
-                    lanes::dot(v, v)
-                }
-                None => f64::NAN,
-            },
+    pub(super) fn arrive(&mut self, (energy, grad): (f64, &[f64]), pull: Pull<'_>, outside: bool) {
+        let kick = self.half_kick();
+        let End { x, v, pull: slot } = self.ends[usize::from(self.forwards)];
+        let momentum = self.slots.at_mut(v);
+        let square = match pull {
+            Pull::Scaled(l) => lanes::arrive(momentum, grad, l, kick),
+            Pull::Mapped(pull) => lanes::kicked(momentum, pull, kick),
         };
-        self.slots.at_mut(end.grad).copy_from_slice(grad);
+        self.slots.at_mut(slot).copy_from_slice(if let Pull::Mapped(pull) = pull { pull } else { grad });
         let hamiltonian = energy / self.temperature + 0.5 * square;
         let error = hamiltonian - self.first;
         self.told.leapfrogs += 1;
@@ -215,10 +254,15 @@ impl Tree {
         }
         let weight = (self.unit - hamiltonian).exp();
         self.chances += if self.unit == self.first { weight.min(1.0) } else { (-error).min(0.0).exp() };
-        let End { x, v, grad } = end;
         self.slots.hold(v, 3);
         self.slots.hold(x, 1);
-        self.slots.hold(grad, 1);
+        let grad = match pull {
+            Pull::Scaled(_) => {
+                self.slots.hold(slot, 1);
+                slot
+            }
+            Pull::Mapped(_) => self.slots.put(grad, 1),
+        };
         let chosen = Chosen { x, grad, energy, hamiltonian };
         self.leaves += 1;
         self.add(Node { level: 0, begin: v, end: v, sum: v, square, weight, chosen });

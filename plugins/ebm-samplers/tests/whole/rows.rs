@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
-    Batch, BuildCx, ChainState, Chains, EnergyConfig, EnergyFn, Frozen, Key, Learning, Transition, host,
+    Batch, BuildCx, ChainState, Chains, EnergyConfig, EnergyFn, Frozen, Key, Learning, Slope, Transition,
+    host,
 };
 use ebm_energies_density::{
     Banana, DoubleWell, EightSchools, Funnel, Gaussian, Grid25, IllConditionedGaussian,
@@ -47,6 +48,8 @@ fn kernels() -> Vec<(&'static str, Box<dyn Transition>)> {
         ("mala, cold", Box::new(Mala::new(0.02).at_temperature(0.5).adapting(0.6, 0.1).per_chain())),
         ("mala, diagonal", Box::new(mala().in_metric(MetricKind::Diagonal))),
         ("mala, dense", Box::new(mala().in_metric(MetricKind::Dense))),
+        ("hmc, shared", Box::new(hmc().in_metric(MetricKind::Dense))),
+        ("nuts, chosen", Box::new(Nuts::new().in_metric(MetricKind::Auto))),
         ("nuts, each chain", Box::new(Nuts::new().per_chain())),
     ]
 }
@@ -162,6 +165,35 @@ fn any_number_of_threads_gives_the_same_bytes() {
                 };
                 assert_eq!(on(1, &run), on(3, &run), "{name} on {target}");
             }
+        }
+    }
+}
+
+/// What is learnt of all chains stays, and a chain moves by it as it does beside the others, whichever of them are there.
+#[test]
+fn a_part_of_the_chains_moves_by_the_same_bytes() {
+    for (target, config, d) in targets() {
+        let e = build(config.as_ref(), d, DType::F32);
+        for (name, kernel) in kernels() {
+            let all = start(kernel.as_ref(), e.as_ref(), d, DType::F32);
+            let index: &[u32] = &[11, 2, 5, 7, 0];
+            let rows = |t: &Tensor| t.index_select(&Tensor::new(index, &Device::Cpu).unwrap(), 0).unwrap();
+            let mut part = all.clone();
+            part.at = all.at.rows(index).unwrap();
+            let slope = all.cache.as_ref().unwrap();
+            part.cache = Some(Slope { energy: rows(&slope.energy), grad: rows(&slope.grad) });
+            let of = |state: &ChainState| {
+                kernel
+                    .step(e.as_ref(), state, Key::root(10))
+                    .unwrap()
+                    .state
+                    .at
+                    .x
+                    .to_dtype(DType::F64)
+                    .unwrap()
+            };
+            let (all, part) = (rows(&of(&all)), of(&part));
+            assert_eq!(all.to_vec2::<f64>().unwrap(), part.to_vec2::<f64>().unwrap(), "{name} on {target}");
         }
     }
 }
