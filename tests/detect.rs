@@ -16,14 +16,6 @@ fn trained() -> Scratch {
     s
 }
 
-fn npy(s: &Scratch, name: &str, values: &[f32], dims: &[usize]) {
-    ebm_data::npy::write(s.path(name), values, dims).unwrap();
-}
-
-fn json(s: &Scratch, name: &str) -> Value {
-    serde_json::from_str(&fs::read_to_string(s.path(name)).unwrap()).unwrap()
-}
-
 /// `n` images in the format of MNIST.
 fn idx(n: u32, side: u32) -> Vec<u8> {
     let mut file = vec![0, 0, 8, 3];
@@ -62,7 +54,7 @@ fn every_rule_and_score_has_its_figures_and_the_same_twice() {
         s.run(&[&fixed[..], &["--seed", seed, "--out"], &RULES].concat()).ok()
     };
     let ran = evaluate("a.json", "a.png", "0");
-    let a = json(&s, "a.json");
+    let a = s.json("a.json");
     assert_eq!(a["inside"]["count"], 200);
     assert_eq!(a["rows"].as_array().unwrap().len(), RULES.len() * 3, "{}", ran.out);
     let auroc = |of: &Value, outside: &str, score: &str| {
@@ -105,7 +97,7 @@ fn a_set_against_itself_is_undecided_and_pieces_do_not_matter() {
             "20",
         ])
         .ok();
-        json(&s, name)
+        s.json(name)
     };
     let (a, b) = (evaluate("a.json", "7"), evaluate("b.json", "360"));
     assert_eq!(a["inside"]["count"], 360);
@@ -126,7 +118,7 @@ fn sets_of_other_sizes_are_refused_or_fitted() {
     s.run(&base).fails(3, &["big", "[28, 28]", "[1, 8, 8]", "--fit"]);
     assert!(!s.path("a.json").exists());
     s.run(&[&base[..], &["--fit"]].concat()).ok();
-    assert_eq!(json(&s, "a.json")["outside"][0]["count"], 40);
+    assert_eq!(s.json("a.json")["outside"][0]["count"], 40);
     s.run(&["eval", "ood", "r", "--resamples", "9", "--fit", "-n", "30", "--out", "mnist-5k"]).ok();
 }
 
@@ -139,7 +131,7 @@ fn terms_of_a_composition_are_scores_of_their_own() {
     fs::write(s.path("both.toml"), both).unwrap();
     let short = ["--resamples", "9", "--json", "a.json", "--in", "digits"];
     s.run(&[&["eval", "ood", "both.toml", "--out", "rule:uniform"][..], &short].concat()).ok();
-    let rows = json(&s, "a.json")["rows"].clone();
+    let rows = s.json("a.json")["rows"].clone();
     let scores: Vec<&str> = rows.as_array().unwrap().iter().map(|r| r["score"].as_str().unwrap()).collect();
     assert_eq!(scores, ["energy", "term.a.energy", "term.b.energy", "grad-norm", "typicality"]);
     // A multiple of the same energy ranks samples the same, up to a few pairs that rounding turns.
@@ -171,7 +163,7 @@ fn a_threshold_is_kept_used_and_never_overwritten() {
     // Noise is outside.
     let noise: Vec<f32> =
         (0u32..6400).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 16_777_216.0).collect();
-    npy(&s, "noise.npy", &noise, &[100, 1, 8, 8]);
+    s.npy("noise.npy", &noise, &[100, 1, 8, 8]);
     // The same number of updates with another seed are other weights.
     s.run(&["train", "run.toml", "--out", "other", "--seed", "1", "--steps", "60"]).ok();
     s.run(&["score", "other", "digits", "--threshold=r/thresholds/1.json"]).fails(2, &["another seed"]);
@@ -216,7 +208,7 @@ fn a_stream_has_a_line_for_each_line() {
     assert_eq!(lines[0]["energy"], lines[1]["energy"]);
     // The same samples from files of each format have the same energies.
     let values: Vec<f32> = (0..64).map(|i| (i as f32 + 0.5) / 256.0).collect();
-    npy(&s, "a.npy", &values, &[1, 1, 8, 8]);
+    s.npy("a.npy", &values, &[1, 1, 8, 8]);
     let mut file = vec![0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0, 8];
     file.extend(0u8..64);
     fs::write(s.path("a-idx3-ubyte"), file).unwrap();
@@ -255,10 +247,10 @@ fn a_line_is_answered_before_the_next_one_is_waited_for() {
 #[test]
 fn bad_sets_have_one_clear_error_and_leave_everything_as_it_was() {
     let s = trained();
-    npy(&s, "nan.npy", &[vec![0.5; 64], vec![f32::NAN; 64]].concat(), &[2, 1, 8, 8]);
-    npy(&s, "empty.npy", &[], &[0, 1, 8, 8]);
-    npy(&s, "points.npy", &[0.0; 4], &[2, 2]);
-    npy(&s, "flat.npy", &[0.5; 64 * 30], &[30, 1, 8, 8]);
+    s.npy("nan.npy", &[vec![0.5; 64], vec![f32::NAN; 64]].concat(), &[2, 1, 8, 8]);
+    s.npy("empty.npy", &[], &[0, 1, 8, 8]);
+    s.npy("points.npy", &[0.0; 4], &[2, 2]);
+    s.npy("flat.npy", &[0.5; 64 * 30], &[30, 1, 8, 8]);
     fs::create_dir(s.path("nothing")).unwrap();
     fs::write(s.path("cut"), &idx(3, 8)[..100]).unwrap();
     fs::write(s.path("text"), "not an image at all").unwrap();
@@ -293,8 +285,8 @@ fn bad_sets_have_one_clear_error_and_leave_everything_as_it_was() {
     let ran = evaluate(&["--in", "flat.npy", "--out", "flat.npy", "--score", "energy"]).ok();
     assert!(ran.out.contains("0.500 ["), "{ran:?}");
     // Of a handful nothing can be said.
-    npy(&s, "few.npy", &[0.5; 64 * 4], &[4, 1, 8, 8]);
+    s.npy("few.npy", &[0.5; 64 * 4], &[4, 1, 8, 8]);
     evaluate(&["--out", "few.npy"]).fails(2, &["few.npy: found 4 samples, wanted at least 5"]);
     evaluate(&["--out", "digits", "--json", "mine.json", "--force", "-n", "20"]).ok();
-    assert!(json(&s, "mine.json")["rows"].is_array());
+    assert!(s.json("mine.json")["rows"].is_array());
 }

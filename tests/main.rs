@@ -11,6 +11,7 @@ mod support;
 mod bad_inputs;
 mod beginnings;
 mod catalogue;
+mod classifier;
 mod compose;
 mod convert;
 mod detect;

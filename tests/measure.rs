@@ -1,36 +1,11 @@
-//! Measures from the command line: classifiers, samples against data, chains.
+//! Measures from the command line: samples against data, by features of a classifier, too; chains.
 
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
 
-use crate::support::{SMALL, Scratch};
+use crate::support::{SMALL, Scratch, numbers};
 use serde_json::Value;
-
-fn json(s: &Scratch, name: &str) -> Value {
-    serde_json::from_str(&fs::read_to_string(s.path(name)).unwrap()).unwrap()
-}
-
-fn npy(s: &Scratch, name: &str, values: &[f32], dims: &[usize]) {
-    ebm_data::npy::write(s.path(name), values, dims).unwrap();
-}
-
-/// An IDX file of bytes, as of MNIST.
-fn idx(s: &Scratch, name: &str, bytes: &[u8], dims: &[u32]) {
-    let mut file = vec![0, 0, 8, dims.len() as u8];
-    dims.iter().for_each(|d| file.extend(d.to_be_bytes()));
-    file.extend(bytes);
-    fs::write(s.path(name), file).unwrap();
-}
-
-/// Whole numbers without pattern, 0 to 1008.
-fn numbers() -> impl FnMut() -> u32 {
-    let mut v = 1u32;
-    move || {
-        v = (389 * v + 7) % 1009;
-        v
-    }
-}
 
 fn row<'a>(report: &'a Value, name: &str) -> &'a Value {
     report["rows"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap()
@@ -46,7 +21,7 @@ fn a_classifier_is_trained_used_and_measures_samples() {
         fs::read(s.path("net/weights.safetensors")).unwrap(),
         fs::read(s.path("again/weights.safetensors")).unwrap()
     );
-    let summary = json(&s, "net/summary.json");
+    let summary = s.json("net/summary.json");
     // Two epochs, where chance is 0.1; twenty reach 0.98.
     assert!(summary["held_out_accuracy"].as_f64().unwrap() > 0.6, "{summary}");
     assert_eq!(
@@ -64,7 +39,7 @@ fn a_classifier_is_trained_used_and_measures_samples() {
     s.run(&["train", "run.toml", "--out", "r"]).ok();
     let measure = ["eval", "samples", "r", "-n", "40", "--features", "pixels", "net", "--json", "m.json"];
     let table = s.run(&measure).ok().out;
-    let m = json(&s, "m.json");
+    let m = s.json("m.json");
     for name in ["Frechet[pixels 64]", "Frechet[net 16]", "ClassScore[net 16]", "Near[values 64]"] {
         assert!(table.contains(name), "{table}");
     }
@@ -88,7 +63,7 @@ fn chains_of_a_run_and_of_a_file_are_measured() {
     let run =
         ["eval", "chains", "r", "--steps", "40", "--warm-up", "5", "--coordinates", "2", "--json", "c.json"];
     s.run(&run).ok();
-    let c = json(&s, "c.json");
+    let c = s.json("c.json");
     assert_eq!(
         (c["chains"].as_u64(), c["draws"].as_u64(), c["rows"].as_array().unwrap().len()),
         (Some(4), Some(40), 3)
@@ -105,7 +80,7 @@ fn chains_of_a_run_and_of_a_file_are_measured() {
         .collect();
     ebm_data::npy::write(s.path("x.npy"), &values, &[4, 100]).unwrap();
     s.run(&["eval", "chains", "x.npy", "--json", "x.json"]).ok();
-    let x = &json(&s, "x.json")["rows"][0];
+    let x = &s.json("x.json")["rows"][0];
     assert!(x["rhat"].as_f64().unwrap() < 1.05 && x["ess_bulk"].as_f64().unwrap() > 200.0, "{x}");
     ebm_data::npy::write(s.path("short.npy"), &values[..12], &[4, 3]).unwrap();
     s.run(&["eval", "chains", "short.npy"]).fails(3, &["draws a chain"]);
@@ -154,7 +129,7 @@ fn a_run_in_the_plane_is_measured_by_quadrature() {
     for (t, name) in [(1.0, "one.json"), (0.5, "half.json")] {
         let more = ["--steps", "1", "--temperature", &t.to_string(), "--json", name];
         s.run(&[&["eval", "samples", "run.toml", "-n", "16"], &more[..]].concat()).ok();
-        let m = json(&s, name);
+        let m = s.json(name);
         assert_eq!(m["rows"].as_array().unwrap().len(), 8, "{m}");
         let plane = |key: &str| m["plane"][key].as_f64().unwrap();
         // The square cuts off 2e-6 of the density.
@@ -162,8 +137,8 @@ fn a_run_in_the_plane_is_measured_by_quadrature() {
         assert!((plane("log_z") - wanted).abs() < 1e-4, "{m}");
         assert!(plane("ll_best_t") > plane("ll") && plane("t_best") > 1.0 && plane("leak") < 1e-5, "{m}");
     }
-    let trained = json(&s, "r.json");
-    assert_ne!(trained["plane"]["ll"], json(&s, "one.json")["plane"]["ll"]);
+    let trained = s.json("r.json");
+    assert_ne!(trained["plane"]["ll"], s.json("one.json")["plane"]["ll"]);
 }
 
 #[test]
@@ -186,7 +161,7 @@ fn metropolis_chains_say_what_they_accepted() {
             "--force",
         ]);
         assert!(table.ok().out.contains("\naccepted "));
-        accepted.push(json(&s, "c.json")["accepted"].as_f64().unwrap());
+        accepted.push(s.json("c.json")["accepted"].as_f64().unwrap());
     }
     // A step that is lost in rounding is always accepted, one of sixty standard deviations never.
     assert!(accepted[0] > 0.99 && (0.05..0.95).contains(&accepted[1]) && accepted[2] < 0.05, "{accepted:?}");
@@ -200,7 +175,7 @@ fn images_are_fitted_and_compared_by_cells() {
     for (name, dims) in [("same", [1, 8, 8]), ("large", [1, 32, 32]), ("colour", [3, 16, 16])] {
         let each = dims.iter().product();
         let values: Vec<f32> = greys.iter().flat_map(|g| vec![*g; each]).collect();
-        npy(&s, &format!("{name}.npy"), &values, &[&[40][..], &dims].concat());
+        s.npy(&format!("{name}.npy"), &values, &[&[40][..], &dims].concat());
     }
     let run = |name: &str, more: &[&str]| {
         let file = format!("{name}.npy");
@@ -212,13 +187,13 @@ fn images_are_fitted_and_compared_by_cells() {
         run(name, &[]).fails(3, &[&format!("{name}.npy: found shape"), "expected [1, 8, 8]", "--fit"]);
         run(name, &["--fit", "--json", &format!("{name}.json")]).ok();
         // The same bytes, so the same figures.
-        assert_eq!(json(&s, &format!("{name}.json"))["rows"], json(&s, "same.json")["rows"]);
+        assert_eq!(s.json(&format!("{name}.json"))["rows"], s.json("same.json")["rows"]);
     }
-    assert!(row(&json(&s, "same.json"), "Frechet[cells:4 4]")["samples"]["value"].as_f64().unwrap() > 0.0);
+    assert!(row(&s.json("same.json"), "Frechet[cells:4 4]")["samples"]["value"].as_f64().unwrap() > 0.0);
 
     // One cell is the mean of an image: between grey images the distance is (m - m')² + (sd - sd')².
     let darker: Vec<f32> = greys.iter().flat_map(|g| vec![0.5 * g; 64]).collect();
-    npy(&s, "darker.npy", &darker, &[40, 1, 8, 8]);
+    s.npy("darker.npy", &darker, &[40, 1, 8, 8]);
     s.run(&[
         "eval",
         "samples",
@@ -234,129 +209,10 @@ fn images_are_fitted_and_compared_by_cells() {
     let mean = greys.iter().sum::<f32>() / 40.0;
     let sd = (greys.iter().map(|g| (g - mean).powi(2)).sum::<f32>() / 39.0).sqrt();
     let wanted = 0.25 * f64::from(mean * mean + sd * sd);
-    let found = row(&json(&s, "d.json"), "Frechet[cells:8 1]")["samples"]["value"].as_f64().unwrap();
+    let found = row(&s.json("d.json"), "Frechet[cells:8 1]")["samples"]["value"].as_f64().unwrap();
     // Greys are f32.
     assert!((found - wanted).abs() < 1e-7, "{found} {wanted}");
     run("same", &["--features", "cells:3"]).fails(2, &["cells:3", "divisor", "8 x 8"]);
-}
-
-/// Rows of bars, class 0 lying and class 1 standing, in noise.
-fn bars(n: usize, noise: &mut impl FnMut() -> u32) -> (Vec<u8>, Vec<u8>) {
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    for i in 0..n {
-        let (class, at) = (i % 2, noise() as usize % 8);
-        for p in 0..64 {
-            let on = if class == 0 { p / 8 == at } else { p % 8 == at };
-            pixels.push(if on { 250 } else { (noise() % 120) as u8 });
-        }
-        labels.push(class as u8);
-    }
-    (pixels, labels)
-}
-
-#[test]
-fn a_classifier_takes_labels_from_files() {
-    let s = Scratch::with(SMALL);
-    let mut noise = numbers();
-    for (name, n) in [("train", 400), ("held", 100)] {
-        let (pixels, labels) = bars(n, &mut noise);
-        idx(&s, &format!("{name}.idx"), &pixels, &[n as u32, 8, 8]);
-        idx(&s, &format!("{name}-labels.idx"), &labels, &[n as u32]);
-    }
-    let train =
-        ["classifier", "train", "--data", "train.idx", "--labels", "train-labels.idx", "--features", "8"];
-    let held = ["--held-out", "held.idx", "--held-out-labels", "held-labels.idx"];
-    let more = ["--epochs", "8", "--batch", "20", "--out", "net"];
-    s.run(&[&train[..], &held, &more].concat()).ok();
-    let summary = json(&s, "net/summary.json");
-    let number = |key: &str| summary[key].as_f64().unwrap();
-    assert_eq!((number("train_count"), number("held_out_count"), number("classes")), (400.0, 100.0, 2.0));
-    assert!(number("held_out_accuracy") > 0.9, "{summary}");
-    assert_eq!(summary["held_out"], "held.idx");
-    // Columns of the confusion are what a class was taken for, rows what it is: fifty of each.
-    let confusion: Vec<Vec<u64>> = serde_json::from_value(summary["confusion"].clone()).unwrap();
-    assert!(confusion.iter().all(|row| row.iter().sum::<u64>() == 50), "{summary}");
-
-    // The classes of the classifier are those of the file, in the same order.
-    let classes = s.run(&["classifier", "classify", "net", "held.idx"]).ok().out;
-    let right = classes.lines().skip(1).enumerate();
-    let right = right.filter(|(i, line)| line.split(',').nth(2) == Some(&(i % 2).to_string())).count();
-    assert_eq!(right, (100.0 * number("held_out_accuracy")).round() as usize);
-
-    let out = ["--epochs", "1", "--out", "other"];
-    s.run(&[&train[..], &["--held-out", "held.idx"], &out].concat()).fails(2, &["--held-out-labels"]);
-    let wrong = ["--held-out", "held.idx", "--held-out-labels", "train-labels.idx"];
-    s.run(&[&train[..], &wrong, &out].concat()).fails(2, &["train-labels.idx", "400 classes", "100"]);
-    s.run(&[&train[..], &wrong[2..], &out].concat()).fails(2, &["--held-out"]);
-    // Nobody taught it class 2; of class 1 there are images, of class 0 none.
-    let others: Vec<u8> = (0..100).map(|i| 1 + u8::from(i % 7 == 0)).collect();
-    idx(&s, "others.idx", &others, &[100]);
-    let strange = ["--held-out", "held.idx", "--held-out-labels", "others.idx"];
-    s.run(&[&train[..], &strange, &out].concat()).fails(2, &["found also 2", "none has"]);
-    assert!(!s.path("other").exists());
-    let gap: Vec<u8> = (0..400).map(|i| 2 * (i % 2) as u8).collect();
-    idx(&s, "gap.idx", &gap, &[400]);
-    let ran = s.run(&[
-        "classifier",
-        "train",
-        "--data",
-        "train.idx",
-        "--labels",
-        "gap.idx",
-        "--features",
-        "8",
-        "--epochs",
-        "1",
-        "--out",
-        "gap",
-    ]);
-    assert!(ran.ok().err.contains("no training image is of class 1;"));
-}
-
-#[test]
-fn a_classifier_of_colours_sees_them() {
-    let s = Scratch::with(SMALL);
-    let mut noise = numbers();
-    // The class is the brightest channel of dark noise.
-    let mut images = |n: usize| -> Vec<f32> {
-        let pixel = |i: usize, c: usize, v: u32| 0.3 * v as f32 / 1009.0 + if i % 3 == c { 0.3 } else { 0.0 };
-        (0..n * 3 * 64).map(|k| pixel(k / 192, k / 64 % 3, noise())).collect()
-    };
-    npy(&s, "x.npy", &images(300), &[300, 3, 8, 8]);
-    idx(&s, "labels.idx", &(0..300).map(|i| (i % 3) as u8).collect::<Vec<_>>(), &[300]);
-    s.run(&[
-        "classifier",
-        "train",
-        "--data",
-        "x.npy",
-        "--labels",
-        "labels.idx",
-        "--epochs",
-        "4",
-        "--batch",
-        "20",
-        "--width",
-        "4",
-        "--features",
-        "8",
-        "--out",
-        "net",
-    ])
-    .ok();
-    let summary = json(&s, "net/summary.json");
-    assert_eq!(summary["input"], serde_json::json!([3, 8, 8]));
-    assert_eq!(summary["held_out"], "x.npy (every tenth)");
-    assert_eq!((summary["train_count"].as_u64(), summary["held_out_count"].as_u64()), (Some(270), Some(30)));
-    assert_eq!(summary["held_out_accuracy"].as_f64(), Some(1.0), "{summary}");
-    npy(&s, "new.npy", &images(30), &[30, 3, 8, 8]);
-    let classes = s.run(&["classifier", "classify", "net", "new.npy"]).ok().out;
-    let found: Vec<&str> = classes.lines().skip(1).map(|l| l.split(',').nth(2).unwrap()).collect();
-    assert_eq!(found, ["0", "1", "2"].repeat(10));
-    // Coloured samples against coloured data, on these features.
-    let table =
-        s.run(&["eval", "samples", "new.npy", "--against", "x.npy", "--features", "net", "pixels"]).ok().out;
-    assert!(table.contains("Frechet[net 8]") && table.contains("ClassScore[net 8]"), "{table}");
-    s.run(&["eval", "samples", "digits", "--against", "x.npy", "--features", "net"]).fails(3, &["[3, 8, 8]"]);
 }
 
 #[test]
@@ -373,9 +229,9 @@ fn diagnostics_of_a_file_are_those_of_arviz() {
             }
         }
     }
-    npy(&s, "c.npy", &values, &[3, 80, 2]);
+    s.npy("c.npy", &values, &[3, 80, 2]);
     s.run(&["eval", "chains", "c.npy", "--json", "c.json"]).ok();
-    let c = json(&s, "c.json");
+    let c = s.json("c.json");
     for (i, gold) in ARVIZ.iter().enumerate() {
         assert_eq!(c["rows"][i]["name"], format!("x[{i}]"));
         for (key, wanted) in
@@ -413,18 +269,18 @@ fn what_is_wrong_with_inputs_is_said_and_nothing_is_left() {
     let s = Scratch::with(SMALL);
     let mut v = numbers();
     let mut values: Vec<f32> = (0..40 * 64).map(|_| v() as f32 / 1009.0).collect();
-    npy(&s, "x.npy", &values, &[40, 1, 8, 8]);
-    npy(&s, "chains.npy", &values[..400], &[4, 100]);
-    npy(&s, "few.npy", &values[..5 * 64], &[5, 1, 8, 8]);
-    npy(&s, "wrong.npy", &values[..2 * 17 * 64], &[17, 2, 8, 8]);
+    s.npy("x.npy", &values, &[40, 1, 8, 8]);
+    s.npy("chains.npy", &values[..400], &[4, 100]);
+    s.npy("few.npy", &values[..5 * 64], &[5, 1, 8, 8]);
+    s.npy("wrong.npy", &values[..2 * 17 * 64], &[17, 2, 8, 8]);
     values[17 * 64 + 3] = f32::NAN;
-    npy(&s, "nan.npy", &values, &[40, 1, 8, 8]);
-    npy(&s, "nan-chains.npy", &values[1000..1400], &[4, 100]);
-    npy(&s, "line.npy", &values[..100], &[100]);
+    s.npy("nan.npy", &values, &[40, 1, 8, 8]);
+    s.npy("nan-chains.npy", &values[1000..1400], &[4, 100]);
+    s.npy("line.npy", &values[..100], &[100]);
     fs::write(s.path("empty.npy"), "").unwrap();
-    idx(&s, "labels.idx", &[0, 1, 2, 3].repeat(10), &[40]);
-    idx(&s, "short.idx", &[0, 1, 2], &[3]);
-    idx(&s, "alike.idx", &[0; 40], &[40]);
+    s.idx("labels.idx", &[0, 1, 2, 3].repeat(10), &[40]);
+    s.idx("short.idx", &[0, 1, 2], &[3]);
+    s.idx("alike.idx", &[0; 40], &[40]);
     // Whole numbers, one of them negative.
     let mut header =
         b"\x93NUMPY\x01\x00\x76\x00{'descr': '<i4', 'fortran_order': False, 'shape': (40,), }".to_vec();
@@ -473,31 +329,4 @@ fn what_is_wrong_with_inputs_is_said_and_nothing_is_left() {
     train(&["--data", "few.npy", "--labels", "labels.idx"])
         .fails(2, &["few.npy", "found 40 classes", "wanted 5"]);
     assert_eq!(s.tree(), before);
-}
-
-#[test]
-fn networks_that_are_not_whole_are_refused() {
-    let s = Scratch::with(SMALL);
-    s.run(&["classifier", "train", "--data", "digits", "--epochs", "1", "--features", "4", "--out", "net"])
-        .ok();
-    let classify = || s.run(&["classifier", "classify", "net", "digits"]);
-    let good = fs::read_to_string(s.path("net/network.toml")).unwrap();
-    let description = |from: &str, to: &str| {
-        assert!(good.contains(from), "{good}");
-        fs::write(s.path("net/network.toml"), good.replace(from, to)).unwrap();
-    };
-    description("logits = \"logits\"\n", "");
-    classify().fails(2, &["no logits", "wanted a network with classes"]);
-    description("\"hidden\"", "\"conv1\"");
-    classify().fails(3, &["network net", "linear `conv1`"]);
-    description("\"hidden\"", "\"hiden\"");
-    classify().fails(3, &["`hiden.weight`: is not there"]);
-    fs::write(s.path("net/network.toml"), good).unwrap();
-    let weights = fs::read(s.path("net/weights.safetensors")).unwrap();
-    fs::write(s.path("net/weights.safetensors"), &weights[..1000]).unwrap();
-    classify().fails(3, &["weights.safetensors", "nor sound safetensors"]);
-    fs::remove_file(s.path("net/weights.safetensors")).unwrap();
-    classify().fails(3, &["weights.safetensors"]);
-    fs::remove_file(s.path("net/network.toml")).unwrap();
-    classify().fails(2, &["net: found no network.toml"]);
 }

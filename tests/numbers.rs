@@ -7,10 +7,6 @@ use std::fs;
 use crate::support::Scratch;
 use serde_json::Value;
 
-fn npy(s: &Scratch, name: &str, values: &[f32], dims: &[usize]) {
-    ebm_data::npy::write(s.path(name), values, dims).unwrap();
-}
-
 /// Normal numbers, the same on every machine.
 fn normals(n: usize, mean: f64, sd: f64, seed: u64) -> Vec<f32> {
     let mut r = ebm::eval::SplitMix::new(seed);
@@ -73,7 +69,7 @@ fn quadrature_finds_the_mass_wherever_the_data_are() {
         ("far", "mean = [20.0, 20.0]\nsd = 0.05", (20.0, 0.05), &[], truth(0.05f64.powi(4))),
     ] {
         let s = Scratch::with(&plane(energy));
-        npy(&s, "data.npy", &normals(400, mean, sd, 1), &[200, 2]);
+        s.npy("data.npy", &normals(400, mean, sd, 1), &[200, 2]);
         let (found, text) = log_z(&s, more);
         let quadrature = found["quadrature"].as_f64().unwrap();
         assert!((quadrature - wanted).abs() < 2e-3, "{name}: {quadrature} {wanted}");
@@ -97,7 +93,7 @@ fn ridges_and_narrow_modes_have_their_mass() {
         let energy = format!("kind = \"gaussian\"\nmean = [0.0, 0.0]\ncovariance = {covariance}");
         let config = plane("").replace("kind = \"gaussian\"\n", &energy);
         fs::write(s.path("run.toml"), config).unwrap();
-        npy(&s, "data.npy", &normals(400, 0.0, 1.0, 1), &[200, 2]);
+        s.npy("data.npy", &normals(400, 0.0, 1.0, 1), &[200, 2]);
         let (found, text) = log_z(&s, &[]);
         let quadrature = found["quadrature"].as_f64().unwrap();
         assert!((quadrature - wanted).abs() < 1e-3, "{covariance}: {quadrature}");
@@ -111,7 +107,7 @@ fn chains_that_run_away_are_told_what_helps_where_nothing_is_trained() {
         &plane("sd = 0.1")
             .replace("kind = \"hmc\", step_size = 0.3, leapfrogs = 5", "kind = \"ula\", step_size = 10.0"),
     );
-    npy(&s, "data.npy", &normals(400, 0.0, 1.0, 5), &[200, 2]);
+    s.npy("data.npy", &normals(400, 0.0, 1.0, 5), &[200, 2]);
     let ran = s.run(&["eval", "chains", "run.toml", "--steps", "400", "--warm-up", "5"]);
     assert!(ran.code != Some(0) && ran.err.contains("smaller step size"), "{ran:?}");
     assert!(!ran.err.contains("learning rate"), "{ran:?}");
@@ -124,7 +120,7 @@ fn divergences_of_steps_that_adapt_call_for_another_acceptance() {
         "kind = \"hmc\", step_size = 0.3, leapfrogs = 10, target_acceptance = 0.6",
     );
     let s = Scratch::with(&funnel);
-    npy(&s, "data.npy", &normals(400, 0.0, 1.0, 5), &[200, 2]);
+    s.npy("data.npy", &normals(400, 0.0, 1.0, 5), &[200, 2]);
     let text = s.run(&["eval", "chains", "run.toml", "--steps", "2000", "--warm-up", "500"]).ok().out;
     assert!(text.contains("moves diverged") && text.contains("higher target_acceptance"), "{text}");
     assert!(!text.contains("use a smaller step size"), "{text}");
@@ -136,7 +132,7 @@ fn a_density_without_a_constant_has_none_printed() {
         "kind = \"gaussian\"\nsd = 1.0",
         "kind = \"temperature\"\ntemperature = 1e30\nenergy = { kind = \"gaussian\" }",
     ));
-    npy(&s, "data.npy", &normals(400, 0.0, 1.0, 2), &[200, 2]);
+    s.npy("data.npy", &normals(400, 0.0, 1.0, 2), &[200, 2]);
     let (found, text) = log_z(&s, &[]);
     assert!(found["quadrature"].is_null(), "{found}");
     assert!(text.contains("log Z by quadrature: none; quadrature in the plane:"), "{text}");
@@ -146,22 +142,22 @@ fn a_density_without_a_constant_has_none_printed() {
 fn chains_that_stand_still_are_told_so_and_numbers_fit_their_columns() {
     let s = Scratch::with(&plane("sd = 1.0"));
     let frozen: Vec<f32> = (0..4).flat_map(|c| [c as f32; 100]).collect();
-    npy(&s, "frozen.npy", &frozen, &[4, 100]);
+    s.npy("frozen.npy", &frozen, &[4, 100]);
     let text = s.run(&["eval", "chains", "frozen.npy", "--json", "f.json"]).ok().out;
     let found: Value = serde_json::from_str(&fs::read_to_string(s.path("f.json")).unwrap()).unwrap();
     assert_eq!(found["rows"][0]["rhat"], "inf", "{found}");
     assert!(text.contains("never change") && !text.contains("run longer"), "{text}");
     // More chains than draws: another order of axes may be meant.
-    npy(&s, "swapped.npy", &normals(1000, 0.0, 1.0, 3), &[100, 10]);
+    s.npy("swapped.npy", &normals(1000, 0.0, 1.0, 3), &[100, 10]);
     let text = s.run(&["eval", "chains", "swapped.npy"]).ok().out;
     assert!(text.contains("axes"), "{text}");
-    npy(&s, "huge.npy", &normals(400, 3e30, 1e29, 4), &[4, 100]);
+    s.npy("huge.npy", &normals(400, 3e30, 1e29, 4), &[4, 100]);
     let text = s.run(&["eval", "chains", "huge.npy"]).ok().out;
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[1].chars().count(), lines[2].chars().count(), "{text}");
     // A step of sixty deviations is never accepted.
     fs::write(s.path("run.toml"), plane("sd = 1.0").replace("step_size = 0.3", "step_size = 100.0")).unwrap();
-    npy(&s, "data.npy", &normals(400, 0.0, 1.0, 5), &[200, 2]);
+    s.npy("data.npy", &normals(400, 0.0, 1.0, 5), &[200, 2]);
     let text = s.run(&["eval", "chains", "run.toml", "--steps", "40", "--warm-up", "5"]).ok().out;
     assert!(text.contains("4 of 4 chains accept nothing") && !text.contains("run longer"), "{text}");
 }
@@ -173,7 +169,7 @@ fn step_sizes_adapt_in_the_warm_up_and_not_while_draws_are_recorded() {
         "kind = \"mala\", step_size = 0.5, target_acceptance = 0.65, per_chain = true, adapt_rate = 1.0";
     let s =
         Scratch::with(&plane("sd = 1.0").replace("kind = \"hmc\", step_size = 0.3, leapfrogs = 5", moving));
-    npy(&s, "data.npy", &normals(400, 0.0, 1.0, 5), &[200, 2]);
+    s.npy("data.npy", &normals(400, 0.0, 1.0, 5), &[200, 2]);
     let chains = ["eval", "chains", "run.toml", "--steps", "4000", "--warm-up", "500", "--json", "c.json"];
     let text = s.run(&chains).ok().out;
     let found: Value = serde_json::from_str(&fs::read_to_string(s.path("c.json")).unwrap()).unwrap();
@@ -204,7 +200,7 @@ fn step_sizes_adapt_in_the_warm_up_and_not_while_draws_are_recorded() {
 #[test]
 fn densities_of_the_plane_are_compared_wherever_they_are() {
     let s = Scratch::with(&plane("mean = [30.0, 30.0]\nsd = 1.0"));
-    npy(&s, "data.npy", &normals(400, 30.0, 1.0, 5), &[200, 2]);
+    s.npy("data.npy", &normals(400, 30.0, 1.0, 5), &[200, 2]);
     let other = "{ kind = \"gaussian\", mean = [30.8, 30.0], sd = 1.0 }";
     let compare = |more: &[&str]| {
         let base = ["eval", "plane", "run.toml", "--against", other];
@@ -226,9 +222,9 @@ fn densities_of_the_plane_are_compared_wherever_they_are() {
 fn perfect_samples_look_like_the_reference_column() {
     let s = Scratch::with(&plane("sd = 1.0"));
     for (name, seed) in [("a.npy", 6), ("b.npy", 7)] {
-        npy(&s, name, &normals(360 * 64, 0.0, 1.0, seed), &[360, 64]);
+        s.npy(name, &normals(360 * 64, 0.0, 1.0, seed), &[360, 64]);
     }
-    npy(&s, "few.npy", &normals(20 * 64, 0.0, 1.0, 8), &[20, 64]);
+    s.npy("few.npy", &normals(20 * 64, 0.0, 1.0, 8), &[20, 64]);
     let measure = |name: &str, more: &[&str]| {
         let base = [
             "eval",
@@ -277,12 +273,12 @@ fn perfect_samples_look_like_the_reference_column() {
 #[test]
 fn the_promise_of_a_typical_threshold_is_kept() {
     let s = Scratch::with(&plane("sd = 1.0"));
-    npy(&s, "data.npy", &normals(200, 0.0, 1.0, 9), &[100, 2]);
+    s.npy("data.npy", &normals(200, 0.0, 1.0, 9), &[100, 2]);
     s.run(&["train", "run.toml", "--out", "r"]).ok();
-    npy(&s, "new.npy", &normals(4000, 0.0, 1.0, 10), &[2000, 2]);
+    s.npy("new.npy", &normals(4000, 0.0, 1.0, 10), &[2000, 2]);
     let (mut out, sets) = (0.0, 12);
     for i in 0..sets {
-        npy(&s, "held.npy", &normals(38, 0.0, 1.0, 100 + i), &[19, 2]);
+        s.npy("held.npy", &normals(38, 0.0, 1.0, 100 + i), &[19, 2]);
         let fit = ["eval", "threshold", "r", "--score", "typicality", "--in", "held.npy", "--json"];
         let t: Value = serde_json::from_str(&s.run(&fit).ok().out).unwrap();
         let (middle, half) = (t["typical_energy"].as_f64().unwrap(), t["threshold"].as_f64().unwrap());

@@ -84,6 +84,24 @@ impl Scratch {
         Ran::of(child.wait_with_output().unwrap())
     }
 
+    /// Writes an array of `dims`.
+    pub fn npy(&self, name: &str, values: &[f32], dims: &[usize]) {
+        ebm_data::npy::write(self.path(name), values, dims).unwrap();
+    }
+
+    /// Writes an IDX file of bytes, as of MNIST.
+    pub fn idx(&self, name: &str, bytes: &[u8], dims: &[u32]) {
+        let mut file = vec![0, 0, 8, dims.len() as u8];
+        dims.iter().for_each(|d| file.extend(d.to_be_bytes()));
+        file.extend(bytes);
+        fs::write(self.path(name), file).unwrap();
+    }
+
+    /// What a file of JSON has.
+    pub fn json(&self, name: &str) -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(self.path(name)).unwrap()).unwrap()
+    }
+
     /// Names below the folder, sorted, folders with what is in them.
     pub fn tree(&self) -> Vec<String> {
         let mut all = Vec::new();
@@ -156,4 +174,13 @@ pub fn logged(run: &Path) -> Vec<u64> {
     text.lines()
         .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["step"].as_u64().unwrap())
         .collect()
+}
+
+/// Whole numbers without pattern, 0 to 1008.
+pub fn numbers() -> impl FnMut() -> u32 {
+    let mut v = 1u32;
+    move || {
+        v = (389 * v + 7) % 1009;
+        v
+    }
 }
