@@ -1,6 +1,7 @@
 //! Pictures of samples: sheets of images, scatters of points in the plane.
 
 use std::path::Path;
+use std::sync::Once;
 
 use ebm_core::candle::{DType, Tensor};
 use ebm_core::{Error, Result};
@@ -27,7 +28,8 @@ pub fn write(path: &Path, samples: &Tensor, background: Option<&Tensor>) -> Resu
     sheet.write(path, &pixels, shape).map_err(unwritten("picture"))
 }
 
-/// Samples `(N, ...)` as the bytes of a png file: images with values in `[0, 1]` (or spins) as a sheet, points of the plane
+/// Samples `(N, ...)` as the bytes of a png file: images with values in `[0, 1]` (or spins; what lies outside is black or white, which a warning says where it
+/// is more than noise) as a sheet, points of the plane
 /// as a scatter (blue) over the scatter of `background` points `(M, 2)` (grey), whose box sets the scale.
 ///
 /// # Errors
@@ -69,7 +71,9 @@ fn lay_out(samples: &Tensor, background: Option<&Tensor>) -> Result<Laid> {
     match *samples.dims() {
         [n, c @ (1 | 3), h, w] => {
             let zoom = (SIDE / h.max(w).max(1)).max(1);
-            Ok((Sheet { zoom, ..sheet }, grey(flat(samples)?), (n, c, h, w)))
+            let values = grey(flat(samples)?);
+            remark_upon(&values);
+            Ok((Sheet { zoom, ..sheet }, values, (n, c, h, w)))
         }
         [_, 2] => {
             let background = background.map(flat).transpose()?.unwrap_or_default();
@@ -90,6 +94,27 @@ fn grey(values: Vec<f32>) -> Vec<f32> {
     match values.iter().all(|v| v.abs() == 1.0) {
         true => values.into_iter().map(|v| v.max(0.0)).collect(),
         false => values,
+    }
+}
+
+/// Share of values that a picture of `[0, 1]` shows as black or white although they are far from both: of another range, such as `[-1, 1]`.
+fn far_outside(values: &[f32]) -> f64 {
+    let far = values.iter().filter(|v| v.is_finite() && !(-0.5..=1.5).contains(*v)).count();
+    far as f64 / values.len().max(1) as f64
+}
+
+/// Says, once a process, that pictures show less than there is.
+fn remark_upon(values: &[f32]) {
+    static SAID: Once = Once::new();
+    let far = far_outside(values);
+    if far > 0.05 {
+        SAID.call_once(|| {
+            tracing::warn!(
+                "pictures show values from 0 (black) to 1 (white), and {:.0} % of these are far outside, where all look alike; write \
+                 samples as .npy, or train on values in [0, 1], to see them",
+                100.0 * far
+            );
+        });
     }
 }
 
@@ -158,6 +183,15 @@ mod tests {
         let corner = ((1.0 - 0.2 / 2.4) * (SCATTER as f32 - 1.0)) as usize;
         assert_eq!(red(corner, SCATTER - 1 - corner), 0.8);
         assert_eq!(pixels.iter().filter(|v| **v == 0.1).count(), 4);
+    }
+
+    #[test]
+    fn values_of_another_range_are_told_from_noise() {
+        let share = |from: f32, to: f32| {
+            far_outside(&(0..1000).map(|i| from + (to - from) * i as f32 / 999.0).collect::<Vec<_>>())
+        };
+        assert!(share(-1.0, 1.0) > 0.2 && share(0.0, 255.0) > 0.9);
+        assert_eq!((share(-0.4, 1.4), far_outside(&[f32::NAN, 0.5]), far_outside(&[])), (0.0, 0.0, 0.0));
     }
 
     #[test]
