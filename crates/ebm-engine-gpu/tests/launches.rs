@@ -12,6 +12,7 @@ mod paper;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ebm_core::WeightFn;
 use ebm_core::candle::{DType, Device, Result, Tensor};
 use ebm_core::operators::{Convolution, ConvolutionOps, Operators, Order, Recording};
 use ebm_core::plan::Products;
@@ -204,7 +205,7 @@ fn step(products: Products, last: bool, samples: usize) -> Count {
 fn weights(products: Products, last: bool, samples: usize) -> Count {
     let (own, count) = device(products, last);
     let (energy, at) = paper::network_by(own, products, samples);
-    let gradients = || energy.grad_theta(&at, &|terms| Ok(terms.ones_like()?));
+    let gradients = || energy.grad_theta(&at, &WeightFn::ones());
     // What is kept between passes is made by the first.
     gradients().unwrap();
     counted(&count, &mut || gradients().map(|_| ())).unwrap();

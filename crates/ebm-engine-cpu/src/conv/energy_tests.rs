@@ -2,14 +2,15 @@
 //! the same bits for any number of threads and any batch.
 #![allow(clippy::unwrap_used)]
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use ebm_core::energy::Condition;
 use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm, Products, WeightRule};
 use ebm_core::{
-    Accelerated, Autograd, Batch, Chains, EnergyFn, EnergySpec, Engine, Key, ParamSet, Part, PullBack, Role,
-    RowProgram, RowStep, Separable, Sum, ThetaGrad,
+    Accelerated, Autograd, Batch, Chains, EnergyFn, EnergySpec, Engine, Error, Key, ParamSet, Part, PullBack,
+    Role, RowProgram, RowStep, Separable, Sum, ThetaGrad, WeightFn,
 };
 use ebm_nn::{PlanNet, plan_tensors};
 
@@ -80,7 +81,7 @@ fn agree(twin: &dyn EnergyFn, graph: &dyn EnergyFn, at: &Batch) {
     let (a, b) = (twin.slope(at).unwrap(), graph.slope(at).unwrap());
     assert!(off(&a.energy, &b.energy) < 1e-4 && off(&a.grad, &b.grad) < 1e-4);
     assert!(off(&twin.hvp(at, &v).unwrap(), &graph.hvp(at, &v).unwrap()) < 1e-3);
-    let weights = |t: &Tensor| Ok(t.affine(2.0, 0.3)?);
+    let weights = WeightFn::by_row(|_, t| Ok(t.affine(2.0, 0.3)?));
     let (a, b) = (twin.grad_theta(at, &weights).unwrap(), graph.grad_theta(at, &weights).unwrap());
     grads_close(&a, &b, 2e-4);
     // Parameters that do not enter are absent in both.
@@ -213,7 +214,7 @@ fn independent(plan: NetPlan, at: Batch) {
     };
     let one = twin(1);
     let (slope, hvp) = (one.slope(&at).unwrap(), flat(&one.hvp(&at, &v).unwrap()));
-    let ones = |t: &Tensor| Ok(t.ones_like()?);
+    let ones = WeightFn::ones();
     let (theta, mixed) = (one.grad_theta(&at, &ones).unwrap(), one.grad_theta_slope(&at, &v).unwrap());
     for threads in [2, 3, 5] {
         let many = twin(threads);
@@ -238,6 +239,61 @@ fn independent(plan: NetPlan, at: Batch) {
         assert_eq!(flat(&part.energy), flat(&slope.energy.narrow(0, from, n).unwrap()));
         assert_eq!(flat(&part.grad), flat(&slope.grad.narrow(0, from, n).unwrap()));
     }
+}
+
+/// The bits of all gradients, and of the terms.
+fn bits(g: &ThetaGrad) -> Vec<(&str, Vec<f32>)> {
+    let grads = g.grads.iter().map(|(name, g)| (name.as_str(), flat(g)));
+    grads.chain([("terms", flat(&g.terms))]).collect()
+}
+
+/// Weights of each row by itself come from the pass whose maps go back; those that look at all rows take one more.
+#[test]
+fn weights_by_row_take_one_pass_and_give_the_same_bits() {
+    // The last part is not full, and parts are those of several threads.
+    let (at, graph) = (batch(19, true), energy(small(), DType::F32));
+    let own = |rows: Range<usize>, t: &Tensor| -> ebm_core::Result<Tensor> {
+        let numbers: Vec<f32> = rows.map(|row| row as f32 * 0.1 - 0.7).collect();
+        let count = numbers.len();
+        Ok((t * 0.3 + Tensor::from_vec(numbers, (count, 1), t.device())?)?)
+    };
+    let by_row = WeightFn::by_row(own);
+    let of_all = WeightFn::of_all(|t| own(0..t.dim(0)?, t));
+    let mut seen = None;
+    for threads in [1, 3] {
+        let twin = ConvEnergy::new(graph.clone(), Isa::detect()).unwrap();
+        let twin = twin.on_pool(Arc::new(Pool::new(threads)));
+        let one = twin.grad_theta(&at, &by_row).unwrap();
+        assert_eq!(twin.ahead(), 19, "by row, each image goes forward once");
+        let two = twin.grad_theta(&at, &of_all).unwrap();
+        assert_eq!(twin.ahead(), 3 * 19, "terms of all rows, then those of the way back");
+        assert_eq!(bits(&one), bits(&two));
+        assert_eq!(flat(&one.terms), flat(&twin.terms(&at).unwrap()), "as the energies alone");
+        assert_eq!(bits(seen.get_or_insert(one)), bits(&two), "on any number of threads");
+    }
+    let other = graph.grad_theta(&at, &by_row).unwrap();
+    assert_eq!(bits(&other), bits(&graph.grad_theta(&at, &of_all).unwrap()));
+    grads_close(seen.as_ref().unwrap(), &other, 2e-4);
+}
+
+/// The first part in the order of the batch that is refused its weights says why, and the next call finds all as it was.
+#[test]
+fn refused_weights_of_a_part_are_the_error_of_the_call() {
+    let twin = ConvEnergy::new(energy(small(), DType::F32), Isa::detect()).unwrap();
+    let (twin, at) = (twin.on_pool(Arc::new(Pool::new(3))), batch(30, true));
+    let before = twin.grad_theta(&at, &WeightFn::ones()).unwrap();
+    for _ in 0..5 {
+        let refuses = WeightFn::by_row(|rows, t| match rows.start {
+            0 => Ok(t.ones_like()?),
+            row => Err(Error::config("weights", format!("none for row {row}"))),
+        });
+        let why = twin.grad_theta(&at, &refuses).unwrap_err().to_string();
+        assert!(why.contains("none for row 8"), "{why}");
+        let short = WeightFn::by_row(|_, t| Ok(t.narrow(0, 0, 1)?));
+        let why = twin.grad_theta(&at, &short).unwrap_err().to_string();
+        assert!(why.contains("[8, 1]"), "{why}");
+    }
+    assert_eq!(bits(&twin.grad_theta(&at, &WeightFn::ones()).unwrap()), bits(&before));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The compiled plan and its five calls on flat `f32` slices.
 
+use std::convert::Infallible;
+use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use ebm_core::plan::{NetPlan, Products};
@@ -46,6 +48,9 @@ pub struct Call<'a> {
 /// Gradients by parameter name, each in the parameter's own order.
 pub type Gradients = Vec<(String, Vec<f32>)>;
 
+/// Weights `(rows, T)` of some rows of a call from their terms; asked on any thread.
+pub type RowWeights<'a, E> = dyn Fn(Range<usize>, &[f32]) -> Result<Vec<f32>, E> + Sync + 'a;
+
 /// Memory of all threads, reused between calls: a call with the shapes of an earlier one allocates
 /// only its result.
 #[derive(Default)]
@@ -68,6 +73,12 @@ impl Workspace {
     #[cfg(test)]
     pub(super) fn spoil(&mut self) {
         self.workers.iter_mut().for_each(|w| w.store.spoil());
+    }
+
+    /// Images that all calls took forward.
+    #[cfg(test)]
+    pub(super) fn ahead(&self) -> usize {
+        self.workers.iter().map(|w| w.scratch.ahead).sum()
     }
 
     pub(super) fn workers(&mut self, threads: usize) -> &mut [Worker] {
@@ -125,13 +136,16 @@ impl Ordered {
     }
 }
 
-/// Lets the others go on if a chunk panics before it has added its part.
-struct Turn<'a>(&'a Ordered);
+/// Lets the others go on if a chunk panics, or is refused its weights, before it has added its part.
+struct Turn<'a> {
+    of: &'a Ordered,
+    added: bool,
+}
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.pass(self.0.lock(), usize::MAX - 1);
+        if !self.added {
+            self.of.pass(self.of.lock(), usize::MAX - 1);
         }
     }
 }
@@ -285,21 +299,21 @@ impl ConvPlan {
         Ok(())
     }
 
-    /// `∇_θ Σ w_bt·E_t(x_b)` for weights `(B, T)`, and the terms of the pass.
+    /// `∇_θ Σ w_bt·E_t(x_b)` for weights `(B, T)`, and the terms of the pass. There is one pass: `weights` is asked for those of a part of the
+    /// batch as soon as its terms are known.
     ///
     /// # Errors
-    /// If a slice has the wrong length.
-    pub fn grad_theta(
+    /// If a slice has the wrong length; inside, what `weights` returns for the first part that it refuses.
+    pub fn grad_theta<E: Send>(
         &self,
         packed: &Packed,
         ws: &mut Workspace,
         pool: &Pool,
         call: Call<'_>,
-        weights: &[f32],
+        weights: &RowWeights<'_, E>,
         terms: &mut [f32],
-    ) -> Result<Gradients, Unsupported> {
+    ) -> Result<Result<Gradients, E>, Unsupported> {
         let n = self.count(&call)?;
-        self.wanted("weights", weights.len(), n * self.terms_len())?;
         self.wanted("terms", terms.len(), n * self.terms_len())?;
         Ok(self.theta(Mode::THETA, packed, ws, pool, call, (None, Some(weights)), n, terms))
     }
@@ -320,7 +334,9 @@ impl ConvPlan {
         let n = self.count(&call)?;
         self.wanted("v", v.len(), call.x.len())?;
         self.wanted("terms", terms.len(), n * self.terms_len())?;
-        Ok(self.theta(Mode::MIXED, packed, ws, pool, call, (Some(v), None), n, terms))
+        let Ok(grads) =
+            self.theta::<Infallible>(Mode::MIXED, packed, ws, pool, call, (Some(v), None), n, terms);
+        Ok(grads)
     }
 
     pub(super) fn wanted(&self, what: &str, found: usize, wanted: usize) -> Result<(), Unsupported> {
@@ -353,10 +369,10 @@ impl ConvPlan {
         pool.run_split(ws.workers(pool.threads()), n.div_ceil(chunk), slices, |w, i, [terms, grad, hvp]| {
             let (from, to) = (i * chunk, ((i + 1) * chunk).min(n));
             let arena = w.arena(&self.program, mode, chunk);
-            let mut io = self.io(call, v, None, (from, to), terms);
+            let mut io = self.io(call, v, (from, to), terms);
             io.grad = has_grad.then_some(grad);
             io.hvp = has_hvp.then_some(hvp);
-            self.run(packed, (&w.arenas[arena], &w.store), to - from).run(&mut w.scratch, &mut io, None);
+            self.run(packed, (&w.arenas[arena], &w.store), to - from).run(&mut w.scratch, &mut io);
         });
     }
 
@@ -373,16 +389,15 @@ impl ConvPlan {
         &self,
         call: Call<'a>,
         v: Option<&'a [f32]>,
-        weights: Option<&'a [f32]>,
         (from, to): (usize, usize),
         terms: &'a mut [f32],
     ) -> Io<'a> {
-        let (len, k, t) = (self.program.sample_len, self.program.condition, self.terms_len());
+        let (len, k) = (self.program.sample_len, self.program.condition);
         Io {
             x: &call.x[from * len..to * len],
             v: v.map(|v| &v[from * len..to * len]),
             cond: call.cond.map(|c| &c[from * k..to * k]),
-            weights: weights.map(|w| &w[from * t..to * t]),
+            weights: None,
             terms,
             grad: None,
             hvp: None,
@@ -391,35 +406,53 @@ impl ConvPlan {
 
     /// A call that sums over images: fixed chunks, added in order.
     #[allow(clippy::too_many_arguments)]
-    fn theta(
+    fn theta<E: Send>(
         &self,
         mode: Mode,
         packed: &Packed,
         ws: &mut Workspace,
         pool: &Pool,
         call: Call<'_>,
-        (v, weights): (Option<&[f32]>, Option<&[f32]>),
+        (v, weights): (Option<&[f32]>, Option<&RowWeights<'_, E>>),
         n: usize,
         terms: &mut [f32],
-    ) -> Gradients {
+    ) -> Result<Gradients, E> {
         let total = Ordered { state: Mutex::new((0, vec![0.0; self.theta.len])), turn: Condvar::new() };
+        let refused: Mutex<Option<(usize, E)>> = Mutex::new(None);
         let slices = [Split::every(terms, THETA_CHUNK * self.terms_len())];
         let chunks = n.div_ceil(THETA_CHUNK);
         pool.run_split(ws.workers(pool.threads()), chunks, slices, |w, i, [terms]| {
-            let _turn = Turn(&total);
+            let mut turn = Turn { of: &total, added: false };
             let (from, to) = (i * THETA_CHUNK, ((i + 1) * THETA_CHUNK).min(n));
             let arena = w.arena(&self.program, mode, THETA_CHUNK);
             w.theta.resize(self.theta.len, 0.0);
             // Convolutions overwrite theirs with the first group.
             w.theta[..self.theta.summed].fill(0.0);
-            let mut io = self.io(call, v, weights, (from, to), terms);
-            let theta = Theta { layout: &self.theta, d: &mut w.theta };
+            let mut io = self.io(call, v, (from, to), terms);
             let memory = (&w.arenas[arena], &w.store);
-            self.run(packed, memory, to - from).run(&mut w.scratch, &mut io, Some(theta));
+            let run = self.run(packed, memory, to - from);
+            run.ahead(&mut w.scratch, &mut io);
+            let weights = match weights.map(|weights| weights(from..to, io.terms)).transpose() {
+                Ok(weights) => weights,
+                Err(e) => {
+                    let mut first = refused.lock().unwrap_or_else(PoisonError::into_inner);
+                    if first.as_ref().is_none_or(|(at, _)| i < *at) {
+                        *first = Some((i, e));
+                    }
+                    return;
+                }
+            };
+            io.weights = weights.as_deref();
+            let theta = Theta { layout: &self.theta, d: &mut w.theta };
+            run.back(&mut w.scratch, &mut io, Some(theta));
             total.add(i, &mut w.theta);
+            turn.added = true;
         });
+        if let Some((_, e)) = refused.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(e);
+        }
         let sum = total.state.into_inner().unwrap_or_else(PoisonError::into_inner).1;
-        unpack(&self.program, packed, &self.theta, &sum, pool, call.cond.is_some())
+        Ok(unpack(&self.program, packed, &self.theta, &sum, pool, call.cond.is_some()))
     }
 
     /// What was chosen for each layer, and the memory of a slope of `batch` images on one thread.
