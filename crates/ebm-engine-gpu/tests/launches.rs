@@ -75,9 +75,9 @@ fn bytes(t: &Tensor) -> usize {
     t.elem_count() * t.dtype().size_in_bytes()
 }
 
-/// Convolutions of a pass for the gradients of weights, of a result, an image and a weight: a sum of energies takes its parts' terms first, in a
-/// pass of their own, and the first convolution of each of three scales has an image without a gradient.
-const PASSES: [usize; 3] = [96, 45, 48];
+/// Convolutions of a pass for the gradients of weights, of a result, an image and a weight: the first convolution of each of three scales has an
+/// image without a gradient.
+const PASSES: [usize; 3] = [48, 45, 48];
 
 /// Starts nothing: results are zeros.
 struct Paper {

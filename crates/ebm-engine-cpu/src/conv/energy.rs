@@ -83,6 +83,12 @@ impl ConvEnergy {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).work.ahead()
     }
 
+    /// Convolutions whose weight gradients come late.
+    #[cfg(test)]
+    pub fn late(&self) -> usize {
+        self.plan.late()
+    }
+
     fn pool(&self) -> &Pool {
         self.pool.as_deref().unwrap_or_else(|| Pool::global())
     }

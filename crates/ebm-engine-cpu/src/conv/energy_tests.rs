@@ -166,43 +166,71 @@ fn a_walk_has_the_bits_of_its_steps_on_any_number_of_threads() {
     }
 }
 
-/// Strided convolutions, whose patches or pairs of places overlap on the way back: `side` pixels, stride 2, twice.
-fn strided(side: usize, kernel: usize) -> NetPlan {
+/// Two convolutions and a head, of so many kernel entries, strides and channels.
+fn two(side: usize, kernel: usize, layers: [(usize, usize); 2]) -> NetPlan {
     let node = |name: &str, op, from: usize, shape: &[usize]| Node {
         name: name.into(),
         op,
         inputs: if from == usize::MAX { vec![] } else { vec![from] },
         shape: shape.to_vec(),
     };
-    let conv = |name: &str| Op::Conv {
+    let conv = |name: &str, stride: usize| Op::Conv {
         weight: format!("{name}.weight"),
         bias: Some(format!("{name}.bias")),
         kernel,
-        stride: 2,
+        stride,
         padding: kernel / 2,
         rule: WeightRule::Plain,
     };
-    let (half, quarter) = (side.div_ceil(2), side.div_ceil(4));
+    let [(first, one), (second, two)] = layers;
+    let half = side.div_ceil(first);
+    let quarter = half.div_ceil(second);
     let linear = Op::Linear { weight: "head.weight".into(), bias: None };
     let nodes = vec![
         node("x", Op::Input, usize::MAX, &[3, side, side]),
-        node("c1", conv("c1"), 0, &[16, half, half]),
-        node("a1", Op::Activate(Activation::Swish), 1, &[16, half, half]),
-        node("c2", conv("c2"), 2, &[20, quarter, quarter]),
-        node("a2", Op::Activate(Activation::Swish), 3, &[20, quarter, quarter]),
-        node("flat", Op::Flatten, 4, &[20 * quarter * quarter]),
+        node("c1", conv("c1", first), 0, &[one, half, half]),
+        node("a1", Op::Activate(Activation::Swish), 1, &[one, half, half]),
+        node("c2", conv("c2", second), 2, &[two, quarter, quarter]),
+        node("a2", Op::Activate(Activation::Swish), 3, &[two, quarter, quarter]),
+        node("flat", Op::Flatten, 4, &[two * quarter * quarter]),
         node("e", linear, 5, &[1]),
     ];
     let terms = vec![PlanTerm { name: "energy".into(), node: 6 }];
     NetPlan { input: vec![3, side, side], condition: 0, nodes, terms, products: Products::Full }
 }
 
+/// Strided convolutions, whose patches or pairs of places overlap on the way back: `side` pixels, stride 2, twice.
+fn strided(side: usize, kernel: usize) -> NetPlan {
+    two(side, kernel, [(2, 16), (2, 20)])
+}
+
+/// Samples of three channels, `side` pixels wide.
+fn pictures(n: usize, side: usize) -> Batch {
+    let x = Key::root(3).normal(&Chains::range(0, n), &[3, side, side], DType::F32, &Device::Cpu);
+    Batch::new(x.unwrap()).unwrap()
+}
+
+/// Wide layers of small maps, whose factors are kept until many images are there: of one tile an image, of several, strided; the last
+/// block of channels is not full. More images than are kept at once, and a last part that is not full.
+#[test]
+fn gradients_that_come_late_are_those_of_the_graph() {
+    for (side, layers, n) in
+        [(4, [(1, 72), (1, 100)], 139), (5, [(1, 300), (1, 280)], 19), (4, [(1, 130), (2, 120)], 139)]
+    {
+        let (plan, at) = (two(side, 3, layers), pictures(n, side));
+        let graph = energy(plan.clone(), DType::F32);
+        let twin = ConvEnergy::new(graph.clone(), Isa::detect()).unwrap();
+        assert_eq!(twin.late(), 1, "the second layer's, not the first's");
+        agree(&twin, graph.as_ref(), &at);
+        independent(plan, at);
+    }
+}
+
 #[test]
 fn bits_do_not_depend_on_threads_or_batch() {
     independent(small(), batch(19, true));
     for (side, kernel) in [(8, 5), (18, 5), (28, 5), (28, 3), (37, 3)] {
-        let x = Key::root(3).normal(&Chains::range(0, 19), &[3, side, side], DType::F32, &Device::Cpu);
-        independent(strided(side, kernel), Batch::new(x.unwrap()).unwrap());
+        independent(strided(side, kernel), pictures(19, side));
     }
 }
 

@@ -379,8 +379,13 @@ impl Run<'_> {
         if let (Kind::Conv(c), Some(theta)) = (&step.kind, theta.as_deref_mut()) {
             src!(self, gy, self.grad(step.out), g);
             src!(self, x, self.val(v), g);
-            let input = self.input(c, v, x, g, io);
-            convolve::weight_gradient(self.k, &mut s.conv, c, input, gy, n, theta.of(c.weight), g.i0 > 0);
+            if let Some(late) = theta.layout.late.of(index) {
+                let images = (self.arena.layout.chunk * st, g.i0 * st, n);
+                late.keep(self.k, &mut s.conv, c, (x, gy), images, theta.kept);
+            } else {
+                let input = self.input(c, v, x, g, io);
+                convolve::weight_gradient(self.k, &mut s.conv, c, input, gy, n, theta.of(c.weight), g.i0 > 0);
+            }
             if let (Some(b), false) = (c.bias, c.bias_dropped) {
                 convolve::bias_gradient(c, self.size(v), gy, n, st, theta.of(b));
             }

@@ -6,9 +6,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use ebm_core::plan::{NetPlan, Products};
 
+use super::arena::Buf;
 use super::exec::{Io, Run};
 use super::kernels::Kernels;
-use super::layout::{Mode, layout};
+use super::late::{self, Images};
+use super::layout::{Mode, Segment, layout, segments};
 use super::lower::lower;
 use super::pack::{Packed, Theta, ThetaLayout, unpack};
 use super::program::{Algorithm, Kind, Program};
@@ -20,6 +22,8 @@ use crate::unsupported::{Unsupported, refuse};
 /// Images whose weight gradients are summed before they meet those of others: a constant, so that
 /// the result does not depend on the number of threads.
 const THETA_CHUNK: usize = 8;
+/// Images whose factors of late weight gradients are kept at once, for the same reason a constant.
+const KEPT: usize = 16 * THETA_CHUNK;
 /// Most images a thread holds at once.
 const MAX_CHUNK: usize = 64;
 
@@ -56,6 +60,9 @@ pub type RowWeights<'a, E> = dyn Fn(Range<usize>, &[f32]) -> Result<Vec<f32>, E>
 #[derive(Default)]
 pub struct Workspace {
     workers: Vec<Worker>,
+    /// Factors of weight gradients that come late, and these gradients.
+    kept: Buf,
+    late: Buf,
 }
 
 /// The memory of one thread.
@@ -86,6 +93,19 @@ impl Workspace {
             self.workers.push(Worker::default());
         }
         &mut self.workers
+    }
+
+    /// The memory of `threads` threads, and room for so many floats of factors and of late gradients.
+    fn with_late(
+        &mut self,
+        threads: usize,
+        kept: usize,
+        late: usize,
+    ) -> (&mut [Worker], &mut [f32], &mut [f32]) {
+        self.workers(threads);
+        self.kept.reserve(kept);
+        self.late.reserve(late);
+        (&mut self.workers, &mut self.kept[..kept], &mut self.late[..late])
     }
 }
 
@@ -163,7 +183,7 @@ impl ConvPlan {
             return refuse("its convolutions round products to bfloat16, which this engine does not");
         }
         let program = lower(plan)?;
-        let theta = ThetaLayout::new(&program);
+        let theta = ThetaLayout::new(&program, THETA_CHUNK);
         Ok(ConvPlan { program, kernels, isa, theta })
     }
 
@@ -216,6 +236,12 @@ impl ConvPlan {
     /// Entries of one sample.
     pub fn sample_len(&self) -> usize {
         self.program.sample_len
+    }
+
+    /// Convolutions whose weight gradients come late.
+    #[cfg(test)]
+    pub(super) fn late(&self) -> usize {
+        self.theta.late.all.len()
     }
 
     pub(super) fn program(&self) -> &Program {
@@ -417,42 +443,91 @@ impl ConvPlan {
         n: usize,
         terms: &mut [f32],
     ) -> Result<Gradients, E> {
-        let total = Ordered { state: Mutex::new((0, vec![0.0; self.theta.len])), turn: Condvar::new() };
+        let total = Ordered { state: Mutex::new((0, vec![0.0; self.theta.each])), turn: Condvar::new() };
         let refused: Mutex<Option<(usize, E)>> = Mutex::new(None);
-        let slices = [Split::every(terms, THETA_CHUNK * self.terms_len())];
-        let chunks = n.div_ceil(THETA_CHUNK);
-        pool.run_split(ws.workers(pool.threads()), chunks, slices, |w, i, [terms]| {
-            let mut turn = Turn { of: &total, added: false };
-            let (from, to) = (i * THETA_CHUNK, ((i + 1) * THETA_CHUNK).min(n));
-            let arena = w.arena(&self.program, mode, THETA_CHUNK);
-            w.theta.resize(self.theta.len, 0.0);
-            // Convolutions overwrite theirs with the first group.
-            w.theta[..self.theta.summed].fill(0.0);
-            let mut io = self.io(call, v, (from, to), terms);
-            let memory = (&w.arenas[arena], &w.store);
-            let run = self.run(packed, memory, to - from);
-            run.ahead(&mut w.scratch, &mut io);
-            let weights = match weights.map(|weights| weights(from..to, io.terms)).transpose() {
-                Ok(weights) => weights,
-                Err(e) => {
-                    let mut first = refused.lock().unwrap_or_else(PoisonError::into_inner);
-                    if first.as_ref().is_none_or(|(at, _)| i < *at) {
-                        *first = Some((i, e));
+        let (t, part) = (self.terms_len(), THETA_CHUNK * mode.streams * self.theta.late.kept);
+        let most = n.min(KEPT).div_ceil(THETA_CHUNK) * part;
+        let (workers, kept, late) = ws.with_late(pool.threads(), most, self.theta.late.len());
+        for first in (0..n).step_by(KEPT) {
+            let end = (first + KEPT).min(n);
+            let slices =
+                [Split::every(&mut terms[first * t..end * t], THETA_CHUNK * t), Split::every(kept, part)];
+            let chunks = (end - first).div_ceil(THETA_CHUNK);
+            pool.run_split(workers, chunks, slices, |w, i, [terms, kept]| {
+                let mut turn = Turn { of: &total, added: false };
+                let i = first / THETA_CHUNK + i;
+                let (from, to) = (i * THETA_CHUNK, ((i + 1) * THETA_CHUNK).min(n));
+                let arena = w.arena(&self.program, mode, THETA_CHUNK);
+                w.theta.resize(self.theta.each, 0.0);
+                // Convolutions overwrite theirs with the first group.
+                w.theta[..self.theta.summed].fill(0.0);
+                let mut io = self.io(call, v, (from, to), terms);
+                let memory = (&w.arenas[arena], &w.store);
+                let run = self.run(packed, memory, to - from);
+                run.ahead(&mut w.scratch, &mut io);
+                let weights = match weights.map(|weights| weights(from..to, io.terms)).transpose() {
+                    Ok(weights) => weights,
+                    Err(e) => {
+                        let mut first = refused.lock().unwrap_or_else(PoisonError::into_inner);
+                        if first.as_ref().is_none_or(|(at, _)| i < *at) {
+                            *first = Some((i, e));
+                        }
+                        return;
                     }
-                    return;
-                }
-            };
-            io.weights = weights.as_deref();
-            let theta = Theta { layout: &self.theta, d: &mut w.theta };
-            run.back(&mut w.scratch, &mut io, Some(theta));
-            total.add(i, &mut w.theta);
-            turn.added = true;
-        });
-        if let Some((_, e)) = refused.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(e);
+                };
+                io.weights = weights.as_deref();
+                let theta = Theta { layout: &self.theta, d: &mut w.theta, kept };
+                run.back(&mut w.scratch, &mut io, Some(theta));
+                total.add(i, &mut w.theta);
+                turn.added = true;
+            });
+            if let Some((_, e)) = refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return Err(e);
+            }
+            self.multiply(mode, pool, workers, end - first, kept, late, first > 0);
         }
         let sum = total.state.into_inner().unwrap_or_else(PoisonError::into_inner).1;
-        Ok(unpack(&self.program, packed, &self.theta, &sum, pool, call.cond.is_some()))
+        Ok(unpack(&self.program, packed, &self.theta, (&sum, late), pool, call.cond.is_some()))
+    }
+
+    /// The gradients that come late, from the factors that `n` images left.
+    #[allow(clippy::too_many_arguments)]
+    fn multiply(
+        &self,
+        mode: Mode,
+        pool: &Pool,
+        workers: &mut [Worker],
+        n: usize,
+        kept: &[f32],
+        out: &mut [f32],
+        add: bool,
+    ) {
+        let layout = &self.theta.late;
+        let segments = segments(&self.program, mode, THETA_CHUNK);
+        let group = |step: usize| {
+            let holds = |s: &&Segment| (s.from..s.to).contains(&step);
+            segments.iter().find(holds).map_or(THETA_CHUNK, |s| s.group)
+        };
+        let st = mode.streams;
+        pool.run_split(workers, layout.tasks(), [Split::at(out, &layout.cuts)], |w, i, [out]| {
+            let group = group(layout.step(i));
+            let parts = (0..n).step_by(THETA_CHUNK).map(|from| (from, (from + THETA_CHUNK).min(n)));
+            let images = parts.flat_map(|(from, to)| {
+                (from..to).step_by(group).map(move |i| Images { before: i * st, n: group.min(to - i) * st })
+            });
+            let images = (THETA_CHUNK * st, images);
+            late::multiply(
+                &self.kernels,
+                &mut w.scratch.conv,
+                &self.program,
+                layout,
+                i,
+                images,
+                kept,
+                out,
+                add,
+            );
+        });
     }
 
     /// What was chosen for each layer, and the memory of a slope of `batch` images on one thread.
