@@ -11,7 +11,7 @@ use crate::support::Scratch;
 use ebm::core::candle::{DType, Device, Tensor};
 use ebm::core::{
     Batch, Blind, BuildCx, ChainState, Chains, DrawRequest, EnergyConfig, EnergyFn, Key, SamplerConfig,
-    TransitionConfig,
+    TransitionConfig, WeightFn,
 };
 use ebm::core::{Component, Family, catalogue};
 use ebm_plugins as _;
@@ -81,7 +81,7 @@ fn energy(c: &Component, folder: &Path) -> Checked {
     finite("the slope", &slope.grad)?;
     finite("a term", &e.terms(&at).map_err(text)?)?;
     finite("a Hessian-vector product", &e.hvp(&at, &slope.grad).map_err(text)?)?;
-    let weighted = e.grad_theta(&at, &|t| Ok(t.ones_like()?)).map_err(text)?.grads;
+    let weighted = e.grad_theta(&at, &WeightFn::ones()).map_err(text)?.grads;
     let mixed = e.grad_theta_slope(&at, &slope.grad).map_err(text)?.grads;
     weighted.iter().chain(&mixed).try_for_each(|(name, g)| finite(name, g))
 }

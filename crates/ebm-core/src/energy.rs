@@ -8,6 +8,7 @@ use crate::energy::conditionals::Conditionals;
 use crate::energy::domain::Domain;
 use crate::energy::outline::Outline;
 use crate::energy::rows::RowSlopes;
+use crate::energy::weights::WeightFn;
 use crate::operators::{Entry, Formula, Identity, map_entries};
 use crate::plan::NetPlan;
 use crate::{Batch, Error, Key, ParamSet, Result, Stop, sum_of_squares};
@@ -22,6 +23,7 @@ pub mod outline;
 pub mod pull_back;
 pub mod rows;
 mod severed;
+pub mod weights;
 
 /// What a batch must look like, and what the energy returns.
 #[derive(Clone, Debug, PartialEq)]
@@ -189,9 +191,6 @@ impl Formula<1, 2, 1> for Added {
     }
 }
 
-/// Weights `(B, T)` as a function of the terms `(B, T)` of the same pass.
-pub type WeightFn<'a> = dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'a;
-
 // ANCHOR: energy
 /// A scalar energy E_θ(x | c) for every sample of a batch, in nats: exp(−E) is the unnormalised
 /// density, so low energy means likely. `B` samples, `T` named terms.
@@ -217,7 +216,8 @@ pub trait EnergyFn: Send + Sync {
     /// If the batch does not fit the spec or an operation fails.
     fn slope(&self, at: &Batch) -> Result<Slope>;
 
-    /// ∇_θ Σ w_bt·E_t(x_b); `w` sees the terms `(B, T)` of this very pass, returns as many.
+    /// ∇_θ Σ w_bt·E_t(x_b); `w` sees the terms `(B, T)` of this very pass, returns as many. The terms of the result are those of the whole batch,
+    /// however `w` was asked.
     ///
     /// # Errors
     /// If the batch does not fit the spec or an operation fails.

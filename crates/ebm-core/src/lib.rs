@@ -69,9 +69,9 @@ pub use energy::opaque::Opaque;
 pub use energy::outline::{Formula, Outline, OutlinePart};
 pub use energy::pull_back::{Map, PullBack, Separable};
 pub use energy::rows::RowSlopes;
+pub use energy::weights::{AllWeights, RowWeights, WeightFn};
 pub use energy::{
     Condition, Density, EnergyFn, EnergySpec, Exactness, RowProgram, RowStep, Slope, ThetaGrad, Walked,
-    WeightFn,
 };
 pub use error::{Error, Result};
 pub use finite::{finite, first_bad, first_bad_of_all};
@@ -106,7 +106,7 @@ pub use training::columns::{Cell, Cells, Column, Columns, NoSuchCell};
 pub use training::data::{DataSource, Labelled, MOMENTS_OF, Split, centre_and_spread, count_classes};
 pub use training::health::{Cause, Finding, Level};
 pub use training::objective::{
-    ChainStart, Demand, Demands, Needs, Objective, Portion, StepInput, TermName, ValueFn, What,
+    ChainStart, Demand, Demands, Needs, Objective, OwnFn, Portion, StepInput, TermName, ValueFn, What,
 };
 pub use training::optimiser::{Optimiser, OptimiserState, Schedule, Shape, Update, Updated};
 pub use training::ranks::{Alone, Collective, Sums, agree, tree};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
     Autograd, Batch, Chains, Diff, EnergyFn, EnergySpec, Forward, Frozen, Key, ParamSet, Part, PullBack,
-    Result, Role, Separable, SoftMin, Sum, ThetaGrad, View,
+    Result, Role, Separable, SoftMin, Sum, ThetaGrad, View, WeightFn,
 };
 use ebm_testkit::check_energy;
 use proptest::prelude::*;
@@ -127,7 +127,7 @@ fn single_off(tree: &Tree, scale: f64) -> f64 {
             vec![list(&e.slope(&at).unwrap().grad)],
             vec![list(&e.hvp(&at, &v).unwrap())],
             grads(e.grad_theta_slope(&at, &v).unwrap()),
-            grads(e.grad_theta(&at, &|t| Ok(t.ones_like()?)).unwrap()),
+            grads(e.grad_theta(&at, &WeightFn::ones()).unwrap()),
         ]
     };
     let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|v| v * v).sum::<f64>().sqrt();

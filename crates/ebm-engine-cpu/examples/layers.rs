@@ -6,7 +6,7 @@ mod twin;
 
 use ebm_core::candle::{DType, Device};
 use ebm_core::plan::{NetPlan, Node, Op, PlanTerm, Pool, Products, WeightRule};
-use ebm_core::{Batch, Chains, Key, Result};
+use ebm_core::{Batch, Chains, Key, Result, WeightFn};
 use ebm_engine_cpu::Isa;
 use twin::{seconds, twin};
 
@@ -60,7 +60,7 @@ fn times(layer: Layer, channels: (usize, usize), side: usize, count: usize) -> R
     let at = Batch::new(Key::root(2).normal(&Chains::range(0, BATCH), &shape, DType::F32, &Device::Cpu)?)?;
     let median = |all: Vec<f64>| all[all.len() / 2] * 1e3;
     let slope = median(seconds(30, || energy.slope(&at).map(drop))?);
-    let weights = median(seconds(30, || energy.grad_theta(&at, &|t| Ok(t.ones_like()?)).map(drop))?);
+    let weights = median(seconds(30, || energy.grad_theta(&at, &WeightFn::ones()).map(drop))?);
     Ok((slope, weights))
 }
 

@@ -7,7 +7,7 @@ mod twin;
 
 use ebm_core::candle::{DType, Device};
 use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm, Products};
-use ebm_core::{Batch, Chains, Key, Result, RowProgram, RowStep};
+use ebm_core::{Batch, Chains, Key, Result, RowProgram, RowStep, WeightFn};
 use ebm_engine_cpu::Isa;
 use twin::{seconds, twin};
 
@@ -49,7 +49,8 @@ fn report(isa: Isa, input: usize, hidden: usize, batch: usize) -> Result<()> {
     let v = at.x.affine(0.3, 0.1)?;
     let slope = best(300, || energy.slope(&at).map(drop))?;
     let hvp = best(300, || energy.hvp(&at, &v).map(drop))?;
-    let first = best(300, || energy.grad_theta(&at, &|t| Ok(t.affine(0.0, 1.0 / batch as f64)?)).map(drop))?;
+    let mean = WeightFn::by_row(|_, t| Ok(t.affine(0.0, 1.0 / batch as f64)?));
+    let first = best(300, || energy.grad_theta(&at, &mean).map(drop))?;
     let second = best(300, || energy.grad_theta_slope(&at, &v).map(drop))?;
     let step = RowStep { step_size: 1e-3, noise: 0.01, noise_first: true, clamp: None, move_limit: None };
     let walk = |step: RowStep| {

@@ -18,6 +18,7 @@ mod energy_tests;
 mod entries;
 mod exec;
 mod kernels;
+mod late;
 mod layout;
 mod lower;
 mod normact;

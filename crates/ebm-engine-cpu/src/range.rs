@@ -120,9 +120,9 @@ impl EnergyFn for InRange {
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
         let Some(s) = self.shares(at, None)? else { return self.twin.grad_theta(at, w) };
         // The weights may depend on all terms of the batch, so the terms come first.
-        let [ours, theirs] = s.split(&w(&self.terms(at)?)?)?;
-        let ours = self.twin.grad_theta(&s.ours, &|_| Ok(ours.clone()))?;
-        Self::summed(&s, ours, self.graph.grad_theta(&s.theirs, &|_| Ok(theirs.clone()))?)
+        let [ours, theirs] = s.split(&w.of(&self.terms(at)?)?)?;
+        let ours = self.twin.grad_theta(&s.ours, &WeightFn::fixed(ours))?;
+        Self::summed(&s, ours, self.graph.grad_theta(&s.theirs, &WeightFn::fixed(theirs))?)
     }
 
     fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {

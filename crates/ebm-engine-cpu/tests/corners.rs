@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm, Products, WeightRule};
-use ebm_core::{Accelerated, Autograd, Batch, EnergyFn, EnergySpec, Engine, ParamSet};
+use ebm_core::{Accelerated, Autograd, Batch, EnergyFn, EnergySpec, Engine, ParamSet, WeightFn};
 use ebm_engine_cpu::{CpuEngine, Isa};
 
 const FUNCTIONS: [Activation; 7] = [
@@ -113,7 +113,7 @@ fn near(
     let exact = net(input, ops, DType::F64, fill);
     let (at, along) = (batch(x.clone(), &shape, DType::F64), tensor(v.clone(), &shape, DType::F64));
     let (at32, along32) = (batch(x, &shape, DType::F32), tensor(v, &shape, DType::F32));
-    let ones = |t: &Tensor| Ok(t.ones_like()?);
+    let ones = WeightFn::ones();
     let (theta, mixed) =
         (exact.grad_theta(&at, &ones).unwrap(), exact.grad_theta_slope(&at, &along).unwrap());
     for (name, e) in programs(&net(input, ops, DType::F32, fill)) {
@@ -380,7 +380,7 @@ fn parameters_that_do_not_enter_are_absent_in_every_program() {
             for rows in [0, 2] {
                 let at = batch(waves(rows * n), &[&[rows], &shape[..]].concat(), DType::F32);
                 let names = |e: &dyn EnergyFn| -> [BTreeSet<String>; 2] {
-                    let theta = e.grad_theta(&at, &|t| Ok(t.ones_like()?)).unwrap();
+                    let theta = e.grad_theta(&at, &WeightFn::ones()).unwrap();
                     let mixed = e.grad_theta_slope(&at, &at.x).unwrap();
                     [theta, mixed].map(|g| g.grads.into_keys().collect())
                 };

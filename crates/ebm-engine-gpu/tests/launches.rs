@@ -12,6 +12,7 @@ mod paper;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ebm_core::WeightFn;
 use ebm_core::candle::{DType, Device, Result, Tensor};
 use ebm_core::operators::{Convolution, ConvolutionOps, Operators, Order, Recording};
 use ebm_core::plan::Products;
@@ -74,9 +75,9 @@ fn bytes(t: &Tensor) -> usize {
     t.elem_count() * t.dtype().size_in_bytes()
 }
 
-/// Convolutions of a pass for the gradients of weights, of a result, an image and a weight: a sum of energies takes its parts' terms first, in a
-/// pass of their own, and the first convolution of each of three scales has an image without a gradient.
-const PASSES: [usize; 3] = [96, 45, 48];
+/// Convolutions of a pass for the gradients of weights, of a result, an image and a weight: the first convolution of each of three scales has an
+/// image without a gradient.
+const PASSES: [usize; 3] = [48, 45, 48];
 
 /// Starts nothing: results are zeros.
 struct Paper {
@@ -204,7 +205,7 @@ fn step(products: Products, last: bool, samples: usize) -> Count {
 fn weights(products: Products, last: bool, samples: usize) -> Count {
     let (own, count) = device(products, last);
     let (energy, at) = paper::network_by(own, products, samples);
-    let gradients = || energy.grad_theta(&at, &|terms| Ok(terms.ones_like()?));
+    let gradients = || energy.grad_theta(&at, &WeightFn::ones());
     // What is kept between passes is made by the first.
     gradients().unwrap();
     counted(&count, &mut || gradients().map(|_| ())).unwrap();

@@ -1,7 +1,9 @@
 //! The laws of an energy: five calls against differences, batching, order of rows, number type.
 
+use std::ops::Range;
+
 use ebm_core::candle::{D, DType, Tensor};
-use ebm_core::{Batch, Chains, EnergyFn, Exactness, Key, Result};
+use ebm_core::{Batch, Chains, EnergyFn, Exactness, Key, Result, WeightFn};
 
 use crate::difference::{relative_gap, relative_gap_all};
 use crate::gap::{Care, Gap, params_gap, x_gap_of};
@@ -128,19 +130,27 @@ fn slope(e: &dyn EnergyFn, at: &Batch, care: Care) -> Verdict<Gap> {
 }
 
 /// Weights that look at the terms, so that a call which ignores them is found out.
-fn weight(terms: &Tensor) -> Result<Tensor> {
+fn weight(rows: Range<usize>, terms: &Tensor) -> Result<Tensor> {
     let (b, t) = terms.dims2()?;
-    let fixed = Key::root(43).normal(&Chains::range(0, b), &[t], terms.dtype(), terms.device())?;
+    let chains = Chains::range(rows.start as u64, b);
+    let fixed = Key::root(43).normal(&chains, &[t], terms.dtype(), terms.device())?;
     Ok((fixed + terms.affine(0.3, 0.0)?)?)
 }
 
 fn grad_theta(e: &dyn EnergyFn, at: &Batch, care: Care) -> Verdict<Gap> {
-    let got = e.grad_theta(at, &weight)?;
+    let got = e.grad_theta(at, &WeightFn::of_all(|terms| weight(0..at.len(), terms)))?;
     let terms = e.terms(at)?;
     let same = relative_gap(&got.terms, &terms)?;
     Failure::unless(same <= 1e-11, || format!("terms of grad_theta and terms() differ by {same:.3e}"))?;
+    // The same weights, asked for in parts: another order of sums at most.
+    let by_row = e.grad_theta(at, &WeightFn::by_row(weight))?;
+    let (gap, what) = relative_gap_all(&by_row.grads, &got.grads)?;
+    let gap = gap.max(relative_gap(&by_row.terms, &terms)?);
+    Failure::unless(gap <= 1e-11, || {
+        format!("grad_theta by rows and of all rows differ by {gap:.3e} in {what}")
+    })?;
     // The weights are constants of the gradient: fixed at the terms of this point.
-    let w = weight(&terms)?;
+    let w = weight(0..at.len(), &terms)?;
     Ok(params_gap(e.params(), &got.grads, care, || number(&(e.terms(at)? * &w)?))?)
 }
 
@@ -185,7 +195,7 @@ fn batching(e: &dyn EnergyFn, at: &Batch) -> Verdict<f64> {
     worst = worst.max(relative_gap(&e.energy(&turned)?, &whole.0.sum(D::Minus1)?.index_select(&index, 0)?)?);
     worst = worst.max(relative_gap(&e.slope(&turned)?.grad, &whole.1.index_select(&index, 0)?)?);
     // A batch of all rows must sum the gradients of its parts.
-    let ones = |t: &Tensor| -> Result<Tensor> { Ok(t.ones_like()?) };
+    let ones = WeightFn::ones();
     let together = e.grad_theta(at, &ones)?;
     let half = at.len() / 2;
     if half > 0 {

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::{DType, Tensor};
-use ebm_core::{Demands, EnergyFn, Key, Objective, Portion, Result, StepInput, TermName, What};
+use ebm_core::{
+    Demand, Demands, EnergyFn, Key, Objective, Portion, Result, StepInput, TermName, WeightFn, What,
+};
 
-use crate::difference::{params_difference, relative_gap_all};
+use crate::difference::{params_difference, relative_gap, relative_gap_all};
 use crate::{Failure, Verdict};
 
 /// Gradients by parameter (those of the objective as `objective.<name>`), and values by loss term.
@@ -20,7 +22,7 @@ pub fn fulfil_plainly(e: &dyn EnergyFn, demands: Demands) -> Result<Fulfilled> {
     for d in demands.list {
         let (grads, value) = match d.what {
             What::Energy { at, weight, value, .. } => {
-                let pass = e.grad_theta(&at, &*weight)?;
+                let pass = e.grad_theta(&at, &weight)?;
                 (pass.grads, value(&pass.terms)?)
             }
             What::Slope { at, v, value } => (e.grad_theta_slope(&at, &v)?.grads, value),
@@ -47,7 +49,8 @@ pub fn fulfil_plainly(e: &dyn EnergyFn, demands: Demands) -> Result<Fulfilled> {
 /// 2. every demand and value belongs to one of its terms;
 /// 3. the gradient, in parameters of its own too, agrees with central differences of its value to 1e−6, samples held
 ///    fixed (an objective that acts through the sampler needs another test: its value is one of the whole chain);
-/// 4. if it keeps to portions and needs no samples, those of a batch add up to the batch.
+/// 4. weights that are said to be a function of each row alone are one;
+/// 5. if it keeps to portions and needs no samples, those of a batch add up to the batch.
 ///
 /// # Errors
 /// Names the first law that fails.
@@ -78,8 +81,30 @@ pub fn check_objective(objective: &dyn Objective, e: &dyn EnergyFn, input: &Step
             format!("{name}: the gradient in {what} is {gap:.3e} off the differences of its value")
         })?;
     }
+    by_rows(&name, e, objective.demands(e, input, key)?)?;
     if objective.portions() && !needs.samples && input.data.len() > 1 {
         portions(objective, e, input, &(grads, values), key)?;
+    }
+    Ok(())
+}
+
+/// Asks for weights by row in parts, as an engine does.
+fn by_rows(name: &str, e: &dyn EnergyFn, demands: Demands) -> Verdict {
+    for Demand { label, what } in demands.list {
+        let What::Energy { at, weight: WeightFn::ByRow(weight), .. } = what else { continue };
+        let (rows, terms) = (at.len(), e.terms(&at)?);
+        let whole = weight(0..rows, &terms)?;
+        let cut = rows.div_ceil(3);
+        for part in [0..cut, cut..rows] {
+            let got = weight(part.clone(), &terms.narrow(0, part.start, part.len())?)?;
+            let gap = relative_gap(&got, &whole.narrow(0, part.start, part.len())?)?;
+            Failure::unless(gap <= 1e-11, || {
+                format!(
+                    "{name}: weights of `{label}` by row differ by {gap:.3e} if asked for rows {part:?} alone; state them with \
+                     `Demands::energy`"
+                )
+            })?;
+        }
     }
     Ok(())
 }
@@ -132,6 +157,7 @@ mod tests {
     struct Mean {
         value: f64,
         of_portion: bool,
+        by_row: bool,
         label: &'static str,
     }
 
@@ -143,14 +169,15 @@ mod tests {
             true
         }
         fn demands(&self, _: &dyn EnergyFn, input: &StepInput<'_>, _: Key) -> Result<Demands> {
-            let (at, value) = (input.data, self.value);
+            let (at, value, rows) = (input.data, self.value, input.data.len() as f64);
             let of = if self.of_portion { input.portion_of(at).of } else { at.len() } as f64;
             let mut demands = Demands::default();
-            demands.energy(
+            let by_row = self.by_row;
+            demands.energy_by_row(
                 self.label,
                 "data",
                 at,
-                move |t| Ok((t.ones_like()? / of)?),
+                move |_, t| Ok((t.ones_like()? / if by_row { of } else { of * t.dim(0)? as f64 / rows })?),
                 move |t| Ok(value * t.sum_all()?.to_scalar::<f64>()? / of),
             );
             Ok(demands)
@@ -161,17 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn a_true_gradient_passes_and_three_faults_do_not() {
+    fn a_true_gradient_passes_and_four_faults_do_not() {
         let e = toy::mlp(3, 8, 2, 7).unwrap();
         let x = Key::root(1).normal(&Chains::range(0, 4), &[3], DType::F64, &Device::Cpu).unwrap();
         let data = Batch::new(x).unwrap();
-        let verdict = |value, of_portion, label| {
-            check_objective(&Mean { value, of_portion, label }, &e, &StepInput::new(&data, None, None, 0))
-        };
+        let checked = |mean: Mean| check_objective(&mean, &e, &StepInput::new(&data, None, None, 0));
+        let verdict = |value, of_portion, label| checked(Mean { value, of_portion, by_row: true, label });
         verdict(1.0, true, "mean").unwrap();
         let text = |v: Verdict| v.unwrap_err().to_string();
         assert!(text(verdict(1.001, true, "mean")).contains("differences of its value"));
         assert!(text(verdict(1.0, false, "mean")).contains("portions"));
         assert!(text(verdict(1.0, true, "other")).contains("`other`"));
+        let part = Mean { value: 1.0, of_portion: true, by_row: false, label: "mean" };
+        assert!(text(checked(part)).contains("by row differ"));
     }
 }

@@ -68,11 +68,11 @@ impl EnergyFn for Answers {
     }
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
         let terms = self.terms(at)?;
-        w(&terms)?;
+        w.of(&terms)?;
         Ok(ThetaGrad { terms, grads: self.grads.clone() })
     }
     fn grad_theta_slope(&self, at: &Batch, _: &Tensor) -> Result<ThetaGrad> {
-        self.grad_theta(at, &|t| Ok(t.clone()))
+        self.grad_theta(at, &WeightFn::of_all(|t| Ok(t.clone())))
     }
     fn hvp(&self, _: &Batch, v: &Tensor) -> Result<Tensor> {
         Ok(v.clone())

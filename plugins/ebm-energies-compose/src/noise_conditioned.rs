@@ -1,6 +1,7 @@
 //! `noise-conditioned`: one energy for data at every level of noise, which its condition says.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use ebm_core::candle::{Device, Tensor};
@@ -112,6 +113,13 @@ impl NoiseConditioned {
 }
 
 impl Seen {
+    /// The same of some rows.
+    fn rows(&self, rows: Range<usize>) -> Result<Self> {
+        let of = |t: &Tensor| t.narrow(0, rows.start, rows.len());
+        let at = self.at.narrow(rows.start, rows.len())?;
+        Ok(Seen { at, off: of(&self.off)?, scale: of(&self.scale)?, gain: of(&self.gain)? })
+    }
+
     /// `|x − m|²/2(σ² + d²)`, `(B,)`.
     fn bowl(&self) -> Result<Tensor> {
         Ok(row_sum(&self.at.x.sqr()?)?.affine(0.5, 0.0)?)
@@ -162,10 +170,12 @@ impl EnergyFn for NoiseConditioned {
 
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
         let seen = self.seen(at)?;
-        let inner = self.net.grad_theta(&seen.at, &|terms| {
+        let weights = w.borrowed().around(|rows, terms, w| {
+            let seen = seen.rows(rows)?;
             let weights = (w(&seen.energies(terms)?)?.flatten_all()? * &seen.gain)?;
             Ok(weights.unsqueeze(1)?.broadcast_as(terms.dims())?.contiguous()?)
-        })?;
+        });
+        let inner = self.net.grad_theta(&seen.at, &weights)?;
         Ok(ThetaGrad { terms: seen.energies(&inner.terms)?, grads: prefixed(inner.grads) })
     }
 

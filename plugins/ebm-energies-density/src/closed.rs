@@ -304,7 +304,7 @@ mod tests {
             let x = Key::root(2).normal(&Chains::range(0, 9), &[d], DType::F64, &Device::Cpu).unwrap();
             let at = Batch::new(x.affine(0.9, 0.05).unwrap()).unwrap();
             let slope = e.slope(&at).unwrap();
-            let graph = e.grad_theta(&at, &|t| Ok(t.ones_like()?)).unwrap().terms;
+            let graph = e.grad_theta(&at, &WeightFn::ones()).unwrap().terms;
             let off = |a: &Tensor, b: &Tensor| {
                 let gap = (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
                 gap / (1.0 + b.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap())

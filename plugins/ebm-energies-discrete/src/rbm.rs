@@ -213,7 +213,7 @@ impl Laws for Units {
         let energies = machine.energies(&x, &mut chance);
         let (rows, n, m) = (energies.len(), machine.visible.len(), machine.m);
         let terms = Tensor::from_vec(energies, (rows, 1), &Device::Cpu)?;
-        let weights = host::singles(&w(&terms)?)?;
+        let weights = host::singles(&w.of(&terms)?)?;
         // −w (h − λ) of each row, and the sums over rows of that and of −w (v − μ).
         let (mut hidden, mut visible, mut all) = (vec![0f32; m], vec![0f32; n], 0f32);
         for ((chance, x), w) in chance.chunks_exact_mut(m).zip(x.chunks_exact(n)).zip(&weights) {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{Batch, BuildCx, Chains, Domain, EnergyConfig, EnergyFn, Key, host};
+use ebm_core::{Batch, BuildCx, Chains, Domain, EnergyConfig, EnergyFn, Key, WeightFn, host};
 use ebm_energies_discrete as _;
 use ebm_eval::{EvalError, digit, enumerate};
 use ebm_testkit::check_energy;
@@ -255,7 +255,7 @@ fn quick_sums_of_binary_units_are_those_of_the_graph() {
             assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 3e-6 * size), "{what}: {a:?} {b:?}");
         };
         near(&single.terms(&quick).unwrap(), &double.terms(&at).unwrap(), "terms");
-        let weight = |t: &Tensor| -> ebm_core::Result<Tensor> { Ok(t.affine(0.1, 0.7)?) };
+        let weight = WeightFn::by_row(|_, t| Ok(t.affine(0.1, 0.7)?));
         let (a, b) = (single.grad_theta(&quick, &weight).unwrap(), double.grad_theta(&at, &weight).unwrap());
         assert_eq!(a.grads.keys().collect::<Vec<_>>(), b.grads.keys().collect::<Vec<_>>());
         a.grads.iter().for_each(|(name, g)| near(g, &b.grads[name], name));

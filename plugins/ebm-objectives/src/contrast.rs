@@ -21,11 +21,11 @@ pub struct Contrast {
 impl Contrast {
     fn demand(&self, demands: &mut Demands, rows: &'static str, at: &Batch, sign: f64, portion: Portion) {
         let weight = sign * self.weight;
-        demands.energy(
+        demands.energy_by_row(
             "cd",
             rows,
             at,
-            move |t| Ok(t.ones_like()?.affine(weight * (1.0 / entries(t, portion)), 0.0)?),
+            move |_, t| Ok(t.ones_like()?.affine(weight * (1.0 / entries(t, portion)), 0.0)?),
             move |t| Ok(weight * (sum(t)? / entries(t, portion))),
         );
     }

@@ -38,11 +38,11 @@ impl Objective for EnergyL2 {
         }
         for (rows, at) in [("data", input.data), ("samples", samples)] {
             let (weight, portion) = (self.weight, input.portion_of(at));
-            demands.energy(
+            demands.energy_by_row(
                 "reg",
                 rows,
                 at,
-                move |t| Ok(t.affine(2.0 * weight * (1.0 / entries(t, portion)), 0.0)?),
+                move |_, t| Ok(t.affine(2.0 * weight * (1.0 / entries(t, portion)), 0.0)?),
                 move |t| Ok(weight * (sum(&t.sqr()?)? / entries(t, portion))),
             );
         }

@@ -1,5 +1,6 @@
 //! `noise-contrast`: data against noise of a known density.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ebm_core::candle::Tensor;
@@ -89,24 +90,29 @@ impl Objective for NoiseContrast {
             let log_q = self.noise.log_density(at)?.affine(1.0, (self.ratio as f64).ln())?;
             let own = own.clone();
             // −G for data, G for noise.
-            let wrong = move |terms: &Tensor| -> Result<Tensor> {
-                let mut e = (total(terms)? + &log_q)?;
+            let wrong = move |rows: Range<usize>, terms: &Tensor| -> Result<Tensor> {
+                let mut e = (total(terms)? + log_q.narrow(0, rows.start, rows.len())?)?;
                 if let Some(log_z) = &own {
                     e = e.broadcast_add(log_z)?;
                 }
                 Ok(e.affine(sign, 0.0)?)
             };
             let (slope, value) = (wrong.clone(), wrong.clone());
-            demands.energy(
+            demands.energy_by_row(
                 "nce",
                 rows,
                 at,
-                move |terms| for_terms(&slope(terms)?.sigmoid()?.affine(sign * scale, 0.0)?, terms),
-                move |terms| Ok(scale * sum(&value(terms)?.softplus()?)?),
+                move |rows, terms| {
+                    for_terms(&slope(rows, terms)?.sigmoid()?.affine(sign * scale, 0.0)?, terms)
+                },
+                move |terms| Ok(scale * sum(&value(0..terms.dim(0)?, terms)?.softplus()?)?),
             );
             if self.params.get(LOG_Z).is_some() {
                 demands.own("nce", LOG_Z, rows, at, move |terms| {
-                    Ok(wrong(terms)?.sigmoid()?.sum_keepdim(0)?.affine(sign * scale, 0.0)?)
+                    Ok(wrong(0..terms.dim(0)?, terms)?
+                        .sigmoid()?
+                        .sum_keepdim(0)?
+                        .affine(sign * scale, 0.0)?)
                 });
             }
         }

@@ -146,8 +146,11 @@ impl EnergyFn for Around {
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
         let bowl = self.bowl(at)?.unsqueeze(1)?;
         let with = |terms: &Tensor| -> Result<Tensor> { Ok(Tensor::cat(&[terms, &bowl], 1)?) };
-        let inner =
-            self.inner.grad_theta(at, &|terms| Ok(w(&with(terms)?)?.narrow(1, 0, terms.dim(1)?)?))?;
+        let weights = w.borrowed().around(|rows, terms, w| {
+            let all = Tensor::cat(&[terms, &bowl.narrow(0, rows.start, rows.len())?], 1)?;
+            Ok(w(&all)?.narrow(1, 0, terms.dim(1)?)?)
+        });
+        let inner = self.inner.grad_theta(at, &weights)?;
         Ok(ThetaGrad { terms: with(&inner.terms)?, grads: inner.grads })
     }
 
@@ -200,11 +203,11 @@ impl Objective for RecoveryLikelihood {
         let mut demands = Demands::default();
         for (rows, at, sign) in [("data", &data, 1.0), ("samples", ends, -1.0)] {
             let portion = input.portion_of(input.data);
-            demands.energy(
+            demands.energy_by_row(
                 "recovery",
                 rows,
                 at,
-                move |t| Ok(t.ones_like()?.affine(sign * (1.0 / entries(t, portion)), 0.0)?),
+                move |_, t| Ok(t.ones_like()?.affine(sign * (1.0 / entries(t, portion)), 0.0)?),
                 move |t| Ok(sign * (sum(t)? / entries(t, portion))),
             );
         }

@@ -160,7 +160,7 @@ impl<F: Forward> EnergyFn for Autograd<F> {
 
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
         let terms = self.forward(self.params.live(), &at.x.detach(), at)?;
-        let weights = w(&terms.detach())?;
+        let weights = w.of(&terms.detach())?;
         let store = (&terms * weights.detach())?.sum_all()?.backward()?;
         let again = |p: &View, x: &Tensor| self.forward(p, x, at);
         let grads = self.severed.of_params(&self.name, &store, &self.params, &at.x.detach(), &again)?;

@@ -93,7 +93,7 @@ impl EnergyFn for Opaque {
 
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
         let terms = self.forward(self.params.live(), &at.x.detach(), at)?;
-        let store = (&terms * w(&terms.detach())?.detach())?.sum_all()?.backward()?;
+        let store = (&terms * w.of(&terms.detach())?.detach())?.sum_all()?.backward()?;
         let again = |p: &View, x: &Tensor| self.forward(p, x, at);
         let grads = self.severed.of_params(&self.name, &store, &self.params, &at.x.detach(), &again)?;
         Ok(ThetaGrad { terms: terms.detach(), grads })
@@ -101,9 +101,9 @@ impl EnergyFn for Opaque {
 
     fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
         let (h, plus, minus) = self.displaced(at, v)?;
-        let w = h.recip()?.affine(0.5, 0.0)?.reshape((at.len(), 1))?;
-        let mut up = self.grad_theta(&plus, &|_| Ok(w.clone()))?;
-        let down = self.grad_theta(&minus, &|_| Ok(w.clone()))?;
+        let w = WeightFn::fixed(h.recip()?.affine(0.5, 0.0)?.reshape((at.len(), 1))?);
+        let mut up = self.grad_theta(&plus, &w)?;
+        let down = self.grad_theta(&minus, &w)?;
         up.accumulate(&down.grads, -1.0)?;
         up.terms = ((up.terms + down.terms)? * 0.5)?;
         Ok(up)

@@ -122,7 +122,7 @@ mod tests {
     use candle_core::{D, DType, Device};
 
     use super::*;
-    use crate::{Autograd, Diff, EnergyFn, EnergySpec, Forward, Opaque, Role};
+    use crate::{Autograd, Diff, EnergyFn, EnergySpec, Forward, Opaque, Role, WeightFn};
 
     fn params(names: &[&str]) -> ParamSet {
         let one = |n: &&str| {
@@ -153,7 +153,7 @@ mod tests {
             "{text}"
         );
         // Its parameters do have gradients.
-        let ones = |t: &Tensor| -> Result<Tensor> { Ok(t.ones_like()?) };
+        let ones = WeightFn::ones();
         assert_eq!(cut.grad_theta(&at(), &ones).unwrap().grads.len(), 1);
         let flat = Opaque::new("flat", &[3], ParamSet::default(), |_, x, _| {
             Ok(Tensor::full(2.0f64, (x.dims()[0], 1), &Device::Cpu)?)
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_parameter_behind_such_an_operation_is_refused_and_one_that_does_not_enter_is_left_out() {
-        let ones = |t: &Tensor| -> Result<Tensor> { Ok(t.ones_like()?) };
+        let ones = WeightFn::ones();
         let build = |names: &[&str]| Autograd::new("cut", Cut, EnergySpec::new(&[3], &["e"]), params(names));
         let cut = build(&["spare", "w"]);
         assert_eq!(cut.slope(&at()).unwrap().grad.dtype(), DType::F64);

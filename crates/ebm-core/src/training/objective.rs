@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-pub use demands::{Demand, Demands, TermName, ValueFn, What};
+pub use demands::{Demand, Demands, OwnFn, TermName, ValueFn, What};
 pub use needs::Needs;
 
 use crate::{Batch, Drawn, EnergyFn, Key, ParamSet, Result};

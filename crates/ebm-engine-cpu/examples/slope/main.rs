@@ -8,7 +8,7 @@ mod resnet;
 mod twin;
 
 use ebm_core::candle::{DType, Device};
-use ebm_core::{Batch, Chains, Key};
+use ebm_core::{Batch, Chains, Key, WeightFn};
 use ebm_engine_cpu::Isa;
 use resnet::{Options, resnet};
 use twin::{seconds, twin};
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let best =
             |call: &dyn Fn() -> ebm_core::Result<()>| Ok::<_, ebm_core::Error>(seconds(20, call)?[0] * 1e3);
         let slope = best(&|| energy.slope(&at).map(drop))?;
-        let theta = best(&|| energy.grad_theta(&at, &|t| Ok(t.ones_like()?)).map(drop))?;
+        let theta = best(&|| energy.grad_theta(&at, &WeightFn::ones()).map(drop))?;
         let mixed = best(&|| energy.grad_theta_slope(&at, &v).map(drop))?;
         // Any new value makes all weights be packed again at the next call.
         let (params, one) = (energy.params(), at.narrow(0, 1)?);

@@ -5,7 +5,8 @@
 use super::arena::{Buf, Dst, Geom, Src};
 use super::cells::{Cells, POINTS};
 use super::entries::by_rows;
-use super::kernels::{Blocks, Kernels, Tiles};
+use super::kernels::{Blocks, Factors, Kernels, Tiles};
+use super::late::Shape;
 use super::pack::PackedConv;
 use super::patches::{self, Input, Target};
 use super::program::{Algorithm, Conv};
@@ -26,6 +27,8 @@ pub(crate) struct Scratch {
     pub(super) tmp: Buf,
     pub(super) koff: Vec<usize>,
     pub(super) cells: Cells,
+    pub(super) shapes: Vec<Shape>,
+    pub(super) factors: Vec<Factors>,
     patches: patches::Scratch,
 }
 
@@ -71,8 +74,8 @@ pub(super) fn runs(tiles: usize, most: usize) -> impl Iterator<Item = (usize, us
     })
 }
 
-fn tile_count(np: usize, g: &Geom, n: usize) -> usize {
-    n * g.h.div_ceil(np - 2) * g.w.div_ceil(np - 2)
+pub(super) fn tile_count(np: usize, (h, w): (usize, usize), n: usize) -> usize {
+    n * h.div_ceil(np - 2) * w.div_ceil(np - 2)
 }
 
 /// `y (+)= W x` by Winograd of `np` points along an axis with the packed weights `w`; `x` has `inner` channels.
@@ -88,13 +91,13 @@ fn winograd(
     add: bool,
 ) {
     let (cb, kb) = (x.g.cb, y.g.cb);
-    for (t0, t1) in runs(tile_count(np, &x.g, n), tiles_at_once(cb.max(kb), 36)) {
+    for (t0, t1) in runs(tile_count(np, (x.g.h, x.g.w), n), tiles_at_once(cb.max(kb), 36)) {
         let vks = (t1 - t0) * 16;
         // One line between points, so that they do not fall into the same cache sets.
         let vps = cb * vks + 16;
         s.koff.clear();
         s.koff.extend((0..cb).map(|c| c * vks));
-        k.wino_in(x, Tiles { n: np, t0, t1, from: 0, blocks: cb, ps: vps }, &mut s.v);
+        k.wino_in(x, Tiles { n: np, t0, t1, from: 0, blocks: cb, ps: vps, bs: vks }, &mut s.v);
         for from in (0..kb).step_by(TOGETHER) {
             let blocks = (kb - from).min(TOGETHER);
             let mps = blocks * vks + 16;
@@ -105,7 +108,7 @@ fn winograd(
                 let panels = &w[p * size..(p + 1) * size];
                 k.gemm(t1 - t0, &s.koff, inner, &s.v, p * vps, panels, blocks, &mut s.m, c, false);
             }
-            k.wino_out(&s.m, Tiles { n: np, t0, t1, from, blocks, ps: mps }, y, add);
+            k.wino_out(&s.m, Tiles { n: np, t0, t1, from, blocks, ps: mps, bs: vks }, y, add);
         }
     }
 }
@@ -126,7 +129,9 @@ pub(crate) fn forward(
         (Algorithm::Winograd(np), Input::Map(x)) => {
             winograd(k, s, (np, conv.cin), &w.forward, x, y, n, false)
         }
-        (Algorithm::Strided { boxes }, Input::Map(x)) => strided::forward(k, s, boxes, &w.forward, x, y, n),
+        (Algorithm::Strided { boxes }, Input::Map(x)) => {
+            strided::forward(k, s, (boxes, conv.cin), &w.forward, x, y, n)
+        }
         _ => patches::forward(k, &mut s.patches, conv, w, x, y, n),
     }
     match (conv.algorithm, x) {
@@ -179,7 +184,7 @@ pub(crate) fn backward(
             if !add {
                 patches::zero(gx, n);
             }
-            strided::backward(k, s, boxes, &w.backward, gy, gx, n);
+            strided::backward(k, s, (boxes, conv.cout), &w.backward, gy, gx, n);
         }
         (_, gx) => patches::backward(k, &mut s.patches, conv, w, gy, gx, n, add),
     }
@@ -207,13 +212,13 @@ pub(crate) fn weight_gradient(
     let (cb, kb) = (x.g.cb, gy.g.cb);
     // One line between points, so that they do not fall into the same cache sets.
     let dps = 2 * 256 + 16;
-    for (t0, t1) in runs(tile_count(np, &x.g, n), TILES.1) {
+    for (t0, t1) in runs(tile_count(np, (x.g.h, x.g.w), n), TILES.1) {
         let vks = (t1 - t0) * 16;
         let (vps, mps) = (cb * vks + 16, kb.min(2) * vks + 16);
-        k.wino_in(x, Tiles { n: np, t0, t1, from: 0, blocks: cb, ps: vps }, &mut s.v);
+        k.wino_in(x, Tiles { n: np, t0, t1, from: 0, blocks: cb, ps: vps, bs: vks }, &mut s.v);
         for from in (0..kb).step_by(2) {
             let blocks = (kb - from).min(2);
-            k.wino_adj(gy, Tiles { n: np, t0, t1, from, blocks, ps: mps }, &mut s.m);
+            k.wino_adj(gy, Tiles { n: np, t0, t1, from, blocks, ps: mps, bs: vks }, &mut s.m);
             // One input block after the other: the transformed gradient of 16 × 32 channels stays in the first caches.
             for c in 0..cb {
                 for p in 0..np * np {

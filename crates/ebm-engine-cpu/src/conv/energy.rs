@@ -10,7 +10,7 @@ use ebm_core::{
     Walked, WeightFn,
 };
 
-use super::plan::Gradients;
+use super::plan::{Gradients, RowWeights};
 use super::{Call, ConvPlan, Packed, Workspace};
 use crate::pool::Pool;
 use crate::simd::Isa;
@@ -75,6 +75,18 @@ impl ConvEnergy {
     pub fn on_pool(mut self, pool: Arc<Pool>) -> ConvEnergy {
         self.pool = Some(pool);
         self
+    }
+
+    /// Images that all calls took forward.
+    #[cfg(test)]
+    pub fn ahead(&self) -> usize {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).work.ahead()
+    }
+
+    /// Convolutions whose weight gradients come late.
+    #[cfg(test)]
+    pub fn late(&self) -> usize {
+        self.plan.late()
     }
 
     fn pool(&self) -> &Pool {
@@ -186,13 +198,23 @@ impl EnergyFn for ConvEnergy {
         if !self.covers(at)? {
             return self.graph.grad_theta(at, w);
         }
-        // The weights may depend on all terms of the batch, so the terms come first.
-        let terms = self.terms(at)?;
-        let weights = term_weights(&w(&terms)?, terms.dims())?;
-        let mut out = self.terms_vec(at);
-        let grads = self
-            .with(at, |p, work, call| self.plan.grad_theta(p, work, self.pool(), call, &weights, &mut out))?;
-        self.theta(grads, terms)
+        let (t, mut out) = (self.plan.terms_len(), self.terms_vec(at));
+        let weights: Box<RowWeights<'_, Error>> = match w {
+            WeightFn::ByRow(w) => Box::new(move |rows, terms| {
+                let shape = [rows.len(), t];
+                term_weights(&w(rows, &Tensor::from_slice(terms, &shape, &Device::Cpu)?)?, &shape)
+            }),
+            // They may depend on all terms of the batch, so the terms come first, without the lock: they may ask this energy for more.
+            WeightFn::OfAll(w) => {
+                let terms = self.terms(at)?;
+                let all = term_weights(&w(&terms)?, terms.dims())?;
+                Box::new(move |rows, _| Ok(all[rows.start * t..rows.end * t].to_vec()))
+            }
+        };
+        let grads = self.with(at, |p, work, call| {
+            self.plan.grad_theta(p, work, self.pool(), call, &*weights, &mut out)
+        })??;
+        self.theta(grads, self.terms_tensor(at, out)?)
     }
 
     fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {

@@ -2,14 +2,15 @@
 //! the same bits for any number of threads and any batch.
 #![allow(clippy::unwrap_used)]
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use ebm_core::energy::Condition;
 use ebm_core::plan::{Activation, NetPlan, Node, Op, PlanTerm, Products, WeightRule};
 use ebm_core::{
-    Accelerated, Autograd, Batch, Chains, EnergyFn, EnergySpec, Engine, Key, ParamSet, Part, PullBack, Role,
-    RowProgram, RowStep, Separable, Sum, ThetaGrad,
+    Accelerated, Autograd, Batch, Chains, EnergyFn, EnergySpec, Engine, Error, Key, ParamSet, Part, PullBack,
+    Role, RowProgram, RowStep, Separable, Sum, ThetaGrad, WeightFn,
 };
 use ebm_nn::{PlanNet, plan_tensors};
 
@@ -80,7 +81,7 @@ fn agree(twin: &dyn EnergyFn, graph: &dyn EnergyFn, at: &Batch) {
     let (a, b) = (twin.slope(at).unwrap(), graph.slope(at).unwrap());
     assert!(off(&a.energy, &b.energy) < 1e-4 && off(&a.grad, &b.grad) < 1e-4);
     assert!(off(&twin.hvp(at, &v).unwrap(), &graph.hvp(at, &v).unwrap()) < 1e-3);
-    let weights = |t: &Tensor| Ok(t.affine(2.0, 0.3)?);
+    let weights = WeightFn::by_row(|_, t| Ok(t.affine(2.0, 0.3)?));
     let (a, b) = (twin.grad_theta(at, &weights).unwrap(), graph.grad_theta(at, &weights).unwrap());
     grads_close(&a, &b, 2e-4);
     // Parameters that do not enter are absent in both.
@@ -165,43 +166,71 @@ fn a_walk_has_the_bits_of_its_steps_on_any_number_of_threads() {
     }
 }
 
-/// Strided convolutions, whose patches or pairs of places overlap on the way back: `side` pixels, stride 2, twice.
-fn strided(side: usize, kernel: usize) -> NetPlan {
+/// Two convolutions and a head, of so many kernel entries, strides and channels.
+fn two(side: usize, kernel: usize, layers: [(usize, usize); 2]) -> NetPlan {
     let node = |name: &str, op, from: usize, shape: &[usize]| Node {
         name: name.into(),
         op,
         inputs: if from == usize::MAX { vec![] } else { vec![from] },
         shape: shape.to_vec(),
     };
-    let conv = |name: &str| Op::Conv {
+    let conv = |name: &str, stride: usize| Op::Conv {
         weight: format!("{name}.weight"),
         bias: Some(format!("{name}.bias")),
         kernel,
-        stride: 2,
+        stride,
         padding: kernel / 2,
         rule: WeightRule::Plain,
     };
-    let (half, quarter) = (side.div_ceil(2), side.div_ceil(4));
+    let [(first, one), (second, two)] = layers;
+    let half = side.div_ceil(first);
+    let quarter = half.div_ceil(second);
     let linear = Op::Linear { weight: "head.weight".into(), bias: None };
     let nodes = vec![
         node("x", Op::Input, usize::MAX, &[3, side, side]),
-        node("c1", conv("c1"), 0, &[16, half, half]),
-        node("a1", Op::Activate(Activation::Swish), 1, &[16, half, half]),
-        node("c2", conv("c2"), 2, &[20, quarter, quarter]),
-        node("a2", Op::Activate(Activation::Swish), 3, &[20, quarter, quarter]),
-        node("flat", Op::Flatten, 4, &[20 * quarter * quarter]),
+        node("c1", conv("c1", first), 0, &[one, half, half]),
+        node("a1", Op::Activate(Activation::Swish), 1, &[one, half, half]),
+        node("c2", conv("c2", second), 2, &[two, quarter, quarter]),
+        node("a2", Op::Activate(Activation::Swish), 3, &[two, quarter, quarter]),
+        node("flat", Op::Flatten, 4, &[two * quarter * quarter]),
         node("e", linear, 5, &[1]),
     ];
     let terms = vec![PlanTerm { name: "energy".into(), node: 6 }];
     NetPlan { input: vec![3, side, side], condition: 0, nodes, terms, products: Products::Full }
 }
 
+/// Strided convolutions, whose patches or pairs of places overlap on the way back: `side` pixels, stride 2, twice.
+fn strided(side: usize, kernel: usize) -> NetPlan {
+    two(side, kernel, [(2, 16), (2, 20)])
+}
+
+/// Samples of three channels, `side` pixels wide.
+fn pictures(n: usize, side: usize) -> Batch {
+    let x = Key::root(3).normal(&Chains::range(0, n), &[3, side, side], DType::F32, &Device::Cpu);
+    Batch::new(x.unwrap()).unwrap()
+}
+
+/// Wide layers of small maps, whose factors are kept until many images are there: of one tile an image, of several, strided; the last
+/// block of channels is not full. More images than are kept at once, and a last part that is not full.
+#[test]
+fn gradients_that_come_late_are_those_of_the_graph() {
+    for (side, layers, n) in
+        [(4, [(1, 72), (1, 100)], 139), (5, [(1, 300), (1, 280)], 19), (4, [(1, 130), (2, 120)], 139)]
+    {
+        let (plan, at) = (two(side, 3, layers), pictures(n, side));
+        let graph = energy(plan.clone(), DType::F32);
+        let twin = ConvEnergy::new(graph.clone(), Isa::detect()).unwrap();
+        assert_eq!(twin.late(), 1, "the second layer's, not the first's");
+        agree(&twin, graph.as_ref(), &at);
+        independent(plan, at);
+    }
+}
+
 #[test]
 fn bits_do_not_depend_on_threads_or_batch() {
     independent(small(), batch(19, true));
     for (side, kernel) in [(8, 5), (18, 5), (28, 5), (28, 3), (37, 3)] {
-        let x = Key::root(3).normal(&Chains::range(0, 19), &[3, side, side], DType::F32, &Device::Cpu);
-        independent(strided(side, kernel), Batch::new(x.unwrap()).unwrap());
+        independent(strided(side, kernel), pictures(19, side));
     }
 }
 
@@ -213,7 +242,7 @@ fn independent(plan: NetPlan, at: Batch) {
     };
     let one = twin(1);
     let (slope, hvp) = (one.slope(&at).unwrap(), flat(&one.hvp(&at, &v).unwrap()));
-    let ones = |t: &Tensor| Ok(t.ones_like()?);
+    let ones = WeightFn::ones();
     let (theta, mixed) = (one.grad_theta(&at, &ones).unwrap(), one.grad_theta_slope(&at, &v).unwrap());
     for threads in [2, 3, 5] {
         let many = twin(threads);
@@ -238,6 +267,61 @@ fn independent(plan: NetPlan, at: Batch) {
         assert_eq!(flat(&part.energy), flat(&slope.energy.narrow(0, from, n).unwrap()));
         assert_eq!(flat(&part.grad), flat(&slope.grad.narrow(0, from, n).unwrap()));
     }
+}
+
+/// The bits of all gradients, and of the terms.
+fn bits(g: &ThetaGrad) -> Vec<(&str, Vec<f32>)> {
+    let grads = g.grads.iter().map(|(name, g)| (name.as_str(), flat(g)));
+    grads.chain([("terms", flat(&g.terms))]).collect()
+}
+
+/// Weights of each row by itself come from the pass whose maps go back; those that look at all rows take one more.
+#[test]
+fn weights_by_row_take_one_pass_and_give_the_same_bits() {
+    // The last part is not full, and parts are those of several threads.
+    let (at, graph) = (batch(19, true), energy(small(), DType::F32));
+    let own = |rows: Range<usize>, t: &Tensor| -> ebm_core::Result<Tensor> {
+        let numbers: Vec<f32> = rows.map(|row| row as f32 * 0.1 - 0.7).collect();
+        let count = numbers.len();
+        Ok((t * 0.3 + Tensor::from_vec(numbers, (count, 1), t.device())?)?)
+    };
+    let by_row = WeightFn::by_row(own);
+    let of_all = WeightFn::of_all(|t| own(0..t.dim(0)?, t));
+    let mut seen = None;
+    for threads in [1, 3] {
+        let twin = ConvEnergy::new(graph.clone(), Isa::detect()).unwrap();
+        let twin = twin.on_pool(Arc::new(Pool::new(threads)));
+        let one = twin.grad_theta(&at, &by_row).unwrap();
+        assert_eq!(twin.ahead(), 19, "by row, each image goes forward once");
+        let two = twin.grad_theta(&at, &of_all).unwrap();
+        assert_eq!(twin.ahead(), 3 * 19, "terms of all rows, then those of the way back");
+        assert_eq!(bits(&one), bits(&two));
+        assert_eq!(flat(&one.terms), flat(&twin.terms(&at).unwrap()), "as the energies alone");
+        assert_eq!(bits(seen.get_or_insert(one)), bits(&two), "on any number of threads");
+    }
+    let other = graph.grad_theta(&at, &by_row).unwrap();
+    assert_eq!(bits(&other), bits(&graph.grad_theta(&at, &of_all).unwrap()));
+    grads_close(seen.as_ref().unwrap(), &other, 2e-4);
+}
+
+/// The first part in the order of the batch that is refused its weights says why, and the next call finds all as it was.
+#[test]
+fn refused_weights_of_a_part_are_the_error_of_the_call() {
+    let twin = ConvEnergy::new(energy(small(), DType::F32), Isa::detect()).unwrap();
+    let (twin, at) = (twin.on_pool(Arc::new(Pool::new(3))), batch(30, true));
+    let before = twin.grad_theta(&at, &WeightFn::ones()).unwrap();
+    for _ in 0..5 {
+        let refuses = WeightFn::by_row(|rows, t| match rows.start {
+            0 => Ok(t.ones_like()?),
+            row => Err(Error::config("weights", format!("none for row {row}"))),
+        });
+        let why = twin.grad_theta(&at, &refuses).unwrap_err().to_string();
+        assert!(why.contains("none for row 8"), "{why}");
+        let short = WeightFn::by_row(|_, t| Ok(t.narrow(0, 0, 1)?));
+        let why = twin.grad_theta(&at, &short).unwrap_err().to_string();
+        assert!(why.contains("[8, 1]"), "{why}");
+    }
+    assert_eq!(bits(&twin.grad_theta(&at, &WeightFn::ones()).unwrap()), bits(&before));
 }
 
 #[test]

@@ -83,24 +83,39 @@ impl Run<'_> {
     }
 
     /// All of it: forward, then backward if the mode says so.
-    pub(crate) fn run(&self, s: &mut Scratch, io: &mut Io<'_>, mut theta: Option<Theta<'_>>) {
-        let segments = &self.arena.layout.segments;
-        let groups =
-            |group: usize| (0..self.n).step_by(group).map(move |i0| Group { i0, n: group.min(self.n - i0) });
-        for seg in segments {
-            for g in groups(seg.group) {
+    pub(crate) fn run(&self, s: &mut Scratch, io: &mut Io<'_>) {
+        self.ahead(s, io);
+        if self.arena.layout.mode.backward {
+            self.back(s, io, None);
+        }
+    }
+
+    fn groups(&self, group: usize) -> impl Iterator<Item = Group> + use<> {
+        let n = self.n;
+        (0..n).step_by(group).map(move |i0| Group { i0, n: group.min(n - i0) })
+    }
+
+    /// Forward, to the terms.
+    pub(crate) fn ahead(&self, s: &mut Scratch, io: &mut Io<'_>) {
+        #[cfg(test)]
+        {
+            s.ahead += self.n;
+        }
+        for seg in &self.arena.layout.segments {
+            for g in self.groups(seg.group) {
                 for step in &self.p.steps[seg.from..seg.to] {
                     self.forward(s, step, g, io);
                 }
             }
         }
         self.read_terms(io);
-        if !self.arena.layout.mode.backward {
-            return;
-        }
+    }
+
+    /// Backward from the weights of the terms, after [`Run::ahead`] of the same images.
+    pub(crate) fn back(&self, s: &mut Scratch, io: &mut Io<'_>, mut theta: Option<Theta<'_>>) {
         self.seed(io);
-        for seg in segments.iter().rev() {
-            for g in groups(seg.group) {
+        for seg in self.arena.layout.segments.iter().rev() {
+            for g in self.groups(seg.group) {
                 for i in (seg.from..seg.to).rev() {
                     self.backward(s, i, g, io, theta.as_mut());
                 }
@@ -364,8 +379,13 @@ impl Run<'_> {
         if let (Kind::Conv(c), Some(theta)) = (&step.kind, theta.as_deref_mut()) {
             src!(self, gy, self.grad(step.out), g);
             src!(self, x, self.val(v), g);
-            let input = self.input(c, v, x, g, io);
-            convolve::weight_gradient(self.k, &mut s.conv, c, input, gy, n, theta.of(c.weight), g.i0 > 0);
+            if let Some(late) = theta.layout.late.of(index) {
+                let images = (self.arena.layout.chunk * st, g.i0 * st, n);
+                late.keep(self.k, &mut s.conv, c, (x, gy), images, theta.kept);
+            } else {
+                let input = self.input(c, v, x, g, io);
+                convolve::weight_gradient(self.k, &mut s.conv, c, input, gy, n, theta.of(c.weight), g.i0 > 0);
+            }
             if let (Some(b), false) = (c.bias, c.bias_dropped) {
                 convolve::bias_gradient(c, self.size(v), gy, n, st, theta.of(b));
             }

@@ -20,6 +20,7 @@ mod wino;
 use crate::conv::arena::{Dst, Geom, Src};
 use crate::conv::attention::{Grads, Qkv, Size};
 use crate::simd::Isa;
+pub(crate) use gemm::Factors;
 use patches::{Reach, Runs};
 use table::Table;
 
@@ -118,17 +119,19 @@ pub(crate) struct Tiles {
     pub blocks: usize,
     /// Floats between points in the transformed tensor.
     pub ps: usize,
+    /// Floats between its channel blocks.
+    pub bs: usize,
 }
 
 impl Tiles {
-    fn check(&self, g: &Geom, i0: usize, len: usize, halo: bool) -> usize {
+    fn check(&self, g: &Geom, i0: usize, len: usize, halo: bool) {
         let m = self.n - 2;
         let tiles = (g.n - i0) * g.h.div_ceil(m) * g.w.div_ceil(m);
         let rows = self.t1 - self.t0;
         assert!(self.t0 <= self.t1 && self.t1 <= tiles && (g.halo || !halo), "tiles outside the tensor");
         assert!(self.from + self.blocks <= g.cb, "channels outside the tensor");
-        assert!(self.ps >= self.blocks * rows * 16 && self.n * self.n * self.ps <= len, "scratch too small");
-        rows * 16
+        let last = (self.n * self.n - 1) * self.ps + self.blocks.saturating_sub(1) * self.bs;
+        assert!(last + rows * 16 <= len, "scratch too small");
     }
 }
 
@@ -199,23 +202,27 @@ impl Kernels {
         du: &mut [f32],
         add: bool,
     ) {
-        fits(v.len() - vb.at, cb, vb.stride, t);
-        fits(d.len() - db.at, kb, db.stride, t);
+        let all = Factors { rows: t, v: vb.at, vks: vb.stride, d: db.at, dks: db.stride };
+        self.gemm_tn_of(&[all], (cb, kb), v, d, du, add);
+    }
+
+    /// `du[kb][16·cb][16] (+)= vᵀ·d` over the rows of all `parts`, in their order.
+    pub(crate) fn gemm_tn_of(
+        &self,
+        parts: &[Factors],
+        (cb, kb): (usize, usize),
+        v: &[f32],
+        d: &[f32],
+        du: &mut [f32],
+        add: bool,
+    ) {
+        for part in parts {
+            fits(v.len().saturating_sub(part.v), cb, part.vks, part.rows);
+            fits(d.len().saturating_sub(part.d), kb, part.dks, part.rows);
+        }
         assert!(du.len() >= kb * cb * 256, "result too small");
         // SAFETY: extents checked above; the processor has the set (`of`).
-        unsafe {
-            (self.t.gemm_tn)(
-                t,
-                cb,
-                kb,
-                v.as_ptr().add(vb.at),
-                vb.stride,
-                d.as_ptr().add(db.at),
-                db.stride,
-                du.as_mut_ptr(),
-                add,
-            );
-        }
+        unsafe { (self.t.gemm_tn)(parts, cb, kb, v.as_ptr(), d.as_ptr(), du.as_mut_ptr(), add) }
     }
 
     /// `G w Gᵀ` of 16 kernels `w[tap][16]` into `u[point][16]`; `n` is a transform size or [`STRIDED`].
@@ -237,29 +244,29 @@ impl Kernels {
 
     /// Winograd input transform of a tensor with halo.
     pub(crate) fn wino_in(&self, x: Src<'_>, t: Tiles, v: &mut [f32]) {
-        let vks = t.check(&x.g, x.i0, v.len(), true);
+        t.check(&x.g, x.i0, v.len(), true);
         let g = x.g;
         let x = read(x, 0, 1).block(t.from);
         // SAFETY: `check` bounds tiles and scratch.
-        unsafe { (self.t.wino_in)(t.n, x, t.blocks, g.h, g.w, t.t0, t.t1, v.as_mut_ptr(), t.ps, vks) }
+        unsafe { (self.t.wino_in)(t.n, x, t.blocks, g.h, g.w, t.t0, t.t1, v.as_mut_ptr(), t.ps, t.bs) }
     }
 
     /// Winograd output transform, clipped to the map.
     pub(crate) fn wino_out(&self, m: &[f32], t: Tiles, y: &mut Dst<'_>, add: bool) {
-        let vks = t.check(&y.g, y.i0, m.len(), false);
+        t.check(&y.g, y.i0, m.len(), false);
         let g = y.g;
         let y = write(y, 0, 1).block(t.from);
         // SAFETY: `check` bounds tiles and scratch.
-        unsafe { (self.t.wino_out)(t.n, m.as_ptr(), t.ps, vks, y, t.blocks, g.h, g.w, t.t0, t.t1, add) }
+        unsafe { (self.t.wino_out)(t.n, m.as_ptr(), t.ps, t.bs, y, t.blocks, g.h, g.w, t.t0, t.t1, add) }
     }
 
     /// Adjoint of the output transform.
     pub(crate) fn wino_adj(&self, y: Src<'_>, t: Tiles, d: &mut [f32]) {
-        let vks = t.check(&y.g, y.i0, d.len(), false);
+        t.check(&y.g, y.i0, d.len(), false);
         let g = y.g;
         let y = read(y, 0, 1).block(t.from);
         // SAFETY: `check` bounds tiles and scratch.
-        unsafe { (self.t.wino_adj)(t.n, y, t.blocks, g.h, g.w, t.t0, t.t1, d.as_mut_ptr(), t.ps, vks) }
+        unsafe { (self.t.wino_adj)(t.n, y, t.blocks, g.h, g.w, t.t0, t.t1, d.as_mut_ptr(), t.ps, t.bs) }
     }
 
     /// Pivots, means and variances of the channels of `n` images.

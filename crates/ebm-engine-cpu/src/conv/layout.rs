@@ -78,7 +78,7 @@ const CACHE: usize = 700 << 10;
 /// Tensors of one resolution that are alive at the same time in a residual block.
 const LIVE: usize = 5;
 
-fn segments(p: &Program, mode: Mode, chunk: usize) -> Vec<Segment> {
+pub(super) fn segments(p: &Program, mode: Mode, chunk: usize) -> Vec<Segment> {
     let size = |s: usize| {
         let v = &p.values[p.steps[s].out];
         (v.h, v.w)

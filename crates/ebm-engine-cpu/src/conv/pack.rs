@@ -7,7 +7,8 @@ use super::arena::Buf;
 use super::cells::GROUPS;
 use super::convolve::TOGETHER;
 use super::kernels::{Kernels, STRIDED, side};
-use super::program::{Algorithm, Conv, Kind, ParamId, Program, Rule};
+use super::late::LateLayout;
+use super::program::{Algorithm, Conv, Kind, ParamId, Program, Rule, Step};
 use crate::pool::Pool;
 use crate::unsupported::{Unsupported, refuse};
 
@@ -255,13 +256,7 @@ fn each<T: Sync, R: Send>(pool: &Pool, items: &[T], f: impl Fn(&T) -> R + Sync) 
 }
 
 fn convs(p: &Program) -> Vec<&Conv> {
-    p.steps
-        .iter()
-        .filter_map(|s| match &s.kind {
-            Kind::Conv(c) => Some(c),
-            _ => None,
-        })
-        .collect()
+    p.steps.iter().filter_map(Step::conv).collect()
 }
 
 impl Packed {
@@ -313,15 +308,21 @@ pub(crate) struct ThetaLayout {
     pub blocks: Vec<(usize, usize)>,
     /// Everything before this is added to and must start from zero; convolutions stand after it.
     pub summed: usize,
-    pub len: usize,
+    /// What each part of a batch sums; gradients that come late stand after it.
+    pub each: usize,
+    pub late: LateLayout,
 }
 
 impl ThetaLayout {
-    pub(crate) fn new(p: &Program) -> ThetaLayout {
+    /// For parts of `part` images.
+    pub(crate) fn new(p: &Program, part: usize) -> ThetaLayout {
+        let late = LateLayout::new(p, part);
         let mut blocks = vec![(0, 0); p.params.len()];
         let mut kernel = vec![0; p.params.len()];
-        for c in convs(p) {
+        let mut is_late = vec![false; p.params.len()];
+        for (step, c) in p.steps.iter().enumerate().filter_map(|(i, s)| Some((i, s.conv()?))) {
             kernel[c.weight] = c.inner_blocks() * 16 * c.cout.next_multiple_of(16);
+            is_late[c.weight] = late.of(step).is_some();
         }
         let mut len = 0;
         for (id, q) in p.params.iter().enumerate().filter(|(id, q)| q.trainable && kernel[*id] == 0) {
@@ -329,11 +330,17 @@ impl ThetaLayout {
             len += blocks[id].1;
         }
         let summed = len;
-        for (id, &n) in kernel.iter().enumerate().filter(|(_, n)| **n > 0) {
+        for (id, &n) in kernel.iter().enumerate().filter(|(id, n)| **n > 0 && !is_late[*id]) {
             blocks[id] = (len, n);
             len += n;
         }
-        ThetaLayout { blocks, summed, len }
+        let each = len;
+        // In the order in which they are computed.
+        for c in late.all.iter().filter_map(|l| p.steps[l.step].conv()) {
+            blocks[c.weight] = (len, kernel[c.weight]);
+            len += kernel[c.weight];
+        }
+        ThetaLayout { blocks, summed, each, late }
     }
 }
 
@@ -341,6 +348,8 @@ impl ThetaLayout {
 pub(crate) struct Theta<'a> {
     pub layout: &'a ThetaLayout,
     pub d: &'a mut [f32],
+    /// Factors of what comes late, of this part.
+    pub kept: &'a mut [f32],
 }
 
 impl Theta<'_> {
@@ -378,11 +387,14 @@ pub(crate) fn unpack(
     p: &Program,
     packed: &Packed,
     layout: &ThetaLayout,
-    theta: &[f32],
+    (sums, late): (&[f32], &[f32]),
     pool: &Pool,
     conditioned: bool,
 ) -> Vec<(String, Vec<f32>)> {
-    let block = |id: ParamId| &theta[layout.blocks[id].0..][..layout.blocks[id].1];
+    let block = |id: ParamId| {
+        let (at, n) = layout.blocks[id];
+        if at < layout.each { &sums[at..at + n] } else { &late[at - layout.each..][..n] }
+    };
     let mut of_param: Vec<Option<Vec<f32>>> = vec![None; p.params.len()];
     let list = convs(p);
     for (c, g) in list.iter().zip(each(pool, &list, |c| unpack_conv(c, packed, block(c.weight)))) {

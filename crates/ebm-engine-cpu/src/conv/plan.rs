@@ -1,12 +1,16 @@
 //! The compiled plan and its five calls on flat `f32` slices.
 
+use std::convert::Infallible;
+use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use ebm_core::plan::{NetPlan, Products};
 
+use super::arena::Buf;
 use super::exec::{Io, Run};
 use super::kernels::Kernels;
-use super::layout::{Mode, layout};
+use super::late::{self, Images};
+use super::layout::{Mode, Segment, layout, segments};
 use super::lower::lower;
 use super::pack::{Packed, Theta, ThetaLayout, unpack};
 use super::program::{Algorithm, Kind, Program};
@@ -18,6 +22,8 @@ use crate::unsupported::{Unsupported, refuse};
 /// Images whose weight gradients are summed before they meet those of others: a constant, so that
 /// the result does not depend on the number of threads.
 const THETA_CHUNK: usize = 8;
+/// Images whose factors of late weight gradients are kept at once, for the same reason a constant.
+const KEPT: usize = 16 * THETA_CHUNK;
 /// Most images a thread holds at once.
 const MAX_CHUNK: usize = 64;
 
@@ -46,11 +52,17 @@ pub struct Call<'a> {
 /// Gradients by parameter name, each in the parameter's own order.
 pub type Gradients = Vec<(String, Vec<f32>)>;
 
+/// Weights `(rows, T)` of some rows of a call from their terms; asked on any thread.
+pub type RowWeights<'a, E> = dyn Fn(Range<usize>, &[f32]) -> Result<Vec<f32>, E> + Sync + 'a;
+
 /// Memory of all threads, reused between calls: a call with the shapes of an earlier one allocates
 /// only its result.
 #[derive(Default)]
 pub struct Workspace {
     workers: Vec<Worker>,
+    /// Factors of weight gradients that come late, and these gradients.
+    kept: Buf,
+    late: Buf,
 }
 
 /// The memory of one thread.
@@ -70,11 +82,30 @@ impl Workspace {
         self.workers.iter_mut().for_each(|w| w.store.spoil());
     }
 
+    /// Images that all calls took forward.
+    #[cfg(test)]
+    pub(super) fn ahead(&self) -> usize {
+        self.workers.iter().map(|w| w.scratch.ahead).sum()
+    }
+
     pub(super) fn workers(&mut self, threads: usize) -> &mut [Worker] {
         while self.workers.len() < threads {
             self.workers.push(Worker::default());
         }
         &mut self.workers
+    }
+
+    /// The memory of `threads` threads, and room for so many floats of factors and of late gradients.
+    fn with_late(
+        &mut self,
+        threads: usize,
+        kept: usize,
+        late: usize,
+    ) -> (&mut [Worker], &mut [f32], &mut [f32]) {
+        self.workers(threads);
+        self.kept.reserve(kept);
+        self.late.reserve(late);
+        (&mut self.workers, &mut self.kept[..kept], &mut self.late[..late])
     }
 }
 
@@ -125,13 +156,16 @@ impl Ordered {
     }
 }
 
-/// Lets the others go on if a chunk panics before it has added its part.
-struct Turn<'a>(&'a Ordered);
+/// Lets the others go on if a chunk panics, or is refused its weights, before it has added its part.
+struct Turn<'a> {
+    of: &'a Ordered,
+    added: bool,
+}
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.pass(self.0.lock(), usize::MAX - 1);
+        if !self.added {
+            self.of.pass(self.of.lock(), usize::MAX - 1);
         }
     }
 }
@@ -149,7 +183,7 @@ impl ConvPlan {
             return refuse("its convolutions round products to bfloat16, which this engine does not");
         }
         let program = lower(plan)?;
-        let theta = ThetaLayout::new(&program);
+        let theta = ThetaLayout::new(&program, THETA_CHUNK);
         Ok(ConvPlan { program, kernels, isa, theta })
     }
 
@@ -202,6 +236,12 @@ impl ConvPlan {
     /// Entries of one sample.
     pub fn sample_len(&self) -> usize {
         self.program.sample_len
+    }
+
+    /// Convolutions whose weight gradients come late.
+    #[cfg(test)]
+    pub(super) fn late(&self) -> usize {
+        self.theta.late.all.len()
     }
 
     pub(super) fn program(&self) -> &Program {
@@ -285,21 +325,21 @@ impl ConvPlan {
         Ok(())
     }
 
-    /// `∇_θ Σ w_bt·E_t(x_b)` for weights `(B, T)`, and the terms of the pass.
+    /// `∇_θ Σ w_bt·E_t(x_b)` for weights `(B, T)`, and the terms of the pass. There is one pass: `weights` is asked for those of a part of the
+    /// batch as soon as its terms are known.
     ///
     /// # Errors
-    /// If a slice has the wrong length.
-    pub fn grad_theta(
+    /// If a slice has the wrong length; inside, what `weights` returns for the first part that it refuses.
+    pub fn grad_theta<E: Send>(
         &self,
         packed: &Packed,
         ws: &mut Workspace,
         pool: &Pool,
         call: Call<'_>,
-        weights: &[f32],
+        weights: &RowWeights<'_, E>,
         terms: &mut [f32],
-    ) -> Result<Gradients, Unsupported> {
+    ) -> Result<Result<Gradients, E>, Unsupported> {
         let n = self.count(&call)?;
-        self.wanted("weights", weights.len(), n * self.terms_len())?;
         self.wanted("terms", terms.len(), n * self.terms_len())?;
         Ok(self.theta(Mode::THETA, packed, ws, pool, call, (None, Some(weights)), n, terms))
     }
@@ -320,7 +360,9 @@ impl ConvPlan {
         let n = self.count(&call)?;
         self.wanted("v", v.len(), call.x.len())?;
         self.wanted("terms", terms.len(), n * self.terms_len())?;
-        Ok(self.theta(Mode::MIXED, packed, ws, pool, call, (Some(v), None), n, terms))
+        let Ok(grads) =
+            self.theta::<Infallible>(Mode::MIXED, packed, ws, pool, call, (Some(v), None), n, terms);
+        Ok(grads)
     }
 
     pub(super) fn wanted(&self, what: &str, found: usize, wanted: usize) -> Result<(), Unsupported> {
@@ -353,10 +395,10 @@ impl ConvPlan {
         pool.run_split(ws.workers(pool.threads()), n.div_ceil(chunk), slices, |w, i, [terms, grad, hvp]| {
             let (from, to) = (i * chunk, ((i + 1) * chunk).min(n));
             let arena = w.arena(&self.program, mode, chunk);
-            let mut io = self.io(call, v, None, (from, to), terms);
+            let mut io = self.io(call, v, (from, to), terms);
             io.grad = has_grad.then_some(grad);
             io.hvp = has_hvp.then_some(hvp);
-            self.run(packed, (&w.arenas[arena], &w.store), to - from).run(&mut w.scratch, &mut io, None);
+            self.run(packed, (&w.arenas[arena], &w.store), to - from).run(&mut w.scratch, &mut io);
         });
     }
 
@@ -373,16 +415,15 @@ impl ConvPlan {
         &self,
         call: Call<'a>,
         v: Option<&'a [f32]>,
-        weights: Option<&'a [f32]>,
         (from, to): (usize, usize),
         terms: &'a mut [f32],
     ) -> Io<'a> {
-        let (len, k, t) = (self.program.sample_len, self.program.condition, self.terms_len());
+        let (len, k) = (self.program.sample_len, self.program.condition);
         Io {
             x: &call.x[from * len..to * len],
             v: v.map(|v| &v[from * len..to * len]),
             cond: call.cond.map(|c| &c[from * k..to * k]),
-            weights: weights.map(|w| &w[from * t..to * t]),
+            weights: None,
             terms,
             grad: None,
             hvp: None,
@@ -391,35 +432,102 @@ impl ConvPlan {
 
     /// A call that sums over images: fixed chunks, added in order.
     #[allow(clippy::too_many_arguments)]
-    fn theta(
+    fn theta<E: Send>(
         &self,
         mode: Mode,
         packed: &Packed,
         ws: &mut Workspace,
         pool: &Pool,
         call: Call<'_>,
-        (v, weights): (Option<&[f32]>, Option<&[f32]>),
+        (v, weights): (Option<&[f32]>, Option<&RowWeights<'_, E>>),
         n: usize,
         terms: &mut [f32],
-    ) -> Gradients {
-        let total = Ordered { state: Mutex::new((0, vec![0.0; self.theta.len])), turn: Condvar::new() };
-        let slices = [Split::every(terms, THETA_CHUNK * self.terms_len())];
-        let chunks = n.div_ceil(THETA_CHUNK);
-        pool.run_split(ws.workers(pool.threads()), chunks, slices, |w, i, [terms]| {
-            let _turn = Turn(&total);
-            let (from, to) = (i * THETA_CHUNK, ((i + 1) * THETA_CHUNK).min(n));
-            let arena = w.arena(&self.program, mode, THETA_CHUNK);
-            w.theta.resize(self.theta.len, 0.0);
-            // Convolutions overwrite theirs with the first group.
-            w.theta[..self.theta.summed].fill(0.0);
-            let mut io = self.io(call, v, weights, (from, to), terms);
-            let theta = Theta { layout: &self.theta, d: &mut w.theta };
-            let memory = (&w.arenas[arena], &w.store);
-            self.run(packed, memory, to - from).run(&mut w.scratch, &mut io, Some(theta));
-            total.add(i, &mut w.theta);
-        });
+    ) -> Result<Gradients, E> {
+        let total = Ordered { state: Mutex::new((0, vec![0.0; self.theta.each])), turn: Condvar::new() };
+        let refused: Mutex<Option<(usize, E)>> = Mutex::new(None);
+        let (t, part) = (self.terms_len(), THETA_CHUNK * mode.streams * self.theta.late.kept);
+        let most = n.min(KEPT).div_ceil(THETA_CHUNK) * part;
+        let (workers, kept, late) = ws.with_late(pool.threads(), most, self.theta.late.len());
+        for first in (0..n).step_by(KEPT) {
+            let end = (first + KEPT).min(n);
+            let slices =
+                [Split::every(&mut terms[first * t..end * t], THETA_CHUNK * t), Split::every(kept, part)];
+            let chunks = (end - first).div_ceil(THETA_CHUNK);
+            pool.run_split(workers, chunks, slices, |w, i, [terms, kept]| {
+                let mut turn = Turn { of: &total, added: false };
+                let i = first / THETA_CHUNK + i;
+                let (from, to) = (i * THETA_CHUNK, ((i + 1) * THETA_CHUNK).min(n));
+                let arena = w.arena(&self.program, mode, THETA_CHUNK);
+                w.theta.resize(self.theta.each, 0.0);
+                // Convolutions overwrite theirs with the first group.
+                w.theta[..self.theta.summed].fill(0.0);
+                let mut io = self.io(call, v, (from, to), terms);
+                let memory = (&w.arenas[arena], &w.store);
+                let run = self.run(packed, memory, to - from);
+                run.ahead(&mut w.scratch, &mut io);
+                let weights = match weights.map(|weights| weights(from..to, io.terms)).transpose() {
+                    Ok(weights) => weights,
+                    Err(e) => {
+                        let mut first = refused.lock().unwrap_or_else(PoisonError::into_inner);
+                        if first.as_ref().is_none_or(|(at, _)| i < *at) {
+                            *first = Some((i, e));
+                        }
+                        return;
+                    }
+                };
+                io.weights = weights.as_deref();
+                let theta = Theta { layout: &self.theta, d: &mut w.theta, kept };
+                run.back(&mut w.scratch, &mut io, Some(theta));
+                total.add(i, &mut w.theta);
+                turn.added = true;
+            });
+            if let Some((_, e)) = refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return Err(e);
+            }
+            self.multiply(mode, pool, workers, end - first, kept, late, first > 0);
+        }
         let sum = total.state.into_inner().unwrap_or_else(PoisonError::into_inner).1;
-        unpack(&self.program, packed, &self.theta, &sum, pool, call.cond.is_some())
+        Ok(unpack(&self.program, packed, &self.theta, (&sum, late), pool, call.cond.is_some()))
+    }
+
+    /// The gradients that come late, from the factors that `n` images left.
+    #[allow(clippy::too_many_arguments)]
+    fn multiply(
+        &self,
+        mode: Mode,
+        pool: &Pool,
+        workers: &mut [Worker],
+        n: usize,
+        kept: &[f32],
+        out: &mut [f32],
+        add: bool,
+    ) {
+        let layout = &self.theta.late;
+        let segments = segments(&self.program, mode, THETA_CHUNK);
+        let group = |step: usize| {
+            let holds = |s: &&Segment| (s.from..s.to).contains(&step);
+            segments.iter().find(holds).map_or(THETA_CHUNK, |s| s.group)
+        };
+        let st = mode.streams;
+        pool.run_split(workers, layout.tasks(), [Split::at(out, &layout.cuts)], |w, i, [out]| {
+            let group = group(layout.step(i));
+            let parts = (0..n).step_by(THETA_CHUNK).map(|from| (from, (from + THETA_CHUNK).min(n)));
+            let images = parts.flat_map(|(from, to)| {
+                (from..to).step_by(group).map(move |i| Images { before: i * st, n: group.min(to - i) * st })
+            });
+            let images = (THETA_CHUNK * st, images);
+            late::multiply(
+                &self.kernels,
+                &mut w.scratch.conv,
+                &self.program,
+                layout,
+                i,
+                images,
+                kept,
+                out,
+                add,
+            );
+        });
     }
 
     /// What was chosen for each layer, and the memory of a slope of `batch` images on one thread.

@@ -193,6 +193,16 @@ pub(crate) struct Step {
     pub out: ValueId,
 }
 
+impl Step {
+    /// Its convolution, if it is one.
+    pub(crate) fn conv(&self) -> Option<&Conv> {
+        match &self.kind {
+            Kind::Conv(conv) => Some(conv),
+            _ => None,
+        }
+    }
+}
+
 /// A lowered plan.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {

@@ -100,4 +100,7 @@ pub(crate) struct Scratch {
     pub normact: normact::Scratch,
     pub attention: Buf,
     pub sum: Buf,
+    /// Images that went forward.
+    #[cfg(test)]
+    pub ahead: usize,
 }

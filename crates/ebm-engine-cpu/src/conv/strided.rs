@@ -16,18 +16,20 @@ fn cells_of(
     (axes, runs(n * axes.0.cells() * axes.1.cells(), most))
 }
 
-/// The products of all groups with blocks `from..from + blocks` of the packed weights `w`: from `v` of `inner` blocks to `m`.
+/// The products of all groups with blocks `from..from + blocks` of the packed weights `w`: from `v` of `inner` channels to `m`.
 fn products(k: &Kernels, s: &mut Scratch, w: &[f32], inner: usize, from: usize, blocks: usize) {
-    let size = inner * blocks * 256;
-    let panels = &w[GROUPS * inner * from * 256..];
+    let rows = inner.div_ceil(16);
+    let size = rows * blocks * 256;
+    let panels = &w[GROUPS * rows * from * 256..];
     for g in (0..GROUPS).filter(|&g| s.cells.rows[g] > 0) {
         let c = Blocks { at: s.cells.start[g], stride: s.cells.stride };
         let w = &panels[g * size..(g + 1) * size];
-        k.gemm(s.cells.rows[g], &s.koff, inner * 16, &s.v, c.at, w, blocks, &mut s.m, c, false);
+        k.gemm(s.cells.rows[g], &s.koff, inner, &s.v, c.at, w, blocks, &mut s.m, c, false);
     }
 }
 
-/// Both directions: `gather` makes the factors of a run, `scatter` takes the products of some blocks of the result.
+/// Both directions, from `inner` channels to `outer` blocks: `gather` makes the factors of a run, `scatter` takes the products of some blocks of
+/// the result.
 #[allow(clippy::too_many_arguments)]
 fn convolve(
     k: &Kernels,
@@ -39,11 +41,12 @@ fn convolve(
     gather: impl Fn(&mut Scratch),
     mut scatter: impl FnMut(&Scratch, (usize, usize)),
 ) {
-    let (axes, runs) = cells_of(map, boxes, n, tiles_at_once(inner.max(outer), POINTS));
+    let blocks = inner.div_ceil(16);
+    let (axes, runs) = cells_of(map, boxes, n, tiles_at_once(blocks.max(outer), POINTS));
     for (t0, t1) in runs {
         s.cells.fill(axes, t0, t1);
         s.koff.clear();
-        s.koff.extend((0..inner).map(|c| c * s.cells.stride));
+        s.koff.extend((0..blocks).map(|c| c * s.cells.stride));
         gather(s);
         for from in (0..outer).step_by(TOGETHER) {
             let blocks = (outer - from).min(TOGETHER);
@@ -53,34 +56,35 @@ fn convolve(
     }
 }
 
-/// `y = W x` on `n` physical images with the packed weights `w`.
+/// `y = W x` on `n` physical images with the packed weights `w`; `x` has `inner` channels.
 pub(super) fn forward(
     k: &Kernels,
     s: &mut Scratch,
-    boxes: bool,
+    (boxes, inner): (bool, usize),
     w: &[f32],
     x: Src<'_>,
     y: &mut Dst<'_>,
     n: usize,
 ) {
     let gather = |s: &mut Scratch| k.strided_in(x, &s.cells, boxes, &mut s.v);
-    let blocks = (x.g.cb, y.g.cb);
-    convolve(k, s, w, blocks, (&x.g, boxes), n, gather, |s, part| k.strided_out(&s.m, &s.cells, part, y));
+    convolve(k, s, w, (inner, y.g.cb), (&x.g, boxes), n, gather, |s, part| {
+        k.strided_out(&s.m, &s.cells, part, y)
+    });
 }
 
-/// `gx += Wᵀ gy` on `n` physical images with the packed weights `w`.
+/// `gx += Wᵀ gy` on `n` physical images with the packed weights `w`; `gy` has `inner` channels.
 pub(super) fn backward(
     k: &Kernels,
     s: &mut Scratch,
-    boxes: bool,
+    (boxes, inner): (bool, usize),
     w: &[f32],
     gy: Src<'_>,
     gx: &mut Dst<'_>,
     n: usize,
 ) {
     let gather = |s: &mut Scratch| k.strided_adjoint(gy, &s.cells, (0, gy.g.cb), &mut s.v);
-    let (map, blocks) = (gx.g, (gy.g.cb, gx.g.cb));
-    convolve(k, s, w, blocks, (&map, boxes), n, gather, |s, part| {
+    let (map, outer) = (gx.g, gx.g.cb);
+    convolve(k, s, w, (inner, outer), (&map, boxes), n, gather, |s, part| {
         k.strided_back(&s.m, &s.cells, boxes, part, gx);
     });
 }

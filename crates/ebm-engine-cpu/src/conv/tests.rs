@@ -6,6 +6,8 @@ mod random;
 mod reference;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::ops::Range;
 
 use ebm_core::plan::{Activation, NetPlan, Op, Pool};
 
@@ -158,7 +160,9 @@ fn answers(case: &Case, inputs: &Inputs, cpu: &ConvPlan) -> Vec<(String, Vec<f32
         for (what, got) in [("terms", &terms), ("slope", &grad), ("hvp", &hvp)] {
             all.push((what.to_string(), got.clone()));
         }
-        let theta = cpu.grad_theta(&packed, &mut ws, &pool, call, w, &mut terms).unwrap();
+        let part =
+            |rows: Range<usize>, _: &[f32]| Ok::<_, Infallible>(w[rows.start * t..rows.end * t].to_vec());
+        let Ok(theta) = cpu.grad_theta(&packed, &mut ws, &pool, call, &part, &mut terms).unwrap();
         let mixed = cpu.grad_theta_slope(&packed, &mut ws, &pool, call, v, &mut terms).unwrap();
         for (what, grads) in [("theta", theta), ("mixed", mixed)] {
             all.extend(grads.into_iter().map(|(name, g)| (format!("{what} {name}"), g)));

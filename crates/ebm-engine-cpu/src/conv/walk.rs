@@ -92,7 +92,7 @@ impl ConvPlan {
             }
             let mut io =
                 Io { x: out.x, v: None, cond, weights: None, terms, grad: Some(&mut *out.grad), hvp: None };
-            self.run(packed, (&arenas[arena], store), chains.len()).run(scratch, &mut io, None);
+            self.run(packed, (&arenas[arena], store), chains.len()).run(scratch, &mut io);
             for (r, g) in out.grad.chunks_exact(len).enumerate() {
                 out.energy[r * steps + i] = terms[r * t..(r + 1) * t].iter().sum();
                 out.grad_square[r * steps + i] = (kernels.square_sum(g) / len as f64) as f32;

@@ -48,13 +48,13 @@ fn no_call_allocates_in_steady_state() {
     let program = RowProgram::new(vec![step; 2]);
     let ids: Vec<u64> = (0..b as u64).collect();
     for round in 0..4 {
-        let weights = vec![1f32; b];
+        let mut weights = vec![1f32; b];
         let before = allocations();
         d.load(&params, &[]);
         d.terms(&x, &mut e);
         d.slope(&x, &mut e, &mut g);
         d.hvp(&x, &x, &mut g);
-        d.grad_theta(&x, &mut e, |_| Ok::<_, ()>(weights), &mut theta).unwrap();
+        d.grad_theta(&x, &mut e, true, |_, _| Ok::<_, ()>(std::mem::take(&mut weights)), &mut theta).unwrap();
         d.grad_theta_slope(&x, &x, &mut e, &mut theta);
         let out =
             WalkOut { x: &mut y, hat: &mut hat, grad: &mut g, energy: &mut energy, grad_square: &mut square };

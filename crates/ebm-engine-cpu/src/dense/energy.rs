@@ -1,6 +1,7 @@
 //! The fused twin of an energy that has a plan of fully connected layers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
@@ -199,13 +200,17 @@ impl EnergyFn for DenseEnergy {
         let mut tensor = None;
         self.with(|d| {
             self.rows(&at.x, at, |x| {
-                let weights = |terms: &[f32]| -> Result<Vec<f32>> {
-                    let terms = Tensor::from_slice(terms, (b, t), &Device::Cpu)?;
-                    let w = w(&terms)?;
-                    tensor = Some(terms);
-                    term_weights(&w, &[b, t])
+                let weights = |rows: Range<usize>, terms: &[f32]| -> Result<Vec<f32>> {
+                    let shape = [rows.len(), t];
+                    let terms = Tensor::from_slice(terms, &shape, &Device::Cpu)?;
+                    let w = match w {
+                        WeightFn::ByRow(w) => w(rows.clone(), &terms)?,
+                        WeightFn::OfAll(w) => w(&terms)?,
+                    };
+                    tensor = (rows == (0..b)).then_some(terms);
+                    term_weights(&w, &shape)
                 };
-                d.grad_theta(x, &mut out, weights, &mut flat)
+                d.grad_theta(x, &mut out, w.is_by_row(), weights, &mut flat)
             })?
         })?;
         let terms = match tensor {
@@ -349,7 +354,7 @@ mod tests {
             close(&a.energy, &b.energy);
             close(&a.grad, &b.grad);
             close(&twin.hvp(&at, &v).unwrap(), &graph.hvp(&at, &v).unwrap());
-            let squares = |t: &Tensor| Ok(t.affine(2.0, 0.0)?);
+            let squares = WeightFn::by_row(|_, t| Ok(t.affine(2.0, 0.0)?));
             let pairs = [
                 (twin.grad_theta(&at, &squares).unwrap(), graph.grad_theta(&at, &squares).unwrap()),
                 (twin.grad_theta_slope(&at, &v).unwrap(), graph.grad_theta_slope(&at, &v).unwrap()),
@@ -404,24 +409,50 @@ mod tests {
     }
 
     #[test]
+    fn weights_by_row_give_the_bits_of_those_of_all_rows() {
+        let twin = DenseEnergy::new(energy(DType::F32), Isa::detect()).unwrap();
+        // More rows than are kept at a time.
+        let rows = 2500;
+        let chains = Chains::range(0, rows);
+        let x = Key::root(9).normal(&chains, &[3], DType::F32, &Device::Cpu).unwrap();
+        let own = Key::root(4).normal(&chains, &[1], DType::F32, &Device::Cpu).unwrap();
+        let at = Batch::new(x).unwrap();
+        let weight = |rows: Range<usize>, t: &Tensor| -> Result<Tensor> {
+            Ok((t * 0.5 + own.narrow(0, rows.start, rows.len())?)?)
+        };
+        let asked = Mutex::new(Vec::new());
+        let by_row = WeightFn::by_row(|rows, t| {
+            asked.lock().unwrap().push(rows.clone());
+            weight(rows, t)
+        });
+        let one = twin.grad_theta(&at, &by_row).unwrap();
+        assert_eq!(*asked.lock().unwrap(), [0..1024, 1024..2048, 2048..2500], "part by part");
+        let two = twin.grad_theta(&at, &WeightFn::of_all(|t| weight(0..rows, t))).unwrap();
+        let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(bits(&one.terms), bits(&two.terms));
+        for (name, g) in &two.grads {
+            assert_eq!(bits(&one.grads[name]), bits(g), "{name}");
+        }
+    }
+
+    #[test]
     fn weights_may_call_the_energy_again() {
         let twin = DenseEnergy::new(energy(DType::F32), Isa::detect()).unwrap();
         let at = batch();
-        let nested = |t: &Tensor| {
+        let own = WeightFn::of_all(|t| Ok(t.clone()));
+        let nested = WeightFn::of_all(|t| {
             assert_eq!(t.to_vec2::<f32>()?, twin.terms(&at)?.to_vec2::<f32>()?);
             twin.slope(&at)?;
-            Ok(twin.grad_theta(&at, &|t| Ok(t.clone()))?.terms)
-        };
-        let (a, b) =
-            (twin.grad_theta(&at, &nested).unwrap(), twin.grad_theta(&at, &|t| Ok(t.clone())).unwrap());
+            Ok(twin.grad_theta(&at, &own)?.terms)
+        });
+        let (a, b) = (twin.grad_theta(&at, &nested).unwrap(), twin.grad_theta(&at, &own).unwrap());
         for (name, g) in &b.grads {
             let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert_eq!(bits(&a.grads[name]), bits(g));
         }
         // An error of the weights comes back as it is, and the energy stays usable.
-        assert!(
-            twin.grad_theta(&at, &|_| Err(Error::config("w", "no"))).unwrap_err().to_string().contains("no")
-        );
+        let refused = WeightFn::of_all(|_| Err(Error::config("w", "no")));
+        assert!(twin.grad_theta(&at, &refused).unwrap_err().to_string().contains("no"));
         assert!(twin.slope(&at).is_ok());
     }
 

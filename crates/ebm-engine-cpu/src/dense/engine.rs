@@ -1,5 +1,6 @@
 //! The five calls on flat slices: blocks of rows that stay in cache, spread over the pool.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::graph::Linear;
@@ -135,8 +136,8 @@ impl Dense {
         });
     }
 
-    /// `∇_θ Σ w_bt·E_t(x_b)` into `grad` (flat). `weights` sees the terms `(B, T)` of this pass and
-    /// returns as many numbers; `terms` receives them.
+    /// `∇_θ Σ w_bt·E_t(x_b)` into `grad` (flat). `weights` sees the terms `(rows, T)` of some rows of this pass, of all `(B, T)` unless
+    /// `by_row`, and returns as many numbers; `terms` receives all terms.
     ///
     /// # Errors
     /// What `weights` returns.
@@ -144,26 +145,28 @@ impl Dense {
         &mut self,
         x: &[f32],
         terms: &mut [f32],
-        weights: impl FnOnce(&[f32]) -> Result<Vec<f32>, E>,
+        by_row: bool,
+        mut weights: impl FnMut(Range<usize>, &[f32]) -> Result<Vec<f32>, E>,
         grad: &mut [f32],
     ) -> Result<(), E> {
         let (width, count, batch) = (self.plan.width(), self.plan.term_count(), self.batch(x));
         assert_eq!((terms.len(), grad.len()), (batch * count, self.plan.param_count()), "grad_theta");
-        let once = batch <= KEPT_ROWS;
-        if once {
-            self.keep(false, x, None, terms);
+        let all = if by_row || batch <= KEPT_ROWS {
+            None
         } else {
             self.terms(x, terms);
-        }
-        let w = weights(terms)?;
-        assert_eq!(w.len(), terms.len(), "one weight a term");
+            Some(weights(0..batch, terms)?)
+        };
         for start in (0..batch).step_by(KEPT_ROWS) {
             let end = (start + KEPT_ROWS).min(batch);
-            if !once {
-                let (x, t) = (&x[start * width..end * width], &mut terms[start * count..end * count]);
-                self.keep(false, x, None, t);
-            }
-            self.unwind(false, end - start, Some(&w[start * count..end * count]));
+            let terms = &mut terms[start * count..end * count];
+            self.keep(false, &x[start * width..end * width], None, terms);
+            let w = match &all {
+                Some(all) => all[start * count..end * count].to_vec(),
+                None => weights(start..end, terms)?,
+            };
+            assert_eq!(w.len(), terms.len(), "one weight a term");
+            self.unwind(false, end - start, Some(&w));
             self.weight_gradient(false, end - start, start > 0, grad);
         }
         if batch == 0 {

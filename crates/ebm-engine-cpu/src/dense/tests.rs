@@ -3,6 +3,7 @@
 
 pub(super) mod reference;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use ebm_core::plan::{Activation, NetPlan, Op};
@@ -121,8 +122,8 @@ fn check(plan: &NetPlan, isa: Isa, batch: usize) {
     let n = d.plan().param_count();
     let (mut g1, mut g2) = (vec![0f32; n], vec![0f32; n]);
     let mut seen = vec![0f32; batch * count];
-    d.grad_theta(&x, &mut seen, |t| (t == got).then(|| w.clone()).ok_or("terms of another pass"), &mut g1)
-        .unwrap();
+    let of_all = |_: Range<usize>, t: &[f32]| (t == got).then(|| w.clone()).ok_or("terms of another pass");
+    d.grad_theta(&x, &mut seen, false, of_all, &mut g1).unwrap();
     d.grad_theta_slope(&x, &v, &mut seen, &mut g2);
     assert_eq!(seen.len(), got.len());
     let picks: Vec<usize> = (0..24.min(n)).map(|i| Key::root(7).below(i as u64, n)).collect();
@@ -261,7 +262,7 @@ fn results_have_the_same_bits_for_any_number_of_threads() {
             let n = d.plan().param_count();
             let rows = bits(&mut d, &x, &v, batch);
             let (mut t, mut g1, mut g2) = (vec![0f32; batch * 3], vec![0f32; n], vec![0f32; n]);
-            d.grad_theta(&x, &mut t, |t| Ok::<_, ()>(t.to_vec()), &mut g1).unwrap();
+            d.grad_theta(&x, &mut t, false, |_, t| Ok::<_, ()>(t.to_vec()), &mut g1).unwrap();
             d.grad_theta_slope(&x, &v, &mut t, &mut g2);
             match &first {
                 None => first = Some((rows, g1, g2)),
@@ -383,7 +384,7 @@ fn an_empty_batch_and_an_empty_program_are_fine() {
     d.slope(&[], &mut [], &mut []);
     d.hvp(&[], &[], &mut []);
     let mut g = vec![1f32; d.plan().param_count()];
-    d.grad_theta(&[], &mut [], |_| Ok::<_, ()>(vec![]), &mut g).unwrap();
+    d.grad_theta(&[], &mut [], false, |_, _| Ok::<_, ()>(vec![]), &mut g).unwrap();
     assert!(g.iter().all(|g| *g == 0.0));
     let (mut x, mut hat, mut grad) = ([1f32, 2.0], [0f32; 2], [1f32; 2]);
     let out = WalkOut { x: &mut x, hat: &mut hat, grad: &mut grad, energy: &mut [], grad_square: &mut [] };

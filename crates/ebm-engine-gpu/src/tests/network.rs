@@ -97,7 +97,7 @@ fn rounded_gradients(device: &Device) {
     let at = Batch::new(x.clone()).unwrap().with_cond(Some(cond.clone()));
     let at32 = Batch::new(on(&x, device)).unwrap().with_cond(Some(on(&cond, device)));
     let v = normal("direction", &[3, 2, 9, 8]);
-    let ones = |t: &Tensor| Ok(t.ones_like()?);
+    let ones = WeightFn::ones();
     let pairs = [
         ("gradient", there.grad_theta(&at32, &ones).unwrap(), here.grad_theta(&at, &ones).unwrap()),
         (
@@ -180,7 +180,7 @@ fn five_calls(device: &Device) {
     let (a, b) = (there.slope(&at32).unwrap(), here.slope(&at).unwrap());
     near(&a.energy, &b.energy, bound, "energies");
     near(&a.grad, &b.grad, bound, "slope");
-    let ones = |t: &Tensor| Ok(t.ones_like()?);
+    let ones = WeightFn::ones();
     let pairs = [
         (there.grad_theta(&at32, &ones).unwrap(), here.grad_theta(&at, &ones).unwrap()),
         (there.grad_theta_slope(&at32, &v32).unwrap(), here.grad_theta_slope(&at, &v).unwrap()),

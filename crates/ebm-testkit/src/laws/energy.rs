@@ -1,7 +1,7 @@
 //! Everything that is asked of an energy: five calls at several places, conditions, corners, single precision, its density.
 
 use ebm_core::candle::{DType, Device, Tensor};
-use ebm_core::{Batch, Chains, Condition, Density, EnergyFn, Exactness, Key, Result};
+use ebm_core::{Batch, Chains, Condition, Density, EnergyFn, Exactness, Key, Result, WeightFn};
 
 use super::targets::{self, z_of};
 use crate::difference::relative_gap;
@@ -81,7 +81,7 @@ fn corners(e: &dyn EnergyFn, under: &dyn Fn(&Batch) -> Result<Batch>) -> Verdict
     for (name, x) in corner_samples(&e.spec().sample_shape)?.into_iter().take(if large { 1 } else { 4 }) {
         let at = under(&Batch::new(x)?)?;
         let v = Key::root(41).normal(&Chains::range(0, 1), at.sample_shape(), DType::F64, &Device::Cpu)?;
-        let ones = |t: &Tensor| -> Result<Tensor> { Ok(t.ones_like()?) };
+        let ones = WeightFn::ones();
         let (terms, slope, hvp) = (e.terms(&at)?, e.slope(&at)?, e.hvp(&at, &v)?);
         let energy = targets::sum(&terms)?;
         let mut parts = vec![("terms".to_string(), terms), ("the slope".into(), slope.grad.clone())];

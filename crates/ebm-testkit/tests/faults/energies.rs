@@ -142,7 +142,7 @@ impl<F: Forward> EnergyFn for Wrapped<F> {
     }
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
         // Weights of another pass: all ones.
-        let ones = |t: &Tensor| -> Result<Tensor> { Ok(t.ones_like()?) };
+        let ones = WeightFn::ones();
         let mut g = self.inner.grad_theta(at, if self.what == "weights" { &ones } else { w })?;
         if self.what == "missing" {
             g.grads.remove("c");

@@ -4,9 +4,10 @@
 //! different batches of one shape are laid end to end in one call.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use ebm_core::candle::Tensor;
-use ebm_core::{Batch, Demand, EnergyFn, Error, Result, TermName, ThetaGrad, ValueFn, WeightFn, What};
+use ebm_core::{Batch, Demand, EnergyFn, Error, OwnFn, Result, TermName, ThetaGrad, ValueFn, WeightFn, What};
 
 /// Before the names of the objective's own parameters, wherever they stand beside those of the energy.
 pub(crate) const OBJECTIVE: &str = "objective";
@@ -32,7 +33,7 @@ struct Group<'d> {
     at: &'d Batch,
     demands: Vec<Functions<'d>>,
     /// Gradients in the objective's own parameters.
-    own: Vec<(&'d TermName, &'d WeightFn<'static>)>,
+    own: Vec<(&'d TermName, &'d OwnFn)>,
     measures: Vec<(String, &'d ValueFn)>,
 }
 
@@ -116,7 +117,7 @@ pub fn fulfil<'d>(energy: &dyn EnergyFn, demands: impl IntoIterator<Item = &'d D
     for Demand { label, what } in demands {
         match what {
             What::Energy { rows, at, weight, value } => {
-                group(&mut groups, rows, at).demands.push((label, &**weight, &**value));
+                group(&mut groups, rows, at).demands.push((label, weight, &**value));
             }
             What::Own { name, rows, at, grad } => group(&mut groups, rows, at).own.push((name, &**grad)),
             What::Measure { name, rows, at, value } => {
@@ -162,20 +163,32 @@ pub fn fulfil<'d>(energy: &dyn EnergyFn, demands: impl IntoIterator<Item = &'d D
 /// One `grad_theta` pass over batches laid end to end.
 fn energies(energy: &dyn EnergyFn, set: &[&Group<'_>], out: &mut Fulfilled) -> Result<ThetaGrad> {
     let at = joined(&set.iter().map(|g| g.at).collect::<Vec<_>>())?;
-    let weights = |terms: &Tensor| -> Result<Tensor> {
+    let weights = |rows: Range<usize>, terms: &Tensor| -> Result<Tensor> {
         let mut parts = Vec::with_capacity(set.len());
         let mut start = 0;
         for g in set {
-            let own = terms.narrow(0, start, g.at.len())?;
+            // The rows of the group among those asked for, counted from its first.
+            let first = rows.start.clamp(start, start + g.at.len()) - start;
+            let end = rows.end.clamp(start, start + g.at.len()) - start;
+            if first < end {
+                let own = terms.narrow(0, start + first - rows.start, end - first)?;
+                parts.push(weight_of(g, first..end, &own)?);
+            }
             start += g.at.len();
-            parts.push(weight_of(g, &own)?);
         }
         match &parts[..] {
             [one] => Ok(one.clone()),
             many => Ok(Tensor::cat(many, 0)?),
         }
     };
-    let pass = energy.grad_theta(&at, &weights)?;
+    let by_row = set.iter().all(|g| g.demands.iter().all(|(_, weight, _)| weight.is_by_row()));
+    let pass = energy.grad_theta(
+        &at,
+        &match by_row {
+            true => WeightFn::by_row(weights),
+            false => WeightFn::of_all(|terms| weights(0..terms.dim(0)?, terms)),
+        },
+    )?;
     let mut start = 0;
     for g in set {
         let own = pass.terms.narrow(0, start, g.at.len())?;
@@ -205,11 +218,14 @@ fn shown(g: &Group<'_>, terms: Tensor, out: &mut Fulfilled) -> Result<()> {
     Ok(())
 }
 
-/// Sum of the weights of a group's demands, `(B, T)`.
-fn weight_of(g: &Group<'_>, terms: &Tensor) -> Result<Tensor> {
+/// Sum of the weights of a group's demands for some of its rows, `(rows, T)`; all rows if a demand's weights look at all of them.
+fn weight_of(g: &Group<'_>, rows: Range<usize>, terms: &Tensor) -> Result<Tensor> {
     let mut sum: Option<Tensor> = None;
     for (label, weight, _) in &g.demands {
-        let w = weight(terms)?;
+        let w = match weight {
+            WeightFn::ByRow(f) => f(rows.clone(), terms)?,
+            WeightFn::OfAll(f) => f(terms)?,
+        };
         if w.dims() != terms.dims() {
             let want = format!("{:?} like the terms", terms.dims());
             let hint = "the objective must weigh every sample and term";
@@ -251,7 +267,7 @@ fn same(a: &Tensor, b: &Tensor) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use ebm_core::candle::{Device, IndexOp};
     use ebm_core::{Autograd, Demands, Diff, EnergySpec, Forward, ParamSet, Role, Slope, View};
@@ -265,7 +281,8 @@ mod tests {
             x.matmul(p.get("w")?)?.square()?.square()?.sum_last()
         }
     }
-    struct Counted(Autograd<Net>, AtomicUsize, AtomicUsize);
+    /// With the form of the weights that it was asked with last.
+    struct Counted(Autograd<Net>, AtomicUsize, AtomicUsize, AtomicBool);
     impl EnergyFn for Counted {
         fn spec(&self) -> &EnergySpec {
             self.0.spec()
@@ -281,6 +298,7 @@ mod tests {
         }
         fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
             self.1.fetch_add(1, Ordering::Relaxed);
+            self.3.store(w.is_by_row(), Ordering::Relaxed);
             self.0.grad_theta(at, w)
         }
         fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
@@ -296,7 +314,7 @@ mod tests {
         let w = Tensor::new(&[[0.3f64, -0.7], [1.1, 0.2]], &Device::Cpu).unwrap();
         let params = ParamSet::new([("w".to_string(), w, Role::Trainable)]).unwrap();
         let net = Autograd::new("net", Net, EnergySpec::new(&[2], &["e"]), params);
-        Counted(net, AtomicUsize::new(0), AtomicUsize::new(0))
+        Counted(net, AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false))
     }
 
     fn batch<const N: usize>(rows: &[[f64; 2]; N]) -> Batch {
@@ -370,6 +388,84 @@ mod tests {
         }
         // Sums of some 10⁵ numbers in another order.
         assert!(ebm_testkit::relative_gap(&sum, &all.grads["w"]).unwrap() < 1e-10);
+    }
+
+    /// An engine asks for the weights of parts that begin and end anywhere among the batches that are laid together.
+    #[test]
+    fn weights_by_row_are_those_of_the_rows_that_are_asked_for() {
+        /// Asks for three rows at a time.
+        struct Parts(Counted);
+        impl EnergyFn for Parts {
+            fn spec(&self) -> &EnergySpec {
+                self.0.spec()
+            }
+            fn params(&self) -> &ParamSet {
+                self.0.params()
+            }
+            fn terms(&self, at: &Batch) -> Result<Tensor> {
+                self.0.terms(at)
+            }
+            fn slope(&self, at: &Batch) -> Result<Slope> {
+                self.0.slope(at)
+            }
+            fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
+                let WeightFn::ByRow(w) = w else { panic!("not by row") };
+                self.0.grad_theta(
+                    at,
+                    &WeightFn::of_all(|terms| {
+                        let part = |from: usize| {
+                            let n = 3.min(at.len() - from);
+                            w(from..from + n, &terms.narrow(0, from, n)?)
+                        };
+                        let parts = (0..at.len()).step_by(3).map(part).collect::<Result<Vec<_>>>()?;
+                        Ok(Tensor::cat(&parts, 0)?)
+                    }),
+                )
+            }
+            fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
+                self.0.grad_theta_slope(at, v)
+            }
+            fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor> {
+                self.0.hvp(at, v)
+            }
+        }
+        let (one, two, three) = (
+            batch(&[[0.1, 0.4], [0.9, -0.3], [0.2, 0.2], [0.5, -0.1]]),
+            batch(&[[1.0, 0.5]]),
+            batch(&[[-0.4, 0.6], [0.3, 0.3], [0.8, -0.7], [0.1, 0.1]]),
+        );
+        let own = |at: &Batch| at.x.narrow(1, 0, 1).unwrap();
+        let mut d = Demands::default();
+        for (rows, at) in [("one", &one), ("two", &two), ("three", &three)] {
+            let (own, again) = (own(at), own(at));
+            let weight = move |rows: Range<usize>, t: &Tensor| -> Result<Tensor> {
+                Ok((t * 0.3 + own.narrow(0, rows.start, rows.len())?)?)
+            };
+            d.energy_by_row("a", rows, at, weight, |_| Ok(0.0));
+            let weight =
+                move |rows: Range<usize>, _: &Tensor| Ok((again.narrow(0, rows.start, rows.len())? * 2.0)?);
+            d.energy_by_row("b", rows, at, weight, |_| Ok(0.0));
+        }
+        let list = d.scaled(0.7).unwrap().list;
+        let parts = fulfil(&Parts(energy()), &list).unwrap();
+        let whole = energy();
+        let all = fulfil(&whole, &list).unwrap();
+        assert!(whole.3.load(Ordering::Relaxed), "all demands are by row");
+        let bits = |f: &Fulfilled| f.grads["w"].to_vec2::<f64>().unwrap();
+        assert_eq!(bits(&parts), bits(&all));
+        let rows = Tensor::cat(&[own(&one), own(&two), own(&three)], 0).unwrap();
+        let at = Batch::cat(&[&one, &two, &three]).unwrap();
+        // What each demand says, without its rows.
+        let plain = WeightFn::of_all(|t| Ok(((t * 0.3)? + (&rows * 3.0)?)?.affine(0.7, 0.0)?));
+        let plain = whole.grad_theta(&at, &plain).unwrap();
+        // Nine weights rounded in another order.
+        assert!(ebm_testkit::relative_gap(&plain.grads["w"], &all.grads["w"]).unwrap() < 1e-14);
+        // One demand that looks at all rows makes the whole pass such a one.
+        let mut d = Demands::default();
+        d.energy_by_row("a", "one", &one, |_, t| Ok(t.ones_like()?), |_| Ok(0.0));
+        d.energy("b", "two", &two, |t| Ok(t.ones_like()?), |_| Ok(0.0));
+        fulfil(&whole, &d.list).unwrap();
+        assert!(!whole.3.load(Ordering::Relaxed));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ebm_core::candle::{Device, Tensor};
-use ebm_core::{Accelerated, Batch, BuildCx, EnergyFn, Key, Result};
+use ebm_core::{Accelerated, Batch, BuildCx, EnergyFn, Key, Result, WeightFn};
 use ebm_energies_paper::block::{Layers, block};
 use ebm_exchange::{CompareMode, Compared};
 use ebm_nn::{NetBuilder, PlanNet};
@@ -54,7 +54,7 @@ pub(crate) fn check(golden: &Golden, mode: &CompareMode) -> Result<Compared> {
     }
     let dx = e.slope(&at)?.grad;
     report.add("dx", max_over_max(&dx, &golden.like("dx", &dx)?)?, 2e-5);
-    let ones = |t: &Tensor| -> Result<Tensor> { Ok(t.ones_like()?) };
+    let ones = WeightFn::ones();
     let first = e.grad_theta(&at, &ones)?.grads;
     let second = e.grad_theta_slope(&at, &golden.input("v")?)?.grads;
     let norms = golden.numbers("full_norms")?;

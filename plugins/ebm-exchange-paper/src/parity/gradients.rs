@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ebm_core::candle::{DType, Tensor};
-use ebm_core::{Link, Result, ThetaGrad, Trail};
+use ebm_core::{Link, Result, ThetaGrad, Trail, WeightFn};
 use ebm_energies_paper::names::published_of;
 
 use super::compare::{Tensors, l2, largest, norm, relative, sum, worst_tensor};
@@ -85,10 +85,10 @@ impl Iteration<'_> {
 
     fn cd_gradient(&self, neg: &Tensor) -> Result<Tensors> {
         let weight = |sign: f64| {
-            move |t: &Tensor| -> Result<Tensor> {
+            WeightFn::of_all(move |t| {
                 let n = t.elem_count() as f64;
                 Ok(t.affine(2.0 / n, sign / n)?)
-            }
+            })
         };
         self.subject.pass(self.steps + 2)?;
         let pos =

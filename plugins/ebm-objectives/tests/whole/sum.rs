@@ -8,7 +8,7 @@ use crate::common::*;
 use ebm_core::candle::{DType, Device, Tensor};
 use ebm_core::{
     Batch, ChainStart, Demands, EnergyFn, Key, Needs, Objective, ParamSet, Result, Role, Schedule, Shape,
-    StepInput,
+    StepInput, What,
 };
 use ebm_objectives::{Contrast, EnergyL2, Sum, Term};
 
@@ -63,6 +63,27 @@ fn weights_scale_gradients_and_values() {
     let values = one.1.iter().map(|(k, v)| (k.clone(), 0.5 * v)).collect();
     // Halves are exact in binary.
     assert_same(&half, &(want, values), 0.0);
+}
+
+/// What can be weighed row by row is: such a step takes one pass of the energy for its weights and their gradient.
+#[test]
+fn weights_of_rows_alone_are_said_to_be() {
+    let (e, data) = (energy(), data(true));
+    let drawn = draw(&e, 0);
+    let input = StepInput::new(&data, Some(&drawn), None, 0);
+    let by_row = |text: &str| -> Vec<bool> {
+        let demands = objective(text).demands(&e, &input, Key::root(0)).unwrap().scaled(0.5).unwrap();
+        let weights = demands.list.iter().filter_map(|d| match &d.what {
+            What::Energy { weight, .. } => Some(weight.is_by_row()),
+            _ => None,
+        });
+        weights.collect()
+    };
+    assert_eq!(by_row("kind = \"contrastive\"\nenergy_l2 = 0.7\nkl = {}"), [true; 4]);
+    assert_eq!(by_row("kind = \"noise-contrast\"\nnoise = { kind = \"gaussian\", sd = 1.0 }"), [true; 2]);
+    assert_eq!(by_row("kind = \"recovery-likelihood\""), [true; 2]);
+    // The labels of a datum are rows that look at each other.
+    assert_eq!(by_row("kind = \"label\""), [false]);
 }
 
 #[test]

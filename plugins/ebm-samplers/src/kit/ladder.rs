@@ -76,7 +76,7 @@ impl EnergyFn for Cooled<'_> {
 
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
         let beta = self.beta;
-        let mut all = self.inner.grad_theta(at, &|t| Ok(w(&t.affine(beta, 0.0)?)?.affine(beta, 0.0)?))?;
+        let mut all = self.inner.grad_theta(at, &w.borrowed().of_scaled(beta))?;
         all.terms = all.terms.affine(beta, 0.0)?;
         Ok(all)
     }

@@ -180,14 +180,15 @@ impl EnergyFn for SoftMin {
     }
 
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
+        // Shares need the energies of all parts. They are computed first, without a graph: those of a marginal would otherwise keep the
+        // maps of the same network once for each class.
         let (shares, low) = self.shares(&self.energies(at)?)?;
         let terms = low.unsqueeze(1)?;
-        let outer = w(&terms)?.squeeze(1)?;
+        let outer = w.of(&terms)?.squeeze(1)?;
         let mut all = ThetaGrad { terms, grads: BTreeMap::new() };
         for (k, p) in self.parts.iter().enumerate().filter(|(_, p)| !p.energy.params().is_empty()) {
             let inner = (&outer * shares.get_on_dim(1, k)?)?.affine(p.weight, 0.0)?;
-            let inner = for_all_terms(&inner, p)?;
-            let found = p.energy.grad_theta(at, &|_| Ok(inner.clone()))?;
+            let found = p.energy.grad_theta(at, &WeightFn::fixed(for_all_terms(&inner, p)?))?;
             all.accumulate(&self.own(p, found.grads), 1.0)?;
         }
         Ok(all)
@@ -202,7 +203,7 @@ impl EnergyFn for SoftMin {
             let direct = p.energy.grad_theta_slope(at, &v.broadcast_mul(&per_row(&share, v)?)?)?;
             all.accumulate(&self.own(p, direct.grads), 1.0)?;
             let w = for_all_terms(&coefficients.get_on_dim(1, k)?.affine(p.weight, 0.0)?, p)?;
-            let through = p.energy.grad_theta(at, &|_| Ok(w.clone()))?;
+            let through = p.energy.grad_theta(at, &WeightFn::fixed(w))?;
             all.accumulate(&self.own(p, through.grads), 1.0)?;
         }
         Ok(all)

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use candle_core::Tensor;
 
@@ -13,6 +14,9 @@ pub type TermName = Cow<'static, str>;
 /// The value of a term as a function of the energies `(B, T)` of its demand's batch.
 pub type ValueFn = dyn Fn(&Tensor) -> Result<f64> + Send + Sync;
 
+/// The gradient in a parameter of an objective, of the parameter's shape, as a function of the energies `(B, T)` of its demand's batch.
+pub type OwnFn = dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync;
+
 /// What to differentiate.
 pub enum What {
     /// ∇_θ Σ w_bt·E_t(x_b).
@@ -22,7 +26,7 @@ pub enum What {
         /// The batch.
         at: Batch,
         /// Weights `(B, T)` as a function of the terms.
-        weight: Box<WeightFn<'static>>,
+        weight: WeightFn<'static>,
         /// Contribution to the loss term's value.
         value: Box<ValueFn>,
     },
@@ -46,7 +50,7 @@ pub enum What {
         /// The batch.
         at: Batch,
         /// The gradient, of the parameter's shape, as a function of the terms `(B, T)`.
-        grad: Box<WeightFn<'static>>,
+        grad: Box<OwnFn>,
     },
     /// Nothing: a number of the report beside the loss, such as an accuracy.
     Measure {
@@ -64,18 +68,19 @@ pub enum What {
 impl What {
     /// `factor` times the same.
     fn scaled(self, factor: f64) -> Result<Self> {
-        let times = |f: Box<WeightFn<'static>>| -> Box<WeightFn<'static>> {
-            Box::new(move |t| Ok(f(t)?.affine(factor, 0.0)?))
-        };
         Ok(match self {
             What::Energy { rows, at, weight, value } => {
                 let value: Box<ValueFn> = Box::new(move |t| Ok(factor * value(t)?));
-                What::Energy { rows, at, weight: times(weight), value }
+                let weight = weight.around(move |_, t, w| Ok(w(t)?.affine(factor, 0.0)?));
+                What::Energy { rows, at, weight, value }
             }
             What::Slope { at, v, value } => {
                 What::Slope { at, v: v.affine(factor, 0.0)?, value: factor * value }
             }
-            What::Own { name, rows, at, grad } => What::Own { name, rows, at, grad: times(grad) },
+            What::Own { name, rows, at, grad } => {
+                let grad: Box<OwnFn> = Box::new(move |t| Ok(grad(t)?.affine(factor, 0.0)?));
+                What::Own { name, rows, at, grad }
+            }
             measure @ What::Measure { .. } => measure,
         })
     }
@@ -99,7 +104,8 @@ pub struct Demands {
 }
 
 impl Demands {
-    /// Adds a demand on energies.
+    /// Adds a demand on energies whose weights `(B, T)` may look at all rows; where each row's are a function of this row alone,
+    /// [`Demands::energy_by_row`] takes less time.
     pub fn energy(
         &mut self,
         label: impl Into<TermName>,
@@ -108,8 +114,31 @@ impl Demands {
         weight: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
         value: impl Fn(&Tensor) -> Result<f64> + Send + Sync + 'static,
     ) {
-        let what = What::Energy { rows, at: at.clone(), weight: Box::new(weight), value: Box::new(value) };
-        self.list.push(Demand { label: label.into(), what });
+        self.weighted(label.into(), rows, at, WeightFn::of_all(weight), Box::new(value));
+    }
+
+    /// Adds a demand on energies of which each row's weights are a function of this row alone: `weight` is told which rows of `at` it is asked
+    /// for, sees their terms `(rows, T)`, returns as many, and is asked in parts, in any order, on any thread.
+    pub fn energy_by_row(
+        &mut self,
+        label: impl Into<TermName>,
+        rows: &'static str,
+        at: &Batch,
+        weight: impl Fn(Range<usize>, &Tensor) -> Result<Tensor> + Send + Sync + 'static,
+        value: impl Fn(&Tensor) -> Result<f64> + Send + Sync + 'static,
+    ) {
+        self.weighted(label.into(), rows, at, WeightFn::by_row(weight), Box::new(value));
+    }
+
+    fn weighted(
+        &mut self,
+        label: TermName,
+        rows: &'static str,
+        at: &Batch,
+        weight: WeightFn<'static>,
+        value: Box<ValueFn>,
+    ) {
+        self.list.push(Demand { label, what: What::Energy { rows, at: at.clone(), weight, value } });
     }
 
     /// Adds a demand on a directional slope, and `value` to its term.

@@ -131,16 +131,23 @@ pub(super) unsafe fn gemm<S: Simd>(
     }
 }
 
+/// Some rows of both factors of a product over rows: floats before their first ones, and between channel blocks.
+#[derive(Clone, Copy)]
+pub(crate) struct Factors {
+    pub rows: usize,
+    pub v: usize,
+    pub vks: usize,
+    pub d: usize,
+    pub dks: usize,
+}
+
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 unsafe fn gemm_tn_nv<S: Simd, const MR: usize, const NV: usize>(
-    t: usize,
+    parts: &[Factors],
     c: usize,
     kb: usize,
     v: *const f32,
-    vks: usize,
     d: *const f32,
-    dks: usize,
     du: *mut f32,
     add: bool,
 ) {
@@ -149,9 +156,8 @@ unsafe fn gemm_tn_nv<S: Simd, const MR: usize, const NV: usize>(
     while k < kb {
         let mut c0 = 0;
         while c0 < c {
-            // SAFETY: the caller gives `t` rows in both factors and `c` rows in every block of du.
+            // SAFETY: the caller gives the rows of all parts in both factors, and `c` rows in every block of du.
             unsafe {
-                let vp = v.add(c0 / 16 * vks + c0 % 16);
                 let q =
                     |i: usize, j: usize| du.add(((k + j * S::L / 16) * c + c0 + i) * 16 + (j * S::L) % 16);
                 let mut acc = [[S::zero(); NV]; MR];
@@ -160,15 +166,19 @@ unsafe fn gemm_tn_nv<S: Simd, const MR: usize, const NV: usize>(
                         acc[i][j] = if add { S::load(q(i, j)) } else { S::zero() };
                     }
                 }
-                for r in 0..t {
-                    let mut b = [S::zero(); NV];
-                    for j in 0..NV {
-                        b[j] = S::load(d.add((k + j * S::L / 16) * dks + r * 16 + (j * S::L) % 16));
-                    }
-                    for i in 0..MR {
-                        let a = S::splat(*vp.add(r * 16 + i));
+                for part in parts {
+                    let vp = v.add(part.v + c0 / 16 * part.vks + c0 % 16);
+                    let dp = d.add(part.d + k * part.dks);
+                    for r in 0..part.rows {
+                        let mut b = [S::zero(); NV];
                         for j in 0..NV {
-                            acc[i][j] = S::fma(a, b[j], acc[i][j]);
+                            b[j] = S::load(dp.add(j * S::L / 16 * part.dks + r * 16 + (j * S::L) % 16));
+                        }
+                        for i in 0..MR {
+                            let a = S::splat(*vp.add(r * 16 + i));
+                            for j in 0..NV {
+                                acc[i][j] = S::fma(a, b[j], acc[i][j]);
+                            }
                         }
                     }
                 }
@@ -184,17 +194,14 @@ unsafe fn gemm_tn_nv<S: Simd, const MR: usize, const NV: usize>(
     }
 }
 
-/// `du[kb][16·cb][16] (+)= Σ_t v[cb][t][16]ᵀ · d[kb][t][16]`; `vks`, `dks` are floats between blocks.
+/// `du[kb][16·cb][16] (+)= Σ_t v[cb][t][16]ᵀ · d[kb][t][16]` over the rows `t` of all parts, in their order.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn gemm_tn<S: Simd>(
-    t: usize,
+    parts: &[Factors],
     cb: usize,
     kb: usize,
     v: *const f32,
-    vks: usize,
     d: *const f32,
-    dks: usize,
     du: *mut f32,
     add: bool,
 ) {
@@ -203,14 +210,14 @@ pub(super) unsafe fn gemm_tn<S: Simd>(
         match S::L {
             16 if S::ROWS_PAIR > 0 => {
                 if kb.is_multiple_of(2) {
-                    gemm_tn_nv::<S, 8, 2>(t, cb * 16, kb, v, vks, d, dks, du, add);
+                    gemm_tn_nv::<S, 8, 2>(parts, cb * 16, kb, v, d, du, add);
                 } else {
-                    gemm_tn_nv::<S, 16, 1>(t, cb * 16, kb, v, vks, d, dks, du, add);
+                    gemm_tn_nv::<S, 16, 1>(parts, cb * 16, kb, v, d, du, add);
                 }
             }
-            16 => gemm_tn_nv::<S, 4, 1>(t, cb * 16, kb, v, vks, d, dks, du, add),
-            8 => gemm_tn_nv::<S, 4, 2>(t, cb * 16, kb, v, vks, d, dks, du, add),
-            _ => gemm_tn_nv::<S, 4, 4>(t, cb * 16, kb, v, vks, d, dks, du, add),
+            16 => gemm_tn_nv::<S, 4, 1>(parts, cb * 16, kb, v, d, du, add),
+            8 => gemm_tn_nv::<S, 4, 2>(parts, cb * 16, kb, v, d, du, add),
+            _ => gemm_tn_nv::<S, 4, 4>(parts, cb * 16, kb, v, d, du, add),
         }
     }
 }

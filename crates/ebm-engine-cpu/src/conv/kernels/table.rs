@@ -1,6 +1,7 @@
 //! The generic kernels instantiated inside functions that enable an instruction set.
 
 use super::affine::Form;
+use super::gemm::Factors;
 use super::patches::{Reach, Runs};
 use super::{View, affine, boxes, gemm, moments, patches, strided, wino};
 use crate::conv::attention::{self, Grads, Qkv, Size};
@@ -20,7 +21,7 @@ const KINDS: usize = 7;
 #[allow(clippy::type_complexity)]
 pub(super) struct Table {
     pub gemm: unsafe fn(bool, usize, &[usize], usize, *const f32, *const f32, usize, *mut f32, usize, bool),
-    pub gemm_tn: unsafe fn(usize, usize, usize, *const f32, usize, *const f32, usize, *mut f32, bool),
+    pub gemm_tn: unsafe fn(&[Factors], usize, usize, *const f32, *const f32, *mut f32, bool),
     pub weights: unsafe fn(usize, *const f32, *mut f32),
     pub fold: unsafe fn(usize, *const f32, usize, usize, *mut f32, bool),
     pub wino_in: unsafe fn(usize, View, usize, usize, usize, usize, usize, *mut f32, usize, usize),
@@ -79,7 +80,7 @@ macro_rules! table {
             use super::*;
             type S = $S;
             wrap!([$($attr)?] gemm = gemm::gemm::<S>(pair: bool, m: usize, k: &[usize], last: usize, a: *const f32, b: *const f32, np: usize, c: *mut f32, cns: usize, add: bool));
-            wrap!([$($attr)?] gemm_tn = gemm::gemm_tn::<S>(t: usize, cb: usize, kb: usize, v: *const f32, vks: usize, d: *const f32, dks: usize, du: *mut f32, add: bool));
+            wrap!([$($attr)?] gemm_tn = gemm::gemm_tn::<S>(parts: &[Factors], cb: usize, kb: usize, v: *const f32, d: *const f32, du: *mut f32, add: bool));
             wrap!([$($attr)?] fold = wino::fold::<S>(n: usize, du: *const f32, ps: usize, c: usize, dw: *mut f32, add: bool));
             $(#[$attr])?
             unsafe fn weights(n: usize, w: *const f32, u: *mut f32) {
