@@ -26,7 +26,8 @@ table, ones = pa.table({"energy": energy}), pa.table({"energy": fixed})
 pq.write_table(table, "pyarrow.parquet", row_group_size=1000)
 pl.from_arrow(table).write_parquet("polars.parquet", row_group_size=1000)
 pq.write_table(ones, "ones.parquet")
-database = duckdb.connect()
+database = duckdb.connect().register("energies", table)
+questions = "isnan(energy)", "energy > 100"
 
 
 def count(source, where):
@@ -34,8 +35,8 @@ def count(source, where):
 
 
 for file in ("pyarrow.parquet", "polars.parquet"):
-    found = [count(f"'{file}'", where) for where in ("isnan(energy)", "energy > 100")]
-    memory = [count("energies", where) for where in ("isnan(energy)", "energy > 100") if database.register("energies", table)]
+    found = [count(f"'{file}'", where) for where in questions]
+    memory = [count("energies", where) for where in questions]
     arrow = pq.read_table(file, filters=~(field("energy") <= 100)).num_rows, table.filter(~(field("energy") <= 100)).num_rows
     frame = pl.scan_parquet(file)
     polars = [frame.filter(where).collect().height for where in (pl.col("energy").is_nan(), pl.col("energy") > 100)]
