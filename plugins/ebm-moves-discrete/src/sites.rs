@@ -112,3 +112,18 @@ pub(crate) fn pick(v: &[f64], coin: f64) -> usize {
     }
     last
 }
+
+#[cfg(test)]
+mod tests {
+    use super::pick;
+
+    #[test]
+    fn rare_places_together_have_their_share() {
+        // One place of 9 in 10, nine thousand that share the rest: as many of equally spaced coins.
+        let mut law = vec![(0.1f64 / 9000.0).ln(); 9001];
+        law[0] = 0.9f64.ln();
+        let picked: Vec<usize> = (0..1000).map(|i| pick(&law, (f64::from(i) + 0.5) / 1000.0)).collect();
+        assert_eq!(picked.iter().filter(|&&place| place > 0).count(), 100);
+        assert!(picked.is_sorted() && picked[999] > 8900, "{}", picked[999]);
+    }
+}

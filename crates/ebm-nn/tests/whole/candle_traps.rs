@@ -180,3 +180,14 @@ fn variables_of_equal_maps_have_other_orders() {
     assert_ne!(layers(), layers()); // so zipping two networks, as averages of weights do, mixes layers
     // ANCHOR_END: order
 }
+
+#[test]
+fn draws_of_categories_leave_out_rare_ones() {
+    // ANCHOR: categories
+    let mut law = vec![(0.1f32 / 9000.0).ln(); 9001]; // nine thousand categories share a tenth
+    law[0] = 0.9f32.ln();
+    let rows = Tensor::new(law, CPU).unwrap().broadcast_as((100, 9001)).unwrap().contiguous().unwrap();
+    let drawn = candle_nn::sampling::gumbel_softmax(&rows, 1.0, 1).unwrap();
+    assert_eq!(drawn.to_vec1::<u32>().unwrap(), [0; 100]); // ten or so are others
+    // ANCHOR_END: categories
+}
