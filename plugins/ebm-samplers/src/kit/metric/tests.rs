@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use ebm_core::{
-    Batch, Blind, BuildCx, Chains, DrawRequest, Draws, EnergyConfig, EnergyFn, Keep, Key, Sampler, Transition,
+    Batch, Blind, BuildCx, Chains, DrawRequest, Draws, EnergyConfig, EnergyFn, Keep, Key, Sampler,
+    Transition, TransitionConfig,
 };
 use ebm_energies_density::{Gaussian, IllConditionedGaussian};
 use ebm_testkit::{check_transition, relative_gap, toy};
@@ -178,6 +179,14 @@ fn a_metric_that_chooses_is_the_one_it_chose() {
         assert!(diagonal != dense);
         assert!(auto == if like == MetricKind::Dense { dense } else { diagonal }, "{like:?}");
     }
+}
+
+#[test]
+fn a_choice_of_single_chains_is_refused() {
+    let config = crate::nuts::NutsConfig { metric: MetricKind::Auto, per_chain: true, ..Default::default() };
+    let refused = config.build(&mut BuildCx::new(&[3], DType::F64, &Device::Cpu, Key::root(0)));
+    let message = refused.err().unwrap().to_string();
+    assert!(message.contains("metric") && message.contains("per_chain"), "{message}");
 }
 
 /// A window of too few draws has the deviations, one that follows may have the triangle; what is stored says which it is.
