@@ -30,8 +30,10 @@ mod sample;
 mod store;
 mod strided;
 mod taps;
+mod terms;
 #[cfg(test)]
 mod tests;
+mod theta;
 mod walk;
 
 pub(crate) use energy::ConvEnergy;
