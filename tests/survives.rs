@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::support::{Ran, SMALL, Scratch, copy, logged};
+use crate::support::{Ran, SMALL, Scratch, copy, logged, terminals_are_heard};
 use serde_json::Value;
 
 /// Every observer, none at the steps of another.
@@ -301,6 +301,9 @@ const ENDLESS: [&str; 8] =
 #[cfg(unix)]
 #[test]
 fn a_terminal_that_closes_twice_and_a_launcher_that_asks_again_do_not_cut_the_saving_short() {
+    if !terminals_are_heard() {
+        return;
+    }
     for signals in [["HUP", "HUP"], ["TERM", "HUP"], ["HUP", "TERM"]] {
         let s = Scratch::with(SMALL);
         let child = s.start(&ENDLESS);

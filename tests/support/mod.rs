@@ -176,6 +176,18 @@ pub fn logged(run: &Path) -> Vec<u64> {
         .collect()
 }
 
+/// Whether programs that are started here hear a closed terminal; under `nohup` they do not, which is as it should be.
+pub fn terminals_are_heard() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let heard =
+        ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_none_or(|mask| mask & 1 == 0);
+    if !heard {
+        println!("closed terminals were left out: the tests run under nohup");
+    }
+    heard
+}
+
 /// Whole numbers without pattern, 0 to 1008.
 pub fn numbers() -> impl FnMut() -> u32 {
     let mut v = 1u32;
