@@ -48,8 +48,11 @@ def test_arrays_of_any_layout_and_type_are_read(model, x):
     np.testing.assert_array_equal(model.energy(x[::-1]), expected[::-1])
     np.testing.assert_array_equal(model.energy(x.astype(np.float64)), expected)
     np.testing.assert_array_equal(model.energy(x.tolist()), expected)
+    # Black and white, in the middle of two levels, as in files that a model of images scores.
     binary = x > 0.5
-    np.testing.assert_array_equal(model.energy(binary), model.energy(binary.astype(np.float32)))
+    np.testing.assert_array_equal(model.energy(binary), model.energy(np.float32(binary * 0.5 + 0.25)))
+    plain = ebm.energy({"kind": "gaussian"}, shape=(2,))
+    np.testing.assert_allclose(plain.energy(np.array([[True, False]])), [0.5])
 
 
 class Tensor:

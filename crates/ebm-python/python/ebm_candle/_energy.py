@@ -72,7 +72,8 @@ class Energy:
         """Energies ``(B,)`` of samples ``x`` ``(B, ...)``, under ``condition``.
 
         Bytes are images to a model that was trained on such, here and wherever samples are taken: each stands in the
-        middle of its grey level, as where ``ebm score`` reads them.
+        middle of its grey level, as where ``ebm score`` reads them; bytes that are all 0 or 1, and truth values, are black
+        and white: 0.25 and 0.75.
 
         Raises :class:`EbmError` if the shape does not fit.
         """
