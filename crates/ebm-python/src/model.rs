@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ebm::core::candle::Tensor;
 use ebm::core::{Blind, Stop, Stoppable};
+use ebm::inputs::Units;
 use ebm::model::{Sampling, ScoreOptions, ScoreRow, Threshold, score_terms, score_values};
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
@@ -102,10 +103,10 @@ impl Model {
         self.inner.facts().columns.list().iter().map(|c| c.name.clone()).collect()
     }
 
-    /// Grey levels of the images that it was trained on; none of other data.
-    #[getter]
-    fn levels(&self) -> Option<u32> {
-        self.inner.facts().levels
+    /// Grey levels of bytes up to `most` as images, as where `ebm score` reads them; none if it was not trained on images.
+    fn levels_of(&self, most: u8) -> Option<u32> {
+        let units = Units::of(self.inner.facts()).filter(|units| units.of_images())?;
+        Some(Units::levels_of(most, Some(units)))
     }
 
     /// Samples in the units of the table that it was trained on, made of such as it takes, or the way back if `own`; f64.

@@ -26,9 +26,6 @@ class Energy:
     Energies come from :func:`load`, :func:`energy`, :func:`from_function` and :func:`from_torch`.
     """
 
-    #: Grey levels of the images that it was trained on, if it was.
-    _levels: Optional[int] = None
-
     def __init__(self, native: _native.Energy) -> None:
         self._energy = native
 
@@ -103,15 +100,16 @@ class Energy:
 
     def _samples(self, x: Array, what: str = "x") -> Floats:
         """``x`` as numbers in the units of training samples, or of a table's standardised ones."""
-        if self._levels is None:
-            return floats(x, what)
         found = taken(x, what)
-        if found.dtype not in (np.uint8, np.bool_):
-            return floats(found, what)
-        most = int(found.max()) if found.size else 0
-        # Bytes that are only 0 and 1 are black and white.
-        levels = 2 if most == 1 else self._levels if most < self._levels else 256
-        return floats((found + 0.5) / levels, what)
+        if found.dtype in (np.uint8, np.bool_):
+            levels = self._levels_of(int(found.max()) if found.size else 0)
+            if levels is not None:
+                return floats((found + 0.5) / levels, what)
+        return floats(found, what)
+
+    def _levels_of(self, most: int) -> Optional[int]:
+        """Grey levels of bytes up to ``most``, where they are images."""
+        return None
 
     def _rows_given(self, condition: Optional[Condition], x: Floats) -> Optional[Floats]:
         """The condition of each row of ``x``, if there is one; what has no rows is refused later, by its shape."""
@@ -166,7 +164,9 @@ class Model(Energy):
         super().__init__(native.energy)
         self._model = native
         self._run = run
-        self._levels = native.levels
+
+    def _levels_of(self, most: int) -> Optional[int]:
+        return self._model.levels_of(most)
 
     @property
     def step(self) -> Optional[int]:

@@ -31,13 +31,13 @@ impl Units {
     }
 
     /// Whether the training samples were images of so many grey levels.
-    pub(super) fn of_images(self) -> bool {
+    pub fn of_images(self) -> bool {
         self.levels.is_some()
     }
 
     /// Number of levels of bytes up to `most` as images: 2 of bytes that are 0 and 1, as training sees them; those that the model was
     /// trained on, if they are fewer than 256 and hold all bytes; else 256.
-    pub(super) fn levels_of(most: u8, units: Option<Units>) -> u32 {
+    pub fn levels_of(most: u8, units: Option<Units>) -> u32 {
         match units.and_then(|units| units.levels) {
             _ if most == 1 => 2,
             Some(own) if own < 256 && u32::from(most) < own => own,
