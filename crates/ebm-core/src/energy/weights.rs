@@ -67,8 +67,16 @@ impl<'a> WeightFn<'a> {
     /// # Errors
     /// Those of the function.
     pub fn of(&self, terms: &Tensor) -> Result<Tensor> {
+        self.of_rows(0..terms.dim(0)?, terms)
+    }
+
+    /// The weights of these rows of a batch with these terms `(rows, T)`; of weights that look at all rows it must be asked with all of them.
+    ///
+    /// # Errors
+    /// Those of the function.
+    pub fn of_rows(&self, rows: Range<usize>, terms: &Tensor) -> Result<Tensor> {
         match self {
-            WeightFn::ByRow(f) => f(0..terms.dim(0)?, terms),
+            WeightFn::ByRow(f) => f(rows, terms),
             WeightFn::OfAll(f) => f(terms),
         }
     }

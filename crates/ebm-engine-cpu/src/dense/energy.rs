@@ -203,10 +203,7 @@ impl EnergyFn for DenseEnergy {
                 let weights = |rows: Range<usize>, terms: &[f32]| -> Result<Vec<f32>> {
                     let shape = [rows.len(), t];
                     let terms = Tensor::from_slice(terms, &shape, &Device::Cpu)?;
-                    let w = match w {
-                        WeightFn::ByRow(w) => w(rows.clone(), &terms)?,
-                        WeightFn::OfAll(w) => w(&terms)?,
-                    };
+                    let w = w.of_rows(rows.clone(), &terms)?;
                     tensor = (rows == (0..b)).then_some(terms);
                     term_weights(&w, &shape)
                 };

@@ -222,10 +222,7 @@ fn shown(g: &Group<'_>, terms: Tensor, out: &mut Fulfilled) -> Result<()> {
 fn weight_of(g: &Group<'_>, rows: Range<usize>, terms: &Tensor) -> Result<Tensor> {
     let mut sum: Option<Tensor> = None;
     for (label, weight, _) in &g.demands {
-        let w = match weight {
-            WeightFn::ByRow(f) => f(rows.clone(), terms)?,
-            WeightFn::OfAll(f) => f(terms)?,
-        };
+        let w = weight.of_rows(rows.clone(), terms)?;
         if w.dims() != terms.dims() {
             let want = format!("{:?} like the terms", terms.dims());
             let hint = "the objective must weigh every sample and term";
