@@ -16,12 +16,10 @@ fn trained() -> Scratch {
     s
 }
 
-/// `n` images in the format of MNIST.
-fn idx(n: u32, side: u32) -> Vec<u8> {
-    let mut file = vec![0, 0, 8, 3];
-    [n, side, side].iter().for_each(|d| file.extend(d.to_be_bytes()));
-    file.extend((0..n * side * side).map(|i| (i * i % 251) as u8));
-    file
+/// `n` images in the format of MNIST, in the file `name`.
+fn images(s: &Scratch, name: &str, n: u32, side: u32) {
+    let pixels: Vec<u8> = (0..n * side * side).map(|i| (i * i % 251) as u8).collect();
+    s.idx(name, &pixels, &[n, side, side]);
 }
 
 #[test]
@@ -113,7 +111,7 @@ fn a_set_against_itself_is_undecided_and_pieces_do_not_matter() {
 #[test]
 fn sets_of_other_sizes_are_refused_or_fitted() {
     let s = trained();
-    fs::write(s.path("big"), idx(40, 28)).unwrap();
+    images(&s, "big", 40, 28);
     let base = ["eval", "ood", "r", "--resamples", "9", "--json", "a.json", "--out", "big"];
     s.run(&base).fails(3, &["big", "[28, 28]", "[1, 8, 8]", "--fit"]);
     assert!(!s.path("a.json").exists());
@@ -252,7 +250,9 @@ fn bad_sets_have_one_clear_error_and_leave_everything_as_it_was() {
     s.npy("points.npy", &[0.0; 4], &[2, 2]);
     s.npy("flat.npy", &[0.5; 64 * 30], &[30, 1, 8, 8]);
     fs::create_dir(s.path("nothing")).unwrap();
-    fs::write(s.path("cut"), &idx(3, 8)[..100]).unwrap();
+    images(&s, "cut", 3, 8);
+    let whole = fs::read(s.path("cut")).unwrap();
+    fs::write(s.path("cut"), &whole[..100]).unwrap();
     fs::write(s.path("text"), "not an image at all").unwrap();
     fs::write(s.path("mine.json"), "mine").unwrap();
     let tree = s.tree();

@@ -14,32 +14,58 @@ impl Forward for Net {
         x.matmul(p.get("w")?)?.square()?.square()?.sum_last()
     }
 }
-/// With the form of the weights that it was asked with last.
-struct Counted(Autograd<Net>, AtomicUsize, AtomicUsize, AtomicBool);
+/// Counts what it is asked for.
+struct Counted {
+    net: Autograd<Net>,
+    grads: AtomicUsize,
+    grads_of_slopes: AtomicUsize,
+    /// The form of the weights that it was asked with last.
+    by_row: AtomicBool,
+    /// Asks for the weights of so many rows at a time.
+    part: Option<usize>,
+}
+
 impl EnergyFn for Counted {
     fn spec(&self) -> &EnergySpec {
-        self.0.spec()
+        self.net.spec()
     }
     fn params(&self) -> &ParamSet {
-        self.0.params()
+        self.net.params()
     }
     fn terms(&self, at: &Batch) -> Result<Tensor> {
-        self.0.terms(at)
+        self.net.terms(at)
     }
     fn slope(&self, at: &Batch) -> Result<Slope> {
-        self.0.slope(at)
+        self.net.slope(at)
     }
     fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        self.3.store(w.is_by_row(), Ordering::Relaxed);
-        self.0.grad_theta(at, w)
+        self.grads.fetch_add(1, Ordering::Relaxed);
+        self.by_row.store(w.is_by_row(), Ordering::Relaxed);
+        let Some(part) = self.part else { return self.net.grad_theta(at, w) };
+        let WeightFn::ByRow(w) = w else { panic!("not by row") };
+        let in_parts = WeightFn::of_all(|terms| {
+            let of = |from: usize| {
+                let n = part.min(at.len() - from);
+                w(from..from + n, &terms.narrow(0, from, n)?)
+            };
+            let parts = (0..at.len()).step_by(part).map(of).collect::<Result<Vec<_>>>()?;
+            Ok(Tensor::cat(&parts, 0)?)
+        });
+        self.net.grad_theta(at, &in_parts)
     }
     fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
-        self.2.fetch_add(1, Ordering::Relaxed);
-        self.0.grad_theta_slope(at, v)
+        self.grads_of_slopes.fetch_add(1, Ordering::Relaxed);
+        self.net.grad_theta_slope(at, v)
     }
     fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor> {
-        self.0.hvp(at, v)
+        self.net.hvp(at, v)
+    }
+}
+
+impl Counted {
+    /// Gradients of energies and of slopes so far.
+    fn passes(&self) -> (usize, usize) {
+        (self.grads.load(Ordering::Relaxed), self.grads_of_slopes.load(Ordering::Relaxed))
     }
 }
 
@@ -47,7 +73,8 @@ fn energy() -> Counted {
     let w = Tensor::new(&[[0.3f64, -0.7], [1.1, 0.2]], &Device::Cpu).unwrap();
     let params = ParamSet::new([("w".to_string(), w, Role::Trainable)]).unwrap();
     let net = Autograd::new("net", Net, EnergySpec::new(&[2], &["e"]), params);
-    Counted(net, AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false))
+    let (grads, grads_of_slopes, by_row) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    Counted { net, grads, grads_of_slopes, by_row, part: None }
 }
 
 fn batch<const N: usize>(rows: &[[f64; 2]; N]) -> Batch {
@@ -79,7 +106,7 @@ fn demands() -> (Demands, Batch, Batch) {
 fn merging_shares_passes_and_changes_nothing() {
     let (e, (d, data, _)) = (energy(), demands());
     let all = fulfil(&e, &d.list).unwrap();
-    assert_eq!((e.1.load(Ordering::Relaxed), e.2.load(Ordering::Relaxed)), (1, 1));
+    assert_eq!(e.passes(), (1, 1));
     let mut sum = Tensor::zeros((2, 2), ebm_core::candle::DType::F64, &Device::Cpu).unwrap();
     let mut cd = 0.0;
     for one in &d.list {
@@ -113,7 +140,7 @@ fn large_batches_are_not_laid_together() {
     }
     let all = fulfil(&e, &d.list).unwrap();
     // Four of more than half a pass each; the small last one goes with the fourth.
-    assert_eq!((e.1.load(Ordering::Relaxed), e.2.load(Ordering::Relaxed)), (0, 4));
+    assert_eq!(e.passes(), (0, 4));
     let mut sum = all.grads["w"].zeros_like().unwrap();
     for one in &d.list {
         sum = (sum + &fulfil(&e, [one]).unwrap().grads["w"]).unwrap();
@@ -125,42 +152,6 @@ fn large_batches_are_not_laid_together() {
 /// An engine asks for the weights of parts that begin and end anywhere among the batches that are laid together.
 #[test]
 fn weights_by_row_are_those_of_the_rows_that_are_asked_for() {
-    /// Asks for three rows at a time.
-    struct Parts(Counted);
-    impl EnergyFn for Parts {
-        fn spec(&self) -> &EnergySpec {
-            self.0.spec()
-        }
-        fn params(&self) -> &ParamSet {
-            self.0.params()
-        }
-        fn terms(&self, at: &Batch) -> Result<Tensor> {
-            self.0.terms(at)
-        }
-        fn slope(&self, at: &Batch) -> Result<Slope> {
-            self.0.slope(at)
-        }
-        fn grad_theta(&self, at: &Batch, w: &WeightFn<'_>) -> Result<ThetaGrad> {
-            let WeightFn::ByRow(w) = w else { panic!("not by row") };
-            self.0.grad_theta(
-                at,
-                &WeightFn::of_all(|terms| {
-                    let part = |from: usize| {
-                        let n = 3.min(at.len() - from);
-                        w(from..from + n, &terms.narrow(0, from, n)?)
-                    };
-                    let parts = (0..at.len()).step_by(3).map(part).collect::<Result<Vec<_>>>()?;
-                    Ok(Tensor::cat(&parts, 0)?)
-                }),
-            )
-        }
-        fn grad_theta_slope(&self, at: &Batch, v: &Tensor) -> Result<ThetaGrad> {
-            self.0.grad_theta_slope(at, v)
-        }
-        fn hvp(&self, at: &Batch, v: &Tensor) -> Result<Tensor> {
-            self.0.hvp(at, v)
-        }
-    }
     let (one, two, three) = (
         batch(&[[0.1, 0.4], [0.9, -0.3], [0.2, 0.2], [0.5, -0.1]]),
         batch(&[[1.0, 0.5]]),
@@ -179,10 +170,10 @@ fn weights_by_row_are_those_of_the_rows_that_are_asked_for() {
         d.energy_by_row("b", rows, at, weight, |_| Ok(0.0));
     }
     let list = d.scaled(0.7).unwrap().list;
-    let parts = fulfil(&Parts(energy()), &list).unwrap();
+    let parts = fulfil(&Counted { part: Some(3), ..energy() }, &list).unwrap();
     let whole = energy();
     let all = fulfil(&whole, &list).unwrap();
-    assert!(whole.3.load(Ordering::Relaxed), "all demands are by row");
+    assert!(whole.by_row.load(Ordering::Relaxed), "all demands are by row");
     let bits = |f: &Fulfilled| f.grads["w"].to_vec2::<f64>().unwrap();
     assert_eq!(bits(&parts), bits(&all));
     let rows = Tensor::cat(&[own(&one), own(&two), own(&three)], 0).unwrap();
@@ -197,7 +188,7 @@ fn weights_by_row_are_those_of_the_rows_that_are_asked_for() {
     d.energy_by_row("a", "one", &one, |_, t| Ok(t.ones_like()?), |_| Ok(0.0));
     d.energy("b", "two", &two, |t| Ok(t.ones_like()?), |_| Ok(0.0));
     fulfil(&whole, &d.list).unwrap();
-    assert!(!whole.3.load(Ordering::Relaxed));
+    assert!(!whole.by_row.load(Ordering::Relaxed));
 }
 
 #[test]
@@ -214,7 +205,7 @@ fn a_parameter_of_the_objective_sees_the_pass_on_its_rows() {
     let (e, (mut d, data, _)) = (energy(), demands());
     d.own("cd", "log_z", "data", &data, |t| Ok(t.sum_all()?));
     let all = fulfil(&e, &d.list).unwrap();
-    assert_eq!((e.1.load(Ordering::Relaxed), e.2.load(Ordering::Relaxed)), (1, 1), "no pass of its own");
+    assert_eq!(e.passes(), (1, 1), "no pass of its own");
     let want = e.terms(&data).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
     let got = all.grads["objective.log_z"].to_scalar::<f64>().unwrap();
     // The same three terms in another pass.
